@@ -1,0 +1,123 @@
+"""Every error that a user of the bus can meet, as one tree under `BusError`.
+
+Mistakes of the program (`InvalidTopic`, `InvalidArgument`) are raised at once, before anything is
+sent; what the world did fails the Deferred.
+"""
+
+from __future__ import annotations
+
+
+class BusError(Exception):
+    """Anything that the bus reports."""
+
+
+class BusUnavailable(BusError):
+    """Redis could not be reached in time; nothing was sent.
+
+    Attributes:
+        seconds: how long the command waited for the link; 0 when it did not.
+    """
+
+    def __init__(self, message: str, *, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class ConnectionLost(BusError):
+    """The connection broke after a command was sent and before its reply came.
+
+    The command may or may not have been executed; it is not repeated.
+    """
+
+
+class AuthenticationFailed(BusError):
+    """Redis refused the user or the password of the URL."""
+
+
+class CommandFailed(BusError):
+    """Redis answered a command with an error.
+
+    Attributes:
+        command: the command's name, such as ``GET``.
+        code: the first word of Redis's error, such as ``WRONGTYPE``.
+    """
+
+    def __init__(self, command: str, reply: str) -> None:
+        super().__init__(f"Redis refused {command}: {reply}")
+        self.command = command
+        self.code = reply.split(" ", 1)[0]
+
+
+class InvalidTopic(BusError, ValueError):
+    """A topic, or a name that would become part of one, is not of a topic's form."""
+
+
+class InvalidArgument(BusError, TypeError, ValueError):
+    """An argument cannot be used; nothing was sent."""
+
+
+class CallError(BusError):
+    """A call of a procedure did not give a value.
+
+    Attributes:
+        topic: the topic that was called.
+        procedure: the name that was called.
+    """
+
+    def __init__(self, message: str, *, topic: str = "", procedure: str = "") -> None:
+        super().__init__(message)
+        self.topic = topic
+        self.procedure = procedure
+
+
+class NoResponder(CallError):
+    """No program listens on the topic: Redis counted no receiver of the request."""
+
+
+class CallTimeout(CallError):
+    """No reply came in time; the procedure may have run, or may still.
+
+    Attributes:
+        seconds: the timeout that ran out.
+    """
+
+    def __init__(
+        self, message: str, *, topic: str = "", procedure: str = "", seconds: float = 0.0
+    ) -> None:
+        super().__init__(message, topic=topic, procedure=procedure)
+        self.seconds = seconds
+
+
+class CallNotSent(CallTimeout, BusUnavailable):
+    """The link was down until the call's timeout ran out; nothing was sent."""
+
+
+class CallInterrupted(CallError):
+    """The link to Redis broke while the call waited; the procedure may have run."""
+
+
+class UnknownProcedure(CallError):
+    """The server has no procedure of that name."""
+
+
+class ArgumentsRejected(CallError):
+    """The server refused the arguments; the procedure did not run."""
+
+
+class ProcedureFailed(CallError):
+    """The procedure raised an exception, or its result could not be sent."""
+
+
+class Overloaded(CallError):
+    """The server has as many calls in progress as it allows; the procedure did not run."""
+
+
+class BadReply(CallError):
+    """A reply to the call came, but not in a reply's form."""
+
+
+class ProcedureError(Exception):
+    """Raise this in a procedure to fail the call with a message that the caller may read.
+
+    Of any other exception the caller learns only the name of its class.
+    """

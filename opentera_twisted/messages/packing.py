@@ -1,0 +1,108 @@
+"""Messages into their envelopes and out of them, and the JSON that websockets receive.
+
+Source: wire contract, sections 2 and 5.
+"""
+
+from __future__ import annotations
+
+import time
+import typing
+from collections.abc import Iterable, Iterator
+from inspect import signature
+from typing import Final
+
+from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError, Message
+
+import opentera_twisted.messages  # noqa: F401  (registers every message)
+from opentera_twisted.messages.TeraEvent_pb2 import TeraEvent
+from opentera_twisted.messages.TeraMessage_pb2 import TeraMessage
+from opentera_twisted.messages.TeraModuleMessage_pb2 import TeraModuleMessage
+
+TYPE_URL_PREFIX: Final = "type.googleapis.com/"
+
+# protobuf 5.26 renamed the option that writes fields without presence even when they are empty.
+_WRITE_EMPTY: Final = (
+    "always_print_fields_with_no_presence"
+    if "always_print_fields_with_no_presence" in signature(json_format.MessageToJson).parameters
+    else "including_default_value_fields"
+)
+
+
+def pack(message: Message) -> Any:
+    """One message in an ``Any``; an ``Any`` stays as it is."""
+    if isinstance(message, Any):
+        return message
+    packed = Any()
+    packed.Pack(message, TYPE_URL_PREFIX)
+    return packed
+
+
+def unpack(packed: Any) -> Message | None:
+    """The message in an ``Any``, or None when its type is unknown or its bytes are not valid."""
+    name = packed.TypeName()
+    try:
+        descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
+        message: Message = message_factory.GetMessageClass(descriptor)()
+        message.ParseFromString(packed.value)
+    except (KeyError, DecodeError):
+        return None
+    return message
+
+
+def unpack_all(packed: Iterable[Any]) -> Iterator[Message]:
+    """The messages in several ``Any``s, less those that `unpack` cannot read."""
+    for one in packed:
+        message = unpack(one)
+        if message is not None:
+            yield message
+
+
+def tera_event(topic: str, events: Iterable[Message], timestamp: float | None = None) -> TeraEvent:
+    """Events in the envelope that is published on ``topic``.
+
+    Args:
+        topic: stands in the header.
+        events: packed in this order.
+        timestamp: seconds since the epoch; now when None.
+    """
+    envelope = TeraEvent()
+    envelope.header.version = 1
+    envelope.header.time = time.time() if timestamp is None else timestamp
+    envelope.header.topic = topic
+    envelope.events.extend(map(pack, events))
+    return envelope
+
+
+def module_message(
+    source: str, dest: str, messages: Iterable[Message], timestamp: float | None = None
+) -> TeraModuleMessage:
+    """Messages in the envelope from one module or service to another.
+
+    Args:
+        source: who sends it, such as ``websocket.user.<uuid>``.
+        dest: the topic it is published on.
+        messages: packed in this order.
+        timestamp: seconds since the epoch; now when None.
+    """
+    envelope = TeraModuleMessage()
+    envelope.head.version = 1
+    envelope.head.time = time.time() if timestamp is None else timestamp
+    envelope.head.source = source
+    envelope.head.dest = dest
+    envelope.data.extend(map(pack, messages))
+    return envelope
+
+
+def websocket_json(event: TeraEvent) -> str:
+    """The JSON text that a websocket receives for an event.
+
+    Every packed event must be readable (`unpack`): protobuf's JSON writes what is in an ``Any``.
+
+    Source: wire contract, section 5.
+    """
+    message = TeraMessage()
+    message.message.Pack(event, TYPE_URL_PREFIX)
+    options: dict[str, typing.Any] = {_WRITE_EMPTY: True}
+    return json_format.MessageToJson(message, **options)
