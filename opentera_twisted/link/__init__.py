@@ -1,0 +1,16 @@
+"""The link to Redis: two connections that come back by themselves, and the embedded server.
+
+address        a Redis URL, and the endpoint it stands for
+protocol       txredisapi's protocols, replies matched by order and name
+connection     the state machine that keeps one connection
+subscriptions  what is wanted, and what is acknowledged
+link           both connections, and the commands that wait for them
+embedded       a Redis-compatible server as a child process; `guard` ends it with its parent
+"""
+
+from opentera_twisted.link.address import DEFAULT_URL, RedisAddress
+from opentera_twisted.link.link import COMMAND_TIMEOUT, Link, Script
+from opentera_twisted.link.protocol import Argument
+from opentera_twisted.link.subscriptions import Name
+
+__all__ = ["COMMAND_TIMEOUT", "DEFAULT_URL", "Argument", "Link", "Name", "RedisAddress", "Script"]

@@ -1,0 +1,281 @@
+"""One Redis connection that is always wanted: it is made, and made again after each break.
+
+          retry                                                        lost
+    down -------> connecting --> authenticating --> restoring --> ready ----> down
+     ^ ^----------- unreachable        | failed, lost   |
+     +---------------------------------+----------------+
+
+It begins and ends ``idle``; from every state ``stop`` leads there, through ``stopping`` where a
+connection has to be closed first.
+
+txredisapi's protocols carry the commands. Its own reconnecting is not used: it stands on the global
+reactor and ends for good when logging in fails; this machine runs on any clock and never gives up.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Literal, Protocol
+
+import txredisapi
+from attrs import Factory, define
+from automat import TypeMachineBuilder
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.python.failure import Failure
+
+from opentera_twisted.link.protocol import CommandProtocol
+
+State = Literal["idle", "down", "connecting", "authenticating", "restoring", "ready", "stopping"]
+
+FIRST_DELAY: Final = 0.1
+LONGEST_DELAY: Final = 10.0
+"""Seconds before a new attempt: the first, and the most that it grows to."""
+
+CONNECT_TIMEOUT: Final = 5.0
+"""Seconds that an attempt to connect may take."""
+
+PING_INTERVAL: Final = 5.0
+PING_TIMEOUT: Final = 8.0
+"""Seconds between pings, and until an unanswered one ends the connection: 13 in all."""
+
+
+def reconnect_delay(attempts: int) -> float:
+    """Seconds to wait after so many attempts in a row have failed, with a jitter of a fifth."""
+    delay = min(FIRST_DELAY * 2.0 ** min(attempts, 20), LONGEST_DELAY)
+    return min(delay * random.uniform(0.8, 1.2), LONGEST_DELAY)  # noqa: S311 (no secret)
+
+
+class Inputs(Protocol):
+    """What can happen to a connection."""
+
+    def start(self) -> None:
+        """Begin to connect, and keep at it."""
+
+    def stop(self) -> None:
+        """Close the connection and do not open another."""
+
+    def retry(self) -> None:
+        """The delay before the next attempt is over."""
+
+    def connected(self, protocol: CommandProtocol) -> None:
+        """The transport stands."""
+
+    def unreachable(self, failure: Failure) -> None:
+        """The attempt to connect failed."""
+
+    def authenticated(self, protocol: CommandProtocol) -> None:
+        """Redis has let us in."""
+
+    def restored(self, protocol: CommandProtocol) -> None:
+        """The connection has all that it should have."""
+
+    def failed(self, failure: Failure) -> None:
+        """Logging in or restoring failed."""
+
+    def lost(self, failure: Failure) -> None:
+        """The connection is gone."""
+
+
+Prepare = Callable[[CommandProtocol, Callable[[], None]], Coroutine[Any, Any, None]]
+"""Logs in and restores a new connection; calls its second argument once logged in."""
+
+
+@define(eq=False)
+class _Core:
+    """What the states share."""
+
+    endpoint: IStreamClientEndpoint
+    factory: IProtocolFactory
+    clock: IReactorTime
+    prepare: Prepare
+    on_state: Callable[[State, Failure | None], None]
+    attempts: int = 0
+    cause: Failure | None = None
+    stop_waiters: list[Deferred[None]] = Factory(list)
+
+
+# What is done on the way into a state; the result is kept with the state.
+
+
+def _wait(inputs: Inputs, core: _Core, failure: Failure) -> IDelayedCall:
+    cause, core.cause = core.cause or failure, None
+    delay = reconnect_delay(core.attempts)
+    core.attempts += 1
+    call = core.clock.callLater(delay, inputs.retry)
+    core.on_state("down", cause)
+    return call
+
+
+def _attempt(inputs: Inputs, core: _Core) -> Deferred[Any]:
+    core.on_state("connecting", None)
+    attempt: Deferred[Any] = core.endpoint.connect(core.factory)
+    attempt.addCallbacks(inputs.connected, inputs.unreachable)
+    return attempt
+
+
+def _prepare(inputs: Inputs, core: _Core, protocol: CommandProtocol) -> CommandProtocol:
+    # A preparation may outlive its connection: what it reports then concerns nobody.
+    def authenticated() -> None:
+        if protocol.connected:
+            inputs.authenticated(protocol)
+
+    def restored(_: None) -> None:
+        if protocol.connected:
+            inputs.restored(protocol)
+
+    def failed(failure: Failure) -> None:
+        if protocol.connected:
+            inputs.failed(failure)
+
+    core.on_state("authenticating", None)
+    protocol.watch(core.clock, PING_INTERVAL, PING_TIMEOUT)
+    preparation = Deferred.fromCoroutine(core.prepare(protocol, authenticated))
+    preparation.addCallbacks(restored, failed)
+    return protocol
+
+
+def _restore(_inputs: Inputs, core: _Core, protocol: CommandProtocol) -> CommandProtocol:
+    core.on_state("restoring", None)
+    return protocol
+
+
+def _serve(_inputs: Inputs, core: _Core, protocol: CommandProtocol) -> CommandProtocol:
+    core.attempts = 0
+    core.on_state("ready", None)
+    return protocol
+
+
+def _build() -> Callable[[_Core], Inputs]:
+    machine = TypeMachineBuilder(Inputs, _Core)
+
+    idle = machine.state("idle")
+    connecting = machine.state("connecting", _attempt)
+    authenticating = machine.state("authenticating", _prepare)
+    restoring = machine.state("restoring", _restore)
+    ready = machine.state("ready", _serve)
+    down = machine.state("down", _wait)
+    stopping = machine.state("stopping")
+
+    idle.upon(Inputs.start).to(connecting).returns(None)
+    connecting.upon(Inputs.connected).to(authenticating).returns(None)
+    connecting.upon(Inputs.unreachable).to(down).returns(None)
+    authenticating.upon(Inputs.authenticated).to(restoring).returns(None)
+    restoring.upon(Inputs.restored).to(ready).returns(None)
+    authenticating.upon(Inputs.lost).to(down).returns(None)
+    restoring.upon(Inputs.lost).to(down).returns(None)
+    ready.upon(Inputs.lost).to(down).returns(None)
+    down.upon(Inputs.retry).to(connecting).returns(None)
+
+    @authenticating.upon(Inputs.failed).loop()
+    @restoring.upon(Inputs.failed).loop()
+    def give_up_connection(
+        _inputs: Inputs, core: _Core, protocol: CommandProtocol, failure: Failure
+    ) -> None:
+        core.cause = failure
+        protocol.transport.abortConnection()
+
+    @idle.upon(Inputs.stop).loop()
+    def stop_at_once(_inputs: Inputs, core: _Core) -> None:
+        _finish(core)
+
+    @down.upon(Inputs.stop).to(idle)
+    def stop_waiting(_inputs: Inputs, core: _Core, retry: IDelayedCall) -> None:
+        retry.cancel()
+        _finish(core)
+
+    @connecting.upon(Inputs.stop).to(stopping)
+    def cancel_attempt(_inputs: Inputs, core: _Core, attempt: Deferred[Any]) -> None:
+        core.on_state("stopping", None)
+        attempt.cancel()
+
+    @authenticating.upon(Inputs.stop).to(stopping)
+    @restoring.upon(Inputs.stop).to(stopping)
+    @ready.upon(Inputs.stop).to(stopping)
+    def close(_inputs: Inputs, core: _Core, protocol: CommandProtocol) -> None:
+        core.on_state("stopping", None)
+        protocol.transport.loseConnection()
+
+    @stopping.upon(Inputs.connected).loop()
+    def close_late_connection(_inputs: Inputs, _core: _Core, protocol: CommandProtocol) -> None:
+        protocol.transport.abortConnection()
+
+    @stopping.upon(Inputs.lost).to(idle)
+    @stopping.upon(Inputs.unreachable).to(idle)
+    def closed(_inputs: Inputs, core: _Core, failure: Failure) -> None:  # noqa: ARG001
+        _finish(core)
+
+    stopping.upon(Inputs.stop).loop().returns(None)
+    stopping.upon(Inputs.failed).loop().returns(None)
+    stopping.upon(Inputs.authenticated).loop().returns(None)
+    stopping.upon(Inputs.restored).loop().returns(None)
+    return machine.build()
+
+
+def _finish(core: _Core) -> None:
+    core.attempts = 0
+    core.on_state("idle", None)
+    waiters, core.stop_waiters = core.stop_waiters, []
+    for waiter in waiters:
+        waiter.callback(None)
+
+
+_machine = _build()
+
+
+class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txredisapi is untyped
+    """Makes one connection, and makes it again whenever it is lost.
+
+    Args:
+        clock: for delays and pings.
+        build: makes a protocol from the function to call when its connection is lost.
+        prepare: logs in and restores a new connection.
+        on_state: told of each state as it is entered, with the cause when it is ``down``.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        build: Callable[[Callable[[Failure], None]], CommandProtocol],
+        prepare: Prepare,
+        on_state: Callable[[State, Failure | None], None],
+    ) -> None:
+        super().__init__(uuid=None, dbid=None, poolsize=1, isLazy=True)
+        self._clock = clock
+        self._build = build
+        self._prepare = prepare
+        self._on_state = on_state
+        self._core: _Core | None = None
+        self._inputs: Inputs
+
+    def startConnecting(self, endpoint: IStreamClientEndpoint) -> None:
+        """Connect to the endpoint, for ever."""
+        self._core = _Core(endpoint, self, self._clock, self._prepare, self._on_state)
+        self._inputs = _machine(self._core)
+        self._inputs.start()
+
+    def disconnect(self) -> Deferred[None]:
+        """Close the connection and open no other.
+
+        Returns:
+            Fires when it is closed.
+        """
+        if self._core is None:
+            return succeed(None)
+        stopped: Deferred[None] = Deferred()
+        self._core.stop_waiters.append(stopped)
+        self._inputs.stop()
+        return stopped
+
+    def buildProtocol(self, addr: IAddress) -> CommandProtocol:
+        """Make the protocol of a new connection."""
+        protocol = self._build(self._inputs.lost)
+        protocol.factory = self
+        return protocol

@@ -1,0 +1,313 @@
+"""The link: the client and the subscriber connection of one bus, and what waits for them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted.errors import (
+    AuthenticationFailed,
+    BusUnavailable,
+    CommandFailed,
+    ConnectionLost,
+)
+from opentera_twisted.link.address import RedisAddress
+from opentera_twisted.link.connection import CONNECT_TIMEOUT, ConnectionFactory, State
+from opentera_twisted.link.protocol import Argument, CommandProtocol, SubscriberProtocol
+from opentera_twisted.link.subscriptions import SubscriptionTable
+
+COMMAND_TIMEOUT: Final = 10.0
+"""Seconds that a command waits for the link, unless it says otherwise."""
+
+MAX_WAITING: Final = 10_000
+"""Commands that may wait for the link at a time."""
+
+STOP_TIMEOUT: Final = 5.0
+"""Seconds that stopping waits for the replies of commands that were sent."""
+
+_AUTHENTICATION_ERRORS: Final = frozenset({"NOAUTH", "WRONGPASS", "ERR"})
+
+
+@frozen
+class Script:
+    """A Lua script that Redis runs as one step."""
+
+    text: str
+    sha1: str = field(init=False)
+
+    @sha1.default
+    def _digest(self) -> str:
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+@define(eq=False)
+class _Queued:
+    """A command that waits for the link."""
+
+    arguments: tuple[Argument, ...]
+    result: Deferred[Any] = field(init=False)
+    expiry: IDelayedCall = field(init=False)
+
+
+class Link:
+    """Two connections to Redis that come back by themselves.
+
+    Args:
+        address: where Redis is.
+        reactor: for connecting and for time.
+        name: given to Redis as ``<name>.client`` and ``<name>.subscriber`` (CLIENT SETNAME).
+
+    Attributes:
+        subscriptions: what the subscriber connection is, and should be, subscribed to.
+        on_message: called with pattern (or None), channel and payload of what is published.
+        on_ready: called, each, when the link is ready, first or again.
+        on_lost: called, each with the cause, when the link was ready and is no longer.
+        on_interrupted: called, each, when what is published begins to be missed.
+        on_resumed: called, each, when all subscriptions are back after that.
+    """
+
+    _log = Logger()
+
+    def __init__(self, address: RedisAddress, *, reactor: Any, name: str) -> None:
+        self.address = address
+        self.reactor = reactor
+        self.subscriptions = SubscriptionTable()
+        self.on_message: Callable[[bytes | None, bytes, bytes], None] = lambda *_: None
+        self.on_ready: list[Callable[[], None]] = []
+        self.on_lost: list[Callable[[Failure], None]] = []
+        self.on_interrupted: list[Callable[[], None]] = []
+        self.on_resumed: list[Callable[[], None]] = []
+        self._name = re.sub(r"[^!-~]", "_", name)
+        self._states: dict[str, State] = {"client": "idle", "subscriber": "idle"}
+        self._client = self._factory("client", CommandProtocol, self._prepare_client)
+        self._subscriber = self._factory(
+            "subscriber",
+            lambda on_lost: SubscriberProtocol(
+                on_lost, self._received, self.subscriptions.acknowledge
+            ),
+            self._prepare_subscriber,
+        )
+        self._commands: CommandProtocol | None = None
+        self._queue: dict[_Queued, None] = {}
+        self._waiting_for_ready: dict[Deferred[None], None] = {}
+        self._is_ready = False
+        self._has_subscribed = False
+        self._stopped = False
+        self._last_cause = ""
+
+    @property
+    def states(self) -> dict[str, State]:
+        """The state of each connection, by ``client`` and ``subscriber``."""
+        return dict(self._states)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether both connections are logged in and restored."""
+        return self._is_ready
+
+    def start(self) -> None:
+        """Begin to connect, and keep at it."""
+        self._stopped = False
+        for factory in (self._client, self._subscriber):
+            factory.startConnecting(self.address.endpoint(self.reactor, CONNECT_TIMEOUT))
+
+    async def stop(self) -> None:
+        """Let what was sent finish, fail what waits, and close both connections."""
+        self._stopped = True
+        for queued in list(self._queue):
+            self._unqueue(queued).errback(BusUnavailable("the bus was stopped"))
+        waiting, self._waiting_for_ready = self._waiting_for_ready, {}
+        for one in waiting:
+            one.errback(BusUnavailable("the bus was stopped"))
+        if self._commands is not None:
+            try:
+                # Replies come in the order of the commands: this one is the last.
+                last = self._commands.execute_command("PING")
+                await last.addTimeout(STOP_TIMEOUT, self.reactor)
+            except (CommandFailed, ConnectionLost, DeferredTimeout):
+                pass
+        await gatherResults([self._client.disconnect(), self._subscriber.disconnect()])
+
+    def ready(self) -> Deferred[None]:
+        """Wait for the link.
+
+        Returns:
+            Fires when both connections are ready.
+
+        Fails with:
+            BusUnavailable: the link is or was stopped, or too many wait already.
+        """
+        if self._is_ready:
+            return succeed(None)
+        if self._stopped:
+            return fail(BusUnavailable("the bus is stopped"))
+        if len(self._waiting_for_ready) >= MAX_WAITING:
+            return fail(BusUnavailable(f"{MAX_WAITING} commands wait for Redis already"))
+        waiting: Deferred[None] = Deferred(self._waiting_for_ready.pop)
+        self._waiting_for_ready[waiting] = None
+        return waiting
+
+    def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
+        """Send a command, as soon as the link allows.
+
+        Args:
+            arguments: the command's name and its arguments.
+            timeout: seconds that it waits for the link.
+
+        Returns:
+            Fires with Redis's reply: bytes, int, None or a list of these.
+
+        Fails with:
+            BusUnavailable: the link was down for all that time; nothing was sent.
+            CommandFailed: Redis answered with an error.
+            ConnectionLost: the link broke before the reply came.
+        """
+        if self._commands is not None:
+            return self._commands.execute_command(*arguments)
+        if self._stopped:
+            return fail(BusUnavailable("the bus is stopped"))
+        if len(self._queue) >= MAX_WAITING:
+            return fail(BusUnavailable(f"{MAX_WAITING} commands wait for Redis already"))
+        queued = _Queued(arguments)
+        queued.result = Deferred(lambda _: self._forget(queued))
+        queued.expiry = self.reactor.callLater(timeout, self._expire, queued, timeout)
+        self._queue[queued] = None
+        return queued.result
+
+    async def run(self, script: Script, keys: Sequence[Argument], *arguments: Argument) -> Any:
+        """Run a script in Redis, sending its text only when Redis does not have it yet.
+
+        Source: Redis commands EVALSHA and EVAL.
+        """
+        try:
+            return await self.execute("EVALSHA", script.sha1, len(keys), *keys, *arguments)
+        except CommandFailed as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return await self.execute("EVAL", script.text, len(keys), *keys, *arguments)
+
+    def _forget(self, queued: _Queued) -> None:
+        self._unqueue(queued)
+
+    def _unqueue(self, queued: _Queued) -> Deferred[Any]:
+        del self._queue[queued]
+        if queued.expiry.active():
+            queued.expiry.cancel()
+        return queued.result
+
+    def _expire(self, queued: _Queued, seconds: float) -> None:
+        cause = f" ({self._last_cause})" if self._last_cause else ""
+        self._unqueue(queued).errback(
+            BusUnavailable(
+                f"Redis at {self.address} was not to be had for {seconds:g} seconds{cause}",
+                seconds=seconds,
+            )
+        )
+
+    def _factory(self, role: str, build: Any, prepare: Any) -> ConnectionFactory:
+        return ConnectionFactory(
+            self.reactor, build, prepare, lambda state, cause: self._entered(role, state, cause)
+        )
+
+    async def _prepare_client(
+        self, protocol: CommandProtocol, authenticated: Callable[[], None]
+    ) -> None:
+        await self._log_in(protocol, "client")
+        if self.address.database:
+            await protocol.execute_command("SELECT", self.address.database)
+        authenticated()
+        self._commands = protocol
+
+    async def _prepare_subscriber(
+        self, protocol: SubscriberProtocol, authenticated: Callable[[], None]
+    ) -> None:
+        await self._log_in(protocol, "subscriber")
+        authenticated()
+        await self.subscriptions.restore(protocol.change)
+
+    async def _log_in(self, protocol: CommandProtocol, role: str) -> None:
+        if self.address.password is not None:
+            user = () if self.address.username is None else (self.address.username,)
+            try:
+                await protocol.execute_command("AUTH", *user, self.address.password)
+            except CommandFailed as error:
+                if error.code not in _AUTHENTICATION_ERRORS:
+                    raise
+                raise AuthenticationFailed(
+                    f"Redis at {self.address} refuses the user or the password ({error.code})"
+                ) from None
+        try:
+            await protocol.execute_command("CLIENT", "SETNAME", f"{self._name}.{role}")
+        except CommandFailed as error:
+            if error.code == "NOAUTH":
+                raise AuthenticationFailed(
+                    f"Redis at {self.address} asks for a password: the URL has none"
+                ) from None
+            if error.code != "NOPERM":  # a name is a courtesy
+                raise
+
+    def _received(self, pattern: bytes | None, channel: bytes, payload: bytes) -> None:
+        self.on_message(pattern, channel, payload)
+
+    def _entered(self, role: str, state: State, cause: Failure | None) -> None:
+        self._states[role] = state
+        if role == "subscriber":
+            self._subscriber_entered(state)
+        elif state == "ready":
+            self._flush()
+        else:
+            self._commands = None
+        if cause is not None:
+            self._down(role, cause)
+        elif state == "ready" and set(self._states.values()) == {"ready"}:
+            self._up()
+
+    def _subscriber_entered(self, state: State) -> None:
+        if state == "ready":
+            resumed, self._has_subscribed = self._has_subscribed, True
+            for observer in self.on_resumed if resumed else ():
+                observer()
+        elif state in {"down", "idle"}:
+            self.subscriptions.disconnected()
+            for observer in self.on_interrupted:
+                observer()
+
+    def _flush(self) -> None:
+        for queued in list(self._queue):
+            result = self._unqueue(queued)
+            self.execute(*queued.arguments).chainDeferred(result)
+
+    def _up(self) -> None:
+        self._is_ready = True
+        self._last_cause = ""
+        self._log.info("link to Redis at {address} is ready", address=self.address)
+        waiting, self._waiting_for_ready = self._waiting_for_ready, {}
+        for one in waiting:
+            one.callback(None)
+        for observer in self.on_ready:
+            observer()
+
+    def _down(self, role: str, cause: Failure) -> None:
+        was_ready, self._is_ready = self._is_ready, False
+        text = cause.getErrorMessage()
+        if text != self._last_cause:  # an outage is told once, not at each attempt
+            self._last_cause = text
+            log = self._log.error if cause.check(AuthenticationFailed) else self._log.warn
+            log(
+                "no {role} connection to Redis at {address}, trying again: {cause}",
+                role=role,
+                address=self.address,
+                cause=text,
+            )
+        if was_ready:
+            for observer in self.on_lost:
+                observer(cause)

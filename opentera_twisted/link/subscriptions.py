@@ -1,0 +1,200 @@
+"""Which channels and patterns are wanted, and which Redis has acknowledged: bookkeeping only.
+
+Wanted is what the program asked for; it outlives connections. Of each name at most one command is
+under way, so that an acknowledgement always belongs to the command that was sent; what was asked
+meanwhile is settled when it comes:
+
+    off --SUBSCRIBE--> subscribing --acknowledged--> on --UNSUBSCRIBE--> unsubscribing --> off
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, Literal
+
+from attrs import Factory, define, frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted.errors import CommandFailed, ConnectionLost
+from opentera_twisted.link.protocol import Operation
+
+Send = Callable[[Operation, Sequence[bytes]], "Deferred[Any]"]
+"""Sends one command for several names; fires when Redis has acknowledged each of them."""
+
+BATCH: Final = 250
+"""Names in one command of a restore: some milliseconds of work at a time."""
+
+_log = Logger()
+
+
+@frozen
+class Name:
+    """A channel, or a pattern of channels."""
+
+    text: bytes
+    is_pattern: bool = False
+
+    @property
+    def subscribe(self) -> Operation:
+        """The command that subscribes it."""
+        return "PSUBSCRIBE" if self.is_pattern else "SUBSCRIBE"
+
+    @property
+    def unsubscribe(self) -> Operation:
+        """The command that ends its subscription."""
+        return "PUNSUBSCRIBE" if self.is_pattern else "UNSUBSCRIBE"
+
+
+@define(eq=False)
+class _Entry:
+    wanted: bool = True
+    state: Literal["off", "subscribing", "on", "unsubscribing"] = "off"
+    joining: list[Deferred[None]] = Factory(list)
+    leaving: list[Deferred[None]] = Factory(list)
+
+
+class SubscriptionTable:
+    """What one subscriber connection is, and should be, subscribed to."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Name, _Entry] = {}
+        self._send: Send | None = None
+
+    @property
+    def wanted(self) -> set[Name]:
+        """What the program asked for."""
+        return {name for name, entry in self._entries.items() if entry.wanted}
+
+    @property
+    def acknowledged(self) -> set[Name]:
+        """What Redis has confirmed on the present connection."""
+        return {name for name, entry in self._entries.items() if entry.state == "on"}
+
+    def want(self, name: Name) -> Deferred[None]:
+        """Ask for a name.
+
+        Returns:
+            Fires when Redis has acknowledged it, over however many connections that takes.
+
+        Fails with:
+            CommandFailed: Redis refuses it; it is wanted no more.
+        """
+        entry = self._entries.setdefault(name, _Entry())
+        entry.wanted = True
+        if entry.state == "on":
+            return succeed(None)
+        acknowledged: Deferred[None] = Deferred()
+        entry.joining.append(acknowledged)
+        self._settle(name, entry)
+        return acknowledged
+
+    def drop(self, name: Name) -> Deferred[None]:
+        """Ask for a name no longer.
+
+        Returns:
+            Fires when nothing more comes for it.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            return succeed(None)
+        entry.wanted = False
+        gone: Deferred[None] = Deferred()
+        entry.leaving.append(gone)
+        self._settle(name, entry)
+        return gone
+
+    async def restore(self, send: Send) -> None:
+        """Subscribe, on a new connection, all that is wanted at this moment, in batches.
+
+        Raises:
+            ConnectionLost: the connection broke; what is wanted is kept for the next one.
+        """
+        self._send = send
+        todo = [name for name, entry in self._entries.items() if entry.wanted]
+        for batch in _batches(name for name in todo if not name.is_pattern):
+            await self._subscribe(batch)
+        for batch in _batches(name for name in todo if name.is_pattern):
+            await self._subscribe(batch)
+
+    def acknowledge(self, operation: Operation, text: bytes) -> None:
+        """Redis confirmed an operation for one name."""
+        name = Name(text, operation.startswith("P"))
+        entry = self._entries[name]
+        entry.state = "off" if "UN" in operation else "on"
+        self._settle(name, entry)
+
+    def disconnected(self) -> None:
+        """The connection is gone, and its subscriptions with it."""
+        self._send = None
+        for name, entry in list(self._entries.items()):
+            entry.state = "off"
+            self._settle(name, entry)
+
+    def _settle(self, name: Name, entry: _Entry) -> None:
+        """Do the next thing that brings what is towards what is wanted."""
+        if entry.state == "on" and entry.wanted:
+            entry.joining = _fire(entry.joining)
+        elif entry.state == "on" and self._send is not None:
+            entry.state = "unsubscribing"
+            self._send(name.unsubscribe, [name.text]).addErrback(self._refused, [name])
+        elif entry.state == "off" and not entry.wanted:
+            del self._entries[name]
+            entry.leaving = _fire(entry.leaving)
+        elif entry.state == "off" and self._send is not None:
+            entry.state = "subscribing"
+            self._send(name.subscribe, [name.text]).addErrback(self._refused, [name])
+
+    async def _subscribe(self, names: Sequence[Name]) -> None:
+        """Subscribe several names of one kind, less those for which something is under way."""
+        due = [name for name in names if self._is_due(name)]
+        if not due or self._send is None:
+            return
+        for name in due:
+            self._entries[name].state = "subscribing"
+        try:
+            await self._send(due[0].subscribe, [name.text for name in due])
+        except CommandFailed:
+            if len(due) == 1:
+                self._refused(Failure(), due)
+                return
+            # Redis refuses a command as a whole: find out which name it was.
+            for name in due:
+                self._entries[name].state = "off"
+            for name in due:
+                await self._subscribe([name])
+
+    def _is_due(self, name: Name) -> bool:
+        entry = self._entries.get(name)
+        return entry is not None and entry.wanted and entry.state == "off"
+
+    def _refused(self, failure: Failure, names: Sequence[Name]) -> None:
+        if failure.check(ConnectionLost):
+            return  # `disconnected` has settled it, or will
+        failure.trap(CommandFailed)
+        for name in names:
+            _log.error(
+                "Redis refuses {operation} of {name}: {reason}",
+                operation=name.subscribe,
+                name=name.text.decode(errors="replace"),
+                reason=failure.getErrorMessage(),
+            )
+            entry = self._entries.pop(name, None)
+            if entry is not None:
+                _fire(entry.leaving)
+                for waiting in entry.joining:
+                    waiting.errback(failure)
+
+
+def _fire(waiting: list[Deferred[None]]) -> list[Deferred[None]]:
+    """Fire all, and return what is left to fire: nothing."""
+    for one in waiting:
+        one.callback(None)
+    return []
+
+
+def _batches(names: Iterator[Name]) -> Iterator[list[Name]]:
+    while batch := list(islice(names, BATCH)):
+        yield batch
