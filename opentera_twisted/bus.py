@@ -1,0 +1,193 @@
+"""`Bus`: variables, pub/sub, calls and servers over one link; the object that programs embed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.message import Message
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults
+
+from opentera_twisted import topics
+from opentera_twisted.link import DEFAULT_URL, Link, RedisAddress
+from opentera_twisted.pubsub import Handler, OnGap, PubSub, Subscription
+from opentera_twisted.rpc import (
+    CALL_TIMEOUT,
+    MAX_CONCURRENT,
+    ArgumentValue,
+    Caller,
+    Json,
+    Procedures,
+    ProcedureServer,
+)
+from opentera_twisted.variables import Variables
+
+
+class Bus(Service):
+    """A program's access to what others share on one Redis: two connections, whatever the load.
+
+    A service of Twisted: give it a parent, or call `startService` and `stopService`. It connects
+    for ever; what is asked while Redis is away waits for it.
+
+    Args:
+        url: ``redis://[[user]:password@]host[:port][/database]`` or ``unix:///path?db=n``.
+        reactor: the global one when None.
+        name: shown in Redis's list of clients.
+
+    Attributes:
+        link: the two connections.
+        variables: shared variables.
+    """
+
+    def __init__(
+        self, url: str = DEFAULT_URL, *, reactor: Any = None, name: str = "opentera-bus"
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
+        self.setName(name)
+        self.link = Link(RedisAddress.parse(url), reactor=reactor, name=name)
+        self.variables = Variables(self.link)
+        self.pubsub = PubSub(self.link)
+        self._caller = Caller(self.link, self.pubsub)
+        self._servers: list[ProcedureServer] = []
+
+    def startService(self) -> None:
+        """Begin to connect."""
+        super().startService()
+        self.link.start()
+
+    def stopService(self) -> Deferred[None]:
+        """Finish what runs and close both connections; the bus can be started again.
+
+        Returns:
+            Fires when nothing is left.
+        """
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        super().stopService()
+        servers, self._servers = self._servers, []
+        if self.link.is_ready:
+            await gatherResults([server.stop() for server in servers])
+        await self.link.stop()
+
+    def connected(self) -> Deferred[None]:
+        """Wait for Redis.
+
+        Returns:
+            Fires when both connections are logged in and restored.
+
+        Fails with:
+            BusUnavailable: the bus was stopped.
+        """
+        return self.link.ready()
+
+    def publish(self, topic: str, payload: bytes | str | Message) -> Deferred[int]:
+        """Publish a message: see `PubSub.publish`."""
+        return self.pubsub.publish(topic, payload)
+
+    def publish_event(self, topic: str, *events: Message) -> Deferred[int]:
+        """Publish events in a ``TeraEvent``: see `PubSub.publish_event`."""
+        return self.pubsub.publish_event(topic, *events)
+
+    def send_module_message(self, dest: str, *messages: Message, source: str) -> Deferred[int]:
+        """Publish messages in a ``TeraModuleMessage``: see `PubSub.send_module_message`."""
+        return self.pubsub.send_module_message(dest, *messages, source=source)
+
+    def subscribe(
+        self, topic: str, handler: Handler, on_gap: OnGap | None = None
+    ) -> Deferred[Subscription]:
+        """Have a handler called for a topic: see `PubSub.subscribe`."""
+        return self.pubsub.subscribe(topic, handler, on_gap)
+
+    def subscribe_pattern(
+        self, pattern: str, handler: Handler, on_gap: OnGap | None = None
+    ) -> Deferred[Subscription]:
+        """Have a handler called for all topics of a pattern: see `PubSub.subscribe_pattern`."""
+        return self.pubsub.subscribe_pattern(pattern, handler, on_gap)
+
+    def call(
+        self,
+        module_name: str,
+        function_name: str,
+        *args: ArgumentValue,
+        timeout: float = CALL_TIMEOUT,
+    ) -> Deferred[Json]:
+        """Call a procedure of a module and wait for its reply; cancelling forgets the call.
+
+        Args:
+            module_name: as in the topic, such as ``TeraServer.UserManagerModule``.
+            function_name: of the procedure.
+            args: bool, int, float, str or bytes.
+            timeout: seconds until `CallTimeout`; waiting for the link counts.
+
+        Returns:
+            Fires with the procedure's return value.
+
+        Raises:
+            InvalidTopic, InvalidArgument: at once, before anything is sent.
+
+        Fails with:
+            NoResponder: no program listens (one round trip).
+            CallTimeout: no reply came in time; `CallNotSent` when the link was down throughout.
+            CallInterrupted: the link broke while waiting.
+            ProcedureFailed, UnknownProcedure, ArgumentsRejected, Overloaded: as the server says.
+            BadReply: the reply is not of a reply's form.
+
+        Source: wire contract, section 4.
+        """
+        topic = topics.module_rpc(module_name)
+        return self._caller.call(topic, function_name, args, timeout)
+
+    def call_service(
+        self,
+        service_key: str,
+        function_name: str,
+        *args: ArgumentValue,
+        timeout: float = CALL_TIMEOUT,
+    ) -> Deferred[Json]:
+        """Call a procedure of a service, by its key or its UUID; otherwise like `call`."""
+        topic = topics.service_rpc(service_key)
+        return self._caller.call(topic, function_name, args, timeout)
+
+    def serve_service(
+        self,
+        service_key: str,
+        procedures: Procedures,
+        uuid: str | None = None,
+        max_concurrent: int = MAX_CONCURRENT,
+    ) -> Deferred[ProcedureServer]:
+        """Answer calls of a service.
+
+        Args:
+            service_key: as in the topic.
+            procedures: what it answers with.
+            uuid: of the service, by which it can be called too.
+            max_concurrent: calls that run at a time; more are answered ``overloaded``.
+
+        Returns:
+            Fires with the server once Redis has acknowledged its topics; ``await server.stop()``
+            takes no more calls and finishes those that run.
+
+        Fails with:
+            BusUnavailable, CommandFailed.
+        """
+        names = [service_key] if uuid is None else [service_key, uuid]
+        return self._serve([topics.service_rpc(name) for name in names], procedures, max_concurrent)
+
+    def serve_module(
+        self, module_name: str, procedures: Procedures, max_concurrent: int = MAX_CONCURRENT
+    ) -> Deferred[ProcedureServer]:
+        """Answer calls of a module; otherwise like `serve_service`."""
+        return self._serve([topics.module_rpc(module_name)], procedures, max_concurrent)
+
+    def _serve(
+        self, names: list[str], procedures: Procedures, max_concurrent: int
+    ) -> Deferred[ProcedureServer]:
+        server = ProcedureServer(self.link, self.pubsub, names, procedures, max_concurrent)
+        self._servers.append(server)
+        return Deferred.fromCoroutine(self._start_server(server))
+
+    async def _start_server(self, server: ProcedureServer) -> ProcedureServer:
+        await server.start()
+        return server

@@ -1,0 +1,365 @@
+"""Publish and subscribe: one Redis subscription a topic, however many handlers it has."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from inspect import iscoroutine
+from time import monotonic
+from typing import Final, NamedTuple
+
+from attrs import define
+from google.protobuf.message import Message
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted import topics
+from opentera_twisted.errors import BusUnavailable, InvalidArgument
+from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
+from opentera_twisted.messages.packing import module_message, tera_event
+
+SUBSCRIBE_TIMEOUT: Final = COMMAND_TIMEOUT
+"""Seconds until a subscription that Redis has not acknowledged is given up."""
+
+
+JUNK_WARNING_INTERVAL: Final = 60.0
+"""Seconds between two warnings of junk on one topic."""
+
+JUNK_TOPICS: Final = 1000
+"""Topics whose last warning is remembered."""
+
+
+class Delivery(NamedTuple):
+    """One published message as a handler gets it.
+
+    Attributes:
+        topic: where it was published.
+        pattern: the pattern of the subscription, or None for an exact topic.
+        payload: the bytes as they were published.
+    """
+
+    topic: str
+    pattern: str | None
+    payload: bytes
+
+
+Handler = Callable[[Delivery], Awaitable[object] | object]
+"""Called with each delivery; what it raises, or its coroutine, is logged and harms nobody else."""
+
+OnGap = Callable[[], Awaitable[object] | object]
+"""Called when deliveries may have been missed, so that what they tell can be loaded again."""
+
+
+@define(eq=False)
+class Subscription:
+    """One handler's interest in a topic or a pattern; made by `PubSub`.
+
+    Attributes:
+        topic: the topic or pattern.
+        name: what Redis is asked for.
+        handler: called with each delivery.
+        on_gap: called when deliveries may have been missed.
+        active: whether it was not cancelled.
+        acknowledged: whether Redis has confirmed it, ever.
+    """
+
+    topic: str
+    name: Name
+    handler: Handler
+    on_gap: OnGap | None
+    _pubsub: PubSub
+    active: bool = True
+    acknowledged: bool = False
+
+    def cancel(self) -> Deferred[None]:
+        """End it; the handler is not called again from this moment on.
+
+        Returns:
+            Fires when Redis has dropped the topic too, if this was its last handler.
+        """
+        return self._pubsub.leave(self)
+
+    def drain(self) -> Deferred[None]:
+        """End it, but have the handler called for what still comes until Redis has dropped it.
+
+        Returns:
+            Fires when nothing more comes.
+        """
+        return self._pubsub.drain(self)
+
+
+_Handlers = dict[bytes, tuple[Subscription, ...]]
+
+
+class PubSub:
+    """Publishing, and the handlers of what is published.
+
+    Args:
+        link: carries the messages.
+    """
+
+    _log = Logger()
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._exact: _Handlers = {}
+        self._patterns: _Handlers = {}
+        link.on_message = self._deliver
+        link.on_resumed.append(self._tell_gap)
+
+    def publish(self, topic: str, payload: bytes | str | Message) -> Deferred[int]:
+        """Publish a message.
+
+        Args:
+            topic: where.
+            payload: bytes as they are, text in UTF-8, or a protobuf message serialized.
+
+        Returns:
+            Fires with the number of receivers: connections that Redis wrote it to.
+
+        Raises:
+            InvalidTopic: the topic is no text, or empty.
+            InvalidArgument: the payload is of another type.
+
+        Fails with:
+            BusUnavailable, ConnectionLost, CommandFailed.
+
+        Source: Redis command PUBLISH.
+        """
+        return self._link.execute("PUBLISH", topics.encode(topic), encode_payload(payload))
+
+    def publish_event(self, topic: str, *events: Message) -> Deferred[int]:
+        """Publish events in a ``TeraEvent``; otherwise like `publish`."""
+        return self.publish(topic, tera_event(topic, map(_message, events)))
+
+    def send_module_message(self, dest: str, *messages: Message, source: str) -> Deferred[int]:
+        """Publish messages in a ``TeraModuleMessage``; otherwise like `publish`.
+
+        Args:
+            dest: the topic, such as ``module.TeraServer.UserManagerModule.messages``.
+            messages: what it holds.
+            source: who sends it, as a topic or ``websocket.<kind>.<uuid>``.
+        """
+        return self.publish(dest, module_message(source, dest, map(_message, messages)))
+
+    def subscribe(
+        self, topic: str, handler: Handler, on_gap: OnGap | None = None
+    ) -> Deferred[Subscription]:
+        """Have a handler called for all that is published on a topic.
+
+        Args:
+            topic: the exact name.
+            handler: gets each `Delivery`.
+            on_gap: called when the link was lost and is back: what was published meanwhile is gone.
+
+        Returns:
+            Fires when Redis has acknowledged the subscription.
+
+        Fails with:
+            BusUnavailable: Redis did not acknowledge in time; the handler is forgotten.
+            CommandFailed: Redis refuses the topic.
+
+        Source: Redis command SUBSCRIBE.
+        """
+        return self._subscribe(Name(topics.encode(topic)), topic, handler, on_gap)
+
+    def keep(self, topic: str, handler: Handler) -> Subscription:
+        """Subscribe a topic without waiting for it; see `acknowledged`.
+
+        When the link becomes ready, so does the subscription.
+        """
+        subscription = Subscription(topic, Name(topics.encode(topic)), handler, None, self)
+        self._attach(subscription)
+        # A refusal has been logged, and is told to whoever asks for the acknowledgement.
+        self.acknowledged(subscription).addErrback(lambda _: None)
+        return subscription
+
+    def acknowledged(self, subscription: Subscription) -> Deferred[None]:
+        """Wait for a subscription that has not ended.
+
+        Returns:
+            Fires when Redis has acknowledged it, over however many connections that takes.
+
+        Fails with:
+            CommandFailed: Redis refuses the topic.
+        """
+        return self._link.subscriptions.want(subscription.name)
+
+    def subscribe_pattern(
+        self, pattern: str, handler: Handler, on_gap: OnGap | None = None
+    ) -> Deferred[Subscription]:
+        """Have a handler called for all topics that fit a pattern; otherwise like `subscribe`.
+
+        Args:
+            pattern: with ``*``, ``?``, ``[...]``; a backslash takes their meaning away.
+            handler: gets each `Delivery`.
+            on_gap: as in `subscribe`.
+
+        Source: Redis command PSUBSCRIBE.
+        """
+        return self._subscribe(
+            Name(topics.encode(pattern), is_pattern=True), pattern, handler, on_gap
+        )
+
+    def _subscribe(
+        self, name: Name, topic: str, handler: Handler, on_gap: OnGap | None
+    ) -> Deferred[Subscription]:
+        if not callable(handler):
+            raise InvalidArgument(f"a handler is a function of a Delivery, not {handler!r}")
+        subscription = Subscription(topic, name, handler, on_gap, self)
+        self._attach(subscription)
+        return Deferred.fromCoroutine(self._join(subscription))
+
+    def _attach(self, subscription: Subscription) -> None:
+        name = subscription.name
+        handlers = self._handlers(name)
+        handlers[name.text] = (*handlers.get(name.text, ()), subscription)
+
+    async def _join(self, subscription: Subscription) -> Subscription:
+        acknowledged = self._link.subscriptions.want(subscription.name)
+        try:
+            await acknowledged.addTimeout(SUBSCRIBE_TIMEOUT, self._link.reactor)
+        except DeferredTimeout:
+            raise BusUnavailable(
+                f"Redis did not acknowledge the subscription of {subscription.topic} "
+                f"for {SUBSCRIBE_TIMEOUT:g} seconds",
+                seconds=SUBSCRIBE_TIMEOUT,
+            ) from None
+        else:
+            subscription.acknowledged = True
+            return subscription
+        finally:
+            if not subscription.acknowledged:
+                subscription.cancel()
+
+    def leave(self, subscription: Subscription) -> Deferred[None]:
+        """Forget a handler at once; fires when its topic is dropped, if it was the last one."""
+        if self._detach(subscription):
+            return self._link.subscriptions.drop(subscription.name)
+        return succeed(None)
+
+    def drain(self, subscription: Subscription) -> Deferred[None]:
+        """Drop a handler's topic, if it is the only one, and forget the handler after that."""
+        if self._handlers(subscription.name).get(subscription.name.text) != (subscription,):
+            return subscription.cancel()
+        return Deferred.fromCoroutine(self._drain(subscription))
+
+    async def _drain(self, subscription: Subscription) -> None:
+        await self._link.subscriptions.drop(subscription.name)
+        self._detach(subscription)
+
+    def _detach(self, subscription: Subscription) -> bool:
+        """Forget a handler; whether it was the last one of its topic."""
+        subscription.active = False
+        handlers = self._handlers(subscription.name)
+        text = subscription.name.text
+        before = handlers.get(text, ())
+        after = tuple(one for one in before if one is not subscription)
+        if after:
+            handlers[text] = after
+        else:
+            handlers.pop(text, None)
+        return bool(before) and not after
+
+    def _handlers(self, name: Name) -> _Handlers:
+        return self._patterns if name.is_pattern else self._exact
+
+    def _deliver(self, pattern: bytes | None, channel: bytes, payload: bytes) -> None:
+        if pattern is None:
+            subscriptions = self._exact.get(channel, ())
+            if not subscriptions:
+                return
+            delivery = Delivery(subscriptions[0].topic, None, payload)
+        else:
+            subscriptions = self._patterns.get(pattern, ())
+            if not subscriptions:
+                return
+            delivery = Delivery(topics.decode(channel), subscriptions[0].topic, payload)
+        for subscription in subscriptions:
+            if subscription.active:
+                self._call(subscription.handler, subscription, delivery)
+
+    def _tell_gap(self) -> None:
+        for handlers in (self._exact, self._patterns):
+            for subscriptions in list(handlers.values()):
+                for subscription in subscriptions:
+                    if subscription.acknowledged and subscription.on_gap is not None:
+                        self._call(subscription.on_gap, subscription)
+
+    def _call(
+        self, function: Callable[..., object], subscription: Subscription, *arguments: Delivery
+    ) -> None:
+        """Call what a user gave us: the one place where its exceptions end."""
+        try:
+            result = function(*arguments)
+        except Exception:  # noqa: BLE001
+            self._failed(Failure(), subscription)
+            return
+        if result is None:
+            return
+        if iscoroutine(result):
+            result = Deferred.fromCoroutine(result)
+        if isinstance(result, Deferred):
+            result.addErrback(self._failed, subscription)
+
+    def _failed(self, failure: Failure, subscription: Subscription) -> None:
+        self._log.failure("a handler of {topic} failed", failure, topic=subscription.topic)
+
+
+class Junk:
+    """Counts messages that are not what a topic should carry; warns once a topic and minute.
+
+    Args:
+        where: what kind of topic it is.
+        expected: what should have come.
+    """
+
+    _log = Logger()
+
+    def __init__(self, where: str, expected: str) -> None:
+        self.count = 0
+        self._where = where
+        self._expected = expected
+        self._warned: dict[str, float] = {}
+
+    def dropped(self, topic: str) -> None:
+        """One more came on that topic."""
+        self.count += 1
+        now = monotonic()
+        if now - self._warned.get(topic, -JUNK_WARNING_INTERVAL) < JUNK_WARNING_INTERVAL:
+            return
+        if len(self._warned) >= JUNK_TOPICS:
+            self._warned.clear()
+        self._warned[topic] = now
+        self._log.warn(
+            "dropped what is not {expected} on {where}: {topic}",
+            expected=self._expected,
+            where=self._where,
+            topic=topic,
+        )
+
+
+def encode_payload(payload: bytes | str | Message) -> bytes:
+    """The bytes of what is to be published or stored.
+
+    Raises:
+        InvalidArgument: when it is neither bytes, text nor a protobuf message.
+    """
+    if isinstance(payload, bytes):
+        return payload
+    if isinstance(payload, str):
+        return payload.encode()
+    if isinstance(payload, Message):
+        return payload.SerializeToString()
+    if isinstance(payload, (bytearray, memoryview)):
+        return bytes(payload)
+    raise InvalidArgument(
+        f"a payload is bytes, str or a protobuf message, not {type(payload).__name__}"
+    )
+
+
+def _message(message: Message) -> Message:
+    if isinstance(message, Message):
+        return message
+    raise InvalidArgument(f"expected a protobuf message, not {type(message).__name__}")

@@ -1,0 +1,188 @@
+"""Calls of procedures: one reply channel a bus, replies matched by the call's id."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any, Final
+from uuid import uuid4
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted.errors import (
+    CallInterrupted,
+    CallNotSent,
+    CallTimeout,
+    ConnectionLost,
+    InvalidArgument,
+    NoResponder,
+)
+from opentera_twisted.link import Link
+from opentera_twisted.pubsub import Delivery, PubSub
+from opentera_twisted.rpc.values import ArgumentValue
+from opentera_twisted.rpc.wire import Json, decode_reply, encode_request, return_value
+
+CALL_TIMEOUT: Final = 10.0
+"""Seconds that a call waits for its reply, unless it says otherwise; as deployed callers do."""
+
+
+@define(eq=False)
+class _Call:
+    """A call that waits for its reply."""
+
+    topic: str
+    procedure: str
+    result: Deferred[Json]
+    expiry: IDelayedCall
+    waiting: Deferred[None] | None = None
+    sent: bool = False
+
+
+class Caller:
+    """Calls procedures of modules and services.
+
+    Args:
+        link: tells when replies may have been missed.
+        pubsub: carries requests and replies.
+
+    Attributes:
+        dropped_replies: how many replies came late, twice, or to no call.
+    """
+
+    _log = Logger()
+
+    def __init__(self, link: Link, pubsub: PubSub) -> None:
+        self._link = link
+        self._pubsub = pubsub
+        self._ids = count()
+        self._calls: dict[int, _Call] = {}
+        self._reply_to = f"RedisRPCClient.{uuid4()}"
+        self.dropped_replies = 0
+        pubsub.keep(self._reply_to, self._replied)
+        link.on_interrupted.append(self._interrupted)
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls wait for their reply."""
+        return len(self._calls)
+
+    def call(
+        self, topic: str, procedure: str, arguments: tuple[ArgumentValue, ...], timeout: float
+    ) -> Deferred[Json]:
+        """Call a procedure; cancelling the Deferred forgets the call.
+
+        Args:
+            topic: of the server.
+            procedure: its name there.
+            arguments: by position.
+            timeout: seconds until `CallTimeout`; waiting for the link counts.
+
+        Returns:
+            Fires with what the procedure returned.
+
+        Raises:
+            InvalidArgument: an argument, the name or the timeout is not of the right kind.
+        """
+        if not isinstance(procedure, str) or not procedure:
+            raise InvalidArgument(f"a procedure's name is a string, not {procedure!r}")
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+            raise InvalidArgument(f"a timeout is a number of seconds above 0, not {timeout!r}")
+        call_id = next(self._ids)
+        request = encode_request(procedure, self._reply_to, call_id, arguments)
+        result: Deferred[Json] = Deferred(lambda _: self._forget(call_id))
+        expiry = self._link.reactor.callLater(timeout, self._expire, call_id, timeout)
+        self._calls[call_id] = call = _Call(topic, procedure, result, expiry)
+        if self._link.is_ready:
+            self._send(call_id, call, request)
+        else:
+            call.waiting = self._link.ready()
+            call.waiting.addCallback(lambda _: self._send(call_id, call, request))
+            call.waiting.addErrback(self._not_sent, call_id)
+        return result
+
+    def _send(self, call_id: int, call: _Call, request: bytes) -> None:
+        call.waiting = None
+        call.sent = True
+        receivers = self._pubsub.publish(call.topic, request)
+        receivers.addCallback(self._counted, call_id)
+        receivers.addErrback(self._not_sent, call_id)
+
+    def _counted(self, receivers: int, call_id: int) -> None:
+        if receivers:
+            return
+        call = self._take(call_id)
+        if call is not None:
+            call.result.errback(
+                NoResponder(
+                    f"nobody listens on {call.topic}", topic=call.topic, procedure=call.procedure
+                )
+            )
+
+    def _not_sent(self, failure: Failure, call_id: int) -> None:
+        call = self._take(call_id)
+        if call is None:
+            return
+        if failure.check(ConnectionLost):
+            failure = Failure(self._interruption(call))
+        call.result.errback(failure)
+
+    def _replied(self, delivery: Delivery) -> None:
+        reply = decode_reply(delivery.payload)
+        call_id = None if reply is None else reply.get("id")
+        call = self._take(call_id) if type(call_id) is int else None
+        if reply is None or call is None:
+            self.dropped_replies += 1
+            self._log.debug("dropped a reply to no call that waits")
+            return
+        try:
+            value = return_value(reply, call.topic, call.procedure)
+        except Exception:  # noqa: BLE001 (goes to who called)
+            call.result.errback(Failure())
+        else:
+            call.result.callback(value)
+
+    def _expire(self, call_id: int, seconds: float) -> None:
+        call = self._take(call_id)
+        if call is None:
+            return
+        error: type[CallTimeout] = CallTimeout if call.sent else CallNotSent
+        what = "did not answer" if call.sent else "could not be asked"
+        call.result.errback(
+            error(
+                f"{call.topic} {what} {call.procedure} for {seconds:g} seconds",
+                topic=call.topic,
+                procedure=call.procedure,
+                seconds=seconds,
+            )
+        )
+
+    def _interrupted(self) -> None:
+        """Replies are being missed: no call that was sent can count on its own any more."""
+        for call_id, call in list(self._calls.items()):
+            if call.sent:
+                self._forget(call_id)
+                call.result.errback(self._interruption(call))
+
+    def _interruption(self, call: _Call) -> CallInterrupted:
+        return CallInterrupted(
+            f"the link to Redis broke while {call.procedure} of {call.topic} was under way",
+            topic=call.topic,
+            procedure=call.procedure,
+        )
+
+    def _forget(self, call_id: int) -> None:
+        self._take(call_id)
+
+    def _take(self, call_id: Any) -> _Call | None:
+        call = self._calls.pop(call_id, None)
+        if call is None:
+            return None
+        if call.expiry.active():
+            call.expiry.cancel()
+        if call.waiting is not None:
+            waiting, call.waiting = call.waiting, None
+            waiting.cancel()
+        return call

@@ -1,0 +1,189 @@
+"""Session keys: one-time keys in Redis that log a websocket in.
+
+A key names a Redis key, and the client chooses it: so its form is checked before Redis is asked,
+and one script looks, decides and deletes in Redis, where nothing can come between.
+
+Source: wire contract, section 5.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.link import Link, Script
+from opentera_twisted.topics import KINDS, Kind
+from opentera_twisted.variables import SESSION_KEY_LIFETIME, milliseconds
+
+_BOUND: Final = re.compile(r"(user|participant|device)\.[A-Za-z0-9_-]{43}", re.ASCII)
+_DEPLOYED: Final = re.compile(r"[0-9a-f]{128}", re.ASCII)
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+
+MAX_VALUE: Final = 16_384
+"""Bytes of a key's value, at most."""
+
+# Only a string that will expire, and is of the form of a session key's value, is taken; anything
+# else stays as it is, and the answer does not tell it from a key that is not there.
+_REDEEM: Final = Script(
+    f"""
+    local key = KEYS[1]
+    if redis.call('TYPE', key).ok ~= 'string' then return false end
+    if redis.call('PTTL', key) < 0 then return false end
+    if redis.call('STRLEN', key) > {MAX_VALUE} then return false end
+    local function is_uuid(text)
+        local form = '%x'
+        local eight, four = form:rep(8), form:rep(4)
+        return text:find('^' .. eight .. '%-' .. four .. '%-' .. four .. '%-' .. four
+            .. '%-' .. eight .. four .. '$') ~= nil
+    end
+    local value = redis.call('GET', key)
+    if not is_uuid(value) then
+        if value:sub(1, 1) ~= '{{' then return false end
+        local ok, object = pcall(cjson.decode, value)
+        if not ok or type(object.uuid) ~= 'string' or not is_uuid(object.uuid) then return false end
+    end
+    redis.call('DEL', key)
+    return value
+    """
+)
+
+
+@frozen
+class Identity:
+    """Who a websocket belongs to.
+
+    Attributes:
+        kind: user, participant or device.
+        uuid: of that user, participant or device.
+        name: for people to read.
+        topics: further topics whose events it receives.
+    """
+
+    kind: Kind
+    uuid: str
+    name: str = ""
+    topics: tuple[str, ...] = ()
+
+
+class HasLink(Protocol):
+    """A bus, as far as session keys need one."""
+
+    @property
+    def link(self) -> Link:
+        """Carries the commands."""
+
+
+class SessionKeys:
+    """Issues session keys and redeems them.
+
+    Args:
+        bus: through which Redis is reached.
+        require_bound: refuse the keys of deployed servers, which are guessable and of any kind.
+    """
+
+    def __init__(self, bus: HasLink, require_bound: bool = False) -> None:
+        self._link = bus.link
+        self._require_bound = require_bound
+
+    def issue(
+        self,
+        kind: Kind,
+        uuid: str,
+        ttl: float = SESSION_KEY_LIFETIME,
+        name: str | None = None,
+        topics: Sequence[str] = (),
+    ) -> Deferred[str]:
+        """Make a key that lets one websocket in.
+
+        Args:
+            kind: of websocket: user, participant or device.
+            uuid: whom it logs in.
+            ttl: seconds until it is worth nothing.
+            name: of the identity, for people to read.
+            topics: further topics whose events it receives.
+
+        Returns:
+            Fires with the key: ``<kind>.<43 characters>``, 256 random bits.
+
+        Raises:
+            InvalidArgument: something is not of its form.
+
+        Fails with:
+            BusUnavailable, ConnectionLost, CommandFailed.
+
+        Source: Redis command SET with NX and PX.
+        """
+        if kind not in KINDS:
+            raise InvalidArgument(f"a kind is one of {', '.join(KINDS)}, not {kind!r}")
+        if not is_uuid(uuid):
+            raise InvalidArgument(f"expected a UUID with hyphens, not {uuid!r}")
+        if name is not None and not isinstance(name, str):
+            raise InvalidArgument(f"a name is a string, not {type(name).__name__}")
+        if isinstance(topics, str) or not all(isinstance(topic, str) and topic for topic in topics):
+            raise InvalidArgument("topics are a sequence of strings that are not empty")
+        value = uuid
+        if name is not None or topics:
+            value = json.dumps({"uuid": uuid, "name": name or "", "topics": list(topics)})
+        if len(value) > MAX_VALUE:
+            raise InvalidArgument(
+                f"name and topics take {len(value)} bytes; {MAX_VALUE} are allowed"
+            )
+        key = f"{kind}.{secrets.token_urlsafe(32)}"
+        stored = self._link.execute("SET", key, value, "PX", milliseconds(ttl), "NX")
+        return stored.addCallback(lambda _: key)
+
+    def redeem(self, kind: Kind, key: str) -> Deferred[Identity | None]:
+        """Use a key up.
+
+        Args:
+            kind: of the websocket that shows it.
+            key: as the client gave it: any text.
+
+        Returns:
+            Fires with who that is, or None when the key is not valid for that kind: unknown,
+            used, expired, or no session key at all. Of any number of attempts one gets the
+            identity; what is no session key is left as it was.
+
+        Fails with:
+            BusUnavailable, ConnectionLost, CommandFailed: try again later; the key may be good.
+        """
+        return Deferred.fromCoroutine(self._redeem(kind, key))
+
+    async def _redeem(self, kind: Kind, key: str) -> Identity | None:
+        bound = _BOUND.fullmatch(key)
+        if bound:
+            if bound[1] != kind:
+                return None
+        elif self._require_bound or not _DEPLOYED.fullmatch(key):
+            return None
+        value = await self._link.run(_REDEEM, [key])
+        return None if value is None else _identity(kind, value)
+
+
+def is_uuid(text: Any) -> bool:
+    """Whether that is the text of a UUID, with hyphens."""
+    return isinstance(text, str) and _UUID.fullmatch(text) is not None
+
+
+def _identity(kind: Kind, value: bytes) -> Identity:
+    """Who a key's value names; the script has seen that it holds a UUID."""
+    text = value.decode(errors="replace")
+    if not text.startswith("{"):
+        return Identity(kind, text)
+    stored = json.loads(text)
+    name, topics = stored.get("name"), stored.get("topics")
+    return Identity(
+        kind,
+        stored["uuid"],
+        name if isinstance(name, str) else "",
+        tuple(topic for topic in topics if isinstance(topic, str) and topic)
+        if isinstance(topics, list)
+        else (),
+    )

@@ -1,0 +1,211 @@
+"""Shared variables: values under names in Redis, and the names that deployed programs use.
+
+Source: wire contract, section 3.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.link import Link, Script
+
+LOGIN_ATTEMPTS_LIFETIME: Final = 120.0
+LOGIN_2FA_ATTEMPTS_LIFETIME: Final = 900.0
+SERVICE_AUTH_CODE_LIFETIME: Final = 300.0
+SESSION_KEY_LIFETIME: Final = 60.0
+"""Seconds that deployed programs keep what the functions below name."""
+
+
+class Secret(StrEnum):
+    """Names of the secrets that sign tokens: text, kept for ever.
+
+    Whoever reads one can forge any token of its kind.
+    """
+
+    USER_TOKEN = "UserTokenAPIKey"
+    DEVICE_TOKEN = "DeviceTokenAPIKey"
+    DEVICE_STATIC_TOKEN = "DeviceStaticTokenAPIKey"
+    PARTICIPANT_TOKEN = "ParticipantTokenAPIKey"
+    PARTICIPANT_STATIC_TOKEN = "ParticipantStaticTokenAPIKey"
+    SERVICE_TOKEN = "ServiceTokenAPIKey"
+
+
+class LogList(StrEnum):
+    """Names of the lists of log messages: serialized ``TeraEvent``s, kept until they are read."""
+
+    TRACE = "log.trace"
+    DEBUG = "log.debug"
+    INFO = "log.info"
+    WARNING = "log.warning"
+    CRITICAL = "log.critical"
+    ERROR = "log.error"
+    FATAL = "log.fatal"
+
+
+def service_information(key: str) -> str:
+    """Name of what is known about the service ``key``: JSON, kept for ever."""
+    return f"service.{key}"
+
+
+def user_login_attempts(uuid: str) -> str:
+    """Name of a user's failed logins: decimal text, kept `LOGIN_ATTEMPTS_LIFETIME`."""
+    return f"UserLoginAttempts.{uuid}"
+
+
+def participant_login_attempts(uuid: str) -> str:
+    """Name of a participant's failed logins: decimal text, kept `LOGIN_ATTEMPTS_LIFETIME`."""
+    return f"ParticipantLoginAttempts.{uuid}"
+
+
+def user_2fa_login_attempts(uuid: str) -> str:
+    """Name of a user's failed second factors: decimal text, kept `LOGIN_2FA_ATTEMPTS_LIFETIME`."""
+    return f"User2FALoginAttempts.{uuid}"
+
+
+def service_auth_code(code: str) -> str:
+    """Name of an authorisation code's data: JSON, kept `SERVICE_AUTH_CODE_LIFETIME`."""
+    return f"service_auth_code_{code}"
+
+
+_COMPARE_AND_SET: Final = Script(
+    """
+    local value = redis.call('GET', KEYS[1])
+    if ARGV[1] == 'absent' then
+        if value then return 0 end
+    elseif value ~= ARGV[2] then
+        return 0
+    end
+    if ARGV[4] == '' then
+        redis.call('SET', KEYS[1], ARGV[3])
+    else
+        redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+    end
+    return 1
+    """
+)
+
+
+class Variables:
+    """Values that programs share under names.
+
+    All its Deferreds fail with `BusUnavailable`, `ConnectionLost` or `CommandFailed` (such as
+    ``WRONGTYPE`` when the name holds a list).
+
+    Args:
+        link: carries the commands.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def get(self, name: str) -> Deferred[bytes | None]:
+        """Read a variable.
+
+        Returns:
+            Fires with its bytes, or None when there is none.
+
+        Source: Redis command GET.
+        """
+        return self._link.execute("GET", _name(name))
+
+    def set(
+        self,
+        name: str,
+        value: bytes | str,
+        ttl: float | None = None,
+        only_if_absent: bool = False,
+    ) -> Deferred[bool]:
+        """Write a variable.
+
+        Args:
+            name: of the variable.
+            value: bytes as they are, or text, stored in UTF-8.
+            ttl: seconds until Redis deletes it; None keeps it, whatever its lifetime was before.
+            only_if_absent: leave a variable that exists as it is.
+
+        Returns:
+            Fires with whether it was written.
+
+        Source: Redis command SET.
+        """
+        arguments: list[bytes | str | int] = ["SET", _name(name), _value(value)]
+        if ttl is not None:
+            arguments += ["PX", milliseconds(ttl)]
+        if only_if_absent:
+            arguments.append("NX")
+        return self._link.execute(*arguments).addCallback(lambda reply: reply is not None)
+
+    def delete(self, *names: str) -> Deferred[int]:
+        """Delete variables.
+
+        Returns:
+            Fires with how many of them there were.
+
+        Source: Redis command DEL.
+        """
+        if not names:
+            raise InvalidArgument("delete takes the name of at least one variable")
+        return self._link.execute("DEL", *map(_name, names))
+
+    def compare_and_set(
+        self, name: str, expected: bytes | str | None, value: bytes | str, ttl: float | None = None
+    ) -> Deferred[bool]:
+        """Write a variable only if it still has the value that is expected.
+
+        Args:
+            name: of the variable.
+            expected: the value it must have; None: it must not exist.
+            value: as in `set`.
+            ttl: as in `set`.
+
+        Returns:
+            Fires with whether it was written; nothing can come between the look and the write.
+
+        Source: Redis commands GET and SET, in one script.
+        """
+        return Deferred.fromCoroutine(self._compare_and_set(name, expected, value, ttl))
+
+    async def _compare_and_set(
+        self, name: str, expected: bytes | str | None, value: bytes | str, ttl: float | None
+    ) -> bool:
+        reply = await self._link.run(
+            _COMPARE_AND_SET,
+            [_name(name)],
+            "absent" if expected is None else "equal",
+            b"" if expected is None else _value(expected),
+            _value(value),
+            "" if ttl is None else milliseconds(ttl),
+        )
+        return bool(reply)
+
+
+def milliseconds(ttl: float) -> int:
+    """A lifetime in seconds as Redis takes it.
+
+    Raises:
+        InvalidArgument: when it is not a number of at least a millisecond.
+    """
+    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0.001 <= ttl < 2**40:
+        raise InvalidArgument(f"a ttl is a number of seconds, at least 0.001, not {ttl!r}")
+    return round(ttl * 1000)
+
+
+def _name(name: str) -> bytes:
+    if not isinstance(name, str) or not name:
+        raise InvalidArgument(f"a variable's name is a string that is not empty, not {name!r}")
+    try:
+        return name.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{name!r} cannot be encoded in UTF-8") from None
+
+
+def _value(value: bytes | str) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise InvalidArgument(f"a variable's value is bytes or str, not {type(value).__name__}")
