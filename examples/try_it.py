@@ -1,0 +1,46 @@
+"""What ``make run`` prints: where to connect, and a session key to try it with."""
+
+import sys
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from opentera_twisted import Bus, BusError, SessionKeys
+
+WEBSOCKET = "ws://127.0.0.1:40085/wss/user"
+HEALTH = "http://127.0.0.1:40086/health"
+LIFETIME = 3600.0
+
+TEXT = """
+The gateway is running; end it with Ctrl-C.
+
+  health      {health}
+  websocket   {websocket}?id={key}
+              (this key logs in once, within the hour)
+
+Receive events in a second terminal, and send one from a third:
+
+  .venv/bin/python examples/receive.py '{websocket}?id={key}'
+  .venv/bin/opentera-bus publish websocket.user.{uuid}.events \\
+      '{{"@type": "UserEvent", "userFullname": "Zoé"}}'
+"""
+
+
+async def main(reactor: object) -> None:
+    """Wait for Redis, issue a key and print it."""
+    bus = Bus(reactor=reactor, name="try-it")
+    bus.startService()
+    uuid = str(uuid4())
+    try:
+        await bus.connected()
+        key = await SessionKeys(bus).issue("user", uuid, ttl=LIFETIME)
+        print(TEXT.format(health=HEALTH, websocket=WEBSOCKET, key=key, uuid=uuid), flush=True)
+    except BusError as error:
+        print(error, file=sys.stderr)
+    finally:
+        await bus.stopService()
+
+
+if __name__ == "__main__":
+    react(lambda reactor: Deferred.fromCoroutine(main(reactor)))

@@ -1,0 +1,55 @@
+"""The resources of the admin endpoint."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from klein import Klein
+from twisted.web.iweb import IRequest
+from twisted.web.server import Site
+
+from opentera_twisted.bus import Bus
+from opentera_twisted.gateway import Gateway
+
+
+class _QuietSite(Site):  # type: ignore[misc]  # twisted.web is not annotated
+    """A Site that does not log each request: a probe asks for ever."""
+
+    def log(self, request: IRequest) -> None:
+        """Log nothing."""
+
+
+def admin_site(bus: Bus, gateway: Gateway) -> Site:
+    """The site of the admin endpoint.
+
+    ``GET /health`` answers a JSON object: 200 when the link to Redis is ready, else 503.
+    """
+    app = Klein()
+
+    @app.route("/health", methods=["GET"])  # type: ignore[untyped-decorator]
+    def health(request: IRequest) -> bytes:
+        ready = bus.link.is_ready
+        if not ready:
+            request.setResponseCode(HTTPStatus.SERVICE_UNAVAILABLE)
+        request.setHeader(b"Content-Type", b"application/json")
+        request.setHeader(b"Cache-Control", b"no-store")
+        return json.dumps(_health(bus, gateway), indent=2).encode() + b"\n"
+
+    return _QuietSite(app.resource())
+
+
+def _health(bus: Bus, gateway: Gateway) -> dict[str, Any]:
+    subscriptions = bus.link.subscriptions
+    return {
+        "status": "ready" if bus.link.is_ready else "unavailable",
+        "redis": {"address": str(bus.link.address), **bus.link.states},
+        "subscriptions": {
+            "wanted": len(subscriptions.wanted),
+            "acknowledged": len(subscriptions.acknowledged),
+        },
+        "clients": dict(gateway.clients),
+        "version": version("opentera-twisted"),
+    }

@@ -1,0 +1,86 @@
+"""Text of the command line to what it stands for."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from opentera_twisted import messages
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.messages import TeraEvent, TeraModuleMessage
+from opentera_twisted.messages.packing import TYPE_URL_PREFIX
+from opentera_twisted.rpc import ArgumentValue
+
+_HEX = "hex:"
+
+
+def parse_argument(text: str) -> ArgumentValue:
+    """An argument of a call: JSON of a bool, int, float or string, ``hex:DEADBEEF``, or text."""
+    if text.startswith(_HEX):
+        return parse_hex(text)
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except ValueError:
+        return text
+    if isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return text
+
+
+def parse_bytes(text: str) -> bytes:
+    """A value or a payload: ``hex:DEADBEEF``, or text in UTF-8."""
+    return parse_hex(text) if text.startswith(_HEX) else text.encode(errors="surrogateescape")
+
+
+def parse_hex(text: str) -> bytes:
+    """The bytes of ``hex:DEADBEEF``."""
+    try:
+        return bytes.fromhex(text.removeprefix(_HEX))
+    except ValueError:
+        raise InvalidArgument(f"{text} is not hexadecimal: expected such as hex:DEADBEEF") from None
+
+
+def parse_messages(text: str) -> list[Message]:
+    """The protobuf messages in JSON: an object with ``@type``, or a list of these.
+
+    Raises:
+        InvalidArgument: saying what is wrong with which.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgument(f"not JSON: {error}") from None
+    return [_message(one) for one in (value if isinstance(value, list) else [value])]
+
+
+def is_envelope(message: Message) -> bool:
+    """Whether a message is published as it is, and not inside an event."""
+    return isinstance(message, (TeraEvent, TeraModuleMessage))
+
+
+def _message(value: Any) -> Message:
+    name = value.get("@type") if isinstance(value, dict) else None
+    if not isinstance(name, str):
+        raise InvalidArgument(
+            'a message is a JSON object with its type, such as {"@type": "UserEvent", …}; '
+            "--raw publishes text as it is"
+        )
+    short = name.removeprefix(TYPE_URL_PREFIX).removeprefix("opentera.protobuf.")
+    if short not in messages.__all__:
+        raise InvalidArgument(f"{name} is no message; known: {', '.join(messages.__all__)}")
+    message: Message = getattr(messages, short)()
+    fields = {key: field for key, field in value.items() if key != "@type"}
+    try:
+        return json_format.ParseDict(fields, message)
+    except json_format.ParseError as error:
+        raise InvalidArgument(f"{short}: {error}") from None
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(text)

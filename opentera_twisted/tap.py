@@ -1,0 +1,257 @@
+"""``twistd opentera-bus``: its options, and the services it runs in their order."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any, Final, Literal
+
+from twisted.application.service import IService, MultiService
+from twisted.application.strports import service as listen
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from opentera_twisted.bus import Bus
+from opentera_twisted.errors import BusError, InvalidArgument
+from opentera_twisted.gateway import Gateway
+from opentera_twisted.link import DEFAULT_URL, RedisAddress
+from opentera_twisted.link.embedded import EmbeddedServer
+
+REDIS_HOST: Final = "127.0.0.1"
+REDIS_PORT: Final = 6379
+"""Where an embedded server listens: where other programs look first."""
+
+DEFAULT_WEBSOCKET: Final = "tcp:40085:interface=127.0.0.1"
+DEFAULT_ADMIN: Final = "tcp:40086:interface=127.0.0.1"
+
+PROBE_TIMEOUT: Final = 2.0
+"""Seconds that what listens at Redis's address may take to answer."""
+
+
+_REDIS_HELP: Final = (
+    "redis://[[user]:password@]host[:port][/database] or unix:///path?db=n; "
+    "embedded:DIR runs a server on 127.0.0.1:6379 with its data in DIR; "
+    "auto uses the server there, or runs one in memory."
+)
+
+
+class Options(usage.Options):  # type: ignore[misc]  # twisted.python.usage is not annotated
+    """The options of ``twistd opentera-bus``."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Lets browsers and devices log in to websockets with one-time session keys, and hands them "
+        "their events from Redis. Without options it runs on the Redis of this machine, or on one "
+        "of its own when there is none."
+    )
+    optParameters = (
+        (
+            "redis",
+            "r",
+            "auto",
+            _REDIS_HELP,
+        ),
+        (
+            "admin",
+            "a",
+            DEFAULT_ADMIN,
+            "Endpoint of health, as Twisted writes it; 'none' for none.",
+        ),
+        ("name", "n", "opentera-bus", "Name in Redis's list of clients."),
+    )
+    optFlags = (
+        (
+            "require-bound-keys",
+            None,
+            "Refuse session keys of deployed servers, which are guessable and of any kind.",
+        ),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["websocket"] = []
+
+    def opt_websocket(self, endpoint: str) -> None:
+        """Endpoint of websockets, by default tcp:40085:interface=127.0.0.1; repeatable."""
+        self["websocket"].append(endpoint)
+
+    opt_w = opt_websocket
+
+    def parseOptions(self, options: Any = None) -> None:
+        """Parse and check; a mistake ends the program with one line."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise SystemExit(f"twistd opentera-bus: {error}") from None
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take no arguments but options."""
+        if arguments:
+            raise usage.UsageError(f"unexpected: {' '.join(arguments)}")
+
+    def postOptions(self) -> None:
+        """Check what the values say."""
+        from twisted.internet import reactor  # noqa: PLC0415 (twistd has chosen it by now)
+
+        self["websocket"] = self["websocket"] or [DEFAULT_WEBSOCKET]
+        for option in ("websocket", "admin"):
+            values = self[option] if option == "websocket" else [self[option]]
+            for value in values:
+                if option == "admin" and value == "none":
+                    continue
+                try:
+                    serverFromString(reactor, value)
+                except (ValueError, TypeError, KeyError, OSError) as error:
+                    raise usage.UsageError(
+                        f"--{option}: {value!r} is not an endpoint such as "
+                        f"{DEFAULT_WEBSOCKET}: {error}"
+                    ) from None
+        try:
+            parse_redis(self["redis"])
+        except InvalidArgument as error:
+            raise usage.UsageError(f"--redis: {error}") from None
+
+
+def parse_redis(value: str) -> tuple[str, Literal["auto", "embedded"] | None, str | None]:
+    """What ``--redis`` asks for: the URL, whether a server may or must be run, its directory."""
+    if value == "auto":
+        return DEFAULT_URL, "auto", None
+    scheme, separator, directory = value.partition(":")
+    if scheme == "embedded" and separator:
+        if not directory:
+            raise InvalidArgument("embedded: needs a directory: embedded:DIR")
+        return DEFAULT_URL, "embedded", directory
+    RedisAddress.parse(value)
+    return value, None, None
+
+
+def makeService(options: Options) -> IService:
+    """The services that the options ask for."""
+    from twisted.internet import reactor  # noqa: PLC0415 (twistd has chosen it by now)
+
+    return Program(options, reactor)  # type: ignore[no-any-return]
+
+
+class Program(MultiService):  # type: ignore[misc]  # twisted.application is not annotated
+    """All that ``twistd opentera-bus`` runs, started and stopped in order.
+
+    Args:
+        options: as parsed.
+        reactor: for all of it.
+    """
+
+    _log = Logger()
+
+    def __init__(self, options: Options, reactor: Any) -> None:
+        super().__init__()
+        self._reactor = reactor
+        url, self._run_server, self._directory = parse_redis(options["redis"])
+        self._server: EmbeddedServer | None = None
+        self._bus = Bus(url, reactor=reactor, name=options["name"])
+        self._gateway = Gateway(self._bus, require_bound_keys=options["require-bound-keys"])
+        self._listeners = MultiService()
+        for endpoint in options["websocket"]:
+            listen(endpoint, self._gateway.factory, reactor=reactor).setServiceParent(
+                self._listeners
+            )
+            self._log.info("websockets on {endpoint}", endpoint=endpoint)
+        if options["admin"] != "none":
+            self._add_admin(options["admin"])
+        for child in (self._bus, self._gateway, self._listeners):
+            child.setServiceParent(self)
+
+    def _add_admin(self, endpoint: str) -> None:
+        try:
+            from opentera_twisted.admin import admin_site  # noqa: PLC0415 (an extra)
+        except ImportError:
+            message = "the admin endpoint needs: pip install 'opentera-twisted[admin]'"
+            if endpoint != DEFAULT_ADMIN:
+                raise SystemExit(f"twistd opentera-bus: {message}") from None
+            self._log.warn(message)
+            return
+        listen(
+            endpoint, admin_site(self._bus, self._gateway), reactor=self._reactor
+        ).setServiceParent(self._listeners)
+        self._log.info("health on {endpoint}", endpoint=endpoint)
+
+    def privilegedStartService(self) -> None:
+        """Decide on the server, and listen; a failure ends the program with one line."""
+        if self._run_server is not None:
+            self._choose_server()
+        try:
+            super().privilegedStartService()
+        except CannotListenError as error:
+            raise SystemExit(f"twistd opentera-bus: {error}") from None
+
+    def _choose_server(self) -> None:
+        found = probe(REDIS_HOST, REDIS_PORT)
+        if found == "redis" and self._run_server == "auto":
+            self._log.info("using the Redis at {host}:{port}", host=REDIS_HOST, port=REDIS_PORT)
+            return
+        if found != "nothing":
+            what = "a Redis server" if found == "redis" else "something that is not Redis"
+            raise SystemExit(
+                f"twistd opentera-bus: {what} listens on {REDIS_HOST}:{REDIS_PORT} already; "
+                "stop it, or name the Redis to use with --redis"
+            )
+        try:
+            self._server = EmbeddedServer(
+                self._reactor, port=REDIS_PORT, host=REDIS_HOST, directory=self._directory
+            )
+        except BusError as error:
+            raise SystemExit(f"twistd opentera-bus: {error}") from None
+
+    def startService(self) -> None:
+        """Start the server, then what uses it."""
+        if self._server is not None:
+            try:
+                self._server.startService()
+            except (BusError, OSError) as error:
+                raise SystemExit(f"twistd opentera-bus: {error}") from None
+            self._server.ready().addErrback(self._give_up)
+        super().startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, send clients away, close the link, stop the server: in this order."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self.running = False
+        await gatherResults([self._listeners.stopService()])
+        await self._gateway.stopService()
+        await self._bus.stopService()
+        if self._server is not None:
+            await self._server.stopService()
+
+    def _give_up(self, failure: Failure) -> None:
+        """The server does not start: end the program with a status that says so."""
+        if not self.running:
+            return
+        self._log.critical("{reason}", reason=failure.getErrorMessage())
+        self._reactor.addSystemEventTrigger("after", "shutdown", _exit_failed)
+        self._reactor.stop()
+
+
+def _exit_failed() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)  # twistd itself would report success
+
+
+def probe(host: str, port: int) -> Literal["redis", "other", "nothing"]:
+    """What listens at an address; asked before the reactor runs, so it may wait."""
+    try:
+        with socket.create_connection((host, port), timeout=PROBE_TIMEOUT) as connection:
+            connection.sendall(b"PING\r\n")
+            answer = connection.recv(64)
+    except ConnectionRefusedError:
+        return "nothing"
+    except OSError:
+        return "other"
+    # +PONG, or an error such as -NOAUTH or -LOADING
+    return "redis" if answer[:1] in {b"+", b"-"} else "other"
