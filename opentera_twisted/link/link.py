@@ -71,6 +71,7 @@ class Link:
         on_message: called with pattern (or None), channel and payload of what is published.
         on_ready: called, each, when the link is ready, first or again.
         on_lost: called, each with the cause, when the link was ready and is no longer.
+        on_refused: called, each with the cause, for each attempt to connect that failed.
         on_interrupted: called, each, when what is published begins to be missed.
         on_resumed: called, each, when all subscriptions are back after that.
     """
@@ -84,6 +85,7 @@ class Link:
         self.on_message: Callable[[bytes | None, bytes, bytes], None] = lambda *_: None
         self.on_ready: list[Callable[[], None]] = []
         self.on_lost: list[Callable[[Failure], None]] = []
+        self.on_refused: list[Callable[[Failure], None]] = []
         self.on_interrupted: list[Callable[[], None]] = []
         self.on_resumed: list[Callable[[], None]] = []
         self._name = re.sub(r"[^!-~]", "_", name)
@@ -123,6 +125,7 @@ class Link:
     async def stop(self) -> None:
         """Let what was sent finish, fail what waits, and close both connections."""
         self._stopped = True
+        self._is_ready = False
         for queued in list(self._queue):
             self._unqueue(queued).errback(BusUnavailable("the bus was stopped"))
         waiting, self._waiting_for_ready = self._waiting_for_ready, {}
@@ -308,6 +311,5 @@ class Link:
                 address=self.address,
                 cause=text,
             )
-        if was_ready:
-            for observer in self.on_lost:
-                observer(cause)
+        for observer in self.on_lost if was_ready else self.on_refused:
+            observer(cause)

@@ -58,7 +58,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
     """A connection for commands.
 
     Args:
-        on_lost: called once with the cause, after all waiting commands have failed.
+        on_lost: called once with the cause, before the waiting commands fail.
     """
 
     log = Logger()
@@ -86,11 +86,12 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             self._watch.cancel()
             self._watch = None
         waiting, self._waiting = self._waiting, deque()
+        # First the owner: who asks again on a failure then waits for the next connection.
+        self._on_lost(self._cause or reason)
         for one in waiting:
             one.result.errback(
                 ConnectionLost(f"the connection broke while {one.command} waited for its reply")
             )
-        self._on_lost(self._cause or reason)
 
     def abort(self, cause: str) -> None:
         """Close the connection at once, for a reason that its loss will name."""
@@ -156,7 +157,7 @@ class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # typ
     """A connection that receives what is published.
 
     Args:
-        on_lost: called once with the cause, after all waiting commands have failed.
+        on_lost: called once with the cause, before the waiting commands fail.
         on_message: called with pattern (or None), channel and payload; must not raise.
         on_acknowledged: called with the operation and the channel or pattern.
     """

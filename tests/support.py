@@ -1,0 +1,157 @@
+"""What tests against a real server share: the server, and a bus that is stopped at the end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from opentera_twisted import Bus
+from opentera_twisted.link import guard
+from opentera_twisted.link.embedded import find_server
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(__file__).with_name("data")
+
+UUID = "11111111-2222-3333-4444-555555555555"
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Server:
+    """A Redis-compatible server for tests, which ends with the test process.
+
+    Args:
+        options: of the server, such as ``--requirepass x``.
+    """
+
+    def __init__(self, *options: str) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._options = options
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and return when it is ready."""
+        command = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), "prctl"]
+        command += [find_server(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--save", "", *self._options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if "Ready to accept connections" in line:
+                return
+        raise AssertionError("the server ended")
+
+    def stop(self) -> None:
+        """Kill it, and return when it is gone."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A connection of another program."""
+        return redis.Redis(port=self.port, protocol=2, **options)
+
+
+@cache
+def shared_server() -> Server:
+    """The server of all tests that need no particular one."""
+    return Server()
+
+
+class RedisTestCase(TestCase):
+    """A test against the shared server, emptied before each."""
+
+    timeout = 10
+
+    def setUp(self) -> None:
+        """Empty the server."""
+        self.server = shared_server()
+        self.redis = self.server.client()
+        self.addCleanup(self.redis.close)
+        self.redis.flushall()
+
+    async def bus(self, url: str | None = None, name: str = "test") -> Bus:
+        """A bus that is connected, and stopped at the end of the test."""
+        bus = Bus(url or self.server.url, reactor=reactor, name=name)
+        bus.startService()
+        self.addCleanup(bus.stopService)
+        await bus.connected()
+        return bus
+
+    def subscribed(self, *channels: str) -> redis.client.PubSub:
+        """Another program's subscription, acknowledged."""
+        pubsub = self.redis.pubsub()
+        self.addCleanup(pubsub.close)
+        pubsub.subscribe(*channels)
+        for _ in channels:
+            pubsub.get_message(timeout=10)
+        return pubsub
+
+
+def message(pubsub: redis.client.PubSub) -> Deferred[bytes]:
+    """The next message of another program's subscription."""
+
+    def get() -> bytes:
+        received = pubsub.get_message(timeout=20, ignore_subscribe_messages=True)
+        while received is None or received["type"] not in {"message", "pmessage"}:
+            assert received is not None, "no message came"
+            received = pubsub.get_message(timeout=20, ignore_subscribe_messages=True)
+        data: bytes = received["data"]
+        return data
+
+    return deferToThread(get)
+
+
+async def until(condition: Callable[[], Awaitable[T]], expected: Callable[[T], bool]) -> T:
+    """Ask again, each time after an answer, until it is the one that is expected."""
+    while True:
+        value = await condition()
+        if expected(value):
+            return value
+
+
+class Collector:
+    """A handler that keeps what it gets, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self._waiting: list[tuple[int, Deferred[list[Any]]]] = []
+
+    def __call__(self, item: Any = None) -> None:
+        """Keep one."""
+        self.items.append(item)
+        for count, waiting in list(self._waiting):
+            if len(self.items) >= count:
+                self._waiting.remove((count, waiting))
+                waiting.callback(self.items)
+
+    def wait(self, count: int) -> Deferred[list[Any]]:
+        """Fires with all when there are so many."""
+        waiting: Deferred[list[Any]] = Deferred()
+        if len(self.items) >= count:
+            waiting.callback(self.items)
+        else:
+            self._waiting.append((count, waiting))
+        return waiting

@@ -1,0 +1,421 @@
+"""Calls between our callers and servers and the deployed ones, against a real server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import (
+    ArgumentsRejected,
+    BadReply,
+    Bus,
+    BusUnavailable,
+    CallError,
+    CallTimeout,
+    InvalidArgument,
+    InvalidTopic,
+    NoResponder,
+    Overloaded,
+    ProcedureError,
+    ProcedureFailed,
+    Procedures,
+    UnknownProcedure,
+)
+from opentera_twisted.messages import RPCMessage
+from opentera_twisted.rpc.wire import Request, decode_request, encode_error, encode_reply
+
+from .deployed import DeployedCaller, DeployedServer
+from .support import DATA, UUID, Collector, RedisTestCase
+
+GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
+
+ARGUMENTS: list[Any] = [
+    True, False, 0, 1, -1, 2**63 - 1, -(2**63), 2**63, 2**64 - 1, 0.0, -1.5, 1e300,
+    "", "hé 中", "\x00", b"", b"\x00\xff123",
+]  # fmt: skip
+
+
+def procedures() -> Procedures:
+    made = Procedures()
+
+    @made.expose
+    def add(a, b):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        return a + b
+
+    @made.expose
+    def show(*values: bool | int | float | str | bytes) -> list[str]:  # noqa: PYI041
+        return [f"{type(value).__name__} {value!r}" for value in values]
+
+    @made.expose
+    def nothing() -> None:
+        pass
+
+    return made
+
+
+class DeployedCallerTests(RedisTestCase):
+    """Deployed callers get from our server what they get from a deployed one."""
+
+    def caller(self) -> DeployedCaller:
+        caller = DeployedCaller(self.redis)
+        self.addCleanup(caller.close)
+        return caller
+
+    async def call(self, *arguments: Any) -> Any:
+        return await deferToThread(self.caller().call, *arguments)
+
+    async def test_every_type_of_argument_arrives(self) -> None:
+        bus = await self.bus()
+        await bus.serve_module("Ours", procedures())
+        reply = await self.call("module.Ours.rpc", "show", *ARGUMENTS)
+        assert reply["return_value"] == [f"{type(one).__name__} {one!r}" for one in ARGUMENTS]
+
+    async def test_a_service_answers_under_its_key_and_its_uuid(self) -> None:
+        bus = await self.bus()
+        await bus.serve_service("Ours", procedures(), uuid=UUID)
+        for name in ("Ours", UUID):
+            reply = await self.call(f"service.{name}.rpc", "add", 1, 2)
+            assert reply == {
+                "method": "add",
+                "id": 0,
+                "pattern": f"service.{name}.rpc",
+                "status": "OK",
+                "return_value": 3,
+            }
+
+    async def test_errors_keep_the_deployed_keys_and_say_why(self) -> None:
+        bus = await self.bus()
+        await bus.serve_module("Ours", procedures())
+        for method, arguments, code in (
+            ("none", [], "unknown_procedure"),
+            ("add", [1], "invalid_arguments"),
+            ("add", [1, "a"], "procedure_failed"),
+            ("add", [b"\x00", b"\xff"], "procedure_failed"),
+        ):
+            reply = await self.call("module.Ours.rpc", method, *arguments)
+            error = reply.pop("error")
+            assert error["code"] == code
+            assert error["message"]
+            assert reply == {
+                "method": method,
+                "id": 0,
+                "pattern": "module.Ours.rpc",
+                "status": "Error",
+                "return_value": None,
+            }
+        self.flushLoggedErrors(TypeError)
+
+    async def test_junk_harms_nothing(self) -> None:
+        bus = await self.bus()
+        await bus.serve_module("Ours", procedures())
+        for junk in (
+            b"",
+            b"\xff\xff",
+            b"{}",
+            b"x" * 1_000_000,
+            RPCMessage(id=1).SerializeToString(),
+        ):
+            assert self.redis.publish("module.Ours.rpc", junk) == 1
+        reply = await self.call("module.Ours.rpc", "add", 1, 2)
+        assert reply["return_value"] == 3
+
+
+@pytest.mark.parametrize(
+    ("request_", "reply"),
+    [
+        (GOLDEN[index], GOLDEN[index + 1])
+        for index in range(0, 12, 2)
+        if "OK" in GOLDEN[index + 1].get("text", "")
+    ],
+    ids=lambda vector: vector["name"],
+)
+def test_replies_have_the_text_of_deployed_servers(
+    request_: dict[str, Any], reply: dict[str, Any]
+) -> None:
+    request = decode_request(bytes.fromhex(request_["hex"]))
+    assert request is not None
+    value = json.loads(reply["text"])["return_value"]
+    assert encode_reply(request, request_["topic"], value).decode() == reply["text"]
+
+
+class OurCallerTests(RedisTestCase):
+    """Our caller and a deployed server."""
+
+    def deployed(self, topic: str, **functions: Any) -> DeployedServer:
+        server = DeployedServer(self.redis, topic, **functions)
+        self.addCleanup(server.close)
+        return server
+
+    async def test_every_type_of_argument_arrives(self) -> None:
+        server = self.deployed("module.Old.rpc", show=lambda *values: [repr(one) for one in values])
+        bus = await self.bus()
+        assert await bus.call("Old", "show", *ARGUMENTS) == [repr(one) for one in ARGUMENTS]
+        assert server.requests[0].method == "show"
+        assert server.requests[0].reply_to.startswith("RedisRPCClient.")
+
+    async def test_every_json_value_comes_back(self) -> None:
+        values = [None, True, 0, -1.5, "hé", [], {}, {"a": [1, {"b": None}]}]
+        self.deployed("service.Old.rpc", value=lambda index: values[index])
+        bus = await self.bus()
+        for index, value in enumerate(values):
+            assert await bus.call_service("Old", "value", index) == value
+
+    async def test_its_error_is_a_failed_procedure(self) -> None:
+        self.deployed("module.Old.rpc", fail=lambda: 1 / 0)
+        bus = await self.bus()
+        with pytest.raises(ProcedureFailed, match=r"fail of module\.Old\.rpc"):
+            await bus.call("Old", "fail")
+
+    async def test_its_silence_is_a_timeout(self) -> None:
+        self.deployed("module.Old.rpc")
+        bus = await self.bus()
+        with pytest.raises(CallTimeout) as caught:
+            await bus.call("Old", "none", timeout=0.2)
+        assert not isinstance(caught.value, BusUnavailable)
+        assert (caught.value.topic, caught.value.procedure) == ("module.Old.rpc", "none")
+        assert caught.value.seconds == 0.2
+
+
+class CallTests(RedisTestCase):
+    async def pair(self, declared: Procedures, **options: Any) -> Bus:
+        """A caller whose calls of the service Ours another bus answers."""
+        server, caller = await self.bus(), await self.bus()
+        self.served = await server.serve_service("Ours", declared, **options)
+        return caller
+
+    async def test_five_hundred_calls_in_flight_get_their_own_answers(self) -> None:
+        declared = Procedures()
+        waiting: list[Deferred[None]] = []
+
+        @declared.expose
+        async def same(number: int) -> int:
+            waiting.append(Deferred())
+            if len(waiting) == 500:
+                for one in reversed(waiting):
+                    reactor.callLater(0, one.callback, None)  # type: ignore[attr-defined]
+            await waiting[-1]
+            return number
+
+        bus = await self.pair(declared)
+        calls = [bus.call_service("Ours", "same", number) for number in range(500)]
+        assert await gatherResults(calls) == list(range(500))
+
+    async def test_nobody_listening_is_known_in_one_round_trip(self) -> None:
+        bus = await self.bus()
+        with pytest.raises(NoResponder) as caught:
+            await bus.call_service("Nobody", "add", 1)
+        assert isinstance(caught.value, CallError)
+        assert (caught.value.topic, caught.value.procedure) == ("service.Nobody.rpc", "add")
+
+    async def test_each_error_of_the_server_has_its_name(self) -> None:
+        declared = procedures()
+
+        @declared.expose
+        def explain() -> None:
+            raise ProcedureError("for this reason")
+
+        @declared.expose
+        def secret() -> None:
+            raise ValueError("hush")
+
+        bus = await self.pair(declared)
+        for method, arguments, error, message in (
+            ("none", (), UnknownProcedure, "none"),
+            ("add", (1,), ArgumentsRejected, "b is missing"),
+            ("explain", (), ProcedureFailed, "for this reason"),
+            ("secret", (), ProcedureFailed, "ValueError"),
+        ):
+            with pytest.raises(error, match=message) as caught:  # type: ignore[call-overload]
+                await bus.call_service("Ours", method, *arguments)
+            assert "hush" not in str(caught.value)
+        assert len(self.flushLoggedErrors(ValueError)) == 1
+
+    async def test_functions_coroutines_deferreds_and_threads(self) -> None:
+        declared = Procedures()
+        main = threading.get_ident()
+
+        @declared.expose
+        def function() -> bool:
+            return threading.get_ident() == main
+
+        @declared.expose
+        async def coroutine() -> bool:
+            await deferToThread(int)
+            return threading.get_ident() == main
+
+        @declared.expose
+        def deferred() -> Deferred[int]:
+            return deferToThread(lambda: 5)
+
+        @declared.expose(thread=True)
+        def thread(a: int) -> bool:
+            return threading.get_ident() == main or a != 3
+
+        bus = await self.pair(declared)
+        assert await bus.call_service("Ours", "function") is True
+        assert await bus.call_service("Ours", "coroutine") is True
+        assert await bus.call_service("Ours", "deferred") == 5
+        assert await bus.call_service("Ours", "thread", 3) is False
+
+    async def test_results_are_json_and_objects_of_attrs_and_dataclasses(self) -> None:
+        @attrs.frozen
+        class Point:
+            x: int
+            y: tuple[int, ...]
+
+        declared = Procedures()
+
+        @declared.expose
+        def point() -> Point:
+            return Point(1, (2, 3))
+
+        @declared.expose
+        def bad(which: int) -> Any:
+            return [b"x", float("nan"), object(), {b"k": 1}][which]
+
+        bus = await self.pair(declared)
+        assert await bus.call_service("Ours", "point") == {"x": 1, "y": [2, 3]}
+        for which in range(4):
+            with pytest.raises(ProcedureFailed, match="JSON"):
+                await bus.call_service("Ours", "bad", which)
+
+    async def test_a_procedure_that_takes_too_long_fails_its_call(self) -> None:
+        declared = Procedures()
+        cancelled = Collector()
+
+        @declared.expose(timeout=0.05)
+        def hang() -> Deferred[None]:
+            return Deferred(cancelled)
+
+        bus = await self.pair(declared)
+        with pytest.raises(ProcedureFailed, match="too long"):
+            await bus.call_service("Ours", "hang")
+        assert len(cancelled.items) == 1
+
+    async def test_calls_beyond_the_limit_are_refused(self) -> None:
+        declared = Procedures()
+        running = Collector()
+
+        @declared.expose
+        def hang() -> Deferred[None]:
+            waiting: Deferred[None] = Deferred()
+            running(waiting)
+            return waiting
+
+        bus = await self.pair(declared, max_concurrent=2)
+        calls = [bus.call_service("Ours", "hang") for _ in range(2)]
+        await running.wait(2)
+        with pytest.raises(Overloaded):
+            await bus.call_service("Ours", "hang")
+        for one in running.items:
+            one.callback(None)
+        assert await gatherResults(calls) == [None, None]
+
+    async def test_stopping_a_server_finishes_what_runs(self) -> None:
+        declared = Procedures()
+        running = Collector()
+
+        @declared.expose
+        def hang() -> Deferred[int]:
+            waiting: Deferred[int] = Deferred()
+            running(waiting)
+            return waiting
+
+        bus = await self.pair(declared)
+        call = bus.call_service("Ours", "hang")
+        (waiting,) = await running.wait(1)
+        stopped = self.served.stop()
+        while True:  # until Redis has dropped the topic, calls are still taken
+            try:
+                await bus.call_service("Ours", "none")
+            except UnknownProcedure:
+                continue
+            except NoResponder:
+                break
+        assert not stopped.called
+        waiting.callback(7)
+        await stopped
+        assert await call == 7
+
+    async def test_a_cancelled_call_is_forgotten_and_its_late_reply_dropped(self) -> None:
+        declared = procedures()
+        running = Collector()
+
+        @declared.expose
+        def hang() -> Deferred[int]:
+            waiting: Deferred[int] = Deferred()
+            running(waiting)
+            return waiting
+
+        bus = await self.pair(declared)
+        call = bus.call_service("Ours", "hang")
+        (waiting,) = await running.wait(1)
+        call.cancel()
+        with pytest.raises(CancelledError):
+            await call
+        assert bus.caller.in_flight == 0
+        waiting.callback(1)
+        assert await bus.call_service("Ours", "add", 1, 2) == 3
+        assert bus.caller.dropped_replies == 1
+
+    async def test_forged_and_malformed_replies_are_dropped(self) -> None:
+        requests = Collector()
+        other = await self.bus()
+        await other.subscribe("service.Ours.rpc", requests)
+        bus = await self.bus()
+        call = bus.call_service("Ours", "add")
+        (delivery,) = await requests.wait(1)
+        request = decode_request(delivery.payload)
+        assert request is not None
+        for junk in (b"", b"{", b"[]", b"null", b'{"id": "0"}', b'{"id": true}', b'{"id": 99}',
+                     b'{"id": 1.0}', b"\xff", b"[" * 100_000):  # fmt: skip
+            self.redis.publish(request.reply_to, junk)
+        good = encode_reply(request, "service.Ours.rpc", "good")
+        self.redis.publish(request.reply_to, good)
+        self.redis.publish(request.reply_to, good)
+        assert await call == "good"
+        assert not bus.caller.in_flight
+
+    async def test_a_reply_without_a_replys_form_is_a_bad_reply(self) -> None:
+        requests = Collector()
+        other = await self.bus()
+        await other.subscribe("service.Ours.rpc", requests)
+        bus = await self.bus()
+        for number, reply in enumerate(({}, {"status": "OK"}, {"status": 5, "return_value": 1})):
+            call = bus.call_service("Ours", "add")
+            delivery = (await requests.wait(number + 1))[number]
+            request = decode_request(delivery.payload)
+            assert request is not None
+            self.redis.publish(request.reply_to, json.dumps({"id": request.id, **reply}))
+            with pytest.raises(BadReply):
+                await call
+
+    async def test_mistakes_are_raised_before_anything_is_sent(self) -> None:
+        bus = await self.bus()
+        for wrong in (None, [], 2**64, "\ud800"):
+            with pytest.raises(InvalidArgument):
+                bus.call("A", "b", wrong)  # type: ignore[arg-type]
+        for timeout in (0, -1, "1", None, float("nan")):
+            with pytest.raises(InvalidArgument):
+                bus.call("A", "b", timeout=timeout)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument):
+            bus.call("A", "")
+        with pytest.raises(InvalidTopic):
+            bus.call("A B", "c")
+        assert bus.caller.in_flight == 0
+
+
+@given(st.text(), st.text())
+@settings(max_examples=50)
+def test_error_replies_are_json_whatever_the_texts(method: str, text: str) -> None:
+    reply = json.loads(encode_error(Request(method, "r", 1, ()), "t", "bad_request", text))
+    assert reply["error"] == {"code": "bad_request", "message": text}

@@ -1,0 +1,174 @@
+"""The link against real servers: two connections, their names, and coming back."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from opentera_twisted import (
+    AuthenticationFailed,
+    Bus,
+    BusUnavailable,
+    CallNotSent,
+    CommandFailed,
+    Procedures,
+)
+
+from .support import Collector, RedisTestCase, Server, free_port
+
+
+def connections(server: Server) -> list[str]:
+    """Names of the connections of other programs."""
+    with server.client() as client:
+        return sorted(one["name"] for one in client.client_list() if one["name"])
+
+
+class LinkTests(RedisTestCase):
+    async def test_a_bus_has_two_connections_and_they_carry_its_name(self) -> None:
+        bus = await self.bus(name="my service")
+        await bus.subscribe("a", print)
+        await bus.subscribe_pattern("b*", print)
+        await gatherResults([bus.variables.get(str(number)) for number in range(100)])
+        assert connections(self.server) == ["my_service.client", "my_service.subscriber"]
+
+    async def test_a_stopped_bus_leaves_no_connection_and_can_be_started_again(self) -> None:
+        bus = await self.bus()
+        got = Collector()
+        await bus.subscribe("t", got)
+        sent = bus.variables.set("a", "1")
+        await bus.stopService()
+        assert await sent is True
+        assert connections(self.server) == []
+        with pytest.raises(BusUnavailable):
+            await bus.variables.get("a")
+        bus.startService()
+        await bus.connected()
+        assert await bus.variables.get("a") == b"1"
+        self.redis.publish("t", b"1")
+        await got.wait(1)
+
+    async def test_a_command_of_redis_that_fails_is_a_named_error(self) -> None:
+        bus = await self.bus()
+        with pytest.raises(CommandFailed) as caught:
+            await bus.link.execute("NOSUCH", "x")
+        assert (caught.value.command, caught.value.code) == ("NOSUCH", "ERR")
+
+    async def test_stopping_before_redis_was_there_ends_every_wait(self) -> None:
+        bus = Bus(f"redis://127.0.0.1:{free_port()}", reactor=reactor)
+        bus.startService()
+        waits: list[Deferred[Any]] = [
+            bus.connected(),
+            bus.variables.get("a"),
+            bus.call("A", "b"),
+        ]
+        await bus.stopService()
+        for wait in waits:
+            with pytest.raises(BusUnavailable):
+                await wait
+
+
+class ServerTestCase(TestCase):
+    """A test against a server of its own."""
+
+    timeout = 60
+
+    def start(self, *options: str) -> Server:
+        server = Server(*options)
+        self.addCleanup(server.stop)
+        return server
+
+    def make_bus(self, url: str) -> Bus:
+        bus = Bus(url, reactor=reactor, name="test")
+        bus.startService()
+        self.addCleanup(bus.stopService)
+        return bus
+
+
+class LoginTests(ServerTestCase):
+    async def test_user_and_password_log_in(self) -> None:
+        server = self.start(
+            "--requirepass", "p@ss", "--user", *["me", "on", ">se:cret", "~*", "&*", "+@all"]
+        )
+        for userinfo in (":p%40ss", "me:se%3Acret"):
+            bus = self.make_bus(f"redis://{userinfo}@127.0.0.1:{server.port}")
+            await bus.connected()
+            assert await bus.variables.set("a", "1")
+
+    async def test_a_wrong_password_is_named_and_the_right_one_found_later(self) -> None:
+        server = self.start("--requirepass", "right")
+        bus = self.make_bus(f"redis://:wrong@127.0.0.1:{server.port}")
+        lost = Collector()
+        bus.link.on_refused.append(lost)
+        (cause,) = await lost.wait(1)
+        assert cause.check(AuthenticationFailed)
+        assert "wrong" not in cause.getErrorMessage()
+        with server.client(password="right") as client:
+            client.config_set("requirepass", "wrong")
+        await bus.connected()
+        self.flushLoggedErrors(AuthenticationFailed)
+
+    async def test_a_missing_password_is_named(self) -> None:
+        server = self.start("--requirepass", "right")
+        bus = self.make_bus(server.url)
+        refused = Collector()
+        bus.link.on_refused.append(refused)
+        (cause,) = await refused.wait(1)
+        assert "asks for a password" in cause.getErrorMessage()
+
+    async def test_a_unix_socket(self) -> None:
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        self.start("--unixsocket", f"{directory}/s")
+        bus = self.make_bus(f"unix://{directory}/s?db=2")
+        await bus.connected()
+        assert await bus.variables.set("a", "1")
+
+
+class ReconnectTests(ServerTestCase):
+    async def test_subscriptions_and_servers_are_back_after_a_restart(self) -> None:
+        server = self.start()
+        bus = self.make_bus(server.url)
+        got, gaps = Collector(), Collector()
+        await bus.subscribe("t", got, on_gap=gaps)
+        await bus.subscribe_pattern("p*", got)
+        procedures = Procedures()
+
+        @procedures.expose
+        def echo(text: str) -> str:
+            return text
+
+        await bus.serve_service("Echo", procedures)
+        await bus.call_service("Echo", "echo", "a")
+        await deferToThread(server.stop)
+        await deferToThread(server.start)
+        await gaps.wait(1)
+        await bus.connected()
+        assert await bus.call_service("Echo", "echo", "b") == "b"
+        with server.client() as client:
+            assert client.publish("t", b"1") == 1
+            assert client.publish("px", b"2") == 1
+        await got.wait(2)
+
+    async def test_commands_wait_for_the_link_up_to_their_timeout(self) -> None:
+        server = self.start()
+        bus = self.make_bus(server.url)
+        await bus.connected()
+        await deferToThread(server.stop)
+        lost = Collector()
+        bus.link.on_lost.append(lost)
+        if bus.link.is_ready:
+            await lost.wait(1)
+        with pytest.raises(BusUnavailable):
+            await bus.link.execute("GET", "a", timeout=0.01)
+        with pytest.raises(CallNotSent):
+            await bus.call("A", "b", timeout=0.01)
+        waiting = bus.variables.set("a", "late")
+        await deferToThread(server.start)
+        assert await waiting is True

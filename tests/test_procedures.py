@@ -1,0 +1,136 @@
+"""Declarations of procedures, and which arguments fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Optional, Union
+
+import pytest
+
+from opentera_twisted import InvalidArgument, Procedures
+from opentera_twisted.rpc.procedures import ArgumentsMismatch
+
+
+def declared(function: Callable[..., Any], **options: Any) -> Any:
+    """The procedure that a function becomes."""
+    procedures = Procedures()
+    procedures.expose(**options)(function)
+    (procedure,) = procedures
+    return procedure
+
+
+def anything(a, b=2):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    "Takes anything."
+    return a
+
+
+def typed(a: int, b: float = 1.0, c: Optional[str] = None, *d: Union[bytes, str]) -> None:  # noqa: UP007, UP045
+    pass
+
+
+def exact(a: bool | int) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (anything, [1]),
+        (anything, [b"x", "y"]),
+        (typed, [1]),
+        (typed, [1, 2.5]),
+        (typed, [1, 2]),
+        (typed, [1, 2, "c", b"d", "e"]),
+        (exact, [True]),
+        (exact, [1]),
+    ],
+)
+def test_arguments_that_fit(function: Callable[..., Any], arguments: list[Any]) -> None:
+    declared(function).check(arguments)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (anything, [], "anything takes 1 to 2 arguments, got 0: a is missing"),
+        (anything, [1, 2, 3], "anything takes 1 to 2 arguments, got 3"),
+        (typed, [], "typed takes at least 1 argument, got 0: a is missing"),
+        (typed, [True], "argument 1 (a) of typed must be int, got bool"),
+        (typed, ["1"], "argument 1 (a) of typed must be int, got str"),
+        (typed, [1, True], "argument 2 (b) of typed must be float, got bool"),
+        (typed, [1, 2, 3], "argument 3 (c) of typed must be str, got int"),
+        (typed, [1, 2, "", "", 5], "argument 5 (d) of typed must be bytes | str, got int"),
+        (exact, [1.0], "argument 1 (a) of exact must be bool | int, got float"),
+        (exact, [], "exact takes 1 argument, got 0: a is missing"),
+        (exact, [None], "argument 1 (a) of exact has no value"),
+    ],
+)
+def test_arguments_that_do_not_fit(
+    function: Callable[..., Any], arguments: list[Any], message: str
+) -> None:
+    with pytest.raises(ArgumentsMismatch) as caught:
+        declared(function).check(arguments)
+    assert str(caught.value) == message
+
+
+def test_names_documentation_and_options() -> None:
+    procedure = declared(anything)
+    assert (procedure.name, procedure.doc) == ("anything", "Takes anything.")
+    procedure = declared(anything, name="other", thread=True, timeout=30)
+    assert (procedure.name, procedure.thread, procedure.timeout) == ("other", True, 30)
+
+
+def test_the_decorator_gives_back_the_function() -> None:
+    assert Procedures().expose(anything) is anything
+
+
+def takes_list(a: list[int]) -> None: ...
+
+
+def takes_none(a: int | None) -> None: ...
+
+
+def takes_nothing(a: None) -> None: ...
+
+
+def takes_unknown(a: Unknown) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+def takes_keyword(*, a: int) -> None: ...
+
+
+async def coroutine() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "problem"),
+    [
+        (takes_list, {}, "a is hinted list"),
+        (takes_none, {}, "a may be None"),
+        (takes_nothing, {}, "a is hinted"),
+        (takes_unknown, {}, "Unknown"),
+        (takes_keyword, {}, "a can only be given by keyword"),
+        (anything, {"name": "opentera.x"}, "reserved"),
+        (anything, {"name": ""}, "name"),
+        (anything, {"timeout": 0}, "timeout"),
+        (coroutine, {"thread": True}, "coroutine"),
+        (3, {}, "function"),
+    ],
+)
+def test_declarations_that_cannot_work_are_refused(
+    function: Any, options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=problem):
+        declared(function, **options)
+
+
+def test_a_refusal_says_where_the_function_is() -> None:
+    with pytest.raises(InvalidArgument, match=r"test_procedures\.py:\d+"):
+        declared(takes_list)
+
+
+def test_one_name_is_declared_once() -> None:
+    procedures = Procedures()
+    procedures.expose(anything)
+    with pytest.raises(InvalidArgument, match="already"):
+        procedures.expose(anything)

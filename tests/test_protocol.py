@@ -1,0 +1,181 @@
+"""The two protocols, with each of txredisapi's parsers: replies go to whom they belong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import txredisapi
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from opentera_twisted import CommandFailed, ConnectionLost
+from opentera_twisted.link.protocol import CommandProtocol, SubscriberProtocol, encode_command
+
+
+class PythonParserMixin:
+    """Has a protocol parse as txredisapi does where hiredis is not installed."""
+
+    dataReceived = txredisapi.BaseRedisProtocol.dataReceived
+
+
+class PythonCommandProtocol(PythonParserMixin, CommandProtocol):
+    pass
+
+
+class PythonSubscriberProtocol(PythonParserMixin, SubscriberProtocol):
+    pass
+
+
+def bulk(*values: bytes | int) -> bytes:
+    """A reply that is a list."""
+    parts = [b"*%d\r\n" % len(values)]
+    for value in values:
+        if isinstance(value, int):
+            parts.append(b":%d\r\n" % value)
+        else:
+            parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
+    return b"".join(parts)
+
+
+class ProtocolTests(SynchronousTestCase):
+    command_protocol: type[CommandProtocol] = CommandProtocol
+    subscriber_protocol: type[SubscriberProtocol] = SubscriberProtocol
+
+    def setUp(self) -> None:
+        self.lost: list[Failure] = []
+        self.messages: list[tuple[bytes | None, bytes, bytes]] = []
+        self.acknowledged: list[tuple[str, bytes]] = []
+        self.clock = Clock()
+
+    def commands(self) -> CommandProtocol:
+        protocol = self.command_protocol(self.lost.append)
+        protocol.callLater = self.clock.callLater
+        protocol.makeConnection(StringTransport())
+        return protocol
+
+    def subscriber(self) -> SubscriberProtocol:
+        protocol = self.subscriber_protocol(
+            self.lost.append,
+            lambda *message: self.messages.append(message),
+            lambda *one: self.acknowledged.append(one),
+        )
+        protocol.callLater = self.clock.callLater
+        protocol.makeConnection(StringTransport())
+        return protocol
+
+    def receive(self, protocol: CommandProtocol, data: bytes) -> None:
+        protocol.dataReceived(data)
+        # txredisapi's own parser goes on in the reactor's next turn after each bulk
+        while self.clock.getDelayedCalls():
+            self.clock.advance(0)
+
+    def test_replies_go_to_commands_in_their_order(self) -> None:
+        protocol = self.commands()
+        replies = [protocol.execute_command("GET", b"a"), protocol.execute_command("GET", b"b")]
+        self.receive(protocol, b"$3\r\n123\r\n$-1\r\n")
+        self.assertEqual(self.successResultOf(replies[0]), b"123")
+        self.assertIsNone(self.successResultOf(replies[1]))
+
+    def test_an_error_fails_its_own_command_only(self) -> None:
+        protocol = self.commands()
+        bad, good = protocol.execute_command("GET", "l"), protocol.execute_command("DEL", "l")
+        self.receive(protocol, b"-WRONGTYPE not a string\r\n:1\r\n")
+        error = self.failureResultOf(bad, CommandFailed).value
+        self.assertEqual((error.command, error.code), ("GET", "WRONGTYPE"))
+        self.assertEqual(self.successResultOf(good), 1)
+
+    def test_a_cancelled_command_does_not_shift_replies(self) -> None:
+        protocol = self.commands()
+        first, second = protocol.execute_command("GET", "a"), protocol.execute_command("GET", "b")
+        first.cancel()
+        self.failureResultOf(first)
+        self.receive(protocol, b"$1\r\na\r\n$1\r\nb\r\n")
+        self.assertEqual(self.successResultOf(second), b"b")
+
+    def test_a_break_fails_all_that_wait_and_no_reply_is_kept(self) -> None:
+        protocol = self.commands()
+        waiting = [protocol.execute_command("GET", "a"), protocol.execute_command("GET", "b")]
+        self.receive(protocol, b"$10\r\nhalf")
+        protocol.connectionLost(Failure(ConnectionLost("cut")))
+        for one in waiting:
+            self.failureResultOf(one, ConnectionLost)
+        self.failureResultOf(protocol.execute_command("GET", "c"), ConnectionLost)
+        self.assertEqual(len(self.lost), 1)
+
+    def test_a_reply_that_nobody_waits_for_ends_the_connection(self) -> None:
+        protocol = self.commands()
+        self.receive(protocol, b"+OK\r\n")
+        self.assertTrue(protocol.transport.disconnecting)
+        self.receive(protocol, b"")
+        protocol.connectionLost(Failure(ConnectionLost("aborted")))
+        self.assertIn("nothing waits for", self.lost[0].getErrorMessage())
+
+    def test_messages_come_between_acknowledgements_and_replies(self) -> None:
+        protocol = self.subscriber()
+        changed = protocol.change("SUBSCRIBE", [b"a", b"b"])
+        pong = protocol.execute_command("PING")
+        self.receive(
+            protocol,
+            bulk(b"subscribe", b"a", 1)
+            + bulk(b"message", b"a", b"123")
+            + bulk(b"subscribe", b"b", 2)
+            + bulk(b"pmessage", b"a*", b"ab", b"\x00\xff")
+            + bulk(b"pong", b""),
+        )
+        self.successResultOf(changed)
+        self.successResultOf(pong)
+        self.assertEqual(self.acknowledged, [("SUBSCRIBE", b"a"), ("SUBSCRIBE", b"b")])
+        self.assertEqual(self.messages, [(None, b"a", b"123"), (b"a*", b"ab", b"\x00\xff")])
+
+    def test_overlapping_subscriptions_are_told_apart(self) -> None:
+        protocol = self.subscriber()
+        first = protocol.change("SUBSCRIBE", [b"a", b"b"])
+        second = protocol.change("PSUBSCRIBE", [b"c*"])
+        third = protocol.change("UNSUBSCRIBE", [b"a"])
+        self.receive(protocol, bulk(b"subscribe", b"a", 1))
+        self.assertNoResult(first)
+        self.receive(protocol, bulk(b"subscribe", b"b", 2) + bulk(b"psubscribe", b"c*", 3))
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertNoResult(third)
+        self.receive(protocol, bulk(b"unsubscribe", b"a", 2))
+        self.successResultOf(third)
+
+    def test_a_refused_subscription_fails_its_own_command_only(self) -> None:
+        protocol = self.subscriber()
+        bad, good = protocol.change("SUBSCRIBE", [b"a"]), protocol.change("SUBSCRIBE", [b"b"])
+        self.receive(protocol, b"-NOPERM no\r\n" + bulk(b"subscribe", b"b", 1))
+        self.failureResultOf(bad, CommandFailed)
+        self.successResultOf(good)
+
+    def test_a_subscription_that_redis_ends_by_itself_ends_the_connection(self) -> None:
+        protocol = self.subscriber()
+        self.receive(protocol, bulk(b"unsubscribe", b"a", 0))
+        self.assertTrue(protocol.transport.disconnecting)
+
+    def test_bytes_arrive_as_they_were_sent_however_they_are_cut(self) -> None:
+        payload = b"12.5\r\n$-1\r\n*3\r\n" + bytes(range(256))
+        data = bulk(b"message", b"a", payload) + bulk(b"message", b"a", b"")
+        for cut in range(len(data)):
+            protocol = self.subscriber()
+            self.receive(protocol, data[:cut])
+            self.receive(protocol, data[cut:])
+        self.assertEqual(self.messages, [(None, b"a", payload), (None, b"a", b"")] * len(data))
+
+
+class PythonParserTests(ProtocolTests):
+    command_protocol = PythonCommandProtocol
+    subscriber_protocol = PythonSubscriberProtocol
+
+
+@given(st.lists(st.one_of(st.binary(), st.text(), st.integers()), min_size=1, max_size=5))
+def test_commands_are_arrays_of_bulk_strings(arguments: list[Any]) -> None:
+    expected = [
+        argument if isinstance(argument, bytes) else str(argument).encode()
+        for argument in arguments
+    ]
+    assert encode_command(arguments) == bulk(*expected)

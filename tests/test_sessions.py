@@ -1,0 +1,149 @@
+"""Session keys: one winner, and nothing else in Redis is touched."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import gatherResults
+
+from opentera_twisted import CommandFailed, Identity, InvalidArgument, SessionKeys
+from opentera_twisted.sessions import is_uuid
+from opentera_twisted.variables import Secret
+
+from .support import UUID, RedisTestCase
+
+DEPLOYED = "0123456789abcdef" * 8
+
+
+class SessionKeyTests(RedisTestCase):
+    async def keys(self, **options: Any) -> SessionKeys:
+        return SessionKeys(await self.bus(), **options)
+
+    async def test_a_key_names_its_kind_and_expires(self) -> None:
+        keys = await self.keys()
+        key = await keys.issue("user", UUID)
+        assert re.fullmatch(r"user\.[A-Za-z0-9_-]{43}", key)
+        assert self.redis.get(key) == UUID.encode()
+        assert 59_000 < self.redis.pttl(key) <= 60_000
+        assert await keys.issue("user", UUID) != key
+
+    async def test_a_key_is_good_once_and_for_its_kind(self) -> None:
+        keys = await self.keys()
+        key = await keys.issue("participant", UUID, ttl=5)
+        assert await keys.redeem("user", key) is None
+        assert await keys.redeem("participant", key) == Identity("participant", UUID)
+        assert await keys.redeem("participant", key) is None
+        assert self.redis.dbsize() == 0
+
+    async def test_name_and_topics_travel_with_the_key(self) -> None:
+        keys = await self.keys()
+        key = await keys.issue("device", UUID, name="Zoé", topics=["service.A.events"])
+        stored = json.loads(self.redis.get(key))
+        assert stored == {"uuid": UUID, "name": "Zoé", "topics": ["service.A.events"]}
+        expected = Identity("device", UUID, "Zoé", ("service.A.events",))
+        assert await keys.redeem("device", key) == expected
+
+    async def test_keys_of_deployed_servers_serve_every_kind_once(self) -> None:
+        keys = await self.keys()
+        for kind in ("user", "participant", "device"):
+            self.redis.set(DEPLOYED, UUID, ex=60)
+            assert await keys.redeem(kind, DEPLOYED) == Identity(kind, UUID)  # type: ignore[arg-type]
+            assert await keys.redeem(kind, DEPLOYED) is None  # type: ignore[arg-type]
+
+    async def test_keys_of_deployed_servers_can_be_refused(self) -> None:
+        keys = await self.keys(require_bound=True)
+        self.redis.set(DEPLOYED, UUID, ex=60)
+        assert await keys.redeem("user", DEPLOYED) is None
+        assert self.redis.get(DEPLOYED) == UUID.encode()
+
+    async def test_of_many_attempts_at_once_one_wins(self) -> None:
+        keys = [await self.keys() for _ in range(3)]
+        key = await keys[0].issue("user", UUID)
+        attempts = [one.redeem("user", key) for _ in range(50) for one in keys]
+        results = await gatherResults(attempts)
+        assert [one for one in results if one] == [Identity("user", UUID)]
+
+    async def test_what_is_no_session_key_is_left_as_it_was(self) -> None:
+        keys = await self.keys()
+        bound = "user." + "k" * 43
+        kinds = {
+            "never expires": lambda key: self.redis.set(key, UUID),
+            "no UUID": lambda key: self.redis.set(key, "secret", ex=60),
+            "UUID and more": lambda key: self.redis.set(key, UUID + "x", ex=60),
+            "UUID with a line break": lambda key: self.redis.set(key, UUID + "\n", ex=60),
+            "JSON without a UUID": lambda key: self.redis.set(key, '{"a": 1}', ex=60),
+            "JSON with another UUID": lambda key: self.redis.set(key, '{"uuid": "x"}', ex=60),
+            "JSON, cut": lambda key: self.redis.set(key, '{"uuid": "' + UUID, ex=60),
+            "JSON, deep": lambda key: self.redis.set(key, "{" + '"a":[' * 2000, ex=60),
+            "JSON array": lambda key: self.redis.set(key, "[1]", ex=60),
+            "large": lambda key: self.redis.set(key, "{" + "x" * 100_000, ex=60),
+            "list": lambda key: (self.redis.rpush(key, UUID), self.redis.expire(key, 60)),
+            "hash": lambda key: (self.redis.hset(key, "a", UUID), self.redis.expire(key, 60)),
+        }
+        for what, make in kinds.items():
+            for key in (bound, DEPLOYED):
+                make(key)
+                before = self.redis.dump(key)
+                assert await keys.redeem("user", key) is None, what
+                assert self.redis.dump(key) == before, what
+                self.redis.delete(key)
+
+    async def test_other_names_are_refused_without_asking_redis(self) -> None:
+        keys = await self.keys()
+        names = [
+            *Secret, "service.A", "", "x" * 5000, "a\r\nDEL b", "a\x00b", "\ud800",
+            DEPLOYED.upper(), DEPLOYED[1:], "user." + "k" * 44, "user." + "é" * 43,
+            "admin." + "k" * 43, "user." + "k" * 43 + "\n",
+        ]  # fmt: skip
+        for name in names[:8]:
+            if name and name != "\ud800":
+                self.redis.set(name, UUID)
+        calls = self.redis.info("commandstats")
+        for name in names:
+            assert await keys.redeem("user", name) is None
+        after = self.redis.info("commandstats")
+        for command in ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_get", "cmdstat_del"):
+            assert after.get(command) == calls.get(command)
+
+    async def test_a_replica_says_try_later_and_not_bad_key(self) -> None:
+        keys = await self.keys()
+        key = await keys.issue("user", UUID)
+        self.redis.replicaof("127.0.0.1", 1)
+        try:
+            with pytest.raises(CommandFailed):
+                await keys.redeem("user", key)
+        finally:
+            self.redis.replicaof("NO", "ONE")
+        assert await keys.redeem("user", key) == Identity("user", UUID)
+
+    async def test_mistakes_are_raised_before_anything_is_sent(self) -> None:
+        keys = await self.keys()
+        wrong: list[tuple[Any, ...]] = [
+            ("admin", UUID),
+            ("user", "x"),
+            ("user", None),
+            ("user", UUID, 0),
+            ("user", UUID, -1),
+            ("user", UUID, 60, 5),
+            ("user", UUID, 60, None, "topic"),
+            ("user", UUID, 60, None, [1]),
+            ("user", UUID, 60, "x" * 20_000),
+        ]
+        for arguments in wrong:
+            with pytest.raises(InvalidArgument):
+                keys.issue(*arguments)
+        assert self.redis.dbsize() == 0
+
+
+@given(st.uuids())
+def test_uuids_are_known_by_their_form(uuid: object) -> None:
+    assert is_uuid(str(uuid))
+    assert is_uuid(str(uuid).upper())
+    assert not is_uuid(uuid)
+    assert not is_uuid(f"{uuid}\n")
+    assert not is_uuid(str(uuid).replace("-", ""))

@@ -1,0 +1,195 @@
+"""Bookkeeping of subscriptions: whatever happens in whatever order, acknowledged = wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from opentera_twisted import CommandFailed, ConnectionLost
+from opentera_twisted.link.protocol import Operation
+from opentera_twisted.link.subscriptions import BATCH, Name, SubscriptionTable
+
+NAMES = [Name(b"a"), Name(b"b"), Name(b"c"), Name(b"a", is_pattern=True)]
+
+
+class Connection:
+    """Redis as the table sees it: it answers commands in their order, when it is told to."""
+
+    def __init__(self, table: SubscriptionTable, refused: frozenset[bytes] = frozenset()) -> None:
+        self.subscribed: set[Name] = set()
+        self.sent: list[tuple[Operation, list[bytes]]] = []
+        self.waiting: list[tuple[Operation, list[bytes], Deferred[Any]]] = []
+        self._table = table
+        self._refused = refused
+        self.restored: Any = None
+
+    def connect(self) -> None:
+        self.restored = Deferred.fromCoroutine(self._table.restore(self.send))
+        self.restored.addErrback(lambda failure: failure.trap(ConnectionLost) and None)
+
+    def send(self, operation: Operation, names: Sequence[bytes]) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+        self.sent.append((operation, list(names)))
+        self.waiting.append((operation, list(names), result))
+        return result
+
+    def answer(self) -> None:
+        """Acknowledge one name of the oldest command, or refuse the command."""
+        operation, names, result = self.waiting[0]
+        if "UN" not in operation and self._refused.intersection(names):
+            self.waiting.pop(0)
+            result.errback(CommandFailed(operation, "NOPERM no"))
+            return
+        text = names.pop(0)
+        name = Name(text, operation.startswith("P"))
+        (self.subscribed.discard if "UN" in operation else self.subscribed.add)(name)
+        if not names:
+            self.waiting.pop(0)
+        self._table.acknowledge(operation, text)
+        if not names:
+            result.callback(None)
+
+    def answer_all(self) -> None:
+        while self.waiting:
+            self.answer()
+
+    def lose(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for _, _, result in waiting:
+            result.errback(ConnectionLost("lost"))
+        self._table.disconnected()
+
+
+class SubscriptionMachine(RuleBasedStateMachine):
+    """Wants, drops, acknowledgements and breaks in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = SubscriptionTable()
+        self.connection: Connection | None = None
+        self.wanted: set[Name] = set()
+        self.waits = 0
+        self.ended = 0
+
+    def wait(self, waiting: Deferred[None]) -> None:
+        def end(result: object) -> None:
+            self.ended += 1
+            if isinstance(result, Failure):
+                result.trap(CancelledError)
+
+        self.waits += 1
+        waiting.addBoth(end)
+
+    @rule(name=st.sampled_from(NAMES))
+    def want(self, name: Name) -> None:
+        self.wanted.add(name)
+        self.wait(self.table.want(name))
+
+    @rule(name=st.sampled_from(NAMES))
+    def drop(self, name: Name) -> None:
+        self.wanted.discard(name)
+        self.wait(self.table.drop(name))
+
+    @precondition(lambda self: self.connection is None)
+    @rule()
+    def connect(self) -> None:
+        self.connection = Connection(self.table)
+        self.connection.connect()
+
+    @precondition(lambda self: self.connection is not None)
+    @rule()
+    def lose(self) -> None:
+        assert self.connection is not None
+        self.connection.lose()
+        self.connection = None
+
+    @precondition(lambda self: self.connection is not None and self.connection.waiting)
+    @rule()
+    def answer(self) -> None:
+        assert self.connection is not None
+        self.connection.answer()
+
+    @invariant()
+    def wanted_is_what_was_asked(self) -> None:
+        assert self.table.wanted == self.wanted
+
+    @invariant()
+    def acknowledged_is_what_redis_confirmed(self) -> None:
+        subscribed = self.connection.subscribed if self.connection else set()
+        assert self.table.acknowledged <= subscribed
+
+    def teardown(self) -> None:
+        if self.connection is None:
+            self.connect()
+        assert self.connection is not None
+        self.connection.answer_all()
+        assert self.table.acknowledged == self.wanted == self.connection.subscribed
+        assert self.ended == self.waits
+
+
+TestSubscriptionMachine = SubscriptionMachine.TestCase
+
+
+class RestoreTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.table = SubscriptionTable()
+
+    def test_many_names_come_back_in_batches_of_one_command(self) -> None:
+        count = 2 * BATCH + 1
+        for number in range(count):
+            self.table.want(Name(b"%d" % number))
+        self.table.want(Name(b"p*", is_pattern=True))
+        connection = Connection(self.table)
+        connection.connect()
+        connection.answer_all()
+        self.successResultOf(connection.restored)
+        self.assertEqual(
+            [(operation, len(names)) for operation, names in connection.sent],
+            [("SUBSCRIBE", BATCH), ("SUBSCRIBE", BATCH), ("SUBSCRIBE", 1), ("PSUBSCRIBE", 1)],
+        )
+        self.assertEqual(len(self.table.acknowledged), count + 1)
+
+    def test_a_break_during_a_restore_starts_it_anew_from_what_is_wanted(self) -> None:
+        for number in range(BATCH + 5):
+            self.table.want(Name(b"%d" % number))
+        first = Connection(self.table)
+        first.connect()
+        for _ in range(BATCH // 2):
+            first.answer()
+        first.lose()
+        self.successResultOf(first.restored)
+        self.assertEqual(self.table.acknowledged, set())
+        self.table.drop(Name(b"0"))
+        second = Connection(self.table)
+        second.connect()
+        second.answer_all()
+        self.successResultOf(second.restored)
+        self.assertEqual(self.table.acknowledged, self.table.wanted)
+        self.assertEqual(len(self.table.wanted), BATCH + 4)
+
+    def test_a_name_that_redis_refuses_takes_no_other_with_it(self) -> None:
+        good, bad = self.table.want(Name(b"good")), self.table.want(Name(b"bad"))
+        connection = Connection(self.table, refused=frozenset({b"bad"}))
+        connection.connect()
+        connection.answer_all()
+        self.successResultOf(connection.restored)
+        self.successResultOf(good)
+        self.failureResultOf(bad, CommandFailed)
+        self.assertEqual(self.table.acknowledged, {Name(b"good")})
+        self.assertEqual(self.table.wanted, {Name(b"good")})
+        self.flushLoggedErrors()
+
+    def test_a_refusal_fails_everyone_who_waits_for_the_name(self) -> None:
+        connection = Connection(self.table, refused=frozenset({b"bad"}))
+        connection.connect()
+        waits = [self.table.want(Name(b"bad")) for _ in range(2)]
+        connection.answer_all()
+        for wait in waits:
+            failure: Failure = self.failureResultOf(wait, CommandFailed)
+            self.assertIn("NOPERM", failure.getErrorMessage())

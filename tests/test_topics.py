@@ -1,0 +1,77 @@
+"""Names of topics: what is built is parsed back, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentera_twisted import InvalidTopic, topics
+from opentera_twisted.topics import Topic, parse
+
+from .support import UUID
+
+parts = st.text("abcXYZ019_-é", min_size=1).filter(lambda part: part != "events")
+names = st.lists(parts, min_size=1, max_size=4).map(".".join)
+subtopics = st.lists(st.text("abcXYZ019_-é", min_size=1), min_size=1, max_size=3).map(".".join)
+
+
+@given(names)
+def test_topics_of_modules_and_services_are_parsed_back(name: str) -> None:
+    assert parse(topics.module_messages(name)) == Topic("module", name, "messages")
+    assert parse(topics.module_rpc(name)) == Topic("module", name, "rpc")
+    assert parse(topics.module_events(name)) == Topic("module", name, "events")
+    assert parse(topics.service_messages(name)) == Topic("service", name, "messages")
+    assert parse(topics.service_rpc(name)) == Topic("service", name, "rpc")
+    assert parse(topics.service_events(name)) == Topic("service", name, "events")
+
+
+@given(names, subtopics)
+def test_subtopics_are_parsed_back_whatever_words_they_hold(name: str, subtopic: str) -> None:
+    assert parse(topics.module_events(name, subtopic)) == Topic("module", name, "events", subtopic)
+
+
+@pytest.mark.parametrize("subtopic", ["rpc", "events", "a.events.b", "messages"])
+def test_words_of_the_convention_in_a_subtopic_stay_in_it(subtopic: str) -> None:
+    topic = topics.module_events("A.B", subtopic)
+    assert parse(topic) == Topic("module", "A.B", "events", subtopic)
+    assert str(parse(topic)) == topic
+
+
+@pytest.mark.parametrize("kind", topics.KINDS)
+def test_topics_of_websockets_are_parsed_back(kind: topics.Kind) -> None:
+    topic = topics.websocket_events(kind, UUID)
+    assert topic == f"websocket.{kind}.{UUID}.events"
+    assert parse(topic) == Topic("websocket", f"{kind}.{UUID}", "events")
+
+
+@given(st.text())
+def test_any_text_is_a_topic_with_its_own_name_or_none(text: str) -> None:
+    try:
+        topic = parse(text)
+    except InvalidTopic:
+        return
+    assert str(topic) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "module", "module.rpc", "module..rpc", "module.A.events.", "websocket.user.events",
+     "websocket.admin.x.events", "websocket.user.x.events.y", "service.x", "other.x.rpc",
+     "module.A.events\n", "module.A b.rpc"],
+)  # fmt: skip
+def test_what_is_no_topic_is_refused(text: str) -> None:
+    with pytest.raises(InvalidTopic):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a..b", ".a", "a.", "a b", "a*", "events", "a.events.b", "a\n", "\ud800"]
+)
+def test_names_that_would_make_another_topic_are_refused(name: str) -> None:
+    with pytest.raises(InvalidTopic):
+        topics.module_rpc(name)
+
+
+def test_the_command_to_disconnect_has_the_deployed_topic() -> None:
+    assert topics.disconnect_command(UUID) == f"module.TeraServer.TwistedModule.events.{UUID}"
