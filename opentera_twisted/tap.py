@@ -40,7 +40,7 @@ _REDIS_HELP: Final = (
 )
 
 
-class Options(usage.Options):  # type: ignore[misc]  # twisted.python.usage is not annotated
+class Options(usage.Options):
     """The options of ``twistd opentera-bus``."""
 
     synopsis = "[options]"
@@ -134,10 +134,10 @@ def makeService(options: Options) -> IService:
     """The services that the options ask for."""
     from twisted.internet import reactor  # noqa: PLC0415 (twistd has chosen it by now)
 
-    return Program(options, reactor)  # type: ignore[no-any-return]
+    return Program(options, reactor)
 
 
-class Program(MultiService):  # type: ignore[misc]  # twisted.application is not annotated
+class Program(MultiService):
     """All that ``twistd opentera-bus`` runs, started and stopped in order.
 
     Args:

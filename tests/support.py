@@ -102,7 +102,7 @@ class RedisTestCase(TestCase):
 
     def subscribed(self, *channels: str) -> redis.client.PubSub:
         """Another program's subscription, acknowledged."""
-        pubsub = self.redis.pubsub()
+        pubsub: redis.client.PubSub = self.redis.pubsub()
         self.addCleanup(pubsub.close)
         pubsub.subscribe(*channels)
         for _ in channels:

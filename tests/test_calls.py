@@ -163,7 +163,7 @@ class OurCallerTests(RedisTestCase):
         assert server.requests[0].reply_to.startswith("RedisRPCClient.")
 
     async def test_every_json_value_comes_back(self) -> None:
-        values = [None, True, 0, -1.5, "hé", [], {}, {"a": [1, {"b": None}]}]
+        values: list[Any] = [None, True, 0, -1.5, "hé", [], {}, {"a": [1, {"b": None}]}]
         self.deployed("service.Old.rpc", value=lambda index: values[index])
         bus = await self.bus()
         for index, value in enumerate(values):
@@ -201,7 +201,7 @@ class CallTests(RedisTestCase):
             waiting.append(Deferred())
             if len(waiting) == 500:
                 for one in reversed(waiting):
-                    reactor.callLater(0, one.callback, None)  # type: ignore[attr-defined]
+                    reactor.callLater(0, one.callback, None)
             await waiting[-1]
             return number
 
@@ -234,7 +234,7 @@ class CallTests(RedisTestCase):
             ("explain", (), ProcedureFailed, "for this reason"),
             ("secret", (), ProcedureFailed, "ValueError"),
         ):
-            with pytest.raises(error, match=message) as caught:  # type: ignore[call-overload]
+            with pytest.raises(error, match=message) as caught:
                 await bus.call_service("Ours", method, *arguments)
             assert "hush" not in str(caught.value)
         assert len(self.flushLoggedErrors(ValueError)) == 1
@@ -390,7 +390,8 @@ class CallTests(RedisTestCase):
         other = await self.bus()
         await other.subscribe("service.Ours.rpc", requests)
         bus = await self.bus()
-        for number, reply in enumerate(({}, {"status": "OK"}, {"status": 5, "return_value": 1})):
+        replies: list[dict[str, Any]] = [{}, {"status": "OK"}, {"status": 5, "return_value": 1}]
+        for number, reply in enumerate(replies):
             call = bus.call_service("Ours", "add")
             delivery = (await requests.wait(number + 1))[number]
             request = decode_request(delivery.payload)
@@ -401,9 +402,10 @@ class CallTests(RedisTestCase):
 
     async def test_mistakes_are_raised_before_anything_is_sent(self) -> None:
         bus = await self.bus()
+        wrong: Any
         for wrong in (None, [], 2**64, "\ud800"):
             with pytest.raises(InvalidArgument):
-                bus.call("A", "b", wrong)  # type: ignore[arg-type]
+                bus.call("A", "b", wrong)
         for timeout in (0, -1, "1", None, float("nan")):
             with pytest.raises(InvalidArgument):
                 bus.call("A", "b", timeout=timeout)  # type: ignore[arg-type]

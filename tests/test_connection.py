@@ -41,7 +41,7 @@ class Transport(StringTransport):
         self.disconnected = True
 
     def written(self) -> bytes:
-        data = self.value()
+        data: bytes = self.value()
         self.clear()
         return data
 

@@ -13,6 +13,7 @@ from twisted.internet.defer import gatherResults
 
 from opentera_twisted import CommandFailed, Identity, InvalidArgument, SessionKeys
 from opentera_twisted.sessions import is_uuid
+from opentera_twisted.topics import KINDS
 from opentera_twisted.variables import Secret
 
 from .support import UUID, RedisTestCase
@@ -43,17 +44,17 @@ class SessionKeyTests(RedisTestCase):
     async def test_name_and_topics_travel_with_the_key(self) -> None:
         keys = await self.keys()
         key = await keys.issue("device", UUID, name="Zoé", topics=["service.A.events"])
-        stored = json.loads(self.redis.get(key))
+        stored = json.loads(self.redis.get(key) or b"")
         assert stored == {"uuid": UUID, "name": "Zoé", "topics": ["service.A.events"]}
         expected = Identity("device", UUID, "Zoé", ("service.A.events",))
         assert await keys.redeem("device", key) == expected
 
     async def test_keys_of_deployed_servers_serve_every_kind_once(self) -> None:
         keys = await self.keys()
-        for kind in ("user", "participant", "device"):
+        for kind in KINDS:
             self.redis.set(DEPLOYED, UUID, ex=60)
-            assert await keys.redeem(kind, DEPLOYED) == Identity(kind, UUID)  # type: ignore[arg-type]
-            assert await keys.redeem(kind, DEPLOYED) is None  # type: ignore[arg-type]
+            assert await keys.redeem(kind, DEPLOYED) == Identity(kind, UUID)
+            assert await keys.redeem(kind, DEPLOYED) is None
 
     async def test_keys_of_deployed_servers_can_be_refused(self) -> None:
         keys = await self.keys(require_bound=True)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from klein import Klein
+from twisted.web.http import Request
 from twisted.web.iweb import IRequest
 from twisted.web.server import Site
 
@@ -15,10 +16,10 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway
 
 
-class _QuietSite(Site):  # type: ignore[misc]  # twisted.web is not annotated
+class _QuietSite(Site):
     """A Site that does not log each request: a probe asks for ever."""
 
-    def log(self, request: IRequest) -> None:
+    def log(self, request: Request) -> None:
         """Log nothing."""
 
 
@@ -29,7 +30,7 @@ def admin_site(bus: Bus, gateway: Gateway) -> Site:
     """
     app = Klein()
 
-    @app.route("/health", methods=["GET"])  # type: ignore[untyped-decorator]
+    @app.route("/health", methods=["GET"])
     def health(request: IRequest) -> bytes:
         ready = bus.link.is_ready
         if not ready:

@@ -76,16 +76,19 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone; `onClose` has heard of it when this returns."""
         super().connectionLost(reason)
+        if self.closeHandshakeTimeoutCall is not None:  # Autobahn would keep it, and us with it
+            self.closeHandshakeTimeoutCall.cancel()
+            self.closeHandshakeTimeoutCall = None
         self.factory.lost(self)
 
     # --- handshake
 
     def processHandshake(self) -> None:
         """Take the request, once; what follows it waits for the answer."""
-        if self._admission is None:
-            super().processHandshake()
-        if self.state == self.STATE_CONNECTING and len(self.data) > MAX_HANDSHAKE:
+        if len(self.data) > MAX_HANDSHAKE:
             self.failHandshake("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self._admission is None:
+            super().processHandshake()
 
     def onConnect(self, request: ConnectionRequest) -> Deferred[None]:
         """Ask the gateway whether to let the client in."""
@@ -102,7 +105,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
             self._leave()
 
     def _refused(self, failure: Failure) -> None:
-        if failure.check(Refusal):
+        if isinstance(failure.value, Refusal):
             status, cause = failure.value.status, failure.value.cause
         elif failure.check(CancelledError):
             status, cause = HTTPStatus.BAD_REQUEST, "the client went away"
@@ -143,7 +146,8 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         self._admission = None
         self.http_request_data = self.http_response_data = b""
         self.http_status_line = self.http_request_uri = ""
-        self.http_request_params = self.http_headers = {}
+        self.http_request_params: dict[str, list[str]] = {}
+        self.http_headers: dict[str, str] = {}
         self.factory.doorkeeper.opened(self, self.identity)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
