@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError, InvalidArgument
 from opentera_twisted.gateway import Gateway
-from opentera_twisted.link import DEFAULT_URL, RedisAddress
+from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.embedded import EmbeddedServer
 
 REDIS_HOST: Final = "127.0.0.1"
@@ -119,13 +119,14 @@ class Options(usage.Options):
 
 def parse_redis(value: str) -> tuple[str, Literal["auto", "embedded"] | None, str | None]:
     """What ``--redis`` asks for: the URL, whether a server may or must be run, its directory."""
+    url = f"redis://{REDIS_HOST}:{REDIS_PORT}/0"
     if value == "auto":
-        return DEFAULT_URL, "auto", None
+        return url, "auto", None
     scheme, separator, directory = value.partition(":")
     if scheme == "embedded" and separator:
         if not directory:
             raise InvalidArgument("embedded: needs a directory: embedded:DIR")
-        return DEFAULT_URL, "embedded", directory
+        return url, "embedded", directory
     RedisAddress.parse(value)
     return value, None, None
 
@@ -185,7 +186,7 @@ class Program(MultiService):
             self._choose_server()
         try:
             super().privilegedStartService()
-        except CannotListenError as error:
+        except (CannotListenError, OSError, OverflowError) as error:
             raise SystemExit(f"twistd opentera-bus: {error}") from None
 
     def _choose_server(self) -> None:
@@ -209,10 +210,11 @@ class Program(MultiService):
     def startService(self) -> None:
         """Start the server, then what uses it."""
         if self._server is not None:
-            try:
-                self._server.startService()
-            except (BusError, OSError) as error:
-                raise SystemExit(f"twistd opentera-bus: {error}") from None
+            self._server.startService()
+            failed: list[Failure] = []
+            self._server.ready().addErrback(failed.append)
+            if failed:  # at once: the reactor does not run yet
+                raise SystemExit(f"twistd opentera-bus: {failed[0].getErrorMessage()}")
             self._server.ready().addErrback(self._give_up)
         super().startService()
 
@@ -230,7 +232,7 @@ class Program(MultiService):
 
     def _give_up(self, failure: Failure) -> None:
         """The server does not start: end the program with a status that says so."""
-        if not self.running:
+        if not self.running:  # it is stopping anyway
             return
         self._log.critical("{reason}", reason=failure.getErrorMessage())
         self._reactor.addSystemEventTrigger("after", "shutdown", _exit_failed)

@@ -1,0 +1,134 @@
+"""``opentera-bus`` as a process: data on standard output, messages on standard error, statuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import NamedTuple
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import Identity, Procedures, SessionKeys
+from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
+from opentera_twisted.messages.packing import unpack
+from opentera_twisted.topics import websocket_events
+
+from .processes import ENVIRONMENT
+from .support import UUID, RedisTestCase, free_port, message
+
+
+class Result(NamedTuple):
+    status: int
+    output: str
+    errors: str
+
+
+class CommandLineTests(RedisTestCase):
+    def run_command(self, *arguments: str, url: str | None = None) -> Deferred[Result]:
+        def run() -> Result:
+            done = subprocess.run(
+                [sys.executable, "-m", "opentera_twisted.cli", *arguments],
+                capture_output=True,
+                text=True,
+                check=False,
+                env={**ENVIRONMENT, "REDIS_URL": url or self.server.url},
+            )
+            return Result(done.returncode, done.stdout, done.stderr)
+
+        return deferToThread(run)
+
+    async def test_variables(self) -> None:
+        assert await self.run_command("set", "a", "Zoé") == (0, "", "")
+        assert self.redis.get("a") == "Zoé".encode()
+        assert await self.run_command("get", "a") == (0, "Zoé", "")
+        await self.run_command("set", "b", "hex:00ff", "--ttl", "50")
+        assert self.redis.get("b") == b"\x00\xff"
+        assert 0 < self.redis.ttl("b") <= 50
+        result = await self.run_command("set", "a", "x", "--only-if-absent")
+        assert result == (1, "", "opentera-bus: a exists already\n")
+        result = await self.run_command("get", "none")
+        assert result == (1, "", "opentera-bus: no variable none\n")
+        assert await self.run_command("delete", "a", "b", "none") == (0, "2\n", "")
+        assert self.redis.dbsize() == 0
+
+    async def test_publish(self) -> None:
+        pubsub = self.subscribed("t")
+        result = await self.run_command("publish", "t", '{"@type": "UserEvent", "userUuid": "u"}')
+        assert result == (0, "1\n", "")
+        event = TeraEvent.FromString(await message(pubsub))
+        assert event.header.topic == "t"
+        assert [unpack(one) for one in event.events] == [UserEvent(user_uuid="u")]
+        envelope = '{"@type": "TeraModuleMessage", "head": {"source": "s"}}'
+        await self.run_command("publish", "t", envelope)
+        assert TeraModuleMessage.FromString(await message(pubsub)).head.source == "s"
+        await self.run_command("publish", "--raw", "t", "hex:00ff")
+        assert await message(pubsub) == b"\x00\xff"
+        result = await self.run_command("publish", "t", '{"a": 1}')
+        assert (result.status, result.output) == (1, "")
+        assert result.errors.startswith("opentera-bus: a message is a JSON object with its type")
+
+    async def test_call(self) -> None:
+        procedures = Procedures()
+
+        @procedures.expose
+        def show(*values: bool | int | float | str | bytes) -> list[str]:  # noqa: PYI041
+            return [repr(value) for value in values]
+
+        bus = await self.bus()
+        await bus.serve_service("Ours", procedures)
+        await bus.serve_module("Ours.Module", procedures)
+        arguments = ("-5", "true", "1.5", "text", '"5"', "hex:00")
+        result = await self.run_command("call", "service.Ours", "show", *arguments)
+        assert result.errors == ""
+        assert json.loads(result.output) == ["-5", "True", "1.5", "'text'", "'5'", r"b'\x00'"]
+        result = await self.run_command("call", "module.Ours.Module", "show")
+        assert result == (0, "[]\n", "")
+        result = await self.run_command("call", "service.Ours", "none")
+        assert result.status == 1
+        assert result.errors.count("\n") == 1
+        result = await self.run_command("call", "service.Nobody", "x")
+        assert result == (1, "", "opentera-bus: nobody listens on service.Nobody.rpc\n")
+        result = await self.run_command("call", "Ours", "x")
+        assert result.status == 1
+        assert "expected service.KEY or module.NAME" in result.errors
+
+    async def test_session_keys(self) -> None:
+        result = await self.run_command("key", "issue", "user", UUID, "--ttl", "9", "--name", "Zoé")
+        assert (result.status, result.errors) == (0, "")
+        key = result.output.strip()
+        assert 0 < self.redis.ttl(key) <= 9
+        keys = SessionKeys(await self.bus())
+        assert await keys.redeem("user", key) == Identity("user", UUID, "Zoé")
+        result = await self.run_command("key", "issue", "user", "nobody")
+        assert result == (1, "", "opentera-bus: expected a UUID with hyphens, not 'nobody'\n")
+
+    async def test_redis_away_is_one_line_with_the_cause(self) -> None:
+        url = f"redis://:hush@127.0.0.1:{free_port()}"
+        result = await self.run_command("--timeout", "2", "get", "a", url=url)
+        assert (result.status, result.output) == (1, "")
+        assert result.errors.count("\n") == 1
+        assert "refused" in result.errors
+        assert "hush" not in result.errors
+        result = await self.run_command("get", "a", url="nonsense")
+        assert (result.status, result.errors.count("\n")) == (1, 1)
+
+    async def test_a_wrong_command_line_has_status_2(self) -> None:
+        for arguments in (("none",), ("get",), ("key", "issue", "admin", UUID), ("delete",)):
+            result = await self.run_command(*arguments)
+            assert (result.status, result.output) == (2, ""), arguments
+            assert "Usage: opentera-bus" in result.errors
+
+    async def test_help_and_version(self) -> None:
+        result = await self.run_command("--help")
+        assert result.status == 0
+        for command in ("get", "set", "delete", "publish", "call", "key"):
+            assert f"  {command} " in result.output
+        assert (await self.run_command("--version")).status == 0
+
+    async def test_the_topic_of_a_websocket_can_be_published_to(self) -> None:
+        topic = websocket_events("user", UUID)
+        pubsub = self.subscribed(topic)
+        await self.run_command("publish", topic, '[{"@type": "UserEvent"}, {"@type": "LogEvent"}]')
+        assert len(TeraEvent.FromString(await message(pubsub)).events) == 2

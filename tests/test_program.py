@@ -1,0 +1,263 @@
+"""``twistd opentera-bus`` as a process: starting, serving, ending, and refusing mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from typing import Any
+
+import redis
+from twisted.internet.defer import DeferredList, gatherResults
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import SessionKeys
+from opentera_twisted.messages import TeraModuleMessage, UserEvent
+from opentera_twisted.messages.packing import unpack
+
+from .processes import Process, twistd
+from .support import UUID, RedisTestCase, Server, free_port, message
+from .websockets import WebSocket, connect
+
+REPORTS = "module.TeraServer.UserManagerModule.messages"
+
+
+ENDED = (0, -signal.SIGTERM, -signal.SIGINT)
+"""Status of a program that ended as it was asked to: twistd ends by the signal, if it can."""
+
+
+def health(port: int) -> tuple[int, dict[str, Any]]:
+    """Status and object of the health page."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def wait_for_end(pid: int) -> None:
+    """Return when a process that is not our child has ended."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([process], [], [], 20)[0], "it still runs"
+    finally:
+        os.close(process)
+
+
+class ProgramTestCase(RedisTestCase):
+    def start(self, *options: str, redis_port: int = 6379) -> tuple[Process, int]:
+        """The program with websockets on a free port, and that port."""
+        port = free_port()
+        endpoint = f"tcp:{port}:interface=127.0.0.1"
+        if "--admin" not in options:
+            options = ("--admin", "none", *options)
+        program = twistd("--websocket", endpoint, *options, redis_port=redis_port)
+        self.addCleanup(program.kill)
+        return program, port
+
+
+class ServingTests(ProgramTestCase):
+    async def test_clients_log_in_and_sigterm_sends_them_away_and_reports_them(self) -> None:
+        program, port = self.start("--redis", self.server.url)
+        await program.says("is ready")
+        reports = self.subscribed(REPORTS)
+        keys = SessionKeys(await self.bus())
+        key = await keys.issue("user", UUID)
+        client = await connect(port, f"/wss/user?id={key}")
+        names = sorted(one["name"] for one in self.redis.client_list())
+        assert [one for one in names if one.startswith("opentera-bus.")] == [
+            "opentera-bus.client",
+            "opentera-bus.subscriber",
+        ]
+        program.send(signal.SIGTERM)
+        assert (await client.closed)[0] == 1001
+        assert await program.ended() in ENDED
+        for expected in (UserEvent.USER_CONNECTED, UserEvent.USER_DISCONNECTED):
+            (event,) = map(unpack, TeraModuleMessage.FromString(await message(reports)).data)
+            assert isinstance(event, UserEvent)
+            assert event.type == expected
+        assert key not in program.output
+
+    async def test_of_two_hundred_logins_over_two_processes_one_gets_in(self) -> None:
+        programs = [self.start("--redis", self.server.url) for _ in range(2)]
+        for program, _ in programs:
+            await program.says("is ready")
+        keys = SessionKeys(await self.bus())
+        key = await keys.issue("user", UUID)
+        attempts = [
+            connect(port, f"/wss/user?id={key}") for _ in range(100) for _, port in programs
+        ]
+        results = await DeferredList(attempts, consumeErrors=True)
+        winners = [result for success, result in results if success]
+        assert len(winners) == 1
+        assert isinstance(winners[0], WebSocket)
+        losers = {str(result.value) for success, result in results if not success}
+        assert len(losers) == 1, losers
+        assert "403" in losers.pop()
+
+    async def test_health_says_whether_redis_is_there(self) -> None:
+        server = Server()
+        self.addCleanup(server.stop)
+        admin = free_port()
+        program, _ = self.start(
+            "--redis", server.url, "--admin", f"tcp:{admin}:interface=127.0.0.1"
+        )
+        await program.says("is ready")
+        status, page = await deferToThread(health, admin)
+        assert (status, page["status"]) == (200, "ready")
+        assert page["redis"]["client"] == page["redis"]["subscriber"] == "ready"
+        await deferToThread(server.stop)
+        await program.says("trying again")
+        status, page = await deferToThread(health, admin)
+        assert (status, page["status"]) == (503, "unavailable")
+
+    async def test_a_password_is_in_no_output(self) -> None:
+        server = Server("--requirepass", "hush-right")
+        self.addCleanup(server.stop)
+        for password in ("hush-right", "hush-wrong"):
+            url = f"redis://:{password}@127.0.0.1:{server.port}"
+            program, _ = self.start("--redis", url)
+            await program.says("is ready" if "right" in password else "WRONGPASS")
+            program.send(signal.SIGTERM)
+            assert await program.ended() in ENDED
+            assert "hush" not in program.output
+
+
+class EmbeddedTests(ProgramTestCase):
+    async def server_pid(self, port: int) -> int:
+        def ask() -> int:
+            with redis.Redis(port=port, protocol=2) as client:
+                pid: int = client.info("server")["process_id"]
+                return pid
+
+        return await deferToThread(ask)
+
+    async def test_auto_starts_a_server_that_ends_with_the_program_however_it_ends(self) -> None:
+        for end in ("SIGTERM", "SIGINT", "SIGKILL"):
+            redis_port = free_port()
+            program, _ = self.start(redis_port=redis_port)
+            await program.says("is ready")
+            pid = await self.server_pid(redis_port)
+            if end == "SIGINT":
+                program.interrupt()
+            else:
+                program.send(signal.Signals[end])
+            await program.ended()
+            await deferToThread(wait_for_end, pid)
+
+    async def test_ctrl_c_says_goodbye_before_the_server_ends(self) -> None:
+        redis_port = free_port()
+        program, port = self.start(redis_port=redis_port)
+        await program.says("is ready")
+        bus = await self.bus(f"redis://127.0.0.1:{redis_port}")
+        key = await SessionKeys(bus).issue("user", UUID)
+        client = await connect(port, f"/wss/user?id={key}")
+        await bus.stopService()
+        program.interrupt()
+        assert (await client.closed)[0] == 1001
+        assert await program.ended() in ENDED
+        assert "seem online" not in program.output
+
+    async def test_auto_uses_the_redis_that_is_there(self) -> None:
+        program, _ = self.start(redis_port=self.server.port)
+        await program.says("is ready")
+        assert "using the Redis" in program.output
+        program.send(signal.SIGTERM)
+        await program.ended()
+        assert self.redis.ping()
+
+    async def test_a_directory_keeps_the_data(self) -> None:
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        redis_port = free_port()
+        for expected in (None, b"kept"):
+            program, _ = self.start("--redis", f"embedded:{directory}", redis_port=redis_port)
+            await program.says("is ready")
+            with redis.Redis(port=redis_port, protocol=2) as client:
+                assert client.get("a") == expected
+                client.set("a", "kept")
+            program.send(signal.SIGTERM)
+            assert await program.ended() in ENDED
+
+    async def test_what_is_not_redis_on_the_port_is_named(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            redis_port = listener.getsockname()[1]
+            program, _ = self.start(redis_port=redis_port)
+            status = await program.ended()
+        assert status != 0
+        assert "something that is not Redis listens on 127.0.0.1" in program.output
+        assert "Traceback" not in program.output
+
+    async def test_a_server_with_a_directory_does_not_use_another(self) -> None:
+        program, _ = self.start("--redis", "embedded:/nonexistent", redis_port=self.server.port)
+        assert await program.ended() != 0
+        assert "a Redis server listens on" in program.output
+
+    async def test_a_server_that_cannot_start_ends_the_program(self) -> None:
+        program, _ = self.start("--redis", "embedded:/proc/none", redis_port=free_port())
+        assert await program.ended() != 0
+        assert "/proc/none" in program.output
+        assert "Traceback" not in program.output
+
+
+class MistakeTests(ProgramTestCase):
+    async def test_a_wrong_option_ends_at_once_with_one_line(self) -> None:
+        cases = {
+            ("--redis", "http://x"): "--redis: ",
+            ("--redis", "redis://:hush@h/x"): "--redis: ",
+            ("--redis", "embedded:"): "--redis: ",
+            ("--websocket", "nonsense"): "--websocket: 'nonsense'",
+            ("--websocket", "tcp:abc"): "--websocket: 'tcp:abc'",
+            ("--no-such-option",): "no-such-option",
+            ("argument",): "argument",
+        }
+        programs = {options: twistd(*options) for options in cases}
+        for program in programs.values():
+            self.addCleanup(program.kill)
+        await gatherResults([program.ended() for program in programs.values()])
+        for options, program in programs.items():
+            assert await program.ended() != 0, options
+            assert program.output.count("\n") == 1, program.output
+            assert program.output.startswith("twistd opentera-bus: "), program.output
+            assert cases[options] in program.output
+            assert "hush" not in program.output
+
+    async def test_a_port_in_use_is_named(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            program = twistd("--redis", self.server.url, "--websocket", f"tcp:{port}")
+            self.addCleanup(program.kill)
+            assert await program.ended() != 0
+        assert f"Couldn't listen on any:{port}" in program.output
+        assert "Traceback" not in program.output
+
+    async def test_twistd_lists_the_command_and_its_help(self) -> None:
+        listing = Process(
+            sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--help"
+        )
+        self.addCleanup(listing.kill)
+        assert await listing.ended() == 0
+        assert "opentera-bus" in listing.output
+        program = twistd("--help")
+        self.addCleanup(program.kill)
+        assert await program.ended() == 0
+        for option in ("--redis", "--websocket", "--admin", "--name", "--require-bound-keys"):
+            assert option in program.output
+
+
+def test_the_port_of_redis_is_the_one_where_others_look_first() -> None:
+    from opentera_twisted import tap  # noqa: PLC0415 (it needs a reactor)
+    from opentera_twisted.link import DEFAULT_URL  # noqa: PLC0415
+
+    assert tap.parse_redis("auto")[0] == DEFAULT_URL
