@@ -20,12 +20,12 @@ class Receiver(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is no
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:
         """The end, for whatever reason."""
         print(f"closed: {code} {reason}", file=sys.stderr)
-        if reactor.running:  # type: ignore[attr-defined]
-            reactor.stop()  # type: ignore[attr-defined]
+        if reactor.running:
+            reactor.stop()
 
 
 if __name__ == "__main__":
     factory = WebSocketClientFactory(sys.argv[1])
     factory.protocol = Receiver
     connectWS(factory)
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.run()

@@ -11,8 +11,9 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.logger import LogEvent as LoggedEvent
-from twisted.logger import formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.gateway import Gateway
@@ -41,7 +42,7 @@ class GatewayTestCase(RedisTestCase):
         bus = bus or await self.bus()
         self.gate = Gateway(bus, **options)
         self.gate.startService()
-        port = reactor.listenTCP(0, self.gate.factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+        port: Any = reactor.listenTCP(0, self.gate.factory, interface="127.0.0.1")
         # Clean-ups run backwards: stop listening, then the gateway, then the bus.
         self.addCleanup(self.gate.stopService)
         self.addCleanup(port.stopListening)
@@ -65,8 +66,8 @@ class LoginTests(GatewayTestCase):
                 report = TeraModuleMessage.FromString(await message(reports))
                 assert report.head.source == f"websocket.{kind}.{UUID}"
                 assert report.head.dest == REPORTS
+                event: Any
                 (event,) = map(unpack, report.data)
-                assert event is not None
                 name = f"{kind}_fullname" if kind == "user" else f"{kind}_name"
                 assert getattr(event, f"{kind}_uuid") == UUID
                 assert getattr(event, name) == "Zoé"
@@ -157,7 +158,8 @@ class LoginTests(GatewayTestCase):
         self.redis.rpush(DEPLOYED_KEY, UUID)
         self.redis.expire(DEPLOYED_KEY, 60)
         self.redis.set(bound, UUID)
-        names = [*map(bytes.decode, self.redis.keys())]
+        stored: Any = self.redis.keys()
+        names = [name.decode() for name in stored]
         before = {name: self.redis.dump(name) for name in names}
         for name in names:
             client = await connect_bytes(port)
@@ -179,6 +181,7 @@ class LoginTests(GatewayTestCase):
         port = await self.gateway()
         log = io.StringIO()
 
+        @implementer(ILogObserver)
         def observe(event: LoggedEvent) -> None:
             log.write(formatEvent(event) + repr(event.get("log_failure", "")) + "\n")
 

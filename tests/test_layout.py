@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,9 +32,8 @@ def test_a_module_imports_only_from_those_below_it() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_file_says_its_job_in_its_first_line(path: object) -> None:
-    assert path in FILES
-    text = path.read_text()  # type: ignore[attr-defined]
+def test_every_file_says_its_job_in_its_first_line(path: Path) -> None:
+    text = path.read_text()
     docstring = ast.get_docstring(ast.parse(text))
     assert docstring
     assert docstring.splitlines()[0].endswith((".", "?", "…"))

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -64,6 +65,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _gateway_log = Logger()
 
     factory: ClientFactory
+    closeHandshakeTimeoutCall: IDelayedCall | None
     identity: Identity | None = None
     was_opened = False
     _admission: Deferred[Identity] | None = None
