@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from twisted.application.service import IService, MultiService
@@ -163,7 +164,8 @@ class Program(MultiService):
             self._log.info("websockets on {endpoint}", endpoint=endpoint)
         if options["admin"] != "none":
             self._add_admin(options["admin"])
-        for child in (self._bus, self._gateway, self._listeners):
+        # Not the bus: it starts when its Redis is there.
+        for child in (self._gateway, self._listeners):
             child.setServiceParent(self)
 
     def _add_admin(self, endpoint: str) -> None:
@@ -208,15 +210,18 @@ class Program(MultiService):
             raise SystemExit(f"twistd opentera-bus: {error}") from None
 
     def startService(self) -> None:
-        """Start the server, then what uses it."""
-        if self._server is not None:
-            self._server.startService()
-            failed: list[Failure] = []
-            self._server.ready().addErrback(failed.append)
-            if failed:  # at once: the reactor does not run yet
-                raise SystemExit(f"twistd opentera-bus: {failed[0].getErrorMessage()}")
-            self._server.ready().addErrback(self._give_up)
+        """Start the server, and then what uses it; until it is there, logins are answered 503."""
         super().startService()
+        if self._server is None:
+            self._bus.startService()
+            return
+        self._server.startService()
+        failed: list[Failure] = []
+        ready = self._server.ready()
+        ready.addCallbacks(lambda _: self._bus.startService(), failed.append)
+        if failed:  # at once: the reactor does not run yet
+            raise SystemExit(f"twistd opentera-bus: {failed[0].getErrorMessage()}")
+        ready.addCallback(lambda _: self._give_up(failed) if failed else None)
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, send clients away, close the link, stop the server: in this order."""
@@ -230,11 +235,11 @@ class Program(MultiService):
         if self._server is not None:
             await self._server.stopService()
 
-    def _give_up(self, failure: Failure) -> None:
+    def _give_up(self, failed: Sequence[Failure]) -> None:
         """The server does not start: end the program with a status that says so."""
-        if not self.running:  # it is stopping anyway
+        if not self.running:  # it is ending anyway
             return
-        self._log.critical("{reason}", reason=failure.getErrorMessage())
+        self._log.critical("{reason}", reason=failed[0].getErrorMessage())
         self._reactor.addSystemEventTrigger("after", "shutdown", _exit_failed)
         self._reactor.stop()
 

@@ -19,7 +19,7 @@ from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus
 from opentera_twisted.link import guard
-from opentera_twisted.link.embedded import find_server
+from opentera_twisted.link.server_process import find_server
 
 T = TypeVar("T")
 

