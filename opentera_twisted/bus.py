@@ -9,7 +9,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 
 from opentera_twisted import topics
-from opentera_twisted.link import DEFAULT_URL, Link, RedisAddress
+from opentera_twisted.link import DEFAULT_URL, MAX_WAITING, Link, RedisAddress
 from opentera_twisted.pubsub import Handler, OnGap, PubSub, Subscription
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
@@ -30,24 +30,32 @@ class Bus(Service):
     for ever; what is asked while Redis is away waits for it.
 
     Args:
-        url: ``redis://[[user]:password@]host[:port][/database]`` or ``unix:///path?db=n``.
+        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://``: see
+            `RedisAddress.parse`.
         reactor: the global one when None.
-        name: shown in Redis's list of clients.
+        name: shown in Redis's list of clients, with ``.client`` and ``.subscriber``.
+        max_waiting: commands, and calls, that may wait for the link; more fail at once.
 
     Attributes:
-        link: the two connections.
+        link: the two connections, their state, and lists of functions to call when it changes.
         variables: shared variables.
         pubsub: publishing and subscriptions.
         caller: calls under way.
     """
 
     def __init__(
-        self, url: str = DEFAULT_URL, *, reactor: Any = None, name: str = "opentera-bus"
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        reactor: Any = None,
+        name: str = "opentera-bus",
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
         self.setName(name)
-        self.link = Link(RedisAddress.parse(url), reactor=reactor, name=name)
+        address = RedisAddress.parse(url)
+        self.link = Link(address, reactor=reactor, name=name, max_waiting=max_waiting)
         self.variables = Variables(self.link)
         self.pubsub = PubSub(self.link)
         self.caller = Caller(self.link, self.pubsub)

@@ -42,10 +42,53 @@ class CommandFailed(BusError):
         code: the first word of Redis's error, such as ``WRONGTYPE``.
     """
 
+    remedy = ""
+    """What an operator can do about it."""
+
     def __init__(self, command: str, reply: str) -> None:
-        super().__init__(f"Redis refused {command}: {reply}")
+        remedy = f" ({self.remedy})" if self.remedy else ""
+        super().__init__(f"Redis refused {command}: {reply}{remedy}")
         self.command = command
         self.code = reply.split(" ", 1)[0]
+
+
+class WrongType(CommandFailed):
+    """The variable holds a list, a hash or another type, and no string (``WRONGTYPE``)."""
+
+
+class PermissionDenied(CommandFailed):
+    """The user of the URL lacks a right (``NOPERM``).
+
+    Attributes:
+        needs: the missing right as an ACL rule: ``+get``, ``~name`` or ``&topic``; empty when
+            Redis does not tell.
+    """
+
+    def __init__(self, command: str, reply: str, needs: str = "") -> None:
+        if needs:
+            self.remedy = f"the user needs the ACL rule {needs}"
+        super().__init__(command, reply)
+        self.needs = needs
+
+
+class ReadOnlyReplica(CommandFailed):
+    """Redis is a replica, and takes no writes (``READONLY``)."""
+
+    remedy = "after a failover, a redis+sentinel:// URL finds the new primary"
+
+
+class ServerLoading(CommandFailed):
+    """Redis is still loading its data (``LOADING``): try again later."""
+
+
+class PrimaryDown(CommandFailed):
+    """Redis is a replica that has lost its primary, and may not serve old data (``MASTERDOWN``)."""
+
+
+class OutOfMemory(CommandFailed):
+    """Redis has reached its ``maxmemory`` and may not evict anything (``OOM``)."""
+
+    remedy = "raise maxmemory, or delete what is not needed"
 
 
 class InvalidTopic(BusError, ValueError):

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link import Link, Script
+from opentera_twisted.watches import Watch, Watches, WatchHandler
 
 LOGIN_ATTEMPTS_LIFETIME: Final = 120.0
 LOGIN_2FA_ATTEMPTS_LIFETIME: Final = 900.0
@@ -101,6 +102,7 @@ class Variables:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._watches = Watches(link)
 
     def get(self, name: str) -> Deferred[bytes | None]:
         """Read a variable.
@@ -150,6 +152,25 @@ class Variables:
         if not names:
             raise InvalidArgument("delete takes the name of at least one variable")
         return self._link.execute("DEL", *map(_name, names))
+
+    def watch(self, name: str, handler: WatchHandler) -> Deferred[Watch]:
+        """Have a handler called with the value of a variable, now and whenever it changes.
+
+        Args:
+            name: of the variable.
+            handler: gets the name and the value, None when it does not exist, expired or was
+                deleted; also after the link was lost, with what is there then. Of values that
+                follow each other quickly it gets the newest, and never an older one after it.
+
+        Returns:
+            Fires with the `Watch` when the handler has got the present value; ``cancel`` ends it.
+
+        Fails with:
+            BusUnavailable, WrongType, PermissionDenied: it cannot be read; nothing is watched.
+
+        Source: Redis command CLIENT TRACKING; the server needs no setting for it.
+        """
+        return self._watches.watch(_name(name), handler)
 
     def compare_and_set(
         self, name: str, expected: bytes | str | None, value: bytes | str, ttl: float | None = None

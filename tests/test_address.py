@@ -8,20 +8,44 @@ from twisted.internet.testing import MemoryReactorClock
 
 from opentera_twisted import Bus, InvalidArgument
 from opentera_twisted.link import RedisAddress
+from opentera_twisted.link.address import TLS
+from opentera_twisted.link.sentinel import Login, SentinelEndpoint
+
+LOCAL = ("127.0.0.1", 6379)
 
 
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("redis://localhost", RedisAddress(host="localhost")),
-        ("redis://h:7/3", RedisAddress(host="h", port=7, database=3)),
-        ("redis://h?db=4", RedisAddress(host="h", database=4)),
-        ("redis://:p%40ss@h", RedisAddress(host="h", password="p@ss")),
-        ("redis://us%3Aer:pw@h", RedisAddress(host="h", username="us:er", password="pw")),
-        ("redis://[::1]:7", RedisAddress(host="::1", port=7)),
-        ("redis://", RedisAddress(host="127.0.0.1")),
+        ("redis://localhost", RedisAddress((("localhost", 6379),))),
+        ("redis://h:7/3", RedisAddress((("h", 7),), database=3)),
+        ("redis://h?db=4", RedisAddress((("h", 6379),), database=4)),
+        ("redis://:p%40ss@h", RedisAddress((("h", 6379),), login=Login(None, "p@ss"))),
+        ("redis://us%3Aer:pw@h", RedisAddress((("h", 6379),), login=Login("us:er", "pw"))),
+        ("redis://:a@b@h", RedisAddress((("h", 6379),), login=Login(None, "a@b"))),
+        ("redis://[::1]:7", RedisAddress((("::1", 7),))),
+        ("redis://", RedisAddress((LOCAL,))),
+        ("rediss://h", RedisAddress((("h", 6379),), tls=TLS())),
+        (
+            "rediss://h?ca=/a&certificate=/b&private_key=/c",
+            RedisAddress((("h", 6379),), tls=TLS("/a", "/b", "/c")),
+        ),
         ("unix:///run/re%20dis.sock?db=2", RedisAddress(path="/run/re dis.sock", database=2)),
-        ("unix://:pw@/s", RedisAddress(path="/s", password="pw")),
+        ("unix://:pw@/s", RedisAddress(path="/s", login=Login(None, "pw"))),
+        (
+            "redis+sentinel://:pw@a:1,b,[::1]:3/mymaster/2?sentinel_password=sp",
+            RedisAddress(
+                (("a", 1), ("b", 26379), ("::1", 3)),
+                primary="mymaster",
+                database=2,
+                login=Login(None, "pw"),
+                sentinel_login=Login(None, "sp"),
+            ),
+        ),
+        (
+            "rediss+sentinel://a/m",
+            RedisAddress((("a", 26379),), primary="m", tls=TLS()),
+        ),
     ],
 )
 def test_urls_say_where_and_as_whom(url: str, address: RedisAddress) -> None:
@@ -37,6 +61,17 @@ def test_urls_say_where_and_as_whom(url: str, address: RedisAddress) -> None:
         ("redis://:hush@h:99999", "port"),
         ("redis://:hush@h/zero", "number"),
         ("redis://:hush@h?dbb=1", "dbb"),
+        ("redis://:hush@h?ca=/x", "ca"),
+        ("redis://:hush@a,b", "sentinel"),
+        ("redis+sentinel://:hush@a", "names the primary"),
+        ("redis+sentinel://:hush@a:x/m", "port"),
+        ("redis+sentinel://a/m?sentinel_password=hush&x=1", "x"),
+        ("redis+tls://:hush@a", "expected redis://"),
+        ("rediss://:hush@h?private_key=/x", "needs certificate"),
+        ("rediss://:hush@h?ca=/nonexistent", "cannot read /nonexistent"),
+        ("rediss://:hush@h?ca=/etc/hostname", "no certificates in /etc/hostname"),
+        ("rediss://:hush@h?certificate=/etc/hostname", "no certificate with its key"),
+        ("unix+sentinel://:hush@a/m", "absolute path"),
         ("unix://:hush@run/redis.sock", "absolute path"),
         ("unix:///", "absolute path"),
         ("", "expected redis://"),
@@ -55,6 +90,11 @@ def test_what_is_wrong_is_said_without_the_password(url: str, problem: str) -> N
         ("redis://me:hush@h:7/3", "redis://h:7/3"),
         ("redis://[::1]", "redis://[::1]:6379/0"),
         ("unix://me:hush@/s?db=1", "unix:///s?db=1"),
+        ("rediss://me:hush@h?ca=/f", "rediss://h:6379/0"),
+        (
+            "redis+sentinel://me:hush@a,b:2/m?sentinel_password=hush",
+            "redis+sentinel://a:26379,b:2/m/0",
+        ),
     ],
 )
 def test_what_is_shown_has_no_password(url: str, shown: str) -> None:
@@ -69,3 +109,5 @@ def test_the_scheme_decides_on_the_endpoint() -> None:
     assert isinstance(tcp, HostnameEndpoint)
     unix = RedisAddress.parse("unix:///s").endpoint(reactor, 1)
     assert isinstance(unix, UNIXClientEndpoint)
+    sentinel = RedisAddress.parse("redis+sentinel://a/m").endpoint(reactor, 1)
+    assert isinstance(sentinel, SentinelEndpoint)

@@ -9,8 +9,17 @@ embedded       a Redis-compatible server as a child process; `guard` ends it wit
 """
 
 from opentera_twisted.link.address import DEFAULT_URL, RedisAddress
-from opentera_twisted.link.link import COMMAND_TIMEOUT, Link, Script
+from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, Link, Script
 from opentera_twisted.link.protocol import Argument
 from opentera_twisted.link.subscriptions import Name
 
-__all__ = ["COMMAND_TIMEOUT", "DEFAULT_URL", "Argument", "Link", "Name", "RedisAddress", "Script"]
+__all__ = [
+    "COMMAND_TIMEOUT",
+    "DEFAULT_URL",
+    "MAX_WAITING",
+    "Argument",
+    "Link",
+    "Name",
+    "RedisAddress",
+    "Script",
+]

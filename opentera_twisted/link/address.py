@@ -2,17 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-from attrs import field, frozen
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from attrs import frozen
+from OpenSSL.crypto import Error as CryptoError
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import (
+    Certificate,
+    PrivateCertificate,
+    optionsForClientTLS,
+    trustRootFromCertificates,
+)
 
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.link.sentinel import NO_LOGIN, Login, SentinelEndpoint
 
-DEFAULT_URL = "redis://127.0.0.1:6379/0"
-DEFAULT_PORT = 6379
+DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
+
+REDIS_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+
+_FORMS: Final = (
+    "redis://host:port/database, rediss:// with TLS, unix:///path?db=database "
+    "or redis+sentinel://host:port,host:port/primary/database"
+)
+_TLS_OPTIONS: Final = frozenset({"ca", "certificate", "private_key"})
+_SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
+
+
+@frozen
+class TLS:
+    """How to encrypt, whom to trust, and who we are.
+
+    Attributes:
+        ca: file of the certificates to trust, in PEM; None trusts the system's.
+        certificate: file of our own certificate, in PEM, and maybe of its key.
+        private_key: file of its key; None when it is in the same file.
+    """
+
+    ca: str | None = None
+    certificate: str | None = None
+    private_key: str | None = None
+
+    def wrap(self, hostname: str, endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
+        """The endpoint that also encrypts, and checks that the server is ``hostname``.
+
+        Raises:
+            InvalidArgument: naming the file that cannot be used.
+        """
+        trust = ours = None
+        if self.ca is not None:
+            trust = trustRootFromCertificates(_certificates(self.ca))
+        if self.certificate is not None:
+            pem = _read(self.certificate)
+            if self.private_key is not None:
+                pem += b"\n" + _read(self.private_key)
+            try:
+                ours = PrivateCertificate.loadPEM(pem)
+            except CryptoError:
+                raise InvalidArgument(
+                    f"no certificate with its key in {self.certificate}"
+                    + (f" and {self.private_key}" if self.private_key else "")
+                ) from None
+        return wrapClientTLS(optionsForClientTLS(hostname, trust, ours), endpoint)
 
 
 @frozen
@@ -20,81 +76,158 @@ class RedisAddress:
     """Where a Redis server is, and as whom to log in there.
 
     Attributes:
-        host: name or IP address; empty for a unix socket.
-        port: TCP port.
-        path: of the unix socket; empty for TCP.
+        hosts: name or IP address, and TCP port: one of Redis, or several of sentinels.
+        path: of the unix socket; then there are no hosts.
+        primary: the name under which sentinels know the primary; empty without sentinels.
         database: number of the database.
-        username: None for the default user.
-        password: None when the server asks for none.
+        login: user and password at Redis.
+        sentinel_login: user and password at the sentinels.
+        tls: None when nothing is encrypted.
     """
 
-    host: str = ""
-    port: int = DEFAULT_PORT
+    hosts: tuple[tuple[str, int], ...] = ()
     path: str = ""
+    primary: str = ""
     database: int = 0
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    login: Login = NO_LOGIN
+    sentinel_login: Login = NO_LOGIN
+    tls: TLS | None = None
 
     @classmethod
     def parse(cls, url: str) -> RedisAddress:
-        """Read ``redis://[[user]:password@]host[:port][/database]`` or ``unix:///path[?db=n]``.
+        """Read a URL.
+
+        * ``redis://[[user]:password@]host[:port][/database]``
+        * ``rediss://`` likewise, with TLS; ``?ca=FILE``, ``certificate=FILE`` and
+          ``private_key=FILE`` (PEM)
+        * ``unix://[[user]:password@]/path[?db=database]``
+        * ``redis+sentinel://[[user]:password@]host[:port],…/primary[/database]``, also
+          ``rediss+sentinel://``; ``?sentinel_username=…&sentinel_password=…``
 
         Raises:
-            InvalidArgument: saying what is wrong; the password is never repeated.
+            InvalidArgument: saying what is wrong; passwords are never repeated.
         """
         try:
             parts = urlsplit(url)
-            port = parts.port or DEFAULT_PORT
         except ValueError:
+            raise InvalidArgument(f"not a URL of a Redis server: {_mask(url)}") from None
+        scheme, _, via = parts.scheme.partition("+")
+        if scheme not in {"redis", "rediss", "unix"} or via not in {"", "sentinel"}:
+            raise InvalidArgument(f"{_mask(url)} is not a URL of a Redis server: expected {_FORMS}")
+        known = {"db"}
+        known |= _TLS_OPTIONS if scheme == "rediss" else set()
+        known |= _SENTINEL_OPTIONS if via else set()
+        options = dict(parse_qsl(parts.query))
+        if not known.issuperset(options):
             raise InvalidArgument(
-                f"not a URL of a Redis server (port or host): {_mask(url)}"
-            ) from None
-        query = dict(parse_qsl(parts.query))
-        database = query.pop("db", None)
-        if query:
-            raise InvalidArgument(f"unknown in a Redis URL: {', '.join(sorted(query))}; known: db")
-        username = unquote(parts.username) if parts.username else None
-        password = unquote(parts.password) if parts.password is not None else None
-        if parts.scheme == "redis":
-            if database is None:
-                database = parts.path.strip("/") or "0"
-            return cls(
-                host=parts.hostname or "127.0.0.1",
-                port=port,
-                database=_database(database),
-                username=username,
-                password=password,
+                f"unknown in a {parts.scheme}:// URL: {', '.join(sorted(options.keys() - known))}; "
+                f"known: {', '.join(sorted(known))}"
             )
-        if parts.scheme == "unix":
-            return cls(
-                path=_socket_path(parts),
-                database=_database(database or "0"),
-                username=username,
-                password=password,
+        userinfo, _, netloc = parts.netloc.rpartition("@")
+        user, _, password = userinfo.partition(":")
+        login = Login(unquote(user) or None, unquote(password) or None)
+        if scheme == "unix":
+            if via or netloc or not parts.path.startswith("/") or len(parts.path) == 1:
+                raise InvalidArgument(
+                    "a unix:// URL names an absolute path: unix:///run/redis.sock?db=0"
+                )
+            database = _database(options.get("db", "0"))
+            return cls(path=unquote(parts.path), database=database, login=login)
+        path = parts.path.strip("/").split("/")
+        primary = unquote(path.pop(0)) if via else ""
+        if via and not primary:
+            raise InvalidArgument(
+                "a redis+sentinel:// URL names the primary: redis+sentinel://host:port/mymaster/0"
             )
-        raise InvalidArgument(
-            f"{_mask(url)} is not a URL of a Redis server: expected redis://host:port/database "
-            "or unix:///path?db=database"
+        number = options.get("db") or "/".join(path) or "0"
+        return cls(
+            hosts=_hosts(netloc, SENTINEL_PORT if via else REDIS_PORT, url),
+            primary=primary,
+            database=_database(number),
+            login=login,
+            sentinel_login=Login(
+                options.get("sentinel_username"), options.get("sentinel_password")
+            ),
+            tls=_tls(options) if scheme == "rediss" else None,
         )
 
     def __str__(self) -> str:
-        """The URL without user and password: what may stand in a log."""
+        """The URL without users, passwords and files: what may stand in a log."""
         if self.path:
             return f"unix://{self.path}?db={self.database}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"redis://{host}:{self.port}/{self.database}"
+        scheme = "redis" if self.tls is None else "rediss"
+        hosts = ",".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
+        )
+        if self.primary:
+            return f"{scheme}+sentinel://{hosts}/{self.primary}/{self.database}"
+        return f"{scheme}://{hosts}/{self.database}"
 
     def endpoint(self, reactor: Any, timeout: float) -> IStreamClientEndpoint:
-        """The endpoint that connects there, giving up an attempt after ``timeout`` seconds."""
+        """The endpoint that connects there.
+
+        Args:
+            reactor: to connect with.
+            timeout: seconds after which an attempt is given up.
+
+        Raises:
+            InvalidArgument: a file of TLS cannot be used.
+        """
+
+        def connecting(host: str, port: int) -> IStreamClientEndpoint:
+            endpoint = HostnameEndpoint(reactor, host, port, timeout=timeout)
+            return endpoint if self.tls is None else self.tls.wrap(host, endpoint)
+
         if self.path:
             return UNIXClientEndpoint(reactor, self.path, timeout=timeout)
-        return HostnameEndpoint(reactor, self.host, self.port, timeout=timeout)
+        if self.primary:
+            sentinels = [connecting(*host) for host in self.hosts]
+            return SentinelEndpoint(
+                reactor, sentinels, self.primary, self.sentinel_login, connecting
+            )
+        return connecting(*self.hosts[0])
 
 
-def _socket_path(parts: SplitResult) -> str:
-    if parts.hostname or not parts.path.startswith("/") or len(parts.path) == 1:
-        raise InvalidArgument("a unix:// URL names an absolute path: unix:///run/redis.sock?db=0")
-    return unquote(parts.path)
+def _hosts(netloc: str, default_port: int, url: str) -> tuple[tuple[str, int], ...]:
+    hosts = []
+    for text in netloc.split(","):
+        try:
+            parts = urlsplit(f"//{text}")
+            port = parts.port or default_port
+        except ValueError:
+            raise InvalidArgument(
+                f"not a URL of a Redis server (host or port): {_mask(url)}"
+            ) from None
+        hosts.append((parts.hostname or "127.0.0.1", port))
+    if default_port == REDIS_PORT and len(hosts) > 1:
+        raise InvalidArgument(f"several hosts are for redis+sentinel:// only: {_mask(url)}")
+    return tuple(hosts)
+
+
+def _tls(options: Mapping[str, str]) -> TLS:
+    tls = TLS(options.get("ca"), options.get("certificate"), options.get("private_key"))
+    if tls.private_key is not None and tls.certificate is None:
+        raise InvalidArgument("private_key needs certificate in a rediss:// URL")
+    return tls
+
+
+def _certificates(path: str) -> list[Certificate]:
+    end = b"-----END CERTIFICATE-----"
+    *pems, _ = _read(path).split(end)
+    try:
+        certificates = [Certificate.loadPEM(pem + end) for pem in pems]
+    except CryptoError:
+        certificates = []
+    if not certificates:
+        raise InvalidArgument(f"no certificates in {path}")
+    return certificates
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
 
 
 def _database(text: str) -> int:
@@ -104,10 +237,8 @@ def _database(text: str) -> int:
 
 
 def _mask(url: str) -> str:
-    """The URL without what stands before the last ``@``."""
-    scheme, separator, rest = url.partition("://")
-    return (
-        f"{scheme}{separator}{rest.rpartition('@')[2]}"
-        if separator
-        else repr(url.rpartition("@")[2])
-    )
+    """The URL without what stands before the last ``@``, and without its query."""
+    scheme, separator, rest = url.partition("?")[0].partition("://")
+    if not separator:
+        return repr(scheme.rpartition("@")[2])
+    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -19,6 +19,7 @@ from opentera_twisted.errors import (
     BusUnavailable,
     CommandFailed,
     ConnectionLost,
+    PermissionDenied,
 )
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, ConnectionFactory, State
@@ -34,7 +35,8 @@ MAX_WAITING: Final = 10_000
 STOP_TIMEOUT: Final = 5.0
 """Seconds that stopping waits for the replies of commands that were sent."""
 
-_AUTHENTICATION_ERRORS: Final = frozenset({"NOAUTH", "WRONGPASS", "ERR"})
+
+_OVERFLOWS: Final = re.compile(rb"client_output_buffer_limit_disconnections:(\d+)")
 
 
 @frozen
@@ -65,10 +67,12 @@ class Link:
         address: where Redis is.
         reactor: for connecting and for time.
         name: given to Redis as ``<name>.client`` and ``<name>.subscriber`` (CLIENT SETNAME).
+        max_waiting: commands, and calls, that may wait for the link; more fail at once.
 
     Attributes:
         subscriptions: what the subscriber connection is, and should be, subscribed to.
         on_message: called with pattern (or None), channel and payload of what is published.
+        on_invalidated: called with the names of tracked variables that changed; None: any.
         on_ready: called, each, when the link is ready, first or again.
         on_lost: called, each with the cause, when the link was ready and is no longer.
         on_refused: called, each with the cause, for each attempt to connect that failed.
@@ -78,16 +82,20 @@ class Link:
 
     _log = Logger()
 
-    def __init__(self, address: RedisAddress, *, reactor: Any, name: str) -> None:
+    def __init__(
+        self, address: RedisAddress, *, reactor: Any, name: str, max_waiting: int = MAX_WAITING
+    ) -> None:
         self.address = address
         self.reactor = reactor
         self.subscriptions = SubscriptionTable()
         self.on_message: Callable[[bytes | None, bytes, bytes], None] = lambda *_: None
+        self.on_invalidated: Callable[[Sequence[bytes] | None], None] = lambda _: None
         self.on_ready: list[Callable[[], None]] = []
         self.on_lost: list[Callable[[Failure], None]] = []
         self.on_refused: list[Callable[[Failure], None]] = []
         self.on_interrupted: list[Callable[[], None]] = []
         self.on_resumed: list[Callable[[], None]] = []
+        self._endpoint = address.endpoint(reactor, CONNECT_TIMEOUT)
         self._name = re.sub(r"[^!-~]", "_", name)
         self._states: dict[str, State] = {"client": "idle", "subscriber": "idle"}
         self._client = self._factory("client", CommandProtocol, self._prepare_client)
@@ -99,12 +107,15 @@ class Link:
             self._prepare_subscriber,
         )
         self._commands: CommandProtocol | None = None
+        self._subscriber_id: int | None = None
+        self._max_waiting = max_waiting
         self._queue: dict[_Queued, None] = {}
         self._waiting_for_ready: dict[Deferred[None], None] = {}
         self._is_ready = False
         self._has_subscribed = False
         self._stopped = False
         self._last_cause = ""
+        self._overflows: int | None = None
 
     @property
     def states(self) -> dict[str, State]:
@@ -120,7 +131,7 @@ class Link:
         """Begin to connect, and keep at it."""
         self._stopped = False
         for factory in (self._client, self._subscriber):
-            factory.startConnecting(self.address.endpoint(self.reactor, CONNECT_TIMEOUT))
+            factory.startConnecting(self._endpoint)
 
     async def stop(self) -> None:
         """Let what was sent finish, fail what waits, and close both connections."""
@@ -153,8 +164,8 @@ class Link:
             return succeed(None)
         if self._stopped:
             return fail(BusUnavailable("the bus is stopped"))
-        if len(self._waiting_for_ready) >= MAX_WAITING:
-            return fail(BusUnavailable(f"{MAX_WAITING} commands wait for Redis already"))
+        if len(self._waiting_for_ready) >= self._max_waiting:
+            return fail(self._too_many())
         waiting: Deferred[None] = Deferred(self._waiting_for_ready.pop)
         self._waiting_for_ready[waiting] = None
         return waiting
@@ -178,8 +189,8 @@ class Link:
             return self._commands.execute_command(*arguments)
         if self._stopped:
             return fail(BusUnavailable("the bus is stopped"))
-        if len(self._queue) >= MAX_WAITING:
-            return fail(BusUnavailable(f"{MAX_WAITING} commands wait for Redis already"))
+        if len(self._queue) >= self._max_waiting:
+            return fail(self._too_many())
         queued = _Queued(arguments)
         queued.result = Deferred(lambda _: self._forget(queued))
         queued.expiry = self.reactor.callLater(timeout, self._expire, queued, timeout)
@@ -197,6 +208,27 @@ class Link:
             if error.code != "NOSCRIPT":
                 raise
         return await self.execute("EVAL", script.text, len(keys), *keys, *arguments)
+
+    def track(self) -> Deferred[Any]:
+        """Have the subscriber connection told when variables change that `read_tracked` has read.
+
+        Source: Redis command CLIENT TRACKING.
+        """
+        if self._subscriber_id is None:
+            return fail(CommandFailed("CLIENT TRACKING", "NOPERM of CLIENT ID"))
+        return self.execute("CLIENT", "TRACKING", "ON", "REDIRECT", self._subscriber_id, "OPTIN")
+
+    def read_tracked(self, name: bytes) -> Deferred[bytes | None]:
+        """Read a variable, and have Redis tell when it changes; only when the link is ready.
+
+        Source: Redis commands CLIENT CACHING and GET.
+        """
+        # The first is for the next command of the connection, so they are sent together.
+        self.execute("CLIENT", "CACHING", "YES").addErrback(lambda _: None)
+        return self.execute("GET", name)
+
+    def _too_many(self) -> BusUnavailable:
+        return BusUnavailable(f"{self._max_waiting} commands wait for Redis already")
 
     def _forget(self, queued: _Queued) -> None:
         self._unqueue(queued)
@@ -234,20 +266,15 @@ class Link:
         self, protocol: SubscriberProtocol, authenticated: Callable[[], None]
     ) -> None:
         await self._log_in(protocol, "subscriber")
+        try:
+            self._subscriber_id = await protocol.execute_command("CLIENT", "ID")
+        except PermissionDenied:
+            self._subscriber_id = None  # it is only for watches
         authenticated()
         await self.subscriptions.restore(protocol.change)
 
     async def _log_in(self, protocol: CommandProtocol, role: str) -> None:
-        if self.address.password is not None:
-            user = () if self.address.username is None else (self.address.username,)
-            try:
-                await protocol.execute_command("AUTH", *user, self.address.password)
-            except CommandFailed as error:
-                if error.code not in _AUTHENTICATION_ERRORS:
-                    raise
-                raise AuthenticationFailed(
-                    f"Redis at {self.address} refuses the user or the password ({error.code})"
-                ) from None
+        await self.address.login.log_in(protocol, f"Redis at {self.address}")
         try:
             await protocol.execute_command("CLIENT", "SETNAME", f"{self._name}.{role}")
         except CommandFailed as error:
@@ -257,9 +284,18 @@ class Link:
                 ) from None
             if error.code != "NOPERM":  # a name is a courtesy
                 raise
+        if self.address.primary:
+            # Sentinels may name a server that is not, or no longer, the primary.
+            kind, *_ = await protocol.execute_command("ROLE")
+            if kind != b"master":
+                raise BusUnavailable("the primary that the sentinels name is a replica")
+            protocol.leaves_replicas = True
 
-    def _received(self, pattern: bytes | None, channel: bytes, payload: bytes) -> None:
-        self.on_message(pattern, channel, payload)
+    def _received(self, pattern: bytes | None, channel: bytes, payload: Any) -> None:
+        if type(payload) is bytes:
+            self.on_message(pattern, channel, payload)
+        else:  # Redis's own: a list of names, or None, on __redis__:invalidate
+            self.on_invalidated(payload)
 
     def _entered(self, role: str, state: State, cause: Failure | None) -> None:
         self._states[role] = state
@@ -277,12 +313,11 @@ class Link:
     def _subscriber_entered(self, state: State) -> None:
         if state == "ready":
             resumed, self._has_subscribed = self._has_subscribed, True
-            for observer in self.on_resumed if resumed else ():
-                observer()
+            if resumed:
+                _notify(self.on_resumed)
         elif state in {"down", "idle"}:
             self.subscriptions.disconnected()
-            for observer in self.on_interrupted:
-                observer()
+            _notify(self.on_interrupted)
 
     def _flush(self) -> None:
         for queued in list(self._queue):
@@ -296,8 +331,8 @@ class Link:
         waiting, self._waiting_for_ready = self._waiting_for_ready, {}
         for one in waiting:
             one.callback(None)
-        for observer in self.on_ready:
-            observer()
+        _notify(self.on_ready)
+        self._look_for_overflow()
 
     def _down(self, role: str, cause: Failure) -> None:
         was_ready, self._is_ready = self._is_ready, False
@@ -311,5 +346,29 @@ class Link:
                 address=self.address,
                 cause=text,
             )
-        for observer in self.on_lost if was_ready else self.on_refused:
-            observer(cause)
+        _notify(self.on_lost if was_ready else self.on_refused, cause)
+
+    def _look_for_overflow(self) -> None:
+        """Say so when Redis had closed a connection because we did not read fast enough."""
+        info = self.execute("INFO", "stats")
+        info.addCallbacks(self._count_overflows, lambda _: None)  # a courtesy
+
+    def _count_overflows(self, info: bytes) -> None:
+        found = _OVERFLOWS.search(info)
+        if found is None:
+            return
+        before, self._overflows = self._overflows, int(found[1])
+        if before is not None and self._overflows > before:
+            self._log.warn(
+                "Redis has closed connections whose output buffer was full "
+                "(client-output-buffer-limit pubsub): if it was ours, messages were lost"
+            )
+
+
+def _notify(observers: Sequence[Callable[..., None]], *arguments: Failure) -> None:
+    """Call what others gave us: what they raise harms neither the others nor the link."""
+    for observer in list(observers):
+        try:
+            observer(*arguments)
+        except Exception:  # noqa: BLE001
+            Link._log.failure("an observer of the link failed")  # noqa: SLF001

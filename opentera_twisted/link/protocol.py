@@ -15,10 +15,10 @@ import txredisapi
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted.errors import CommandFailed, ConnectionLost
+from opentera_twisted.errors import ConnectionLost, ReadOnlyReplica
+from opentera_twisted.link.refusals import refusal
 
 Operation = Literal["SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE"]
 """A command that changes what a connection is subscribed to."""
@@ -47,9 +47,9 @@ def encode_command(arguments: Sequence[Argument]) -> bytes:
 
 @define(eq=False)
 class _Waiting:
-    """A command that was sent: its name, how many replies it still gets, and who waits."""
+    """A command that was sent: what it was, how many replies it still gets, and who waits."""
 
-    command: str
+    arguments: Sequence[Argument]
     replies: int
     result: Deferred[Any]
 
@@ -59,9 +59,12 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
 
     Args:
         on_lost: called once with the cause, before the waiting commands fail.
+
+    Attributes:
+        leaves_replicas: end the connection when Redis says that it is a replica.
     """
 
-    log = Logger()
+    leaves_replicas = False
 
     def __init__(self, on_lost: Callable[[Failure], None]) -> None:
         super().__init__(charset=None, convertNumbers=False)
@@ -90,7 +93,9 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         self._on_lost(self._cause or reason)
         for one in waiting:
             one.result.errback(
-                ConnectionLost(f"the connection broke while {one.command} waited for its reply")
+                ConnectionLost(
+                    f"the connection broke while {one.arguments[0]!s} waited for its reply"
+                )
             )
 
     def abort(self, cause: str) -> None:
@@ -130,14 +135,14 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             CommandFailed: Redis answered with an error.
             ConnectionLost: the connection is, or got, lost.
         """
-        return self._send(str(arguments[0]), arguments, 1)
+        return self._send(arguments, 1)
 
-    def _send(self, command: str, arguments: Sequence[Argument], replies: int) -> Deferred[Any]:
+    def _send(self, arguments: Sequence[Argument], replies: int) -> Deferred[Any]:
         result: Deferred[Any] = Deferred()
         if not self.connected:
-            result.errback(ConnectionLost(f"not connected; {command} was not sent"))
+            result.errback(ConnectionLost(f"not connected; {arguments[0]!s} was not sent"))
             return result
-        self._waiting.append(_Waiting(command, replies, result))
+        self._waiting.append(_Waiting(arguments, replies, result))
         self.transport.write(encode_command(arguments))
         return result
 
@@ -148,7 +153,10 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             return
         waiting = self._waiting.popleft()
         if isinstance(reply, Exception):
-            waiting.result.errback(CommandFailed(waiting.command, str(reply)))
+            error = refusal(waiting.arguments, str(reply))
+            if self.leaves_replicas and isinstance(error, ReadOnlyReplica):
+                self.abort("Redis became a replica")
+            waiting.result.errback(error)
         else:
             waiting.result.callback(reply)
 
@@ -182,7 +190,7 @@ class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # typ
             CommandFailed: Redis refused all of them.
             ConnectionLost: the connection broke first.
         """
-        return self._send(operation, (operation, *names), len(names))
+        return self._send((operation, *names), len(names))
 
     def replyReceived(self, reply: Any) -> None:
         """Tell messages from acknowledgements, and these from replies."""
@@ -202,7 +210,7 @@ class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # typ
 
     def _acknowledged(self, operation: Operation, name: bytes) -> None:
         waiting = self._waiting[0] if self._waiting else None
-        if waiting is None or waiting.command != operation:
+        if waiting is None or waiting.arguments[0] != operation:
             # The server may withdraw a subscription by itself, such as after a change of its ACL.
             self.abort("Redis ended a subscription by itself")
             return

@@ -1,0 +1,53 @@
+"""Redis's error replies to the errors that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from opentera_twisted.errors import (
+    CommandFailed,
+    OutOfMemory,
+    PermissionDenied,
+    PrimaryDown,
+    ReadOnlyReplica,
+    ServerLoading,
+    WrongType,
+)
+
+_CLASSES: Final[Mapping[str, type[CommandFailed]]] = {
+    "LOADING": ServerLoading,
+    "MASTERDOWN": PrimaryDown,
+    "NOPERM": PermissionDenied,
+    "OOM": OutOfMemory,
+    "READONLY": ReadOnlyReplica,
+    "WRONGTYPE": WrongType,
+}
+
+# Commands whose first argument is no secret. A session key is the argument of SET and of scripts.
+_SHOWN: Final = {"GET", "DEL", "PUBLISH", "SUBSCRIBE", "PSUBSCRIBE"}
+
+
+def refusal(arguments: Sequence[bytes | str | int], reply: str) -> CommandFailed:
+    """The error that a command's error reply stands for.
+
+    Args:
+        arguments: the command's name and its arguments.
+        reply: Redis's text, such as ``NOPERM No permissions to access a channel``.
+    """
+    command = str(arguments[0])
+    kind = _CLASSES.get(reply.split(" ", 1)[0], CommandFailed)
+    if kind is PermissionDenied:
+        return PermissionDenied(command, reply, _missing_right(command, arguments, reply))
+    return kind(command, reply)
+
+
+def _missing_right(command: str, arguments: Sequence[bytes | str | int], reply: str) -> str:
+    """The ACL rule that would have allowed a command, as far as Redis's text tells."""
+    if "command" in reply:
+        return f"+{command.lower()}"
+    sign = "&" if "channel" in reply else "~" if "key" in reply else ""
+    if not sign or command not in _SHOWN or len(arguments) != 2 + (command == "PUBLISH"):
+        return ""
+    name = arguments[1]
+    return sign + (name.decode(errors="replace") if isinstance(name, bytes) else str(name))

@@ -1,0 +1,134 @@
+"""An endpoint that asks sentinels where the primary is, before each attempt to connect.
+
+Source: Redis documentation, "Guidelines for Redis clients with support for Redis Sentinel".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from zope.interface import implementer
+
+from opentera_twisted.errors import AuthenticationFailed, BusError, CommandFailed
+from opentera_twisted.link.protocol import CommandProtocol
+
+SENTINEL_TIMEOUT: Final = 2.0
+"""Seconds that one sentinel may take; then the next is asked."""
+
+
+@frozen
+class Login:
+    """A user and a password.
+
+    Attributes:
+        username: None for the default user.
+        password: None when none is asked for.
+    """
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    async def log_in(self, protocol: CommandProtocol, where: str) -> None:
+        """Log a connection in.
+
+        Args:
+            protocol: of the connection.
+            where: named in the error.
+
+        Raises:
+            AuthenticationFailed: they are not accepted.
+
+        Source: Redis command AUTH.
+        """
+        if self.password is None:
+            return
+        user = () if self.username is None else (self.username,)
+        try:
+            await protocol.execute_command("AUTH", *user, self.password)
+        except CommandFailed as error:
+            if error.code not in {"NOAUTH", "WRONGPASS", "ERR"}:
+                raise
+            raise AuthenticationFailed(
+                f"{where} refuses the user or the password ({error.code})"
+            ) from None
+
+
+NO_LOGIN: Final = Login()
+
+
+@implementer(IStreamClientEndpoint)
+class SentinelEndpoint:
+    """Connects to the primary that sentinels name.
+
+    Args:
+        reactor: for time.
+        sentinels: where they are.
+        primary: the name under which they know it.
+        login: at the sentinels.
+        endpoint_of: makes the endpoint of a host and port.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        sentinels: Sequence[IStreamClientEndpoint],
+        primary: str,
+        login: Login,
+        endpoint_of: Callable[[str, int], IStreamClientEndpoint],
+    ) -> None:
+        self._reactor = reactor
+        self._sentinels = list(sentinels)
+        self._primary = primary
+        self._login = login
+        self._endpoint_of = endpoint_of
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Ask one sentinel after another, and connect.
+
+        Fails with:
+            ConnectError: none of them knows the primary, or it cannot be reached.
+        """
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        causes = []
+        for sentinel in list(self._sentinels):
+            asking = Deferred.fromCoroutine(self._ask(sentinel))
+            try:
+                host, port = await asking.addTimeout(SENTINEL_TIMEOUT, self._reactor)
+            except CancelledError:
+                raise
+            except DeferredTimeout:
+                causes.append("no answer in time")
+            except Exception as error:  # noqa: BLE001 (whatever it is, the next one may know)
+                causes.append(str(error))
+            else:
+                # Next time the one that knew is asked first.
+                self._sentinels.remove(sentinel)
+                self._sentinels.insert(0, sentinel)
+                return await self._endpoint_of(host, port).connect(factory)
+        raise ConnectError(
+            string=f"no sentinel knows where {self._primary} is ({'; '.join(causes)})"
+        )
+
+    async def _ask(self, sentinel: IStreamClientEndpoint) -> tuple[str, int]:
+        protocol = CommandProtocol(lambda _: None)
+        await connectProtocol(sentinel, protocol)
+        try:
+            await self._login.log_in(protocol, "the sentinel")
+            # Source: Redis command SENTINEL GET-MASTER-ADDR-BY-NAME
+            reply = await protocol.execute_command(
+                "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._primary
+            )
+        finally:
+            protocol.transport.abortConnection()
+        if reply is None:
+            raise BusError("a sentinel that does not know the name")
+        return reply[0].decode(), int(reply[1])

@@ -1,0 +1,212 @@
+"""Watching variables: the present value, then each newest one, by the server's client tracking.
+
+Redis remembers which variables were read for a watch, and tells the subscriber connection when
+one changes, expires or is deleted; then it is read again. Reads of one connection are answered in
+order, so no older value comes after a newer one; what changes during a read is read once more.
+
+Source: Redis command CLIENT TRACKING (REDIRECT, OPTIN) and CLIENT CACHING.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from inspect import iscoroutine
+from typing import Final
+
+from attrs import Factory, define
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted.errors import BusError, BusUnavailable, CommandFailed
+from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
+
+WatchHandler = Callable[[str, bytes | None], Awaitable[object] | object]
+"""Called with a variable's name and its value, or None when there is none."""
+
+_INVALIDATIONS: Final = Name(b"__redis__:invalidate")
+_NOTHING: Final = object()
+
+
+@define(eq=False)
+class Watch:
+    """One handler's interest in a variable; made by `Watches`.
+
+    Attributes:
+        name: of the variable.
+    """
+
+    name: str
+    handler: WatchHandler
+    first: Deferred[None]
+    _cancel: Callable[[Watch], None]
+    told: object = _NOTHING
+
+    def cancel(self) -> Deferred[None]:
+        """End it; the handler is not called again.
+
+        Returns:
+            Fires at once.
+        """
+        self._cancel(self)
+        return succeed(None)
+
+
+@define(eq=False)
+class _Variable:
+    """A variable that is watched."""
+
+    watches: list[Watch] = Factory(list)
+    is_read: bool = False
+    has_changed: bool = False
+
+
+class Watches:
+    """All watches of a bus.
+
+    Args:
+        link: reads, and hears what changed.
+    """
+
+    _log = Logger()
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._variables: dict[bytes, _Variable] = {}
+        self._is_tracking = False
+        link.on_invalidated = self._changed
+        link.on_lost.append(lambda _: self._stop_tracking())
+        link.on_ready.append(self._start_again)
+
+    def watch(self, name: bytes, handler: WatchHandler) -> Deferred[Watch]:
+        """Have a handler called with a variable's value, now and whenever it changes.
+
+        Args:
+            name: of the variable.
+            handler: gets name and value; None when it does not exist, or no longer.
+
+        Returns:
+            Fires when the handler has got the present value.
+
+        Fails with:
+            BusUnavailable, CommandFailed: the variable could not be read; the watch is forgotten.
+        """
+        return Deferred.fromCoroutine(self._watch(name, handler))
+
+    async def _watch(self, name: bytes, handler: WatchHandler) -> Watch:
+        watch = Watch(name.decode(), handler, Deferred(), self._forget)
+        self._variables.setdefault(name, _Variable()).watches.append(watch)
+        if self._is_tracking:
+            self._read(name)
+        elif self._link.is_ready:
+            self._start_again()
+        try:
+            await watch.first.addTimeout(COMMAND_TIMEOUT, self._link.reactor)
+        except BaseException as error:
+            self._forget(watch)
+            if isinstance(error, DeferredTimeout):
+                raise BusUnavailable(
+                    f"the variable {watch.name} could not be read for {COMMAND_TIMEOUT:g} seconds",
+                    seconds=COMMAND_TIMEOUT,
+                ) from None
+            raise
+        return watch
+
+    def _forget(self, watch: Watch) -> None:
+        name = watch.name.encode()
+        variable = self._variables.get(name)
+        if variable is None or watch not in variable.watches:
+            return
+        variable.watches.remove(watch)
+        if not variable.watches:
+            del self._variables[name]
+
+    def _stop_tracking(self) -> None:
+        self._is_tracking = False
+
+    def _start_again(self) -> None:
+        """Track on a new connection, and tell every handler the value that is there now."""
+        if not self._variables:
+            return
+        for variable in self._variables.values():
+            variable.is_read = variable.has_changed = False
+            for watch in variable.watches:
+                watch.told = _NOTHING
+        tracking = Deferred.fromCoroutine(self._start_tracking())
+        tracking.addErrback(self._not_tracking)
+
+    async def _start_tracking(self) -> None:
+        await self._link.subscriptions.want(_INVALIDATIONS)
+        await self._link.track()
+        self._is_tracking = True
+        for name in list(self._variables):
+            self._read(name)
+
+    def _not_tracking(self, failure: Failure) -> None:
+        failure.trap(BusError)
+        if failure.check(CommandFailed):
+            for variable in list(self._variables.values()):
+                self._failed(variable, failure)
+
+    def _changed(self, names: Sequence[bytes] | None) -> None:
+        """Redis says that variables changed; None: any may have."""
+        for name in list(self._variables) if names is None else names:
+            self._read(name)
+
+    def _read(self, name: bytes) -> None:
+        variable = self._variables.get(name)
+        if variable is None or not self._is_tracking:
+            return
+        if variable.is_read:
+            variable.has_changed = True
+            return
+        variable.is_read = True
+        reading = self._link.read_tracked(name)
+        reading.addCallback(self._got, name, variable)
+        reading.addErrback(self._not_read, variable)
+
+    def _got(self, value: bytes | None, name: bytes, variable: _Variable) -> None:
+        variable.is_read = False
+        if variable.has_changed:
+            variable.has_changed = False
+            self._read(name)
+        for watch in list(variable.watches):
+            if watch.told is _NOTHING or watch.told != value:
+                watch.told = value
+                self._tell(watch, value)
+
+    def _not_read(self, failure: Failure, variable: _Variable) -> None:
+        variable.is_read = False
+        failure.trap(BusError)
+        if failure.check(CommandFailed):
+            self._failed(variable, failure)
+        # else the link broke: it is read again when that is back
+
+    def _failed(self, variable: _Variable, failure: Failure) -> None:
+        for watch in list(variable.watches):
+            if not watch.first.called:
+                watch.first.errback(failure)
+            else:
+                self._log.error(
+                    "cannot read {name}, which is watched: {reason}",
+                    name=watch.name,
+                    reason=failure.getErrorMessage(),
+                )
+
+    def _tell(self, watch: Watch, value: bytes | None) -> None:
+        try:
+            result = watch.handler(watch.name, value)
+        except Exception:  # noqa: BLE001 (the user's: it ends here)
+            self._log.failure("a handler of the variable {name} failed", name=watch.name)
+        else:
+            if iscoroutine(result):
+                result = Deferred.fromCoroutine(result)
+            if isinstance(result, Deferred):
+                result.addErrback(
+                    lambda failure: self._log.failure(
+                        "a handler of the variable {name} failed", failure, name=watch.name
+                    )
+                )
+        if not watch.first.called:
+            watch.first.callback(None)

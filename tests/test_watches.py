@@ -1,0 +1,161 @@
+"""Watching variables, against a real server without any setting."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import BusUnavailable, PermissionDenied, WrongType, watches
+
+from .support import Collector, RedisTestCase, Server
+
+
+class Values:
+    """A handler of a watch that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.collector = Collector()
+
+    def __call__(self, name: str, value: bytes | None) -> None:
+        self.collector((name, value))
+
+    @property
+    def items(self) -> list[bytes | None]:
+        return [value for _, value in self.collector.items]
+
+    async def until(self, value: bytes | None) -> list[bytes | None]:
+        """All values, when this one has come."""
+        count = 1
+        while value not in self.items[count - 1 :]:
+            count = len(self.items) + 1
+            await self.collector.wait(count)
+        return self.items
+
+
+class WatchTests(RedisTestCase):
+    async def test_the_present_value_comes_first_and_then_each_newest(self) -> None:
+        variables = (await self.bus()).variables
+        self.redis.set("a", "1")
+        values = Values()
+        watch = await variables.watch("a", values)
+        assert values.items == [b"1"]
+        self.redis.set("a", "2")
+        await values.until(b"2")
+        await variables.set("a", "3")
+        await values.until(b"3")
+        self.redis.delete("a")
+        await values.until(None)
+        self.redis.set("a", "4", px=1)
+        assert (await values.until(None))[:1] == [b"1"]
+        await watch.cancel()
+
+    async def test_what_does_not_exist_yet_is_waited_for(self) -> None:
+        variables = (await self.bus()).variables
+        values = Values()
+        await variables.watch("service.A", values)
+        assert values.items == [None]
+        self.redis.set("service.A", "{}")
+        await values.until(b"{}")
+
+    async def test_expiry_is_told(self) -> None:
+        variables = (await self.bus()).variables
+        self.redis.set("a", "1", px=50)
+        values = Values()
+        await variables.watch("a", values)
+        await values.until(None)
+
+    async def test_of_many_changes_the_last_comes_and_never_an_older_one_after_it(self) -> None:
+        variables = (await self.bus()).variables
+        values = Values()
+        await variables.watch("a", values)
+        for number in range(500):
+            self.redis.set("a", number)
+            await deferToThread(int)
+        await values.until(b"499")
+        numbers = [int(value) for value in values.items if value is not None]
+        assert numbers == sorted(numbers)
+
+    async def test_several_handlers_and_names(self) -> None:
+        variables = (await self.bus()).variables
+        first, second, other = Values(), Values(), Values()
+        watch = await variables.watch("a", first)
+        await variables.watch("a", second)
+        await variables.watch("b", other)
+        self.redis.mset({"a": "1", "b": "2"})
+        await first.until(b"1")
+        await second.until(b"1")
+        await other.until(b"2")
+        await watch.cancel()
+        self.redis.set("a", "3")
+        await second.until(b"3")
+        assert b"3" not in first.items
+        self.redis.flushall()
+        await second.until(None)
+        await other.until(None)
+
+    async def test_a_handler_that_fails_harms_no_other(self) -> None:
+        variables = (await self.bus()).variables
+        values = Values()
+
+        def raises(_name: str, _value: bytes | None) -> None:
+            raise ZeroDivisionError
+
+        def fails(_name: str, _value: bytes | None) -> Deferred[None]:
+            return deferToThread(raises, "", None)
+
+        for handler in (raises, fails, values):
+            await variables.watch("a", handler)
+        self.redis.set("a", "1")
+        await values.until(b"1")
+        self.redis.set("a", "2")
+        await values.until(b"2")
+        failures = 0
+        while failures < 6:  # two handlers, three values each
+            await deferToThread(int)
+            failures += len(self.flushLoggedErrors(ZeroDivisionError))
+
+    async def test_what_cannot_be_read_is_not_watched(self) -> None:
+        variables = (await self.bus()).variables
+        self.redis.rpush("l", "1")
+        with pytest.raises(WrongType):
+            await variables.watch("l", Values())
+
+    async def test_reads_that_are_not_watched_cost_redis_nothing(self) -> None:
+        variables = (await self.bus()).variables
+        await variables.watch("a", Values())
+        self.redis.set("b", "1")
+        await variables.get("b")
+        assert self.redis.info("stats")["tracking_total_keys"] == 1
+
+    async def test_the_value_comes_again_after_a_gap(self) -> None:
+        server = Server()
+        self.addCleanup(server.stop)
+        variables = (await self.bus(server.url)).variables
+        values = Values()
+        await variables.set("a", "1")
+        await variables.watch("a", values)
+        for value in ("2", "3"):
+            await deferToThread(server.stop)
+            await deferToThread(server.start)
+            with server.client() as client:
+                client.set("a", value)
+                await values.until(value.encode())
+                client.set("a", "x" + value)
+                await values.until(b"x" + value.encode())
+
+    async def test_a_user_without_the_right_is_told(self) -> None:
+        self.redis.execute_command(
+            *["ACL", "SETUSER", "watcher", "on", ">pw", "~*", "&*", "+@all", "-client|tracking"]
+        )
+        self.addCleanup(self.redis.execute_command, "ACL", "DELUSER", "watcher")
+        bus = await self.bus(f"redis://watcher:pw@127.0.0.1:{self.server.port}")
+        with pytest.raises(PermissionDenied):
+            await bus.variables.watch("a", Values())
+
+    async def test_a_watch_waits_for_the_link_no_longer_than_a_command(self) -> None:
+        bus = await self.bus()
+        await bus.stopService()
+        self.patch(watches, "COMMAND_TIMEOUT", 0.01)
+        with pytest.raises(BusUnavailable):
+            await bus.variables.watch("a", Values())
