@@ -44,6 +44,10 @@ test: lint  ## Everything that must hold: lint, types, import order, tests, cove
 	-@$(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*  # a program that a test killed leaves half a file
 	$(BIN)/coverage report
 
+.PHONY: faults
+faults: $(VENV)/.dev  ## Break Redis and the network in every way, and write the table into docs.
+	FAULT_TABLE=docs/faults.md $(BIN)/python -m pytest tests/faults
+
 .PHONY: format
 format: $(VENV)/.dev  ## Format the code and fix what lint can fix.
 	$(BIN)/ruff format .

@@ -15,7 +15,9 @@ import redis
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from opentera_twisted import Bus
 from opentera_twisted.link import guard
@@ -155,3 +157,16 @@ class Collector:
         else:
             self._waiting.append((count, waiting))
         return waiting
+
+
+def log_of(test: TestCase) -> Collector:
+    """Collects the text of each event that is logged during a test."""
+    collector = Collector()
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        collector(formatEvent(event) + repr(event.get("log_failure", "")))
+
+    globalLogPublisher.addObserver(observe)
+    test.addCleanup(globalLogPublisher.removeObserver, observe)
+    return collector

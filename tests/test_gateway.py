@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 from uuid import uuid4
@@ -11,9 +10,6 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
-from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
-from twisted.logger import LogEvent as LoggedEvent
-from zope.interface import implementer
 
 from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.gateway import Gateway
@@ -27,7 +23,7 @@ from opentera_twisted.messages import (
 from opentera_twisted.messages.packing import tera_event, unpack
 from opentera_twisted.variables import Secret
 
-from .support import DATA, UUID, RedisTestCase, Server, message, until
+from .support import DATA, UUID, RedisTestCase, Server, log_of, message, until
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
@@ -179,23 +175,16 @@ class LoginTests(GatewayTestCase):
 
     async def test_no_key_reaches_the_log(self) -> None:
         port = await self.gateway()
-        log = io.StringIO()
-
-        @implementer(ILogObserver)
-        def observe(event: LoggedEvent) -> None:
-            log.write(formatEvent(event) + repr(event.get("log_failure", "")) + "\n")
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        log = log_of(self)
         good = await self.keys.issue("user", UUID)
         await connect(port, f"/wss/user?id={good}")
         for target in (b"/wss/user?id=%b", b"/wss/user?id=%b x", b"/wss/user?id=%b#f", b"/?%b"):
             client = await connect_bytes(port)
             client.send(handshake(target % good.encode()))
             await client.closed
-        assert "refused with 403" in log.getvalue()
-        assert good not in log.getvalue()
-        assert good.partition(".")[2] not in log.getvalue()
+        text = "\n".join(log.items)
+        assert "refused with 403" in text
+        assert good.partition(".")[2] not in text
 
     async def test_redis_away_is_try_later_and_not_bad_key(self) -> None:
         server = Server()

@@ -1,0 +1,39 @@
+"""Prints the table of faults at the end of a run, and writes it where FAULT_TABLE says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from .world import OUTCOMES, Outcome
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table."""
+    if not OUTCOMES:
+        return
+    text = table(OUTCOMES)
+    terminalreporter.section("faults")
+    terminalreporter.write_line(text)
+    path = os.environ.get("FAULT_TABLE")
+    if path:
+        page = Path(path)
+        head, mark, _ = page.read_text().partition("<!-- table -->\n")
+        page.write_text(f"{head}{mark}{text}\n")
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """The outcomes as a Markdown table."""
+    lines = [
+        "| fault | in flight | failed, by name | messages missed | wrong | seconds to recovery |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in outcomes:
+        failed = ", ".join(f"{count} {name}" for name, count in sorted(one.failed.items()))
+        lines.append(
+            f"| {one.fault} | {one.in_flight} | {failed or 'none'} | {one.missed} | {one.wrong} "
+            f"| {one.seconds:.2f} |"
+        )
+    return "\n".join(lines)
