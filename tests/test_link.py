@@ -60,6 +60,29 @@ class LinkTests(RedisTestCase):
             await bus.link.execute("NOSUCH", "x")
         assert (caught.value.command, caught.value.code) == ("NOSUCH", "ERR")
 
+    async def test_only_so_many_commands_wait_and_the_excess_fails_at_once(self) -> None:
+        bus = Bus(f"redis://127.0.0.1:{free_port()}", reactor=reactor, max_waiting=2)
+        bus.startService()
+        waiting: list[Deferred[Any]] = [bus.variables.get("a") for _ in range(2)]
+        waiting += [bus.call("A", "b") for _ in range(2)]
+        for excess in (bus.variables.get("a"), bus.call("A", "b")):
+            with pytest.raises(BusUnavailable, match="2 commands wait"):
+                await excess
+        await bus.stopService()
+        for one in waiting:
+            with pytest.raises(BusUnavailable):
+                await one
+
+    async def test_an_observer_that_fails_harms_neither_the_others_nor_the_link(self) -> None:
+        bus = Bus(self.server.url, reactor=reactor)
+        ready = Collector()
+        bus.link.on_ready += [lambda: 1 / 0, ready]
+        bus.startService()
+        self.addCleanup(bus.stopService)
+        await ready.wait(1)
+        assert await bus.variables.get("a") is None
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
     async def test_stopping_before_redis_was_there_ends_every_wait(self) -> None:
         bus = Bus(f"redis://127.0.0.1:{free_port()}", reactor=reactor)
         bus.startService()
