@@ -76,7 +76,11 @@ class LinkTests(RedisTestCase):
     async def test_an_observer_that_fails_harms_neither_the_others_nor_the_link(self) -> None:
         bus = Bus(self.server.url, reactor=reactor)
         ready = Collector()
-        bus.link.on_ready += [lambda: 1 / 0, ready]
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        bus.link.on_ready += [fail, ready]
         bus.startService()
         self.addCleanup(bus.stopService)
         await ready.wait(1)
