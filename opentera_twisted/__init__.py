@@ -31,10 +31,19 @@ from opentera_twisted.errors import (
     WrongType,
 )
 from opentera_twisted.pubsub import Delivery, Subscription
-from opentera_twisted.rpc import Procedures, ProcedureServer
+from opentera_twisted.rpc import (
+    Answer,
+    Description,
+    Limits,
+    Listening,
+    Procedures,
+    ProcedureServer,
+    Proxy,
+)
 from opentera_twisted.sessions import Identity, SessionKeys
 
 __all__ = [
+    "Answer",
     "ArgumentsRejected",
     "AuthenticationFailed",
     "BadReply",
@@ -48,9 +57,12 @@ __all__ = [
     "CommandFailed",
     "ConnectionLost",
     "Delivery",
+    "Description",
     "Identity",
     "InvalidArgument",
     "InvalidTopic",
+    "Limits",
+    "Listening",
     "NoResponder",
     "OutOfMemory",
     "Overloaded",
@@ -60,6 +72,7 @@ __all__ = [
     "ProcedureFailed",
     "ProcedureServer",
     "Procedures",
+    "Proxy",
     "ReadOnlyReplica",
     "ServerLoading",
     "SessionKeys",

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.logger import Logger
 
 from opentera_twisted import topics
 from opentera_twisted.link import DEFAULT_URL, MAX_WAITING, Link, RedisAddress
 from opentera_twisted.pubsub import Handler, OnGap, PubSub, Subscription
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
-    MAX_CONCURRENT,
+    Answer,
     ArgumentValue,
     Caller,
+    Description,
     Json,
+    Limits,
+    Listening,
     Procedures,
     ProcedureServer,
+    Proxy,
+    describe,
+    services,
 )
 from opentera_twisted.variables import Variables
+
+DISCOVERY_TIMEOUT: Final = 1.0
+"""Seconds that servers may take to answer a question to all."""
+
+DRAIN_TIMEOUT: Final = 10.0
+"""Seconds that stopping waits for the calls that run."""
+
+DEFAULT_LIMITS: Final = Limits()
 
 
 class Bus(Service):
@@ -42,6 +58,8 @@ class Bus(Service):
         pubsub: publishing and subscriptions.
         caller: calls under way.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -67,7 +85,7 @@ class Bus(Service):
         self.link.start()
 
     def stopService(self) -> Deferred[None]:
-        """Finish what runs and close both connections; the bus can be started again.
+        """Finish what runs, up to `DRAIN_TIMEOUT`, and close; the bus can be started again.
 
         Returns:
             Fires when nothing is left.
@@ -78,7 +96,12 @@ class Bus(Service):
         super().stopService()
         servers, self._servers = self._servers, []
         if self.link.is_ready:
-            await gatherResults([server.stop() for server in servers])
+            drained = gatherResults([server.stop() for server in servers], consumeErrors=True)
+            try:
+                await drained.addTimeout(DRAIN_TIMEOUT, self.link.reactor)
+            except DeferredTimeout:
+                running = sum(server.in_flight for server in servers)
+                self._log.warn("stopping with {running} calls unfinished", running=running)
         await self.link.stop()
 
     def connected(self) -> Deferred[None]:
@@ -160,12 +183,82 @@ class Bus(Service):
         topic = topics.service_rpc(service_key)
         return self.caller.call(topic, function_name, args, timeout)
 
+    def call_all(
+        self,
+        server: str,
+        function_name: str,
+        *args: ArgumentValue,
+        timeout: float = DISCOVERY_TIMEOUT,
+    ) -> Deferred[list[Answer]]:
+        """Call a procedure of every server of a topic, and collect their replies.
+
+        Args:
+            server: ``service.<key>`` or ``module.<name>``.
+            function_name: of the procedure.
+            args: bool, int, float, str or bytes.
+            timeout: seconds after which no more replies are waited for.
+
+        Returns:
+            Fires with an `Answer` of each server that answered in time; none when nobody listens.
+
+        Raises:
+            InvalidTopic, InvalidArgument: at once, before anything is sent.
+
+        Fails with:
+            BusUnavailable, ConnectionLost.
+        """
+        return self.caller.call_all(topics.rpc_of(server), function_name, args, timeout)
+
+    def describe(self, server: str, timeout: float = CALL_TIMEOUT) -> Deferred[Description]:
+        """What a server says of itself and its procedures; fails like `call`.
+
+        Args:
+            server: ``service.<key>`` or ``module.<name>``.
+            timeout: seconds; a deployed server cannot describe itself, and does not answer.
+        """
+        return Deferred.fromCoroutine(describe(self.caller, topics.rpc_of(server), timeout))
+
+    def services(self, timeout: float = DISCOVERY_TIMEOUT) -> Deferred[list[Listening]]:
+        """Which services and modules listen now, deployed ones too.
+
+        Args:
+            timeout: seconds that each may take to describe itself.
+
+        Returns:
+            Fires with one `Listening` for each.
+
+        Fails with:
+            BusUnavailable, ConnectionLost, PermissionDenied.
+
+        Source: Redis commands PUBSUB CHANNELS and PUBSUB NUMPAT.
+        """
+        return Deferred.fromCoroutine(services(self.link, self.caller, timeout))
+
+    def proxy(self, server: str, timeout: float = CALL_TIMEOUT) -> Deferred[Proxy]:
+        """A server's procedures as methods: ``sum_ = await bus.proxy("service.Sum")``.
+
+        Args:
+            server: ``service.<key>`` or ``module.<name>``.
+            timeout: seconds of each call.
+
+        Returns:
+            Fires with a `Proxy` once the server has described itself; fails like `call`.
+        """
+        return Deferred.fromCoroutine(self._proxy(topics.rpc_of(server), timeout))
+
+    async def _proxy(self, topic: str, timeout: float) -> Proxy:
+        description = await describe(self.caller, topic, timeout)
+        return Proxy(
+            description, lambda name, arguments: self.caller.call(topic, name, arguments, timeout)
+        )
+
     def serve_service(
         self,
         service_key: str,
         procedures: Procedures,
         uuid: str | None = None,
-        max_concurrent: int = MAX_CONCURRENT,
+        exclusive: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> Deferred[ProcedureServer]:
         """Answer calls of a service.
 
@@ -173,7 +266,9 @@ class Bus(Service):
             service_key: as in the topic.
             procedures: what it answers with.
             uuid: of the service, by which it can be called too.
-            max_concurrent: calls that run at a time; more are answered ``overloaded``.
+            exclusive: of several servers of the service, exactly one executes each call; they
+                agree on it in Redis, which takes a call one more round trip.
+            limits: of calls at a time, and of the sizes of requests and replies.
 
         Returns:
             Fires with the server once Redis has acknowledged its topics; ``await server.stop()``
@@ -183,18 +278,29 @@ class Bus(Service):
             BusUnavailable, CommandFailed.
         """
         names = [service_key] if uuid is None else [service_key, uuid]
-        return self._serve([topics.service_rpc(name) for name in names], procedures, max_concurrent)
+        rpc = [topics.service_rpc(name) for name in names]
+        return self._serve(service_key, rpc, procedures, exclusive, limits)
 
     def serve_module(
-        self, module_name: str, procedures: Procedures, max_concurrent: int = MAX_CONCURRENT
+        self,
+        module_name: str,
+        procedures: Procedures,
+        exclusive: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> Deferred[ProcedureServer]:
         """Answer calls of a module; otherwise like `serve_service`."""
-        return self._serve([topics.module_rpc(module_name)], procedures, max_concurrent)
+        rpc = [topics.module_rpc(module_name)]
+        return self._serve(module_name, rpc, procedures, exclusive, limits)
 
     def _serve(
-        self, names: list[str], procedures: Procedures, max_concurrent: int
+        self,
+        name: str,
+        rpc: list[str],
+        procedures: Procedures,
+        exclusive: bool,
+        limits: Limits,
     ) -> Deferred[ProcedureServer]:
-        server = ProcedureServer(self.link, self.pubsub, names, procedures, max_concurrent)
+        server = ProcedureServer(self.link, self.pubsub, name, rpc, procedures, limits, exclusive)
         self._servers.append(server)
         return Deferred.fromCoroutine(self._start_server(server))
 

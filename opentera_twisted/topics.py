@@ -125,6 +125,16 @@ def disconnect_command(uuid: str) -> str:
     return module_events(TWISTED_MODULE, uuid)
 
 
+def rpc_of(server: str) -> str:
+    """Topic on which a server is called: of ``service.<key>`` or ``module.<name>``."""
+    owner, _, name = server.removesuffix(".rpc").partition(".")
+    if owner == "service":
+        return service_rpc(name)
+    if owner == "module":
+        return module_rpc(name)
+    raise InvalidTopic(f"{server!r} is no server: expected service.KEY or module.NAME")
+
+
 def encode(topic: str) -> bytes:
     """The bytes of a topic's name, whatever its form.
 

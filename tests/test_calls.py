@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
+import uuid
+from enum import Enum
 from typing import Any
 
 import attrs
@@ -23,6 +26,7 @@ from opentera_twisted import (
     CallTimeout,
     InvalidArgument,
     InvalidTopic,
+    Limits,
     NoResponder,
     Overloaded,
     ProcedureError,
@@ -30,6 +34,7 @@ from opentera_twisted import (
     Procedures,
     UnknownProcedure,
 )
+from opentera_twisted import bus as bus_module
 from opentera_twisted.messages import RPCMessage
 from opentera_twisted.rpc.wire import Request, decode_request, encode_error, encode_reply
 
@@ -42,6 +47,10 @@ ARGUMENTS: list[Any] = [
     True, False, 0, 1, -1, 2**63 - 1, -(2**63), 2**63, 2**64 - 1, 0.0, -1.5, 1e300,
     "", "hé 中", "\x00", b"", b"\x00\xff123",
 ]  # fmt: skip
+
+
+class Colour(Enum):
+    RED = "red"
 
 
 def procedures() -> Procedures:
@@ -311,7 +320,7 @@ class CallTests(RedisTestCase):
             running(waiting)
             return waiting
 
-        bus = await self.pair(declared, max_concurrent=2)
+        bus = await self.pair(declared, limits=Limits(concurrent=2))
         calls = [bus.call_service("Ours", "hang") for _ in range(2)]
         await running.wait(2)
         with pytest.raises(Overloaded):
@@ -319,6 +328,136 @@ class CallTests(RedisTestCase):
         for one in running.items:
             one.callback(None)
         assert await gatherResults(calls) == [None, None]
+
+    async def test_one_caller_cannot_keep_the_others_out(self) -> None:
+        declared = Procedures()
+        running = Collector()
+
+        @declared.expose
+        def hang() -> Deferred[None]:
+            waiting: Deferred[None] = Deferred()
+            running(waiting)
+            return waiting
+
+        greedy = await self.pair(declared, limits=Limits(concurrent=8))
+        modest = await self.bus()
+        first = [greedy.call_service("Ours", "hang") for _ in range(6)]
+        await running.wait(6)
+        other = [modest.call_service("Ours", "hang")]
+        await running.wait(7)
+        with pytest.raises(Overloaded):  # it has more than its half of what is left
+            await greedy.call_service("Ours", "hang")
+        other.append(modest.call_service("Ours", "hang"))
+        await running.wait(8)
+        for one in running.items:
+            one.callback(None)
+        await gatherResults(first + other)
+
+    async def test_sizes_of_requests_and_replies_are_limited(self) -> None:
+        declared = Procedures()
+
+        @declared.expose
+        def repeat(text: str, times: int) -> str:
+            return text * times
+
+        bus = await self.pair(declared, limits=Limits(request=1000, reply=1000))
+        assert await bus.call_service("Ours", "repeat", "x", 800) == "x" * 800
+        with pytest.raises(ArgumentsRejected, match="above the limit of 1000"):
+            await bus.call_service("Ours", "repeat", "x" * 1000, 1)
+        with pytest.raises(ProcedureFailed, match="above the limit of 1000"):
+            await bus.call_service("Ours", "repeat", "x", 1000)
+
+    async def test_of_two_exclusive_servers_each_call_is_executed_by_one(self) -> None:
+        executed: list[int] = []
+        buses = [await self.bus() for _ in range(2)]
+        servers = []
+        for bus in buses:
+            declared = Procedures()
+
+            @declared.expose
+            def count(number: int) -> int:
+                executed.append(number)
+                return number
+
+            servers.append(await bus.serve_service("Ours", declared, exclusive=True))
+        caller = await self.bus()
+        calls = [caller.call_service("Ours", "count", number) for number in range(200)]
+        assert await gatherResults(calls) == list(range(200))
+        assert sorted(executed) == list(range(200))
+        await servers[0].stop()
+        assert await caller.call_service("Ours", "count", 7) == 7
+        assert caller.caller.dropped_replies == 0
+
+    async def test_every_server_answers_a_call_of_all(self) -> None:
+        for number in range(3):
+            declared = Procedures()
+
+            @declared.expose
+            def which(number: int = number) -> int:
+                if number == 2:
+                    raise ProcedureError("no")
+                return number
+
+            await (await self.bus()).serve_module("Ours.Module", declared)
+        bus = await self.bus()
+        answers = await bus.call_all("module.Ours.Module", "which", timeout=5)
+        assert {answer.value for answer in answers if answer.error is None} == {0, 1}
+        (error,) = [answer.error for answer in answers if answer.error is not None]
+        assert isinstance(error, ProcedureFailed)
+        assert await bus.call_all("service.Nobody", "which") == []
+        assert bus.caller.dropped_replies == 0
+
+    async def test_a_call_of_all_ends_in_time_and_stopping_does_too(self) -> None:
+        self.patch(bus_module, "DRAIN_TIMEOUT", 0.05)
+        declared = Procedures()
+
+        @declared.expose
+        def hang() -> Deferred[None]:
+            return Deferred()
+
+        bus = await self.pair(declared)
+        assert await bus.call_all("service.Ours", "hang", timeout=0.05) == []
+
+    async def test_a_server_counts_what_it_does(self) -> None:
+        bus = await self.pair(procedures())
+        await bus.call_service("Ours", "add", 1, 2)
+        for method, arguments in (("add", ("a", 1)), ("add", ()), ("none", ())):
+            with pytest.raises(CallError):
+                await bus.call_service("Ours", method, *arguments)
+        stats: Any = await bus.call_service("Ours", "opentera.stats")
+        assert (stats["service"], stats["calls"], stats["in_flight"]) == ("Ours", 2, 1)
+        assert stats["refused"] == {"invalid_arguments": 1, "unknown_procedure": 1}
+        add = stats["procedures"]["add"]
+        assert (add["calls"], add["errors"]) == (2, {"procedure_failed": 1})
+        assert 0 < add["seconds"]["min"] <= add["seconds"]["p50"] <= add["seconds"]["max"]
+        ping = await bus.call_service("Ours", "opentera.ping")
+        assert ping == {"service": "Ours", "version": ""}
+        self.flushLoggedErrors(TypeError)
+
+    async def test_results_of_common_types_are_json(self) -> None:
+        declared = Procedures()
+        moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+
+        @declared.expose
+        def values() -> list[Any]:
+            return [moment, moment.date(), uuid.UUID(UUID), Colour.RED, {"a": Colour.RED}]
+
+        @declared.expose
+        def cycle() -> list[Any]:
+            values: list[Any] = []
+            values.append(values)
+            return values
+
+        bus = await self.pair(declared)
+        assert await bus.call_service("Ours", "values") == [
+            "2026-01-02T03:04:05+00:00",
+            "2026-01-02",
+            UUID,
+            "red",
+            {"a": "red"},
+        ]
+        with pytest.raises(ProcedureFailed, match="JSON"):
+            await bus.call_service("Ours", "cycle")
 
     async def test_stopping_a_server_finishes_what_runs(self) -> None:
         declared = Procedures()
@@ -419,5 +558,5 @@ class CallTests(RedisTestCase):
 @given(st.text(), st.text())
 @settings(max_examples=50)
 def test_error_replies_are_json_whatever_the_texts(method: str, text: str) -> None:
-    reply = json.loads(encode_error(Request(method, "r", 1, ()), "t", "bad_request", text))
+    reply = json.loads(encode_error(Request(method, "r", 1, 0.0, ()), "t", "bad_request", text))
     assert reply["error"] == {"code": "bad_request", "message": text}

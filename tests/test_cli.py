@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import Identity, Procedures, SessionKeys
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import unpack
+from opentera_twisted.rpc.description import from_json
 from opentera_twisted.topics import websocket_events
 
 from .processes import ENVIRONMENT
@@ -94,6 +95,33 @@ class CommandLineTests(RedisTestCase):
         assert result.status == 1
         assert "expected service.KEY or module.NAME" in result.errors
 
+    async def test_what_listens_and_what_it_offers(self) -> None:
+        procedures = Procedures(version="1", doc="Adds.")
+
+        @procedures.expose
+        def add(a: int, b: int = 0) -> int:
+            """Adds two."""
+            return a + b
+
+        bus = await self.bus()
+        await bus.serve_service("Sum", procedures)
+        result = await self.run_command("describe", "service.Sum")
+        assert from_json(json.loads(result.output), "t") == procedures.describe("Sum")
+        result = await self.run_command("services")
+        (listening,) = json.loads(result.output)
+        assert listening["server"] == "service.Sum"
+        assert listening["description"]["version"] == "1"
+        result = await self.run_command("stub", "service.Sum")
+        assert "def add(self, a: int, b: int = ...) -> Awaitable[int]:" in result.output
+        result = await self.run_command("call", "service.Sum", "add", "1", "2", "--repeat", "20")
+        latency = json.loads(result.output)
+        assert latency["calls"] == 20
+        assert latency["seconds"]["p50"] > 0
+        result = await self.run_command("describe", "service.Nobody")
+        assert result == (1, "", "opentera-bus: nobody listens on service.Nobody.rpc\n")
+        result = await self.run_command("call", "service.Sum", "add", "--timeout", "0", "1")
+        assert result.status == 2
+
     async def test_session_keys(self) -> None:
         result = await self.run_command("key", "issue", "user", UUID, "--ttl", "9", "--name", "Zoé")
         assert (result.status, result.errors) == (0, "")
@@ -123,7 +151,17 @@ class CommandLineTests(RedisTestCase):
     async def test_help_and_version(self) -> None:
         result = await self.run_command("--help")
         assert result.status == 0
-        for command in ("get", "set", "delete", "publish", "call", "key"):
+        for command in (
+            "get",
+            "set",
+            "delete",
+            "publish",
+            "call",
+            "key",
+            "describe",
+            "services",
+            "stub",
+        ):
             assert f"  {command} " in result.output
         assert (await self.run_command("--version")).status == 0
 

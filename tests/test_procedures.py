@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Optional, Union
 
 import pytest
 
-from opentera_twisted import InvalidArgument, Procedures
+from opentera_twisted import BadReply, InvalidArgument, Procedures
+from opentera_twisted.rpc.description import NO_DEFAULT, from_json, to_json
 from opentera_twisted.rpc.procedures import ArgumentsMismatch
 
 
@@ -96,6 +98,9 @@ def takes_nothing(a: None) -> None: ...
 def takes_unknown(a: Unknown) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
+def wrong_default(a: int = "1") -> None: ...  # type: ignore[assignment]
+
+
 def takes_keyword(*, a: int) -> None: ...
 
 
@@ -109,6 +114,7 @@ async def coroutine() -> None: ...
         (takes_none, {}, "a may be None"),
         (takes_nothing, {}, "a is hinted"),
         (takes_unknown, {}, "Unknown"),
+        (wrong_default, {}, "the default of a is a str, not int"),
         (takes_keyword, {}, "a can only be given by keyword"),
         (anything, {"name": "opentera.x"}, "reserved"),
         (anything, {"name": ""}, "name"),
@@ -134,3 +140,61 @@ def test_one_name_is_declared_once() -> None:
     procedures.expose(anything)
     with pytest.raises(InvalidArgument, match="already"):
         procedures.expose(anything)
+
+
+class Calculator:
+    """Calculates."""
+
+    factor = 2
+
+    def double(self, a: int) -> int:
+        """Twice as much."""
+        return self.factor * a
+
+    async def half(self, a: float) -> float:
+        return a / self.factor
+
+    def _secret(self) -> None: ...
+
+
+def test_the_public_methods_of_an_object_are_its_procedures() -> None:
+    procedures = Procedures.of(Calculator(), version="2")
+    assert {procedure.name for procedure in procedures} == {"double", "half"}
+    assert (procedures.version, procedures.doc) == ("2", "Calculates.")
+    double = procedures.get("double")
+    assert double is not None
+    assert (double.function(4), double.doc) == (8, "Twice as much.")
+
+
+def test_an_object_without_public_methods_has_nothing_to_offer() -> None:
+    with pytest.raises(InvalidArgument, match="no public methods"):
+        Procedures.of(object())
+
+
+def test_a_description_survives_the_way_there_and_back() -> None:
+    procedures = Procedures(version="1", doc="Tries.")
+    for function in (anything, typed, exact):
+        procedures.expose(function)
+
+    @procedures.expose
+    def data(a: bytes = b"\x00\xff", b: bytes | str = "x") -> list[str]:
+        return []
+
+    description = procedures.describe("Try")
+    assert from_json(json.loads(json.dumps(to_json(description))), "t") == description
+    shown = {one.name: one for one in description.procedures}
+    arguments = [(one.name, one.type, one.default) for one in shown["typed"].arguments]
+    assert arguments == [
+        ("a", "int", NO_DEFAULT),
+        ("b", "float", 1.0),
+        ("c", "str | None", None),
+        ("*d", "bytes | str", NO_DEFAULT),
+    ]
+    assert shown["data"].returns == "list[str]"
+    assert shown["data"].arguments[0].default == b"\x00\xff"
+
+
+@pytest.mark.parametrize("value", [None, 1, {}, {"service": "x"}, {"procedures": 1}, []])
+def test_what_is_no_description_is_a_bad_reply(value: Any) -> None:
+    with pytest.raises(BadReply):
+        from_json(value, "t")

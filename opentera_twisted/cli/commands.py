@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import click
@@ -21,8 +21,15 @@ from opentera_twisted.cli.arguments import (
     parse_bytes,
     parse_messages,
 )
-from opentera_twisted.errors import BusError, InvalidArgument
+from opentera_twisted.cli.output import (
+    print_description,
+    print_json,
+    print_latency,
+    print_services,
+)
+from opentera_twisted.errors import BusError
 from opentera_twisted.link import DEFAULT_URL
+from opentera_twisted.rpc import stub as make_stub
 from opentera_twisted.sessions import SessionKeys
 from opentera_twisted.variables import SESSION_KEY_LIFETIME
 
@@ -97,10 +104,6 @@ def _fail(message: str) -> NoReturn:
     raise SystemExit(FAILED)
 
 
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=not sys.stdout.isatty()))
-
-
 @cli.command()
 @click.argument("name")
 @_command
@@ -132,7 +135,7 @@ async def set_(bus: Bus, name: str, value: str, ttl: float | None, only_if_absen
 @_command
 async def delete(bus: Bus, names: tuple[str, ...]) -> None:
     """Delete variables, and print how many there were."""
-    _print_json(await bus.variables.delete(*names))
+    print_json(await bus.variables.delete(*names))
 
 
 @cli.command()
@@ -153,27 +156,84 @@ async def publish(bus: Bus, topic: str, message: str, raw: bool) -> None:
         receivers = await bus.publish(topic, parsed[0])
     else:
         receivers = await bus.publish_event(topic, *parsed)
-    _print_json(receivers)
+    print_json(receivers)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("server", metavar="service.KEY|module.NAME")
 @click.argument("method")
 @click.argument("arguments", nargs=-1, metavar="[ARG]...")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds to wait for the reply; by default those of opentera-bus --timeout.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Call N times, one after another, and print how long the calls took.",
+)
 @_command
-async def call(bus: Bus, server: str, method: str, arguments: tuple[str, ...]) -> None:
+async def call(
+    bus: Bus,
+    server: str,
+    method: str,
+    arguments: tuple[str, ...],
+    timeout: float | None,
+    repeat: int | None,
+) -> None:
     """Call METHOD of a service or a module, and print what it returns as JSON.
 
     An ARG is read as JSON when it is a JSON bool, int, float or string, as bytes when written
     hex:DEADBEEF, otherwise as the text itself.
-    """
-    kind, _, name = server.partition(".")
-    if kind not in {"service", "module"} or not name:
-        raise InvalidArgument(f"{server} is no server: expected service.KEY or module.NAME")
+
+    \b
+    opentera-bus call module.TeraServer.UserManagerModule online_users
+    opentera-bus call service.Sum add 1 2 --repeat 1000
+    """  # noqa: D301 (click takes the character itself)
+    topic = topics.rpc_of(server)
     values = [parse_argument(argument) for argument in arguments]
+    seconds = timeout or click.get_current_context().obj.timeout
+    if repeat is None:
+        print_json(await bus.caller.call(topic, method, values, seconds))
+        return
+    durations = []
+    with click.progressbar(range(repeat), label="calls", file=sys.stderr) as calls:
+        for _ in calls:
+            began = perf_counter()
+            await bus.caller.call(topic, method, values, seconds)
+            durations.append(perf_counter() - began)
+    print_latency(durations)
+
+
+@cli.command()
+@click.argument("server", metavar="service.KEY|module.NAME")
+@_command
+async def describe(bus: Bus, server: str) -> None:
+    """Print the procedures of a service or a module: a table on a terminal, JSON in a pipe."""
     timeout = click.get_current_context().obj.timeout
-    calling = bus.call_service if kind == "service" else bus.call
-    _print_json(await calling(name, method, *values, timeout=timeout))
+    print_description(await bus.describe(server, timeout))
+
+
+@cli.command()
+@_command
+async def services(bus: Bus) -> None:
+    """Print which services and modules listen now: a table on a terminal, JSON in a pipe."""
+    print_services(await bus.services())
+
+
+@cli.command()
+@click.argument("server", metavar="service.KEY|module.NAME")
+@_command
+async def stub(bus: Bus, server: str) -> None:
+    """Print a typed Python stub of a service's procedures, for editors and mypy.
+
+    \b
+    opentera-bus stub service.Sum > sum_service.py
+    """  # noqa: D301 (click takes the character itself)
+    timeout = click.get_current_context().obj.timeout
+    click.echo(make_stub(await bus.describe(server, timeout)), nl=False)
 
 
 @cli.group()

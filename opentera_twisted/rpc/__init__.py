@@ -1,26 +1,46 @@
 """Remote procedure calls: a protobuf request on a topic, a JSON reply on the caller's channel.
 
-    values      Python values <-> arguments of a request
-    wire        requests and replies as bytes
-    caller      calls, and which of them wait for a reply
-    procedures  what a server offers, declared by signatures
-    server      answers requests with procedures
+    values       Python values <-> arguments of a request
+    wire         requests and replies as bytes
+    caller       calls, and which of them wait for a reply
+    description  what a server says of itself
+    procedures   what a server offers, declared by signatures
+    statistics   what a server counts
+    server       answers requests with procedures
+    discovery    which servers listen now
+    proxy        a server's procedures as methods, and as a stub for editors
 
 Source: wire contract, section 4.
 """
 
-from opentera_twisted.rpc.caller import CALL_TIMEOUT, Caller
+from opentera_twisted.rpc.caller import CALL_TIMEOUT, Answer, Caller
+from opentera_twisted.rpc.description import (
+    ArgumentDescription,
+    Description,
+    ProcedureDescription,
+)
+from opentera_twisted.rpc.discovery import Listening, describe, services
 from opentera_twisted.rpc.procedures import Procedures
-from opentera_twisted.rpc.server import MAX_CONCURRENT, ProcedureServer
+from opentera_twisted.rpc.proxy import Proxy, stub
+from opentera_twisted.rpc.server import Limits, ProcedureServer
 from opentera_twisted.rpc.values import ArgumentValue
 from opentera_twisted.rpc.wire import Json
 
 __all__ = [
     "CALL_TIMEOUT",
-    "MAX_CONCURRENT",
+    "Answer",
+    "ArgumentDescription",
     "ArgumentValue",
     "Caller",
+    "Description",
     "Json",
+    "Limits",
+    "Listening",
+    "ProcedureDescription",
     "ProcedureServer",
     "Procedures",
+    "Proxy",
+    "describe",
+    "services",
+    "stub",
 ]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 from uuid import uuid4
 
-from attrs import define
+from attrs import Factory, define, frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import (
+    BusUnavailable,
+    CallError,
     CallInterrupted,
     CallNotSent,
     CallTimeout,
@@ -27,6 +31,31 @@ from opentera_twisted.rpc.wire import Json, decode_reply, encode_request, return
 
 CALL_TIMEOUT: Final = 10.0
 """Seconds that a call waits for its reply, unless it says otherwise; as deployed callers do."""
+
+
+@frozen
+class Answer:
+    """One server's reply to a call of all.
+
+    Attributes:
+        value: what the procedure returned; None when it failed.
+        error: why it gave no value; None when it did.
+    """
+
+    value: Json = None
+    error: CallError | None = None
+
+
+@define(eq=False)
+class _Gathering:
+    """A call of all that collects replies."""
+
+    topic: str
+    procedure: str
+    result: Deferred[list[Answer]]
+    answers: list[Answer] = Factory(list)
+    receivers: int | None = None
+    expiry: IDelayedCall | None = None
 
 
 @define(eq=False)
@@ -59,6 +88,7 @@ class Caller:
         self._pubsub = pubsub
         self._ids = count()
         self._calls: dict[int, _Call] = {}
+        self._gatherings: dict[int, _Gathering] = {}
         self._reply_to = f"RedisRPCClient.{uuid4()}"
         self.dropped_replies = 0
         pubsub.keep(self._reply_to, self._replied)
@@ -70,7 +100,7 @@ class Caller:
         return len(self._calls)
 
     def call(
-        self, topic: str, procedure: str, arguments: tuple[ArgumentValue, ...], timeout: float
+        self, topic: str, procedure: str, arguments: Sequence[ArgumentValue], timeout: float
     ) -> Deferred[Json]:
         """Call a procedure; cancelling the Deferred forgets the call.
 
@@ -86,10 +116,7 @@ class Caller:
         Raises:
             InvalidArgument: an argument, the name or the timeout is not of the right kind.
         """
-        if not isinstance(procedure, str) or not procedure:
-            raise InvalidArgument(f"a procedure's name is a string, not {procedure!r}")
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-            raise InvalidArgument(f"a timeout is a number of seconds above 0, not {timeout!r}")
+        _check(procedure, timeout)
         call_id = next(self._ids)
         request = encode_request(procedure, self._reply_to, call_id, arguments)
         result: Deferred[Json] = Deferred(lambda _: self._forget(call_id))
@@ -102,6 +129,65 @@ class Caller:
             call.waiting.addCallback(lambda _: self._send(call_id, call, request))
             call.waiting.addErrback(self._not_sent, call_id)
         return result
+
+    def call_all(
+        self, topic: str, procedure: str, arguments: Sequence[ArgumentValue], timeout: float
+    ) -> Deferred[list[Answer]]:
+        """Call a procedure of every server of a topic.
+
+        Args:
+            topic: of the servers.
+            procedure: its name there.
+            arguments: by position.
+            timeout: seconds after which no more replies are waited for.
+
+        Returns:
+            Fires with all that came in time, at once when each receiver has answered.
+
+        Raises:
+            InvalidArgument: an argument, the name or the timeout is not of the right kind.
+
+        Fails with:
+            BusUnavailable, ConnectionLost.
+        """
+        _check(procedure, timeout)
+        call_id = next(self._ids)
+        request = encode_request(procedure, self._reply_to, call_id, arguments)
+        return Deferred.fromCoroutine(self._gather(call_id, topic, procedure, request, timeout))
+
+    async def _gather(
+        self, call_id: int, topic: str, procedure: str, request: bytes, seconds: float
+    ) -> list[Answer]:
+        gathering = _Gathering(topic, procedure, Deferred())
+        self._gatherings[call_id] = gathering
+        try:
+            await self._link.ready().addTimeout(seconds, self._link.reactor)
+            gathering.expiry = self._link.reactor.callLater(seconds, self._gathered, gathering)
+            gathering.receivers = await self._pubsub.publish(topic, request)
+            if len(gathering.answers) < gathering.receivers:
+                await gathering.result
+        except DeferredTimeout:
+            raise BusUnavailable(
+                f"Redis was not to be had for {seconds:g} seconds", seconds=seconds
+            ) from None
+        finally:
+            del self._gatherings[call_id]
+            if gathering.expiry is not None and gathering.expiry.active():
+                gathering.expiry.cancel()
+        return gathering.answers
+
+    def _gathered(self, gathering: _Gathering) -> None:
+        if not gathering.result.called:
+            gathering.result.callback(gathering.answers)
+
+    def _collect(self, gathering: _Gathering, reply: Mapping[str, Any]) -> None:
+        try:
+            answer = Answer(return_value(reply, gathering.topic, gathering.procedure))
+        except CallError as error:
+            answer = Answer(error=error)
+        gathering.answers.append(answer)
+        if len(gathering.answers) == gathering.receivers:
+            self._gathered(gathering)
 
     def _send(self, call_id: int, call: _Call, request: bytes) -> None:
         call.waiting = None
@@ -133,6 +219,9 @@ class Caller:
         reply = decode_reply(delivery.payload)
         call_id = None if reply is None else reply.get("id")
         call = self._take(call_id) if type(call_id) is int else None
+        if reply is not None and call_id in self._gatherings:
+            self._collect(self._gatherings[call_id], reply)
+            return
         if reply is None or call is None:
             self.dropped_replies += 1
             self._log.debug("dropped a reply to no call that waits")
@@ -186,3 +275,10 @@ class Caller:
             waiting, call.waiting = call.waiting, None
             waiting.cancel()
         return call
+
+
+def _check(procedure: str, timeout: float) -> None:
+    if not isinstance(procedure, str) or not procedure:
+        raise InvalidArgument(f"a procedure's name is a string, not {procedure!r}")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise InvalidArgument(f"a timeout is a number of seconds above 0, not {timeout!r}")

@@ -23,6 +23,12 @@ from typing import Any, Final, TypeVar, overload
 from attrs import frozen
 
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.rpc.description import (
+    NO_DEFAULT,
+    ArgumentDescription,
+    Description,
+    ProcedureDescription,
+)
 from opentera_twisted.rpc.values import TYPES, ArgumentValue
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -42,12 +48,17 @@ class Parameter:
     Attributes:
         name: as in the signature.
         types: which of the five types of arguments are accepted.
-        required: whether there is no default.
+        default: `NO_DEFAULT` when it has to be given.
     """
 
     name: str
     types: tuple[type, ...]
-    required: bool
+    default: Any = NO_DEFAULT
+
+    @property
+    def required(self) -> bool:
+        """Whether it has to be given."""
+        return self.default is NO_DEFAULT
 
     def accepts(self, value: ArgumentValue) -> bool:
         """Whether the value is of one of the types; an int also serves as a float."""
@@ -70,6 +81,7 @@ class Procedure:
         rest: what further arguments must be, or None when there are none.
         thread: whether it runs in a thread of the reactor's pool.
         timeout: seconds after which the caller is answered that it failed; None: no limit.
+        returns: the hint of its result, as text; empty when there is none.
     """
 
     name: str
@@ -79,6 +91,21 @@ class Procedure:
     rest: Parameter | None
     thread: bool
     timeout: float | None
+    returns: str
+
+    def describe(self) -> ProcedureDescription:
+        """What callers are told of it."""
+        arguments = [
+            ArgumentDescription(
+                parameter.name,
+                f"{parameter} | None" if parameter.default is None else str(parameter),
+                parameter.default,
+            )
+            for parameter in self.parameters
+        ]
+        if self.rest is not None:
+            arguments.append(ArgumentDescription(f"*{self.rest.name}", str(self.rest)))
+        return ProcedureDescription(self.name, self.doc, tuple(arguments), self.returns)
 
     def check(self, arguments: Sequence[ArgumentValue | None]) -> None:
         """See that arguments fit the signature.
@@ -134,9 +161,34 @@ class Procedures:
         self.doc = doc
         self._procedures: dict[str, Procedure] = {}
 
+    @classmethod
+    def of(cls, target: object, version: str = "", doc: str | None = None) -> Procedures:
+        """The public methods of an object, each under its own name.
+
+        Args:
+            target: whose methods these are; names that begin with an underscore stay private.
+            version: of the service.
+            doc: what the service is for; the object's own documentation when None.
+
+        Raises:
+            InvalidArgument: a method cannot be called from elsewhere, or there is none.
+        """
+        procedures = cls(version, inspect.getdoc(target) or "" if doc is None else doc)
+        for name, member in inspect.getmembers(target, inspect.isroutine):
+            if not name.startswith("_"):
+                procedures.expose(member)
+        if not procedures._procedures:
+            raise InvalidArgument(f"{target!r} has no public methods")
+        return procedures
+
     def get(self, name: str) -> Procedure | None:
         """The procedure of that name, or None."""
         return self._procedures.get(name)
+
+    def describe(self, service: str) -> Description:
+        """What callers are told of all of them."""
+        described = tuple(procedure.describe() for procedure in self)
+        return Description(service, self.version, self.doc, described)
 
     def __iter__(self) -> Iterator[Procedure]:
         return iter(self._procedures.values())
@@ -201,7 +253,14 @@ class Procedures:
             raise InvalidArgument(f"{name}: a timeout is a number of seconds above 0")
         parameters, rest = _parameters(name, function)
         self._procedures[name] = Procedure(
-            name, inspect.getdoc(function) or "", function, parameters, rest, thread, timeout
+            name,
+            inspect.getdoc(function) or "",
+            function,
+            parameters,
+            rest,
+            thread,
+            timeout,
+            _returns(function),
         )
         return function
 
@@ -228,9 +287,9 @@ def _parameters(
             continue
         kinds = _types(hints.get(parameter.name, parameter.empty), parameter, where)
         if parameter.kind is parameter.VAR_POSITIONAL:
-            rest = Parameter(parameter.name, kinds, required=False)
+            rest = Parameter(parameter.name, kinds)
         else:
-            positional.append(Parameter(parameter.name, kinds, required))
+            positional.append(Parameter(parameter.name, kinds, _default(parameter, kinds, where)))
     return tuple(positional), rest
 
 
@@ -270,6 +329,27 @@ def _types(hint: Any, parameter: inspect.Parameter, where: str) -> tuple[type, .
             "make None its default"
         )
     return kinds
+
+
+def _default(parameter: inspect.Parameter, kinds: tuple[type, ...], where: str) -> Any:
+    """A default, which has to be of a type that callers could send."""
+    default = parameter.default
+    if default is parameter.empty:
+        return NO_DEFAULT
+    if default is None or type(default) in kinds or (type(default) is int and float in kinds):
+        return default
+    raise InvalidArgument(
+        f"{where}: the default of {parameter.name} is a {type(default).__name__}, not "
+        f"{' | '.join(kind.__name__ for kind in kinds)}"
+    )
+
+
+def _returns(function: Callable[..., Any]) -> str:
+    """The hint of a result as text."""
+    hint = inspect.signature(function).return_annotation
+    if hint is inspect.Signature.empty:
+        return ""
+    return hint if isinstance(hint, str) else inspect.formatannotation(hint)
 
 
 def _is_union(hint: Any) -> bool:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from inspect import iscoroutine
+from time import perf_counter
 from typing import Any, Final
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.threads import deferToThreadPool
@@ -15,8 +20,11 @@ from twisted.python.failure import Failure
 from opentera_twisted.errors import BusError, ProcedureError
 from opentera_twisted.link import Link
 from opentera_twisted.pubsub import Delivery, Junk, PubSub, Subscription
+from opentera_twisted.rpc.description import to_json
 from opentera_twisted.rpc.procedures import ArgumentsMismatch, Procedure, Procedures
+from opentera_twisted.rpc.statistics import Statistics
 from opentera_twisted.rpc.wire import (
+    BAD_REQUEST,
     INVALID_ARGUMENTS,
     OVERLOADED,
     PROCEDURE_FAILED,
@@ -27,19 +35,36 @@ from opentera_twisted.rpc.wire import (
     encode_reply,
 )
 
-MAX_CONCURRENT: Final = 1000
-"""Calls that a server runs at a time, unless it says otherwise."""
+CLAIM_LIFETIME: Final = 60.0
+"""Seconds that Redis remembers which of several servers has taken a call."""
+
+
+@frozen
+class Limits:
+    """What a server allows; a call beyond it is answered with an error.
+
+    Attributes:
+        concurrent: calls that run at a time.
+        request: bytes of a request.
+        reply: bytes of a reply.
+    """
+
+    concurrent: int = 1000
+    request: int = 8 * 2**20
+    reply: int = 8 * 2**20
 
 
 class ProcedureServer:
     """Serves procedures on one topic, or on several that mean the same.
 
     Args:
-        link: for its reactor.
+        link: for its reactor, and to claim calls.
         pubsub: carries requests and replies.
+        service: its key or name, for those who ask.
         topics: where it listens.
         procedures: what it answers with.
-        max_concurrent: calls that run at a time; more are answered ``overloaded``.
+        limits: what it allows.
+        exclusive: of several servers of a topic, exactly one executes each call.
     """
 
     _log = Logger()
@@ -48,19 +73,31 @@ class ProcedureServer:
         self,
         link: Link,
         pubsub: PubSub,
+        service: str,
         topics: Sequence[str],
         procedures: Procedures,
-        max_concurrent: int = MAX_CONCURRENT,
+        limits: Limits = Limits(),
+        exclusive: bool = False,
     ) -> None:
         self.topics = tuple(topics)
         self._link = link
         self._pubsub = pubsub
+        self._service = service
         self._procedures = procedures
-        self._max_concurrent = max_concurrent
+        self._limits = limits
+        self._exclusive = exclusive
         self._subscriptions: list[Subscription] = []
         self._in_flight = 0
+        self._callers: Counter[str] = Counter()
         self._drained: list[Deferred[None]] = []
         self._junk = Junk("an RPC topic", "a request")
+        self._statistics = Statistics()
+        self._since = time.time()
+        self._own: dict[str, Callable[[], Any]] = {
+            "opentera.describe": lambda: to_json(procedures.describe(service)),
+            "opentera.ping": lambda: {"service": service, "version": procedures.version},
+            "opentera.stats": self._stats,
+        }
 
     @property
     def in_flight(self) -> int:
@@ -96,42 +133,104 @@ class ProcedureServer:
             self._drained.append(drained)
             await drained
 
+    def _stats(self) -> dict[str, Any]:
+        return {
+            "service": self._service,
+            "since": self._since,
+            "in_flight": self._in_flight,
+            **self._statistics.to_json(),
+        }
+
     def _received(self, delivery: Delivery) -> None:
-        topic = delivery.topic
-        request = decode_request(delivery.payload)
+        topic, payload = delivery.topic, delivery.payload
+        request = decode_request(payload)
         if request is None or not request.method:
             self._junk.dropped(topic)
             return
+        self._in_flight += 1
+        self._callers[request.reply_to] += 1
+        if self._exclusive:
+            claimed = Deferred.fromCoroutine(self._claim(topic, request))
+            claimed.addCallback(self._claimed, request, topic, len(payload))
+            claimed.addErrback(self._broken, request)
+        else:
+            self._answer(request, topic, len(payload))
+
+    async def _claim(self, topic: str, request: Request) -> bool:
+        """Be the one of several servers that executes a call.
+
+        Source: Redis command SET with NX.
+        """
+        call = f"{topic}\0{request.reply_to}\0{request.id}\0{request.timestamp!r}"
+        name = f"opentera.claim.{hashlib.sha256(call.encode()).hexdigest()}"
+        milliseconds = round(CLAIM_LIFETIME * 1000)
+        return await self._link.execute("SET", name, "", "PX", milliseconds, "NX") is not None
+
+    def _claimed(self, is_ours: bool, request: Request, topic: str, size: int) -> None:
+        if is_ours:
+            self._answer(request, topic, size)
+        else:
+            self._ended(request)
+
+    def _broken(self, failure: Failure, request: Request) -> None:
+        """Without a claim a call is not executed: another server may have it."""
+        self._log.warn(
+            "a call of {method} could not be claimed: {reason}",
+            method=request.method,
+            reason=failure.getErrorMessage(),
+        )
+        self._ended(request)
+
+    def _answer(self, request: Request, topic: str, size: int) -> None:
+        own = self._own.get(request.method)
+        if own is not None:
+            self._reply(request, self._returned(own(), request, topic, None))
+            return
         procedure = self._procedures.get(request.method)
-        if procedure is None:
-            self._refuse(request, topic, UNKNOWN_PROCEDURE, f"no procedure {request.method!r}")
-        elif self._in_flight >= self._max_concurrent:
-            self._refuse(
-                request, topic, OVERLOADED, f"{self._in_flight} calls are in progress already"
-            )
+        if size > self._limits.request:
+            limit = self._limits.request
+            refusal = (BAD_REQUEST, f"a request of {size} bytes is above the limit of {limit}")
+        elif procedure is None:
+            refusal = (UNKNOWN_PROCEDURE, f"no procedure {request.method!r}")
+        elif self._is_overloaded(request.reply_to):
+            refusal = (OVERLOADED, f"{self._in_flight - 1} calls are in progress already")
         else:
             try:
                 procedure.check(request.arguments)
             except ArgumentsMismatch as mismatch:
-                self._refuse(request, topic, INVALID_ARGUMENTS, str(mismatch))
+                refusal = (INVALID_ARGUMENTS, str(mismatch))
             else:
                 self._run(request, topic, procedure)
+                return
+        self._statistics.refused(refusal[0])
+        self._reply(request, encode_error(request, topic, *refusal))
+
+    def _is_overloaded(self, caller: str) -> bool:
+        """Whether the server is full, or half full and this caller has more than its share."""
+        limit = self._limits.concurrent
+        if self._in_flight > limit:
+            return True
+        return 2 * self._in_flight > limit and self._callers[caller] * len(self._callers) > limit
 
     def _run(self, request: Request, topic: str, procedure: Procedure) -> None:
-        self._in_flight += 1
+        began = perf_counter()
+
+        def ended(code: str | None) -> None:
+            self._statistics.ended(procedure.name, perf_counter() - began, code)
+
         try:
             result = self._start(procedure, request)
         except Exception:  # noqa: BLE001 (goes to the log and to the caller)
-            self._reply(request, self._failed(Failure(), request, topic))
+            self._reply(request, self._failed(Failure(), request, topic, ended))
             return
         if isinstance(result, Deferred):
             if procedure.timeout is not None:
                 result.addTimeout(procedure.timeout, self._link.reactor)
-            result.addCallback(self._returned, request, topic)
-            result.addErrback(self._failed, request, topic)
+            result.addCallback(self._returned, request, topic, ended)
+            result.addErrback(self._failed, request, topic, ended)
             result.addCallback(lambda reply: self._reply(request, reply))
         else:
-            self._reply(request, self._returned(result, request, topic))
+            self._reply(request, self._returned(result, request, topic, ended))
 
     def _start(self, procedure: Procedure, request: Request) -> Any:
         """Call the function; a Deferred when its result is still to come."""
@@ -143,23 +242,43 @@ class ProcedureServer:
         result = procedure.function(*request.arguments)
         return Deferred.fromCoroutine(result) if iscoroutine(result) else result
 
-    def _returned(self, value: Any, request: Request, topic: str) -> bytes:
+    def _returned(
+        self,
+        value: Any,
+        request: Request,
+        topic: str,
+        ended: Callable[[str | None], None] | None,
+    ) -> bytes:
         """The reply with a result, or the one that says that it cannot be sent."""
         try:
-            return encode_reply(request, topic, value)
+            reply = encode_reply(request, topic, value)
+            if len(reply) > self._limits.reply:
+                raise ValueError(f"{len(reply)} bytes are above the limit of {self._limits.reply}")
         except (TypeError, ValueError, RecursionError) as error:
             self._log.error(
-                "{method} of {topic} returned what is not JSON (request {id}): {error}",
+                "{method} of {topic} returned what cannot be sent as JSON (request {id}): {error}",
                 method=request.method,
                 topic=topic,
                 id=request.id,
                 error=str(error),
             )
-            return encode_error(
+            reply = encode_error(
                 request, topic, PROCEDURE_FAILED, f"its result cannot be sent as JSON: {error}"
             )
+            if ended is not None:
+                ended(PROCEDURE_FAILED)
+        else:
+            if ended is not None:
+                ended(None)
+        return reply
 
-    def _failed(self, failure: Failure, request: Request, topic: str) -> bytes:
+    def _failed(
+        self,
+        failure: Failure,
+        request: Request,
+        topic: str,
+        ended: Callable[[str | None], None],
+    ) -> bytes:
         """The reply that a procedure raised; only a `ProcedureError` speaks to the caller."""
         if failure.check(ProcedureError):
             message = failure.getErrorMessage()
@@ -174,18 +293,15 @@ class ProcedureServer:
                 topic=topic,
                 id=request.id,
             )
+        ended(PROCEDURE_FAILED)
         return encode_error(request, topic, PROCEDURE_FAILED, message)
-
-    def _refuse(self, request: Request, topic: str, code: str, message: str) -> None:
-        self._in_flight += 1
-        self._reply(request, encode_error(request, topic, code, message))
 
     def _reply(self, request: Request, reply: bytes) -> None:
         published: Deferred[Any] = (
             self._pubsub.publish(request.reply_to, reply) if request.reply_to else succeed(0)
         )
         published.addErrback(self._reply_lost, request)
-        published.addCallback(self._answered)
+        published.addCallback(lambda _: self._ended(request))
 
     def _reply_lost(self, failure: Failure, request: Request) -> None:
         self._log.warn(
@@ -194,8 +310,11 @@ class ProcedureServer:
             reason=failure.getErrorMessage(),
         )
 
-    def _answered(self, _: object) -> None:
+    def _ended(self, request: Request) -> None:
         self._in_flight -= 1
+        self._callers[request.reply_to] -= 1
+        if not self._callers[request.reply_to]:
+            del self._callers[request.reply_to]
         if not self._in_flight:
             drained, self._drained = self._drained, []
             for one in drained:

@@ -6,10 +6,13 @@ Source: wire contract, section 4.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 import time
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any, Final
+from uuid import UUID
 
 import attrs
 from google.protobuf.message import DecodeError
@@ -52,12 +55,14 @@ class Request:
         method: the procedure's name.
         reply_to: the channel of the reply; empty when none is wanted.
         id: the caller's count.
+        timestamp: seconds since the epoch, by the caller's clock.
         arguments: None stands for an argument without a value.
     """
 
     method: str
     reply_to: str
     id: int
+    timestamp: float
     arguments: tuple[ArgumentValue | None, ...]
 
 
@@ -85,7 +90,11 @@ def decode_request(payload: bytes) -> Request | None:
     except DecodeError:
         return None
     return Request(
-        message.method, message.reply_to, message.id, tuple(map(get_value, message.args))
+        message.method,
+        message.reply_to,
+        message.id,
+        message.timestamp,
+        tuple(map(get_value, message.args)),
     )
 
 
@@ -151,6 +160,12 @@ def _reply(request: Request, topic: str, status: str, value: Any) -> dict[str, A
 
 def _to_json(value: Any) -> Any:
     """What the JSON encoder asks for each object that it does not know."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, (dt.datetime, dt.date, dt.time)):
+        return value.isoformat()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if attrs.has(type(value)):

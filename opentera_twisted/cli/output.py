@@ -1,0 +1,80 @@
+"""How results look: tables on a terminal, JSON in a pipe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from opentera_twisted.rpc import Description, Listening
+from opentera_twisted.rpc.description import ArgumentDescription, to_json
+from opentera_twisted.rpc.statistics import percentiles
+
+
+def print_json(value: Any) -> None:
+    """One value on one line; characters as they are on a terminal, escaped in a pipe."""
+    print(json.dumps(value, ensure_ascii=not sys.stdout.isatty()))  # noqa: T201
+
+
+def print_description(description: Description) -> None:
+    """A service's procedures."""
+    if not sys.stdout.isatty():
+        print_json(to_json(description))
+        return
+    title = " ".join(filter(None, (description.service, description.version)))
+    table = _table(title, "procedure", "arguments", "returns", "")
+    for procedure in description.procedures:
+        arguments = ", ".join(map(_argument, procedure.arguments))
+        table.add_row(procedure.name, arguments, procedure.returns, procedure.doc)
+    table.caption = description.doc or None
+    Console().print(table)
+
+
+def print_services(services: Sequence[Listening]) -> None:
+    """What listens now."""
+    if not sys.stdout.isatty():
+        print_json(
+            [
+                {
+                    "server": one.server,
+                    "description": None if one.description is None else to_json(one.description),
+                }
+                for one in services
+            ]
+        )
+        return
+    table = _table(None, "server", "version", "procedures", "")
+    for one in services:
+        if one.description is None:
+            table.add_row(one.server, "", "", "does not describe itself")
+        else:
+            names = ", ".join(procedure.name for procedure in one.description.procedures)
+            table.add_row(one.server, one.description.version, names, one.description.doc)
+    Console().print(table)
+
+
+def print_latency(durations: Sequence[float]) -> None:
+    """How long calls took."""
+    seconds = percentiles(list(durations))
+    if not sys.stdout.isatty():
+        print_json({"calls": len(durations), "seconds": seconds})
+        return
+    table = _table(f"{len(durations)} calls, in microseconds", *seconds)
+    table.add_row(*(f"{value * 1e6:,.0f}" for value in seconds.values()))
+    Console().print(table)
+
+
+def _table(title: str | None, *columns: str) -> Table:
+    table = Table(*columns, title=title)
+    table.title_justify = table.caption_justify = "left"
+    return table
+
+
+def _argument(argument: ArgumentDescription) -> str:
+    if argument.is_required or argument.is_rest:
+        return f"{argument.name}: {argument.type}"
+    return f"{argument.name}: {argument.type} = {argument.default!r}"

@@ -1,0 +1,100 @@
+"""Which services and modules listen now, and what they say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, gatherResults
+
+from opentera_twisted import topics
+from opentera_twisted.errors import CallError, InvalidTopic, NoResponder
+from opentera_twisted.link import Link
+from opentera_twisted.rpc.caller import Caller
+from opentera_twisted.rpc.description import Description, from_json
+
+DESCRIBE: Final = "opentera.describe"
+
+DEPLOYED_MODULES: Final = (
+    "TeraServer.FlaskModule",
+    "TeraServer.TwistedModule",
+    "TeraServer.LoginModule",
+    "TeraServer.UserManagerModule",
+    "TeraServer.DatabaseModule",
+    "TeraServer.ServiceLauncherModule",
+)
+"""Names of the modules of deployed servers."""
+
+_SCANNED: Final = 1000
+
+
+@frozen
+class Listening:
+    """A service or module that listens now.
+
+    Attributes:
+        server: ``service.<key>`` or ``module.<name>``.
+        description: what it says of itself; None for a deployed one, which cannot.
+    """
+
+    server: str
+    description: Description | None
+
+
+async def describe(caller: Caller, topic: str, timeout: float) -> Description:
+    """What the server of a topic says of itself; fails like a call."""
+    return from_json(await caller.call(topic, DESCRIBE, (), timeout), topic)
+
+
+async def services(link: Link, caller: Caller, timeout: float) -> list[Listening]:
+    """All that listen now, each asked to describe itself.
+
+    Servers that subscribe their exact topic are listed by Redis. Deployed ones subscribe it as a
+    pattern, which Redis does not list: when there are patterns at all, the deployed modules and
+    the services that have left their information in Redis are asked too.
+    """
+    channels: list[bytes] = await link.execute("PUBSUB", "CHANNELS", "*.rpc")
+    candidates = {topics.decode(channel) for channel in channels}
+    if await link.execute("PUBSUB", "NUMPAT"):
+        candidates.update(topics.module_rpc(name) for name in DEPLOYED_MODULES)
+        candidates.update(await _registered(link))
+    found = await gatherResults(
+        [
+            Deferred.fromCoroutine(_ask(caller, topic, timeout))
+            for topic in sorted(_servers(candidates))
+        ],
+        consumeErrors=True,
+    )
+    return [listening for listening in found if listening is not None]
+
+
+async def _registered(link: Link) -> set[str]:
+    """RPC topics of the services that have left their information in Redis."""
+    found: set[str] = set()
+    cursor = b"0"
+    while True:
+        cursor, names = await link.execute("SCAN", cursor, "MATCH", "service.*", "COUNT", _SCANNED)
+        found.update(f"{topics.decode(name)}.rpc" for name in names)
+        if cursor == b"0":
+            return found
+
+
+def _servers(candidates: Iterable[str]) -> Iterable[str]:
+    for topic in candidates:
+        try:
+            parsed = topics.parse(topic)
+        except InvalidTopic:
+            continue
+        if parsed.channel == "rpc":
+            yield topic
+
+
+async def _ask(caller: Caller, topic: str, timeout: float) -> Listening | None:
+    server = topic.removesuffix(".rpc")
+    try:
+        return Listening(server, await describe(caller, topic, timeout))
+    except NoResponder:
+        return None
+    except CallError:
+        return Listening(server, None)

@@ -1,0 +1,166 @@
+"""Calling a server's procedures like methods: ``await sum_.add(1, b=2)``; and stubs for editors."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable, Mapping, Sequence
+
+from twisted.internet.defer import Deferred
+
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.rpc.description import (
+    ArgumentDescription,
+    Description,
+    ProcedureDescription,
+)
+from opentera_twisted.rpc.values import ArgumentValue
+from opentera_twisted.rpc.wire import Json
+
+Call = Callable[[str, Sequence[ArgumentValue]], "Deferred[Json]"]
+
+
+class Proxy:
+    """A server's procedures as methods, with the names and types that it has declared.
+
+    Arguments are checked, and those by keyword put in their order, before anything is sent: a
+    mistake is raised as `InvalidArgument`, an unknown procedure as `AttributeError`.
+
+    Args:
+        description: what the server says of itself.
+        call: calls one of its procedures.
+    """
+
+    def __init__(self, description: Description, call: Call) -> None:
+        self._description = description
+        self._call = call
+
+    def __getattr__(self, name: str) -> Callable[..., Deferred[Json]]:
+        procedure = self._description.get(name)
+        if procedure is None:
+            raise AttributeError(f"{self._description.service} has no procedure {name!r}")
+
+        def call(*arguments: ArgumentValue, **named: ArgumentValue) -> Deferred[Json]:
+            return self._call(name, bind(procedure, arguments, named))
+
+        call.__name__ = name
+        call.__doc__ = procedure.doc
+        return call
+
+    def __dir__(self) -> list[str]:
+        return sorted(one.name for one in self._description.procedures)
+
+    def __repr__(self) -> str:
+        return f"<Proxy of {self._description.service}>"
+
+
+def bind(
+    procedure: ProcedureDescription,
+    arguments: Sequence[ArgumentValue],
+    named: Mapping[str, ArgumentValue],
+) -> list[ArgumentValue]:
+    """The arguments in the order in which they are sent.
+
+    Raises:
+        InvalidArgument: too many, too few, given twice, unknown or of another type.
+    """
+    positional = [one for one in procedure.arguments if not one.is_rest]
+    rest = next((one for one in procedure.arguments if one.is_rest), None)
+    names = [one.name for one in positional]
+    given = dict(zip(names, arguments, strict=False))
+    further = arguments[len(names) :]
+    for problem, found in (
+        ("has no argument", named.keys() - set(names)),
+        ("is given twice", given.keys() & named.keys()),
+    ):
+        if found:
+            raise InvalidArgument(f"{procedure.name} {problem}: {', '.join(sorted(found))}")
+    if further and rest is None:
+        raise InvalidArgument(
+            f"{procedure.name} takes at most {len(names)} arguments, got {len(arguments)}"
+        )
+    given.update(named)
+    last = max((position for position, name in enumerate(names) if name in given), default=-1)
+    bound = [
+        _checked(procedure, one, _value(procedure, one, given))
+        for position, one in enumerate(positional)
+        if position <= last or one.is_required
+    ]
+    return bound + [_checked(procedure, rest, value) for value in further if rest is not None]
+
+
+def _value(
+    procedure: ProcedureDescription,
+    argument: ArgumentDescription,
+    given: Mapping[str, ArgumentValue],
+) -> ArgumentValue:
+    """What is given for an argument, or the default that has to be sent since more follows."""
+    if argument.name in given:
+        return given[argument.name]
+    if argument.is_required:
+        raise InvalidArgument(f"{procedure.name}: {argument.name} is missing")
+    if argument.default is None:
+        raise InvalidArgument(
+            f"{procedure.name}: {argument.name} has to be given too, since what follows it is "
+            "given and its default, None, cannot be sent"
+        )
+    default: ArgumentValue = argument.default
+    return default
+
+
+def _checked(
+    procedure: ProcedureDescription, argument: ArgumentDescription, value: ArgumentValue
+) -> ArgumentValue:
+    if argument.accepts(value):
+        return value
+    raise InvalidArgument(
+        f"{procedure.name}: {argument.name} must be {argument.type}, got {type(value).__name__}"
+    )
+
+
+def stub(description: Description) -> str:
+    """A Python class with the procedures' signatures, by which a proxy can be annotated."""
+    name = "".join(part for part in description.service.title() if part.isidentifier())
+    name = name if name.isidentifier() else "Service"
+    lines = [
+        f'"""Procedures of {description.service}{_version(description)}."""',
+        "",
+        "from collections.abc import Awaitable",
+        "from typing import Any, Protocol",
+        "",
+        "",
+        f"class {name}(Protocol):",
+        f'    """{_text(description.doc) or description.service}"""',
+    ]
+    for procedure in description.procedures:
+        if not procedure.name.isidentifier() or keyword.iskeyword(procedure.name):
+            lines += ["", f"    # {procedure.name!r} is no name in Python: use bus.call_service"]
+            continue
+        arguments = "".join(f", {_signature(one)}" for one in procedure.arguments)
+        returns = procedure.returns if _is_plain(procedure.returns) else "Any"
+        lines += [
+            "",
+            f"    def {procedure.name}(self{arguments}) -> Awaitable[{returns}]:",
+            f'        """{_text(procedure.doc) or procedure.name}"""',
+            "        ...",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _version(description: Description) -> str:
+    return f", version {description.version}" if description.version else ""
+
+
+def _text(doc: str) -> str:
+    return doc.replace("\\", "\\\\").replace('"""', "'''").split("\n\n")[0].replace("\n", " ")
+
+
+def _signature(argument: ArgumentDescription) -> str:
+    default = "" if argument.is_required or argument.is_rest else " = ..."
+    return f"{argument.name}: {argument.type}{default}"
+
+
+def _is_plain(returns: str) -> bool:
+    """Whether a type can stand in a stub without imports."""
+    names = returns.replace("|", " ").replace("[", " ").replace("]", " ").replace(",", " ").split()
+    known = {"None", "bool", "int", "float", "str", "list", "dict", "tuple", "Any"}
+    return bool(names) and known.issuperset(names)

@@ -1,0 +1,66 @@
+"""What a server counts: calls, errors by code, and how long calls took."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from typing import Any, Final
+
+from attrs import Factory, define
+
+KEPT: Final = 1000
+"""Calls of one procedure whose durations are kept."""
+
+
+@define(eq=False)
+class _Procedure:
+    calls: int = 0
+    errors: Counter[str] = Factory(Counter)
+    durations: deque[float] = Factory(lambda: deque(maxlen=KEPT))
+
+
+class Statistics:
+    """Counts of one server; procedures it does not have are counted together."""
+
+    def __init__(self) -> None:
+        self._procedures: defaultdict[str, _Procedure] = defaultdict(_Procedure)
+        self._refused: Counter[str] = Counter()
+
+    def ended(self, name: str, seconds: float, code: str | None) -> None:
+        """A call of a procedure was answered, with an error's code or a value."""
+        procedure = self._procedures[name]
+        procedure.calls += 1
+        procedure.durations.append(seconds)
+        if code is not None:
+            procedure.errors[code] += 1
+
+    def refused(self, code: str) -> None:
+        """A call was answered without running a procedure."""
+        self._refused[code] += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """All counts; durations in seconds, of the last `KEPT` calls of each procedure."""
+        return {
+            "calls": sum(one.calls for one in self._procedures.values()),
+            "refused": dict(self._refused),
+            "procedures": {
+                name: {
+                    "calls": one.calls,
+                    "errors": dict(one.errors),
+                    "seconds": percentiles(one.durations),
+                }
+                for name, one in self._procedures.items()
+            },
+        }
+
+
+def percentiles(durations: deque[float] | list[float]) -> dict[str, float]:
+    """Minimum, p50, p90, p99 and maximum of at least one duration."""
+    ordered = sorted(durations)
+    last = len(ordered) - 1
+    return {
+        "min": ordered[0],
+        "p50": ordered[round(last * 0.50)],
+        "p90": ordered[round(last * 0.90)],
+        "p99": ordered[round(last * 0.99)],
+        "max": ordered[-1],
+    }
