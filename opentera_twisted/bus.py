@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from opentera_twisted import topics
@@ -96,11 +95,10 @@ class Bus(Service):
         super().stopService()
         servers, self._servers = self._servers, []
         if self.link.is_ready:
-            drained = gatherResults([server.stop() for server in servers], consumeErrors=True)
-            try:
-                await drained.addTimeout(DRAIN_TIMEOUT, self.link.reactor)
-            except DeferredTimeout:
-                running = sum(server.in_flight for server in servers)
+            drained = DeferredList([server.stop() for server in servers], consumeErrors=True)
+            await drained.addTimeout(DRAIN_TIMEOUT, self.link.reactor)
+            running = sum(server.in_flight for server in servers)
+            if running:
                 self._log.warn("stopping with {running} calls unfinished", running=running)
         await self.link.stop()
 
