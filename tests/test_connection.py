@@ -26,7 +26,9 @@ from opentera_twisted.link.connection import (
     State,
     reconnect_delay,
 )
-from opentera_twisted.link.protocol import CommandProtocol, encode_command
+from opentera_twisted.link.protocol import CommandProtocol
+
+PING = b"*1\r\n$4\r\nPING\r\n"
 
 
 class Transport(StringTransport):
@@ -172,7 +174,7 @@ class ConnectionTests(SynchronousTestCase):
         self.harness.make_ready()
         transport = self.endpoint.transport
         self.clock.advance(PING_INTERVAL)
-        self.assertEqual(transport.written(), encode_command(["PING"]))
+        self.assertEqual(transport.written(), PING)
         self.clock.advance(PING_TIMEOUT)
         self.assertTrue(transport.disconnected)
         self.assertLess(PING_INTERVAL + PING_TIMEOUT, 15)
@@ -182,7 +184,7 @@ class ConnectionTests(SynchronousTestCase):
         transport = self.endpoint.transport
         for answer in (b"+PONG\r\n", b"-LOADING wait\r\n"):
             self.clock.advance(PING_INTERVAL)
-            self.assertEqual(transport.written(), encode_command(["PING"]))
+            self.assertEqual(transport.written(), PING)
             protocol.dataReceived(answer)
         self.clock.advance(PING_INTERVAL - 0.1)
         self.assertFalse(transport.disconnected)

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted import CommandFailed, ConnectionLost
-from opentera_twisted.link.protocol import CommandProtocol, SubscriberProtocol, encode_command
+from opentera_twisted.link.protocol import CommandProtocol, SubscriberProtocol
 
 
 class PythonParserMixin:
@@ -172,10 +172,24 @@ class PythonParserTests(ProtocolTests):
     subscriber_protocol = PythonSubscriberProtocol
 
 
-@given(st.lists(st.one_of(st.binary(), st.text(), st.integers()), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(),
+            st.text(st.characters(exclude_categories=["Cs"])),
+            st.integers(-(2**63), 2**63 - 1),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_commands_are_arrays_of_bulk_strings(arguments: list[Any]) -> None:
     expected = [
         argument if isinstance(argument, bytes) else str(argument).encode()
         for argument in arguments
     ]
-    assert encode_command(arguments) == bulk(*expected)
+    protocol = CommandProtocol(lambda _: None)
+    transport = StringTransport()
+    protocol.makeConnection(transport)
+    protocol.execute_command(*arguments)
+    assert transport.value() == bulk(*expected)

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Literal
 
+import hiredis
 import txredisapi
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from opentera_twisted.errors import ConnectionLost, ReadOnlyReplica
+from opentera_twisted.errors import BusError, ConnectionLost, ReadOnlyReplica
 from opentera_twisted.link.refusals import refusal
 
 Operation = Literal["SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE"]
 """A command that changes what a connection is subscribed to."""
 
 Argument = bytes | str | int
+
+BATCH: Final = 16
+"""Commands that are held back at most, to be written to the socket together."""
 
 _ACKNOWLEDGED: Final[dict[bytes, Operation]] = {
     b"subscribe": "SUBSCRIBE",
@@ -33,25 +38,17 @@ _ACKNOWLEDGED: Final[dict[bytes, Operation]] = {
 }
 
 
-def encode_command(arguments: Sequence[Argument]) -> bytes:
-    """The bytes of one command.
-
-    Source: Redis serialization protocol (RESP), arrays of bulk strings.
-    """
-    parts = [b"*%d\r\n" % len(arguments)]
-    for argument in arguments:
-        data = argument if isinstance(argument, bytes) else str(argument).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+Done = Callable[[Any], None]
+"""Called once with a reply, or with the `BusError` that took its place; must not raise."""
 
 
 @define(eq=False)
 class _Waiting:
-    """A command that was sent: what it was, how many replies it still gets, and who waits."""
+    """A command that was sent: what it was, who waits, and how many replies it still gets."""
 
-    arguments: Sequence[Argument]
+    arguments: tuple[Argument, ...]
+    done: Done
     replies: int
-    result: Deferred[Any]
 
 
 class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi is untyped
@@ -72,6 +69,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         self._waiting: deque[_Waiting] = deque()
         self._watch: IDelayedCall | None = None
         self._cause: Failure | None = None
+        self._unsent = 0
 
     @property
     def waiting(self) -> int:
@@ -92,11 +90,17 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         # First the owner: who asks again on a failure then waits for the next connection.
         self._on_lost(self._cause or reason)
         for one in waiting:
-            one.result.errback(
+            one.done(
                 ConnectionLost(
                     f"the connection broke while {one.arguments[0]!s} waited for its reply"
                 )
             )
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hand over each reply; txredisapi would look through all values to convert some."""
+        self._reader.feed(data)
+        while (reply := self._reader.gets()) is not False:
+            self.replyReceived(reply)
 
     def abort(self, cause: str) -> None:
         """Close the connection at once, for a reason that its loss will name."""
@@ -135,16 +139,53 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             CommandFailed: Redis answered with an error.
             ConnectionLost: the connection is, or got, lost.
         """
-        return self._send(arguments, 1)
-
-    def _send(self, arguments: Sequence[Argument], replies: int) -> Deferred[Any]:
         result: Deferred[Any] = Deferred()
-        if not self.connected:
-            result.errback(ConnectionLost(f"not connected; {arguments[0]!s} was not sent"))
-            return result
-        self._waiting.append(_Waiting(arguments, replies, result))
-        self.transport.write(encode_command(arguments))
+        self.send(arguments, partial(_fire, result))
         return result
+
+    def send(self, arguments: tuple[Argument, ...], done: Done, replies: int = 1) -> None:
+        """Send a command, without a Deferred.
+
+        Args:
+            arguments: the command's name and its arguments.
+            done: called with the last reply, or with `CommandFailed` or `ConnectionLost`.
+            replies: how many there will be.
+        """
+        if not self.connected:
+            done(ConnectionLost(f"not connected; {arguments[0]!s} was not sent"))
+            return
+        data: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub says one
+        if not self._waiting:
+            data = self._write_at_once(data)
+        self._waiting.append(_Waiting(arguments, done, replies))
+        if data:
+            self.transport.write(data)
+            self._unsent += 1
+            if self._unsent >= BATCH:
+                self._write_batch()
+
+    def _write_at_once(self, data: bytes) -> bytes:
+        """Write to the socket, when nothing can be before it, and return what did not fit.
+
+        The transport would wait for the reactor's next turn, to send together what comes until
+        then: good for many commands, and the greater part of the time of one.
+        """
+        write = getattr(self.transport, "writeSomeData", None)
+        if write is None or self.transport.disconnecting:
+            return data
+        written = write(data)
+        return data[written:] if type(written) is int and written > 0 else data
+
+    def _write_batch(self) -> None:
+        """Write to the socket what the transport holds back.
+
+        It would wait until all that was received has been handled: then many calls would move as
+        one, and we, Redis and the other end would take turns instead of working at the same time.
+        """
+        self._unsent = 0
+        write = getattr(self.transport, "doWrite", None)
+        if write is not None and not self.transport.disconnecting:
+            write()  # what fails fails again, in the reactor, which then ends the connection
 
     def replyReceived(self, reply: Any) -> None:
         """Give the reply to the command that waits longest."""
@@ -156,9 +197,9 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             error = refusal(waiting.arguments, str(reply))
             if self.leaves_replicas and isinstance(error, ReadOnlyReplica):
                 self.abort("Redis became a replica")
-            waiting.result.errback(error)
+            waiting.done(error)
         else:
-            waiting.result.callback(reply)
+            waiting.done(reply)
 
 
 class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # type: ignore[misc]
@@ -190,7 +231,9 @@ class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # typ
             CommandFailed: Redis refused all of them.
             ConnectionLost: the connection broke first.
         """
-        return self._send((operation, *names), len(names))
+        result: Deferred[Any] = Deferred()
+        self.send((operation, *names), partial(_fire, result), len(names))
+        return result
 
     def replyReceived(self, reply: Any) -> None:
         """Tell messages from acknowledgements, and these from replies."""
@@ -218,4 +261,11 @@ class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # typ
         waiting.replies -= 1
         if not waiting.replies:
             self._waiting.popleft()
-            waiting.result.callback(None)
+            waiting.done(None)
+
+
+def _fire(result: Deferred[Any], reply: Any) -> None:
+    if isinstance(reply, BusError):
+        result.errback(reply)
+    else:
+        result.callback(reply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Any, Final
 from uuid import uuid4
@@ -15,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import (
+    BusError,
     BusUnavailable,
     CallError,
     CallInterrupted,
@@ -127,7 +129,7 @@ class Caller:
         else:
             call.waiting = self._link.ready()
             call.waiting.addCallback(lambda _: self._send(call_id, call, request))
-            call.waiting.addErrback(self._not_sent, call_id)
+            call.waiting.addErrback(self._not_ready, call_id)
         return result
 
     def call_all(
@@ -192,28 +194,29 @@ class Caller:
     def _send(self, call_id: int, call: _Call, request: bytes) -> None:
         call.waiting = None
         call.sent = True
-        receivers = self._pubsub.publish(call.topic, request)
-        receivers.addCallback(self._counted, call_id)
-        receivers.addErrback(self._not_sent, call_id)
+        self._link.send(("PUBLISH", call.topic, request), partial(self._published, call_id))
 
-    def _counted(self, receivers: int, call_id: int) -> None:
-        if receivers:
+    def _published(self, call_id: int, receivers: int | BusError) -> None:
+        if receivers.__class__ is int and receivers:
             return
         call = self._take(call_id)
-        if call is not None:
+        if call is None:
+            return
+        if isinstance(receivers, ConnectionLost):
+            call.result.errback(self._interruption(call))
+        elif isinstance(receivers, BusError):
+            call.result.errback(receivers)
+        else:
             call.result.errback(
                 NoResponder(
                     f"nobody listens on {call.topic}", topic=call.topic, procedure=call.procedure
                 )
             )
 
-    def _not_sent(self, failure: Failure, call_id: int) -> None:
+    def _not_ready(self, failure: Failure, call_id: int) -> None:
         call = self._take(call_id)
-        if call is None:
-            return
-        if failure.check(ConnectionLost):
-            failure = Failure(self._interruption(call))
-        call.result.errback(failure)
+        if call is not None:
+            call.result.errback(failure)
 
     def _replied(self, delivery: Delivery) -> None:
         reply = decode_reply(delivery.payload)

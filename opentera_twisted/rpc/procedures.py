@@ -60,7 +60,7 @@ class Parameter:
         """Whether it has to be given."""
         return self.default is NO_DEFAULT
 
-    def accepts(self, value: ArgumentValue) -> bool:
+    def accepts(self, value: ArgumentValue | None) -> bool:
         """Whether the value is of one of the types; an int also serves as a float."""
         kind = type(value)
         return kind in self.types or (kind is int and float in self.types)
@@ -113,6 +113,10 @@ class Procedure:
         Raises:
             ArgumentsMismatch: saying which argument does not, what it is and what it should be.
         """
+        if len(arguments) == len(self.parameters) and all(
+            map(Parameter.accepts, self.parameters, arguments)
+        ):
+            return  # nearly always
         required = sum(parameter.required for parameter in self.parameters)
         most = len(self.parameters)
         if len(arguments) < required:

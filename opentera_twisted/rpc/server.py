@@ -6,12 +6,13 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import iscoroutine
 from time import perf_counter
 from typing import Any, Final
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -297,18 +298,19 @@ class ProcedureServer:
         return encode_error(request, topic, PROCEDURE_FAILED, message)
 
     def _reply(self, request: Request, reply: bytes) -> None:
-        published: Deferred[Any] = (
-            self._pubsub.publish(request.reply_to, reply) if request.reply_to else succeed(0)
-        )
-        published.addErrback(self._reply_lost, request)
-        published.addCallback(lambda _: self._ended(request))
+        if request.reply_to:
+            self._link.send(("PUBLISH", request.reply_to, reply), partial(self._published, request))
+        else:
+            self._ended(request)
 
-    def _reply_lost(self, failure: Failure, request: Request) -> None:
-        self._log.warn(
-            "the reply of {method} was lost: {reason}",
-            method=request.method,
-            reason=failure.getErrorMessage(),
-        )
+    def _published(self, request: Request, receivers: int | BusError) -> None:
+        if isinstance(receivers, BusError):
+            self._log.warn(
+                "the reply of {method} was lost: {reason}",
+                method=request.method,
+                reason=str(receivers),
+            )
+        self._ended(request)
 
     def _ended(self, request: Request) -> None:
         self._in_flight -= 1

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import attrs
@@ -47,8 +47,7 @@ _ERRORS: Final[Mapping[str, type[CallError]]] = {
 }
 
 
-@attrs.frozen
-class Request:
+class Request(NamedTuple):
     """A request as a server sees it.
 
     Attributes:
@@ -117,7 +116,7 @@ def encode_error(request: Request, topic: str, code: str, message: str) -> bytes
 def decode_reply(payload: bytes) -> Mapping[str, Any] | None:
     """The object of a reply, or None when it is none."""
     try:
-        reply = json.loads(payload)
+        reply = _decode(payload.decode())
     except (ValueError, RecursionError):
         return None
     return reply if isinstance(reply, dict) else None
@@ -173,4 +172,5 @@ def _to_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+_decode: Final = json.JSONDecoder().decode
 _encode: Final = json.JSONEncoder(allow_nan=False, default=_to_json).encode

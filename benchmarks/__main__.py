@@ -1,0 +1,49 @@
+"""The command: runs the scenarios that are named, or all of them, and prints one table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+from benchmarks import call_latency, call_throughput, facts, idle_websockets, report
+from benchmarks.children import redis_server
+from benchmarks.scenario import Setting
+
+SCENARIOS: Final = {
+    scenario.NAME: scenario for scenario in (call_latency, call_throughput, idle_websockets)
+}
+INTERRUPTED: Final = 130
+
+
+def main() -> None:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
+    parser.add_argument("--rounds", type=int, help="how often each side is measured (5)")
+    parser.add_argument("--quick", action="store_true", help="two rounds with a tenth of the work")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write results there too")
+    options = parser.parse_args()
+    unknown = [name for name in options.scenarios if name not in SCENARIOS]
+    if unknown:
+        parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    rounds = (2 if options.quick else 5) if options.rounds is None else options.rounds
+    if rounds < 1:
+        parser.error("at least one round is needed")
+    with redis_server() as port:
+        setting = Setting(port, rounds, options.quick)
+        machine = facts.gather(port)
+        figures = []
+        for name in options.scenarios or SCENARIOS:
+            figures += SCENARIOS[name].run(setting)
+    report.show(figures, machine)
+    if options.json is not None:
+        report.write(options.json, figures, machine)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

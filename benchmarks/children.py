@@ -1,0 +1,127 @@
+"""Starts the processes of a benchmark and ends them, whatever happens to the one that measures."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any, Final
+
+from opentera_twisted.link import guard
+from opentera_twisted.link.server_process import find_server
+
+ROOT: Final = Path(__file__).parents[1]
+END_WITHIN: Final = 10.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+
+class Child:
+    """A process that writes lines to its standard output.
+
+    Args:
+        command: its arguments.
+    """
+
+    def __init__(self, *command: str) -> None:
+        self._name = " ".join(command[:4])
+        # The guard becomes the command: it is out of reach of Ctrl-C, and ends when we end.
+        start = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), "prctl"]
+        search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [*start, *command],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": search},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input = self._process.stdin
+        self._output = self._process.stdout
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def wait_for_line(self, *words: str) -> str:
+        """Read its output up to the first line that holds all these words."""
+        for line in self._output:
+            if all(word in line for word in words):
+                return line
+        raise RuntimeError(f"{self._name} ended with status {self._process.wait()}")
+
+    def report(self) -> Any:
+        """The next JSON object that it writes."""
+        return json.loads(self.wait_for_line("{"))
+
+    def wait(self) -> None:
+        """Return when it has ended by itself."""
+        self._process.wait()
+
+    def discard_output(self) -> None:
+        """Read and forget what it still writes, so that it never waits for us."""
+        Thread(target=deque, args=(self._output, 0), daemon=True).start()
+
+    def stop(self) -> None:
+        """End it, and return when it is gone."""
+        self._input.close()
+        self._process.terminate()
+        try:
+            self._process.wait(END_WITHIN)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def running(*command: str) -> Iterator[Child]:
+    """A process that is ended at the end."""
+    child = Child(*command)
+    try:
+        yield child
+    finally:
+        child.stop()
+
+
+@contextmanager
+def program(name: str, **options: object) -> Iterator[Child]:
+    """A program of this package; options become ``--option value``."""
+    arguments = [f"--{option.replace('_', '-')}={value}" for option, value in options.items()]
+    with running(sys.executable, "-m", f"benchmarks.programs.{name}", *arguments) as child:
+        yield child
+
+
+def measured(name: str, **options: object) -> Any:
+    """Run a load generator of this package to its end; its report."""
+    with program(name, **options) as generator:
+        report = generator.report()
+        generator.wait()
+        return report
+
+
+@contextmanager
+def redis_server() -> Iterator[int]:
+    """A Redis-compatible server in memory, ready; its port."""
+    port = free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with running(find_server(), *options) as server:
+        server.wait_for_line("Ready to accept connections")
+        server.discard_output()
+        yield port
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,42 @@
+"""What every scenario is given, and what they share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import frozen
+
+SERVICE: Final = "bench"
+TOPIC: Final = f"service.{SERVICE}.rpc"
+
+
+@frozen
+class Setting:
+    """How a scenario is to run.
+
+    Attributes:
+        port: of the Redis-compatible server.
+        rounds: how often each side is measured.
+        quick: with a tenth of the work, to see whether it runs.
+    """
+
+    port: int
+    rounds: int
+    quick: bool
+
+    @property
+    def url(self) -> str:
+        """Of the Redis-compatible server."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def amount(self, full: int) -> int:
+        """How much of something to do."""
+        return full // 10 if self.quick else full
+
+    def each_round(self, scenario: str) -> Iterator[int]:
+        """Number the rounds, telling of each on standard error."""
+        for number in range(1, self.rounds + 1):
+            print(f"{scenario}: round {number} of {self.rounds}", file=sys.stderr)
+            yield number
