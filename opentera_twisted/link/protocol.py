@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import hiredis
 import txredisapi
 from attrs import define
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
@@ -70,6 +71,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         self._watch: IDelayedCall | None = None
         self._cause: Failure | None = None
         self._unsent = 0
+        self._socket: FileDescriptor | None = None
 
     @property
     def waiting(self) -> int:
@@ -79,6 +81,9 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
     def connectionMade(self) -> None:
         """Leave logging in to the owner: txredisapi would give up for good when it fails."""
         self.connected = 1
+        # The socket itself, never what a wrapper such as TLS would lead to behind its back.
+        if isinstance(self.transport, FileDescriptor) and not getattr(self.transport, "TLS", False):
+            self._socket = self.transport
 
     def connectionLost(self, reason: Failure) -> None:
         """Fail what waits: whether it was executed is not known."""
@@ -170,10 +175,9 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         The transport would wait for the reactor's next turn, to send together what comes until
         then: good for many commands, and the greater part of the time of one.
         """
-        write = getattr(self.transport, "writeSomeData", None)
-        if write is None or self.transport.disconnecting:
+        if self._socket is None or self._socket.disconnecting:
             return data
-        written = write(data)
+        written = self._socket.writeSomeData(data)
         return data[written:] if type(written) is int and written > 0 else data
 
     def _write_batch(self) -> None:
@@ -183,9 +187,9 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         one, and we, Redis and the other end would take turns instead of working at the same time.
         """
         self._unsent = 0
-        write = getattr(self.transport, "doWrite", None)
-        if write is not None and not self.transport.disconnecting:
-            write()  # what fails fails again, in the reactor, which then ends the connection
+        if self._socket is not None and not self._socket.disconnecting:
+            # What fails here fails again in the reactor, which then ends the connection.
+            self._socket.doWrite()
 
     def replyReceived(self, reply: Any) -> None:
         """Give the reply to the command that waits longest."""
