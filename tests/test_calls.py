@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import json
 import threading
 import uuid
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import (
@@ -24,6 +27,7 @@ from opentera_twisted import (
     BusUnavailable,
     CallError,
     CallTimeout,
+    Delivery,
     InvalidArgument,
     InvalidTopic,
     Limits,
@@ -32,11 +36,19 @@ from opentera_twisted import (
     ProcedureError,
     ProcedureFailed,
     Procedures,
+    ProcedureServer,
     UnknownProcedure,
 )
 from opentera_twisted import bus as bus_module
 from opentera_twisted.messages import RPCMessage
-from opentera_twisted.rpc.wire import Request, decode_request, encode_error, encode_reply
+from opentera_twisted.rpc import Caller
+from opentera_twisted.rpc.wire import (
+    Request,
+    decode_request,
+    encode_error,
+    encode_reply,
+    encode_request,
+)
 
 from .deployed import DeployedCaller, DeployedServer
 from .support import DATA, UUID, Collector, RedisTestCase
@@ -553,6 +565,69 @@ class CallTests(RedisTestCase):
         with pytest.raises(InvalidTopic):
             bus.call("A B", "c")
         assert bus.caller.in_flight == 0
+
+
+class Recorder:
+    """Stands for the link and the pub/sub of a server: keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.reactor = Clock()
+        self.sent: list[tuple[Any, ...]] = []
+
+    def send(self, arguments: tuple[Any, ...], done: Callable[[Any], None]) -> None:
+        self.sent.append(arguments)
+        done(1)
+
+
+@given(
+    st.one_of(
+        st.binary(),
+        st.builds(
+            lambda method, reply_to, values: encode_request(method, reply_to, 1, values),
+            st.sampled_from(["add", "show", "nothing", "none", "opentera.describe", ""]),
+            st.sampled_from(["", "r"]),
+            st.lists(st.one_of(st.booleans(), st.integers(0, 9), st.text("ab"), st.binary())),
+        ).flatmap(
+            lambda data: st.builds(
+                lambda at, byte: data[:at] + bytes([byte]) + data[at + 1 :],
+                st.integers(0, max(len(data) - 1, 0)),
+                st.integers(0, 255),
+            )
+        ),
+    )
+)
+@settings(max_examples=300)
+def test_any_bytes_give_at_most_one_reply_and_never_an_exception(payload: bytes) -> None:
+    link: Any = Recorder()
+    server = ProcedureServer(link, link, "Ours", ["service.Ours.rpc"], procedures())
+    server._received(Delivery("service.Ours.rpc", None, payload))
+    assert len(link.sent) <= 1
+    assert server.in_flight == 0
+    for _, reply_to, reply in link.sent:
+        assert reply_to
+        assert json.loads(reply)["status"] in {"OK", "Error"}
+
+
+def test_calls_that_time_out_leave_no_trace() -> None:
+    clock = Clock()
+    link: Any = Recorder()
+    link.reactor = clock
+    link.is_ready = True
+    link.on_interrupted = []
+    link.keep = lambda *_: None
+    caller = Caller(link, link)
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(1000):
+        for _ in range(10):
+            caller.call("service.Ours.rpc", "hang", (), 1.0).addErrback(
+                lambda failure: failure.trap(CallTimeout) and None
+            )
+        link.sent.clear()
+        clock.advance(2)
+    gc.collect()
+    assert caller.in_flight == 0
+    assert len(gc.get_objects()) - before < 100
 
 
 @given(st.text(), st.text())
