@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway import gateway as gateway_module
 from opentera_twisted.messages import (
     DatabaseEvent,
     LogEvent,
@@ -397,3 +398,15 @@ class PresenceTests(GatewayTestCase):
         await deferToThread(server.start)
         self.pubsub = self.subscribed(REPORTS)
         assert await self.reports(1) == ["USER_DISCONNECTED"]
+
+    async def test_stopping_gives_up_when_redis_stays_away(self) -> None:
+        self.patch(gateway_module, "SHUTDOWN_TIMEOUT", 0.05)
+        server = Server()
+        self.addCleanup(server.stop)
+        bus = await self.bus(server.url)
+        port = await self.gateway(bus)
+        await self.log_in(port)
+        log = log_of(self)
+        await deferToThread(server.stop)
+        await self.gate.stopService()
+        assert any("did not take 1 reports" in text for text in log.items)

@@ -85,7 +85,10 @@ class Gateway(Service):
         try:
             await self._presence.reported().addTimeout(SHUTDOWN_TIMEOUT, self._reactor)
         except DeferredTimeout:
-            self._log.error("Redis did not take the reports of those who went; they seem online")
+            self._log.error(
+                "Redis did not take {count} reports of who went; they seem online",
+                count=self._presence.give_up(),
+            )
 
     # --- what the protocols ask
 

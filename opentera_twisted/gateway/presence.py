@@ -9,12 +9,12 @@ from collections import Counter, deque
 from typing import Final
 
 from google.protobuf.message import Message
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from opentera_twisted import topics
-from opentera_twisted.errors import BusError, BusUnavailable
+from opentera_twisted.errors import BusError
 from opentera_twisted.link import Link
 from opentera_twisted.messages import DeviceEvent, ParticipantEvent, UserEvent
 from opentera_twisted.pubsub import PubSub
@@ -91,14 +91,27 @@ class Presence:
                     count=len(self._reports),
                     reason=str(error),
                 )
-                if not isinstance(error, BusUnavailable):  # that one has waited already
-                    await deferLater(self._link.reactor, RETRY_DELAY)
+                await deferLater(self._link.reactor, RETRY_DELAY)
             else:
                 self._reports.popleft()
         self._reporting = None
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             one.callback(None)
+
+    def give_up(self) -> int:
+        """Make no more attempts.
+
+        Returns:
+            How many reports Redis does not have.
+        """
+        lost = len(self._reports)
+        self._reports.clear()
+        if self._reporting is not None:
+            self._reporting.addErrback(lambda failure: failure.trap(CancelledError) and None)
+            self._reporting.cancel()
+            self._reporting = None
+        return lost
 
 
 def presence_event(identity: Identity, *, connected: bool) -> Message:
