@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from inspect import iscoroutine
-from time import monotonic
 from typing import Final, NamedTuple
 
 from attrs import define
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from opentera_twisted import topics
+from opentera_twisted import callbacks, topics
 from opentera_twisted.errors import BusUnavailable, InvalidArgument
 from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
 from opentera_twisted.messages.packing import module_message, tera_event
 
 SUBSCRIBE_TIMEOUT: Final = COMMAND_TIMEOUT
 """Seconds until a subscription that Redis has not acknowledged is given up."""
-
-
-JUNK_WARNING_INTERVAL: Final = 60.0
-"""Seconds between two warnings of junk on one topic."""
-
-JUNK_TOPICS: Final = 1000
-"""Topics whose last warning is remembered."""
 
 
 class Delivery(NamedTuple):
@@ -72,6 +61,9 @@ class Subscription:
     active: bool = True
     acknowledged: bool = False
 
+    def __str__(self) -> str:
+        return f"a handler of {self.topic}"
+
     def cancel(self) -> Deferred[None]:
         """End it; the handler is not called again from this moment on.
 
@@ -98,8 +90,6 @@ class PubSub:
     Args:
         link: carries the messages.
     """
-
-    _log = Logger()
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -278,66 +268,14 @@ class PubSub:
             delivery = Delivery(topics.decode(channel), subscriptions[0].topic, payload)
         for subscription in subscriptions:
             if subscription.active:
-                self._call(subscription.handler, subscription, delivery)
+                callbacks.run(subscription, subscription.handler, delivery)
 
     def _tell_gap(self) -> None:
         for handlers in (self._exact, self._patterns):
             for subscriptions in list(handlers.values()):
                 for subscription in subscriptions:
                     if subscription.acknowledged and subscription.on_gap is not None:
-                        self._call(subscription.on_gap, subscription)
-
-    def _call(
-        self, function: Callable[..., object], subscription: Subscription, *arguments: Delivery
-    ) -> None:
-        """Call what a user gave us: the one place where its exceptions end."""
-        try:
-            result = function(*arguments)
-        except Exception:  # noqa: BLE001
-            self._failed(Failure(), subscription)
-            return
-        if result is None:
-            return
-        if iscoroutine(result):
-            result = Deferred.fromCoroutine(result)
-        if isinstance(result, Deferred):
-            result.addErrback(self._failed, subscription)
-
-    def _failed(self, failure: Failure, subscription: Subscription) -> None:
-        self._log.failure("a handler of {topic} failed", failure, topic=subscription.topic)
-
-
-class Junk:
-    """Counts messages that are not what a topic should carry; warns once a topic and minute.
-
-    Args:
-        where: what kind of topic it is.
-        expected: what should have come.
-    """
-
-    _log = Logger()
-
-    def __init__(self, where: str, expected: str) -> None:
-        self.count = 0
-        self._where = where
-        self._expected = expected
-        self._warned: dict[str, float] = {}
-
-    def dropped(self, topic: str) -> None:
-        """One more came on that topic."""
-        self.count += 1
-        now = monotonic()
-        if now - self._warned.get(topic, -JUNK_WARNING_INTERVAL) < JUNK_WARNING_INTERVAL:
-            return
-        if len(self._warned) >= JUNK_TOPICS:
-            self._warned.clear()
-        self._warned[topic] = now
-        self._log.warn(
-            "dropped what is not {expected} on {where}: {topic}",
-            expected=self._expected,
-            where=self._where,
-            topic=topic,
-        )
+                        callbacks.run(subscription, subscription.on_gap)
 
 
 def encode_payload(payload: bytes | str | Message) -> bytes:

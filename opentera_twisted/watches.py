@@ -10,7 +10,6 @@ Source: Redis command CLIENT TRACKING (REDIRECT, OPTIN) and CLIENT CACHING.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from inspect import iscoroutine
 from typing import Final
 
 from attrs import Factory, define
@@ -19,6 +18,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted import callbacks
 from opentera_twisted.errors import BusError, BusUnavailable, CommandFailed
 from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
 
@@ -195,18 +195,6 @@ class Watches:
                 )
 
     def _tell(self, watch: Watch, value: bytes | None) -> None:
-        try:
-            result = watch.handler(watch.name, value)
-        except Exception:  # noqa: BLE001 (the user's: it ends here)
-            self._log.failure("a handler of the variable {name} failed", name=watch.name)
-        else:
-            if iscoroutine(result):
-                result = Deferred.fromCoroutine(result)
-            if isinstance(result, Deferred):
-                result.addErrback(
-                    lambda failure: self._log.failure(
-                        "a handler of the variable {name} failed", failure, name=watch.name
-                    )
-                )
+        callbacks.run(f"a handler of the variable {watch.name}", watch.handler, watch.name, value)
         if not watch.first.called:
             watch.first.callback(None)

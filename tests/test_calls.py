@@ -83,6 +83,20 @@ def procedures() -> Procedures:
     return made
 
 
+def hanging() -> tuple[Procedures, Collector]:
+    """`procedures` with one more that ends when its Deferred is fired, and these Deferreds."""
+    declared = procedures()
+    running = Collector()
+
+    @declared.expose
+    def hang() -> Deferred[Any]:
+        waiting: Deferred[Any] = Deferred()
+        running(waiting)
+        return waiting
+
+    return declared, running
+
+
 class DeployedCallerTests(RedisTestCase):
     """Deployed callers get from our server what they get from a deployed one."""
 
@@ -323,15 +337,7 @@ class CallTests(RedisTestCase):
         assert len(cancelled.items) == 1
 
     async def test_calls_beyond_the_limit_are_refused(self) -> None:
-        declared = Procedures()
-        running = Collector()
-
-        @declared.expose
-        def hang() -> Deferred[None]:
-            waiting: Deferred[None] = Deferred()
-            running(waiting)
-            return waiting
-
+        declared, running = hanging()
         bus = await self.pair(declared, limits=Limits(concurrent=2))
         calls = [bus.call_service("Ours", "hang") for _ in range(2)]
         await running.wait(2)
@@ -342,15 +348,7 @@ class CallTests(RedisTestCase):
         assert await gatherResults(calls) == [None, None]
 
     async def test_one_caller_cannot_keep_the_others_out(self) -> None:
-        declared = Procedures()
-        running = Collector()
-
-        @declared.expose
-        def hang() -> Deferred[None]:
-            waiting: Deferred[None] = Deferred()
-            running(waiting)
-            return waiting
-
+        declared, running = hanging()
         greedy = await self.pair(declared, limits=Limits(concurrent=8))
         modest = await self.bus()
         first = [greedy.call_service("Ours", "hang") for _ in range(6)]
@@ -472,15 +470,7 @@ class CallTests(RedisTestCase):
             await bus.call_service("Ours", "cycle")
 
     async def test_stopping_a_server_finishes_what_runs(self) -> None:
-        declared = Procedures()
-        running = Collector()
-
-        @declared.expose
-        def hang() -> Deferred[int]:
-            waiting: Deferred[int] = Deferred()
-            running(waiting)
-            return waiting
-
+        declared, running = hanging()
         bus = await self.pair(declared)
         call = bus.call_service("Ours", "hang")
         (waiting,) = await running.wait(1)
@@ -498,15 +488,7 @@ class CallTests(RedisTestCase):
         assert await call == 7
 
     async def test_a_cancelled_call_is_forgotten_and_its_late_reply_dropped(self) -> None:
-        declared = procedures()
-        running = Collector()
-
-        @declared.expose
-        def hang() -> Deferred[int]:
-            waiting: Deferred[int] = Deferred()
-            running(waiting)
-            return waiting
-
+        declared, running = hanging()
         bus = await self.pair(declared)
         call = bus.call_service("Ours", "hang")
         (waiting,) = await running.wait(1)

@@ -21,9 +21,10 @@ from opentera_twisted.gateway.frames import decode_event, event_frame
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.presence import Presence
 from opentera_twisted.gateway.protocol import GOING_AWAY, ClientFactory, ClientProtocol
+from opentera_twisted.junk import Junk
 from opentera_twisted.messages import ServerCommand, TeraModuleMessage
 from opentera_twisted.messages.packing import unpack_all
-from opentera_twisted.pubsub import Delivery, Junk
+from opentera_twisted.pubsub import Delivery
 from opentera_twisted.sessions import Identity, SessionKeys
 
 SHUTDOWN_TIMEOUT: Final = 10.0

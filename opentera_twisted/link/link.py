@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted import callbacks
 from opentera_twisted.errors import (
     AuthenticationFailed,
     BusUnavailable,
@@ -30,6 +30,7 @@ from opentera_twisted.link.protocol import (
     SubscriberProtocol,
 )
 from opentera_twisted.link.subscriptions import SubscriptionTable
+from opentera_twisted.link.waiting import WaitingCommands, too_many
 
 COMMAND_TIMEOUT: Final = 10.0
 """Seconds that a command waits for the link, unless it says otherwise."""
@@ -54,15 +55,6 @@ class Script:
     @sha1.default
     def _digest(self) -> str:
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
-@define(eq=False)
-class _Queued:
-    """A command that waits for the link."""
-
-    arguments: tuple[Argument, ...]
-    result: Deferred[Any] = field(init=False)
-    expiry: IDelayedCall = field(init=False)
 
 
 class Link:
@@ -114,7 +106,7 @@ class Link:
         self._commands: CommandProtocol | None = None
         self._subscriber_id: int | None = None
         self._max_waiting = max_waiting
-        self._queue: dict[_Queued, None] = {}
+        self._waiting = WaitingCommands(reactor, max_waiting, self._why_down)
         self._waiting_for_ready: dict[Deferred[None], None] = {}
         self._is_ready = False
         self._has_subscribed = False
@@ -142,11 +134,10 @@ class Link:
         """Let what was sent finish, fail what waits, and close both connections."""
         self._stopped = True
         self._is_ready = False
-        for queued in list(self._queue):
-            self._unqueue(queued).errback(BusUnavailable("the bus was stopped"))
-        waiting, self._waiting_for_ready = self._waiting_for_ready, {}
-        for one in waiting:
-            one.errback(BusUnavailable("the bus was stopped"))
+        stopped = BusUnavailable("the bus was stopped")
+        self._waiting.fail(stopped)
+        for one in self._take_waiting_for_ready():
+            one.errback(stopped)
         if self._commands is not None:
             try:
                 # Replies come in the order of the commands: this one is the last.
@@ -170,10 +161,17 @@ class Link:
         if self._stopped:
             return fail(BusUnavailable("the bus is stopped"))
         if len(self._waiting_for_ready) >= self._max_waiting:
-            return fail(self._too_many())
-        waiting: Deferred[None] = Deferred(self._waiting_for_ready.pop)
+            return fail(too_many(self._max_waiting))
+        waiting: Deferred[None] = Deferred(lambda one: self._waiting_for_ready.pop(one, None))
         self._waiting_for_ready[waiting] = None
         return waiting
+
+    def _take_waiting_for_ready(self) -> Iterator[Deferred[None]]:
+        """Those who wait, one after another: what one does may cancel the next."""
+        while self._waiting_for_ready:
+            one = next(iter(self._waiting_for_ready))
+            del self._waiting_for_ready[one]
+            yield one
 
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
         """Send a command, as soon as the link allows.
@@ -194,13 +192,7 @@ class Link:
             return self._commands.execute_command(*arguments)
         if self._stopped:
             return fail(BusUnavailable("the bus is stopped"))
-        if len(self._queue) >= self._max_waiting:
-            return fail(self._too_many())
-        queued = _Queued(arguments)
-        queued.result = Deferred(lambda _: self._forget(queued))
-        queued.expiry = self.reactor.callLater(timeout, self._expire, queued, timeout)
-        self._queue[queued] = None
-        return queued.result
+        return self._waiting.add(arguments, timeout)
 
     def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
         """`execute` without a Deferred, for what is sent thousands of times a second.
@@ -245,26 +237,9 @@ class Link:
         self.execute("CLIENT", "CACHING", "YES").addErrback(lambda _: None)
         return self.execute("GET", name)
 
-    def _too_many(self) -> BusUnavailable:
-        return BusUnavailable(f"{self._max_waiting} commands wait for Redis already")
-
-    def _forget(self, queued: _Queued) -> None:
-        self._unqueue(queued)
-
-    def _unqueue(self, queued: _Queued) -> Deferred[Any]:
-        del self._queue[queued]
-        if queued.expiry.active():
-            queued.expiry.cancel()
-        return queued.result
-
-    def _expire(self, queued: _Queued, seconds: float) -> None:
+    def _why_down(self) -> str:
         cause = f" ({self._last_cause})" if self._last_cause else ""
-        self._unqueue(queued).errback(
-            BusUnavailable(
-                f"Redis at {self.address} was not to be had for {seconds:g} seconds{cause}",
-                seconds=seconds,
-            )
-        )
+        return f"{self.address}{cause}"
 
     def _factory(self, role: str, build: Any, prepare: Any) -> ConnectionFactory:
         return ConnectionFactory(
@@ -320,7 +295,7 @@ class Link:
         if role == "subscriber":
             self._subscriber_entered(state)
         elif state == "ready":
-            self._flush()
+            self._waiting.send(self.execute)
         else:
             self._commands = None
         if cause is not None:
@@ -337,17 +312,11 @@ class Link:
             self.subscriptions.disconnected()
             _notify(self.on_interrupted)
 
-    def _flush(self) -> None:
-        for queued in list(self._queue):
-            result = self._unqueue(queued)
-            self.execute(*queued.arguments).chainDeferred(result)
-
     def _up(self) -> None:
         self._is_ready = True
         self._last_cause = ""
         self._log.info("link to Redis at {address} is ready", address=self.address)
-        waiting, self._waiting_for_ready = self._waiting_for_ready, {}
-        for one in waiting:
+        for one in self._take_waiting_for_ready():
             one.callback(None)
         _notify(self.on_ready)
         self._look_for_overflow()
@@ -384,9 +353,5 @@ class Link:
 
 
 def _notify(observers: Sequence[Callable[..., None]], *arguments: Failure) -> None:
-    """Call what others gave us: what they raise harms neither the others nor the link."""
     for observer in list(observers):
-        try:
-            observer(*arguments)
-        except Exception:  # noqa: BLE001
-            Link._log.failure("an observer of the link failed")  # noqa: SLF001
+        callbacks.run("an observer of the link", observer, *arguments)

@@ -203,12 +203,14 @@ class SubscriptionTable:
             if entry is not None:
                 _fire(entry.leaving)
                 for waiting in _take(entry.joining):
-                    waiting.errback(failure)
+                    if not waiting.called:
+                        waiting.errback(failure)
 
 
 def _fire(waiting: dict[Deferred[None], None]) -> None:
     for one in _take(waiting):
-        one.callback(None)
+        if not one.called:  # what an earlier one called may have cancelled it
+            one.callback(None)
 
 
 def _take(waiting: dict[Deferred[None], None]) -> list[Deferred[None]]:

@@ -4,6 +4,7 @@
     wire         requests and replies as bytes
     caller       calls, and which of them wait for a reply
     description  what a server says of itself
+    signature    the arguments of a function as callers can give them
     procedures   what a server offers, declared by signatures
     statistics   what a server counts
     server       answers requests with procedures

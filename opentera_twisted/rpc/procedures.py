@@ -13,23 +13,20 @@ runs: it gets what its signature says.
 
 from __future__ import annotations
 
-import functools
 import inspect
-import types
-import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar, overload
 
 from attrs import frozen
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.rpc.description import (
-    NO_DEFAULT,
     ArgumentDescription,
     Description,
     ProcedureDescription,
 )
-from opentera_twisted.rpc.values import TYPES, ArgumentValue
+from opentera_twisted.rpc.signature import Parameter, parameters, returns, where
+from opentera_twisted.rpc.values import ArgumentValue
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -39,34 +36,6 @@ RESERVED: Final = "opentera."
 
 class ArgumentsMismatch(Exception):
     """The arguments of a request do not fit the procedure; the message says which."""
-
-
-@frozen
-class Parameter:
-    """One argument of a procedure.
-
-    Attributes:
-        name: as in the signature.
-        types: which of the five types of arguments are accepted.
-        default: `NO_DEFAULT` when it has to be given.
-    """
-
-    name: str
-    types: tuple[type, ...]
-    default: Any = NO_DEFAULT
-
-    @property
-    def required(self) -> bool:
-        """Whether it has to be given."""
-        return self.default is NO_DEFAULT
-
-    def accepts(self, value: ArgumentValue | None) -> bool:
-        """Whether the value is of one of the types; an int also serves as a float."""
-        kind = type(value)
-        return kind in self.types or (kind is int and float in self.types)
-
-    def __str__(self) -> str:
-        return " | ".join(kind.__name__ for kind in self.types)
 
 
 @frozen
@@ -250,116 +219,20 @@ class Procedures:
         if name.startswith(RESERVED):
             raise InvalidArgument(f"{name}: names that begin with {RESERVED} are reserved")
         if name in self._procedures:
-            raise InvalidArgument(f"{name} is declared already: {_where(function)}")
+            raise InvalidArgument(f"{name} is declared already: {where(function)}")
         if thread and inspect.iscoroutinefunction(function):
             raise InvalidArgument(f"{name} is a coroutine: it cannot run in a thread")
         if timeout is not None and not timeout > 0:
             raise InvalidArgument(f"{name}: a timeout is a number of seconds above 0")
-        parameters, rest = _parameters(name, function)
+        declared, rest = parameters(name, function)
         self._procedures[name] = Procedure(
             name,
             inspect.getdoc(function) or "",
             function,
-            parameters,
+            declared,
             rest,
             thread,
             timeout,
-            _returns(function),
+            returns(function),
         )
         return function
-
-
-def _parameters(
-    name: str, function: Callable[..., Any]
-) -> tuple[tuple[Parameter, ...], Parameter | None]:
-    """The arguments of a function by position, and what further ones must be."""
-    where = f"{name} ({_where(function)})"
-    parameters = inspect.signature(function).parameters.values()
-    hints = _hints(function, parameters, where)
-    positional: list[Parameter] = []
-    rest = None
-    for parameter in parameters:
-        required = parameter.default is parameter.empty
-        if parameter.kind is parameter.VAR_KEYWORD:
-            continue  # callers have no keyword arguments: it stays empty
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            if required:
-                raise InvalidArgument(
-                    f"{where}: {parameter.name} can only be given by keyword, and callers give "
-                    "arguments by position: give it a default"
-                )
-            continue
-        kinds = _types(hints.get(parameter.name, parameter.empty), parameter, where)
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            rest = Parameter(parameter.name, kinds)
-        else:
-            positional.append(Parameter(parameter.name, kinds, _default(parameter, kinds, where)))
-    return tuple(positional), rest
-
-
-def _hints(
-    function: Callable[..., Any], parameters: Iterable[inspect.Parameter], where: str
-) -> dict[str, Any]:
-    """The hints of the arguments; that of the result is for readers and need not be found."""
-    annotations = {
-        parameter.name: parameter.annotation
-        for parameter in parameters
-        if parameter.annotation is not parameter.empty
-    }
-    while isinstance(function, functools.partial):
-        function = function.func
-    names = getattr(inspect.unwrap(function), "__globals__", {})
-    try:
-        return typing.get_type_hints(types.SimpleNamespace(__annotations__=annotations), names)
-    except (NameError, TypeError, SyntaxError) as error:
-        raise InvalidArgument(f"{where}: cannot read its type hints: {error}") from None
-
-
-def _types(hint: Any, parameter: inspect.Parameter, where: str) -> tuple[type, ...]:
-    """The types that a hint allows."""
-    if hint is parameter.empty or hint is Any:
-        return TYPES
-    options = typing.get_args(hint) if _is_union(hint) else (hint,)
-    kinds = tuple(option for option in options if option is not type(None))
-    unknown = [option for option in kinds if option not in TYPES]
-    if unknown or not kinds:
-        raise InvalidArgument(
-            f"{where}: {parameter.name} is hinted {hint}; arguments can be bool, int, float, "
-            "str, bytes, or a union of these"
-        )
-    if type(None) in options and parameter.default is not None:
-        raise InvalidArgument(
-            f"{where}: {parameter.name} may be None, which no caller can send: "
-            "make None its default"
-        )
-    return kinds
-
-
-def _default(parameter: inspect.Parameter, kinds: tuple[type, ...], where: str) -> Any:
-    """A default, which has to be of a type that callers could send."""
-    default = parameter.default
-    if default is parameter.empty:
-        return NO_DEFAULT
-    if default is None or type(default) in kinds or (type(default) is int and float in kinds):
-        return default
-    raise InvalidArgument(
-        f"{where}: the default of {parameter.name} is a {type(default).__name__}, not "
-        f"{' | '.join(kind.__name__ for kind in kinds)}"
-    )
-
-
-def _returns(function: Callable[..., Any]) -> str:
-    """The hint of a result as text."""
-    hint = inspect.signature(function).return_annotation
-    if hint is inspect.Signature.empty:
-        return ""
-    return hint if isinstance(hint, str) else inspect.formatannotation(hint)
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in {typing.Union, types.UnionType}
-
-
-def _where(function: Callable[..., Any]) -> str:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)

@@ -19,8 +19,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError, ProcedureError
+from opentera_twisted.junk import Junk
 from opentera_twisted.link import Link
-from opentera_twisted.pubsub import Delivery, Junk, PubSub, Subscription
+from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 from opentera_twisted.rpc.description import to_json
 from opentera_twisted.rpc.procedures import ArgumentsMismatch, Procedure, Procedures
 from opentera_twisted.rpc.statistics import Statistics

@@ -1,0 +1,84 @@
+"""Commands that wait for the link: each for its time, and only so many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from opentera_twisted.errors import BusUnavailable
+from opentera_twisted.link.protocol import Argument
+
+
+@define(eq=False)
+class _Command:
+    """A command that waits."""
+
+    arguments: tuple[Argument, ...]
+    result: Deferred[Any] = field(init=False)
+    expiry: IDelayedCall = field(init=False)
+
+
+class WaitingCommands:
+    """The commands that wait for one link, in the order in which they were asked for.
+
+    Args:
+        clock: for their timeouts.
+        most: how many may wait at a time.
+        cause: says which Redis it is and why it is away, for the error when time runs out.
+    """
+
+    def __init__(self, clock: IReactorTime, most: int, cause: Callable[[], str]) -> None:
+        self._clock = clock
+        self._most = most
+        self._cause = cause
+        self._commands: dict[_Command, None] = {}
+
+    def add(self, arguments: tuple[Argument, ...], timeout: float) -> Deferred[Any]:
+        """Have a command wait; cancelling the Deferred forgets it.
+
+        Fails with:
+            BusUnavailable: its time ran out, or too many wait already.
+        """
+        if len(self._commands) >= self._most:
+            return fail(too_many(self._most))
+        command = _Command(arguments)
+        command.result = Deferred(lambda _: self._forget(command))
+        command.expiry = self._clock.callLater(timeout, self._expire, command, timeout)
+        self._commands[command] = None
+        return command.result
+
+    def send(self, execute: Callable[..., Deferred[Any]]) -> None:
+        """Send them all."""
+        for command in self._take_all():
+            execute(*command.arguments).chainDeferred(command.result)
+
+    def fail(self, error: BusUnavailable) -> None:
+        """Fail them all."""
+        for command in self._take_all():
+            command.result.errback(error)
+
+    def _take_all(self) -> Iterator[_Command]:
+        """One after another: what comes of one may cancel the next."""
+        while self._commands:
+            command = next(iter(self._commands))
+            self._forget(command)
+            yield command
+
+    def _expire(self, command: _Command, seconds: float) -> None:
+        self._forget(command)
+        message = f"no link for {seconds:g} seconds to Redis at {self._cause()}"
+        command.result.errback(BusUnavailable(message, seconds=seconds))
+
+    def _forget(self, command: _Command) -> None:
+        self._commands.pop(command, None)
+        if command.expiry.active():
+            command.expiry.cancel()
+
+
+def too_many(most: int) -> BusUnavailable:
+    """The error of what would wait beyond the limit."""
+    return BusUnavailable(f"{most} commands wait for Redis already")
