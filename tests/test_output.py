@@ -1,0 +1,55 @@
+"""How the command line shows results on a terminal."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from opentera_twisted import Listening, Procedures
+from opentera_twisted.cli import output
+
+procedures = Procedures(version="1.2", doc="Adds numbers.")
+
+
+@procedures.expose
+def add(a: int, b: int = 0, *more: int) -> int:
+    """Adds."""
+    return a + b
+
+
+DESCRIPTION = procedures.describe("Sum")
+
+
+@pytest.fixture(autouse=True)
+def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def test_a_description_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_description(DESCRIPTION)
+    shown = capsys.readouterr().out
+    for text in ("Sum 1.2", "add", "a: int, b: int = 0, *more: int", "Adds.", "Adds numbers."):
+        assert text in shown
+
+
+def test_services_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_services(
+        [Listening("service.Sum", DESCRIPTION), Listening("module.TeraServer.LoginModule", None)]
+    )
+    shown = capsys.readouterr().out
+    for text in ("service.Sum", "1.2", "add", "module.TeraServer.LoginModule", "does not describe"):
+        assert text in shown
+
+
+def test_latency_is_a_table_of_microseconds(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_latency([0.001, 0.002, 0.0035])
+    shown = capsys.readouterr().out
+    for text in ("3 calls, in microseconds", "p50", "p99", "1,000", "2,000", "3,500"):
+        assert text in shown
+
+
+def test_json_keeps_its_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json({"name": "Zoé"})
+    assert capsys.readouterr().out == '{"name": "Zoé"}\n'
