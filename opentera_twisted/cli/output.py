@@ -15,14 +15,19 @@ from opentera_twisted.rpc.description import ArgumentDescription, to_json
 from opentera_twisted.rpc.statistics import percentiles
 
 
+def is_terminal() -> bool:
+    """Whether a person reads the results."""
+    return sys.stdout.isatty()
+
+
 def print_json(value: Any) -> None:
     """One value on one line; characters as they are on a terminal, escaped in a pipe."""
-    print(json.dumps(value, ensure_ascii=not sys.stdout.isatty()))  # noqa: T201
+    print(json.dumps(value, ensure_ascii=not is_terminal()))  # noqa: T201
 
 
 def print_description(description: Description) -> None:
     """A service's procedures."""
-    if not sys.stdout.isatty():
+    if not is_terminal():
         print_json(to_json(description))
         return
     title = " ".join(filter(None, (description.service, description.version)))
@@ -36,7 +41,7 @@ def print_description(description: Description) -> None:
 
 def print_services(services: Sequence[Listening]) -> None:
     """What listens now."""
-    if not sys.stdout.isatty():
+    if not is_terminal():
         print_json(
             [
                 {
@@ -60,7 +65,7 @@ def print_services(services: Sequence[Listening]) -> None:
 def print_latency(durations: Sequence[float]) -> None:
     """How long calls took."""
     seconds = percentiles(list(durations))
-    if not sys.stdout.isatty():
+    if not is_terminal():
         print_json({"calls": len(durations), "seconds": seconds})
         return
     table = _table(f"{len(durations)} calls, in microseconds", *seconds)
