@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any, Final, Literal
 
 from twisted.application.service import IService, MultiService
@@ -82,6 +83,11 @@ class Options(usage.Options):
         self["websocket"].append(endpoint)
 
     opt_w = opt_websocket
+
+    def opt_version(self) -> None:
+        """Print the version and end."""
+        print(version("opentera-twisted"))  # noqa: T201
+        raise SystemExit(0)
 
     def parseOptions(self, options: Any = None) -> None:
         """Parse and check; a mistake ends the program with one line."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
+import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.defer import CancelledError, Deferred
@@ -62,6 +63,8 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         was_opened: whether the handshake was completed.
     """
 
+    # Autobahn warns several times of each client that breaks a rule; who it was is not our trouble.
+    log = txaio.make_logger(level="error")
     _gateway_log = Logger()
 
     factory: ClientFactory
