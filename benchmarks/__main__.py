@@ -7,12 +7,27 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks import call_latency, call_throughput, facts, idle_websockets, report
+from benchmarks import (
+    call_latency,
+    call_throughput,
+    calls_beside_nats,
+    exclusive_calls,
+    facts,
+    idle_websockets,
+    report,
+)
 from benchmarks.children import redis_server
 from benchmarks.scenario import Setting
 
 SCENARIOS: Final = {
-    scenario.NAME: scenario for scenario in (call_latency, call_throughput, idle_websockets)
+    scenario.NAME: scenario
+    for scenario in (
+        call_latency,
+        call_throughput,
+        calls_beside_nats,
+        exclusive_calls,
+        idle_websockets,
+    )
 }
 INTERRUPTED: Final = 130
 

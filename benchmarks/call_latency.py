@@ -12,7 +12,7 @@ from benchmarks.scenario import SERVICE, TOPIC, Setting
 from opentera_twisted.rpc.wire import decode_request, encode_reply, encode_request
 
 NAME: Final = "call-latency"
-TARGET: Final = Target("below", 3.0)
+TARGET: Final = Target("below", 2.5)
 CALLS: Final = 5_000
 
 _OURS: Final = "ours: Bus in a caller process, Redis, Bus in a server process"

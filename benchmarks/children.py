@@ -93,16 +93,16 @@ def running(*command: str) -> Iterator[Child]:
 
 
 @contextmanager
-def program(name: str, **options: object) -> Iterator[Child]:
-    """A program of this package; options become ``--option value``."""
+def program(name: str, python: object = sys.executable, **options: object) -> Iterator[Child]:
+    """A program of this package, run by an interpreter; options become ``--option=value``."""
     arguments = [f"--{option.replace('_', '-')}={value}" for option, value in options.items()]
-    with running(sys.executable, "-m", f"benchmarks.programs.{name}", *arguments) as child:
+    with running(str(python), "-m", f"benchmarks.programs.{name}", *arguments) as child:
         yield child
 
 
-def measured(name: str, **options: object) -> Any:
+def measured(name: str, python: object = sys.executable, **options: object) -> Any:
     """Run a load generator of this package to its end; its report."""
-    with program(name, **options) as generator:
+    with program(name, python, **options) as generator:
         report = generator.report()
         generator.wait()
         return report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any, Literal
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 
 
 @frozen
@@ -67,6 +67,7 @@ class Figure:
         ours: samples of ours.
         rival: samples of what ours is compared with, interleaved with ours.
         target: None for what is only told.
+        missing: why the rival was not measured; empty when it was.
     """
 
     scenario: str
@@ -75,21 +76,30 @@ class Figure:
     ours: Series
     rival: Series | None = None
     target: Target | None = None
+    missing: str = ""
+
+    def without_rival(self, reason: str) -> Figure:
+        """The same figure, telling why its rival was not measured."""
+        return evolve(self, missing=reason)
 
     @property
     def ratio(self) -> float | None:
         """Our median in terms of the rival's."""
-        return None if self.rival is None else self.ours.median / self.rival.median
+        if self.rival is None or self.missing:
+            return None
+        return self.ours.median / self.rival.median
 
     @property
     def is_reached(self) -> bool | None:
         """Whether the target is reached, when there is one."""
-        if self.target is None:
+        if self.target is None or self.missing:
             return None
         return self.target.is_reached(self.ours.median if self.ratio is None else self.ratio)
 
     def as_json(self) -> dict[str, Any]:
         """For the file of results."""
+        if self.missing:
+            return {"scenario": self.scenario, "name": self.name, "not measured": self.missing}
         return {
             "scenario": self.scenario,
             "name": self.name,

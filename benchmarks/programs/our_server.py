@@ -19,11 +19,11 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-async def serve(url: str, service: str, reactor: object) -> None:
+async def serve(options: argparse.Namespace, reactor: object) -> None:
     """Serve until the process is ended."""
-    bus = Bus(url, reactor=reactor, name="bench-server")
+    bus = Bus(options.url, reactor=reactor, name="bench-server")
     bus.startService()
-    await bus.serve_service(service, procedures)
+    await bus.serve_service(options.service, procedures, exclusive=bool(options.exclusive))
     print(json.dumps({"ready": True}), flush=True)
     await Deferred()
 
@@ -32,5 +32,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
     parser.add_argument("--service", required=True)
-    options = parser.parse_args()
-    react(lambda reactor: Deferred.fromCoroutine(serve(options.url, options.service, reactor)))
+    parser.add_argument("--exclusive", type=int, default=0)
+    arguments = parser.parse_args()
+    react(lambda reactor: Deferred.fromCoroutine(serve(arguments, reactor)))

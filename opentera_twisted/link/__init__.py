@@ -10,7 +10,7 @@ embedded       a Redis-compatible server as a child process; `guard` ends it wit
 
 from opentera_twisted.link.address import DEFAULT_URL, RedisAddress
 from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, Link, Script
-from opentera_twisted.link.protocol import Argument
+from opentera_twisted.link.protocol import Argument, Done
 from opentera_twisted.link.subscriptions import Name
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "DEFAULT_URL",
     "MAX_WAITING",
     "Argument",
+    "Done",
     "Link",
     "Name",
     "RedisAddress",

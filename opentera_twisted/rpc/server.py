@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError, ProcedureError
 from opentera_twisted.junk import Junk
-from opentera_twisted.link import Link
+from opentera_twisted.link import Done, Link
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 from opentera_twisted.rpc.description import to_json
 from opentera_twisted.rpc.procedures import ArgumentsMismatch, Procedure, Procedures
@@ -152,36 +152,32 @@ class ProcedureServer:
         self._in_flight += 1
         self._callers[request.reply_to] += 1
         if self._exclusive:
-            claimed = Deferred.fromCoroutine(self._claim(topic, request))
-            claimed.addCallback(self._claimed, request, topic, len(payload))
-            claimed.addErrback(self._broken, request)
+            self._claim(topic, request, partial(self._claimed, request, topic, len(payload)))
         else:
             self._answer(request, topic, len(payload))
 
-    async def _claim(self, topic: str, request: Request) -> bool:
+    def _claim(self, topic: str, request: Request, done: Done) -> None:
         """Be the one of several servers that executes a call.
 
         Source: Redis command SET with NX.
         """
         call = f"{topic}\0{request.reply_to}\0{request.id}\0{request.timestamp!r}"
         name = f"opentera.claim.{hashlib.sha256(call.encode()).hexdigest()}"
-        milliseconds = round(CLAIM_LIFETIME * 1000)
-        return await self._link.execute("SET", name, "", "PX", milliseconds, "NX") is not None
+        self._link.send(("SET", name, "", "PX", round(CLAIM_LIFETIME * 1000), "NX"), done)
 
-    def _claimed(self, is_ours: bool, request: Request, topic: str, size: int) -> None:
-        if is_ours:
-            self._answer(request, topic, size)
-        else:
+    def _claimed(self, request: Request, topic: str, size: int, reply: Any) -> None:
+        if reply is None:  # another server has it
             self._ended(request)
-
-    def _broken(self, failure: Failure, request: Request) -> None:
-        """Without a claim a call is not executed: another server may have it."""
-        self._log.warn(
-            "a call of {method} could not be claimed: {reason}",
-            method=request.method,
-            reason=failure.getErrorMessage(),
-        )
-        self._ended(request)
+        elif isinstance(reply, BusError):
+            # Without a claim it is not executed: another server may have it.
+            self._log.warn(
+                "a call of {method} could not be claimed: {reason}",
+                method=request.method,
+                reason=str(reply),
+            )
+            self._ended(request)
+        else:
+            self._answer(request, topic, size)
 
     def _answer(self, request: Request, topic: str, size: int) -> None:
         own = self._own.get(request.method)

@@ -1,0 +1,39 @@
+"""Answers ``add`` over NATS, in JSON both ways. Run by the rivals' Python."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+
+import nats  # type: ignore[import-not-found]  # in the rivals' environment
+from nats.aio.msg import Msg  # type: ignore[import-not-found]
+
+
+async def serve(port: int, subject: str) -> None:
+    """Serve until the process is ended."""
+    connection = await nats.connect(f"nats://127.0.0.1:{port}")
+
+    async def answer(message: Msg) -> None:
+        request = json.loads(message.data)
+        reply = {
+            "method": request["method"],
+            "id": request["id"],
+            "pattern": subject,
+            "status": "OK",
+            "return_value": sum(request["args"]),
+        }
+        await message.respond(json.dumps(reply).encode())
+
+    await connection.subscribe(subject, cb=answer)
+    await connection.flush()
+    print(json.dumps({"ready": True}), flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--subject", required=True)
+    options = parser.parse_args()
+    asyncio.run(serve(options.port, options.subject))
