@@ -10,7 +10,6 @@ from typing import Final
 from benchmarks import (
     call_latency,
     call_throughput,
-    calls_beside_nats,
     exclusive_calls,
     facts,
     idle_websockets,
@@ -24,7 +23,6 @@ SCENARIOS: Final = {
     for scenario in (
         call_latency,
         call_throughput,
-        calls_beside_nats,
         exclusive_calls,
         idle_websockets,
     )

@@ -1,4 +1,4 @@
-"""One call in flight: ours against bare sockets that exchange as many bytes over the same Redis."""
+"""One call in flight: ours against bare sockets that exchange as many bytes, and nats.py."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from uuid import uuid4
 
 from benchmarks.children import measured, program
 from benchmarks.figures import Figure, Series, Target
+from benchmarks.rivals import NotMeasuredError, nats_requests
 from benchmarks.scenario import SERVICE, TOPIC, Setting
 from opentera_twisted.rpc.wire import decode_request, encode_reply, encode_request
 
 NAME: Final = "call-latency"
 TARGET: Final = Target("below", 2.5)
+NATS_TARGET: Final = Target("below", 1.0)
 CALLS: Final = 5_000
 
 _OURS: Final = "ours: Bus in a caller process, Redis, Bus in a server process"
@@ -21,25 +23,34 @@ _FLOOR: Final = "floor: bare blocking sockets in both processes, same bytes over
 
 def run(setting: Setting) -> list[Figure]:
     """Measure the percentiles of one call's time."""
-    figures = {
-        "p50": Figure(NAME, "p50", "µs", Series(_OURS), Series(_FLOOR), TARGET),
-        "p99": Figure(NAME, "p99", "µs", Series(_OURS), Series(_FLOOR)),
-    }
+    ours = {"p50": Series(_OURS), "p99": Series(_OURS)}
+    floor = {"p50": Series(_FLOOR), "p99": Series(_FLOOR)}
+    nats, missing = Series("nats.py"), ""
     calls = setting.amount(CALLS)
     amount = {"calls": calls, "warm_up": calls // 10}
-    ours = {"url": setting.url, "service": SERVICE}
-    floor = {"port": setting.port, **_same_sizes()}
+    our_options = {"url": setting.url, "service": SERVICE}
+    floor_options = {"port": setting.port, **_same_sizes()}
     with ExitStack() as stack:
-        stack.enter_context(program("our_server", **ours)).report()
-        stack.enter_context(program("floor_server", **floor)).report()
+        stack.enter_context(program("our_server", **our_options)).report()
+        stack.enter_context(program("floor_server", **floor_options)).report()
+        try:
+            requests = stack.enter_context(nats_requests())
+            nats.who = requests.who
+        except NotMeasuredError as error:
+            missing = str(error)
         for _ in setting.each_round(NAME):
-            our_report = measured("our_caller", **ours, **amount, in_flight=1)
-            floor_report = measured("floor_caller", **floor, **amount)
-            for percentile, figure in figures.items():
-                figure.ours.samples.append(our_report[percentile])
-                assert figure.rival is not None
-                figure.rival.samples.append(floor_report[percentile])
-    return list(figures.values())
+            our_report = measured("our_caller", **our_options, **amount, in_flight=1)
+            floor_report = measured("floor_caller", **floor_options, **amount)
+            for percentile, series in ours.items():
+                series.samples.append(our_report[percentile])
+                floor[percentile].samples.append(floor_report[percentile])
+            if not missing:
+                nats.samples.append(requests.measure(**amount, in_flight=1)["p50"])
+    return [
+        Figure(NAME, "p50", "µs", ours["p50"], floor["p50"], TARGET),
+        Figure(NAME, "p99", "µs", ours["p99"], floor["p99"]),
+        Figure(NAME, "p50 beside nats.py", "µs", ours["p50"], nats, NATS_TARGET, missing),
+    ]
 
 
 def _same_sizes() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any, Literal
 
-from attrs import Factory, define, evolve, frozen
+from attrs import Factory, define, frozen
 
 
 @frozen
@@ -77,10 +77,6 @@ class Figure:
     rival: Series | None = None
     target: Target | None = None
     missing: str = ""
-
-    def without_rival(self, reason: str) -> Figure:
-        """The same figure, telling why its rival was not measured."""
-        return evolve(self, missing=reason)
 
     @property
     def ratio(self) -> float | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from benchmarks.children import free_port, running
+from attrs import frozen
+
+from benchmarks.children import free_port, measured, program, running
+from benchmarks.scenario import TOPIC
 
 ENVIRONMENT: Final = Path(__file__).with_name(".rivals")
 PACKAGES: Final = ("nats-py",)
@@ -21,40 +24,63 @@ class NotMeasuredError(Exception):
     """A rival is not there; the message says how to get it."""
 
 
-def python() -> str:
-    """The interpreter that has the rivals' packages; made when it is needed first.
+@frozen
+class Requests:
+    """Requests of nats.py to a responder that runs.
 
-    Raises:
-        NotMeasuredError: they cannot be installed.
+    Attributes:
+        who: what is measured, with its versions.
+        measure: given how many requests to make, makes them; what they took.
     """
-    interpreter = ENVIRONMENT / "bin" / "python"
-    complete = ENVIRONMENT / "complete"
-    if not complete.exists():
-        print(f"installing {', '.join(PACKAGES)} into {ENVIRONMENT} ...", file=sys.stderr)
-        venv.create(ENVIRONMENT, with_pip=True)
-        done = subprocess.run(
-            [interpreter, "-m", "pip", "install", "--quiet", *PACKAGES], check=False
-        )
-        if done.returncode:
-            raise NotMeasuredError(f"pip cannot install {', '.join(PACKAGES)}")
-        complete.touch()
-    return str(interpreter)
+
+    who: str
+    measure: Callable[..., Any]
 
 
 @contextmanager
-def nats_server() -> Iterator[int]:
-    """Debian's nats-server on a free port, ready; its port.
+def nats_requests() -> Iterator[Requests]:
+    """Request and reply of nats.py, with a nats-server and a responder that are ready.
 
     Raises:
-        NotMeasuredError: it is not installed.
+        NotMeasuredError: something is not installed.
     """
     binary = shutil.which("nats-server")
     if binary is None:
         raise NotMeasuredError("apt-get install nats-server")
+    python = _python()
+    with _nats_server(binary) as port:
+        options = {"port": port, "subject": TOPIC}
+        with program("nats_responder", python, **options) as responder:
+            report = responder.report()
+            who = f"nats.py {report['client']} in both processes, nats-server {report['server']}"
+            yield Requests(who, partial(measured, "nats_requester", python, **options))
+
+
+def _python() -> Path:
+    """The interpreter that has the rivals' packages; made when it is needed first."""
+    interpreter = ENVIRONMENT / "bin" / "python"
+    complete = ENVIRONMENT / "complete"
+    if complete.exists() and interpreter.exists():
+        return interpreter
+    wanted = ", ".join(PACKAGES)
+    print(f"installing {wanted} into {ENVIRONMENT} ...", file=sys.stderr)
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)],
+        [str(interpreter), "-m", "pip", "install", "--quiet", *PACKAGES],
+    ):
+        if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
+            raise NotMeasuredError(f"{wanted} cannot be installed into {ENVIRONMENT.name}")
+    complete.touch()
+    return interpreter
+
+
+@contextmanager
+def _nats_server(binary: str) -> Iterator[int]:
+    """A nats-server on a free port, ready; its port."""
     port = free_port()
     # It writes its log to standard error.
-    command = f"exec {binary} --addr 127.0.0.1 --port {port} 2>&1"
-    with running("/bin/sh", "-c", command) as server:
+    command = f'exec "$0" -a 127.0.0.1 -p {port} 2>&1'
+    with running("/bin/sh", "-c", command, binary) as server:
         server.wait_for_line("Server is ready")
         server.discard_output()
         yield port

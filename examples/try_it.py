@@ -1,9 +1,10 @@
 """What ``make run`` prints: where to connect, and a session key to try it with."""
 
 import sys
+from typing import Any
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004
 from twisted.internet.task import react
 
 from opentera_twisted import Bus, BusError, SessionKeys
@@ -11,6 +12,7 @@ from opentera_twisted import Bus, BusError, SessionKeys
 WEBSOCKET = "ws://127.0.0.1:40085/wss/user"
 HEALTH = "http://127.0.0.1:40086/health"
 LIFETIME = 3600.0
+PATIENCE = 20.0
 
 TEXT = """
 The gateway is running; end it with Ctrl-C.
@@ -27,15 +29,17 @@ Receive events in a second terminal, and send one from a third:
 """
 
 
-async def main(reactor: object) -> None:
+async def main(reactor: Any) -> None:
     """Wait for Redis, issue a key and print it."""
     bus = Bus(reactor=reactor, name="try-it")
     bus.startService()
     uuid = str(uuid4())
     try:
-        await bus.connected()
+        await bus.connected().addTimeout(PATIENCE, reactor)
         key = await SessionKeys(bus).issue("user", uuid, ttl=LIFETIME)
         print(TEXT.format(health=HEALTH, websocket=WEBSOCKET, key=key, uuid=uuid), flush=True)
+    except TimeoutError:
+        print("no Redis appeared: see the lines above", file=sys.stderr)
     except BusError as error:
         print(error, file=sys.stderr)
     finally:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from opentera_twisted import topics
@@ -77,11 +77,15 @@ class Bus(Service):
         self.pubsub = PubSub(self.link)
         self.caller = Caller(self.link, self.pubsub)
         self._servers: list[ProcedureServer] = []
+        self._stopping: Deferred[None] | None = None
 
     def startService(self) -> None:
-        """Begin to connect."""
+        """Begin to connect; if the bus is being stopped, after that."""
+        if self.running:
+            return
         super().startService()
-        self.link.start()
+        if self._stopping is None:
+            self.link.start()
 
     def stopService(self) -> Deferred[None]:
         """Finish what runs, up to `DRAIN_TIMEOUT`, and close; the bus can be started again.
@@ -89,18 +93,28 @@ class Bus(Service):
         Returns:
             Fires when nothing is left.
         """
-        return Deferred.fromCoroutine(self._stop())
+        super().stopService()
+        if self._stopping is None:
+            self._stopping = Deferred.fromCoroutine(self._stop())
+            if self._stopping.called:
+                self._stopping = None
+                return succeed(None)
+        stopped: Deferred[None] = Deferred()
+        self._stopping.chainDeferred(stopped)
+        return stopped
 
     async def _stop(self) -> None:
-        super().stopService()
         servers, self._servers = self._servers, []
+        drained = DeferredList([server.stop() for server in servers], consumeErrors=True)
         if self.link.is_ready:
-            drained = DeferredList([server.stop() for server in servers], consumeErrors=True)
             await drained.addTimeout(DRAIN_TIMEOUT, self.link.reactor)
             running = sum(server.in_flight for server in servers)
             if running:
                 self._log.warn("stopping with {running} calls unfinished", running=running)
         await self.link.stop()
+        self._stopping = None
+        if self.running:  # started again meanwhile
+            self.link.start()
 
     def connected(self) -> Deferred[None]:
         """Wait for Redis.

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 _log: Final = Logger()
 
 
-def run(what: object, function: Callable[..., Any], *arguments: Any) -> None:
+def run(what: object, function: Callable[..., Any], *arguments: Any) -> Deferred[Any] | None:
     """Call a function, and see a coroutine or Deferred that it returns to its end.
 
     What it raises, then or later, is logged and goes no further.
@@ -22,18 +22,22 @@ def run(what: object, function: Callable[..., Any], *arguments: Any) -> None:
         what: whose function it is; made text only when it is logged.
         function: of the user.
         arguments: for it.
+
+    Returns:
+        Fires with anything when what the function has begun is over; None when it is already.
     """
     try:
         result = function(*arguments)
-    except Exception:  # noqa: BLE001 (that is what this is for)
+    except BaseException:  # noqa: BLE001 (sys.exit() of a handler would end the connection)
         _failed(Failure(), what)
-        return
+        return None
     if result is None:
-        return
+        return None
     if iscoroutine(result):
         result = Deferred.fromCoroutine(result)
-    if isinstance(result, Deferred):
-        result.addErrback(_failed, what)
+    if not isinstance(result, Deferred):
+        return None
+    return result.addErrback(_failed, what)
 
 
 def _failed(failure: Failure, what: object) -> None:

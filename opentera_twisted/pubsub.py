@@ -287,7 +287,10 @@ def encode_payload(payload: bytes | str | Message) -> bytes:
     if isinstance(payload, bytes):
         return payload
     if isinstance(payload, str):
-        return payload.encode()
+        try:
+            return payload.encode()
+        except UnicodeEncodeError:
+            raise InvalidArgument("a payload of text that cannot be encoded in UTF-8") from None
     if isinstance(payload, Message):
         return payload.SerializeToString()
     if isinstance(payload, (bytearray, memoryview)):

@@ -226,7 +226,10 @@ def _name(name: str) -> bytes:
 
 def _value(value: bytes | str) -> bytes:
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise InvalidArgument("a value of text that cannot be encoded in UTF-8") from None
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     raise InvalidArgument(f"a variable's value is bytes or str, not {type(value).__name__}")

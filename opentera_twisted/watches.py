@@ -42,6 +42,9 @@ class Watch:
     first: Deferred[None]
     _cancel: Callable[[Watch], None]
     told: object = _NOTHING
+    newest: object = _NOTHING
+    is_busy: bool = False
+    is_cancelled: bool = False
 
     def cancel(self) -> Deferred[None]:
         """End it; the handler is not called again.
@@ -49,6 +52,7 @@ class Watch:
         Returns:
             Fires at once.
         """
+        self.is_cancelled = True
         self._cancel(self)
         return succeed(None)
 
@@ -78,6 +82,7 @@ class Watches:
         link.on_invalidated = self._changed
         link.on_lost.append(lambda _: self._stop_tracking())
         link.on_ready.append(self._start_again)
+        link.on_stopped.append(self._stopped)
 
     def watch(self, name: bytes, handler: WatchHandler) -> Deferred[Watch]:
         """Have a handler called with a variable's value, now and whenever it changes.
@@ -122,6 +127,13 @@ class Watches:
         if not variable.watches:
             del self._variables[name]
 
+    def _stopped(self) -> None:
+        self._is_tracking = False
+        for variable in list(self._variables.values()):
+            for watch in list(variable.watches):
+                if not watch.first.called:
+                    watch.first.errback(BusUnavailable("the bus was stopped"))
+
     def _stop_tracking(self) -> None:
         self._is_tracking = False
 
@@ -132,7 +144,7 @@ class Watches:
         for variable in self._variables.values():
             variable.is_read = variable.has_changed = False
             for watch in variable.watches:
-                watch.told = _NOTHING
+                watch.told = watch.newest = _NOTHING
         tracking = Deferred.fromCoroutine(self._start_tracking())
         tracking.addErrback(self._not_tracking)
 
@@ -172,9 +184,9 @@ class Watches:
             variable.has_changed = False
             self._read(name)
         for watch in list(variable.watches):
-            if watch.told is _NOTHING or watch.told != value:
-                watch.told = value
-                self._tell(watch, value)
+            if watch.told is _NOTHING or watch.newest != value:
+                watch.newest = value
+                self._tell(watch)
 
     def _not_read(self, failure: Failure, variable: _Variable) -> None:
         variable.is_read = False
@@ -194,7 +206,20 @@ class Watches:
                     reason=failure.getErrorMessage(),
                 )
 
-    def _tell(self, watch: Watch, value: bytes | None) -> None:
-        callbacks.run(f"a handler of the variable {watch.name}", watch.handler, watch.name, value)
+    def _tell(self, watch: Watch) -> None:
+        """Call a handler with the newest value, once it has done with the one before."""
+        if watch.is_busy or watch.is_cancelled:
+            return
+        watch.told = watch.newest
+        what = f"a handler of the variable {watch.name}"
+        handling = callbacks.run(what, watch.handler, watch.name, watch.told)
         if not watch.first.called:
             watch.first.callback(None)
+        if handling is not None:
+            watch.is_busy = True
+            handling.addCallback(lambda _: self._done(watch))
+
+    def _done(self, watch: Watch) -> None:
+        watch.is_busy = False
+        if watch.told != watch.newest:
+            self._tell(watch)

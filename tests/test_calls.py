@@ -487,6 +487,26 @@ class CallTests(RedisTestCase):
         await stopped
         assert await call == 7
 
+    async def test_a_server_that_stops_under_load_answers_what_it_was_asked(self) -> None:
+        bus = await self.pair(procedures())
+        outcomes: list[str] = []
+
+        async def load() -> None:
+            while "NoResponder" not in outcomes:
+                try:
+                    await bus.call_service("Ours", "add", 1, 2, timeout=2)
+                except CallError as error:
+                    outcomes.append(type(error).__name__)
+                else:
+                    outcomes.append("answered")
+
+        loads = [Deferred.fromCoroutine(load()) for _ in range(64)]
+        while len(outcomes) < 500:
+            await deferToThread(int)
+        await self.served.stop()
+        await gatherResults(loads)
+        assert set(outcomes) == {"answered", "NoResponder"}
+
     async def test_a_cancelled_call_is_forgotten_and_its_late_reply_dropped(self) -> None:
         declared, running = hanging()
         bus = await self.pair(declared)
@@ -596,6 +616,7 @@ def test_calls_that_time_out_leave_no_trace() -> None:
     link.reactor = clock
     link.is_ready = True
     link.on_interrupted = []
+    link.on_ready = []
     link.keep = lambda *_: None
     caller = Caller(link, link)
     gc.collect()

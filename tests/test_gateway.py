@@ -294,6 +294,15 @@ class DeliveryTests(GatewayTestCase):
         assert self.redis.publish(topic, tera_event(topic, [UserEvent()]).SerializeToString()) == 1
         for client in clients:
             await client.event(0)
+        for client in clients:
+            client.sendClose()
+            await client.closed
+        await until(self.subscribers, lambda count: count == 0)
+
+    async def subscribers(self) -> int:
+        await deferToThread(int)
+        ((_, count),) = self.redis.pubsub_numsub(topics.websocket_events("user", UUID))
+        return int(count)
 
     async def test_logs_junk_and_unknown_events_are_left_out(self) -> None:
         port = await self.gateway()

@@ -143,3 +143,7 @@ class SentinelTests(TestCase):
             with contextlib.suppress(BusError):
                 await bus.variables.set("a", "1")
         await lost.wait(1)
+        refused = Collector()
+        bus.link.on_refused.append(lambda cause: refused(cause.getErrorMessage()))
+        (cause, *_) = await refused.wait(1)
+        assert "is a replica" in cause

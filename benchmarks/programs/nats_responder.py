@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from importlib.metadata import version
 
 import nats  # type: ignore[import-not-found]  # in the rivals' environment
 from nats.aio.msg import Msg  # type: ignore[import-not-found]
@@ -27,7 +28,9 @@ async def serve(port: int, subject: str) -> None:
 
     await connection.subscribe(subject, cb=answer)
     await connection.flush()
-    print(json.dumps({"ready": True}), flush=True)
+    server = connection.connected_server_version
+    numbers = f"{server.major}.{server.minor}.{server.patch}"
+    print(json.dumps({"client": version("nats-py"), "server": numbers}), flush=True)
     await asyncio.Event().wait()
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from attrs import Factory, define
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.python.failure import Failure
 
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 
@@ -63,7 +64,8 @@ class Fanout:
                 topic = self._topics[name] = self._subscribe(name, deliver)
             topic.clients.add(client)
             waiting.append(self._pubsub.acknowledged(topic.subscription))
-        return gatherResults(waiting, consumeErrors=True).addCallback(lambda _: None)
+        followed = gatherResults(waiting, consumeErrors=True)
+        return followed.addCallbacks(lambda _: None, _first)
 
     def unfollow(self, client: Client, topics: Iterable[str]) -> None:
         """Have a client receive nothing of these topics any more."""
@@ -79,3 +81,9 @@ class Fanout:
     def _subscribe(self, name: str, deliver: Deliver) -> _Topic:
         topic = _Topic(self._pubsub.keep(name, lambda delivery: deliver(delivery, topic.clients)))
         return topic
+
+
+def _first(failure: Failure) -> Failure:
+    """The failure of the topic that failed, without the wrapping of `gatherResults`."""
+    error = failure.value
+    return error.subFailure if isinstance(error, FirstError) else failure

@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import struct
 
+from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError, Message
 
-from opentera_twisted.messages import LogEvent, LoginEvent, TeraEvent
+from opentera_twisted.messages import (
+    LogEvent,
+    LoginEvent,
+    TeraEvent,
+    TeraMessage,
+    TeraModuleMessage,
+)
 from opentera_twisted.messages.packing import unpack, websocket_json
 
 _FIN_TEXT = 0x81
 
-_NEVER = (LogEvent, LoginEvent)
-"""Logs are for servers, whatever topic they come on."""
+_NEVER = (LogEvent, LoginEvent, TeraEvent, TeraMessage, TeraModuleMessage, Any)
+"""Logs are for servers, whatever topic they come on; and envelopes could hide them."""
 
 
 def text_frame(text: str) -> bytes:

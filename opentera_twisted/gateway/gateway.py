@@ -30,6 +30,9 @@ from opentera_twisted.sessions import Identity, SessionKeys
 SHUTDOWN_TIMEOUT: Final = 10.0
 """Seconds that stopping waits for the reports of who went."""
 
+REDEEM_TIMEOUT: Final = 5.0
+"""Seconds that Redis may take over a session key; then the client is told to come again."""
+
 DISCONNECTED_BY_COMMAND: Final = 4000
 """Close code of a client that a ``CMD_CLIENT_DISCONNECT`` sends away."""
 
@@ -103,7 +106,12 @@ class Gateway(Service):
         if self._stopping or not self._bus.link.is_ready:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "no link to Redis")
         try:
-            identity = await self._keys.redeem(login.kind, login.key)
+            redeeming = self._keys.redeem(login.kind, login.key)
+            identity = await redeeming.addTimeout(REDEEM_TIMEOUT, self._reactor)
+        except DeferredTimeout:
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE, "Redis did not answer; the key may be used up"
+            ) from None
         except BusError as error:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
         if identity is None:
@@ -136,6 +144,7 @@ class Gateway(Service):
         return {
             topics.websocket_events(identity.kind, identity.uuid): self._deliver_event,
             topics.disconnect_command(identity.uuid): self._deliver_command,
+            **dict.fromkeys(identity.topics, self._deliver_event),
         }
 
     def _deliver_event(self, delivery: Delivery, clients: Iterable[Client]) -> None:
@@ -143,7 +152,11 @@ class Gateway(Service):
         if event is None:
             self._junk.dropped(delivery.topic)
             return
-        frame = event_frame(event)
+        try:
+            frame = event_frame(event)
+        except Exception:  # noqa: BLE001 (protobuf fails in many ways on nested junk)
+            self._junk.dropped(delivery.topic)
+            return
         if frame is not None:
             for client in clients:
                 client.send_frame(frame)

@@ -72,6 +72,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     identity: Identity | None = None
     was_opened = False
     _admission: Deferred[Identity] | None = None
+    _drop: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """A peer has connected."""
@@ -81,6 +82,8 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone; `onClose` has heard of it when this returns."""
         super().connectionLost(reason)
+        if self._drop is not None and self._drop.active():
+            self._drop.cancel()
         if self.closeHandshakeTimeoutCall is not None:  # Autobahn would keep it, and us with it
             self.closeHandshakeTimeoutCall.cancel()
             self.closeHandshakeTimeoutCall = None
@@ -171,6 +174,12 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
 
     # --- gone
 
+    def dropConnection(self, abort: bool = False) -> None:
+        """Close the connection; a client that does not read cannot put that off for ever."""
+        super().dropConnection(abort)
+        if not abort and self._drop is None and self in self.factory.connections:
+            self._drop = self.factory.clock.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)
+
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The connection is gone, in whatever state it was."""
         if self._admission is not None:
@@ -199,6 +208,7 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
 
     def __init__(self, doorkeeper: Doorkeeper, reactor: Any) -> None:
         super().__init__(server="", reactor=reactor)
+        self.clock = reactor
         self.doorkeeper = doorkeeper
         self.connections: set[ClientProtocol] = set()
         self._emptied: list[Deferred[None]] = []

@@ -117,6 +117,12 @@ class RedisAddress:
         known = {"db"}
         known |= _TLS_OPTIONS if scheme == "rediss" else set()
         known |= _SENTINEL_OPTIONS if via else set()
+        if "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc):
+            raise InvalidArgument(
+                "in a user or password of a URL, write / ? # and @ as %2F %3F %23 %40"
+            )
+        if parts.fragment:
+            raise InvalidArgument("a Redis URL has no part behind #")
         options = dict(parse_qsl(parts.query))
         if not known.issuperset(options):
             raise InvalidArgument(

@@ -198,6 +198,10 @@ def _build() -> Callable[[_Core], Inputs]:
 
     @authenticating.upon(Inputs.stop).to(stopping)
     @restoring.upon(Inputs.stop).to(stopping)
+    def close_at_once(_inputs: Inputs, core: _Core, protocol: CommandProtocol) -> None:
+        core.on_state("stopping", None)
+        protocol.transport.abortConnection()
+
     @ready.upon(Inputs.stop).to(stopping)
     def close(_inputs: Inputs, core: _Core, protocol: CommandProtocol) -> None:
         core.on_state("stopping", None)

@@ -73,6 +73,7 @@ class Link:
         on_ready: called, each, when the link is ready, first or again.
         on_lost: called, each with the cause, when the link was ready and is no longer.
         on_refused: called, each with the cause, for each attempt to connect that failed.
+        on_stopped: called, each, when the link is being stopped.
         on_interrupted: called, each, when what is published begins to be missed.
         on_resumed: called, each, when all subscriptions are back after that.
     """
@@ -90,6 +91,7 @@ class Link:
         self.on_ready: list[Callable[[], None]] = []
         self.on_lost: list[Callable[[Failure], None]] = []
         self.on_refused: list[Callable[[Failure], None]] = []
+        self.on_stopped: list[Callable[[], None]] = []
         self.on_interrupted: list[Callable[[], None]] = []
         self.on_resumed: list[Callable[[], None]] = []
         self._endpoint = address.endpoint(reactor, CONNECT_TIMEOUT)
@@ -136,6 +138,8 @@ class Link:
         self._is_ready = False
         stopped = BusUnavailable("the bus was stopped")
         self._waiting.fail(stopped)
+        self.subscriptions.fail_joining(stopped)
+        _notify(self.on_stopped)
         for one in self._take_waiting_for_ready():
             one.errback(stopped)
         if self._commands is not None:
@@ -292,6 +296,7 @@ class Link:
 
     def _entered(self, role: str, state: State, cause: Failure | None) -> None:
         self._states[role] = state
+        was_ready, self._is_ready = self._is_ready, self._is_ready and state == "ready"
         if role == "subscriber":
             self._subscriber_entered(state)
         elif state == "ready":
@@ -299,7 +304,7 @@ class Link:
         else:
             self._commands = None
         if cause is not None:
-            self._down(role, cause)
+            self._down(role, cause, was_ready=was_ready)
         elif state == "ready" and set(self._states.values()) == {"ready"}:
             self._up()
 
@@ -321,8 +326,7 @@ class Link:
         _notify(self.on_ready)
         self._look_for_overflow()
 
-    def _down(self, role: str, cause: Failure) -> None:
-        was_ready, self._is_ready = self._is_ready, False
+    def _down(self, role: str, cause: Failure, *, was_ready: bool) -> None:
         text = cause.getErrorMessage()
         if text != self._last_cause:  # an outage is told once, not at each attempt
             self._last_cause = text

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted.errors import CommandFailed, ConnectionLost
+from opentera_twisted.errors import BusUnavailable, CommandFailed, ConnectionLost
 from opentera_twisted.link.protocol import Operation
 
 Send = Callable[[Operation, Sequence[bytes]], "Deferred[Any]"]
@@ -92,7 +92,8 @@ class SubscriptionTable:
             Fires when Redis has acknowledged it, over however many connections that takes.
 
         Fails with:
-            CommandFailed: Redis refuses it; it is wanted no more.
+            CommandFailed: Redis refuses it; it is asked for again with the next connection.
+            BusUnavailable: the link was stopped.
             CancelledError: it was dropped first.
         """
         entry = self._entries.setdefault(name, _Entry())
@@ -150,6 +151,13 @@ class SubscriptionTable:
         for name, entry in entries:
             self._settle(name, entry)
 
+    def fail_joining(self, error: BusUnavailable) -> None:
+        """Fail all who wait for an acknowledgement."""
+        for entry in list(self._entries.values()):
+            for waiting in _take(entry.joining):
+                if not waiting.called:
+                    waiting.errback(error)
+
     def _settle(self, name: Name, entry: _Entry) -> None:
         """Do the next thing that brings what is towards what is wanted."""
         if entry.state == "on" and entry.wanted:
@@ -199,12 +207,16 @@ class SubscriptionTable:
                 name=name.text.decode(errors="replace"),
                 reason=failure.getErrorMessage(),
             )
-            entry = self._entries.pop(name, None)
-            if entry is not None:
-                _fire(entry.leaving)
-                for waiting in _take(entry.joining):
-                    if not waiting.called:
-                        waiting.errback(failure)
+            entry = self._entries.get(name)
+            if entry is None:
+                continue
+            # It stays wanted, unless who is told now drops it: rights may come back.
+            entry.state = "off"
+            for waiting in _take(entry.joining):
+                if not waiting.called:
+                    waiting.errback(failure)
+            if not entry.wanted:
+                self._settle(name, entry)
 
 
 def _fire(waiting: dict[Deferred[None], None]) -> None:

@@ -22,6 +22,7 @@ from opentera_twisted.errors import (
     CallInterrupted,
     CallNotSent,
     CallTimeout,
+    CommandFailed,
     ConnectionLost,
     InvalidArgument,
     NoResponder,
@@ -93,7 +94,9 @@ class Caller:
         self._gatherings: dict[int, _Gathering] = {}
         self._reply_to = f"RedisRPCClient.{uuid4()}"
         self.dropped_replies = 0
-        pubsub.keep(self._reply_to, self._replied)
+        self._listening = pubsub.keep(self._reply_to, self._replied)
+        self._refusal: Failure | None = None
+        link.on_ready.append(self._listen_again)
         link.on_interrupted.append(self._interrupted)
 
     @property
@@ -193,8 +196,20 @@ class Caller:
 
     def _send(self, call_id: int, call: _Call, request: bytes) -> None:
         call.waiting = None
+        if self._refusal is not None:  # no reply could come
+            self._not_ready(self._refusal, call_id)
+            return
         call.sent = True
         self._link.send(("PUBLISH", call.topic, request), partial(self._published, call_id))
+
+    def _listen_again(self) -> None:
+        """See that Redis lets us have replies; it may have refused them on this connection."""
+        self._refusal = None
+        self._pubsub.acknowledged(self._listening).addErrback(self._refused)
+
+    def _refused(self, failure: Failure) -> None:
+        if failure.check(CommandFailed):
+            self._refusal = failure
 
     def _published(self, call_id: int, receivers: int | BusError) -> None:
         if receivers.__class__ is int and receivers:
@@ -283,5 +298,7 @@ class Caller:
 def _check(procedure: str, timeout: float) -> None:
     if not isinstance(procedure, str) or not procedure:
         raise InvalidArgument(f"a procedure's name is a string, not {procedure!r}")
+    if not procedure.isprintable():
+        raise InvalidArgument(f"a procedure's name is printable text, not {procedure!r}")
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
         raise InvalidArgument(f"a timeout is a number of seconds above 0, not {timeout!r}")

@@ -131,7 +131,7 @@ def from_json(value: Any, topic: str) -> Description:
                 for procedure in value["procedures"]
             ),
         )
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise BadReply(f"{topic} describes itself in another form", topic=topic) from None
 
 

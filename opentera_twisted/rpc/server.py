@@ -10,6 +10,7 @@ from functools import partial
 from inspect import iscoroutine
 from time import perf_counter
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
@@ -18,6 +19,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted import callbacks
 from opentera_twisted.errors import BusError, ProcedureError
 from opentera_twisted.junk import Junk
 from opentera_twisted.link import Done, Link
@@ -39,6 +41,10 @@ from opentera_twisted.rpc.wire import (
 
 CLAIM_LIFETIME: Final = 60.0
 """Seconds that Redis remembers which of several servers has taken a call."""
+
+
+LONGEST_MESSAGE: Final = 10_000
+"""Characters of an error's message, at most."""
 
 
 @frozen
@@ -90,6 +96,8 @@ class ProcedureServer:
         self._exclusive = exclusive
         self._subscriptions: list[Subscription] = []
         self._in_flight = 0
+        self._abandoned = 0
+        self._failures: WeakKeyDictionary[Deferred[Any], Failure] = WeakKeyDictionary()
         self._callers: Counter[str] = Counter()
         self._drained: list[Deferred[None]] = []
         self._junk = Junk("an RPC topic", "a request")
@@ -129,11 +137,12 @@ class ProcedureServer:
 
     async def _stop(self) -> None:
         subscriptions, self._subscriptions = self._subscriptions, []
-        await gatherResults([subscription.drain() for subscription in subscriptions])
+        drained = [subscription.drain() for subscription in subscriptions]
+        await gatherResults(drained, consumeErrors=True)
         if self._in_flight:
-            drained: Deferred[None] = Deferred()
-            self._drained.append(drained)
-            await drained
+            finished: Deferred[None] = Deferred()
+            self._drained.append(finished)
+            await finished
 
     def _stats(self) -> dict[str, Any]:
         return {
@@ -146,7 +155,7 @@ class ProcedureServer:
     def _received(self, delivery: Delivery) -> None:
         topic, payload = delivery.topic, delivery.payload
         request = decode_request(payload)
-        if request is None or not request.method:
+        if request is None or not (request.method or request.reply_to):
             self._junk.dropped(topic)
             return
         self._in_flight += 1
@@ -188,6 +197,8 @@ class ProcedureServer:
         if size > self._limits.request:
             limit = self._limits.request
             refusal = (BAD_REQUEST, f"a request of {size} bytes is above the limit of {limit}")
+        elif not request.method:
+            refusal = (BAD_REQUEST, "the request names no procedure")
         elif procedure is None:
             refusal = (UNKNOWN_PROCEDURE, f"no procedure {request.method!r}")
         elif self._is_overloaded(request.reply_to):
@@ -206,9 +217,10 @@ class ProcedureServer:
     def _is_overloaded(self, caller: str) -> bool:
         """Whether the server is full, or half full and this caller has more than its share."""
         limit = self._limits.concurrent
-        if self._in_flight > limit:
+        taken = self._in_flight + self._abandoned
+        if taken > limit:
             return True
-        return 2 * self._in_flight > limit and self._callers[caller] * len(self._callers) > limit
+        return 2 * taken > limit and self._callers[caller] * len(self._callers) > limit
 
     def _run(self, request: Request, topic: str, procedure: Procedure) -> None:
         began = perf_counter()
@@ -218,17 +230,53 @@ class ProcedureServer:
 
         try:
             result = self._start(procedure, request)
-        except Exception:  # noqa: BLE001 (goes to the log and to the caller)
+        except BaseException:  # noqa: BLE001 (goes to the log and to the caller)
             self._reply(request, self._failed(Failure(), request, topic, ended))
             return
         if isinstance(result, Deferred):
-            if procedure.timeout is not None:
-                result.addTimeout(procedure.timeout, self._link.reactor)
-            result.addCallback(self._returned, request, topic, ended)
-            result.addErrback(self._failed, request, topic, ended)
-            result.addCallback(lambda reply: self._reply(request, reply))
+            outcome = self._outcome(procedure, result)
+            outcome.addCallback(self._returned, request, topic, ended)
+            outcome.addErrback(self._failed, request, topic, ended)
+            outcome.addCallback(lambda reply: self._reply(request, reply))
         else:
             self._reply(request, self._returned(result, request, topic, ended))
+
+    def _outcome(self, procedure: Procedure, result: Deferred[Any]) -> Deferred[Any]:
+        """What comes of a handler's Deferred, in one of our own.
+
+        The handler may give its own to several calls, or never fire it: so it keeps its result,
+        and our timeout does not depend on it.
+        """
+
+        def cancel(_: object) -> None:
+            if procedure.thread:
+                # It cannot be stopped: until it ends it takes a place.
+                self._abandoned += 1
+                result.addBoth(lambda _: self._forget_abandoned())
+            else:
+                result.cancel()
+
+        def cancelled(outcome: Deferred[Any]) -> None:
+            callbacks.run("the canceller of a procedure", cancel, outcome)
+
+        outcome: Deferred[Any] = Deferred(cancelled)
+
+        def settle(value: Any) -> Any:
+            if isinstance(value, Failure):
+                # Taken here, and kept for another call that is given the same Deferred.
+                self._failures[result] = value
+            value = self._failures.get(result, value)
+            if not outcome.called:
+                outcome.callback(value)
+            return None if isinstance(value, Failure) else value
+
+        result.addBoth(settle)
+        if procedure.timeout is not None:
+            outcome.addTimeout(procedure.timeout, self._link.reactor)
+        return outcome
+
+    def _forget_abandoned(self) -> None:
+        self._abandoned -= 1
 
     def _start(self, procedure: Procedure, request: Request) -> Any:
         """Call the function; a Deferred when its result is still to come."""
@@ -252,16 +300,19 @@ class ProcedureServer:
             reply = encode_reply(request, topic, value)
             if len(reply) > self._limits.reply:
                 raise ValueError(f"{len(reply)} bytes are above the limit of {self._limits.reply}")
-        except (TypeError, ValueError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001 (of the user's objects)
             self._log.error(
                 "{method} of {topic} returned what cannot be sent as JSON (request {id}): {error}",
                 method=request.method,
                 topic=topic,
                 id=request.id,
-                error=str(error),
+                error=repr(error),
             )
             reply = encode_error(
-                request, topic, PROCEDURE_FAILED, f"its result cannot be sent as JSON: {error}"
+                request,
+                topic,
+                PROCEDURE_FAILED,
+                _short(f"its result cannot be sent as JSON: {error}"),
             )
             if ended is not None:
                 ended(PROCEDURE_FAILED)
@@ -279,7 +330,7 @@ class ProcedureServer:
     ) -> bytes:
         """The reply that a procedure raised; only a `ProcedureError` speaks to the caller."""
         if failure.check(ProcedureError):
-            message = failure.getErrorMessage()
+            message = _short(failure.getErrorMessage())
         elif failure.check(DeferredTimeout):
             message = "it took too long"
         else:
@@ -318,3 +369,8 @@ class ProcedureServer:
             drained, self._drained = self._drained, []
             for one in drained:
                 one.callback(None)
+
+
+def _short(message: str) -> str:
+    """A message for the caller, cut where nobody would read on."""
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"

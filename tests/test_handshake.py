@@ -1,0 +1,91 @@
+"""The edge of the gateway in memory: what can happen while a login is being decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from opentera_twisted import Identity
+from opentera_twisted.gateway.login import Login
+from opentera_twisted.gateway.protocol import ClientFactory, ClientProtocol
+
+from .support import UUID
+from .websockets import handshake
+
+REQUEST = handshake(b"/wss/user?id=key")
+IDENTITY = Identity("user", UUID)
+
+
+class Doorkeeper:
+    """Decides when the test says so, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.logins: list[Login] = []
+        self.decisions: list[Deferred[Identity]] = []
+        self.told: list[str] = []
+
+    async def admit(self, client: ClientProtocol, login: Login) -> Identity:
+        self.logins.append(login)
+        self.decisions.append(Deferred())
+        return await self.decisions[-1]
+
+    def opened(self, client: ClientProtocol, identity: Identity) -> None:
+        self.told.append("opened")
+
+    def closed(self, client: ClientProtocol, identity: Identity) -> None:
+        self.told.append(f"closed, opened before: {client.was_opened}")
+
+
+class HandshakeTests(TestCase):
+    def setUp(self) -> None:
+        self.doorkeeper = Doorkeeper()
+        factory: Any = ClientFactory(self.doorkeeper, reactor)
+        self.client: ClientProtocol = factory.buildProtocol(None)
+        self.transport = StringTransportWithDisconnection()
+        self.transport.protocol = self.client
+        self.transport.abortConnection = lambda: None  # type: ignore[method-assign]
+        self.transport.unregisterProducer = lambda: None  # type: ignore[method-assign]
+        self.client.makeConnection(self.transport)
+        self.client.dataReceived(REQUEST)
+
+    def end(self) -> None:
+        self.client.connectionLost(Failure(ConnectionDone()))
+
+    def test_who_is_admitted_is_opened_and_then_closed(self) -> None:
+        self.doorkeeper.decisions[0].callback(IDENTITY)
+        self.assertTrue(self.transport.value().startswith(b"HTTP/1.1 101 "))
+        self.end()
+        self.assertEqual(self.doorkeeper.told, ["opened", "closed, opened before: True"])
+
+    def test_who_was_dropped_for_slowness_is_not_opened_when_the_decision_comes(self) -> None:
+        self.client.onOpenHandshakeTimeout()
+        self.doorkeeper.decisions[0].callback(IDENTITY)
+        self.assertEqual(self.transport.value(), b"")
+        self.assertEqual(self.doorkeeper.told, ["closed, opened before: False"])
+        self.end()
+        self.assertEqual(len(self.doorkeeper.told), 1)
+
+    def test_who_leaves_before_the_decision_ends_it(self) -> None:
+        self.end()
+        self.assertTrue(self.doorkeeper.decisions[0].called)
+        self.assertEqual(self.doorkeeper.told, [])
+
+    def test_what_follows_the_request_is_not_another_one(self) -> None:
+        for _ in range(3):
+            self.client.dataReceived(REQUEST)
+        self.assertEqual(self.doorkeeper.logins, [Login("user", "key")])
+        self.end()
+
+    def test_an_error_of_the_gateway_is_its_own_and_tells_nothing(self) -> None:
+        self.doorkeeper.decisions[0].errback(ValueError("hush"))
+        answer = self.transport.value()
+        self.assertTrue(answer.startswith(b"HTTP/1.1 500 Internal Server Error\r\n"))
+        self.assertNotIn(b"hush", answer)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.end()
