@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import gc
 import json
@@ -51,7 +52,7 @@ from opentera_twisted.rpc.wire import (
 )
 
 from .deployed import DeployedCaller, DeployedServer
-from .support import DATA, UUID, Collector, RedisTestCase
+from .support import DATA, UUID, Collector, RedisTestCase, until
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
 
@@ -335,6 +336,106 @@ class CallTests(RedisTestCase):
         with pytest.raises(ProcedureFailed, match="too long"):
             await bus.call_service("Ours", "hang")
         assert len(cancelled.items) == 1
+
+    async def test_one_deferred_given_to_several_calls_answers_each(self) -> None:
+        declared = Procedures()
+        shared: Deferred[Any] = Deferred()
+        failing: Deferred[Any] = Deferred()
+
+        @declared.expose
+        def cached() -> Deferred[Any]:
+            return shared
+
+        @declared.expose
+        def broken() -> Deferred[Any]:
+            return failing
+
+        bus = await self.pair(declared)
+        calls = [bus.call_service("Ours", "cached") for _ in range(3)]
+        bad = [bus.call_service("Ours", "broken") for _ in range(2)]
+        await until(self.in_flight, lambda count: count == 5)
+        shared.callback({"v": 42})
+        failing.errback(ProcedureError("no"))
+        assert await gatherResults(calls) == [{"v": 42}] * 3
+        assert await bus.call_service("Ours", "cached") == {"v": 42}
+        for one in (*bad, bus.call_service("Ours", "broken")):
+            with pytest.raises(ProcedureFailed, match="no"):
+                await one
+
+    async def in_flight(self) -> int:
+        await deferToThread(int)
+        return self.served.in_flight
+
+    async def test_whatever_a_procedure_does_its_call_alone_fails(self) -> None:
+        declared = Procedures()
+
+        @attrs.define
+        class Half:
+            a: int
+            b: int = attrs.field(init=False)
+
+        @declared.expose
+        def half() -> Half:
+            return Half(1)
+
+        @declared.expose
+        def leave() -> None:
+            raise SystemExit(3)
+
+        @declared.expose(timeout=0.05)
+        async def stubborn() -> None:
+            while True:
+                with contextlib.suppress(CancelledError):
+                    await Deferred()
+
+        @declared.expose(timeout=0.05)
+        def bad_canceller() -> Deferred[None]:
+            def fail(_: object) -> None:
+                raise ZeroDivisionError
+
+            return Deferred(fail)
+
+        bus = await self.pair(declared)
+        for method in ("half", "leave", "stubborn", "bad_canceller"):
+            with pytest.raises(ProcedureFailed):
+                await bus.call_service("Ours", method)
+        await self.served.stop()
+        assert self.served.in_flight == 0
+        self.flushLoggedErrors(SystemExit, ZeroDivisionError)
+
+    async def test_threads_that_go_on_after_their_timeout_keep_their_places(self) -> None:
+        declared = Procedures()
+        release = threading.Event()
+        self.addCleanup(release.set)
+
+        @declared.expose(thread=True, timeout=0.05)
+        def hang() -> None:
+            release.wait(20)
+
+        bus = await self.pair(declared, limits=Limits(concurrent=2))
+        for _ in range(2):
+            with pytest.raises(ProcedureFailed, match="too long"):
+                await bus.call_service("Ours", "hang")
+        with pytest.raises(Overloaded):
+            await bus.call_service("Ours", "hang")
+
+    async def test_a_call_made_again_at_once_waits_for_the_reply_channel(self) -> None:
+        declared, running = hanging()
+        bus = await self.pair(declared)
+        call = bus.call_service("Ours", "hang")
+        (waiting,) = await running.wait(1)
+        again: list[Deferred[Any]] = []
+        call.addErrback(lambda _: again.append(bus.call_service("Ours", "add", 1, 2)))
+        self.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await call
+        while True:  # the server's own connection was killed too
+            try:
+                assert await again.pop() == 3
+            except NoResponder:
+                again.append(bus.call_service("Ours", "add", 1, 2))
+            else:
+                break
+        waiting.callback(None)
 
     async def test_calls_beyond_the_limit_are_refused(self) -> None:
         declared, running = hanging()

@@ -18,10 +18,11 @@ from opentera_twisted.messages import (
     DatabaseEvent,
     LogEvent,
     ServerCommand,
+    TeraMessage,
     TeraModuleMessage,
     UserEvent,
 )
-from opentera_twisted.messages.packing import tera_event, unpack
+from opentera_twisted.messages.packing import pack, tera_event, unpack
 from opentera_twisted.variables import Secret
 
 from .support import DATA, UUID, RedisTestCase, Server, log_of, message, until
@@ -322,6 +323,43 @@ class DeliveryTests(GatewayTestCase):
         event = await client.event(0)
         assert [one["@type"].rpartition(".")[2] for one in event["events"]] == ["DatabaseEvent"]
         assert "hush" not in client.messages.items[0]
+
+    async def test_topics_of_the_key_are_followed_too(self) -> None:
+        port = await self.gateway()
+        key = await self.keys.issue("user", UUID, topics=["service.A.events"])
+        client = await connect(port, f"/wss/user?id={key}")
+        event = tera_event("service.A.events", [UserEvent(user_fullname="x")])
+        assert self.redis.publish("service.A.events", event.SerializeToString()) == 1
+        assert (await client.event(0))["events"][0]["userFullname"] == "x"
+
+    async def test_envelopes_inside_events_hide_nothing(self) -> None:
+        port = await self.gateway()
+        client = await self.log_in(port)
+        topic = topics.websocket_events("user", UUID)
+        hidden = TeraMessage(message=pack(LogEvent(message="hush")))
+        for events in ([hidden], [pack(pack(hidden))], [hidden, UserEvent(user_fullname="x")]):
+            self.redis.publish(topic, tera_event(topic, events).SerializeToString())
+        event = await client.event(0)
+        assert [one["userFullname"] for one in event["events"]] == ["x"]
+        assert "hush" not in client.messages.items[0]
+
+    async def test_a_client_that_does_not_read_cannot_put_off_its_end(self) -> None:
+        port = await self.gateway()
+        reports = self.subscribed(REPORTS)
+        key = await self.keys.issue("user", UUID)
+        client = await connect_bytes(port)
+        client.send(handshake(b"/wss/user?id=" + key.encode()))
+        await client.until(b"101")
+        client.stop_reading()
+        topic = topics.websocket_events("user", UUID)
+        event = tera_event(topic, [UserEvent(user_fullname="x" * 100_000)]).SerializeToString()
+        for _ in range(200):
+            self.redis.publish(topic, event)
+        client.send(b"\x88\x82\x00\x00\x00\x00\x03\xe8")  # close, 1000
+        for expected in (UserEvent.USER_CONNECTED, UserEvent.USER_DISCONNECTED):
+            (report,) = map(unpack, TeraModuleMessage.FromString(await message(reports)).data)
+            assert isinstance(report, UserEvent)
+            assert report.type == expected
 
     async def test_the_command_to_disconnect_closes_with_4000(self) -> None:
         port = await self.gateway()

@@ -64,12 +64,15 @@ class HandshakeTests(TestCase):
         self.assertEqual(self.doorkeeper.told, ["opened", "closed, opened before: True"])
 
     def test_who_was_dropped_for_slowness_is_not_opened_when_the_decision_comes(self) -> None:
+        assert self.client.openHandshakeTimeoutCall is not None
+        self.client.openHandshakeTimeoutCall.cancel()  # as if it had fired
         self.client.onOpenHandshakeTimeout()
         self.doorkeeper.decisions[0].callback(IDENTITY)
         self.assertEqual(self.transport.value(), b"")
         self.assertEqual(self.doorkeeper.told, ["closed, opened before: False"])
         self.end()
         self.assertEqual(len(self.doorkeeper.told), 1)
+        self.assertEqual(self.client.factory.connections, set())
 
     def test_who_leaves_before_the_decision_ends_it(self) -> None:
         self.end()

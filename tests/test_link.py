@@ -54,6 +54,38 @@ class LinkTests(RedisTestCase):
         self.redis.publish("t", b"1")
         await got.wait(1)
 
+    async def test_starting_twice_and_while_stopping_leaves_one_pair_of_connections(self) -> None:
+        bus = await self.bus()
+        bus.startService()
+        stopped = bus.stopService()
+        bus.startService()
+        await stopped
+        await bus.connected()
+        assert len(connections(self.server)) == 2
+        await bus.stopService()
+        assert connections(self.server) == []
+        await bus.stopService()
+
+    async def test_a_server_does_not_outlive_a_stop_while_redis_is_away(self) -> None:
+        server = Server()
+        self.addCleanup(server.stop)
+        bus = await self.bus(server.url)
+        executed = Collector()
+        procedures = Procedures()
+
+        @procedures.expose
+        def run() -> None:
+            executed()
+
+        await bus.serve_service("Once", procedures)
+        await deferToThread(server.stop)
+        await bus.stopService()
+        await deferToThread(server.start)
+        bus.startService()
+        await bus.serve_service("Once", procedures)
+        await bus.call_service("Once", "run")
+        assert len(executed.items) == 1
+
     async def test_a_command_of_redis_that_fails_is_a_named_error(self) -> None:
         bus = await self.bus()
         with pytest.raises(CommandFailed) as caught:
@@ -94,6 +126,9 @@ class LinkTests(RedisTestCase):
             bus.connected(),
             bus.variables.get("a"),
             bus.call("A", "b"),
+            bus.subscribe("a", print),
+            bus.serve_service("A", Procedures()),
+            bus.variables.watch("a", print),
         ]
         await bus.stopService()
         for wait in waits:

@@ -30,6 +30,17 @@ def rest(a: int, *more: str) -> list[str]:
     return list(more)
 
 
+@procedures.expose
+def self_named(list: int, a: bytes = b"x") -> dict[str, int] | None:  # noqa: A002
+    """Ends with a "quote"."""
+
+
+@procedures.expose
+def odd_result(a: int) -> tuple[int, ...]:
+    """Returns what a stub has no import for."""
+    return (a,)
+
+
 @procedures.expose(name="not a name")
 def odd() -> None: ...
 
@@ -96,7 +107,7 @@ def test_a_stub_has_the_types_and_passes_mypy(tmp_path: Path) -> None:
     text = stub(DESCRIPTION)
     assert "def plain(self, a: int, b: float = ..., c: str | None = ..., d: bytes = ...)" in text
     assert "-> Awaitable[list[str]]:" in text
-    assert "'not a name' is no name in Python" in text
+    assert "# 'not a name' cannot be written here" in text
     path = tmp_path / "try_it.py"
     use = "async def main(x: TryIt) -> int:\n    return await x.plain(1, c='x')\n"
     path.write_text(f"{text}\n\n{use}")

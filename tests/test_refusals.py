@@ -6,6 +6,7 @@ import pytest
 
 from opentera_twisted import (
     Delivery,
+    NoResponder,
     OutOfMemory,
     PermissionDenied,
     PrimaryDown,
@@ -69,6 +70,30 @@ class RefusalTests(RedisTestCase):
         await bus.publish("allowed", b"1")
         assert await got.wait(1) == [Delivery("allowed", None, b"1")]
         assert bus.link.is_ready
+
+    async def test_a_topic_refused_for_a_while_comes_back_with_the_right(self) -> None:
+        bus = await self.bus(await self.restricted("+@all", "~*", "&*"))
+        got, resumed = Collector(), Collector()
+        await bus.subscribe("t", got, on_gap=resumed)
+        await self.restricted("+@all", "~*", "&module.*")
+        await resumed.wait(1)
+        needs = ""
+        while not needs:  # until it is known that no reply could come
+            try:
+                await bus.call("Nobody", "x")
+            except NoResponder:
+                continue
+            except PermissionDenied as error:
+                needs = error.needs
+        assert needs.startswith("&RedisRPCClient.")
+        await self.restricted("+@all", "~*", "&*")
+        self.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await resumed.wait(2)
+        await bus.connected()
+        self.redis.publish("t", b"1")
+        await got.wait(1)
+        with pytest.raises(NoResponder):
+            await bus.call("Nobody", "x")
 
     async def test_a_right_that_is_taken_away_ends_its_subscription_alone(self) -> None:
         url = await self.restricted("+@all", "~*", "&*")

@@ -90,6 +90,11 @@ class Bytes(Protocol):
         self.dataReceived(b"")
         return waiting
 
+    def stop_reading(self) -> None:
+        """Take nothing more from the peer."""
+        assert self.transport is not None
+        self.transport.pauseProducing()  # type: ignore[attr-defined]
+
     def drop(self) -> None:
         """Break the connection."""
         assert self.transport is not None

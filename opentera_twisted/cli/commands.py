@@ -35,6 +35,9 @@ from opentera_twisted.variables import SESSION_KEY_LIFETIME
 
 P = ParamSpec("P")
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 FAILED = 1
 """Exit status when a command could not do its work; click's own for a wrong command line is 2."""
 
@@ -80,8 +83,10 @@ def _command(
     @functools.wraps(function)
     def run(*arguments: P.args, **options: P.kwargs) -> None:
         settings: Settings = click.get_current_context().obj
+        finished = False
 
         async def main(reactor: Any) -> None:
+            nonlocal finished
             try:
                 bus = Bus(settings.url, reactor=reactor, name="opentera-bus-cli")
                 bus.startService()
@@ -93,8 +98,19 @@ def _command(
                     await bus.stopService()
             except BusError as error:
                 _fail(str(error))
+            except BrokenPipeError:  # who reads has seen enough
+                raise SystemExit(FAILED) from None
+            except OSError as error:
+                _fail(f"cannot write: {error.strerror}")
+            finally:
+                finished = True
 
-        react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+        try:
+            react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+        except SystemExit:
+            if not finished:
+                raise SystemExit(INTERRUPTED) from None
+            raise
 
     return run
 

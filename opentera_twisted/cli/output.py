@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from opentera_twisted.rpc import Description, Listening
 from opentera_twisted.rpc.description import ArgumentDescription, to_json
@@ -34,8 +35,8 @@ def print_description(description: Description) -> None:
     table = _table(title, "procedure", "arguments", "returns", "")
     for procedure in description.procedures:
         arguments = ", ".join(map(_argument, procedure.arguments))
-        table.add_row(procedure.name, arguments, procedure.returns, procedure.doc)
-    table.caption = description.doc or None
+        _add(table, procedure.name, arguments, procedure.returns, procedure.doc)
+    table.caption = _text(description.doc)
     Console().print(table)
 
 
@@ -55,10 +56,10 @@ def print_services(services: Sequence[Listening]) -> None:
     table = _table(None, "server", "version", "procedures", "")
     for one in services:
         if one.description is None:
-            table.add_row(one.server, "", "", "does not describe itself")
+            _add(table, one.server, "", "", "does not describe itself")
         else:
             names = ", ".join(procedure.name for procedure in one.description.procedures)
-            table.add_row(one.server, one.description.version, names, one.description.doc)
+            _add(table, one.server, one.description.version, names, one.description.doc)
     Console().print(table)
 
 
@@ -74,9 +75,18 @@ def print_latency(durations: Sequence[float]) -> None:
 
 
 def _table(title: str | None, *columns: str) -> Table:
-    table = Table(*columns, title=title)
+    table = Table(*columns, title=None if title is None else _text(title))
     table.title_justify = table.caption_justify = "left"
     return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*map(_text, cells))
+
+
+def _text(foreign: str) -> Text:
+    """What a program far away says, as it is: no markup, and nothing that moves the cursor."""
+    return Text("".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in foreign))
 
 
 def _argument(argument: ArgumentDescription) -> str:

@@ -4,7 +4,7 @@
      "procedures": [{"name", "doc", "arguments": [{"name", "type", "default"?}], "returns"}]}
 
 Types are named as in Python (``int``, ``str | None``); ``*values`` is the name of any number of
-further arguments. A default of bytes is written ``hex:00ff``.
+further arguments. A default of bytes is an object: ``{"hex": "00ff"}``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from opentera_twisted.rpc.values import TYPES, ArgumentValue
 
 NO_DEFAULT: Final = object()
 
-_HEX: Final = "hex:"
 _BY_NAME: Final[Mapping[str, type]] = {kind.__name__: kind for kind in TYPES}
 
 
@@ -139,12 +138,12 @@ def _argument_to_json(argument: ArgumentDescription) -> dict[str, Any]:
     sent: dict[str, Any] = {"name": argument.name, "type": argument.type}
     if argument.default is not NO_DEFAULT:
         default = argument.default
-        sent["default"] = _HEX + default.hex() if isinstance(default, bytes) else default
+        sent["default"] = {"hex": default.hex()} if isinstance(default, bytes) else default
     return sent
 
 
 def _argument_from_json(value: Mapping[str, Any]) -> ArgumentDescription:
     default: ArgumentValue | object | None = value.get("default", NO_DEFAULT)
-    if isinstance(default, str) and default.startswith(_HEX) and "bytes" in value["type"]:
-        default = bytes.fromhex(default.removeprefix(_HEX))
+    if isinstance(default, dict):
+        default = bytes.fromhex(default["hex"])
     return ArgumentDescription(str(value["name"]), str(value["type"]), default)

@@ -147,9 +147,13 @@ class Procedures:
             InvalidArgument: a method cannot be called from elsewhere, or there is none.
         """
         procedures = cls(version, inspect.getdoc(target) or "" if doc is None else doc)
-        for name, member in inspect.getmembers(target, inspect.isroutine):
-            if not name.startswith("_"):
-                procedures.expose(member)
+        for name in dir(target):
+            # Looked at without running it: a property may do anything.
+            kind = inspect.getattr_static(target, name)
+            if not name.startswith("_") and not isinstance(kind, property):
+                member = getattr(target, name)
+                if inspect.isroutine(member):
+                    procedures.expose(name=name)(member)
         if not procedures._procedures:
             raise InvalidArgument(f"{target!r} has no public methods")
         return procedures
@@ -213,16 +217,18 @@ class Procedures:
     ) -> Function:
         if not callable(function):
             raise InvalidArgument(f"a procedure is a function, not {function!r}")
-        name = function.__name__ if name is None else name
+        name = getattr(function, "__name__", None) if name is None else name
         if not isinstance(name, str) or not name:
             raise InvalidArgument(f"a procedure's name is a string, not {name!r}")
         if name.startswith(RESERVED):
             raise InvalidArgument(f"{name}: names that begin with {RESERVED} are reserved")
         if name in self._procedures:
             raise InvalidArgument(f"{name} is declared already: {where(function)}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise InvalidArgument(f"{name} is a generator: a call has one result")
         if thread and inspect.iscoroutinefunction(function):
             raise InvalidArgument(f"{name} is a coroutine: it cannot run in a thread")
-        if timeout is not None and not timeout > 0:
+        if timeout is not None and (not isinstance(timeout, (int, float)) or not timeout > 0):
             raise InvalidArgument(f"{name}: a timeout is a number of seconds above 0")
         declared, rest = parameters(name, function)
         self._procedures[name] = Procedure(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from twisted.internet.defer import Deferred
 
@@ -15,6 +17,14 @@ from opentera_twisted.rpc.description import (
 )
 from opentera_twisted.rpc.values import ArgumentValue
 from opentera_twisted.rpc.wire import Json
+
+# Names that mean something else in a stub.
+_TYPES: Final = frozenset({"None", "bool", "bytes", "float", "int", "str"})
+_TAKEN: Final = _TYPES | {"Any", "Awaitable", "dict", "list", "self"}
+
+_SIMPLE: Final = r"(?:None|bool|int|float|str|Any)"
+_NESTED: Final = rf"(?:{_SIMPLE}|list\[{_SIMPLE}\]|dict\[str, {_SIMPLE}\])"
+_PLAIN: Final = re.compile(rf"{_NESTED}(?: \| {_NESTED})*")
 
 Call = Callable[[str, Sequence[ArgumentValue]], "Deferred[Json]"]
 
@@ -35,6 +45,8 @@ class Proxy:
         self._call = call
 
     def __getattr__(self, name: str) -> Callable[..., Deferred[Json]]:
+        if name.startswith("__"):  # Python's own, such as those of copy
+            raise AttributeError(name)
         procedure = self._description.get(name)
         if procedure is None:
             raise AttributeError(f"{self._description.service} has no procedure {name!r}")
@@ -118,40 +130,62 @@ def _checked(
 
 
 def stub(description: Description) -> str:
-    """A Python class with the procedures' signatures, by which a proxy can be annotated."""
-    name = "".join(part for part in description.service.title() if part.isidentifier())
-    name = name if name.isidentifier() else "Service"
+    """A Python class with the procedures' signatures: ``cast`` a proxy to it.
+
+    A procedure that cannot be written in Python is left out, with a comment.
+    """
+    name = "".join(one for one in description.service if one.isalnum() and one.isascii())
+    if not name.isidentifier() or keyword.iskeyword(name):
+        name = "Service"
     lines = [
-        f'"""Procedures of {description.service}{_version(description)}."""',
+        f"{_literal(f'Procedures of {description.service} {description.version}'.strip())}",
         "",
         "from collections.abc import Awaitable",
         "from typing import Any, Protocol",
         "",
         "",
         f"class {name}(Protocol):",
-        f'    """{_text(description.doc) or description.service}"""',
+        f"    {_literal(description.doc or description.service)}",
     ]
     for procedure in description.procedures:
-        if not procedure.name.isidentifier() or keyword.iskeyword(procedure.name):
-            lines += ["", f"    # {procedure.name!r} is no name in Python: use bus.call_service"]
+        names = [procedure.name, *(one.name.removeprefix("*") for one in procedure.arguments)]
+        types = [one.type for one in procedure.arguments]
+        if not all(map(_is_name, names)) or not all(map(_is_argument_type, types)):
+            lines += ["", f"    # {procedure.name!r} cannot be written here: use bus.call_service"]
             continue
         arguments = "".join(f", {_signature(one)}" for one in procedure.arguments)
-        returns = procedure.returns if _is_plain(procedure.returns) else "Any"
         lines += [
             "",
-            f"    def {procedure.name}(self{arguments}) -> Awaitable[{returns}]:",
-            f'        """{_text(procedure.doc) or procedure.name}"""',
+            f"    def {procedure.name}(self{arguments}) -> Awaitable[{_returned(procedure)}]:",
+            f"        {_literal(procedure.doc or procedure.name)}",
             "        ...",
         ]
     return "\n".join(lines) + "\n"
 
 
-def _version(description: Description) -> str:
-    return f", version {description.version}" if description.version else ""
+def _literal(doc: str) -> str:
+    """The first paragraph of a documentation, as a string of Python."""
+    return repr(" ".join(doc.split("\n\n", maxsplit=1)[0].split()))
 
 
-def _text(doc: str) -> str:
-    return doc.replace("\\", "\\\\").replace('"""', "'''").split("\n\n")[0].replace("\n", " ")
+def _is_name(text: str) -> bool:
+    return (
+        text.isidentifier()
+        and text.isascii()
+        and not keyword.iskeyword(text)
+        and text not in _TAKEN
+    )
+
+
+def _is_argument_type(text: str) -> bool:
+    return {part.strip() for part in text.split("|")} <= {
+        "bool",
+        "int",
+        "float",
+        "str",
+        "bytes",
+        "None",
+    }
 
 
 def _signature(argument: ArgumentDescription) -> str:
@@ -159,8 +193,6 @@ def _signature(argument: ArgumentDescription) -> str:
     return f"{argument.name}: {argument.type}{default}"
 
 
-def _is_plain(returns: str) -> bool:
-    """Whether a type can stand in a stub without imports."""
-    names = returns.replace("|", " ").replace("[", " ").replace("]", " ").replace(",", " ").split()
-    known = {"None", "bool", "int", "float", "str", "list", "dict", "tuple", "Any"}
-    return bool(names) and known.issuperset(names)
+def _returned(procedure: ProcedureDescription) -> str:
+    """The type of a result, where it needs no import and no argument is missing; else Any."""
+    return procedure.returns if _PLAIN.fullmatch(procedure.returns) else "Any"

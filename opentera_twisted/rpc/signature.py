@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -15,8 +16,9 @@ from typing import Any
 from attrs import frozen
 
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.messages import Value
 from opentera_twisted.rpc.description import NO_DEFAULT
-from opentera_twisted.rpc.values import TYPES, ArgumentValue
+from opentera_twisted.rpc.values import TYPES, ArgumentValue, set_value
 
 
 @frozen
@@ -52,7 +54,10 @@ def parameters(
 ) -> tuple[tuple[Parameter, ...], Parameter | None]:
     """The arguments of a function by position, and what further ones must be."""
     place = f"{name} ({where(function)})"
-    declared = inspect.signature(function).parameters.values()
+    try:
+        declared = inspect.signature(function).parameters.values()
+    except ValueError:
+        raise InvalidArgument(f"{place}: it has no signature that could be read") from None
     hints = _hints(function, declared, place)
     positional: list[Parameter] = []
     rest = None
@@ -118,7 +123,15 @@ def _default(parameter: inspect.Parameter, kinds: tuple[type, ...], place: str) 
     default = parameter.default
     if default is parameter.empty:
         return NO_DEFAULT
-    if default is None or type(default) in kinds or (type(default) is int and float in kinds):
+    if default is None:
+        return default
+    if type(default) in kinds or (type(default) is int and float in kinds):
+        try:
+            set_value(Value(), default)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{place}: the default of {parameter.name}: {error}") from None
+        if isinstance(default, float) and not math.isfinite(default):
+            raise InvalidArgument(f"{place}: the default of {parameter.name} is not finite")
         return default
     raise InvalidArgument(
         f"{place}: the default of {parameter.name} is a {type(default).__name__}, not "
