@@ -196,8 +196,11 @@ class Caller:
 
     def _send(self, call_id: int, call: _Call, request: bytes) -> None:
         call.waiting = None
-        if self._refusal is not None:  # no reply could come
-            self._not_ready(self._refusal, call_id)
+        if self._refusal is not None:  # no reply could come, unless the right is back
+            self._refusal = None
+            listening = self._pubsub.acknowledged(self._listening)
+            listening.addErrback(self._refused)
+            listening.addCallback(lambda _: self._send_if_heard(call_id, call, request))
             return
         call.sent = True
         self._link.send(("PUBLISH", call.topic, request), partial(self._published, call_id))
@@ -206,6 +209,12 @@ class Caller:
         """See that Redis lets us have replies; it may have refused them on this connection."""
         self._refusal = None
         self._pubsub.acknowledged(self._listening).addErrback(self._refused)
+
+    def _send_if_heard(self, call_id: int, call: _Call, request: bytes) -> None:
+        if self._refusal is None:
+            self._send(call_id, call, request)
+        else:
+            self._not_ready(self._refusal, call_id)
 
     def _refused(self, failure: Failure) -> None:
         if failure.check(CommandFailed):
