@@ -182,8 +182,13 @@ class RestoreTests(SynchronousTestCase):
         self.successResultOf(good)
         self.failureResultOf(bad, CommandFailed)
         self.assertEqual(self.table.acknowledged, {Name(b"good")})
-        self.assertEqual(self.table.wanted, {Name(b"good")})
-        self.flushLoggedErrors()
+        # It is asked for again with the next connection.
+        self.assertEqual(self.table.wanted, {Name(b"good"), Name(b"bad")})
+        connection.lose()
+        again = Connection(self.table)
+        again.connect()
+        again.answer_all()
+        self.assertEqual(self.table.acknowledged, self.table.wanted)
 
     def test_a_refusal_fails_everyone_who_waits_for_the_name(self) -> None:
         connection = Connection(self.table, refused=frozenset({b"bad"}))

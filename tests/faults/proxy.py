@@ -70,6 +70,8 @@ class _Side(Protocol):
     peer: _Side | None = None
     transport: Any
     _forwarded = 0
+    _late = 0
+    _due = 0.0
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
@@ -82,10 +84,17 @@ class _Side(Protocol):
             self.peer.flush()
 
     def dataReceived(self, data: bytes) -> None:
-        if self.proxy.delay:
-            reactor.callLater(self.proxy.delay, self._forward, data)
+        if self.proxy.delay or self._late:
+            # In order: what comes after a piece that is held back does not overtake it.
+            self._due = max(self._due, reactor.seconds() + self.proxy.delay)
+            self._late += 1
+            reactor.callLater(self._due - reactor.seconds(), self._forward_late, data)
         else:
             self._forward(data)
+
+    def _forward_late(self, data: bytes) -> None:
+        self._late -= 1
+        self._forward(data)
 
     def _forward(self, data: bytes) -> None:
         self._held.append(data)
