@@ -317,5 +317,10 @@ class Bus(Service):
         return Deferred.fromCoroutine(self._start_server(server))
 
     async def _start_server(self, server: ProcedureServer) -> ProcedureServer:
-        await server.start()
+        try:
+            await server.start()
+        except BaseException:
+            if server in self._servers:
+                self._servers.remove(server)
+            raise
         return server

@@ -124,8 +124,8 @@ class SessionKeys:
             raise InvalidArgument(f"a kind is one of {', '.join(KINDS)}, not {kind!r}")
         if not is_uuid(uuid):
             raise InvalidArgument(f"expected a UUID with hyphens, not {uuid!r}")
-        if name is not None and not isinstance(name, str):
-            raise InvalidArgument(f"a name is a string, not {type(name).__name__}")
+        if name is not None and not (isinstance(name, str) and _is_text(name)):
+            raise InvalidArgument(f"a name is a string in UTF-8, not {name!r}")
         if isinstance(topics, str) or not all(isinstance(topic, str) and topic for topic in topics):
             raise InvalidArgument("topics are a sequence of strings that are not empty")
         value = uuid
@@ -170,6 +170,15 @@ class SessionKeys:
 def is_uuid(text: Any) -> bool:
     """Whether that is the text of a UUID, with hyphens."""
     return isinstance(text, str) and _UUID.fullmatch(text) is not None
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be encoded: Redis's JSON knows no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _identity(kind: Kind, value: bytes) -> Identity:

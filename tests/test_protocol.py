@@ -7,6 +7,7 @@ from typing import Any
 import txredisapi
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -165,6 +166,40 @@ class ProtocolTests(SynchronousTestCase):
             self.receive(protocol, data[:cut])
             self.receive(protocol, data[cut:])
         self.assertEqual(self.messages, [(None, b"a", payload), (None, b"a", b"")] * len(data))
+
+
+class Socket(FileDescriptor):
+    """A socket that takes only so much at once."""
+
+    def __init__(self, room: int) -> None:
+        clock: Any = Clock()
+        super().__init__(reactor=clock)
+        self.room = room
+        self.sent = b""
+        self.connected = 1
+
+    def writeSomeData(self, data: bytes) -> int:
+        self.sent += data[: self.room]
+        return min(self.room, len(data))
+
+    def startWriting(self) -> None: ...
+
+    def stopWriting(self) -> None: ...
+
+
+@given(st.integers(0, 60), st.lists(st.binary(max_size=20), min_size=1, max_size=40))
+def test_what_a_socket_does_not_take_at_once_follows_in_order(
+    room: int, values: list[bytes]
+) -> None:
+    protocol = CommandProtocol(lambda _: None)
+    socket = Socket(room)
+    protocol.makeConnection(socket)
+    for value in values:
+        protocol.execute_command(b"X", value)
+    socket.room = 10_000
+    while len(socket.dataBuffer) > socket.offset or socket._tempDataBuffer:
+        socket.doWrite()
+    assert socket.sent == b"".join(bulk(b"X", value) for value in values)
 
 
 class PythonParserTests(ProtocolTests):

@@ -20,6 +20,7 @@ from opentera_twisted.errors import (
     CommandFailed,
     ConnectionLost,
     PermissionDenied,
+    ServerLoading,
 )
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, ConnectionFactory, State
@@ -281,6 +282,13 @@ class Link:
                 ) from None
             if error.code != "NOPERM":  # a name is a courtesy
                 raise
+        try:
+            await protocol.execute_command("PING")
+        except PermissionDenied:
+            pass
+        except ServerLoading:
+            # It would take subscriptions, and refuse everything else.
+            raise BusUnavailable("Redis is loading its data") from None
         if self.address.primary:
             # Sentinels may name a server that is not, or no longer, the primary.
             kind, *_ = await protocol.execute_command("ROLE")

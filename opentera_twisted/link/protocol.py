@@ -104,7 +104,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
     def dataReceived(self, data: bytes) -> None:
         """Hand over each reply; txredisapi would look through all values to convert some."""
         self._reader.feed(data)
-        while (reply := self._reader.gets()) is not False:
+        while self._cause is None and (reply := self._reader.gets()) is not False:
             self.replyReceived(reply)
 
     def abort(self, cause: str) -> None:
@@ -175,7 +175,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         The transport would wait for the reactor's next turn, to send together what comes until
         then: good for many commands, and the greater part of the time of one.
         """
-        if self._socket is None or self._socket.disconnecting:
+        if self._socket is None or self._socket.disconnecting or self._cause is not None:
             return data
         written = self._socket.writeSomeData(data)
         return data[written:] if type(written) is int and written > 0 else data

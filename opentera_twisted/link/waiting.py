@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hiredis
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -43,6 +44,8 @@ class WaitingCommands:
         Fails with:
             BusUnavailable: its time ran out, or too many wait already.
         """
+        # What cannot be sent is known now.
+        hiredis.pack_command(arguments)  # type: ignore[arg-type]
         if len(self._commands) >= self._most:
             return fail(too_many(self._most))
         command = _Command(arguments)

@@ -166,9 +166,13 @@ class Caller:
         gathering = _Gathering(topic, procedure, Deferred())
         self._gatherings[call_id] = gathering
         try:
-            await self._link.ready().addTimeout(seconds, self._link.reactor)
-            gathering.expiry = self._link.reactor.callLater(seconds, self._gathered, gathering)
-            gathering.receivers = await self._pubsub.publish(topic, request)
+            clock = self._link.reactor
+            ends = clock.seconds() + seconds
+            await self._link.ready().addTimeout(seconds, clock)
+            left = max(ends - clock.seconds(), 0)
+            gathering.expiry = clock.callLater(left, self._gathered, gathering)
+            publishing = self._pubsub.publish(topic, request)
+            gathering.receivers = await publishing.addTimeout(left, clock)
             if len(gathering.answers) < gathering.receivers:
                 await gathering.result
         except DeferredTimeout:
@@ -246,8 +250,9 @@ class Caller:
         reply = decode_reply(delivery.payload)
         call_id = None if reply is None else reply.get("id")
         call = self._take(call_id) if type(call_id) is int else None
-        if reply is not None and call_id in self._gatherings:
-            self._collect(self._gatherings[call_id], reply)
+        gathering = self._gatherings.get(call_id) if type(call_id) is int else None
+        if reply is not None and gathering is not None:
+            self._collect(gathering, reply)
             return
         if reply is None or call is None:
             self.dropped_replies += 1

@@ -96,6 +96,7 @@ class ProcedureServer:
         self._exclusive = exclusive
         self._subscriptions: list[Subscription] = []
         self._in_flight = 0
+        self._running = 0
         self._abandoned = 0
         self._failures: WeakKeyDictionary[Deferred[Any], Failure] = WeakKeyDictionary()
         self._callers: Counter[str] = Counter()
@@ -159,8 +160,7 @@ class ProcedureServer:
             self._junk.dropped(topic)
             return
         self._in_flight += 1
-        self._callers[request.reply_to] += 1
-        if self._exclusive:
+        if self._exclusive and request.method not in self._own:
             self._claim(topic, request, partial(self._claimed, request, topic, len(payload)))
         else:
             self._answer(request, topic, len(payload))
@@ -202,7 +202,7 @@ class ProcedureServer:
         elif procedure is None:
             refusal = (UNKNOWN_PROCEDURE, f"no procedure {request.method!r}")
         elif self._is_overloaded(request.reply_to):
-            refusal = (OVERLOADED, f"{self._in_flight - 1} calls are in progress already")
+            refusal = (OVERLOADED, f"{self._running + self._abandoned} calls are running already")
         else:
             try:
                 procedure.check(request.arguments)
@@ -217,10 +217,11 @@ class ProcedureServer:
     def _is_overloaded(self, caller: str) -> bool:
         """Whether the server is full, or half full and this caller has more than its share."""
         limit = self._limits.concurrent
-        taken = self._in_flight + self._abandoned
+        taken = self._running + self._abandoned + 1
         if taken > limit:
             return True
-        return 2 * taken > limit and self._callers[caller] * len(self._callers) > limit
+        callers = len(self._callers) + (caller not in self._callers)
+        return 2 * taken > limit and (self._callers[caller] + 1) * callers > limit
 
     def _run(self, request: Request, topic: str, procedure: Procedure) -> None:
         began = perf_counter()
@@ -234,7 +235,10 @@ class ProcedureServer:
             self._reply(request, self._failed(Failure(), request, topic, ended))
             return
         if isinstance(result, Deferred):
+            self._running += 1
+            self._callers[request.reply_to] += 1
             outcome = self._outcome(procedure, result)
+            outcome.addBoth(self._not_running, request.reply_to)
             outcome.addCallback(self._returned, request, topic, ended)
             outcome.addErrback(self._failed, request, topic, ended)
             outcome.addCallback(lambda reply: self._reply(request, reply))
@@ -274,6 +278,13 @@ class ProcedureServer:
         if procedure.timeout is not None:
             outcome.addTimeout(procedure.timeout, self._link.reactor)
         return outcome
+
+    def _not_running(self, value: Any, caller: str) -> Any:
+        self._running -= 1
+        self._callers[caller] -= 1
+        if not self._callers[caller]:
+            del self._callers[caller]
+        return value
 
     def _forget_abandoned(self) -> None:
         self._abandoned -= 1
@@ -362,9 +373,6 @@ class ProcedureServer:
 
     def _ended(self, request: Request) -> None:
         self._in_flight -= 1
-        self._callers[request.reply_to] -= 1
-        if not self._callers[request.reply_to]:
-            del self._callers[request.reply_to]
         if not self._in_flight:
             drained, self._drained = self._drained, []
             for one in drained:
