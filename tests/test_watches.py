@@ -101,8 +101,8 @@ class WatchTests(RedisTestCase):
         def raises(_name: str, _value: bytes | None) -> None:
             raise ZeroDivisionError
 
-        def fails(_name: str, _value: bytes | None) -> Deferred[None]:
-            return deferToThread(raises, "", None)
+        async def fails(_name: str, _value: bytes | None) -> None:
+            raise ZeroDivisionError
 
         for handler in (raises, fails, values):
             await variables.watch("a", handler)
@@ -110,10 +110,27 @@ class WatchTests(RedisTestCase):
         await values.until(b"1")
         self.redis.set("a", "2")
         await values.until(b"2")
-        failures = 0
-        while failures < 6:  # two handlers, three values each
-            await deferToThread(int)
-            failures += len(self.flushLoggedErrors(ZeroDivisionError))
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 6  # two handlers, three values
+
+    async def test_a_handler_that_takes_its_time_gets_the_newest_value_next(self) -> None:
+        variables = (await self.bus()).variables
+        taken, values = Collector(), Values()
+
+        def slow(_name: str, value: bytes | None) -> Deferred[None]:
+            handling: Deferred[None] = Deferred()
+            taken((value, handling))
+            return handling
+
+        await variables.watch("a", slow)
+        await variables.watch("a", values)
+        for number in (b"1", b"2", b"3"):
+            self.redis.set("a", number)
+            await values.until(number)
+        assert [value for value, _ in taken.items] == [None]
+        taken.items[0][1].callback(None)
+        assert [value for value, _ in taken.items] == [None, b"3"]
+        taken.items[1][1].callback(None)
+        assert len(taken.items) == 2
 
     async def test_what_cannot_be_read_is_not_watched(self) -> None:
         variables = (await self.bus()).variables
