@@ -15,7 +15,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from opentera_twisted.errors import BadReply
-from opentera_twisted.rpc.values import TYPES, ArgumentValue
+from opentera_twisted.rpc.values import TYPES, ArgumentValue, accepts
 
 NO_DEFAULT: Final = object()
 
@@ -46,11 +46,14 @@ class ArgumentDescription:
         """Whether it has to be given."""
         return self.default is NO_DEFAULT and not self.is_rest
 
+    @property
+    def type_names(self) -> frozenset[str]:
+        """The names of the types in its type: one, or those of a union."""
+        return frozenset(name.strip() for name in self.type.split("|"))
+
     def accepts(self, value: object) -> bool:
         """Whether a value is of its type; an int also serves as a float."""
-        names = {name.strip() for name in self.type.split("|")}
-        kinds = {_BY_NAME[name] for name in names if name in _BY_NAME}
-        return type(value) in kinds or (type(value) is int and float in kinds)
+        return accepts({_BY_NAME[name] for name in self.type_names & _BY_NAME.keys()}, value)
 
 
 @frozen

@@ -15,12 +15,13 @@ from opentera_twisted.rpc.description import (
     Description,
     ProcedureDescription,
 )
-from opentera_twisted.rpc.values import ArgumentValue
+from opentera_twisted.rpc.values import TYPES, ArgumentValue
 from opentera_twisted.rpc.wire import Json
 
+_ARGUMENT_TYPES: Final = frozenset({"None", *(kind.__name__ for kind in TYPES)})
+
 # Names that mean something else in a stub.
-_TYPES: Final = frozenset({"None", "bool", "bytes", "float", "int", "str"})
-_TAKEN: Final = _TYPES | {"Any", "Awaitable", "dict", "list", "self"}
+_TAKEN: Final = _ARGUMENT_TYPES | {"Any", "Awaitable", "dict", "list", "self"}
 
 _SIMPLE: Final = r"(?:None|bool|int|float|str|Any)"
 _NESTED: Final = rf"(?:{_SIMPLE}|list\[{_SIMPLE}\]|dict\[str, {_SIMPLE}\])"
@@ -149,8 +150,8 @@ def stub(description: Description) -> str:
     ]
     for procedure in description.procedures:
         names = [procedure.name, *(one.name.removeprefix("*") for one in procedure.arguments)]
-        types = [one.type for one in procedure.arguments]
-        if not all(map(_is_name, names)) or not all(map(_is_argument_type, types)):
+        known = all(one.type_names <= _ARGUMENT_TYPES for one in procedure.arguments)
+        if not known or not all(map(_is_name, names)):
             lines += ["", f"    # {procedure.name!r} cannot be written here: use bus.call_service"]
             continue
         arguments = "".join(f", {_signature(one)}" for one in procedure.arguments)
@@ -175,17 +176,6 @@ def _is_name(text: str) -> bool:
         and not keyword.iskeyword(text)
         and text not in _TAKEN
     )
-
-
-def _is_argument_type(text: str) -> bool:
-    return {part.strip() for part in text.split("|")} <= {
-        "bool",
-        "int",
-        "float",
-        "str",
-        "bytes",
-        "None",
-    }
 
 
 def _signature(argument: ArgumentDescription) -> str:

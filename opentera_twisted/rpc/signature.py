@@ -13,12 +13,12 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import Value
 from opentera_twisted.rpc.description import NO_DEFAULT
-from opentera_twisted.rpc.values import TYPES, ArgumentValue, set_value
+from opentera_twisted.rpc.values import TYPES, ArgumentValue, accepts, set_value
 
 
 @frozen
@@ -42,8 +42,7 @@ class Parameter:
 
     def accepts(self, value: ArgumentValue | None) -> bool:
         """Whether the value is of one of the types; an int also serves as a float."""
-        kind = type(value)
-        return kind in self.types or (kind is int and float in self.types)
+        return accepts(self.types, value)
 
     def __str__(self) -> str:
         return " | ".join(kind.__name__ for kind in self.types)
@@ -73,10 +72,14 @@ def parameters(
                 )
             continue
         kinds = _types(hints.get(parameter.name, parameter.empty), parameter, place)
+        accepting = Parameter(parameter.name, kinds)
         if parameter.kind is parameter.VAR_POSITIONAL:
-            rest = Parameter(parameter.name, kinds)
+            rest = accepting
+        elif required:
+            positional.append(accepting)
         else:
-            positional.append(Parameter(parameter.name, kinds, _default(parameter, kinds, place)))
+            _check_default(accepting, parameter.default, place)
+            positional.append(evolve(accepting, default=parameter.default))
     return tuple(positional), rest
 
 
@@ -118,25 +121,21 @@ def _types(hint: Any, parameter: inspect.Parameter, place: str) -> tuple[type, .
     return kinds
 
 
-def _default(parameter: inspect.Parameter, kinds: tuple[type, ...], place: str) -> Any:
-    """A default, which has to be of a type that callers could send."""
-    default = parameter.default
-    if default is parameter.empty:
-        return NO_DEFAULT
+def _check_default(parameter: Parameter, default: Any, place: str) -> None:
+    """See that a default is None, or a value that callers could send."""
     if default is None:
-        return default
-    if type(default) in kinds or (type(default) is int and float in kinds):
-        try:
-            set_value(Value(), default)
-        except InvalidArgument as error:
-            raise InvalidArgument(f"{place}: the default of {parameter.name}: {error}") from None
-        if isinstance(default, float) and not math.isfinite(default):
-            raise InvalidArgument(f"{place}: the default of {parameter.name} is not finite")
-        return default
-    raise InvalidArgument(
-        f"{place}: the default of {parameter.name} is a {type(default).__name__}, not "
-        f"{' | '.join(kind.__name__ for kind in kinds)}"
-    )
+        return
+    if not parameter.accepts(default):
+        raise InvalidArgument(
+            f"{place}: the default of {parameter.name} is a {type(default).__name__}, not "
+            f"{parameter}"
+        )
+    try:
+        set_value(Value(), default)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{place}: the default of {parameter.name}: {error}") from None
+    if isinstance(default, float) and not math.isfinite(default):
+        raise InvalidArgument(f"{place}: the default of {parameter.name} is not finite")
 
 
 def returns(function: Callable[..., Any]) -> str:

@@ -5,6 +5,7 @@ Source: wire contract, section 4.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from opentera_twisted.errors import InvalidArgument
@@ -17,6 +18,12 @@ TYPES: Final[tuple[type, ...]] = (bool, int, float, str, bytes)
 
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
+
+
+def accepts(kinds: Collection[type], value: object) -> bool:
+    """Whether a value is of one of these types; an int also serves as a float."""
+    kind = type(value)
+    return kind in kinds or (kind is int and float in kinds)
 
 
 def set_value(target: Value, value: Any) -> None:
