@@ -65,7 +65,7 @@ def print_services(services: Sequence[Listening]) -> None:
 
 def print_latency(durations: Sequence[float]) -> None:
     """How long calls took."""
-    seconds = percentiles(list(durations))
+    seconds = percentiles(durations)
     if not is_terminal():
         print_json({"calls": len(durations), "seconds": seconds})
         return

@@ -248,16 +248,19 @@ class Caller:
 
     def _replied(self, delivery: Delivery) -> None:
         reply = decode_reply(delivery.payload)
-        call_id = None if reply is None else reply.get("id")
-        call = self._take(call_id) if type(call_id) is int else None
-        gathering = self._gatherings.get(call_id) if type(call_id) is int else None
-        if reply is not None and gathering is not None:
-            self._collect(gathering, reply)
-            return
-        if reply is None or call is None:
-            self.dropped_replies += 1
-            self._log.debug("dropped a reply to no call that waits")
-            return
+        if reply is not None and type(call_id := reply.get("id")) is int:
+            call = self._take(call_id)
+            if call is not None:
+                self._settle(call, reply)
+                return
+            gathering = self._gatherings.get(call_id)
+            if gathering is not None:
+                self._collect(gathering, reply)
+                return
+        self.dropped_replies += 1
+        self._log.debug("dropped a reply to no call that waits")
+
+    def _settle(self, call: _Call, reply: Mapping[str, Any]) -> None:
         try:
             value = return_value(reply, call.topic, call.procedure)
         except Exception:  # noqa: BLE001 (goes to who called)
@@ -297,7 +300,7 @@ class Caller:
     def _forget(self, call_id: int) -> None:
         self._take(call_id)
 
-    def _take(self, call_id: Any) -> _Call | None:
+    def _take(self, call_id: int) -> _Call | None:
         call = self._calls.pop(call_id, None)
         if call is None:
             return None

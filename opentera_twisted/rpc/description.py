@@ -17,6 +17,9 @@ from attrs import frozen
 from opentera_twisted.errors import BadReply
 from opentera_twisted.rpc.values import TYPES, ArgumentValue, accepts
 
+DESCRIBE: Final = "opentera.describe"
+"""The procedure by which every server of ours says it."""
+
 NO_DEFAULT: Final = object()
 
 _BY_NAME: Final[Mapping[str, type]] = {kind.__name__: kind for kind in TYPES}

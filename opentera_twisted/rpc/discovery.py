@@ -12,9 +12,7 @@ from opentera_twisted import topics
 from opentera_twisted.errors import CallError, InvalidTopic, NoResponder
 from opentera_twisted.link import Link
 from opentera_twisted.rpc.caller import Caller
-from opentera_twisted.rpc.description import Description, from_json
-
-DESCRIBE: Final = "opentera.describe"
+from opentera_twisted.rpc.description import DESCRIBE, Description, from_json
 
 DEPLOYED_MODULES: Final = (
     "TeraServer.FlaskModule",

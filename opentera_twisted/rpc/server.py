@@ -24,7 +24,7 @@ from opentera_twisted.errors import BusError, ProcedureError
 from opentera_twisted.junk import Junk
 from opentera_twisted.link import Done, Link
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
-from opentera_twisted.rpc.description import to_json
+from opentera_twisted.rpc.description import DESCRIBE, to_json
 from opentera_twisted.rpc.procedures import ArgumentsMismatch, Procedure, Procedures
 from opentera_twisted.rpc.statistics import Statistics
 from opentera_twisted.rpc.wire import (
@@ -105,7 +105,7 @@ class ProcedureServer:
         self._statistics = Statistics()
         self._since = time.time()
         self._own: dict[str, Callable[[], Any]] = {
-            "opentera.describe": lambda: to_json(procedures.describe(service)),
+            DESCRIBE: lambda: to_json(procedures.describe(service)),
             "opentera.ping": lambda: {"service": service, "version": procedures.version},
             "opentera.stats": self._stats,
         }
@@ -191,7 +191,7 @@ class ProcedureServer:
     def _answer(self, request: Request, topic: str, size: int) -> None:
         own = self._own.get(request.method)
         if own is not None:
-            self._reply(request, self._returned(own(), request, topic, None))
+            self._reply(request, self._returned(own(), request, topic, lambda _: None))
             return
         procedure = self._procedures.get(request.method)
         if size > self._limits.request:
@@ -304,7 +304,7 @@ class ProcedureServer:
         value: Any,
         request: Request,
         topic: str,
-        ended: Callable[[str | None], None] | None,
+        ended: Callable[[str | None], None],
     ) -> bytes:
         """The reply with a result, or the one that says that it cannot be sent."""
         try:
@@ -325,11 +325,9 @@ class ProcedureServer:
                 PROCEDURE_FAILED,
                 _short(f"its result cannot be sent as JSON: {error}"),
             )
-            if ended is not None:
-                ended(PROCEDURE_FAILED)
+            ended(PROCEDURE_FAILED)
         else:
-            if ended is not None:
-                ended(None)
+            ended(None)
         return reply
 
     def _failed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
 from typing import Any, Final
 
 from attrs import Factory, define
@@ -53,7 +54,7 @@ class Statistics:
         }
 
 
-def percentiles(durations: deque[float] | list[float]) -> dict[str, float]:
+def percentiles(durations: Iterable[float]) -> dict[str, float]:
     """Minimum, p50, p90, p99 and maximum of at least one duration."""
     ordered = sorted(durations)
     last = len(ordered) - 1
