@@ -63,13 +63,17 @@ class Identity:
         kind: user, participant or device.
         uuid: of that user, participant or device.
         name: for people to read.
-        topics: further topics whose events it receives.
+        topics: further topics, all of whose events it receives.
+        project: name of a participant's project.
+        site: name of a participant's site.
     """
 
     kind: Kind
     uuid: str
     name: str = ""
     topics: tuple[str, ...] = ()
+    project: str = ""
+    site: str = ""
 
 
 class HasLink(Protocol):

@@ -12,8 +12,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys, topics
-from opentera_twisted.gateway import Gateway
-from opentera_twisted.gateway import gateway as gateway_module
+from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.messages import (
     DatabaseEvent,
     LogEvent,
@@ -447,11 +446,10 @@ class PresenceTests(GatewayTestCase):
         assert await self.reports(1) == ["USER_DISCONNECTED"]
 
     async def test_stopping_gives_up_when_redis_stays_away(self) -> None:
-        self.patch(gateway_module, "SHUTDOWN_TIMEOUT", 0.05)
         server = Server()
         self.addCleanup(server.stop)
         bus = await self.bus(server.url)
-        port = await self.gateway(bus)
+        port = await self.gateway(bus, limits=GatewayLimits(shutdown_timeout=0.1))
         await self.log_in(port)
         log = log_of(self)
         await deferToThread(server.stop)

@@ -12,8 +12,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Identity
-from opentera_twisted.gateway.login import Login
+from opentera_twisted.gateway.limits import GatewayLimits
+from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.protocol import ClientFactory, ClientProtocol
+from opentera_twisted.gateway.proxies import Peer, TrustedProxies
 
 from .support import UUID
 from .websockets import handshake
@@ -29,11 +31,18 @@ class Doorkeeper:
         self.logins: list[Login] = []
         self.decisions: list[Deferred[Identity]] = []
         self.told: list[str] = []
+        self.refusals: list[int] = []
 
     async def admit(self, client: ClientProtocol, login: Login) -> Identity:
         self.logins.append(login)
         self.decisions.append(Deferred())
         return await self.decisions[-1]
+
+    def refused(self, login: Login | None, refusal: Refusal) -> None:
+        self.refusals.append(int(refusal.status))
+
+    def overflowed(self, client: ClientProtocol) -> None:
+        self.told.append("overflowed")
 
     def opened(self, client: ClientProtocol, identity: Identity) -> None:
         self.told.append("opened")
@@ -45,7 +54,7 @@ class Doorkeeper:
 class HandshakeTests(TestCase):
     def setUp(self) -> None:
         self.doorkeeper = Doorkeeper()
-        factory: Any = ClientFactory(self.doorkeeper, reactor)
+        factory: Any = ClientFactory(self.doorkeeper, reactor, GatewayLimits(), TrustedProxies())
         self.client: ClientProtocol = factory.buildProtocol(None)
         self.transport = StringTransportWithDisconnection()
         self.transport.protocol = self.client
@@ -82,7 +91,9 @@ class HandshakeTests(TestCase):
     def test_what_follows_the_request_is_not_another_one(self) -> None:
         for _ in range(3):
             self.client.dataReceived(REQUEST)
-        self.assertEqual(self.doorkeeper.logins, [Login("user", "key")])
+        self.assertEqual(
+            self.doorkeeper.logins, [Login("user", "key", Peer("192.168.1.1", secure=False))]
+        )
         self.end()
 
     def test_an_error_of_the_gateway_is_its_own_and_tells_nothing(self) -> None:

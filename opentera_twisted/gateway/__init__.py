@@ -1,15 +1,44 @@
 """The websocket gateway: clients log in with session keys and receive events.
 
-    login      what a handshake asks for, and why it is refused
-    protocol   the Autobahn edge: handshake, frames, closing
-    frames     events as finished websocket frames
-    fanout     one subscription a topic, for all the clients that follow it
-    presence   tells the bus who came and who went
-    gateway    the service that joins them
+    login        what a handshake asks for, and why it is refused
+    origins      which pages may open websockets
+    proxies      who a client is behind a proxy
+    limits       what clients may take, and who has failed to log in too often
+    identity     who a client is, beyond its UUID
+    access       who may see a broadcast event
+    protocol     the Autobahn edge: handshake, writing, closing
+    resource     the same edge inside a twisted.web site
+    compression  permessage-deflate, agreed on so that one compressed frame serves all
+    tls          a certificate that can be changed without dropping clients
+    fanout       one subscription a topic, for all the clients that follow it
+    delivery     what comes on a topic: parsed, filtered and encoded once
+    frames       events as finished websocket frames
+    outbox       what falls due in one turn of the reactor, written once to each client
+    presence     tells the bus who came and who went
+    gateway      the service that joins them
 
 Source: wire contract, section 5.
 """
 
+from opentera_twisted.gateway.access import (
+    EVERYONE,
+    NOBODY,
+    Audience,
+    DefaultPolicy,
+    IAccessPolicy,
+)
 from opentera_twisted.gateway.gateway import Gateway
+from opentera_twisted.gateway.identity import IIdentityResolver, RpcIdentities
+from opentera_twisted.gateway.limits import GatewayLimits
 
-__all__ = ["Gateway"]
+__all__ = [
+    "EVERYONE",
+    "NOBODY",
+    "Audience",
+    "DefaultPolicy",
+    "Gateway",
+    "GatewayLimits",
+    "IAccessPolicy",
+    "IIdentityResolver",
+    "RpcIdentities",
+]

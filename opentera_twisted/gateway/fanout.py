@@ -1,36 +1,114 @@
-"""One subscription a topic, for all the clients that follow it."""
+"""Which client follows which topic: one subscription a topic for all its clients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
 
-from attrs import Factory, define
+from attrs import define, frozen
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
+from opentera_twisted.gateway.access import Audience
+from opentera_twisted.gateway.outbox import Client
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
+from opentera_twisted.topics import Kind
 
-Deliver = Callable[[Delivery, "Iterable[Client]"], None]
-"""Hands one delivery to the clients that follow its topic."""
+Who = tuple[Kind, str]
+"""Whom a client belongs to: kind and UUID."""
+
+Deliver = Callable[[Delivery, "Followers"], None]
+"""Hands one delivery to the followers of its topic."""
 
 
-class Client(Protocol):
-    """One open websocket, as what is delivered to it sees it."""
+@frozen
+class Following:
+    """That a client follows a topic.
 
-    def send_frame(self, frame: bytes) -> None:
-        """Send a finished frame, if the websocket is open."""
+    Attributes:
+        topic: its name.
+        deliver: what is done with what comes there; the same for all followers of the topic.
+        wholly: whether the client gets everything, rather than what the access policy allows it.
+    """
 
-    def close(self, code: int, reason: str) -> None:
-        """Begin to close the websocket."""
+    topic: str
+    deliver: Deliver
+    wholly: bool = True
 
 
 @define(eq=False)
+class Followers:
+    """The clients that follow one topic.
+
+    Attributes:
+        whole: those that get everything.
+    """
+
+    whole: tuple[Client, ...] = ()
+    _filtered: dict[Who, tuple[Client, ...]] | None = None
+    _selected: dict[frozenset[Kind], tuple[Client, ...]] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.whole or self._filtered)
+
+    @property
+    def are_filtered(self) -> bool:
+        """Whether the access policy has a say for any of them."""
+        return bool(self._filtered)
+
+    def add(self, client: Client, who: Who, *, wholly: bool) -> None:
+        """One more follows."""
+        if wholly:
+            self.whole = (*self.whole, client)
+            return
+        if self._filtered is None:
+            self._filtered = {}
+        self._filtered[who] = (*self._filtered.get(who, ()), client)
+        self._selected = None
+
+    def discard(self, client: Client, who: Who, *, wholly: bool) -> None:
+        """One follows no more, if it did."""
+        if wholly:
+            self.whole = _without(self.whole, client)
+        elif self._filtered is not None and who in self._filtered:
+            self._filtered[who] = _without(self._filtered[who], client)
+            if not self._filtered[who]:
+                del self._filtered[who]
+            self._selected = None
+
+    def select(self, audience: Audience) -> tuple[Client, ...]:
+        """The filtered ones that belong to an audience.
+
+        Of all of some kinds it is the same tuple each time, while they are the same.
+        """
+        filtered = self._filtered or {}
+        chosen = self._of_kinds(audience.kinds)
+        for who in audience.members:
+            if who[0] not in audience.kinds:
+                chosen = (*chosen, *filtered.get(who, ()))
+        return chosen
+
+    def _of_kinds(self, kinds: frozenset[Kind]) -> tuple[Client, ...]:
+        if not kinds:
+            return ()
+        if self._selected is None:
+            self._selected = {}
+        chosen = self._selected.get(kinds)
+        if chosen is None:
+            chosen = self._selected[kinds] = tuple(
+                client
+                for (kind, _), same in (self._filtered or {}).items()
+                if kind in kinds
+                for client in same
+            )
+        return chosen
+
+
+@frozen(eq=False)
 class _Topic:
     """A topic that clients follow."""
 
     subscription: Subscription
-    clients: set[Client] = Factory(set)
+    followers: Followers
 
 
 class Fanout:
@@ -43,13 +121,15 @@ class Fanout:
     def __init__(self, pubsub: PubSub) -> None:
         self._pubsub = pubsub
         self._topics: dict[str, _Topic] = {}
+        self._followings: dict[Client, tuple[Who, tuple[Following, ...]]] = {}
 
-    def follow(self, client: Client, topics: dict[str, Deliver]) -> Deferred[None]:
+    def follow(self, client: Client, who: Who, followings: tuple[Following, ...]) -> Deferred[None]:
         """Have a client receive what is published on topics, from now on.
 
         Args:
-            client: is handed to the functions.
-            topics: each with the function that delivers it; the same one for all clients.
+            client: who receives it.
+            who: the kind and the UUID of the client, which the access policy knows it by.
+            followings: the topics, each once.
 
         Returns:
             Fires when Redis has acknowledged every topic.
@@ -57,30 +137,41 @@ class Fanout:
         Fails with:
             CommandFailed: Redis refuses one; call `unfollow`.
         """
+        self._followings[client] = (who, followings)
         waiting = []
-        for name, deliver in topics.items():
-            topic = self._topics.get(name)
+        for following in followings:
+            topic = self._topics.get(following.topic)
             if topic is None:
-                topic = self._topics[name] = self._subscribe(name, deliver)
-            topic.clients.add(client)
+                topic = self._topics[following.topic] = self._subscribe(following)
+            topic.followers.add(client, who, wholly=following.wholly)
             waiting.append(self._pubsub.acknowledged(topic.subscription))
         followed = gatherResults(waiting, consumeErrors=True)
         return followed.addCallbacks(lambda _: None, _first)
 
-    def unfollow(self, client: Client, topics: Iterable[str]) -> None:
-        """Have a client receive nothing of these topics any more."""
-        for name in topics:
-            topic = self._topics.get(name)
-            if topic is None:
-                continue
-            topic.clients.discard(client)
-            if not topic.clients:
-                del self._topics[name]
+    def unfollow(self, client: Client) -> None:
+        """Have a client receive nothing any more, whatever it followed."""
+        who, followings = self._followings.pop(client)
+        for following in followings:
+            topic = self._topics[following.topic]
+            topic.followers.discard(client, who, wholly=following.wholly)
+            if not topic.followers:
+                del self._topics[following.topic]
                 topic.subscription.cancel()
 
-    def _subscribe(self, name: str, deliver: Deliver) -> _Topic:
-        topic = _Topic(self._pubsub.keep(name, lambda delivery: deliver(delivery, topic.clients)))
-        return topic
+    def _subscribe(self, following: Following) -> _Topic:
+        followers = Followers()
+        deliver = following.deliver
+        subscription = self._pubsub.keep(
+            following.topic, lambda delivery: deliver(delivery, followers)
+        )
+        return _Topic(subscription, followers)
+
+
+def _without(clients: tuple[Client, ...], client: Client) -> tuple[Client, ...]:
+    if client not in clients:
+        return clients
+    index = clients.index(client)
+    return clients[:index] + clients[index + 1 :]
 
 
 def _first(failure: Failure) -> Failure:

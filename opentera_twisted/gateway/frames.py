@@ -1,58 +1,69 @@
 """Events as finished websocket frames: encoded once, the same bytes for every client.
 
-Source: wire contract, section 5; RFC 6455, section 5.2.
+Source: wire contract, section 5; RFC 6455, section 5.2; RFC 7692, section 7.2.1.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
+from collections.abc import Iterable
+from typing import Final
 
 from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError, Message
 
-from opentera_twisted.messages import (
-    LogEvent,
-    LoginEvent,
-    TeraEvent,
-    TeraMessage,
-    TeraModuleMessage,
-)
-from opentera_twisted.messages.packing import unpack, websocket_json
+from opentera_twisted.messages import TeraEvent
+from opentera_twisted.messages.packing import websocket_json
 
-_FIN_TEXT = 0x81
-
-_NEVER = (LogEvent, LoginEvent, TeraEvent, TeraMessage, TeraModuleMessage, Any)
-"""Logs are for servers, whatever topic they come on; and envelopes could hide them."""
+_FIN_TEXT: Final = 0x81
+_COMPRESSED: Final = 0x40
+_SYNC_FLUSH: Final = b"\x00\x00\xff\xff"
 
 
-def text_frame(text: str) -> bytes:
-    """One unfragmented, unmasked text frame."""
-    payload = text.encode()
+class Frame:
+    """One text message, as the bytes that a client is sent.
+
+    Args:
+        text: the message.
+
+    Attributes:
+        plain: the frame of the text as it is.
+    """
+
+    __slots__ = ("_deflated", "_payload", "plain")
+
+    def __init__(self, text: str) -> None:
+        self._payload = text.encode()
+        self._deflated: dict[int, bytes] = {}
+        self.plain = _frame(_FIN_TEXT, self._payload)
+
+    def deflated(self, window_bits: int) -> bytes:
+        """The frame of the text compressed by itself, so that it serves every client.
+
+        Args:
+            window_bits: logarithm of the window's size, 9 to 15; 0 for the plain frame.
+        """
+        if not window_bits:
+            return self.plain
+        frame = self._deflated.get(window_bits)
+        if frame is None:
+            compressor = zlib.compressobj(wbits=-window_bits)
+            payload = compressor.compress(self._payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+            frame = _frame(_FIN_TEXT | _COMPRESSED, payload.removesuffix(_SYNC_FLUSH))
+            self._deflated[window_bits] = frame
+        return frame
+
+
+def event_frame(event: TeraEvent, visible: Iterable[Any]) -> Frame:
+    """The frame of an event that holds only what is visible of it."""
+    return Frame(websocket_json(TeraEvent(header=event.header, events=visible)))
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    """One unfragmented, unmasked frame."""
     length = len(payload)
     if length < 126:
-        return struct.pack("!BB", _FIN_TEXT, length) + payload
+        return struct.pack("!BB", first, length) + payload
     if length < 65_536:
-        return struct.pack("!BBH", _FIN_TEXT, 126, length) + payload
-    return struct.pack("!BBQ", _FIN_TEXT, 127, length) + payload
-
-
-def decode_event(payload: bytes) -> TeraEvent | None:
-    """The event in a message, or None when it is none."""
-    try:
-        return TeraEvent.FromString(payload)
-    except DecodeError:
-        return None
-
-
-def event_frame(event: TeraEvent) -> bytes | None:
-    """The frame of an event, less what no websocket may see; None when nothing is left."""
-    visible = [packed for packed in event.events if _is_visible(unpack(packed))]
-    if not visible:
-        return None
-    if len(visible) < len(event.events):
-        event = TeraEvent(header=event.header, events=visible)
-    return text_frame(websocket_json(event))
-
-
-def _is_visible(event: Message | None) -> bool:
-    return event is not None and not isinstance(event, _NEVER)
+        return struct.pack("!BBH", first, 126, length) + payload
+    return struct.pack("!BBQ", first, 127, length) + payload

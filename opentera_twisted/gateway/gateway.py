@@ -5,69 +5,155 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from google.protobuf.message import DecodeError
+from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
+from twisted.web.resource import IResource
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
-from opentera_twisted.errors import BusError
-from opentera_twisted.gateway.fanout import Client, Deliver, Fanout
-from opentera_twisted.gateway.frames import decode_event, event_frame
+from opentera_twisted.errors import BusError, InvalidArgument
+from opentera_twisted.gateway.access import DefaultPolicy, IAccessPolicy
+from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
+from opentera_twisted.gateway.delivery import Delivering
+from opentera_twisted.gateway.fanout import Fanout, Following
+from opentera_twisted.gateway.identity import IIdentityResolver, UnknownIdentities
+from opentera_twisted.gateway.limits import FailedLogins, GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
+from opentera_twisted.gateway.origins import Origins
+from opentera_twisted.gateway.outbox import Outbox
 from opentera_twisted.gateway.presence import Presence
-from opentera_twisted.gateway.protocol import GOING_AWAY, ClientFactory, ClientProtocol
-from opentera_twisted.junk import Junk
-from opentera_twisted.messages import ServerCommand, TeraModuleMessage
-from opentera_twisted.messages.packing import unpack_all
-from opentera_twisted.pubsub import Delivery
+from opentera_twisted.gateway.protocol import (
+    GOING_AWAY,
+    SERVICE_RESTART,
+    ClientFactory,
+    ClientProtocol,
+)
+from opentera_twisted.gateway.proxies import TrustedProxies
+from opentera_twisted.gateway.resource import GatewayResource
 from opentera_twisted.sessions import Identity, SessionKeys
-
-SHUTDOWN_TIMEOUT: Final = 10.0
-"""Seconds that stopping waits for the reports of who went."""
 
 REDEEM_TIMEOUT: Final = 5.0
 """Seconds that Redis may take over a session key; then the client is told to come again."""
 
-DISCONNECTED_BY_COMMAND: Final = 4000
-"""Close code of a client that a ``CMD_CLIENT_DISCONNECT`` sends away."""
+RESOLVE_TIMEOUT: Final = 5.0
+"""Seconds that the identity resolver may take; then the client is told to come again."""
+
+OnGap = Literal["keep", "close"]
+
+DEFAULT_LIMITS: Final = GatewayLimits()
+
+_Who = tuple[topics.Kind, str]
 
 
 class Gateway(Service):
     """Lets websockets in, hands them their events, and tells the bus who came and went.
 
-    Listen with its `factory`: ``endpoint.listen(gateway.factory)``; stop listening before stopping
-    it, and stop it before its bus.
+    Listen with its `factory`: ``endpoint.listen(gateway.factory)``, or put its `resource` into a
+    ``twisted.web`` site; stop listening before stopping it, and stop it before its bus.
 
     Args:
         bus: whose session keys and events these are; started and stopped by its owner.
         require_bound_keys: refuse the session keys of deployed servers.
+        identities: says who a client is; by default its UUID and what its key says.
+        policy: says which broadcast events a client sees; by default those about itself.
+        limits: of clients and of what they may take.
+        origins: of the pages that may open websockets; none given: any. See `Origins`.
+        trusted_proxies: addresses whose ``X-Forwarded-For`` and ``-Proto`` are believed.
+        on_gap: what is done with open websockets when events may have been missed: ``close`` them
+            with 1012, so that browsers reload, or ``keep`` them.
+        compression: logarithm of the window of permessage-deflate, 9 to 15; 0: none.
+
+    Raises:
+        InvalidArgument: one of these is not of its form.
 
     Attributes:
         factory: makes the protocol of each connection.
+        limits: as given.
+        logins: how many logins had which outcome: ``accepted``, or why not.
+        limited: how often which limit was reached.
     """
 
     _log = Logger()
 
-    def __init__(self, bus: Bus, *, require_bound_keys: bool = False) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        require_bound_keys: bool = False,
+        identities: IIdentityResolver | None = None,
+        policy: IAccessPolicy | None = None,
+        limits: GatewayLimits = DEFAULT_LIMITS,
+        origins: Iterable[str] = (),
+        trusted_proxies: Iterable[str] = (),
+        on_gap: OnGap = "keep",
+        compression: int = 0,
+    ) -> None:
+        if on_gap not in {"keep", "close"}:
+            raise InvalidArgument(f"on_gap is keep or close, not {on_gap!r}")
+        if compression and not MIN_WINDOW_BITS <= compression <= MAX_WINDOW_BITS:
+            raise InvalidArgument(
+                f"compression is 0 or {MIN_WINDOW_BITS} to {MAX_WINDOW_BITS}, not {compression!r}"
+            )
+        self.limits = limits
+        self.logins: Counter[str] = Counter()
+        self.limited: Counter[str] = Counter()
         self._bus = bus
         self._reactor: Any = bus.link.reactor
         self._keys = SessionKeys(bus, require_bound=require_bound_keys)
+        self._identities = identities or UnknownIdentities()
+        self._policy = policy or DefaultPolicy()
+        self._origins = Origins(origins)
+        self._failed = FailedLogins(limits.failed_logins_per_minute, self._reactor.seconds)
+        self._outbox = Outbox(self._reactor)
+        self._delivering = Delivering(self._policy, self._outbox)
         self._fanout = Fanout(bus.pubsub)
         self._presence = Presence(bus.link, bus.pubsub)
-        self._clients: Counter[str] = Counter()
-        self._junk = Junk("a websocket's topic", "an event or a command")
+        self._present: Counter[_Who] = Counter()  # from the session key on
+        self._clients: Counter[topics.Kind] = Counter()
+        self._admitting = 0
         self._stopping = False
-        self.factory = ClientFactory(self, self._reactor)
+        self.factory = ClientFactory(
+            self, self._reactor, limits, TrustedProxies(trusted_proxies), compression
+        )
+        if on_gap == "close":
+            bus.link.on_resumed.append(self._missed_something)
 
     @property
     def clients(self) -> Mapping[str, int]:
         """How many websockets are open, by kind."""
         return {kind: self._clients[kind] for kind in topics.KINDS}
+
+    @property
+    def delivered(self) -> int:
+        """How many frames were written to clients."""
+        return self._outbox.delivered
+
+    @property
+    def dropped(self) -> int:
+        """How many messages on clients' topics were neither an event nor a command."""
+        return self._delivering.dropped.count
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for clients to read."""
+        return sum(client.backlog for client in self.factory.connections)
+
+    @property
+    def takes_any_origin(self) -> bool:
+        """Whether pages of any origin may open websockets."""
+        return self._origins.any
+
+    def resource(self) -> IResource:
+        """A resource for a ``twisted.web`` site: ``root.putChild(b"wss", gateway.resource())``.
+
+        Below it are ``user``, ``participant`` and ``device``, wherever it is put.
+        """
+        return GatewayResource(self.factory)
 
     def startService(self) -> None:
         """Let clients in."""
@@ -78,16 +164,24 @@ class Gateway(Service):
         """Close every websocket with 1001 and report everyone gone.
 
         Returns:
-            Fires when all are closed and Redis has the reports, or after `SHUTDOWN_TIMEOUT`.
+            Fires when all are closed and Redis has the reports, or after the limits'
+            ``shutdown_timeout``.
         """
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         super().stopService()
         self._stopping = True
-        await self.factory.close_all(GOING_AWAY, "the server is going away")
+        allowed = self.limits.shutdown_timeout
+        began = self._reactor.seconds()
+        # Half of the time is for those who do not answer, the rest for the reports.
+        await self.factory.close_all(GOING_AWAY, "the server is going away", allowed / 2)
+        reported = self._presence.reported()
+        if allowed:
+            left = max(0.0, began + allowed - self._reactor.seconds())
+            reported = reported.addTimeout(left, self._reactor)
         try:
-            await self._presence.reported().addTimeout(SHUTDOWN_TIMEOUT, self._reactor)
+            await reported
         except DeferredTimeout:
             self._log.error(
                 "Redis did not take {count} reports of who went; they seem online",
@@ -101,76 +195,149 @@ class Gateway(Service):
 
         Raises:
             Refusal: 403 for a key that is not valid, whatever it is; 503 when the key may be good
-                but Redis cannot say so now.
+                but that cannot be said now; 429 for who has failed, or is connected, too often.
         """
+        self._check(login)
+        self._admitting += 1
+        try:
+            identity = await self._redeem(login)
+            who = (identity.kind, identity.uuid)
+            self._present[who] += 1
+            try:
+                return await self._prepare(client, identity)
+            except BaseException:
+                self._gone(who)
+                raise
+        finally:
+            self._admitting -= 1
+
+    def _check(self, login: Login) -> None:
+        """Whether there is any use in asking Redis."""
         if self._stopping or not self._bus.link.is_ready:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "no link to Redis")
+            raise _unavailable("no link to Redis")
+        limit = self.limits.max_clients
+        if limit and self._clients.total() + self._admitting >= limit:
+            raise _unavailable("too many clients", limit="max_clients")
+        if self._failed.are_too_many(login.peer.address):
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too many failed logins",
+                limit="failed_logins_per_minute",
+                retry_after=60,
+            )
+        if not self._origins.allow(login.origin):
+            raise Refusal(HTTPStatus.FORBIDDEN, "a page of a foreign origin")
+
+    async def _redeem(self, login: Login) -> Identity:
         try:
             redeeming = self._keys.redeem(login.kind, login.key)
             identity = await redeeming.addTimeout(REDEEM_TIMEOUT, self._reactor)
         except DeferredTimeout:
-            raise Refusal(
-                HTTPStatus.SERVICE_UNAVAILABLE, "Redis did not answer; the key may be used up"
-            ) from None
+            raise _unavailable("Redis did not answer; the key may be used up") from None
         except BusError as error:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
+            raise _unavailable(str(error)) from None
         if identity is None:
+            self._failed.add(login.peer.address)
             raise Refusal(HTTPStatus.FORBIDDEN, "the session key is not valid")
+        return identity
+
+    async def _prepare(self, client: ClientProtocol, known: Identity) -> Identity:
+        """Find out who that is, and subscribe what it follows."""
+        limit = self.limits.max_clients_per_identity
+        if limit and self._present[known.kind, known.uuid] > limit:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"that {known.kind} is connected too often",
+                limit="max_clients_per_identity",
+                retry_after=60,
+            )
+        identity = await self._resolve(known)
+        who = (identity.kind, identity.uuid)
         try:
-            await self._fanout.follow(client, self._topics(identity))
+            await self._fanout.follow(client, who, self._followings(identity))
         except BaseException as error:
-            self._fanout.unfollow(client, self._topics(identity))
+            self._fanout.unfollow(client)
             if isinstance(error, BusError):
-                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
+                raise _unavailable(str(error)) from None
             raise
         return identity
 
+    async def _resolve(self, known: Identity) -> Identity:
+        try:
+            resolving = self._identities.resolve(known.kind, known.uuid)
+            identity = await resolving.addTimeout(RESOLVE_TIMEOUT, self._reactor)
+        except DeferredTimeout:
+            raise _unavailable("the identity resolver did not answer") from None
+        except Exception as error:  # noqa: BLE001 (it is anybody's; the client shall come again)
+            if not isinstance(error, BusError):
+                self._log.failure("the identity resolver failed")
+            raise _unavailable(f"the identity resolver failed: {error}") from None
+        if identity is None:
+            raise Refusal(HTTPStatus.FORBIDDEN, f"the identity resolver refuses that {known.kind}")
+        return evolve(
+            identity,
+            kind=known.kind,
+            uuid=known.uuid,
+            name=identity.name or known.name,
+            topics=(*known.topics, *identity.topics),
+        )
+
+    def refused(self, login: Login | None, refusal: Refusal) -> None:
+        """Count and log a login that failed."""
+        self.logins[refusal.status.phrase.lower().replace(" ", "_")] += 1
+        if refusal.limit is not None:
+            self.limited[refusal.limit] += 1
+        self._log.info(
+            "login from {address} refused with {status}: {cause}",
+            address="?" if login is None else login.peer.address,
+            status=int(refusal.status),
+            cause=refusal.cause,
+        )
+
     def opened(self, client: ClientProtocol, identity: Identity) -> None:
         """Report that a client came; its topics are subscribed."""
+        self.logins["accepted"] += 1
         self._clients[identity.kind] += 1
         self._presence.opened(identity)
 
     def closed(self, client: ClientProtocol, identity: Identity) -> None:
         """Forget a client; report it if it had come."""
-        self._fanout.unfollow(client, self._topics(identity))
+        self._fanout.unfollow(client)
+        self._gone((identity.kind, identity.uuid))
         if client.was_opened:
             self._clients[identity.kind] -= 1
             self._presence.closed(identity)
 
-    # --- what is delivered
+    def overflowed(self, client: ClientProtocol) -> None:
+        """Count a client that does not read."""
+        self.limited["max_send_buffer"] += 1
+        self._log.warn(
+            "a {kind} is closed: it does not read, and {backlog} bytes wait for it",
+            kind="client" if client.identity is None else client.identity.kind,
+            backlog=client.backlog,
+        )
 
-    def _topics(self, identity: Identity) -> dict[str, Deliver]:
-        """The topics that a client follows, and what to do with what comes there."""
-        return {
-            topics.websocket_events(identity.kind, identity.uuid): self._deliver_event,
-            topics.disconnect_command(identity.uuid): self._deliver_command,
-            **dict.fromkeys(identity.topics, self._deliver_event),
+    def _gone(self, who: _Who) -> None:
+        self._present[who] -= 1
+        if not self._present[who]:
+            del self._present[who]
+
+    def _followings(self, identity: Identity) -> tuple[Following, ...]:
+        """What a client follows: its own topics wholly, broadcasts as the policy says."""
+        event = self._delivering.event
+        command = topics.disconnect_command(identity.uuid)
+        own = topics.websocket_events(identity.kind, identity.uuid)
+        followings = {
+            topic: Following(topic, event, wholly=False) for topic in self._policy.topics(identity)
         }
+        for topic in (*identity.topics, own):
+            followings[topic] = Following(topic, event)
+        followings[command] = Following(command, self._delivering.command)
+        return tuple(followings.values())
 
-    def _deliver_event(self, delivery: Delivery, clients: Iterable[Client]) -> None:
-        event = decode_event(delivery.payload)
-        if event is None:
-            self._junk.dropped(delivery.topic)
-            return
-        try:
-            frame = event_frame(event)
-        except Exception:  # noqa: BLE001 (protobuf fails in many ways on nested junk)
-            self._junk.dropped(delivery.topic)
-            return
-        if frame is not None:
-            for client in clients:
-                client.send_frame(frame)
+    def _missed_something(self) -> None:
+        self.factory.close_open(SERVICE_RESTART, "events may have been missed")
 
-    def _deliver_command(self, delivery: Delivery, clients: Iterable[Client]) -> None:
-        try:
-            message = TeraModuleMessage.FromString(delivery.payload)
-        except DecodeError:
-            self._junk.dropped(delivery.topic)
-            return
-        for command in unpack_all(message.data):
-            if (
-                isinstance(command, ServerCommand)
-                and command.type == ServerCommand.CMD_CLIENT_DISCONNECT
-            ):
-                for client in clients:
-                    client.close(DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
+
+def _unavailable(cause: str, *, limit: str | None = None) -> Refusal:
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, cause, limit=limit, retry_after=5)

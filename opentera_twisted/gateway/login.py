@@ -1,13 +1,18 @@
-"""What the request of a handshake asks for, and the ways in which it is refused."""
+"""What the request of a handshake asks for, and the ways in which it is refused.
+
+Source: wire contract, section 5.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 from attrs import frozen
 
+from opentera_twisted.gateway.proxies import Peer
 from opentera_twisted.topics import KINDS, Kind
 
 _PATHS: Final[Mapping[str, Kind]] = {f"/wss/{kind}": kind for kind in KINDS}
@@ -19,12 +24,23 @@ class Refusal(Exception):
     Attributes:
         status: what the client is told, and nothing else.
         cause: what the log is told; it holds nothing that the client sent.
+        limit: name of the limit that was reached, or None.
+        retry_after: seconds until it may be worth trying again, which the client is told.
     """
 
-    def __init__(self, status: HTTPStatus, cause: str) -> None:
+    def __init__(
+        self,
+        status: HTTPStatus,
+        cause: str,
+        *,
+        limit: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(cause)
         self.status = status
         self.cause = cause
+        self.limit = limit
+        self.retry_after = retry_after
 
 
 @frozen
@@ -34,26 +50,35 @@ class Login:
     Attributes:
         kind: of the websocket.
         key: as the client gave it: any text.
+        peer: where it comes from.
+        origin: of the page that asks; empty when it is no page.
     """
 
     kind: Kind
     key: str
+    peer: Peer
+    origin: str = ""
 
 
-def parse_login(path: str, query: Mapping[str, Sequence[str]]) -> Login:
-    """Read path and query of a handshake.
+def parse_login(target: str, peer: Peer, origin: str = "") -> Login:
+    """Read the target of a handshake's request.
 
     Args:
-        path: such as ``/wss/user``.
-        query: each parameter's values.
+        target: such as ``/wss/user?id=...``.
+        peer: where the request comes from.
+        origin: its header; empty when there was none.
 
     Raises:
         Refusal: the path is none of ours, or there is not exactly one ``id``.
     """
-    kind = _PATHS.get(path)
+    parts = urlsplit(target)
+    kind = _PATHS.get(parts.path)
     if kind is None:
         raise Refusal(HTTPStatus.NOT_FOUND, "no such path")
-    keys = query.get("id", ())
+    try:
+        keys = parse_qs(parts.query, keep_blank_values=True, max_num_fields=100).get("id", ())
+    except ValueError:
+        raise Refusal(HTTPStatus.FORBIDDEN, "more than 100 fields in the query") from None
     if len(keys) != 1:
         raise Refusal(HTTPStatus.FORBIDDEN, f"{len(keys)} session keys in the query")
-    return Login(kind, keys[0])
+    return Login(kind, keys[0], peer, origin)

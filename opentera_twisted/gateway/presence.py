@@ -132,6 +132,8 @@ def presence_event(identity: Identity, *, connected: bool) -> Message:
             else ParticipantEvent.PARTICIPANT_DISCONNECTED,
             participant_uuid=identity.uuid,
             participant_name=identity.name,
+            participant_project_name=identity.project,
+            participant_site_name=identity.site,
         )
     return DeviceEvent(
         type=DeviceEvent.DEVICE_CONNECTED if connected else DeviceEvent.DEVICE_DISCONNECTED,

@@ -6,27 +6,33 @@ can meet: a peer that goes away meanwhile, or that keeps sending.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from autobahn.websocket.types import ConnectionRequest
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, ISSLTransport
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-from opentera_twisted.gateway.frames import text_frame
+from opentera_twisted.gateway import compression
+from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal, parse_login
+from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
 from opentera_twisted.sessions import Identity
 
 PING_INTERVAL: Final = 10
 PONG_TIMEOUT: Final = 20
 """Seconds between pings, and that a client may take to answer one: closed 30 s without a pong."""
-
-HANDSHAKE_TIMEOUT: Final = 10
-"""Seconds that a handshake may take, from connecting to open."""
 
 CLOSE_TIMEOUT: Final = 2
 """Seconds that a client may take to answer a close."""
@@ -34,12 +40,11 @@ CLOSE_TIMEOUT: Final = 2
 MAX_HANDSHAKE: Final = 16_384
 """Bytes of a handshake's request."""
 
-MAX_MESSAGE: Final = 65_536
-"""Bytes of a client's message; nothing is expected from clients at all."""
-
 GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
+SERVICE_RESTART: Final = 1012
 
-_NOT_ALLOWED: Final = text_frame("Not allowed to send message")
+_NOT_ALLOWED: Final = Frame("Not allowed to send message").plain
 
 
 class Doorkeeper(Protocol):
@@ -48,11 +53,17 @@ class Doorkeeper(Protocol):
     async def admit(self, client: ClientProtocol, login: Login) -> Identity:
         """Decide on a login; raise `Refusal`, or return who it is, ready to receive events."""
 
+    def refused(self, login: Login | None, refusal: Refusal) -> None:
+        """A handshake ended without a websocket; the login is None when there was none to read."""
+
     def opened(self, client: ClientProtocol, identity: Identity) -> None:
         """An admitted client's websocket is open."""
 
     def closed(self, client: ClientProtocol, identity: Identity) -> None:
         """An admitted client is gone, whether its websocket was open or not."""
+
+    def overflowed(self, client: ClientProtocol) -> None:
+        """A client is closed because too much waits for it."""
 
 
 class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn is not annotated
@@ -61,6 +72,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     Attributes:
         identity: who it is, once admitted.
         was_opened: whether the handshake was completed.
+        window_bits: of the compression agreed on; 0: none.
     """
 
     # Autobahn warns several times of each client that breaks a rule; who it was is not our trouble.
@@ -71,13 +83,24 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     closeHandshakeTimeoutCall: IDelayedCall | None
     identity: Identity | None = None
     was_opened = False
+    window_bits = 0
+    _login: Login | None = None
     _admission: Deferred[Identity] | None = None
+    _closing: tuple[int, str] | None = None
     _drop: IDelayedCall | None = None
+    _socket: FileDescriptor | None = None
+    _is_plain = False
+    _is_slow = False
 
     def connectionMade(self) -> None:
         """A peer has connected."""
         self.factory.connections.add(self)
+        self._socket = _socket_of(self.transport)
+        self._is_plain = isinstance(self.transport, Connection)
         super().connectionMade()
+        if self.factory.is_crowded():
+            self.factory.turned_away += 1
+            self.dropConnection(abort=True)
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone; `onClose` has heard of it when this returns."""
@@ -104,8 +127,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         return self._admission.addCallbacks(self._admitted, self._refused)
 
     async def _admit(self, request: ConnectionRequest) -> Identity:
-        login = parse_login(request.path, request.params)
-        return await self.factory.doorkeeper.admit(self, login)
+        peer = self.factory.proxies.client(_peer(self.transport), request.headers)
+        self._login = parse_login(self.http_request_uri, peer, request.origin)
+        return await self.factory.doorkeeper.admit(self, self._login)
 
     def _admitted(self, identity: Identity) -> None:
         self.identity = identity
@@ -114,35 +138,40 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
 
     def _refused(self, failure: Failure) -> None:
         if isinstance(failure.value, Refusal):
-            status, cause = failure.value.status, failure.value.cause
+            refusal = failure.value
         elif failure.check(CancelledError):
-            status, cause = HTTPStatus.BAD_REQUEST, "the client went away"
+            refusal = Refusal(HTTPStatus.BAD_REQUEST, "the client went away")
         else:
-            status, cause = HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the gateway"
+            refusal = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the gateway")
             self._gateway_log.failure("a login failed", failure)
-        self._gateway_log.info(
-            "login from {peer} refused with {status}: {cause}",
-            peer=self.peer,
-            status=int(status),
-            cause=cause,
-        )
-        raise ConnectionDeny(int(status), status.phrase)
+        login, self._login = self._login, None
+        self.factory.doorkeeper.refused(login, refusal)
+        retry = refusal.retry_after
+        self._answer(refusal.status, [] if retry is None else [("Retry-After", str(retry))])
 
     def succeedHandshake(self, res: object) -> None:
         """Complete the handshake, unless the peer has gone meanwhile."""
         if self.state == self.STATE_CONNECTING:
             super().succeedHandshake(res)
 
+    def onOpenHandshakeTimeout(self) -> None:
+        """The handshake has taken too long."""
+        if self.state == self.STATE_CONNECTING:
+            self.factory.timed_out += 1
+        super().onOpenHandshakeTimeout()
+
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
         """Answer with the status alone: Autobahn's reasons repeat what the client sent."""
+        self._answer(HTTPStatus(code), responseHeaders or ())
+
+    def _answer(self, status: HTTPStatus, headers: Iterable[tuple[str, str]]) -> None:
         if self.state != self.STATE_CONNECTING:
             return
-        status = HTTPStatus(code)
-        headers = [("Connection", "close"), ("Content-Length", "0"), *(responseHeaders or ())]
+        headers = [("Connection", "close"), ("Content-Length", "0"), *headers]
         if status is HTTPStatus.UPGRADE_REQUIRED:
             headers.append(("Upgrade", "websocket"))
         self.wasClean = True  # it was refused as it should be: nothing to warn of
-        self.sendHttpErrorResponse(code, status.phrase, headers)
+        self.sendHttpErrorResponse(int(status), status.phrase, headers)
         self.dropConnection(abort=False)
 
     # --- open
@@ -151,26 +180,77 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         """The websocket is open: forget the request, which holds the key."""
         assert self.identity is not None  # noqa: S101 (only who was admitted is let in)
         self.was_opened = True
-        self._admission = None
+        self._admission = self._login = None
         self.http_request_data = self.http_response_data = b""
         self.http_status_line = self.http_request_uri = ""
         self.http_request_params: dict[str, list[str]] = {}
         self.http_headers: dict[str, str] = {}
+        if self.websocket_extensions_in_use:
+            self.window_bits = self.factory.window_bits
         self.factory.doorkeeper.opened(self, self.identity)
+        if self._closing is not None:  # it was sent away before it was open
+            self.close(*self._closing)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Clients have nothing to say."""
-        self.send_frame(_NOT_ALLOWED)
+        self.sendData(_NOT_ALLOWED)
 
-    def send_frame(self, frame: bytes) -> None:
-        """Send a finished frame, if the websocket is open."""
-        if self.state == self.STATE_OPEN:
-            self.sendData(frame)
+    def write(self, frames: bytes) -> bool:
+        """Send finished frames, one or more.
+
+        Returns:
+            Whether they were: the websocket is open, and its client reads.
+        """
+        if self.state != self.STATE_OPEN or not self._has_room(len(frames)):
+            return False
+        if self.send_queue:  # Autobahn has something of its own to send first
+            super().sendData(frames)
+        else:
+            self._write(frames)
+        return True
+
+    def _write(self, data: bytes) -> None:
+        transport: Any = self.transport
+        if self._is_plain and not (transport.dataBuffer or transport._tempDataBuffer):  # noqa: SLF001
+            # Twisted would wait for the socket to be writable, which it nearly always is: two
+            # system calls for nothing.
+            sent = transport.writeSomeData(data)
+            if sent == len(data):
+                return
+            if isinstance(sent, int):
+                data = data[sent:]
+        transport.write(data)
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """What Autobahn sends goes through here: answers, pings and pongs are bounded too."""
+        if self.state != self.STATE_OPEN or self._has_room(len(data)):
+            super().sendData(data, sync, chopsize)
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for the client to read."""
+        if self._socket is None:
+            return 0
+        waiting: Any = self._socket
+        return waiting._tempDataLen + len(waiting.dataBuffer) - waiting.offset  # type: ignore[no-any-return]  # noqa: SLF001
+
+    def _has_room(self, size: int) -> bool:
+        """Whether so much may be added to what waits; else the client is closed."""
+        limit = self.factory.limits.max_send_buffer
+        waiting = self.backlog
+        if not waiting or not limit or waiting + size <= limit or self._is_slow:
+            return True
+        self._is_slow = True  # the frame that says so may be added
+        self.factory.doorkeeper.overflowed(self)
+        self.close(POLICY_VIOLATION, "too slow")
+        return False
 
     def close(self, code: int, reason: str) -> None:
-        """Begin to close the websocket."""
+        """Begin to close the websocket; one that is not open yet, once it is."""
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
+        elif self.state == self.STATE_CONNECTING:
+            self._closing = (code, reason)
 
     # --- gone
 
@@ -198,48 +278,94 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
     Args:
         doorkeeper: decides who comes in.
         reactor: for time.
+        limits: of connections and what they may take.
+        proxies: whose word on their clients is taken.
+        window_bits: of the compression that clients are offered; 0: none.
 
     Attributes:
         connections: all that are connected, open or not.
+        timed_out: how many handshakes took too long.
+        turned_away: how many connections were dropped at once, as there were too many.
     """
 
     protocol = ClientProtocol
     noisy = False
 
-    def __init__(self, doorkeeper: Doorkeeper, reactor: Any) -> None:
+    def __init__(
+        self,
+        doorkeeper: Doorkeeper,
+        reactor: Any,
+        limits: GatewayLimits,
+        proxies: TrustedProxies,
+        window_bits: int = 0,
+    ) -> None:
         super().__init__(server="", reactor=reactor)
         self.clock = reactor
         self.doorkeeper = doorkeeper
+        self.limits = limits
+        self.proxies = proxies
+        self.window_bits = window_bits
         self.connections: set[ClientProtocol] = set()
+        self.timed_out = 0
+        self.turned_away = 0
         self._emptied: list[Deferred[None]] = []
         self.setProtocolOptions(
             webStatus=False,
             failByDrop=False,
             allowNullOrigin=True,
-            maxFramePayloadSize=MAX_MESSAGE,
-            maxMessagePayloadSize=MAX_MESSAGE,
-            openHandshakeTimeout=HANDSHAKE_TIMEOUT,
+            maxFramePayloadSize=limits.max_message_size,
+            maxMessagePayloadSize=limits.max_message_size,
+            openHandshakeTimeout=limits.handshake_timeout,
             closeHandshakeTimeout=CLOSE_TIMEOUT,
             autoPingInterval=PING_INTERVAL,
             autoPingTimeout=PONG_TIMEOUT,
             autoPingRestartOnAnyTraffic=False,
         )
+        if window_bits:
+            self.setProtocolOptions(
+                perMessageCompressionAccept=partial(
+                    compression.accept,
+                    window_bits=window_bits,
+                    max_message_size=limits.max_message_size,
+                )
+            )
 
-    def close_all(self, code: int, reason: str) -> Deferred[None]:
-        """Close open websockets properly, and the others at once.
+    def is_crowded(self) -> bool:
+        """Whether there is no room even for one more handshake."""
+        limit = 2 * self.limits.max_clients
+        return bool(limit) and len(self.connections) > limit
+
+    def close_open(self, code: int, reason: str) -> None:
+        """Begin to close every open websocket; a peer that does not answer is dropped in time."""
+        for client in list(self.connections):
+            client.close(code, reason)
+
+    def close_all(self, code: int, reason: str, timeout: float) -> Deferred[None]:
+        """Close open websockets properly, and drop the others at once.
+
+        Args:
+            code: of the close.
+            reason: of the close.
+            timeout: seconds after which whoever is left is dropped; 0: as long as that takes.
 
         Returns:
-            Fires when no connection is left; a peer that does not answer is dropped in time.
+            Fires when no connection is left.
         """
         emptied: Deferred[None] = Deferred()
         self._emptied.append(emptied)
+        self.close_open(code, reason)
         for client in list(self.connections):
-            if client.state == client.STATE_OPEN:
-                client.close(code, reason)
-            elif client.state == client.STATE_CONNECTING:
+            if client.state == client.STATE_CONNECTING:
                 client.dropConnection(abort=True)
         self._tell_if_empty()
+        if timeout and not emptied.called:
+            dropping = self.clock.callLater(timeout, self._drop_all)
+            emptied.addCallback(lambda _: dropping.cancel() if dropping.active() else None)
         return emptied
+
+    def _drop_all(self) -> None:
+        for client in list(self.connections):
+            client.transport.abortConnection()
 
     def lost(self, client: ClientProtocol) -> None:
         """A connection is gone."""
@@ -251,3 +377,16 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
             emptied, self._emptied = self._emptied, []
             for one in emptied:
                 one.callback(None)
+
+
+def _peer(transport: Any) -> Peer:
+    address = transport.getPeer()
+    host = address.host if isinstance(address, (IPv4Address, IPv6Address)) else UNIX
+    return Peer(host, ISSLTransport.providedBy(transport))
+
+
+def _socket_of(transport: Any) -> FileDescriptor | None:
+    """What writes to the socket, below TLS."""
+    while isinstance(transport, TLSMemoryBIOProtocol):
+        transport = transport.transport
+    return transport if isinstance(transport, FileDescriptor) else None

@@ -1,0 +1,148 @@
+"""Which broadcast events a client may see: asked of a policy, which denies what it does not know.
+
+Source: wire contract, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from attrs import frozen
+from google.protobuf.message import Message
+from zope.interface import Interface, implementer
+
+from opentera_twisted import topics
+from opentera_twisted.errors import InvalidArgument, InvalidTopic
+from opentera_twisted.messages import (
+    ArchiveEvent,
+    DeviceEvent,
+    JoinSessionEvent,
+    ParticipantEvent,
+    UserEvent,
+)
+from opentera_twisted.sessions import Identity
+from opentera_twisted.topics import KINDS, Kind
+
+
+@frozen
+class Audience:
+    """Who may see an event.
+
+    Attributes:
+        kinds: all clients of these kinds.
+        members: and these clients, each by kind and UUID.
+    """
+
+    kinds: frozenset[Kind] = frozenset()
+    members: frozenset[tuple[Kind, str]] = frozenset()
+
+    def includes(self, kind: Kind, uuid: str) -> bool:
+        """Whether one client is among them."""
+        return kind in self.kinds or (kind, uuid) in self.members
+
+
+NOBODY: Final = Audience()
+EVERYONE: Final = Audience(frozenset(KINDS))
+
+
+class IAccessPolicy(Interface):
+    """Says which broadcast topics clients follow, and who may see what is published there.
+
+    A client's own topic, and the topics named in its session key, are not asked about: they are
+    the client's. Logs and database events are withheld there and here, whatever a policy says.
+    """
+
+    def topics(identity: Identity) -> Iterable[str]:  # noqa: N805 (zope)
+        """The broadcast topics of a client, asked once when it logs in."""
+
+    def audience(topic: str, event: Message) -> Audience:  # noqa: N805 (zope)
+        """Who, of those that follow the topic, may see an event of it.
+
+        Called once for each event, in the reactor's thread; what it raises denies the event.
+        """
+
+
+@implementer(IAccessPolicy)
+class DefaultPolicy:
+    """What the wire contract says and can be known without a database.
+
+    A client sees events about itself, invitations of itself and archives of its own. A server that
+    knows who shares a project with whom has a policy of its own.
+
+    Args:
+        broadcasts: ``KIND:TOPIC`` each: all clients of that kind see all that is published there.
+
+    Raises:
+        InvalidArgument: one is not of that form.
+    """
+
+    def __init__(self, broadcasts: Iterable[str] = ()) -> None:
+        self._opened: dict[str, frozenset[Kind]] = {}
+        for text in broadcasts:
+            kind, topic = parse_broadcast(text)
+            self._opened[topic] = self._opened.get(topic, frozenset()) | {kind}
+
+    def topics(self, identity: Identity) -> Iterable[str]:
+        """The contract's topics on which something may be for a client, and those opened to it."""
+        yield _USER_MANAGER_EVENTS
+        yield _FILE_TRANSFER_EVENTS
+        for topic, kinds in self._opened.items():
+            if identity.kind in kinds and topic not in {
+                _USER_MANAGER_EVENTS,
+                _FILE_TRANSFER_EVENTS,
+            }:
+                yield topic
+
+    def audience(self, topic: str, event: Message) -> Audience:
+        """The kinds that the topic is opened to, and whom the event is about."""
+        return Audience(self._opened.get(topic, frozenset()), concerned(event))
+
+
+_USER_MANAGER_EVENTS: Final = topics.module_events(topics.USER_MANAGER_MODULE)
+_FILE_TRANSFER_EVENTS: Final = topics.service_events("FileTransferService")
+
+
+def concerned(event: Any) -> frozenset[tuple[Kind, str]]:
+    """Whom an event is about, as far as the wire contract lets them see it."""
+    match event:
+        case UserEvent():
+            return frozenset({("user", event.user_uuid)})
+        case ParticipantEvent():
+            return frozenset({("participant", event.participant_uuid)})
+        case DeviceEvent():
+            return frozenset({("device", event.device_uuid)})
+        case ArchiveEvent():
+            return frozenset((kind, event.owner_uuid) for kind in KINDS)
+        case JoinSessionEvent():
+            invited = {
+                "user": event.session_users,
+                "participant": event.session_participants,
+                "device": event.session_devices,
+            }
+            return frozenset((kind, uuid) for kind in KINDS for uuid in invited[kind])
+    return frozenset()
+
+
+def parse_broadcast(text: str) -> tuple[Kind, str]:
+    """Read ``KIND:TOPIC``.
+
+    Raises:
+        InvalidArgument: the kind is none, or the topic does not carry events.
+    """
+    name, _, topic = text.partition(":")
+    for kind in KINDS:
+        if name == kind:
+            break
+    else:
+        raise InvalidArgument(f"{text!r}: expected KIND:TOPIC with a kind of {', '.join(KINDS)}")
+    try:
+        carries = topics.parse(topic).channel
+    except InvalidTopic as error:
+        raise InvalidArgument(f"{text!r}: {error}") from None
+    if carries != "events":
+        raise InvalidArgument(
+            f"{text!r}: {topic} carries {carries}, which are for programs; expected a topic of "
+            "events, such as service.KEY.events"
+        )
+    return kind, topic

@@ -1,0 +1,123 @@
+"""What comes on a client's topics, and whom it is handed to: parsed, filtered and encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.message import DecodeError, Message
+from twisted.logger import Logger
+
+from opentera_twisted.gateway.access import NOBODY, Audience, IAccessPolicy
+from opentera_twisted.gateway.fanout import Followers
+from opentera_twisted.gateway.frames import Frame, event_frame
+from opentera_twisted.gateway.outbox import Client, Outbox
+from opentera_twisted.junk import Junk
+from opentera_twisted.messages import (
+    DatabaseEvent,
+    LogEvent,
+    LoginEvent,
+    ServerCommand,
+    TeraEvent,
+    TeraMessage,
+    TeraModuleMessage,
+)
+from opentera_twisted.messages.packing import unpack, unpack_all
+from opentera_twisted.pubsub import Delivery
+
+DISCONNECTED_BY_COMMAND: Final = 4000
+"""Close code of a client that a ``CMD_CLIENT_DISCONNECT`` sends away."""
+
+# Logs are for servers, whatever topic they come on; and envelopes could hide them.
+_NEVER = (LogEvent, LoginEvent, TeraEvent, TeraMessage, TeraModuleMessage, Packed)
+
+
+class Delivering:
+    """Hands what is published to the websockets that follow its topic.
+
+    Args:
+        policy: says who may see an event of a topic that is not followed wholly.
+        outbox: carries the frames.
+
+    Attributes:
+        dropped: what was no event and no command.
+    """
+
+    _log = Logger()
+
+    def __init__(self, policy: IAccessPolicy, outbox: Outbox) -> None:
+        self._policy = policy
+        self._outbox = outbox
+        self.dropped = Junk("a websocket's topic", "an event or a command")
+
+    def event(self, delivery: Delivery, followers: Followers) -> None:
+        """A ``TeraEvent``: to each client the events it may see, encoded once for all alike."""
+        try:
+            event = TeraEvent.FromString(delivery.payload)
+            unpacked = [(packed, unpack(packed)) for packed in event.events]
+            visible = [
+                (packed, message)
+                for packed, message in unpacked
+                if message is not None and not isinstance(message, _NEVER)
+            ]
+            if not visible:
+                return
+            frames: dict[tuple[int, ...], Frame] = {}
+            messages = [message for _, message in visible]
+            for numbers, clients in self._shares(delivery.topic, messages, followers):
+                if not clients:
+                    continue
+                frame = frames.get(numbers)
+                if frame is None:
+                    frame = event_frame(event, [visible[number][0] for number in numbers])
+                    frames[numbers] = frame
+                self._outbox.put(frame, clients)
+        except Exception:  # noqa: BLE001 (protobuf fails in many ways on nested junk)
+            self.dropped.dropped(delivery.topic)
+
+    def command(self, delivery: Delivery, followers: Followers) -> None:
+        """A ``TeraModuleMessage`` that may send clients away."""
+        try:
+            message = TeraModuleMessage.FromString(delivery.payload)
+        except DecodeError:
+            self.dropped.dropped(delivery.topic)
+            return
+        if any(
+            isinstance(command, ServerCommand)
+            and command.type == ServerCommand.CMD_CLIENT_DISCONNECT
+            for command in unpack_all(message.data)
+        ):
+            for client in followers.whole:
+                client.close(DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
+
+    def _shares(
+        self, topic: str, messages: Sequence[Message], followers: Followers
+    ) -> Iterator[tuple[tuple[int, ...], Sequence[Client]]]:
+        """Which of the messages, by their numbers, go to which clients."""
+        everything = tuple(range(len(messages)))
+        yield everything, followers.whole
+        if not followers.are_filtered:
+            return
+        audiences = [self._audience(topic, message) for message in messages]
+        if audiences.count(audiences[0]) == len(audiences):
+            yield everything, followers.select(audiences[0])
+            return
+        seen: dict[Client, tuple[int, ...]] = {}
+        for number, audience in enumerate(audiences):
+            for client in followers.select(audience):
+                seen[client] = (*seen.get(client, ()), number)
+        alike: dict[tuple[int, ...], list[Client]] = {}
+        for client, numbers in seen.items():
+            alike.setdefault(numbers, []).append(client)
+        yield from alike.items()
+
+    def _audience(self, topic: str, message: Message) -> Audience:
+        if isinstance(message, DatabaseEvent):
+            return NOBODY
+        try:
+            audience: Audience = self._policy.audience(topic, message)
+        except Exception:  # noqa: BLE001 (deny what it cannot decide)
+            self._log.failure("the access policy failed on an event of {topic}", topic=topic)
+            return NOBODY
+        return audience

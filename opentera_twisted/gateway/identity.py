@@ -1,0 +1,96 @@
+"""Who a client is, beyond its UUID: asked of a resolver when it logs in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import Interface, implementer
+
+from opentera_twisted import topics
+from opentera_twisted.bus import Bus
+from opentera_twisted.errors import BadReply, InvalidArgument, InvalidTopic
+from opentera_twisted.sessions import Identity
+from opentera_twisted.topics import Kind
+
+
+class IIdentityResolver(Interface):
+    """Says who a user, participant or device is."""
+
+    def resolve(kind: Kind, uuid: str) -> Deferred[Identity | None]:  # noqa: N805 (zope)
+        """Look one up.
+
+        Returns:
+            Fires with who that is, or None when it may not log in. What the session key says
+            besides (`Identity.with_key`) is added by the gateway.
+
+        Fails with:
+            Any error: it cannot be said now; the client is told to try again.
+        """
+
+
+@implementer(IIdentityResolver)
+class UnknownIdentities:
+    """Knows nobody: a client is its UUID, and what its session key says."""
+
+    def resolve(self, kind: Kind, uuid: str) -> Deferred[Identity | None]:
+        """The UUID alone."""
+        return succeed(Identity(kind, uuid))
+
+
+@implementer(IIdentityResolver)
+class RpcIdentities:
+    """Asks a service: ``identify(kind, uuid)`` gives an object, or null for who may not log in.
+
+    The object may have ``name``, ``project``, ``site`` (text) and ``topics`` (a list of text).
+
+    Args:
+        bus: carries the calls.
+        server: ``service.<key>`` or ``module.<name>``.
+        timeout: seconds that it may take to answer.
+
+    Raises:
+        InvalidArgument: that is no server's name.
+    """
+
+    def __init__(self, bus: Bus, server: str, timeout: float = 5.0) -> None:
+        self._bus = bus
+        self._server = server
+        self._timeout = timeout
+        try:
+            self._topic = topics.rpc_of(server)
+        except InvalidTopic as error:
+            raise InvalidArgument(str(error)) from None
+
+    def resolve(self, kind: Kind, uuid: str) -> Deferred[Identity | None]:
+        """Call ``identify``; fails as `Bus.call` does, and with `BadReply` for another answer."""
+        return Deferred.fromCoroutine(self._resolve(kind, uuid))
+
+    async def _resolve(self, kind: Kind, uuid: str) -> Identity | None:
+        answer = await self._bus.caller.call(self._topic, "identify", (kind, uuid), self._timeout)
+        if answer is None:
+            return None
+        if not isinstance(answer, Mapping):
+            raise BadReply(f"identify of {self._server} returned neither an object nor null")
+        granted = answer.get("topics") or []
+        if not isinstance(granted, list) or not all(
+            isinstance(topic, str) and topic for topic in granted
+        ):
+            raise BadReply(f"identify of {self._server}: topics is not a list of texts")
+        return Identity(
+            kind,
+            uuid,
+            name=self._text(answer, "name"),
+            project=self._text(answer, "project"),
+            site=self._text(answer, "site"),
+            topics=tuple(granted),
+        )
+
+    def _text(self, answer: Mapping[str, Any], field: str) -> str:
+        value = answer.get(field)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise BadReply(f"identify of {self._server}: {field} is not text")
+        return value
