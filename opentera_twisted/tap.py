@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import sys
@@ -11,7 +12,7 @@ from typing import Any, Final, Literal
 
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listen
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
@@ -40,6 +41,22 @@ _REDIS_HELP: Final = (
     "embedded:DIR runs a server on 127.0.0.1:6379 with its data in DIR; "
     "auto uses the server there, or runs one in memory."
 )
+
+
+class StartFailed(SystemExit, Exception):
+    """Ends the program with one line on standard error and status 1.
+
+    It is an `Exception` too: of nothing else does twistd tell the shell that waits for a daemon,
+    and for nothing else does it remove the pidfile.
+
+    Args:
+        reason: what was wrong, for people to read.
+    """
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(f"twistd opentera-bus: {reason}")
+        # The end of a traceback is what twistd shows in that shell, up to its 98th byte.
+        self.add_note(str(reason))
 
 
 class Options(usage.Options):
@@ -94,7 +111,7 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            raise SystemExit(f"twistd opentera-bus: {error}") from None
+            raise StartFailed(error) from None
 
     def parseArgs(self, *arguments: str) -> None:
         """Take no arguments but options."""
@@ -106,18 +123,17 @@ class Options(usage.Options):
         from twisted.internet import reactor  # noqa: PLC0415 (twistd has chosen it by now)
 
         self["websocket"] = self["websocket"] or [DEFAULT_WEBSOCKET]
-        for option in ("websocket", "admin"):
-            values = self[option] if option == "websocket" else [self[option]]
-            for value in values:
-                if option == "admin" and value == "none":
-                    continue
-                try:
-                    serverFromString(reactor, value)
-                except (ValueError, TypeError, KeyError, OSError) as error:
-                    raise usage.UsageError(
-                        f"--{option}: {value!r} is not an endpoint such as "
-                        f"{DEFAULT_WEBSOCKET}: {error}"
-                    ) from None
+        endpoints = [("websocket", endpoint) for endpoint in self["websocket"]]
+        if self["admin"] != "none":
+            endpoints.append(("admin", self["admin"]))
+        for option, endpoint in endpoints:
+            try:
+                serverFromString(reactor, endpoint)
+            except (ValueError, TypeError, KeyError, OSError) as error:
+                raise usage.UsageError(
+                    f"--{option}: {endpoint!r} is not an endpoint such as "
+                    f"{DEFAULT_WEBSOCKET}: {error}"
+                ) from None
         try:
             parse_redis(self["redis"])
         except InvalidArgument as error:
@@ -158,7 +174,9 @@ class Program(MultiService):
     def __init__(self, options: Options, reactor: Any) -> None:
         super().__init__()
         self._reactor = reactor
-        url, self._run_server, self._directory = parse_redis(options["redis"])
+        url, run_server, self._directory = parse_redis(options["redis"])
+        # Asked before twistd daemonizes, while the terminal still shows the answer in full.
+        self._runs_server = run_server is not None and self._needs_server(run_server)
         self._server: EmbeddedServer | None = None
         self._bus = Bus(url, reactor=reactor, name=options["name"])
         self._gateway = Gateway(self._bus, require_bound_keys=options["require-bound-keys"])
@@ -180,7 +198,7 @@ class Program(MultiService):
         except ImportError:
             message = "the admin endpoint needs: pip install 'opentera-twisted[admin]'"
             if endpoint != DEFAULT_ADMIN:
-                raise SystemExit(f"twistd opentera-bus: {message}") from None
+                raise StartFailed(message) from None
             self._log.warn(message)
             return
         listen(
@@ -188,32 +206,30 @@ class Program(MultiService):
         ).setServiceParent(self._listeners)
         self._log.info("health on {endpoint}", endpoint=endpoint)
 
-    def privilegedStartService(self) -> None:
-        """Decide on the server, and listen; a failure ends the program with one line."""
-        if self._run_server is not None:
-            self._choose_server()
-        try:
-            super().privilegedStartService()
-        except (CannotListenError, OSError, OverflowError) as error:
-            raise SystemExit(f"twistd opentera-bus: {error}") from None
-
-    def _choose_server(self) -> None:
+    def _needs_server(self, run_server: Literal["auto", "embedded"]) -> bool:
+        """Whether a server has to be run, which is not so when ``auto`` finds one."""
         found = probe(REDIS_HOST, REDIS_PORT)
-        if found == "redis" and self._run_server == "auto":
+        if found == "redis" and run_server == "auto":
             self._log.info("using the Redis at {host}:{port}", host=REDIS_HOST, port=REDIS_PORT)
-            return
+            return False
         if found != "nothing":
             what = "a Redis server" if found == "redis" else "something that is not Redis"
-            raise SystemExit(
-                f"twistd opentera-bus: {what} listens on {REDIS_HOST}:{REDIS_PORT} already; "
+            raise StartFailed(
+                f"{what} listens on {REDIS_HOST}:{REDIS_PORT} already; "
                 "stop it, or name the Redis to use with --redis"
             )
+        return True
+
+    def privilegedStartService(self) -> None:
+        """Listen; a failure ends the program with one line."""
         try:
-            self._server = EmbeddedServer(
-                self._reactor, port=REDIS_PORT, host=REDIS_HOST, directory=self._directory
-            )
-        except BusError as error:
-            raise SystemExit(f"twistd opentera-bus: {error}") from None
+            if self._runs_server:
+                self._server = EmbeddedServer(
+                    self._reactor, port=REDIS_PORT, host=REDIS_HOST, directory=self._directory
+                )
+            super().privilegedStartService()
+        except (BusError, CannotListenError, OSError, OverflowError) as error:
+            raise StartFailed(error) from None
 
     def startService(self) -> None:
         """Start the server, and then what uses it; until it is there, logins are answered 503."""
@@ -226,7 +242,7 @@ class Program(MultiService):
         ready = self._server.ready()
         ready.addCallbacks(lambda _: self._bus.startService(), failed.append)
         if failed:  # at once: the reactor does not run yet
-            raise SystemExit(f"twistd opentera-bus: {failed[0].getErrorMessage()}")
+            raise StartFailed(failed[0].getErrorMessage())
         ready.addCallback(lambda _: self._give_up(failed) if failed else None)
 
     def stopService(self) -> Deferred[None]:
@@ -235,7 +251,7 @@ class Program(MultiService):
 
     async def _stop(self) -> None:
         self.running = False
-        await gatherResults([self._listeners.stopService()])
+        await self._listeners.stopService()
         await self._gateway.stopService()
         await self._bus.stopService()
         if self._server is not None:
@@ -246,7 +262,7 @@ class Program(MultiService):
         if not self.running:  # it is ending anyway
             return
         self._log.critical("{reason}", reason=failed[0].getErrorMessage())
-        self._reactor.addSystemEventTrigger("after", "shutdown", _exit_failed)
+        atexit.register(_exit_failed)  # after twistd has removed its pidfile
         self._reactor.stop()
 
 

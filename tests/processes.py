@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -96,9 +97,18 @@ class Process:
         self._popen.stdout.close()
 
 
-def twistd(*options: str, redis_port: int = 6379) -> Process:
+def twistd(*options: str, redis_port: int = 6379, pidfile: str = "") -> Process:
     """``twistd -n opentera-bus``, with another port for its own server."""
+    return _twistd("--nodaemon", f"--pidfile={pidfile}", options=options, redis_port=redis_port)
+
+
+def twistd_daemon(*options: str, redis_port: int, pidfile: str, logfile: str) -> Process:
+    """``twistd opentera-bus``, which ends when the daemon that it leaves behind has started."""
+    own = (f"--pidfile={pidfile}", f"--logfile={logfile}")
+    return _twistd(*own, options=options, redis_port=redis_port)
+
+
+def _twistd(*own: str, options: Sequence[str], redis_port: int) -> Process:
     return Process(
-        sys.executable, "-c", _TWISTD, str(redis_port), "--nodaemon", "--pidfile=",
-        "opentera-bus", *options,
+        sys.executable, "-c", _TWISTD, str(redis_port), *own, "opentera-bus", *options
     )  # fmt: skip

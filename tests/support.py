@@ -126,6 +126,17 @@ def message(pubsub: redis.client.PubSub) -> Deferred[bytes]:
     return deferToThread(get)
 
 
+async def server_pid(port: int) -> int:
+    """The process id of the server that listens on a port."""
+
+    def ask() -> int:
+        with redis.Redis(port=port, protocol=2) as client:
+            pid: int = client.info("server")["process_id"]
+            return pid
+
+    return await deferToThread(ask)
+
+
 async def until(condition: Callable[[], Awaitable[T]], expected: Callable[[T], bool]) -> T:
     """Ask again, each time after an answer, until it is the one that is expected."""
     while True:

@@ -34,6 +34,8 @@ from opentera_twisted.link import embedded, server_process
 from opentera_twisted.link.embedded import EmbeddedServer
 from opentera_twisted.link.server_process import EmbeddedServerError, find_server
 
+from .support import server_pid
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -74,11 +76,6 @@ def _ask(port: int, *command: str) -> Any:
 def ask(port: int, *command: str) -> Deferred[Any]:
     """Have the server execute a command."""
     return deferToThread(_ask, port, *command)
-
-
-async def server_pid(port: int) -> int:
-    info = await ask(port, "INFO", "server")
-    return int(info["process_id"])
 
 
 @implementer(IReadDescriptor)

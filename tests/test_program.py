@@ -12,6 +12,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -22,8 +23,8 @@ from opentera_twisted import SessionKeys
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import unpack
 
-from .processes import Process, twistd
-from .support import UUID, RedisTestCase, Server, free_port, message
+from .processes import Process, twistd, twistd_daemon
+from .support import UUID, RedisTestCase, Server, free_port, message, server_pid
 from .websockets import WebSocket, connect
 
 REPORTS = "module.TeraServer.UserManagerModule.messages"
@@ -135,20 +136,12 @@ class ServingTests(ProgramTestCase):
 
 
 class EmbeddedTests(ProgramTestCase):
-    async def server_pid(self, port: int) -> int:
-        def ask() -> int:
-            with redis.Redis(port=port, protocol=2) as client:
-                pid: int = client.info("server")["process_id"]
-                return pid
-
-        return await deferToThread(ask)
-
     async def test_auto_starts_a_server_that_ends_with_the_program_however_it_ends(self) -> None:
         for end in ("SIGTERM", "SIGINT", "SIGKILL"):
             redis_port = free_port()
             program, _ = self.start(redis_port=redis_port)
             await program.says("is ready")
-            pid = await self.server_pid(redis_port)
+            pid = await server_pid(redis_port)
             if end == "SIGINT":
                 program.interrupt()
             else:
@@ -209,6 +202,104 @@ class EmbeddedTests(ProgramTestCase):
         assert await program.ended() != 0
         assert "/proc/none" in program.output
         assert "Traceback" not in program.output
+
+
+class FailedStartTests(ProgramTestCase):
+    """A start that fails after twistd has daemonized, or could have."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.pidfile = self.directory / "twistd.pid"
+        self.logfile = self.directory / "twistd.log"
+        self.addCleanup(self.kill_daemon)
+
+    def kill_daemon(self) -> None:
+        if self.pidfile.exists():
+            os.kill(int(self.pidfile.read_text()), signal.SIGKILL)
+
+    def daemon(self, *options: str, redis_port: int | None = None) -> Process:
+        program = twistd_daemon(
+            *("--admin", "none", *options),
+            redis_port=redis_port or free_port(),
+            pidfile=str(self.pidfile),
+            logfile=str(self.logfile),
+        )
+        self.addCleanup(program.kill)
+        return program
+
+    async def fails(self, line: str, *options: str, redis_port: int | None = None) -> None:
+        """Both ways end with a status that is not 0, the line, and no pidfile."""
+        redis_port = redis_port or free_port()
+        daemon = self.daemon(*options, redis_port=redis_port)
+        assert await daemon.ended() == 1, daemon.output
+        assert line[:60] in daemon.output, daemon.output  # twistd itself shows 98 bytes
+        assert "Traceback" not in daemon.output
+        if self.logfile.exists():
+            assert f"twistd opentera-bus: {line}" in self.logfile.read_text()
+        assert not self.pidfile.exists()
+        pidfile = str(self.pidfile)
+        program = twistd("--admin", "none", *options, redis_port=redis_port, pidfile=pidfile)
+        self.addCleanup(program.kill)
+        assert await program.ended() == 1, program.output
+        last = program.output.splitlines()[-1]
+        assert last.endswith(f"twistd opentera-bus: {line}"), program.output
+        assert "Traceback" not in program.output
+        assert not self.pidfile.exists()
+
+    async def test_a_port_in_use(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            await self.fails(
+                f"Couldn't listen on 127.0.0.1:{port}: [Errno 98] Address already in use.",
+                *("--redis", self.server.url, "--websocket", f"tcp:{port}:interface=127.0.0.1"),
+            )
+
+    async def test_a_directory_of_data_that_is_a_file(self) -> None:
+        file = self.directory / "file"
+        file.touch()
+        await self.fails(
+            f"the embedded server cannot be started: [Errno 17] File exists: '{file}'",
+            *("--redis", f"embedded:{file}", "--websocket", f"tcp:{free_port()}"),
+        )
+
+    async def test_something_else_at_the_address_of_redis(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            redis_port = listener.getsockname()[1]
+            await self.fails(
+                f"something that is not Redis listens on 127.0.0.1:{redis_port} already; "
+                "stop it, or name the Redis to use with --redis",
+                redis_port=redis_port,
+            )
+
+    async def test_data_that_the_server_cannot_read(self) -> None:
+        damaged = self.directory / "appendonlydir" / "appendonly.aof.manifest"
+        damaged.parent.mkdir()
+        damaged.write_text("no manifest\n")
+        program = twistd(
+            *("--admin", "none", "--websocket", f"tcp:{free_port()}"),
+            *("--redis", f"embedded:{self.directory}"),
+            redis_port=free_port(),
+            pidfile=str(self.pidfile),
+        )
+        self.addCleanup(program.kill)
+        assert await program.ended() == 1
+        assert "ended (exit status 1)" in program.output
+        assert not self.pidfile.exists()
+
+    async def test_a_daemon_that_starts_tells_its_shell_and_ends_as_asked(self) -> None:
+        redis_port = free_port()
+        daemon = self.daemon("--websocket", f"tcp:{free_port()}", redis_port=redis_port)
+        assert await daemon.ended() == 0, daemon.output
+        pid = int(self.pidfile.read_text())
+        server = await server_pid(redis_port)
+        os.kill(pid, signal.SIGTERM)
+        await deferToThread(wait_for_end, pid)
+        await deferToThread(wait_for_end, server)
+        assert not self.pidfile.exists()
 
 
 class MistakeTests(ProgramTestCase):
