@@ -30,7 +30,8 @@ MAX_VALUE: Final = 16_384
 """Bytes of a key's value, at most."""
 
 # Only a string that will expire, and is of the form of a session key's value, is taken; anything
-# else stays as it is, and the answer does not tell it from a key that is not there.
+# else stays as it is, and the answer does not tell it from a key that is not there. The answer is
+# what the script has read: UUID, name, topics. Redis reads JSON that Python does not, such as 0x10.
 _REDEEM: Final = Script(
     f"""
     local key = KEYS[1]
@@ -43,14 +44,20 @@ _REDEEM: Final = Script(
         return text:find('^' .. eight .. '%-' .. four .. '%-' .. four .. '%-' .. four
             .. '%-' .. eight .. four .. '$') ~= nil
     end
+    local function is_string(value) return type(value) == 'string' end
     local value = redis.call('GET', key)
+    local identity = {{value, ''}}
     if not is_uuid(value) then
         if value:sub(1, 1) ~= '{{' then return false end
         local ok, object = pcall(cjson.decode, value)
-        if not ok or type(object.uuid) ~= 'string' or not is_uuid(object.uuid) then return false end
+        if not ok or not is_string(object.uuid) or not is_uuid(object.uuid) then return false end
+        identity = {{object.uuid, is_string(object.name) and object.name or ''}}
+        for _, topic in ipairs(type(object.topics) == 'table' and object.topics or {{}}) do
+            if is_string(topic) and topic ~= '' then table.insert(identity, topic) end
+        end
     end
     redis.call('DEL', key)
-    return value
+    return identity
     """
 )
 
@@ -167,8 +174,11 @@ class SessionKeys:
                 return None
         elif self._require_bound or not _DEPLOYED.fullmatch(key):
             return None
-        value = await self._link.run(_REDEEM, [key])
-        return None if value is None else _identity(kind, value)
+        identity = await self._link.run(_REDEEM, [key])
+        if identity is None:
+            return None
+        uuid, name, *topics = (text.decode(errors="replace") for text in identity)
+        return Identity(kind, uuid, name, tuple(topics))
 
 
 def is_uuid(text: Any) -> bool:
@@ -183,20 +193,3 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _identity(kind: Kind, value: bytes) -> Identity:
-    """Who a key's value names; the script has seen that it holds a UUID."""
-    text = value.decode(errors="replace")
-    if not text.startswith("{"):
-        return Identity(kind, text)
-    stored = json.loads(text)
-    name, topics = stored.get("name"), stored.get("topics")
-    return Identity(
-        kind,
-        stored["uuid"],
-        name if isinstance(name, str) else "",
-        tuple(topic for topic in topics if isinstance(topic, str) and topic)
-        if isinstance(topics, list)
-        else (),
-    )

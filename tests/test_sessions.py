@@ -94,6 +94,26 @@ class SessionKeyTests(RedisTestCase):
                 assert self.redis.dump(key) == before, what
                 self.redis.delete(key)
 
+    async def test_json_that_only_redis_reads_still_gives_an_identity(self) -> None:
+        keys = await self.keys()
+        key = "user." + "k" * 43
+        for rest in (
+            '"name": 0x10',
+            '"name": NaN',
+            '"name": null, "topics": {"1": "a"}',
+            '"topics": -Infinity',
+            '"n": ' + "1" * 5000,
+            '"n": ' + "[" * 990 + "]" * 990,
+            '"topics": [null, 1, "", {}]',
+        ):
+            self.redis.set(key, f'{{"uuid": "{UUID}", {rest}}}', ex=60)
+            assert await keys.redeem("user", key) == Identity("user", UUID), rest
+            assert await keys.redeem("user", key) is None
+        expected = Identity("user", UUID, "two\nlines \ufffd", ("a", "b"))
+        value = f'{{"uuid": "{UUID}", "name": "two\nlines \udcff", "topics": ["a", 1, "b"]}}'
+        self.redis.set(key, value.encode(errors="surrogateescape"), ex=60)
+        assert await keys.redeem("user", key) == expected
+
     async def test_other_names_are_refused_without_asking_redis(self) -> None:
         keys = await self.keys()
         names = [
