@@ -1,157 +1,42 @@
-"""``twistd opentera-bus``: its options, and the services it runs in their order."""
+"""``twistd opentera-bus``: the services it runs, in their order."""
 
 from __future__ import annotations
 
 import atexit
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any, Final, Literal
 
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listen
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
-from twisted.python import usage
 from twisted.python.failure import Failure
 
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError, InvalidArgument
-from opentera_twisted.gateway import Gateway
-from opentera_twisted.link import RedisAddress
+from opentera_twisted.gateway import Gateway, RpcIdentities
 from opentera_twisted.link.embedded import EmbeddedServer
+from opentera_twisted.options import (
+    DEFAULT_ADMIN,
+    REDIS_HOST,
+    REDIS_PORT,
+    Options,
+    StartFailed,
+    is_loopback,
+    parse_redis,
+)
 
-REDIS_HOST: Final = "127.0.0.1"
-REDIS_PORT: Final = 6379
-"""Where an embedded server listens: where other programs look first."""
-
-DEFAULT_WEBSOCKET: Final = "tcp:40085:interface=127.0.0.1"
-DEFAULT_ADMIN: Final = "tcp:40086:interface=127.0.0.1"
+__all__ = ["Options", "makeService"]
 
 PROBE_TIMEOUT: Final = 2.0
 """Seconds that what listens at Redis's address may take to answer."""
-
-
-_REDIS_HELP: Final = (
-    "redis://[[user]:password@]host[:port][/database] or unix:///path?db=n; "
-    "embedded:DIR runs a server on 127.0.0.1:6379 with its data in DIR; "
-    "auto uses the server there, or runs one in memory."
-)
-
-
-class StartFailed(SystemExit, Exception):
-    """Ends the program with one line on standard error and status 1.
-
-    It is an `Exception` too: of nothing else does twistd tell the shell that waits for a daemon,
-    and for nothing else does it remove the pidfile.
-
-    Args:
-        reason: what was wrong, for people to read.
-    """
-
-    def __init__(self, reason: object) -> None:
-        super().__init__(f"twistd opentera-bus: {reason}")
-        # The end of a traceback is what twistd shows in that shell, up to its 98th byte.
-        self.add_note(str(reason))
-
-
-class Options(usage.Options):
-    """The options of ``twistd opentera-bus``."""
-
-    synopsis = "[options]"
-    longdesc = (
-        "Lets browsers and devices log in to websockets with one-time session keys, and hands them "
-        "their events from Redis. Without options it runs on the Redis of this machine, or on one "
-        "of its own when there is none."
-    )
-    optParameters = (
-        (
-            "redis",
-            "r",
-            "auto",
-            _REDIS_HELP,
-        ),
-        (
-            "admin",
-            "a",
-            DEFAULT_ADMIN,
-            "Endpoint of health, as Twisted writes it; 'none' for none.",
-        ),
-        ("name", "n", "opentera-bus", "Name in Redis's list of clients."),
-    )
-    optFlags = (
-        (
-            "require-bound-keys",
-            None,
-            "Refuse session keys of deployed servers, which are guessable and of any kind.",
-        ),
-    )
-
-    def __init__(self) -> None:
-        super().__init__()
-        self["websocket"] = []
-
-    def opt_websocket(self, endpoint: str) -> None:
-        """Endpoint of websockets, by default tcp:40085:interface=127.0.0.1; repeatable."""
-        self["websocket"].append(endpoint)
-
-    opt_w = opt_websocket
-
-    def opt_version(self) -> None:
-        """Print the version and end."""
-        print(version("opentera-twisted"))  # noqa: T201
-        raise SystemExit(0)
-
-    def parseOptions(self, options: Any = None) -> None:
-        """Parse and check; a mistake ends the program with one line."""
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as error:
-            raise StartFailed(error) from None
-
-    def parseArgs(self, *arguments: str) -> None:
-        """Take no arguments but options."""
-        if arguments:
-            raise usage.UsageError(f"unexpected: {' '.join(arguments)}")
-
-    def postOptions(self) -> None:
-        """Check what the values say."""
-        from twisted.internet import reactor  # noqa: PLC0415 (twistd has chosen it by now)
-
-        self["websocket"] = self["websocket"] or [DEFAULT_WEBSOCKET]
-        endpoints = [("websocket", endpoint) for endpoint in self["websocket"]]
-        if self["admin"] != "none":
-            endpoints.append(("admin", self["admin"]))
-        for option, endpoint in endpoints:
-            try:
-                serverFromString(reactor, endpoint)
-            except (ValueError, TypeError, KeyError, OSError) as error:
-                raise usage.UsageError(
-                    f"--{option}: {endpoint!r} is not an endpoint such as "
-                    f"{DEFAULT_WEBSOCKET}: {error}"
-                ) from None
-        try:
-            parse_redis(self["redis"])
-        except InvalidArgument as error:
-            raise usage.UsageError(f"--redis: {error}") from None
-
-
-def parse_redis(value: str) -> tuple[str, Literal["auto", "embedded"] | None, str | None]:
-    """What ``--redis`` asks for: the URL, whether a server may or must be run, its directory."""
-    url = f"redis://{REDIS_HOST}:{REDIS_PORT}/0"
-    if value == "auto":
-        return url, "auto", None
-    scheme, separator, directory = value.partition(":")
-    if scheme == "embedded" and separator:
-        if not directory:
-            raise InvalidArgument("embedded: needs a directory: embedded:DIR")
-        return url, "embedded", directory
-    RedisAddress.parse(value)
-    return value, None, None
 
 
 def makeService(options: Options) -> IService:
@@ -179,13 +64,28 @@ class Program(MultiService):
         self._runs_server = run_server is not None and self._needs_server(run_server)
         self._server: EmbeddedServer | None = None
         self._bus = Bus(url, reactor=reactor, name=options["name"])
-        self._gateway = Gateway(self._bus, require_bound_keys=options["require-bound-keys"])
+        server = options["identity-rpc"]
+        self._gateway = Gateway(
+            self._bus,
+            require_bound_keys=options["require-bound-keys"],
+            identities=None if server is None else RpcIdentities(self._bus, server),
+            policy=options.policy,
+            limits=options.limits,
+            origins=options["origin"],
+            trusted_proxies=options["trusted-proxy"],
+            on_gap=options["on-gap"],
+            compression=options["compression"],
+        )
+        self._certificate = options.certificate
         self._listeners = MultiService()
+        factory: IProtocolFactory = self._gateway.factory
+        if self._certificate is not None:
+            factory = self._certificate.wrap(factory, reactor)
         for endpoint in options["websocket"]:
-            listen(endpoint, self._gateway.factory, reactor=reactor).setServiceParent(
-                self._listeners
-            )
+            listen(endpoint, factory, reactor=reactor).setServiceParent(self._listeners)
             self._log.info("websockets on {endpoint}", endpoint=endpoint)
+        if self._gateway.takes_any_origin and not all(map(is_loopback, options["websocket"])):
+            self._log.warn("pages of any origin may log in: name those that may with --origin")
         if options["admin"] != "none":
             self._add_admin(options["admin"])
         # Not the bus: it starts when its Redis is there.
@@ -234,6 +134,8 @@ class Program(MultiService):
     def startService(self) -> None:
         """Start the server, and then what uses it; until it is there, logins are answered 503."""
         super().startService()
+        if self._certificate is not None:
+            signal.signal(signal.SIGHUP, self._hung_up)
         if self._server is None:
             self._bus.startService()
             return
@@ -247,7 +149,16 @@ class Program(MultiService):
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, send clients away, close the link, stop the server: in this order."""
-        return Deferred.fromCoroutine(self._stop())
+        stopped = Deferred.fromCoroutine(self._stop())
+        timeout = self._gateway.limits.shutdown_timeout
+        if timeout:
+            stopped.addTimeout(timeout, self._reactor)
+            stopped.addErrback(self._stopped_late)
+        return stopped
+
+    def _stopped_late(self, failure: Failure) -> None:
+        failure.trap(DeferredTimeout)
+        self._log.error("Redis did not answer in time; ending all the same")
 
     async def _stop(self) -> None:
         self.running = False
@@ -256,6 +167,18 @@ class Program(MultiService):
         await self._bus.stopService()
         if self._server is not None:
             await self._server.stopService()
+
+    def _hung_up(self, *_: object) -> None:
+        self._reactor.callFromThread(self._reload_certificate)
+
+    def _reload_certificate(self) -> None:
+        assert self._certificate is not None  # noqa: S101 (the signal is taken only with one)
+        try:
+            self._certificate.reload()
+        except InvalidArgument as error:
+            self._log.error("the certificate stays as it was: {reason}", reason=str(error))
+        else:
+            self._log.info("the certificate was read again")
 
     def _give_up(self, failed: Sequence[Failure]) -> None:
         """The server does not start: end the program with a status that says so."""

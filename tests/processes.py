@@ -19,8 +19,8 @@ ENVIRONMENT.pop("REDIS_URL", None)
 
 _TWISTD = """
 import sys
-from opentera_twisted import tap
-tap.REDIS_PORT = int(sys.argv.pop(1))
+from opentera_twisted import options, tap
+tap.REDIS_PORT = options.REDIS_PORT = int(sys.argv.pop(1))
 from twisted.scripts.twistd import run
 run()
 """

@@ -32,11 +32,11 @@ class GatewayLimits:
     """
 
     max_clients: int = field(default=10_000, validator=ge(0))
-    max_clients_per_identity: int = field(default=50, validator=ge(0))
+    max_clients_per_identity: int = field(default=1_000, validator=ge(0))
     handshake_timeout: float = field(default=10.0, validator=ge(0))
     max_message_size: int = field(default=65_536, validator=ge(0))
     max_send_buffer: int = field(default=1_048_576, validator=ge(0))
-    failed_logins_per_minute: int = field(default=60, validator=ge(0))
+    failed_logins_per_minute: int = field(default=600, validator=ge(0))
     shutdown_timeout: float = field(default=10.0, validator=ge(0))
 
 
