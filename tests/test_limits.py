@@ -1,0 +1,72 @@
+"""Failed logins of each address, against a model."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentera_twisted.gateway.limits import (
+    FAILURES_PERIOD,
+    REMEMBERED_ADDRESSES,
+    FailedLogins,
+    GatewayLimits,
+)
+
+ADDRESSES = ("10.0.0.1", "10.0.0.2", "2001:db8::1", "unix")
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(
+    st.integers(0, 4),
+    st.lists(st.tuples(st.sampled_from(ADDRESSES), st.booleans(), st.floats(0, 40)), max_size=60),
+)
+def test_an_address_is_held_back_while_it_has_failed_too_often_within_a_minute(
+    limit: int, steps: list[tuple[str, bool, float]]
+) -> None:
+    clock = Clock()
+    failed = FailedLogins(limit, clock)
+    times: list[tuple[str, float]] = []
+    for address, fails, seconds in steps:
+        clock.now += seconds
+        if fails:
+            failed.add(address)
+            times.append((address, clock.now))
+        recent = [at for one, at in times if one == address and at > clock.now - FAILURES_PERIOD]
+        assert failed.are_too_many(address) == (limit > 0 and len(recent) >= limit)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.2", False),
+        ("10.0.0.1", "::ffff:10.0.0.1", True),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),  # one customer's network
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+    ],
+)
+def test_whom_an_address_counts_for(one: str, other: str, same: bool) -> None:
+    failed = FailedLogins(1, Clock())
+    failed.add(one)
+    assert failed.are_too_many(other) == same
+
+
+def test_memory_is_bounded_and_the_latest_are_kept() -> None:
+    failed = FailedLogins(1, Clock())
+    addresses = [f"10.{number >> 8}.{number & 255}.1" for number in range(REMEMBERED_ADDRESSES + 1)]
+    for address in addresses:
+        failed.add(address)
+    assert not failed.are_too_many(addresses[0])
+    assert failed.are_too_many(addresses[1])
+    assert failed.are_too_many(addresses[-1])
+
+
+def test_a_limit_cannot_be_negative() -> None:
+    with pytest.raises(ValueError, match="max_clients"):
+        GatewayLimits(max_clients=-1)

@@ -1,0 +1,79 @@
+"""Which pages may open websockets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.gateway.origins import Origins
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "expected"),
+    [
+        ("https://a.example", "https://a.example", True),
+        ("https://a.example", "https://a.example:443", True),
+        ("https://a.example:443", "https://a.example", True),
+        ("https://A.example", "https://a.EXAMPLE", True),
+        ("https://a.example", "http://a.example", False),
+        ("https://a.example", "https://a.example:8443", False),
+        ("https://a.example:8443", "https://a.example:8443", True),
+        ("https://a.example", "https://b.example", False),
+        ("https://a.example", "https://a.example.evil", False),
+        ("https://a.example", "https://evila.example", False),
+        ("https://a.example", "https://a.example@evil", False),
+        ("https://a.example", "null", False),
+        ("https://a.example", "file://", False),
+        ("https://a.example", "https://a.example/path", False),
+        ("https://a.example", "https://a.example\x00", False),
+        ("https://a.example", "https://[", False),
+        ("https://a.example", "https://a.example:99999", False),
+        ("https://a.example", "", True),  # no page at all
+        ("https://*.example.org", "https://a.example.org", True),
+        ("https://*.example.org", "https://a.b.example.org", True),
+        ("https://*.example.org", "https://example.org", False),
+        ("https://*.example.org", "https://aexample.org", False),
+        ("https://*.example.org", "https://*.example.org", False),
+        ("http://[::1]:8080", "http://[::1]:8080", True),
+        ("http://localhost:3000", "http://localhost:3000", True),
+        ("*", "https://anywhere", True),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(allowed: str, origin: str, expected: bool) -> None:
+    assert Origins([allowed]).allow(origin) is expected
+
+
+def test_of_several_one_must_fit() -> None:
+    origins = Origins(["https://a.example", "https://b.example"])
+    assert origins.allow("https://b.example")
+    assert not origins.any
+
+
+def test_without_any_every_page_is_let_in() -> None:
+    assert Origins().any
+    assert Origins().allow("https://anywhere")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a.example",
+        "https://",
+        "ws://a",
+        "https://a/",
+        "https://a?b",
+        "https://*",
+        "https://a:b",
+    ],
+)
+def test_what_is_no_origin_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="is not an origin"):
+        Origins([text])
+
+
+@given(st.text())
+def test_no_text_fails_or_passes_by_accident(text: str) -> None:
+    assert Origins(["https://a.example"]).allow(text) == (text == "")

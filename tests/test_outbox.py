@@ -1,0 +1,109 @@
+"""Frames of one turn: joined, in order, once to each client; against a model."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.outbox import Outbox
+
+
+class Client:
+    def __init__(self, window_bits: int = 0) -> None:
+        self.window_bits = window_bits
+        self.writes: list[bytes] = []
+
+    def write(self, frames: bytes) -> bool:
+        self.writes.append(frames)
+        return True
+
+    def close(self, code: int, reason: str) -> None:
+        raise AssertionError
+
+
+class Broken(Client):
+    def write(self, frames: bytes) -> bool:
+        raise OSError
+
+
+@given(
+    st.lists(st.sets(st.integers(0, 3)), min_size=1, max_size=4),
+    st.lists(st.integers(0, 3), max_size=20),
+)
+def test_each_client_gets_its_frames_in_their_order_in_one_write(
+    members: list[set[int]], puts: list[int]
+) -> None:
+    clock = Clock()
+    outbox = Outbox(clock)
+    clients = [Client() for _ in range(4)]
+    audiences = [tuple(clients[number] for number in sorted(one)) for one in members]
+    expected: dict[Client, bytes] = {}
+    for number, choice in enumerate(puts):
+        audience = audiences[choice % len(audiences)]
+        frame = Frame(f"frame {number}")
+        outbox.put(frame, audience)
+        for client in audience:
+            expected[client] = expected.get(client, b"") + frame.plain
+    assert not any(client.writes for client in clients), "nothing before the turn's end"
+    clock.advance(0)
+    for client in clients:
+        assert client.writes == ([expected[client]] if client in expected else [])
+    assert outbox.delivered == sum(len(audiences[one % len(audiences)]) for one in puts)
+
+
+def test_the_next_turn_begins_anew() -> None:
+    clock = Clock()
+    outbox = Outbox(clock)
+    client = Client()
+    for text in ("one", "two"):
+        outbox.put(Frame(text), (client,))
+        clock.advance(0)
+    assert client.writes == [Frame("one").plain, Frame("two").plain]
+    assert not clock.getDelayedCalls()
+
+
+class BrokenClientTests(TestCase):
+    def test_a_client_that_fails_harms_no_other(self) -> None:
+        clock = Clock()
+        outbox = Outbox(clock)
+        good = Client()
+        outbox.put(Frame("x"), (Broken(), good))
+        clock.advance(0)
+        assert good.writes == [Frame("x").plain]
+        assert outbox.delivered == 1
+        assert len(self.flushLoggedErrors(OSError)) == 1
+
+
+@given(st.text(max_size=70_000), st.integers(9, 15))
+def test_a_compressed_frame_holds_the_same_text(text: str, bits: int) -> None:
+    frame = Frame(text).deflated(bits)
+    assert frame[0] == 0xC1
+    length = frame[1]
+    payload = frame[2:]
+    if length == 126:
+        (length,) = struct.unpack("!H", payload[:2])
+        payload = payload[2:]
+    elif length == 127:
+        (length,) = struct.unpack("!Q", payload[:8])
+        payload = payload[8:]
+    assert len(payload) == length
+    plain = zlib.decompressobj(-bits).decompress(payload + b"\x00\x00\xff\xff")
+    assert plain == text.encode()
+
+
+def test_clients_with_and_without_compression_share_an_audience() -> None:
+    clock = Clock()
+    outbox = Outbox(clock)
+    plain, compressed = Client(), Client(window_bits=10)
+    frame = Frame("x" * 1000)
+    outbox.put(frame, (plain, compressed))
+    clock.advance(0)
+    assert plain.writes == [frame.plain]
+    assert compressed.writes == [frame.deflated(10)]
+    assert len(compressed.writes[0]) < 100
