@@ -350,6 +350,7 @@ class DeliveryTests(GatewayTestCase):
         client.send(handshake(b"/wss/user?id=" + key.encode()))
         await client.until(b"101")
         client.stop_reading()
+        self.addCleanup(client.drop)  # it would not notice its end
         topic = topics.websocket_events("user", UUID)
         event = tera_event(topic, [UserEvent(user_fullname="x" * 100_000)]).SerializeToString()
         for _ in range(200):

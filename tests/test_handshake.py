@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -54,7 +54,8 @@ class Doorkeeper:
 class HandshakeTests(TestCase):
     def setUp(self) -> None:
         self.doorkeeper = Doorkeeper()
-        factory: Any = ClientFactory(self.doorkeeper, reactor, GatewayLimits(), TrustedProxies())
+        self.clock = Clock()
+        factory: Any = ClientFactory(self.doorkeeper, self.clock, GatewayLimits(), TrustedProxies())
         self.client: ClientProtocol = factory.buildProtocol(None)
         self.transport = StringTransportWithDisconnection()
         self.transport.protocol = self.client
@@ -73,9 +74,7 @@ class HandshakeTests(TestCase):
         self.assertEqual(self.doorkeeper.told, ["opened", "closed, opened before: True"])
 
     def test_who_was_dropped_for_slowness_is_not_opened_when_the_decision_comes(self) -> None:
-        assert self.client.openHandshakeTimeoutCall is not None
-        self.client.openHandshakeTimeoutCall.cancel()  # as if it had fired
-        self.client.onOpenHandshakeTimeout()
+        self.clock.advance(GatewayLimits().handshake_timeout)
         self.doorkeeper.decisions[0].callback(IDENTITY)
         self.assertEqual(self.transport.value(), b"")
         self.assertEqual(self.doorkeeper.told, ["closed, opened before: False"])

@@ -8,7 +8,8 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
@@ -47,16 +48,28 @@ class HandshakeFailed(Exception):
     """The websocket did not open."""
 
 
-def connect(port: int, path: str) -> Deferred[WebSocket]:
+def connect(
+    port: int, path: str, trusting: IOpenSSLClientConnectionCreator | None = None, **options: Any
+) -> Deferred[WebSocket]:
     """Open a websocket.
+
+    Args:
+        port: of this machine.
+        path: with the query.
+        trusting: speak TLS with it.
+        options: of Autobahn's protocol.
 
     Returns:
         Fires when it is open; fails with `HandshakeFailed`.
     """
     factory = WebSocketClientFactory(f"ws://127.0.0.1:{port}{path}", reactor=reactor)
+    factory.setProtocolOptions(**options)
     protocol = WebSocket()
     protocol.factory = factory
-    connecting = connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), protocol)
+    endpoint: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
+    if trusting is not None:
+        endpoint = wrapClientTLS(trusting, endpoint)
+    connecting = connectProtocol(endpoint, protocol)
     return connecting.addCallback(lambda _: protocol.opened)  # type: ignore[no-any-return]
 
 

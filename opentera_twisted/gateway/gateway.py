@@ -47,6 +47,13 @@ OnGap = Literal["keep", "close"]
 
 DEFAULT_LIMITS: Final = GatewayLimits()
 
+_OUTCOMES: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.BAD_REQUEST: "gone",
+    HTTPStatus.TOO_MANY_REQUESTS: "limited",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "failed",
+    HTTPStatus.SERVICE_UNAVAILABLE: "unavailable",
+}
+
 _Who = tuple[topics.Kind, str]
 
 
@@ -74,7 +81,9 @@ class Gateway(Service):
     Attributes:
         factory: makes the protocol of each connection.
         limits: as given.
-        logins: how many logins had which outcome: ``accepted``, or why not.
+        logins: how many logins had which outcome: ``accepted``, ``refused`` (no valid key, a
+            foreign origin, no such path), ``limited``, ``unavailable`` (Redis, or the identity
+            resolver), ``gone`` (it left, or its time ran out) or ``failed`` (an error here).
         limited: how often which limit was reached.
     """
 
@@ -284,7 +293,7 @@ class Gateway(Service):
 
     def refused(self, login: Login | None, refusal: Refusal) -> None:
         """Count and log a login that failed."""
-        self.logins[refusal.status.phrase.lower().replace(" ", "_")] += 1
+        self.logins[_OUTCOMES.get(refusal.status, "refused")] += 1
         if refusal.limit is not None:
             self.limited[refusal.limit] += 1
         self._log.info(

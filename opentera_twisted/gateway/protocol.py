@@ -87,6 +87,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _login: Login | None = None
     _admission: Deferred[Identity] | None = None
     _closing: tuple[int, str] | None = None
+    _timeout: IDelayedCall | None = None
     _drop: IDelayedCall | None = None
     _socket: FileDescriptor | None = None
     _is_plain = False
@@ -98,15 +99,18 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         self._socket = _socket_of(self.transport)
         self._is_plain = isinstance(self.transport, Connection)
         super().connectionMade()
+        timeout = self.factory.limits.handshake_timeout
         if self.factory.is_crowded():
             self.factory.turned_away += 1
             self.dropConnection(abort=True)
+        elif timeout:  # Autobahn's own timer is up to a second off
+            self._timeout = self.factory.clock.callLater(timeout, self._handshake_timed_out)
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone; `onClose` has heard of it when this returns."""
         super().connectionLost(reason)
-        if self._drop is not None and self._drop.active():
-            self._drop.cancel()
+        _cancel(self._drop)
+        _cancel(self._timeout)
         if self.closeHandshakeTimeoutCall is not None:  # Autobahn would keep it, and us with it
             self.closeHandshakeTimeoutCall.cancel()
             self.closeHandshakeTimeoutCall = None
@@ -154,11 +158,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if self.state == self.STATE_CONNECTING:
             super().succeedHandshake(res)
 
-    def onOpenHandshakeTimeout(self) -> None:
-        """The handshake has taken too long."""
-        if self.state == self.STATE_CONNECTING:
-            self.factory.timed_out += 1
-        super().onOpenHandshakeTimeout()
+    def _handshake_timed_out(self) -> None:
+        self.factory.timed_out += 1
+        self.dropConnection(abort=True)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
         """Answer with the status alone: Autobahn's reasons repeat what the client sent."""
@@ -180,7 +182,8 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         """The websocket is open: forget the request, which holds the key."""
         assert self.identity is not None  # noqa: S101 (only who was admitted is let in)
         self.was_opened = True
-        self._admission = self._login = None
+        _cancel(self._timeout)
+        self._admission = self._login = self._timeout = None
         self.http_request_data = self.http_response_data = b""
         self.http_status_line = self.http_request_uri = ""
         self.http_request_params: dict[str, list[str]] = {}
@@ -256,6 +259,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
 
     def dropConnection(self, abort: bool = False) -> None:
         """Close the connection; a client that does not read cannot put that off for ever."""
+        _cancel(self._timeout)
         super().dropConnection(abort)
         if not abort and self._drop is None and self in self.factory.connections:
             self._drop = self.factory.clock.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)
@@ -315,7 +319,7 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
             allowNullOrigin=True,
             maxFramePayloadSize=limits.max_message_size,
             maxMessagePayloadSize=limits.max_message_size,
-            openHandshakeTimeout=limits.handshake_timeout,
+            openHandshakeTimeout=0,
             closeHandshakeTimeout=CLOSE_TIMEOUT,
             autoPingInterval=PING_INTERVAL,
             autoPingTimeout=PONG_TIMEOUT,
@@ -377,6 +381,11 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
             emptied, self._emptied = self._emptied, []
             for one in emptied:
                 one.callback(None)
+
+
+def _cancel(call: IDelayedCall | None) -> None:
+    if call is not None and call.active():
+        call.cancel()
 
 
 def _peer(transport: Any) -> Peer:

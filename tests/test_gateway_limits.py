@@ -1,0 +1,285 @@
+"""The gateway's limits, each passed by a real client."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from autobahn.websocket.compress import (
+    PerMessageDeflateOffer,
+    PerMessageDeflateResponse,
+    PerMessageDeflateResponseAccept,
+)
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import topics
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.gateway import Gateway, GatewayLimits
+from opentera_twisted.messages import UserEvent
+from opentera_twisted.messages.packing import tera_event
+
+from .support import UUID, Server, log_of, until
+from .test_gateway import GatewayTestCase
+from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
+
+TOPIC = topics.websocket_events("user", UUID)
+
+
+class LimitTests(GatewayTestCase):
+    async def turn(self) -> None:
+        await deferToThread(int)
+
+    async def test_more_clients_are_told_to_come_again_and_keep_their_keys(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_clients=2))
+        first = await self.log_in(port)
+        await self.log_in(port)
+        key = await self.keys.issue("user", UUID)
+        client = await connect_bytes(port)
+        client.send(handshake(f"/wss/user?id={key}".encode()))
+        answer = await client.closed
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 5\r\n" in answer
+        assert self.gate.limited == {"max_clients": 1}
+        first.sendClose()
+        await first.closed
+        await connect(port, f"/wss/user?id={key}")
+
+    async def test_a_crowd_that_says_nothing_is_turned_away(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_clients=2))
+        silent = [await connect_bytes(port) for _ in range(4)]
+        fifth = await connect_bytes(port)
+        assert await fifth.closed == b""
+        assert self.gate.factory.turned_away == 1
+        assert not any(client.closed.called for client in silent)
+
+    async def test_one_identity_may_connect_so_often(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_clients_per_identity=2))
+        first, _ = await self.log_in(port), await self.log_in(port)
+        with pytest.raises(HandshakeFailed, match="429"):
+            await self.log_in(port)
+        await self.log_in(port, "device")
+        await self.log_in(port, uuid=str(uuid4()))
+        assert self.gate.limited == {"max_clients_per_identity": 1}
+        first.sendClose()
+        await first.closed
+        await self.log_in(port)
+
+    async def test_an_address_may_fail_so_often(self) -> None:
+        limits = GatewayLimits(failed_logins_per_minute=2)
+        port = await self.gateway(limits=limits, trusted_proxies=["127.0.0.0/8"])
+        good = await self.keys.issue("user", UUID)
+
+        async def status(address: str, key: str) -> bytes:
+            client = await connect_bytes(port)
+            forwarded = f"X-Forwarded-For: {address}".encode()
+            client.send(handshake(f"/wss/user?id={key}".encode(), forwarded))
+            answer = await client.until(b"\r\n\r\n")
+            return answer.split()[1]
+
+        assert [await status("192.0.2.1", "x") for _ in range(3)] == [b"403", b"403", b"429"]
+        assert await status("192.0.2.1", good) == b"429", "unheard: the key stays good"
+        assert await status("192.0.2.2", "x") == b"403"
+        assert await status("192.0.2.2", good) == b"101"
+        assert self.gate.limited == {"failed_logins_per_minute": 2}
+
+    async def test_a_handshake_may_take_so_long(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(handshake_timeout=0.1))
+        silent = await connect_bytes(port)
+        slow = await connect_bytes(port)
+        slow.send(b"GET /wss/user?id=x HTTP/1.1\r\n")
+        await silent.closed
+        await slow.closed
+        assert self.gate.factory.timed_out == 2
+
+    async def test_redis_that_is_slow_ends_in_the_handshakes_time_out(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(handshake_timeout=0.5))
+        key = await self.keys.issue("user", UUID)
+        self.redis.execute_command("CLIENT", "PAUSE", "10000", "WRITE")
+        self.addCleanup(self.redis.execute_command, "CLIENT", "UNPAUSE")
+        client = await connect_bytes(port)
+        client.send(handshake(f"/wss/user?id={key}".encode()))
+        assert await client.closed == b""
+        await until(self.gone, lambda count: count == 1)
+        self.redis.execute_command("CLIENT", "UNPAUSE")
+        other = str(uuid4())
+        await self.log_in(port, uuid=other)
+        assert self.gate._present == {("user", other): 1}
+
+    async def gone(self) -> int:
+        await self.turn()
+        return self.gate.logins["gone"]
+
+    async def test_a_message_may_have_so_many_bytes(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_message_size=10))
+        fits, exceeds = await self.log_in(port), await self.log_in(port)
+        fits.sendMessage(b"x" * 10)
+        await fits.messages.wait(1)
+        exceeds.sendMessage(b"x" * 11)
+        assert (await exceeds.closed)[0] == 1009
+
+    async def test_what_waits_for_a_client_is_bounded(self) -> None:
+        limit = 100_000
+        port = await self.gateway(limits=GatewayLimits(max_send_buffer=limit))
+        log = log_of(self)
+        reads = await self.log_in(port)
+        key = await self.keys.issue("user", UUID)
+        stops = await connect_bytes(port)
+        stops.send(handshake(f"/wss/user?id={key}".encode()))
+        await stops.until(b"\r\n\r\n")
+        stops.stop_reading()
+        self.addCleanup(stops.drop)  # it would not notice its end
+        event = tera_event(TOPIC, [UserEvent(user_fullname="x" * 50_000)]).SerializeToString()
+        sent = 0
+        while not self.gate.limited:
+            self.redis.publish(TOPIC, event)
+            sent += 1
+            await reads.messages.wait(sent)
+            assert self.gate.backlog <= limit
+        assert self.gate.limited == {"max_send_buffer": 1}
+        assert any("it does not read" in text for text in log.items)
+        # It is gone at the close's time-out; the other one has missed nothing.
+        await until(self.open, lambda count: count == 1)
+        assert len(reads.messages.items) == sent
+
+    async def open(self) -> int:
+        await self.turn()
+        return len(self.gate.factory.connections)
+
+    async def test_pongs_and_answers_are_bounded_too(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_send_buffer=50_000))
+        key = await self.keys.issue("user", UUID)
+        client = await connect_bytes(port)
+        client.send(handshake(f"/wss/user?id={key}".encode()))
+        await client.until(b"\r\n\r\n")
+        client.stop_reading()
+        self.addCleanup(client.drop)  # it would not notice its end
+        ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
+        while not self.gate.limited:
+            client.send(ping * 500)
+            await self.turn()
+            assert self.gate.backlog <= 50_000 + 10
+        assert self.gate.limited == {"max_send_buffer": 1}
+
+    async def test_zero_means_no_limit(self) -> None:
+        limits = GatewayLimits(
+            max_clients=0,
+            max_clients_per_identity=0,
+            handshake_timeout=0,
+            max_message_size=0,
+            max_send_buffer=0,
+            failed_logins_per_minute=0,
+        )
+        port = await self.gateway(limits=limits)
+        for _ in range(5):
+            with pytest.raises(HandshakeFailed, match="403"):
+                await connect(port, "/wss/user?id=x")
+        clients = [await self.log_in(port) for _ in range(3)]
+        clients[0].sendMessage(b"x" * 200_000)
+        await clients[0].messages.wait(1)
+
+
+class OriginTests(GatewayTestCase):
+    async def test_pages_elsewhere_are_kept_out_and_the_key_stays_good(self) -> None:
+        port = await self.gateway(origins=["https://rehab.example.org"])
+        key = await self.keys.issue("user", UUID)
+        for origin, status in (
+            (b"https://evil.example", b"403"),
+            (b"null", b"403"),
+            (b"http://rehab.example.org", b"403"),
+            (b"https://rehab.example.org", b"101"),
+        ):
+            client = await connect_bytes(port)
+            client.send(handshake(f"/wss/user?id={key}".encode(), b"Origin: " + origin))
+            assert (await client.until(b"\r\n\r\n")).split()[1] == status
+
+    async def test_the_log_names_the_client_behind_a_trusted_proxy(self) -> None:
+        port = await self.gateway(trusted_proxies=["127.0.0.1"])
+        log = log_of(self)
+        client = await connect_bytes(port)
+        client.send(handshake(b"/wss/user?id=x", b"X-Forwarded-For: 192.0.2.7"))
+        await client.closed
+        assert any("login from 192.0.2.7 refused with 403" in text for text in log.items)
+
+    async def test_nobody_else_is_believed(self) -> None:
+        port = await self.gateway(trusted_proxies=["192.0.2.1"])
+        log = log_of(self)
+        client = await connect_bytes(port)
+        client.send(handshake(b"/wss/user?id=x", b"X-Forwarded-For: 192.0.2.7"))
+        await client.closed
+        assert any("login from 127.0.0.1 refused" in text for text in log.items)
+
+
+class GapTests(GatewayTestCase):
+    async def outage(self, **options: Any) -> WebSocket:
+        server = Server()
+        self.addCleanup(server.stop)
+        bus = await self.bus(server.url)
+        port = await self.gateway(bus, **options)
+        client = await self.log_in(port)
+        await deferToThread(server.stop)
+        while bus.link.is_ready:
+            await deferToThread(int)
+        assert not client.closed.called
+        await deferToThread(server.start)
+        await bus.connected()
+        return client
+
+    async def test_clients_are_closed_with_1012_when_asked_for(self) -> None:
+        client = await self.outage(on_gap="close")
+        assert (await client.closed)[0] == 1012
+
+    async def test_clients_are_kept_otherwise(self) -> None:
+        client = await self.outage()
+        client.sendMessage(b"x")
+        await client.messages.wait(1)
+
+
+class CompressionTests(GatewayTestCase):
+    async def test_without_being_asked_for_there_is_none(self) -> None:
+        port = await self.gateway()
+        client = await self.connected(port)
+        assert not client.websocket_extensions_in_use
+
+    async def test_events_are_compressed_for_those_who_can(self) -> None:
+        port = await self.gateway(compression=10)
+        able, unable = await self.connected(port), await self.log_in(port)
+        assert able.websocket_extensions_in_use
+        for name in ("x" * 1000, "y" * 1000):
+            event = tera_event(TOPIC, [UserEvent(user_fullname=name)])
+            self.redis.publish(TOPIC, event.SerializeToString())
+        for number, letter in enumerate("xy"):
+            for client in (able, unable):
+                event_ = (await client.event(number))["events"][0]
+                assert event_["userFullname"] == letter * 1000
+        received = able.trafficStats.incomingOctetsWireLevel
+        assert received < unable.trafficStats.incomingOctetsWireLevel / 2
+        able.sendMessage(b"hello" * 100)
+        assert (await able.messages.wait(3))[2] == "Not allowed to send message"
+
+    async def test_a_bomb_is_closed_with_1009(self) -> None:
+        port = await self.gateway(compression=15)
+        client = await self.connected(port)
+        client.sendMessage(b"\x00" * 10_000_000)
+        assert (await client.closed)[0] == 1009
+
+    async def test_a_window_out_of_bounds_is_refused(self) -> None:
+        bus = await self.bus()
+        for bits in (1, 8, 16, -1):
+            with pytest.raises(InvalidArgument, match="compression is 0 or 9 to 15"):
+                Gateway(bus, compression=bits)
+
+    async def connected(self, port: int) -> WebSocket:
+        """A client that offers compression."""
+        key = await self.keys.issue("user", UUID)
+
+        def accept(response: object) -> PerMessageDeflateResponseAccept:
+            assert isinstance(response, PerMessageDeflateResponse)
+            return PerMessageDeflateResponseAccept(response)
+
+        return await connect(
+            port,
+            f"/wss/user?id={key}",
+            perMessageCompressionOffers=[PerMessageDeflateOffer()],
+            perMessageCompressionAccept=accept,
+        )
