@@ -27,6 +27,9 @@ REDIS_HOST: Final = "127.0.0.1"
 REDIS_PORT: Final = 6379
 """Where an embedded server listens: where other programs look first."""
 
+BACKLOG: Final = 4096
+"""Connections that may wait to be accepted, as far as the system allows."""
+
 DEFAULT_WEBSOCKET: Final = "tcp:40085:interface=127.0.0.1"
 DEFAULT_ADMIN: Final = "tcp:40086:interface=127.0.0.1"
 
@@ -256,6 +259,14 @@ class Options(usage.Options):
             return parse(self[option])
         except (InvalidArgument, InvalidTopic) as error:
             raise usage.UsageError(f"--{option}: {error}") from None
+
+
+def with_backlog(endpoint: str) -> str:
+    """An endpoint whose socket lets a storm of clients wait; Twisted's 50 would lose some."""
+    kind = endpoint.partition(":")[0]
+    if kind not in {"tcp", "tcp6", "ssl", "unix"} or ":backlog=" in endpoint:
+        return endpoint
+    return f"{endpoint}:backlog={BACKLOG}"
 
 
 def is_loopback(endpoint: str) -> bool:

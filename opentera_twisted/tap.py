@@ -31,6 +31,7 @@ from opentera_twisted.options import (
     StartFailed,
     is_loopback,
     parse_redis,
+    with_backlog,
 )
 
 __all__ = ["Options", "makeService"]
@@ -82,7 +83,9 @@ class Program(MultiService):
         if self._certificate is not None:
             factory = self._certificate.wrap(factory, reactor)
         for endpoint in options["websocket"]:
-            listen(endpoint, factory, reactor=reactor).setServiceParent(self._listeners)
+            listen(with_backlog(endpoint), factory, reactor=reactor).setServiceParent(
+                self._listeners
+            )
             self._log.info("websockets on {endpoint}", endpoint=endpoint)
         if self._gateway.takes_any_origin and not all(map(is_loopback, options["websocket"])):
             self._log.warn("pages of any origin may log in: name those that may with --origin")

@@ -128,6 +128,8 @@ class LoginTests(GatewayTestCase):
             (handshake(b"/wss/user"), b"403 Forbidden"),
             (handshake(b"/wss/user?id="), b"403 Forbidden"),
             (handshake(b"/wss/user?id=%b&id=%b" % (key, key)), b"403 Forbidden"),
+            (handshake(b"/wss/user?id=%b&id=" % key), b"403 Forbidden"),
+            (handshake(b"/wss/user?id=%b&%b" % (key, b"x=&" * 200)), b"403 Forbidden"),
             (handshake(b"/wss/user?id=%ff%fe"), b"403 Forbidden"),
             (handshake(b"/wss/user?id=x#y"), b"400 Bad Request"),
             (handshake(b"/wss/user?id=x y"), b"400 Bad Request"),

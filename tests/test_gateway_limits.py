@@ -50,7 +50,7 @@ class LimitTests(GatewayTestCase):
         silent = [await connect_bytes(port) for _ in range(4)]
         fifth = await connect_bytes(port)
         assert await fifth.closed == b""
-        assert self.gate.factory.turned_away == 1
+        assert self.gate.limited == {"max_clients": 1}
         assert not any(client.closed.called for client in silent)
 
     async def test_one_identity_may_connect_so_often(self) -> None:
@@ -90,7 +90,7 @@ class LimitTests(GatewayTestCase):
         slow.send(b"GET /wss/user?id=x HTTP/1.1\r\n")
         await silent.closed
         await slow.closed
-        assert self.gate.factory.timed_out == 2
+        assert self.gate.limited == {"handshake_timeout": 2}
 
     async def test_redis_that_is_slow_ends_in_the_handshakes_time_out(self) -> None:
         port = await self.gateway(limits=GatewayLimits(handshake_timeout=0.5))
@@ -117,6 +117,7 @@ class LimitTests(GatewayTestCase):
         await fits.messages.wait(1)
         exceeds.sendMessage(b"x" * 11)
         assert (await exceeds.closed)[0] == 1009
+        assert self.gate.limited == {"max_message_size": 1}
 
     async def test_what_waits_for_a_client_is_bounded(self) -> None:
         limit = 100_000
@@ -137,7 +138,7 @@ class LimitTests(GatewayTestCase):
             await reads.messages.wait(sent)
             assert self.gate.backlog <= limit
         assert self.gate.limited == {"max_send_buffer": 1}
-        assert any("it does not read" in text for text in log.items)
+        assert any("max_send_buffer is reached" in text for text in log.items)
         # It is gone at the close's time-out; the other one has missed nothing.
         await until(self.open, lambda count: count == 1)
         assert len(reads.messages.items) == sent

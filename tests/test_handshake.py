@@ -32,6 +32,7 @@ class Doorkeeper:
         self.decisions: list[Deferred[Identity]] = []
         self.told: list[str] = []
         self.refusals: list[int] = []
+        self.limits: list[str] = []
 
     async def admit(self, client: ClientProtocol, login: Login) -> Identity:
         self.logins.append(login)
@@ -41,8 +42,8 @@ class Doorkeeper:
     def refused(self, login: Login | None, refusal: Refusal) -> None:
         self.refusals.append(int(refusal.status))
 
-    def overflowed(self, client: ClientProtocol) -> None:
-        self.told.append("overflowed")
+    def reached(self, limit: str, client: ClientProtocol) -> None:
+        self.limits.append(limit)
 
     def opened(self, client: ClientProtocol, identity: Identity) -> None:
         self.told.append("opened")
@@ -75,6 +76,7 @@ class HandshakeTests(TestCase):
 
     def test_who_was_dropped_for_slowness_is_not_opened_when_the_decision_comes(self) -> None:
         self.clock.advance(GatewayLimits().handshake_timeout)
+        self.assertEqual(self.doorkeeper.limits, ["handshake_timeout"])
         self.doorkeeper.decisions[0].callback(IDENTITY)
         self.assertEqual(self.transport.value(), b"")
         self.assertEqual(self.doorkeeper.told, ["closed, opened before: False"])
@@ -102,3 +104,11 @@ class HandshakeTests(TestCase):
         self.assertNotIn(b"hush", answer)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.end()
+
+    def test_who_is_sent_away_before_it_is_open_is_closed_when_it_is(self) -> None:
+        self.client.close(4000, "CMD_CLIENT_DISCONNECT")
+        self.doorkeeper.decisions[0].callback(IDENTITY)
+        _, _, frames = self.transport.value().partition(b"\r\n\r\n")
+        self.assertEqual(frames, b"\x88\x17\x0f\xa0CMD_CLIENT_DISCONNECT")
+        self.end()
+        self.assertEqual(self.doorkeeper.told, ["opened", "closed, opened before: True"])

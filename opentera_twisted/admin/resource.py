@@ -12,6 +12,7 @@ from twisted.web.http import Request
 from twisted.web.iweb import IRequest
 from twisted.web.server import Site
 
+from opentera_twisted.admin.metrics import CONTENT_TYPE, Metrics
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway
 
@@ -27,8 +28,10 @@ def admin_site(bus: Bus, gateway: Gateway) -> Site:
     """The site of the admin endpoint.
 
     ``GET /health`` answers a JSON object: 200 when the link to Redis is ready, else 503.
+    ``GET /metrics`` answers what Prometheus reads.
     """
     app = Klein()
+    metrics = Metrics(gateway)
 
     @app.route("/health", methods=["GET"])
     def health(request: IRequest) -> bytes:
@@ -38,6 +41,12 @@ def admin_site(bus: Bus, gateway: Gateway) -> Site:
         request.setHeader(b"Content-Type", b"application/json")
         request.setHeader(b"Cache-Control", b"no-store")
         return json.dumps(_health(bus, gateway), indent=2).encode() + b"\n"
+
+    @app.route("/metrics", methods=["GET"])
+    def metrics_page(request: IRequest) -> bytes:
+        request.setHeader(b"Content-Type", CONTENT_TYPE.encode())
+        request.setHeader(b"Cache-Control", b"no-store")
+        return metrics.page()
 
     return _QuietSite(app.resource())
 

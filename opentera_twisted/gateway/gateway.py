@@ -317,12 +317,13 @@ class Gateway(Service):
             self._clients[identity.kind] -= 1
             self._presence.closed(identity)
 
-    def overflowed(self, client: ClientProtocol) -> None:
-        """Count a client that does not read."""
-        self.limited["max_send_buffer"] += 1
-        self._log.warn(
-            "a {kind} is closed: it does not read, and {backlog} bytes wait for it",
-            kind="client" if client.identity is None else client.identity.kind,
+    def reached(self, limit: str, client: ClientProtocol) -> None:
+        """Count a client that is sent away because of a limit."""
+        self.limited[limit] += 1
+        self._log.info(
+            "a client is sent away: {limit} is reached; it is {who}, and {backlog} bytes wait",
+            limit=limit,
+            who="not logged in" if client.identity is None else f"a {client.identity.kind}",
             backlog=client.backlog,
         )
 

@@ -62,8 +62,8 @@ class Doorkeeper(Protocol):
     def closed(self, client: ClientProtocol, identity: Identity) -> None:
         """An admitted client is gone, whether its websocket was open or not."""
 
-    def overflowed(self, client: ClientProtocol) -> None:
-        """A client is closed because too much waits for it."""
+    def reached(self, limit: str, client: ClientProtocol) -> None:
+        """A client is sent away because of a limit, one of the names of `GatewayLimits`."""
 
 
 class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn is not annotated
@@ -101,7 +101,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         super().connectionMade()
         timeout = self.factory.limits.handshake_timeout
         if self.factory.is_crowded():
-            self.factory.turned_away += 1
+            self.factory.doorkeeper.reached("max_clients", self)
             self.dropConnection(abort=True)
         elif timeout:  # Autobahn's own timer is up to a second off
             self._timeout = self.factory.clock.callLater(timeout, self._handshake_timed_out)
@@ -159,7 +159,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
             super().succeedHandshake(res)
 
     def _handshake_timed_out(self) -> None:
-        self.factory.timed_out += 1
+        self.factory.doorkeeper.reached("handshake_timeout", self)
         self.dropConnection(abort=True)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
@@ -197,6 +197,10 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Clients have nothing to say."""
         self.sendData(_NOT_ALLOWED)
+
+    def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
+        self.factory.doorkeeper.reached("max_message_size", self)
+        super()._max_message_size_exceeded(msg_size, max_msg_size, reason)
 
     def write(self, frames: bytes) -> bool:
         """Send finished frames, one or more.
@@ -244,7 +248,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if not waiting or not limit or waiting + size <= limit or self._is_slow:
             return True
         self._is_slow = True  # the frame that says so may be added
-        self.factory.doorkeeper.overflowed(self)
+        self.factory.doorkeeper.reached("max_send_buffer", self)
         self.close(POLICY_VIOLATION, "too slow")
         return False
 
@@ -288,8 +292,6 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
 
     Attributes:
         connections: all that are connected, open or not.
-        timed_out: how many handshakes took too long.
-        turned_away: how many connections were dropped at once, as there were too many.
     """
 
     protocol = ClientProtocol
@@ -310,8 +312,6 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         self.proxies = proxies
         self.window_bits = window_bits
         self.connections: set[ClientProtocol] = set()
-        self.timed_out = 0
-        self.turned_away = 0
         self._emptied: list[Deferred[None]] = []
         self.setProtocolOptions(
             webStatus=False,
