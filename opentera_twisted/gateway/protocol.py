@@ -44,6 +44,11 @@ GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
 SERVICE_RESTART: Final = 1012
 
+_CONFIGURED: Final = frozenset(
+    WebSocketServerProtocol.CONFIG_ATTRS_COMMON + WebSocketServerProtocol.CONFIG_ATTRS_SERVER
+)
+"""What Autobahn copies from the factory into each connection."""
+
 _NOT_ALLOWED: Final = Frame("Not allowed to send message").plain
 
 
@@ -183,16 +188,32 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         assert self.identity is not None  # noqa: S101 (only who was admitted is let in)
         self.was_opened = True
         _cancel(self._timeout)
-        self._admission = self._login = self._timeout = None
-        self.http_request_data = self.http_response_data = b""
-        self.http_status_line = self.http_request_uri = ""
-        self.http_request_params: dict[str, list[str]] = {}
-        self.http_headers: dict[str, str] = {}
         if self.websocket_extensions_in_use:
             self.window_bits = self.factory.window_bits
+        self._forget_the_handshake()
         self.factory.doorkeeper.opened(self, self.identity)
         if self._closing is not None:  # it was sent away before it was open
             self.close(*self._closing)
+
+    def _forget_the_handshake(self) -> None:
+        """Drop what is needed no more: the request, which holds the key, and much memory.
+
+        What Autobahn has copied from the factory is an attribute of the class too.
+        """
+        kept = {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in _CONFIGURED and not name.startswith("http_")
+        }
+        kept.update(
+            _admission=None,
+            _login=None,
+            _timeout=None,
+            send_queue=(),  # `sendData` puts nothing there
+            http_request_data=b"",
+            http_response_data=b"",
+        )
+        self.__dict__ = kept
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Clients have nothing to say."""
@@ -210,10 +231,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         """
         if self.state != self.STATE_OPEN or not self._has_room(len(frames)):
             return False
-        if self.send_queue:  # Autobahn has something of its own to send first
-            super().sendData(frames)
-        else:
-            self._write(frames)
+        self._write(frames)
         return True
 
     def _write(self, data: bytes) -> None:
@@ -229,9 +247,14 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         transport.write(data)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """What Autobahn sends goes through here: answers, pings and pongs are bounded too."""
-        if self.state != self.STATE_OPEN or self._has_room(len(data)):
-            super().sendData(data, sync, chopsize)
+        """What Autobahn sends goes through here: answers, pings and pongs are bounded too.
+
+        An open websocket's goes out at once, so that it keeps its order with the events.
+        """
+        if self.state != self.STATE_OPEN:
+            super().sendData(data)
+        elif self._has_room(len(data)):
+            self._write(data)
 
     @property
     def backlog(self) -> int:
@@ -294,7 +317,6 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         connections: all that are connected, open or not.
     """
 
-    protocol = ClientProtocol
     noisy = False
 
     def __init__(
@@ -333,6 +355,11 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
                     max_message_size=limits.max_message_size,
                 )
             )
+
+        configured: dict[str, Any] = {name: getattr(self, name) for name in _CONFIGURED}
+        accept = configured["perMessageCompressionAccept"]
+        configured["perMessageCompressionAccept"] = staticmethod(accept)
+        self.protocol = type("ClientProtocol", (ClientProtocol,), configured)
 
     def is_crowded(self) -> bool:
         """Whether there is no room even for one more handshake."""
