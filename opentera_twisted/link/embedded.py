@@ -3,7 +3,8 @@
 ::
 
     stopped --startService--> starting --"Ready to accept connections"--> ready
-    starting --ends--> failed (`EmbeddedServer.ready` says why)
+    starting --"Server initialized"--> loading its data --"Ready to accept connections"--> ready
+    starting, loading --ends--> failed (`EmbeddedServer.ready` says why)
     ready --ends--> waiting, 1 s to 10 s --> starting, now without "failed"
     any --stopService--> stopping --ends--> stopped
 
@@ -27,13 +28,12 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.server_process import EmbeddedServerError, ServerProcess, find_server
 
 READY_WITHIN: Final = 15.0
-"""Seconds that `EmbeddedServer.ready` waits."""
+"""Seconds that `EmbeddedServer.ready` waits for a server that does not load its data."""
 
 KILL_AFTER: Final = 10.0
 """Seconds from SIGTERM to SIGKILL when the server is stopped."""
@@ -124,7 +124,7 @@ class EmbeddedServer(Service):
         self._kill: IDelayedCall | None = None
         self._served = False
         self._failure: str | None = None
-        self._waiting_for_ready: list[Deferred[None]] = []
+        self._waiting_for_ready: dict[Deferred[None], IDelayedCall] = {}
         self._waiting_for_end: list[Deferred[None]] = []
 
     def startService(self) -> None:
@@ -144,24 +144,22 @@ class EmbeddedServer(Service):
 
         Fails with:
             EmbeddedServerError: it did not start, ended first or was stopped first, or 15 s have
-                passed (then it goes on starting: it may be reading much data). The message
-                names the cause.
+                passed in which it did not begin to load its data (then it goes on starting). The
+                message names the cause.
         """
         process = self._process
         if process is not None and process.ready_at is not None and self._kill is None:
             return succeed(None)
         if self._failure is not None:
             return fail(EmbeddedServerError(self._failure))
-        waiter: Deferred[None] = Deferred(self._waiting_for_ready.remove)
-        timeout = self._reactor.callLater(READY_WITHIN, self._not_ready_in_time, waiter)
+        waiter: Deferred[None] = Deferred(lambda one: self._waiting_for_ready.pop(one).cancel())
+        self._limit(waiter)
+        return waiter
 
-        def fired(result: Failure | None) -> Failure | None:
-            if timeout.active():
-                timeout.cancel()
-            return result
-
-        self._waiting_for_ready.append(waiter)
-        return waiter.addBoth(fired)
+    def _limit(self, waiter: Deferred[None]) -> None:
+        self._waiting_for_ready[waiter] = self._reactor.callLater(
+            READY_WITHIN, self._not_ready_in_time, waiter
+        )
 
     def stopService(self) -> Deferred[None]:
         """Stop the server: SIGTERM, and SIGKILL after 10 s.
@@ -238,8 +236,7 @@ class EmbeddedServer(Service):
             address=self._address,
             pid=process.pid,
         )
-        waiting, self._waiting_for_ready = self._waiting_for_ready, []
-        for waiter in waiting:
+        for waiter in self._take_waiting_for_ready():
             waiter.callback(None)
 
     def _has_ended(self, process: ServerProcess, how: str) -> None:
@@ -267,8 +264,7 @@ class EmbeddedServer(Service):
         """Say why a process ended by itself."""
         if any("address already in use" in line.lower() for line in process.last_lines):
             return f"something else listens on {self._address}"
-        said = " | ".join([*process.last_lines][-_NAMED_LINES:]) or "it said nothing"
-        return f"the embedded server on {self._address} ended ({how}): {said}"
+        return f"the embedded server on {self._address} ended ({how}): {_said(process)}"
 
     def _has_failed(self, cause: str) -> None:
         """Start again later when it has served since `startService`, else be failed."""
@@ -289,22 +285,30 @@ class EmbeddedServer(Service):
             log.error("{cause}", cause=cause)
 
     def _not_ready_in_time(self, waiter: Deferred[None]) -> None:
-        """Fail one that has waited for long enough."""
-        self._waiting_for_ready.remove(waiter)
+        """Fail one that has waited for long enough, unless the server says that it loads data."""
         process = self._process
-        said = [*process.last_lines][-_NAMED_LINES:] if process is not None else []
+        if process is not None and process.is_loading:
+            log.info("embedded server on {address} still loads its data", address=self._address)
+            self._limit(waiter)
+            return
+        del self._waiting_for_ready[waiter]
         waiter.errback(
             EmbeddedServerError(
                 f"the embedded server on {self._address} is not ready after {READY_WITHIN:g} s: "
-                + (" | ".join(said) or "it said nothing")
+                f"{_said(process)}"
             )
         )
 
     def _fail_waiting(self, cause: str) -> None:
         """Fail all who wait for the server to be ready."""
-        waiting, self._waiting_for_ready = self._waiting_for_ready, []
-        for waiter in waiting:
+        for waiter in self._take_waiting_for_ready():
             waiter.errback(EmbeddedServerError(cause))
+
+    def _take_waiting_for_ready(self) -> list[Deferred[None]]:
+        waiting, self._waiting_for_ready = self._waiting_for_ready, {}
+        for timeout in waiting.values():
+            timeout.cancel()
+        return list(waiting)
 
     def _remove_scratch(self) -> None:
         """Remove the working directory of a server that keeps nothing.
@@ -315,6 +319,12 @@ class EmbeddedServer(Service):
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
+
+
+def _said(process: ServerProcess | None) -> str:
+    """The last words of a process."""
+    lines = [] if process is None else [*process.last_lines][-_NAMED_LINES:]
+    return " | ".join(lines) or "it said nothing"
 
 
 def _free_port(host: str) -> int:

@@ -72,6 +72,7 @@ class ServerProcess(ProcessProtocol):
 
     Attributes:
         pid: of the server, or of the guard that has the server in its process group.
+        is_loading: it has begun to load its data, and has not ended that.
         ready_at: the reactor's time from which it served, set by the one who is told.
         last_lines: of its output.
     """
@@ -85,6 +86,7 @@ class ServerProcess(ProcessProtocol):
         has_ended: Callable[[ServerProcess, str], None],
     ) -> None:
         self.pid = 0
+        self.is_loading = False
         self.ready_at: float | None = None
         self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._configuration = configuration
@@ -129,7 +131,12 @@ class ServerProcess(ProcessProtocol):
         self.last_lines.append(line)
         if " # " in line:  # a warning, in the server's own log levels
             _log.warn("server: {line}", line=line)
-        if self.ready_at is None and "Ready to accept connections" in line:
+        if self.ready_at is not None:
+            return
+        if "Server initialized" in line:
+            self.is_loading = True
+        elif "Ready to accept connections" in line:
+            self.is_loading = False
             self._is_ready(self)
 
     def processExited(self, reason: Failure) -> None:
