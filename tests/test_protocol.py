@@ -158,6 +158,17 @@ class ProtocolTests(SynchronousTestCase):
         self.receive(protocol, bulk(b"unsubscribe", b"a", 0))
         self.assertTrue(protocol.transport.disconnecting)
 
+    def test_an_acknowledgement_of_another_name_ends_the_connection(self) -> None:
+        for name in (b"other", b"b"):  # "b" is asked for, but after "a"
+            protocol = self.subscriber()
+            changed = protocol.change("SUBSCRIBE", [b"a", b"b"])
+            self.receive(protocol, bulk(b"subscribe", name, 1))
+            self.assertTrue(protocol.transport.disconnecting)
+            protocol.connectionLost(Failure(ConnectionLost("aborted")))
+            self.failureResultOf(changed, ConnectionLost)
+            self.assertIn("by itself", self.lost.pop().getErrorMessage())
+        self.assertEqual(self.acknowledged, [])
+
     def test_bytes_arrive_as_they_were_sent_however_they_are_cut(self) -> None:
         payload = b"12.5\r\n$-1\r\n*3\r\n" + bytes(range(256))
         data = bulk(b"message", b"a", payload) + bulk(b"message", b"a", b"")

@@ -257,9 +257,11 @@ class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # typ
 
     def _acknowledged(self, operation: Operation, name: bytes) -> None:
         waiting = self._waiting[0] if self._waiting else None
-        if waiting is None or waiting.arguments[0] != operation:
+        # The names of a command are acknowledged in their order.
+        expected = waiting and (waiting.arguments[0], waiting.arguments[-waiting.replies])
+        if waiting is None or expected != (operation, name):
             # The server may withdraw a subscription by itself, such as after a change of its ACL.
-            self.abort("Redis ended a subscription by itself")
+            self.abort("Redis changed a subscription by itself")
             return
         self._on_acknowledged(operation, name)
         waiting.replies -= 1
