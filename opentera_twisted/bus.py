@@ -76,7 +76,7 @@ class Bus(Service):
         self.variables = Variables(self.link)
         self.pubsub = PubSub(self.link)
         self.caller = Caller(self.link, self.pubsub)
-        self._servers: list[ProcedureServer] = []
+        self._servers: set[ProcedureServer] = set()
         self._stopping: Deferred[None] | None = None
 
     def startService(self) -> None:
@@ -104,7 +104,8 @@ class Bus(Service):
         return stopped
 
     async def _stop(self) -> None:
-        servers, self._servers = self._servers, []
+        servers = list(self._servers)
+        self._servers.clear()
         drained = DeferredList([server.stop() for server in servers], consumeErrors=True)
         if self.link.is_ready:
             await drained.addTimeout(DRAIN_TIMEOUT, self.link.reactor)
@@ -312,15 +313,23 @@ class Bus(Service):
         exclusive: bool,
         limits: Limits,
     ) -> Deferred[ProcedureServer]:
-        server = ProcedureServer(self.link, self.pubsub, name, rpc, procedures, limits, exclusive)
-        self._servers.append(server)
+        server = ProcedureServer(
+            self.link,
+            self.pubsub,
+            name,
+            rpc,
+            procedures,
+            limits,
+            exclusive,
+            self._servers.discard,
+        )
+        self._servers.add(server)
         return Deferred.fromCoroutine(self._start_server(server))
 
     async def _start_server(self, server: ProcedureServer) -> ProcedureServer:
         try:
             await server.start()
         except BaseException:
-            if server in self._servers:
-                self._servers.remove(server)
+            self._servers.discard(server)
             raise
         return server

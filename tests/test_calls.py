@@ -588,6 +588,19 @@ class CallTests(RedisTestCase):
         await stopped
         assert await call == 7
 
+    async def test_a_bus_keeps_a_server_until_its_last_call_is_answered(self) -> None:
+        declared, running = hanging()
+        bus = await self.bus()
+        server = await bus.serve_service("Ours", declared)
+        call = bus.call_service("Ours", "hang")
+        (waiting,) = await running.wait(1)
+        stopped = server.stop()
+        assert bus._servers == {server}
+        waiting.callback(7)
+        await stopped
+        assert bus._servers == set()
+        assert await call == 7
+
     async def test_a_server_that_stops_under_load_answers_what_it_was_asked(self) -> None:
         bus = await self.pair(procedures())
         outcomes: list[str] = []

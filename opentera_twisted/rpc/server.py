@@ -73,6 +73,7 @@ class ProcedureServer:
         procedures: what it answers with.
         limits: what it allows.
         exclusive: of several servers of a topic, exactly one executes each call.
+        on_stopped: called when the server has been stopped and its last call answered.
     """
 
     _log = Logger()
@@ -86,6 +87,7 @@ class ProcedureServer:
         procedures: Procedures,
         limits: Limits = Limits(),
         exclusive: bool = False,
+        on_stopped: Callable[[ProcedureServer], None] = lambda _: None,
     ) -> None:
         self.topics = tuple(topics)
         self._link = link
@@ -94,6 +96,7 @@ class ProcedureServer:
         self._procedures = procedures
         self._limits = limits
         self._exclusive = exclusive
+        self._on_stopped = on_stopped
         self._subscriptions: list[Subscription] = []
         self._in_flight = 0
         self._running = 0
@@ -144,6 +147,7 @@ class ProcedureServer:
             finished: Deferred[None] = Deferred()
             self._drained.append(finished)
             await finished
+        self._on_stopped(self)
 
     def _stats(self) -> dict[str, Any]:
         return {
