@@ -119,6 +119,7 @@ async def coroutine() -> None: ...
         (anything, {"name": "opentera.x"}, "reserved"),
         (anything, {"name": ""}, "name"),
         (anything, {"timeout": 0}, "timeout"),
+        (anything, {"timeout": True}, "timeout"),
         (coroutine, {"thread": True}, "coroutine"),
         (3, {}, "function"),
     ],

@@ -29,7 +29,7 @@ from opentera_twisted.errors import (
 )
 from opentera_twisted.link import Link
 from opentera_twisted.pubsub import Delivery, PubSub
-from opentera_twisted.rpc.values import ArgumentValue
+from opentera_twisted.rpc.values import ArgumentValue, is_timeout
 from opentera_twisted.rpc.wire import Json, decode_reply, encode_request, return_value
 
 CALL_TIMEOUT: Final = 10.0
@@ -317,5 +317,5 @@ def _check(procedure: str, timeout: float) -> None:
         raise InvalidArgument(f"a procedure's name is a string, not {procedure!r}")
     if not procedure.isprintable():
         raise InvalidArgument(f"a procedure's name is printable text, not {procedure!r}")
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+    if not is_timeout(timeout):
         raise InvalidArgument(f"a timeout is a number of seconds above 0, not {timeout!r}")

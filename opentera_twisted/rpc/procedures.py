@@ -26,7 +26,7 @@ from opentera_twisted.rpc.description import (
     ProcedureDescription,
 )
 from opentera_twisted.rpc.signature import Parameter, parameters, returns, where
-from opentera_twisted.rpc.values import ArgumentValue
+from opentera_twisted.rpc.values import ArgumentValue, is_timeout
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -228,7 +228,7 @@ class Procedures:
             raise InvalidArgument(f"{name} is a generator: a call has one result")
         if thread and inspect.iscoroutinefunction(function):
             raise InvalidArgument(f"{name} is a coroutine: it cannot run in a thread")
-        if timeout is not None and (not isinstance(timeout, (int, float)) or not timeout > 0):
+        if timeout is not None and not is_timeout(timeout):
             raise InvalidArgument(f"{name}: a timeout is a number of seconds above 0")
         declared, rest = parameters(name, function)
         self._procedures[name] = Procedure(

@@ -79,3 +79,8 @@ def _plain(value: Any) -> ArgumentValue:
     raise InvalidArgument(
         f"an argument of a call is bool, int, float, str or bytes, not {type(value).__name__}"
     )
+
+
+def is_timeout(value: Any) -> bool:
+    """Whether it is a number of seconds above 0."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
