@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hiredis
 import redis
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -135,6 +137,18 @@ async def server_pid(port: int) -> int:
             return pid
 
     return await deferToThread(ask)
+
+
+def write_slow_data(directory: Path) -> None:
+    """Data that a server takes some seconds to load, answering that it does; ``a`` is 1 in it."""
+    folder = directory / "appendonlydir"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "appendonly.aof.manifest").write_text("file a.1.incr.aof seq 1 type i\n")
+    slow = ("EVAL", "for _ = 1, 3e7 do end", "0")  # some 0.1 s
+    commands: list[Any] = [("SELECT", "0"), *[("SET", "a", "1")] * 2000, slow] * 10
+    data = b"".join(hiredis.pack_command(one) for one in commands)
+    (folder / "a.1.incr.aof").write_bytes(data)
 
 
 async def until(condition: Callable[[], Awaitable[T]], expected: Callable[[T], bool]) -> T:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from unittest import SkipTest, mock
 
-import hiredis
 import pytest
 import redis
 from twisted.internet import reactor
@@ -35,7 +34,7 @@ from opentera_twisted.link import embedded, server_process
 from opentera_twisted.link.embedded import EmbeddedServer
 from opentera_twisted.link.server_process import EmbeddedServerError, find_server
 
-from .support import server_pid, until
+from .support import server_pid, until, write_slow_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -369,14 +368,7 @@ class TestData(Served):
 
     async def test_a_server_that_loads_its_data_is_waited_for(self) -> None:
         directory = self.folder()
-        folder = directory / "appendonlydir"
-        folder.mkdir()
-        (folder / "appendonly.aof.manifest").write_text("file a.1.incr.aof seq 1 type i\n")
-        slow = ("EVAL", "for _ = 1, 3e7 do end", "0")  # some 0.1 s
-        commands: list[Any] = [("SELECT", "0"), *[("SET", "a", "1")] * 2000, slow] * 10
-        (folder / "a.1.incr.aof").write_bytes(
-            b"".join(hiredis.pack_command(one) for one in commands)
-        )
+        write_slow_data(directory)
         server = self.server(directory=directory)
         server.startService()
         await until(lambda: deferToThread(_ping, server.port), bool)

@@ -438,12 +438,14 @@ class PresenceTests(GatewayTestCase):
         self.addCleanup(server.stop)
         bus = await self.bus(server.url)
         port = await self.gateway(bus)
+        self.redis = server.client()
+        self.addCleanup(self.redis.close)
+        self.pubsub = self.subscribed(REPORTS)
         client = await self.log_in(port)
+        assert await self.reports(1) == ["USER_CONNECTED"]
         await deferToThread(server.stop)
         client.dropConnection(abort=True)
         await client.closed
-        self.redis = server.client()
-        self.addCleanup(self.redis.close)
         await deferToThread(server.start)
         self.pubsub = self.subscribed(REPORTS)
         assert await self.reports(1) == ["USER_DISCONNECTED"]

@@ -223,10 +223,11 @@ class ReconnectTests(ServerTestCase):
         bus = self.make_bus(server.url)
         await bus.connected()
         await deferToThread(server.stop)
-        lost = Collector()
-        bus.link.on_lost.append(lost)
-        if bus.link.is_ready:
-            await lost.wait(1)
+        changed = Collector()
+        bus.link.on_lost.append(changed)
+        bus.link.on_refused.append(changed)
+        while bus.link.states["client"] == "ready":
+            await changed.wait(len(changed.items) + 1)
         with pytest.raises(BusUnavailable):
             await bus.link.execute("GET", "a", timeout=0.01)
         with pytest.raises(CallNotSent):

@@ -24,7 +24,7 @@ from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import unpack
 
 from .processes import Process, twistd, twistd_daemon
-from .support import UUID, RedisTestCase, Server, free_port, message, server_pid
+from .support import UUID, RedisTestCase, Server, free_port, message, server_pid, until
 from .websockets import WebSocket, connect
 
 REPORTS = "module.TeraServer.UserManagerModule.messages"
@@ -122,6 +122,26 @@ class ServingTests(ProgramTestCase):
         await program.says("trying again")
         status, page = await deferToThread(health, admin)
         assert (status, page["status"]) == (503, "unavailable")
+
+    async def test_without_its_subscriber_connection_it_is_not_healthy(self) -> None:
+        server = Server()
+        self.addCleanup(server.stop)
+        admin = free_port()
+        program, _ = self.start(
+            "--redis", server.url, "--admin", f"tcp:{admin}:interface=127.0.0.1"
+        )
+        await program.says("is ready")
+        with server.client() as client:
+            client.config_set("maxclients", 1)  # it cannot come back
+            client.client_kill_filter(_type="pubsub")
+            await program.says("no subscriber connection")
+            status, page = await deferToThread(health, admin)
+            assert (status, page["status"]) == (503, "unavailable")
+            assert page["redis"]["client"] == "ready"
+            assert page["redis"]["subscriber"] != "ready"
+            client.config_set("maxclients", 100)
+        status, _ = await until(lambda: deferToThread(health, admin), lambda one: one[0] == 200)
+        assert status == 200
 
     async def test_a_password_is_in_no_output(self) -> None:
         server = Server("--requirepass", "hush-right")

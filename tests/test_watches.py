@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import BusUnavailable, PermissionDenied, WrongType, watches
+from opentera_twisted.link import connection
 
-from .support import Collector, RedisTestCase, Server
+from .support import Collector, RedisTestCase, Server, write_slow_data
 
 
 class Values:
@@ -34,6 +39,8 @@ class Values:
 
 
 class WatchTests(RedisTestCase):
+    timeout = 30
+
     async def test_the_present_value_comes_first_and_then_each_newest(self) -> None:
         variables = (await self.bus()).variables
         self.redis.set("a", "1")
@@ -160,6 +167,33 @@ class WatchTests(RedisTestCase):
                 await values.until(value.encode())
                 client.set("a", "x" + value)
                 await values.until(b"x" + value.encode())
+
+    async def test_watches_and_subscriptions_wait_while_redis_loads_its_data(self) -> None:
+        self.patch(connection, "LONGEST_DELAY", 0.05)
+        directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, directory)
+        server = Server("--dir", str(directory), "--appendonly", "yes")
+        self.addCleanup(server.stop)
+        bus = await self.bus(server.url)
+        values, got = Values(), Collector()
+        await bus.variables.watch("a", values)
+        await bus.subscribe("t", got)
+        await deferToThread(server.stop)
+        write_slow_data(directory)
+        refused = Collector()
+        bus.link.on_refused.append(refused)
+        loaded = deferToThread(server.start)
+        while not any("loading" in cause.getErrorMessage() for cause in refused.items):
+            await refused.wait(len(refused.items) + 1)
+        assert not loaded.called
+        assert "ready" not in bus.link.states.values()
+        assert bus.link.subscriptions.acknowledged == set()
+        assert values.items == [None]
+        await loaded
+        await values.until(b"1")
+        with server.client() as client:
+            assert client.publish("t", "x") == 1
+        await got.wait(1)
 
     async def test_a_user_without_the_right_is_told(self) -> None:
         self.redis.execute_command(
