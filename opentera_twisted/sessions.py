@@ -133,19 +133,7 @@ class SessionKeys:
         """
         if kind not in KINDS:
             raise InvalidArgument(f"a kind is one of {', '.join(KINDS)}, not {kind!r}")
-        if not is_uuid(uuid):
-            raise InvalidArgument(f"expected a UUID with hyphens, not {uuid!r}")
-        if name is not None and not (isinstance(name, str) and _is_text(name)):
-            raise InvalidArgument(f"a name is a string in UTF-8, not {name!r}")
-        if isinstance(topics, str) or not all(isinstance(topic, str) and topic for topic in topics):
-            raise InvalidArgument("topics are a sequence of strings that are not empty")
-        value = uuid
-        if name is not None or topics:
-            value = json.dumps({"uuid": uuid, "name": name or "", "topics": list(topics)})
-        if len(value) > MAX_VALUE:
-            raise InvalidArgument(
-                f"name and topics take {len(value)} bytes; {MAX_VALUE} are allowed"
-            )
+        value = encode_identity(uuid, name, topics)
         key = f"{kind}.{secrets.token_urlsafe(32)}"
         stored = self._link.execute("SET", key, value, "PX", milliseconds(ttl), "NX")
         return stored.addCallback(lambda _: key)
@@ -179,6 +167,26 @@ class SessionKeys:
             return None
         uuid, name, *topics = (text.decode(errors="replace") for text in identity)
         return Identity(kind, uuid, name, tuple(topics))
+
+
+def encode_identity(uuid: str, name: str | None, topics: Sequence[str]) -> str:
+    """The value of a key.
+
+    Raises:
+        InvalidArgument: something is not of its form.
+    """
+    if not is_uuid(uuid):
+        raise InvalidArgument(f"expected a UUID with hyphens, not {uuid!r}")
+    if name is not None and not (isinstance(name, str) and _is_text(name)):
+        raise InvalidArgument(f"a name is a string in UTF-8, not {name!r}")
+    if isinstance(topics, str) or not all(isinstance(topic, str) and topic for topic in topics):
+        raise InvalidArgument("topics are a sequence of strings that are not empty")
+    value = uuid
+    if name is not None or topics:
+        value = json.dumps({"uuid": uuid, "name": name or "", "topics": list(topics)})
+    if len(value) > MAX_VALUE:
+        raise InvalidArgument(f"name and topics take {len(value)} bytes; {MAX_VALUE} are allowed")
+    return value
 
 
 def is_uuid(text: Any) -> bool:

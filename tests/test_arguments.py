@@ -35,6 +35,7 @@ from opentera_twisted.messages import TeraEvent, UserEvent
         ("Infinity", "Infinity"),
         ("1e999", "1e999"),
         ("11111111-2222", "11111111-2222"),
+        ("[" * 100_000, "[" * 100_000),
     ],
 )
 def test_arguments_are_json_hexadecimal_or_the_text_itself(text: str, value: object) -> None:
@@ -74,6 +75,8 @@ def test_envelopes_hold_messages() -> None:
     ("text", "problem"),
     [
         ("{", "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[" * 900 + "]" * 900, "@type"),
         ("5", "@type"),
         ("{}", "@type"),
         ('{"@type": 5}', "@type"),

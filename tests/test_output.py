@@ -42,10 +42,16 @@ def test_services_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_latency_is_a_table_of_microseconds(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_latency([0.001, 0.002, 0.0035])
+    output.print_latency([0.001, 0.002, 0.0035], 0)
     shown = capsys.readouterr().out
     for text in ("3 calls, in microseconds", "p50", "p99", "1,000", "2,000", "3,500"):
         assert text in shown
+    assert "failed" not in shown
+
+
+def test_latency_counts_calls_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_latency([0.001], 2)
+    assert "1 calls, in microseconds; 2 more failed" in capsys.readouterr().out
 
 
 def test_json_keeps_its_characters(capsys: pytest.CaptureFixture[str]) -> None:

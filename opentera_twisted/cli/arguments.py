@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, Final
 
+import click
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
@@ -17,6 +18,24 @@ from opentera_twisted.rpc import ArgumentValue
 
 _HEX = "hex:"
 
+LONGEST: Final = 2**31
+"""Seconds that an option may not reach."""
+
+
+class Seconds(click.FloatRange):
+    """A finite number of seconds, for an option."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read it, or say what it should be."""
+        seconds: float = super().convert(value, param, ctx)
+        if not seconds < LONGEST:
+            self.fail(f"{value} is not a number of seconds below {LONGEST:.0f}.", param, ctx)
+        return seconds
+
 
 def parse_argument(text: str) -> ArgumentValue:
     """An argument of a call: JSON of a bool, int, float or string, ``hex:DEADBEEF``, or text."""
@@ -24,7 +43,7 @@ def parse_argument(text: str) -> ArgumentValue:
         return parse_hex(text)
     try:
         value = json.loads(text, parse_constant=_no_constant)
-    except ValueError:
+    except (ValueError, RecursionError):  # what is nested so deeply is no scalar either
         return text
     if isinstance(value, (bool, int, str)):
         return value
@@ -56,6 +75,8 @@ def parse_messages(text: str) -> list[Message]:
         value = json.loads(text)
     except ValueError as error:
         raise InvalidArgument(f"not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidArgument("JSON that is nested too deeply") from None
     return [_message(one) for one in (value if isinstance(value, list) else [value])]
 
 

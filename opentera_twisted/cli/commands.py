@@ -6,16 +6,18 @@ import functools
 import sys
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, Concatenate, NoReturn, ParamSpec
+from typing import NoReturn, ParamSpec
 
 import click
 from attrs import frozen
+from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import (
+    Seconds,
     is_envelope,
     parse_argument,
     parse_bytes,
@@ -27,13 +29,18 @@ from opentera_twisted.cli.output import (
     print_latency,
     print_services,
 )
-from opentera_twisted.errors import BusError
+from opentera_twisted.errors import BusError, InvalidArgument, InvalidTopic
 from opentera_twisted.link import DEFAULT_URL
+from opentera_twisted.messages.packing import tera_event
 from opentera_twisted.rpc import stub as make_stub
-from opentera_twisted.sessions import SessionKeys
+from opentera_twisted.rpc.caller import encode_call
+from opentera_twisted.sessions import SessionKeys, encode_identity
 from opentera_twisted.variables import SESSION_KEY_LIFETIME
 
 P = ParamSpec("P")
+
+Work = Callable[[Bus], Awaitable[None]]
+"""What a command does once Redis is there."""
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -63,7 +70,7 @@ class Settings:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     default=10.0,
     show_default=True,
     help="Seconds to wait for Redis, and for the reply of a call.",
@@ -75,25 +82,35 @@ def cli(context: click.Context, url: str, timeout: float) -> None:
     context.obj = Settings(url, timeout)
 
 
-def _command(
-    function: Callable[Concatenate[Bus, P], Awaitable[None]],
-) -> Callable[P, None]:
-    """Run a coroutine with a connected bus; a `BusError` becomes one line and status 1."""
+def _command(function: Callable[P, Work]) -> Callable[P, None]:
+    """Run what a function returns with a connected bus; a `BusError` is one line and status 1.
+
+    The function itself looks at the command line: what it raises is a mistake there, of which
+    Redis does not hear.
+    """
 
     @functools.wraps(function)
     def run(*arguments: P.args, **options: P.kwargs) -> None:
-        settings: Settings = click.get_current_context().obj
+        context = click.get_current_context()
+        settings: Settings = context.obj
+        try:
+            work = function(*arguments, **options)
+        except (InvalidArgument, InvalidTopic) as error:
+            raise click.UsageError(str(error), context) from None
+        try:
+            bus = Bus(settings.url, name="opentera-bus-cli")
+        except InvalidArgument as error:
+            raise click.BadParameter(str(error), context, param_hint="--redis") from None
         finished = False
 
-        async def main(reactor: Any) -> None:
+        async def main() -> None:
             nonlocal finished
             try:
-                bus = Bus(settings.url, reactor=reactor, name="opentera-bus-cli")
                 bus.startService()
                 try:
                     # Nothing is asked before Redis is there: it is missed no longer than wanted.
                     await bus.link.execute("PING", timeout=settings.timeout)
-                    await function(bus, *arguments, **options)
+                    await work(bus)
                 finally:
                     await bus.stopService()
             except BusError as error:
@@ -106,7 +123,7 @@ def _command(
                 finished = True
 
         try:
-            react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+            react(lambda _: Deferred.fromCoroutine(main()))
         except SystemExit:
             if not finished:
                 raise SystemExit(INTERRUPTED) from None
@@ -123,35 +140,48 @@ def _fail(message: str) -> NoReturn:
 @cli.command()
 @click.argument("name")
 @_command
-async def get(bus: Bus, name: str) -> None:
+def get(name: str) -> Work:
     """Print the value of the variable NAME; status 1 when there is none."""
-    value = await bus.variables.get(name)
-    if value is None:
-        _fail(f"no variable {name}")
-    sys.stdout.buffer.write(value)
-    if sys.stdout.isatty():
-        sys.stdout.buffer.write(b"\n")
-    sys.stdout.buffer.flush()
+
+    async def work(bus: Bus) -> None:
+        value = await bus.variables.get(name)
+        if value is None:
+            _fail(f"no variable {name}")
+        sys.stdout.buffer.write(value)
+        if sys.stdout.isatty():
+            sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+
+    return work
 
 
 @cli.command("set")
 @click.argument("name")
 @click.argument("value")
-@click.option("--ttl", type=float, metavar="SECONDS", help="Delete it after that time.")
+@click.option("--ttl", type=Seconds(min=0.001), help="Delete it after that time.")
 @click.option("--only-if-absent", is_flag=True, help="Leave a variable that exists as it is.")
 @_command
-async def set_(bus: Bus, name: str, value: str, ttl: float | None, only_if_absent: bool) -> None:
+def set_(name: str, value: str, ttl: float | None, only_if_absent: bool) -> Work:
     """Write VALUE (text, or hex:DEADBEEF) to the variable NAME; status 1 when it was not."""
-    if not await bus.variables.set(name, parse_bytes(value), ttl, only_if_absent):
-        _fail(f"{name} exists already")
+    data = parse_bytes(value)
+
+    async def work(bus: Bus) -> None:
+        if not await bus.variables.set(name, data, ttl, only_if_absent):
+            _fail(f"{name} exists already")
+
+    return work
 
 
 @cli.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @_command
-async def delete(bus: Bus, names: tuple[str, ...]) -> None:
+def delete(names: tuple[str, ...]) -> Work:
     """Delete variables, and print how many there were."""
-    print_json(await bus.variables.delete(*names))
+
+    async def work(bus: Bus) -> None:
+        print_json(await bus.variables.delete(*names))
+
+    return work
 
 
 @cli.command()
@@ -159,20 +189,25 @@ async def delete(bus: Bus, names: tuple[str, ...]) -> None:
 @click.argument("message")
 @click.option("--raw", is_flag=True, help="Publish MESSAGE itself: text, or hex:DEADBEEF.")
 @_command
-async def publish(bus: Bus, topic: str, message: str, raw: bool) -> None:
+def publish(topic: str, message: str, raw: bool) -> Work:
     """Publish on TOPIC, and print how many received it.
 
     MESSAGE is JSON with its type: {"@type": "UserEvent", "userUuid": "…"}, or a list of these.
     They travel in one TeraEvent, unless they are a TeraEvent or TeraModuleMessage themselves.
     """
-    parsed = [] if raw else parse_messages(message)
+    topics.encode(topic)
+    payload: bytes | Message
     if raw:
-        receivers = await bus.publish(topic, parse_bytes(message))
-    elif len(parsed) == 1 and is_envelope(parsed[0]):
-        receivers = await bus.publish(topic, parsed[0])
+        payload = parse_bytes(message)
     else:
-        receivers = await bus.publish_event(topic, *parsed)
-    print_json(receivers)
+        parsed = parse_messages(message)
+        alone = len(parsed) == 1 and is_envelope(parsed[0])
+        payload = parsed[0] if alone else tera_event(topic, parsed)
+
+    async def work(bus: Bus) -> None:
+        print_json(await bus.publish(topic, payload))
+
+    return work
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -181,7 +216,7 @@ async def publish(bus: Bus, topic: str, message: str, raw: bool) -> None:
 @click.argument("arguments", nargs=-1, metavar="[ARG]...")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     help="Seconds to wait for the reply; by default those of opentera-bus --timeout.",
 )
 @click.option(
@@ -191,14 +226,9 @@ async def publish(bus: Bus, topic: str, message: str, raw: bool) -> None:
     help="Call N times, one after another, and print how long the calls took.",
 )
 @_command
-async def call(
-    bus: Bus,
-    server: str,
-    method: str,
-    arguments: tuple[str, ...],
-    timeout: float | None,
-    repeat: int | None,
-) -> None:
+def call(
+    server: str, method: str, arguments: tuple[str, ...], timeout: float | None, repeat: int | None
+) -> Work:
     """Call METHOD of a service or a module, and print what it returns as JSON.
 
     An ARG is read as JSON when it is a JSON bool, int, float or string, as bytes when written
@@ -211,45 +241,71 @@ async def call(
     topic = topics.rpc_of(server)
     values = [parse_argument(argument) for argument in arguments]
     seconds = timeout or click.get_current_context().obj.timeout
-    if repeat is None:
+    encode_call(method, "", 0, values, seconds)
+
+    async def once(bus: Bus) -> None:
         print_json(await bus.caller.call(topic, method, values, seconds))
-        return
-    durations = []
-    with click.progressbar(range(repeat), label="calls", file=sys.stderr) as calls:
-        for _ in calls:
-            began = perf_counter()
-            await bus.caller.call(topic, method, values, seconds)
-            durations.append(perf_counter() - began)
-    print_latency(durations)
+
+    async def work(bus: Bus) -> None:
+        durations, errors = [], []
+        with click.progressbar(range(repeat or 0), label="calls", file=sys.stderr) as calls:
+            for _ in calls:
+                began = perf_counter()
+                try:
+                    await bus.caller.call(topic, method, values, seconds)
+                except BusError as error:
+                    errors.append(str(error))
+                else:
+                    durations.append(perf_counter() - began)
+        if durations:
+            print_latency(durations, len(errors))
+        if errors:
+            _fail(f"{len(errors)} of {repeat} calls failed, the last one with: {errors[-1]}")
+
+    return once if repeat is None else work
 
 
 @cli.command()
 @click.argument("server", metavar="service.KEY|module.NAME")
 @_command
-async def describe(bus: Bus, server: str) -> None:
+def describe(server: str) -> Work:
     """Print the procedures of a service or a module: a table on a terminal, JSON in a pipe."""
+    topics.rpc_of(server)
     timeout = click.get_current_context().obj.timeout
-    print_description(await bus.describe(server, timeout))
+
+    async def work(bus: Bus) -> None:
+        print_description(await bus.describe(server, timeout))
+
+    return work
 
 
 @cli.command()
 @_command
-async def services(bus: Bus) -> None:
+def services() -> Work:
     """Print which services and modules listen now: a table on a terminal, JSON in a pipe."""
-    print_services(await bus.services())
+
+    async def work(bus: Bus) -> None:
+        print_services(await bus.services())
+
+    return work
 
 
 @cli.command()
 @click.argument("server", metavar="service.KEY|module.NAME")
 @_command
-async def stub(bus: Bus, server: str) -> None:
+def stub(server: str) -> Work:
     """Print a typed Python stub of a service's procedures, for editors and mypy.
 
     \b
     opentera-bus stub service.Sum > sum_service.py
     """  # noqa: D301 (click takes the character itself)
+    topics.rpc_of(server)
     timeout = click.get_current_context().obj.timeout
-    click.echo(make_stub(await bus.describe(server, timeout)), nl=False)
+
+    async def work(bus: Bus) -> None:
+        click.echo(make_stub(await bus.describe(server, timeout)), nl=False)
+
+    return work
 
 
 @cli.group()
@@ -262,14 +318,18 @@ def key() -> None:
 @click.argument("uuid")
 @click.option(
     "--ttl",
-    type=float,
-    metavar="SECONDS",
+    type=Seconds(min=0.001),
     default=SESSION_KEY_LIFETIME,
     show_default=True,
     help="How long it can be used.",
 )
 @click.option("--name", help="The name that others see.")
 @_command
-async def issue(bus: Bus, kind: topics.Kind, uuid: str, ttl: float, name: str | None) -> None:
+def issue(kind: topics.Kind, uuid: str, ttl: float, name: str | None) -> Work:
     """Print a key that logs one websocket of KIND in as UUID, once."""
-    click.echo(await SessionKeys(bus).issue(kind, uuid, ttl, name))
+    encode_identity(uuid, name, ())
+
+    async def work(bus: Bus) -> None:
+        click.echo(await SessionKeys(bus).issue(kind, uuid, ttl, name))
+
+    return work

@@ -63,13 +63,14 @@ def print_services(services: Sequence[Listening]) -> None:
     Console().print(table)
 
 
-def print_latency(durations: Sequence[float]) -> None:
-    """How long calls took."""
+def print_latency(durations: Sequence[float], failed: int) -> None:
+    """How long the calls took that succeeded, at least one, and how many did not."""
     seconds = percentiles(durations)
     if not is_terminal():
-        print_json({"calls": len(durations), "seconds": seconds})
+        print_json({"calls": len(durations), "failed": failed, "seconds": seconds})
         return
-    table = _table(f"{len(durations)} calls, in microseconds", *seconds)
+    title = f"{len(durations)} calls, in microseconds"
+    table = _table(f"{title}; {failed} more failed" if failed else title, *seconds)
     table.add_row(*(f"{value * 1e6:,.0f}" for value in seconds.values()))
     Console().print(table)
 

@@ -121,9 +121,8 @@ class Caller:
         Raises:
             InvalidArgument: an argument, the name or the timeout is not of the right kind.
         """
-        _check(procedure, timeout)
         call_id = next(self._ids)
-        request = encode_request(procedure, self._reply_to, call_id, arguments)
+        request = encode_call(procedure, self._reply_to, call_id, arguments, timeout)
         result: Deferred[Json] = Deferred(lambda _: self._forget(call_id))
         expiry = self._link.reactor.callLater(timeout, self._expire, call_id, timeout)
         self._calls[call_id] = call = _Call(topic, procedure, result, expiry)
@@ -155,9 +154,8 @@ class Caller:
         Fails with:
             BusUnavailable, ConnectionLost.
         """
-        _check(procedure, timeout)
         call_id = next(self._ids)
-        request = encode_request(procedure, self._reply_to, call_id, arguments)
+        request = encode_call(procedure, self._reply_to, call_id, arguments, timeout)
         return Deferred.fromCoroutine(self._gather(call_id, topic, procedure, request, timeout))
 
     async def _gather(
@@ -312,10 +310,22 @@ class Caller:
         return call
 
 
-def _check(procedure: str, timeout: float) -> None:
+def encode_call(
+    procedure: str,
+    reply_to: str,
+    call_id: int,
+    arguments: Sequence[ArgumentValue],
+    timeout: float,
+) -> bytes:
+    """The request of a call.
+
+    Raises:
+        InvalidArgument: an argument, the name or the timeout is not of the right kind.
+    """
     if not isinstance(procedure, str) or not procedure:
         raise InvalidArgument(f"a procedure's name is a string, not {procedure!r}")
     if not procedure.isprintable():
         raise InvalidArgument(f"a procedure's name is printable text, not {procedure!r}")
     if not is_timeout(timeout):
         raise InvalidArgument(f"a timeout is a number of seconds above 0, not {timeout!r}")
+    return encode_request(procedure, reply_to, call_id, arguments)
