@@ -279,7 +279,7 @@ class PubSub:
 
 
 def encode_payload(payload: bytes | str | Message) -> bytes:
-    """The bytes of what is to be published or stored.
+    """The bytes of what is to be published.
 
     Raises:
         InvalidArgument: when it is neither bytes, text nor a protobuf message.

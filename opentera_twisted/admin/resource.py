@@ -32,6 +32,7 @@ def admin_site(bus: Bus, gateway: Gateway) -> Site:
     """
     app = Klein()
     metrics = Metrics(gateway)
+    ours = version("opentera-twisted")
 
     @app.route("/health", methods=["GET"])
     def health(request: IRequest) -> bytes:
@@ -40,7 +41,8 @@ def admin_site(bus: Bus, gateway: Gateway) -> Site:
             request.setResponseCode(HTTPStatus.SERVICE_UNAVAILABLE)
         request.setHeader(b"Content-Type", b"application/json")
         request.setHeader(b"Cache-Control", b"no-store")
-        return json.dumps(_health(bus, gateway), indent=2).encode() + b"\n"
+        page = {**_health(bus, gateway, ready=ready), "version": ours}
+        return json.dumps(page, indent=2).encode() + b"\n"
 
     @app.route("/metrics", methods=["GET"])
     def metrics_page(request: IRequest) -> bytes:
@@ -51,15 +53,14 @@ def admin_site(bus: Bus, gateway: Gateway) -> Site:
     return _QuietSite(app.resource())
 
 
-def _health(bus: Bus, gateway: Gateway) -> dict[str, Any]:
+def _health(bus: Bus, gateway: Gateway, *, ready: bool) -> dict[str, Any]:
     subscriptions = bus.link.subscriptions
     return {
-        "status": "ready" if bus.link.is_ready else "unavailable",
+        "status": "ready" if ready else "unavailable",
         "redis": {"address": str(bus.link.address), **bus.link.states},
         "subscriptions": {
             "wanted": len(subscriptions.wanted),
             "acknowledged": len(subscriptions.acknowledged),
         },
         "clients": dict(gateway.clients),
-        "version": version("opentera-twisted"),
     }

@@ -48,24 +48,16 @@ class Name:
         return "PUNSUBSCRIBE" if self.is_pattern else "UNSUBSCRIBE"
 
 
+_Waiting = dict[Deferred[None], None]
+"""Those who wait, in their order."""
+
+
 @define(eq=False)
 class _Entry:
     wanted: bool = True
     state: Literal["off", "subscribing", "on", "unsubscribing"] = "off"
-    joining: dict[Deferred[None], None] = Factory(dict)
-    leaving: dict[Deferred[None], None] = Factory(dict)
-
-    def join(self) -> Deferred[None]:
-        """A Deferred for when the name is subscribed."""
-        waiting: Deferred[None] = Deferred(lambda waiting: self.joining.pop(waiting, None))
-        self.joining[waiting] = None
-        return waiting
-
-    def leave(self) -> Deferred[None]:
-        """A Deferred for when it no longer is."""
-        waiting: Deferred[None] = Deferred(lambda waiting: self.leaving.pop(waiting, None))
-        self.leaving[waiting] = None
-        return waiting
+    joining: _Waiting = Factory(dict)
+    leaving: _Waiting = Factory(dict)
 
 
 class SubscriptionTable:
@@ -100,7 +92,7 @@ class SubscriptionTable:
         entry.wanted = True
         if entry.state == "on":
             return succeed(None)
-        acknowledged = entry.join()
+        acknowledged = _wait(entry.joining)
         self._settle(name, entry)
         _fire(entry.leaving)
         return acknowledged
@@ -115,7 +107,7 @@ class SubscriptionTable:
         if entry is None:
             return succeed(None)
         entry.wanted = False
-        gone = entry.leave()
+        gone = _wait(entry.leaving)
         joining = _take(entry.joining)
         self._settle(name, entry)
         for waiting in joining:
@@ -154,9 +146,7 @@ class SubscriptionTable:
     def fail_joining(self, error: BusUnavailable) -> None:
         """Fail all who wait for an acknowledgement."""
         for entry in list(self._entries.values()):
-            for waiting in _take(entry.joining):
-                if not waiting.called:
-                    waiting.errback(error)
+            _fail(entry.joining, error)
 
     def _settle(self, name: Name, entry: _Entry) -> None:
         """Do the next thing that brings what is towards what is wanted."""
@@ -212,20 +202,31 @@ class SubscriptionTable:
                 continue
             # It stays wanted, unless who is told now drops it: rights may come back.
             entry.state = "off"
-            for waiting in _take(entry.joining):
-                if not waiting.called:
-                    waiting.errback(failure)
+            _fail(entry.joining, failure)
             if not entry.wanted:
                 self._settle(name, entry)
 
 
-def _fire(waiting: dict[Deferred[None], None]) -> None:
+def _wait(waiting: _Waiting) -> Deferred[None]:
+    """One more who waits, until it is cancelled."""
+    one: Deferred[None] = Deferred(lambda one: waiting.pop(one, None))
+    waiting[one] = None
+    return one
+
+
+def _fire(waiting: _Waiting) -> None:
     for one in _take(waiting):
         if not one.called:  # what an earlier one called may have cancelled it
             one.callback(None)
 
 
-def _take(waiting: dict[Deferred[None], None]) -> list[Deferred[None]]:
+def _fail(waiting: _Waiting, error: Failure | BusUnavailable) -> None:
+    for one in _take(waiting):
+        if not one.called:
+            one.errback(error)
+
+
+def _take(waiting: _Waiting) -> list[Deferred[None]]:
     """Take all out before any is fired: what they call may add more."""
     taken = list(waiting)
     waiting.clear()
