@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections import deque
@@ -14,8 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Final
 
-from opentera_twisted.link import guard
-from opentera_twisted.link.server_process import find_server
+from opentera_twisted.link.server_process import find_server, free_port, guarded
 
 ROOT: Final = Path(__file__).parents[1]
 END_WITHIN: Final = 10.0
@@ -32,10 +30,9 @@ class Child:
     def __init__(self, *command: str) -> None:
         self._name = " ".join(command[:4])
         # The guard becomes the command: it is out of reach of Ctrl-C, and ends when we end.
-        start = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), "prctl"]
         search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [*start, *command],
+            guarded("prctl", *command),
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": search},
             stdin=subprocess.PIPE,
@@ -117,11 +114,3 @@ def redis_server() -> Iterator[int]:
         server.wait_for_line("Ready to accept connections")
         server.discard_output()
         yield port
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.children import Child, free_port, program, running
+from benchmarks.children import Child, program, running
 from benchmarks.figures import Figure, Series, Target
 from benchmarks.scenario import Setting
+from opentera_twisted.link.server_process import free_port
 
 NAME: Final = "idle-websockets"
 TARGET: Final = Target("below", 25.0)

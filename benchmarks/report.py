@@ -23,15 +23,14 @@ def show(figures: Sequence[Figure], facts: Mapping[str, str]) -> None:
         table.add_column(column, justify="right")
     table.add_column("reached")
     for figure in figures:
+        what = f"{figure.scenario}\n{figure.name}, {figure.unit}"
         if figure.missing:
-            what = f"{figure.scenario}\n{figure.name}, {figure.unit}"
             table.add_row(what, f"not measured: {figure.missing}")
             table.add_section()
             continue
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
         target = "" if figure.target is None else str(figure.target)
         reached = {None: "", True: "yes", False: "no"}[figure.is_reached]
-        what = f"{figure.scenario}\n{figure.name}, {figure.unit}"
         table.add_row(what, *_cells(figure.ours), ratio, target, reached)
         if figure.rival is not None:
             table.add_row("", *_cells(figure.rival))

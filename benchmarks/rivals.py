@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from benchmarks.children import free_port, measured, program, running
+from benchmarks.children import measured, program, running
 from benchmarks.scenario import TOPIC
+from opentera_twisted.link.server_process import free_port
 
 ENVIRONMENT: Final = Path(__file__).with_name(".rivals")
 PACKAGES: Final = ("nats-py",)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
@@ -22,8 +19,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from opentera_twisted import Bus
-from opentera_twisted.link import guard
-from opentera_twisted.link.server_process import find_server
+from opentera_twisted.link.server_process import find_server, free_port, guarded
 
 T = TypeVar("T")
 
@@ -31,14 +27,6 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).with_name("data")
 
 UUID = "11111111-2222-3333-4444-555555555555"
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Server:
@@ -56,9 +44,8 @@ class Server:
 
     def start(self) -> None:
         """Start it, and return when it is ready."""
-        command = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), "prctl"]
-        command += [find_server(), "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--save", "", *self._options]
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options]
+        command = guarded("prctl", find_server(), *options)
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -84,6 +71,21 @@ def shared_server() -> Server:
     return Server()
 
 
+def start_server(test: TestCase, *options: str) -> Server:
+    """A server that is stopped at the end of the test."""
+    server = Server(*options)
+    test.addCleanup(server.stop)
+    return server
+
+
+def start_bus(test: TestCase, url: str, name: str = "test") -> Bus:
+    """A bus that connects, and is stopped at the end of the test."""
+    bus = Bus(url, reactor=reactor, name=name)
+    bus.startService()
+    test.addCleanup(bus.stopService)
+    return bus
+
+
 class RedisTestCase(TestCase):
     """A test against the shared server, emptied before each."""
 
@@ -98,9 +100,7 @@ class RedisTestCase(TestCase):
 
     async def bus(self, url: str | None = None, name: str = "test") -> Bus:
         """A bus that is connected, and stopped at the end of the test."""
-        bus = Bus(url or self.server.url, reactor=reactor, name=name)
-        bus.startService()
-        self.addCleanup(bus.stopService)
+        bus = start_bus(self, url or self.server.url, name)
         await bus.connected()
         return bus
 

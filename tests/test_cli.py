@@ -12,13 +12,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Identity, ProcedureError, Procedures, SessionKeys
+from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import unpack
 from opentera_twisted.rpc.description import from_json
 from opentera_twisted.topics import websocket_events
 
 from .processes import ENVIRONMENT
-from .support import UUID, RedisTestCase, free_port, message
+from .support import UUID, RedisTestCase, message
 
 
 class Result(NamedTuple):

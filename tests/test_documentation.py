@@ -11,9 +11,10 @@ import pytest
 from twisted.internet import task
 
 from opentera_twisted import SessionKeys
+from opentera_twisted.link.server_process import free_port
 
 from .processes import Process
-from .support import ROOT, UUID, RedisTestCase, free_port, message
+from .support import ROOT, UUID, RedisTestCase, message
 from .websockets import connect
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IProcessProtocol, IProcessTransport
     from twisted.logger import LogEvent
 
-GUARD = str(embedded._GUARD)
+GUARD = str(server_process.GUARD)
 ROOT = str(Path(__file__).parent.parent)
 TERM: int = signal.SIGTERM
 KILL: int = signal.SIGKILL

@@ -24,7 +24,7 @@ from opentera_twisted.messages import (
 from opentera_twisted.messages.packing import pack, tera_event, unpack
 from opentera_twisted.variables import Secret
 
-from .support import DATA, UUID, RedisTestCase, Server, log_of, message, until
+from .support import DATA, UUID, RedisTestCase, log_of, message, start_server, until
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
@@ -190,8 +190,7 @@ class LoginTests(GatewayTestCase):
         assert good.partition(".")[2] not in text
 
     async def test_redis_away_is_try_later_and_not_bad_key(self) -> None:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         bus = await self.bus(server.url)
         port = await self.gateway(bus)
         client = await self.log_in(port)
@@ -434,8 +433,7 @@ class PresenceTests(GatewayTestCase):
             await self.log_in(port)
 
     async def test_a_report_waits_for_redis(self) -> None:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         bus = await self.bus(server.url)
         port = await self.gateway(bus)
         self.redis = server.client()
@@ -451,8 +449,7 @@ class PresenceTests(GatewayTestCase):
         assert await self.reports(1) == ["USER_DISCONNECTED"]
 
     async def test_stopping_gives_up_when_redis_stays_away(self) -> None:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         bus = await self.bus(server.url)
         port = await self.gateway(bus, limits=GatewayLimits(shutdown_timeout=0.1))
         await self.log_in(port)

@@ -19,7 +19,7 @@ from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import tera_event
 
-from .support import UUID, Server, log_of, until
+from .support import UUID, log_of, start_server, until
 from .test_gateway import GatewayTestCase
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
@@ -213,8 +213,7 @@ class OriginTests(GatewayTestCase):
 
 class GapTests(GatewayTestCase):
     async def outage(self, **options: Any) -> WebSocket:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         bus = await self.bus(server.url)
         port = await self.gateway(bus, **options)
         client = await self.log_in(port)

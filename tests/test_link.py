@@ -20,8 +20,9 @@ from opentera_twisted import (
     CommandFailed,
     Procedures,
 )
+from opentera_twisted.link.server_process import free_port
 
-from .support import Collector, RedisTestCase, Server, free_port
+from .support import Collector, RedisTestCase, Server, start_bus, start_server
 
 
 def connections(server: Server) -> list[str]:
@@ -67,8 +68,7 @@ class LinkTests(RedisTestCase):
         await bus.stopService()
 
     async def test_a_server_does_not_outlive_a_stop_while_redis_is_away(self) -> None:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         bus = await self.bus(server.url)
         executed = Collector()
         procedures = Procedures()
@@ -141,31 +141,20 @@ class ServerTestCase(TestCase):
 
     timeout = 60
 
-    def start(self, *options: str) -> Server:
-        server = Server(*options)
-        self.addCleanup(server.stop)
-        return server
-
-    def make_bus(self, url: str) -> Bus:
-        bus = Bus(url, reactor=reactor, name="test")
-        bus.startService()
-        self.addCleanup(bus.stopService)
-        return bus
-
 
 class LoginTests(ServerTestCase):
     async def test_user_and_password_log_in(self) -> None:
-        server = self.start(
-            "--requirepass", "p@ss", "--user", *["me", "on", ">se:cret", "~*", "&*", "+@all"]
+        server = start_server(
+            self, "--requirepass", "p@ss", "--user", *["me", "on", ">se:cret", "~*", "&*", "+@all"]
         )
         for userinfo in (":p%40ss", "me:se%3Acret"):
-            bus = self.make_bus(f"redis://{userinfo}@127.0.0.1:{server.port}")
+            bus = start_bus(self, f"redis://{userinfo}@127.0.0.1:{server.port}")
             await bus.connected()
             assert await bus.variables.set("a", "1")
 
     async def test_a_wrong_password_is_named_and_the_right_one_found_later(self) -> None:
-        server = self.start("--requirepass", "right")
-        bus = self.make_bus(f"redis://:wrong@127.0.0.1:{server.port}")
+        server = start_server(self, "--requirepass", "right")
+        bus = start_bus(self, f"redis://:wrong@127.0.0.1:{server.port}")
         lost = Collector()
         bus.link.on_refused.append(lost)
         (cause,) = await lost.wait(1)
@@ -177,8 +166,8 @@ class LoginTests(ServerTestCase):
         self.flushLoggedErrors(AuthenticationFailed)
 
     async def test_a_missing_password_is_named(self) -> None:
-        server = self.start("--requirepass", "right")
-        bus = self.make_bus(server.url)
+        server = start_server(self, "--requirepass", "right")
+        bus = start_bus(self, server.url)
         refused = Collector()
         bus.link.on_refused.append(refused)
         (cause,) = await refused.wait(1)
@@ -187,16 +176,16 @@ class LoginTests(ServerTestCase):
     async def test_a_unix_socket(self) -> None:
         directory = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, directory)
-        self.start("--unixsocket", f"{directory}/s")
-        bus = self.make_bus(f"unix://{directory}/s?db=2")
+        start_server(self, "--unixsocket", f"{directory}/s")
+        bus = start_bus(self, f"unix://{directory}/s?db=2")
         await bus.connected()
         assert await bus.variables.set("a", "1")
 
 
 class ReconnectTests(ServerTestCase):
     async def test_subscriptions_and_servers_are_back_after_a_restart(self) -> None:
-        server = self.start()
-        bus = self.make_bus(server.url)
+        server = start_server(self)
+        bus = start_bus(self, server.url)
         got, gaps = Collector(), Collector()
         await bus.subscribe("t", got, on_gap=gaps)
         await bus.subscribe_pattern("p*", got)
@@ -219,8 +208,8 @@ class ReconnectTests(ServerTestCase):
         await got.wait(2)
 
     async def test_commands_wait_for_the_link_up_to_their_timeout(self) -> None:
-        server = self.start()
-        bus = self.make_bus(server.url)
+        server = start_server(self)
+        bus = start_bus(self, server.url)
         await bus.connected()
         await deferToThread(server.stop)
         changed = Collector()

@@ -20,11 +20,12 @@ from twisted.internet.defer import DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
+from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import unpack
 
 from .processes import Process, twistd, twistd_daemon
-from .support import UUID, RedisTestCase, Server, free_port, message, server_pid, until
+from .support import UUID, RedisTestCase, message, server_pid, start_server, until
 from .websockets import WebSocket, connect
 
 REPORTS = "module.TeraServer.UserManagerModule.messages"
@@ -108,8 +109,7 @@ class ServingTests(ProgramTestCase):
         assert "403" in losers.pop()
 
     async def test_health_says_whether_redis_is_there(self) -> None:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         admin = free_port()
         program, _ = self.start(
             "--redis", server.url, "--admin", f"tcp:{admin}:interface=127.0.0.1"
@@ -124,8 +124,7 @@ class ServingTests(ProgramTestCase):
         assert (status, page["status"]) == (503, "unavailable")
 
     async def test_without_its_subscriber_connection_it_is_not_healthy(self) -> None:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         admin = free_port()
         program, _ = self.start(
             "--redis", server.url, "--admin", f"tcp:{admin}:interface=127.0.0.1"
@@ -144,8 +143,7 @@ class ServingTests(ProgramTestCase):
         assert status == 200
 
     async def test_a_password_is_in_no_output(self) -> None:
-        server = Server("--requirepass", "hush-right")
-        self.addCleanup(server.stop)
+        server = start_server(self, "--requirepass", "hush-right")
         for password in ("hush-right", "hush-wrong"):
             url = f"redis://:{password}@127.0.0.1:{server.port}"
             program, _ = self.start("--redis", url)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import redis
-from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from opentera_twisted import Bus, BusError, Procedures
-from opentera_twisted.link import guard
-from opentera_twisted.link.server_process import find_server
+from opentera_twisted import BusError, Procedures
+from opentera_twisted.link.server_process import find_server, free_port, guarded
 
-from .support import Collector, Server, free_port
+from .support import Collector, Server, start_bus, start_server
 
 NAME = "tera"
 
@@ -39,8 +35,7 @@ class Sentinel:
             f"sentinel down-after-milliseconds {NAME} 500\n"
             f"sentinel failover-timeout {NAME} 3000\n"
         )
-        command = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), "prctl"]
-        command += [find_server(), str(path), "--sentinel"]
+        command = guarded("prctl", find_server(), str(path), "--sentinel")
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self._password = password
 
@@ -67,8 +62,7 @@ class SentinelTests(TestCase):
     def setUp(self) -> None:
         directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, directory)
-        self.primary = Server("--dir", str(directory))
-        self.addCleanup(self.primary.stop)
+        self.primary = start_server(self, "--dir", str(directory))
         self.replica = Server(
             "--dir", str(directory), "--replicaof", "127.0.0.1", str(self.primary.port)
         )
@@ -84,15 +78,9 @@ class SentinelTests(TestCase):
             await deferToThread(sentinel.wait, 1, count - 1)
         return ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in sentinels)
 
-    def start(self, url: str) -> Bus:
-        bus = Bus(url, reactor=reactor, name="test")
-        bus.startService()
-        self.addCleanup(bus.stopService)
-        return bus
-
     async def test_a_failover_is_followed_by_both_connections(self) -> None:
         hosts = await self.sentinels(3)
-        bus = self.start(f"redis+sentinel://127.0.0.1:{free_port()},{hosts}/{NAME}/0")
+        bus = start_bus(self, f"redis+sentinel://127.0.0.1:{free_port()},{hosts}/{NAME}/0")
         await bus.connected()
         got, gaps = Collector(), Collector()
         await bus.subscribe("t", got, on_gap=gaps)
@@ -120,12 +108,12 @@ class SentinelTests(TestCase):
 
     async def test_sentinels_may_ask_for_a_password(self) -> None:
         hosts = await self.sentinels(1, password="hush")
-        bus = self.start(f"redis+sentinel://{hosts}/{NAME}?sentinel_password=hush")
+        bus = start_bus(self, f"redis+sentinel://{hosts}/{NAME}?sentinel_password=hush")
         await bus.connected()
 
     async def test_a_name_that_no_sentinel_knows_is_told(self) -> None:
         hosts = await self.sentinels(1)
-        bus = self.start(f"redis+sentinel://{hosts}/other")
+        bus = start_bus(self, f"redis+sentinel://{hosts}/other")
         causes = Collector()
         bus.link.on_refused.append(lambda cause: causes(cause.getErrorMessage()))
         (cause, *_) = await causes.wait(1)
@@ -133,7 +121,7 @@ class SentinelTests(TestCase):
 
     async def test_a_primary_that_becomes_a_replica_is_left(self) -> None:
         hosts = await self.sentinels(1)
-        bus = self.start(f"redis+sentinel://{hosts}/{NAME}")
+        bus = start_bus(self, f"redis+sentinel://{hosts}/{NAME}")
         await bus.connected()
         lost = Collector()
         bus.link.on_lost.append(lambda cause: lost(cause.getErrorMessage()))

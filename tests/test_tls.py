@@ -11,10 +11,8 @@ from twisted.internet import reactor
 from twisted.internet.ssl import Certificate, CertificateOptions, PrivateCertificate
 from twisted.protocols.portforward import ProxyFactory
 
-from opentera_twisted import Bus
-
 from .authority import Authority
-from .support import Collector, RedisTestCase
+from .support import Collector, RedisTestCase, start_bus
 
 
 class TLSTests(RedisTestCase):
@@ -41,14 +39,8 @@ class TLSTests(RedisTestCase):
         number: int = port.getHost().port
         return number
 
-    def start(self, url: str) -> Bus:
-        bus = Bus(url, reactor=reactor, name="test")
-        bus.startService()
-        self.addCleanup(bus.stopService)
-        return bus
-
     async def refused(self, url: str) -> str:
-        bus = self.start(url)
+        bus = start_bus(self, url)
         causes = Collector()
         bus.link.on_refused.append(lambda cause: causes(cause.getErrorMessage()))
         cause: str = (await causes.wait(1))[0]
@@ -56,7 +48,9 @@ class TLSTests(RedisTestCase):
         return cause
 
     async def test_a_given_authority_is_trusted(self) -> None:
-        bus = self.start(f"rediss://127.0.0.1:{self.serve('127.0.0.1')}/0?ca={self.authority.file}")
+        bus = start_bus(
+            self, f"rediss://127.0.0.1:{self.serve('127.0.0.1')}/0?ca={self.authority.file}"
+        )
         await bus.connected()
         await bus.variables.set("a", "1")
         assert self.redis.get("a") == b"1"
@@ -78,6 +72,6 @@ class TLSTests(RedisTestCase):
         port = self.serve("localhost", clients=True)
         ours = self.authority.issue("client")
         url = f"rediss://localhost:{port}?ca={self.authority.file}"
-        bus = self.start(f"{url}&certificate={ours}")
+        bus = start_bus(self, f"{url}&certificate={ours}")
         await bus.connected()
         await self.refused(url)

@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import BusUnavailable, PermissionDenied, WrongType, watches
 from opentera_twisted.link import connection
 
-from .support import Collector, RedisTestCase, Server, write_slow_data
+from .support import Collector, RedisTestCase, start_server, write_slow_data
 
 
 class Values:
@@ -153,8 +153,7 @@ class WatchTests(RedisTestCase):
         assert self.redis.info("stats")["tracking_total_keys"] == 1
 
     async def test_the_value_comes_again_after_a_gap(self) -> None:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         variables = (await self.bus(server.url)).variables
         values = Values()
         await variables.set("a", "1")
@@ -172,8 +171,7 @@ class WatchTests(RedisTestCase):
         self.patch(connection, "LONGEST_DELAY", 0.05)
         directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, directory)
-        server = Server("--dir", str(directory), "--appendonly", "yes")
-        self.addCleanup(server.stop)
+        server = start_server(self, "--dir", str(directory), "--appendonly", "yes")
         bus = await self.bus(server.url)
         values, got = Values(), Collector()
         await bus.variables.watch("a", values)

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import socket
+
+
+def parser_of_sizes() -> argparse.ArgumentParser:
+    """The options that both ends have: where, and how many bytes either way."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--topic", type=str.encode, required=True)
+    parser.add_argument("--reply-to", type=str.encode, required=True)
+    parser.add_argument("--request-size", type=int, required=True)
+    parser.add_argument("--reply-size", type=int, required=True)
+    return parser
 
 
 def array(*items: bytes) -> bytes:

