@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys, topics
+from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import tera_event, unpack
 
 from .processes import Process
-from .support import UUID, Collector, Server, free_port
+from .support import UUID, Collector, start_server
 from .test_program import ENDED, REPORTS, ProgramTestCase
 from .websockets import Bytes, HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
@@ -118,8 +119,7 @@ class StormTests(ProgramTestCase):
                 continue
 
     async def test_it_ends_in_time_though_redis_hangs(self) -> None:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         program, port = self.start("--redis", server.url, "--shutdown-timeout", "2")
         await program.says("is ready")
         bus = await self.bus(server.url)
