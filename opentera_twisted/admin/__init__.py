@@ -1,4 +1,4 @@
-"""What operators look at: health, over HTTP."""
+"""What operators look at, over HTTP: health; and the client that browsers load."""
 
 from opentera_twisted.admin.resource import admin_site
 
