@@ -119,7 +119,8 @@ function isObject(value) {
 
 /** @param {Record<string, any>} message @returns {string} */
 function nameOf(message) {
-  return String(message["@type"] ?? "").replace(TYPE_PREFIX, "");
+  const type = message["@type"];
+  return typeof type === "string" ? type.replace(TYPE_PREFIX, "") : "";
 }
 
 /**
