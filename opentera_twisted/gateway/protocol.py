@@ -282,6 +282,39 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         elif self.state == self.STATE_CONNECTING:
             self._closing = (code, reason)
 
+    # --- a client that breaks a rule
+
+    def _fail_connection(self, code: int = GOING_AWAY, reason: str = "") -> None:
+        """Say why and take nothing more: RFC 6455, section 7.1.7.
+
+        To close a socket with unread bytes would reset it, and a reset can overtake the frame that
+        says why. So only our half is closed, and what still comes is dropped until the peer has
+        closed its own, or for `CLOSE_TIMEOUT`.
+        """
+        super()._fail_connection(code, reason)
+        if self._is_plain:
+            self.transport.loseWriteConnection()
+        else:  # TLS: its own goodbye has the same effect
+            self.transport.loseConnection()
+
+    def _protocol_violation(self, reason: str) -> bool:
+        super()._protocol_violation(reason)
+        return True  # stop there; Autobahn would go on with the frame that broke the rule
+
+    def _invalid_payload(self, reason: str) -> bool:
+        super()._invalid_payload(reason)
+        return True
+
+    def processData(self) -> bool:
+        """Take the next frame, or a piece of it."""
+        return not self.failedByMe and bool(super().processData())
+
+    def consumeData(self) -> None:
+        """Take what has come; of a client that we are done with, nothing is kept."""
+        super().consumeData()
+        if self.failedByMe or self.state == self.STATE_CLOSED:
+            self.data = b""
+
     # --- gone
 
     def dropConnection(self, abort: bool = False) -> None:
