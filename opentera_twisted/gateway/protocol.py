@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-from opentera_twisted.gateway import compression
+from opentera_twisted.gateway import compression, head
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal, parse_login
@@ -127,8 +127,14 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         """Take the request, once; what follows it waits for the answer."""
         if len(self.data) > MAX_HANDSHAKE:
             self.failHandshake("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif self._admission is None:
-            super().processHandshake()
+        elif self._admission is None and (end := self.data.find(head.END)) >= 0:
+            rest = end + len(head.END)
+            checked = head.checked(self.data[:rest])
+            if checked is None:
+                self.failHandshake("", HTTPStatus.BAD_REQUEST)
+            else:
+                self.data = checked + self.data[rest:]
+                super().processHandshake()
 
     def onConnect(self, request: ConnectionRequest) -> Deferred[None]:
         """Ask the gateway whether to let the client in."""

@@ -1,0 +1,28 @@
+"""The head of a handshake's request, as HTTP/1.1 writes it; Autobahn's reader takes much more.
+
+Source: RFC 9112, sections 3 and 5; RFC 6455, section 4.2.1: what is not written so is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+END: Final = b"\r\n\r\n"
+
+_HEAD = re.compile(
+    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/[0-9]\.[0-9]\r\n"
+    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*\r\n"
+)
+
+_NO_LINE_ENDS = bytes.maketrans(b"\x85", b"?")
+"""Text beyond ASCII has no meaning here, but the reader takes this byte for the end of a line."""
+
+
+def checked(head: bytes) -> bytes | None:
+    """A head as Autobahn can read it, or None when it is not well-formed.
+
+    Args:
+        head: the request's first bytes, up to and with the empty line.
+    """
+    return head.translate(_NO_LINE_ENDS) if _HEAD.fullmatch(head) else None
