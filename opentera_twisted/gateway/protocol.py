@@ -326,6 +326,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     def dropConnection(self, abort: bool = False) -> None:
         """Close the connection; a client that does not read cannot put that off for ever."""
         _cancel(self._timeout)
+        abort = abort and not self.wasClean  # a reset is no answer to a close that was answered
         super().dropConnection(abort)
         if not abort and self._drop is None and self in self.factory.connections:
             self._drop = self.factory.clock.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)
