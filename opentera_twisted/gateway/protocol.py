@@ -376,6 +376,7 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         self.connections: set[ClientProtocol] = set()
         self._emptied: list[Deferred[None]] = []
         self.setProtocolOptions(
+            versions=[13],
             webStatus=False,
             failByDrop=False,
             allowNullOrigin=True,
