@@ -62,13 +62,13 @@ class Process:
 
     def says(self, text: str) -> Deferred[None]:
         """Fires when the text is in the output; fails when that has ended without it."""
+        return deferToThread(self.wait_for, text)
 
-        def wait() -> None:
-            with self._changed:
-                self._changed.wait_for(lambda: text in self.output or self._ended, 30)
-                assert text in self.output, self.output
-
-        return deferToThread(wait)
+    def wait_for(self, text: str) -> None:
+        """Return when the text is in the output; fail when that has ended without it."""
+        with self._changed:
+            self._changed.wait_for(lambda: text in self.output or self._ended, 30)
+            assert text in self.output, self.output
 
     def ended(self) -> Deferred[int]:
         """Fires with the exit status."""
@@ -87,6 +87,12 @@ class Process:
     def interrupt(self) -> None:
         """What Ctrl-C does: SIGINT to the whole group."""
         os.killpg(self._popen.pid, signal.SIGINT)
+
+    def terminate(self) -> None:
+        """End it properly, and return when it has ended."""
+        self.send(signal.SIGTERM)
+        self._popen.wait(30)
+        self.kill()
 
     def kill(self) -> None:
         """End it, if it has not ended."""

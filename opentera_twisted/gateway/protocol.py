@@ -85,6 +85,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _gateway_log = Logger()
 
     factory: ClientFactory
+    data: bytes
     closeHandshakeTimeoutCall: IDelayedCall | None
     identity: Identity | None = None
     was_opened = False

@@ -1,0 +1,211 @@
+"""A client of bare bytes: it says what a case has, whole or in pieces, and tells what came."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import socket
+import struct
+from collections.abc import Iterator
+from random import Random
+from uuid import uuid4
+
+import redis
+
+from opentera_twisted.messages import ServerCommand, TeraModuleMessage
+from opentera_twisted.messages.packing import pack
+from opentera_twisted.topics import disconnect_command
+
+from .case import KEY, NONCE, REQUEST, Case
+from .frames import CLOSE, PING, PONG, TEXT, frame, read
+
+TIMEOUT = 30
+"""Seconds after which a gateway that does not answer has failed."""
+
+END = b"\r\n\r\n"
+ACCEPT = base64.b64encode(hashlib.sha1(NONCE + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+
+
+class Peer:
+    """Tries cases against one gateway.
+
+    Args:
+        port: where it listens for websockets.
+        server: its Redis.
+    """
+
+    def __init__(self, port: int, server: redis.Redis) -> None:
+        self._port = port
+        self._redis = server
+        self._beat = self._connect()
+        self._beat.sendall(REQUEST.replace(KEY, self._log_in()))
+        assert self._head(self._beat).startswith(b"HTTP/1.1 101 ")
+
+    def close(self) -> None:
+        """Leave."""
+        self._beat.close()
+
+    def say(self, data: bytes) -> socket.socket:
+        """A new connection, on which this is said."""
+        connection = self._connect()
+        connection.sendall(data.replace(KEY, self._log_in()))
+        return connection
+
+    def attempt(self, case: Case, random: Random | None) -> tuple[str, ...]:
+        """Try a case.
+
+        Args:
+            case: to try.
+            random: cuts its bytes in pieces; None: they are sent whole.
+
+        Returns:
+            What came back, in the words of `Case.answers`.
+        """
+        uuid = str(uuid4())
+        with self._connect() as connection:
+            request = (case.request or REQUEST).replace(KEY, self._log_in(uuid))
+            self._send(connection, request, random if case.request else None)
+            head = self._head(connection)
+            head, _, rest = head.partition(END)
+            if not head.startswith(b"HTTP/1.1 101 "):
+                drain(connection)  # closed, or reset as it was still being told something
+                assert not rest, f"a body: {rest!r}"
+                return (*_answers(head, case), "end")
+            if case.is_sent_away:
+                rest += self._send_away(connection, uuid)
+            self._send(connection, case.frames, random)
+            data, end = drain(connection)
+            if case.may_reset:
+                end = "end"
+            return (*_answers(head, case), *_words(rest + data), end)
+
+    def _log_in(self, uuid: str = "") -> bytes:
+        key = secrets.token_hex(64)
+        self._redis.set(key, uuid or str(uuid4()), ex=60)
+        return key.encode()
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self._port), TIMEOUT)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _send(self, connection: socket.socket, data: bytes, random: Random | None) -> None:
+        """Send bytes; the gateway may have closed meanwhile."""
+        try:
+            if random is None:
+                connection.sendall(data)
+                return
+            for piece in pieces(data, random):
+                connection.sendall(piece)
+                self._until_read()
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+    def _until_read(self) -> None:
+        """Wait until the gateway has read what was sent: it answers a ping that was sent later."""
+        mark = secrets.token_bytes(8)
+        self._beat.sendall(frame(PING, mark))
+        data = b""
+        while True:
+            while len(data) < 2 or len(data) < 2 + data[1]:
+                received = self._beat.recv(1024)
+                assert received, "the gateway has closed an orderly websocket"
+                data += received
+            opcode, payload, data = data[0] & 0x0F, data[2 : 2 + data[1]], data[2 + data[1] :]
+            if opcode == PING:
+                self._beat.sendall(frame(PONG, payload))
+            elif payload == mark:
+                return
+
+    def _send_away(self, connection: socket.socket, uuid: str) -> bytes:
+        """Have the gateway close the websocket, and wait for its close."""
+        message = TeraModuleMessage()
+        message.data.append(pack(ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)))
+        self._redis.publish(disconnect_command(uuid), message.SerializeToString())
+        data = b""
+        while not data or len(data) < 2 + data[1]:
+            data += connection.recv(1024)
+        return data
+
+    @staticmethod
+    def _head(connection: socket.socket) -> bytes:
+        data = b""
+        while END not in data:
+            received = connection.recv(65_536)
+            assert received, f"closed after {data!r}"
+            data += received
+        return data
+
+
+class Silence:
+    """A client that says something and then nothing more.
+
+    Args:
+        peer: whose gateway it connects to.
+        said: what it says.
+    """
+
+    def __init__(self, peer: Peer, said: bytes) -> None:
+        self._connection = peer.say(said)
+
+    def heard(self) -> bytes:
+        """All that the gateway said until it ended the connection, which is waited for."""
+        return drain(self._connection)[0]
+
+    def close(self) -> None:
+        """Leave."""
+        self._connection.close()
+
+
+def drain(connection: socket.socket) -> tuple[bytes, str]:
+    """What comes until the end, and how that was: ``end`` or ``reset``."""
+    data = b""
+    try:
+        while received := connection.recv(65_536):
+            data += received
+    except ConnectionResetError:
+        return data, "reset"
+    return data, "end"
+
+
+def pieces(data: bytes, random: Random) -> Iterator[bytes]:
+    """Cut bytes at random places, more of them near the beginning, where the headers are."""
+    places = range(1, len(data))
+    early = range(1, min(len(data), 24))
+    cuts = {random.choice(places) for _ in range(random.randint(1, 8)) if places}
+    cuts |= {random.choice(early) for _ in range(random.randint(0, 6)) if early}
+    last = 0
+    for cut in [*sorted(cuts), len(data)]:
+        yield data[last:cut]
+        last = cut
+
+
+def _answers(head: bytes, case: Case) -> Iterator[str]:
+    """The status, and the headers that the case asks for."""
+    first, *lines = head.decode("ascii").split("\r\n")
+    yield first.split(" ")[1]
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        assert name.lower() not in headers, f"{name} twice"
+        headers[name.lower()] = value
+    if first.split(" ")[1] == "101":
+        assert headers["upgrade"].lower() == "websocket"
+        assert headers["connection"].lower() == "upgrade"
+        assert headers["sec-websocket-accept"].encode() == ACCEPT
+    for name in case.headers:
+        yield f"{name}: {headers.get(name.lower(), 'none')}"
+
+
+def _words(data: bytes) -> Iterator[str]:
+    for opcode, payload in read(data):
+        if opcode == TEXT:
+            yield payload.decode()
+        elif opcode == PONG:
+            yield f"pong {payload.hex()}"
+        elif opcode == CLOSE:
+            yield f"close {struct.unpack_from('!H', payload)[0]}" if payload else "close"
+            payload[2:].decode()
+        elif opcode != PING:  # of its own, each ten seconds
+            yield f"opcode {opcode}"

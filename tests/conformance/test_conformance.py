@@ -1,0 +1,75 @@
+"""Each rule of RFC 6455 that a server must keep: tried once whole, and once in random pieces.
+
+``make conformance`` writes the table of the results to the docs. CONFORMANCE_SEED repeats the cuts
+of an earlier run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from random import Random, SystemRandom
+
+import pytest
+
+from tests.processes import twistd
+from tests.support import free_port, shared_server
+
+from .areas import AREAS
+from .case import Case
+from .client import Peer, Silence
+from .hostile import SILENT
+from .table import RESULTS, SILENCE
+
+SEED = int(os.environ.get("CONFORMANCE_SEED") or SystemRandom().randrange(10**9))
+
+CASES = [case for cases in AREAS.values() for case in cases]
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer]:
+    """A client of a gateway that runs as its users run it."""
+    server = shared_server()
+    port = free_port()
+    endpoint = f"tcp:{port}:interface=127.0.0.1"
+    program = twistd("--redis", server.url, "--websocket", endpoint, "--admin", "none")
+    try:
+        program.wait_for("is ready")
+        with server.client() as client:
+            peer = Peer(port, client)
+            yield peer
+            peer.close()
+    finally:
+        program.terminate()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def silences(peer: Peer) -> Iterator[dict[str, Silence]]:
+    """Connections that fall silent before all else, so that their time passes meanwhile."""
+    begun = {words: Silence(peer, said) for words, said in SILENT.items()}
+    yield begun
+    for silence in begun.values():
+        silence.close()
+
+
+def test_names_are_their_own() -> None:
+    names = Counter(case.rule for case in CASES)
+    assert not [name for name, count in names.items() if count > 1]
+    assert len(CASES) >= 300
+
+
+@pytest.mark.parametrize("way", ["whole", "in pieces"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.rule)
+def test_rule(peer: Peer, case: Case, way: str) -> None:
+    RESULTS[case.rule, way] = False
+    random = Random(f"{SEED} {case.rule}") if way == "in pieces" else None
+    assert peer.attempt(case, random) == case.answers, f"CONFORMANCE_SEED={SEED}"
+    RESULTS[case.rule, way] = True
+
+
+@pytest.mark.parametrize("words", SILENT)
+def test_silence(silences: dict[str, Silence], words: str) -> None:
+    SILENCE[words] = False
+    assert silences[words].heard() == b""
+    SILENCE[words] = True
