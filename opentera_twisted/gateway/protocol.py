@@ -223,8 +223,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         self.__dict__ = kept
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """Clients have nothing to say."""
-        self.sendData(_NOT_ALLOWED)
+        """Clients have nothing to say; nor have we after a close, which the message may cross."""
+        if self.state == self.STATE_OPEN:
+            self.sendData(_NOT_ALLOWED)
 
     def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
         self.factory.doorkeeper.reached("max_message_size", self)
