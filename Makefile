@@ -48,6 +48,10 @@ test: lint  ## Everything that must hold: lint, types, import order, tests, cove
 faults: $(VENV)/.dev  ## Break Redis and the network in every way, and write the table into docs.
 	FAULT_TABLE=docs/faults.md $(BIN)/python -m pytest tests/faults
 
+.PHONY: conformance
+conformance: $(VENV)/.dev  ## Try the gateway against each rule of RFC 6455, and write the table into docs.
+	CONFORMANCE_TABLE=docs/conformance.md $(BIN)/python -m pytest tests/conformance
+
 .PHONY: format
 format: $(VENV)/.dev  ## Format the code and fix what lint can fix.
 	$(BIN)/ruff format .
