@@ -20,8 +20,8 @@ from opentera_twisted.messages.packing import (
     tera_event,
     unpack,
     unpack_all,
-    websocket_json,
 )
+from opentera_twisted.messages.text import event_text
 
 from .generate_messages import PROTO, generate
 from .support import DATA
@@ -56,7 +56,8 @@ def test_modules_are_generated_from_the_proto_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("vector", EVENTS, ids=lambda vector: vector["name"])
 def test_websockets_get_the_text_of_deployed_gateways(vector: dict[str, Any]) -> None:
     event = TeraEvent.FromString(bytes.fromhex(vector["hex"]))
-    assert websocket_json(event) == vector["websocket_text_frame"]
+    assert event_text(event) == vector["websocket_text_frame"]
+    assert event_text(event, list(unpack_all(event.events))) == vector["websocket_text_frame"]
 
 
 @pytest.mark.parametrize("vector", EVENTS, ids=lambda vector: vector["name"])

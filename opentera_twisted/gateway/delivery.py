@@ -70,7 +70,7 @@ class Delivering:
                     continue
                 frame = frames.get(numbers)
                 if frame is None:
-                    frame = event_frame(event, [visible[number][0] for number in numbers])
+                    frame = event_frame(event, [visible[number] for number in numbers])
                     frames[numbers] = frame
                 self._outbox.put(frame, clients)
         except Exception:  # noqa: BLE001 (protobuf fails in many ways on nested junk)

@@ -1,33 +1,23 @@
-"""Messages into their envelopes and out of them, and the JSON that websockets receive.
+"""Messages into their envelopes and out of them.
 
-Source: wire contract, sections 2 and 5.
+Source: wire contract, section 2.
 """
 
 from __future__ import annotations
 
 import time
-import typing
 from collections.abc import Iterable, Iterator
-from inspect import signature
 from typing import Final
 
-from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError, Message
 
 import opentera_twisted.messages  # noqa: F401  (registers every message)
 from opentera_twisted.messages.TeraEvent_pb2 import TeraEvent
-from opentera_twisted.messages.TeraMessage_pb2 import TeraMessage
 from opentera_twisted.messages.TeraModuleMessage_pb2 import TeraModuleMessage
 
 TYPE_URL_PREFIX: Final = "type.googleapis.com/"
-
-# protobuf 5.26 renamed the option that writes fields without presence even when they are empty.
-_WRITE_EMPTY: Final = (
-    "always_print_fields_with_no_presence"
-    if "always_print_fields_with_no_presence" in signature(json_format.MessageToJson).parameters
-    else "including_default_value_fields"
-)
 
 
 def pack(message: Message) -> Any:
@@ -93,16 +83,3 @@ def module_message(
     envelope.head.dest = dest
     envelope.data.extend(map(pack, messages))
     return envelope
-
-
-def websocket_json(event: TeraEvent) -> str:
-    """The JSON text that a websocket receives for an event.
-
-    Every packed event must be readable (`unpack`): protobuf's JSON writes what is in an ``Any``.
-
-    Source: wire contract, section 5.
-    """
-    message = TeraMessage()
-    message.message.Pack(event, TYPE_URL_PREFIX)
-    options: dict[str, typing.Any] = {_WRITE_EMPTY: True}
-    return json_format.MessageToJson(message, **options)

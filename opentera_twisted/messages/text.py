@@ -1,0 +1,158 @@
+"""The JSON text that websockets receive for an event: protobuf's own, made some ten times faster.
+
+protobuf's `json_format` looks at every field's descriptor, and its indented JSON is written by
+`json` in pure Python. Here each message type is looked at once. What is not plain (a message inside
+a message, a map, bytes) is left to `json_format`.
+
+Source: wire contract, section 5; https://protobuf.dev/programming-guides/json/.
+"""
+
+from __future__ import annotations
+
+import math
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from inspect import signature
+from json.encoder import encode_basestring_ascii as quote
+from typing import Final
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from opentera_twisted.messages.TeraEvent_pb2 import TeraEvent
+from opentera_twisted.messages.TeraMessage_pb2 import TeraMessage
+
+_TERA_EVENT: Final = "type.googleapis.com/opentera.protobuf.TeraEvent"
+
+# protobuf 5.26 renamed the option that writes fields without presence even when they are empty.
+_WRITE_EMPTY: Final = (
+    "always_print_fields_with_no_presence"
+    if "always_print_fields_with_no_presence" in signature(json_format.MessageToJson).parameters
+    else "including_default_value_fields"
+)
+
+_Write = Callable[[typing.Any], str]
+
+
+class _NotPlain(Exception):
+    """A value that is left to `json_format`."""
+
+
+class _Field(typing.NamedTuple):
+    """How to write one field of a message type: its attribute, its line's start, its value."""
+
+    attribute: str
+    start: str
+    write: _Write
+
+
+def event_text(event: TeraEvent, messages: Sequence[Message] | None = None) -> str:
+    """The text for an event.
+
+    Args:
+        event: each of its packed events must be readable (`packing.unpack`).
+        messages: the packed events, unpacked, if the caller has them.
+    """
+    if messages is not None:
+        try:
+            return _text(event, messages)
+        except _NotPlain:
+            pass
+    message = TeraMessage()
+    message.message.Pack(event, "type.googleapis.com/")
+    options: dict[str, typing.Any] = {_WRITE_EMPTY: True}
+    return json_format.MessageToJson(message, **options)
+
+
+def _text(event: TeraEvent, messages: Sequence[Message]) -> str:
+    members = [f'"@type": "{_TERA_EVENT}"']
+    if event.HasField("header"):
+        members.append('"header": ' + _object(_lines(event.header, "      "), "    "))
+    objects = []
+    for packed, message in zip(event.events, messages, strict=True):
+        lines = [f'"@type": {quote(packed.type_url)}', *_lines(message, "        ")]
+        objects.append("      " + _object(lines, "      "))
+    events = "[\n" + ",\n".join(objects) + "\n    ]" if objects else "[]"
+    members.append('"events": ' + events)
+    return '{\n  "message": ' + _object(members, "  ") + "\n}"
+
+
+def _object(members: Iterable[str], indent: str) -> str:
+    """An object that begins on a line of that indent, each member on a line of its own."""
+    lines = f",\n{indent}  ".join(members)
+    return f"{{\n{indent}  {lines}\n{indent}}}"
+
+
+def _lines(message: Message, indent: str) -> list[str]:
+    """The members of a message: those that are set, by number, and then the others."""
+    by_number, as_declared = _plan(message.DESCRIPTOR, indent)
+    lines = []
+    empty = set()
+    for attribute, start, write in by_number:
+        value = getattr(message, attribute)
+        if value:
+            lines.append(start + write(value))
+        elif type(value) is float and math.copysign(1, value) < 0:  # -0.0 counts as set
+            raise _NotPlain
+        else:
+            empty.add(attribute)
+    if empty:
+        lines += [line for attribute, line in as_declared if attribute in empty]
+    return lines
+
+
+@cache
+def _plan(
+    descriptor: Descriptor, indent: str
+) -> tuple[tuple[_Field, ...], tuple[tuple[str, str], ...]]:
+    """How to write a message type's fields when they are set, and the line of each that is not.
+
+    Raises:
+        _NotPlain: it has a field of a kind that is not known here.
+    """
+    by_number = []
+    empty = {}
+    for field in sorted(descriptor.fields, key=lambda field: field.number):
+        name = f'"{field.json_name}": '
+        write, unset = _kind(field, indent)
+        by_number.append(_Field(field.name, name, write))
+        empty[field.name] = name + unset
+    return tuple(by_number), tuple((field.name, empty[field.name]) for field in descriptor.fields)
+
+
+def _kind(field: FieldDescriptor, indent: str) -> tuple[_Write, str]:
+    """How to write a field's value, and its text when it is not set."""
+    is_text = field.type == field.TYPE_STRING
+    if _is_repeated(field):
+        if is_text:
+            return partial(_texts, indent), "[]"
+    elif field.has_presence:
+        raise _NotPlain
+    elif is_text:
+        return quote, '""'
+    elif field.enum_type is not None:
+        names = {value.number: f'"{value.name}"' for value in field.enum_type.values}
+        return (lambda number: names.get(number) or str(number)), names[0]
+    elif field.cpp_type == field.CPPTYPE_DOUBLE:
+        return _double, "0.0"
+    elif field.cpp_type in {field.CPPTYPE_INT32, field.CPPTYPE_UINT32}:
+        return str, "0"
+    raise _NotPlain
+
+
+def _is_repeated(field: typing.Any) -> bool:
+    if hasattr(field, "is_repeated"):  # from protobuf 6 on
+        return bool(field.is_repeated)
+    return bool(field.label == field.LABEL_REPEATED)
+
+
+def _texts(indent: str, texts: Iterable[str]) -> str:
+    return "[\n" + ",\n".join([f"{indent}  {quote(text)}" for text in texts]) + f"\n{indent}]"
+
+
+def _double(value: float) -> str:
+    if not math.isfinite(value):
+        raise _NotPlain
+    return repr(value)

@@ -1,0 +1,91 @@
+"""The text of events: the same as protobuf's own, whatever is in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentera_twisted import messages
+from opentera_twisted.messages import TeraEvent
+from opentera_twisted.messages import text as text_module
+from opentera_twisted.messages.packing import pack
+from opentera_twisted.messages.text import event_text
+
+TYPES = [getattr(messages, name) for name in messages.__all__]
+
+# What is delivered to websockets in earnest.
+PLAIN = (
+    messages.ArchiveEvent, messages.DatabaseEvent, messages.DeviceEvent, messages.JoinSessionEvent,
+    messages.JoinSessionReplyEvent, messages.LeaveSessionEvent, messages.ParticipantEvent,
+    messages.StopSessionEvent, messages.UserEvent,
+)  # fmt: skip
+
+doubles = st.floats() | st.sampled_from([0.0, -0.0, 1e22, 1700000000.5])
+
+
+def values(field: Any) -> st.SearchStrategy[Any]:
+    """Values of one field, of whatever kind it is."""
+    one: st.SearchStrategy[Any]
+    if field.message_type is not None:
+        one = filled(field.message_type._concrete_class)
+    elif field.enum_type is not None:
+        one = st.integers(-3, 20)
+    elif field.type == field.TYPE_BYTES:
+        one = st.binary()
+    else:
+        one = {
+            field.CPPTYPE_STRING: st.text(),
+            field.CPPTYPE_BOOL: st.booleans(),
+            field.CPPTYPE_DOUBLE: doubles,
+            field.CPPTYPE_FLOAT: st.floats(width=32),
+            field.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+            field.CPPTYPE_UINT32: st.integers(0, 2**32 - 1),
+            field.CPPTYPE_INT64: st.integers(-(2**63), 2**63 - 1),
+            field.CPPTYPE_UINT64: st.integers(0, 2**64 - 1),
+        }[field.cpp_type]
+    return st.lists(one, max_size=3) if text_module._is_repeated(field) else one
+
+
+@st.composite
+def filled(draw: st.DrawFn, kind: type[Message]) -> Message:
+    """A message with some of its fields set."""
+    message = kind()
+    if kind.DESCRIPTOR.full_name == "google.protobuf.Any":
+        return pack(messages.UserEvent(user_uuid=draw(st.text())))
+    for field in kind.DESCRIPTOR.fields:
+        if not draw(st.booleans()):
+            continue
+        value = draw(values(field))
+        if text_module._is_repeated(field):
+            getattr(message, field.name).extend(value)
+        elif field.message_type is not None:
+            getattr(message, field.name).CopyFrom(value)
+        else:
+            setattr(message, field.name, value)
+    return message
+
+
+@given(st.data())
+def test_it_is_protobufs_own(data: st.DataObject) -> None:
+    kinds = data.draw(st.lists(st.sampled_from(TYPES), max_size=3))
+    packed = [data.draw(filled(kind)) for kind in kinds]
+    header: Any = data.draw(filled(type(TeraEvent().header)))
+    event = TeraEvent(events=map(pack, packed))
+    if data.draw(st.booleans()):
+        event.header.CopyFrom(header)
+    assert event_text(event, packed) == event_text(event)
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_events_of_each_day_take_the_short_way(kind: type[Message]) -> None:
+    text_module._plan(kind.DESCRIPTOR, "")
+
+
+def test_what_is_not_plain_takes_the_long_way() -> None:
+    for kind in (messages.LoginEvent, messages.ServerCommand, messages.RPCMessage):
+        with pytest.raises(text_module._NotPlain):
+            text_module._plan(kind.DESCRIPTOR, "")
