@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Final
 
 from google.protobuf import descriptor_pool, message_factory
@@ -31,14 +32,18 @@ def pack(message: Message) -> Any:
 
 def unpack(packed: Any) -> Message | None:
     """The message in an ``Any``, or None when its type is unknown or its bytes are not valid."""
-    name = packed.TypeName()
     try:
-        descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
-        message: Message = message_factory.GetMessageClass(descriptor)()
-        message.ParseFromString(packed.value)
+        return _class(packed.TypeName()).FromString(packed.value)
     except (KeyError, DecodeError):
         return None
-    return message
+
+
+@cache
+def _class(name: str) -> type[Message]:
+    """The class of a message type; a name that is not known is not remembered either."""
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
+    kind: type[Message] = message_factory.GetMessageClass(descriptor)
+    return kind
 
 
 def unpack_all(packed: Iterable[Any]) -> Iterator[Message]:
