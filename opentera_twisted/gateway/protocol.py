@@ -44,11 +44,6 @@ GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
 SERVICE_RESTART: Final = 1012
 
-_CONFIGURED: Final = frozenset(
-    WebSocketServerProtocol.CONFIG_ATTRS_COMMON + WebSocketServerProtocol.CONFIG_ATTRS_SERVER
-)
-"""What Autobahn copies from the factory into each connection."""
-
 _NOT_ALLOWED: Final = Frame("Not allowed to send message").plain
 
 
@@ -121,6 +116,10 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
             self.closeHandshakeTimeoutCall.cancel()
             self.closeHandshakeTimeoutCall = None
         self.factory.lost(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what the client sends; Autobahn's own also colours a log line that nobody reads."""
+        self._dataReceived(data)
 
     # --- handshake
 
@@ -203,14 +202,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
             self.close(*self._closing)
 
     def _forget_the_handshake(self) -> None:
-        """Drop what is needed no more: the request, which holds the key, and much memory.
-
-        What Autobahn has copied from the factory is an attribute of the class too.
-        """
+        """Drop what is needed no more: the request, which holds the key, and some memory."""
         kept = {
-            name: value
-            for name, value in self.__dict__.items()
-            if name not in _CONFIGURED and not name.startswith("http_")
+            name: value for name, value in self.__dict__.items() if not name.startswith("http_")
         }
         kept.update(
             _admission=None,
@@ -398,11 +392,19 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
                     max_message_size=limits.max_message_size,
                 )
             )
+        self.protocol = self._configured()
 
-        configured: dict[str, Any] = {name: getattr(self, name) for name in _CONFIGURED}
-        accept = configured["perMessageCompressionAccept"]
-        configured["perMessageCompressionAccept"] = staticmethod(accept)
-        self.protocol = type("ClientProtocol", (ClientProtocol,), configured)
+    def _configured(self) -> type[ClientProtocol]:
+        """The protocol with the factory's options as attributes of the class.
+
+        Autobahn would copy them into each connection: kilobytes and most of an accept's time.
+        """
+        options: dict[str, Any] = {
+            name: getattr(self, name) for name in ClientProtocol.CONFIG_ATTRS
+        }
+        accept = options["perMessageCompressionAccept"]
+        options["perMessageCompressionAccept"] = staticmethod(accept)
+        return type("ClientProtocol", (ClientProtocol,), {**options, "CONFIG_ATTRS": ()})
 
     def is_crowded(self) -> bool:
         """Whether there is no room even for one more handshake."""
