@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from opentera_twisted import topics
 from opentera_twisted.link import DEFAULT_URL, MAX_WAITING, Link, RedisAddress
+from opentera_twisted.presence import Presence
 from opentera_twisted.pubsub import Handler, OnGap, PubSub, Subscription
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
@@ -56,6 +57,7 @@ class Bus(Service):
         variables: shared variables.
         pubsub: publishing and subscriptions.
         caller: calls under way.
+        presence: who is online at the gateways.
     """
 
     _log = Logger()
@@ -76,6 +78,7 @@ class Bus(Service):
         self.variables = Variables(self.link)
         self.pubsub = PubSub(self.link)
         self.caller = Caller(self.link, self.pubsub)
+        self.presence = Presence(self.link, self.pubsub)
         self._servers: set[ProcedureServer] = set()
         self._stopping: Deferred[None] | None = None
 

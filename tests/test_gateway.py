@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.gateway import Gateway, GatewayLimits
+from opentera_twisted.link import connection
 from opentera_twisted.messages import (
     DatabaseEvent,
     LogEvent,
@@ -441,6 +442,9 @@ class PresenceTests(GatewayTestCase):
         self.pubsub = self.subscribed(REPORTS)
         client = await self.log_in(port)
         assert await self.reports(1) == ["USER_CONNECTED"]
+        await self.gate._presence.reported()
+        # It tries again when the test listens.
+        self.patch(connection, "FIRST_DELAY", 1.0)
         await deferToThread(server.stop)
         client.dropConnection(abort=True)
         await client.closed
@@ -453,6 +457,7 @@ class PresenceTests(GatewayTestCase):
         bus = await self.bus(server.url)
         port = await self.gateway(bus, limits=GatewayLimits(shutdown_timeout=0.1))
         await self.log_in(port)
+        await self.gate._presence.reported()
         log = log_of(self)
         await deferToThread(server.stop)
         await self.gate.stopService()

@@ -26,7 +26,7 @@ from opentera_twisted.gateway.limits import FailedLogins, GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.outbox import Outbox
-from opentera_twisted.gateway.presence import Presence
+from opentera_twisted.gateway.presence import LocalPresence
 from opentera_twisted.gateway.protocol import (
     GOING_AWAY,
     SERVICE_RESTART,
@@ -35,6 +35,7 @@ from opentera_twisted.gateway.protocol import (
 )
 from opentera_twisted.gateway.proxies import TrustedProxies
 from opentera_twisted.gateway.resource import GatewayResource
+from opentera_twisted.presence import LEASE
 from opentera_twisted.sessions import Identity, SessionKeys
 
 REDEEM_TIMEOUT: Final = 5.0
@@ -74,6 +75,7 @@ class Gateway(Service):
         on_gap: what is done with open websockets when events may have been missed: ``close`` them
             with 1012, so that browsers reload, or ``keep`` them.
         compression: logarithm of the window of permessage-deflate, 9 to 15; 0: none.
+        presence_lease: seconds after which others report its clients gone, if it dies.
 
     Raises:
         InvalidArgument: one of these is not of its form.
@@ -101,6 +103,7 @@ class Gateway(Service):
         trusted_proxies: Iterable[str] = (),
         on_gap: OnGap = "keep",
         compression: int = 0,
+        presence_lease: float = LEASE,
     ) -> None:
         if on_gap not in {"keep", "close"}:
             raise InvalidArgument(f"on_gap is keep or close, not {on_gap!r}")
@@ -121,7 +124,7 @@ class Gateway(Service):
         self._outbox = Outbox(self._reactor)
         self._delivering = Delivering(self._policy, self._outbox)
         self._fanout = Fanout(bus.pubsub)
-        self._presence = Presence(bus.link, bus.pubsub)
+        self._presence = LocalPresence(bus.link, presence_lease)
         self._present: Counter[_Who] = Counter()  # from the session key on
         self._clients: Counter[topics.Kind] = Counter()
         self._admitting = 0
@@ -168,6 +171,7 @@ class Gateway(Service):
         """Let clients in."""
         super().startService()
         self._stopping = False
+        self._presence.start()
 
     def stopService(self) -> Deferred[None]:
         """Close every websocket with 1001 and report everyone gone.
@@ -185,17 +189,20 @@ class Gateway(Service):
         began = self._reactor.seconds()
         # Half of the time is for those who do not answer, the rest for the reports.
         await self.factory.close_all(GOING_AWAY, "the server is going away", allowed / 2)
-        reported = self._presence.reported()
+        reported = self._presence.stop()
         if allowed:
             left = max(0.0, began + allowed - self._reactor.seconds())
             reported = reported.addTimeout(left, self._reactor)
         try:
             await reported
         except DeferredTimeout:
-            self._log.error(
-                "Redis did not take {count} reports of who went; they seem online",
-                count=self._presence.give_up(),
-            )
+            lost = self._presence.give_up()
+            if lost:
+                self._log.error(
+                    "Redis did not take {count} reports of who went; another gateway, or this one "
+                    "when it runs again, will make them",
+                    count=lost,
+                )
 
     # --- what the protocols ask
 

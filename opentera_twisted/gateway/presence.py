@@ -1,63 +1,123 @@
-"""Tells the bus who came and who went: CONNECTED and DISCONNECTED, each in its order, none lost.
+"""The gateway's side of presence: who is open here, told to Redis in order and under a lease.
 
-A DISCONNECTED that is lost locks a person out, so each report is repeated until Redis has it.
+A DISCONNECTED that is lost locks a person out, so each transition is sent until Redis has it. What
+Redis has is put right whenever it may differ from what is open here: after the link was lost, and
+when the lease had run out, as that of a gateway that was frozen.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from typing import Final
+from collections import deque
+from itertools import chain
+from typing import Final, Literal
 
+from attrs import define, evolve
 from google.protobuf.message import Message
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from opentera_twisted import topics
 from opentera_twisted.errors import BusError
 from opentera_twisted.link import Link
 from opentera_twisted.messages import DeviceEvent, ParticipantEvent, UserEvent
-from opentera_twisted.pubsub import PubSub
+from opentera_twisted.messages.packing import module_message
+from opentera_twisted.presence import LEASE, REPORTS, Lease, Transition
 from opentera_twisted.sessions import Identity
+from opentera_twisted.templates import template
 
 RETRY_DELAY: Final = 1.0
-"""Seconds before a report that failed is made again."""
+"""Seconds before what Redis did not take is sent again."""
 
-_DESTINATION: Final = topics.module_messages(topics.USER_MANAGER_MODULE)
+BATCH: Final = 250
+"""Transitions that one step in Redis applies."""
 
 
-class Presence:
-    """Counts each identity's websockets and reports the first to open and the last to close.
+@define
+class _Here:
+    """Somebody who is open here."""
+
+    identity: Identity
+    websockets: int = 0
+
+
+@define(eq=False)
+class _Change:
+    """Somebody came, or went; or came before, and Redis has lost that."""
+
+    who: str
+    identity: Identity | None
+    what: Literal["came", "went", "was here"]
+
+
+class LocalPresence:
+    """Counts each identity's websockets here, and tells of the first to open and the last to close.
 
     Args:
-        link: for its reactor.
-        pubsub: carries the reports.
+        link: carries what is told.
+        lease: seconds after which others report those gone who are here, if this gateway dies.
     """
 
     _log = Logger()
 
-    def __init__(self, link: Link, pubsub: PubSub) -> None:
+    def __init__(self, link: Link, lease: float = LEASE) -> None:
         self._link = link
-        self._pubsub = pubsub
-        self._open: Counter[tuple[str, str]] = Counter()
-        self._reports: deque[tuple[Identity, bool]] = deque()
-        self._reporting: Deferred[None] | None = None
+        self._lease = Lease(link, lease)
+        self._here: dict[str, _Here] = {}
+        self._changes: deque[_Change] = deque()
+        self._corrections: deque[_Change] = deque()
+        self._is_doubtful = True
+        self._joins = True
+        self._renewal_is_due = False
+        self._reaps = False
+        self._working: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
+        self._renewal = LoopingCall(self._renew)
+        self._renewal.clock = link.reactor
+        self._told = ""
+
+    def start(self) -> None:
+        """Take the lease, keep it, and report those gone whose gateways have lost theirs."""
+        if not self._renewal.running:
+            self._link.on_lost.append(self._lost)
+            self._renewal.start(self._lease.seconds / 3)
+
+    def stop(self) -> Deferred[None]:
+        """Give the lease back; those who are here must be closed before.
+
+        Returns:
+            Fires when Redis has all reports.
+        """
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await self.reported()
+        self.give_up()
+        try:
+            if self._link.is_ready:
+                await self._lease.end()
+        except BusError:
+            pass  # it runs out
 
     def opened(self, identity: Identity) -> None:
         """A websocket of that identity opened."""
-        who = (identity.kind, identity.uuid)
-        self._open[who] += 1
-        if self._open[who] == 1:
-            self._report(identity, connected=True)
+        who = _who(identity)
+        here = self._here.get(who)
+        if here is None:
+            here = self._here[who] = _Here(identity)
+            self._changes.append(_Change(who, identity, "came"))
+            self._work()
+        here.websockets += 1
 
     def closed(self, identity: Identity) -> None:
         """A websocket of that identity closed."""
-        who = (identity.kind, identity.uuid)
-        self._open[who] -= 1
-        if not self._open[who]:
-            del self._open[who]
-            self._report(identity, connected=False)
+        who = _who(identity)
+        here = self._here[who]
+        here.websockets -= 1
+        if not here.websockets:
+            del self._here[who]
+            self._changes.append(_Change(who, here.identity, "went"))
+            self._work()
 
     def reported(self) -> Deferred[None]:
         """Wait for Redis to have all reports.
@@ -65,53 +125,153 @@ class Presence:
         Returns:
             Fires then.
         """
-        if self._reporting is None:
+        if not self._changes and not self._corrections:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         return waiting
 
-    def _report(self, identity: Identity, *, connected: bool) -> None:
-        self._reports.append((identity, connected))
-        if self._reporting is None:
-            self._reporting = Deferred.fromCoroutine(self._publish_all())
-
-    async def _publish_all(self) -> None:
-        while self._reports:
-            identity, connected = self._reports[0]
-            try:
-                await self._pubsub.send_module_message(
-                    _DESTINATION,
-                    presence_event(identity, connected=connected),
-                    source=f"websocket.{identity.kind}.{identity.uuid}",
-                )
-            except BusError as error:
-                self._log.warn(
-                    "{count} reports of presence wait: {reason}",
-                    count=len(self._reports),
-                    reason=str(error),
-                )
-                await deferLater(self._link.reactor, RETRY_DELAY)
-            else:
-                self._reports.popleft()
-        self._reporting = None
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(None)
-
     def give_up(self) -> int:
-        """Make no more attempts.
+        """Make no more attempts, and let the lease run out.
 
         Returns:
             How many reports Redis does not have.
         """
-        lost = len(self._reports)
-        self._reports.clear()
-        if self._reporting is not None:
-            self._reporting.addErrback(lambda failure: failure.trap(CancelledError) and None)
-            self._reporting.cancel()
-            self._reporting = None
+        if self._renewal.running:
+            self._renewal.stop()
+            self._link.on_lost.remove(self._lost)
+        lost = len(self._changes)
+        self._changes.clear()
+        self._corrections.clear()
+        self._is_doubtful = True  # for the next start
+        working, self._working = self._working, None
+        if working is not None:
+            working.cancel()
         return lost
+
+    def _lost(self, cause: Failure) -> None:
+        self._is_doubtful = self._renewal_is_due = True
+        self._work()
+
+    def _renew(self) -> None:
+        self._renewal_is_due = True
+        self._work()
+
+    def _work(self) -> None:
+        if self._working is None:
+            self._working = Deferred.fromCoroutine(self._work_off())
+            self._working.addBoth(self._worked)
+
+    def _worked(self, result: Failure | None) -> None:
+        self._working = None
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            self._log.failure("presence failed", result)
+
+    async def _work_off(self) -> None:
+        """Take steps until Redis has everything, one at a time."""
+        while self._changes or self._corrections or self._renewal_is_due or self._reaps:
+            try:
+                await self._step()
+            except BusError as error:
+                self._tell(str(error))
+                await deferLater(self._link.reactor, RETRY_DELAY)
+            else:
+                self._told = ""
+
+    def _tell(self, reason: str) -> None:
+        if reason != self._told:  # an outage is told once, not at each attempt
+            self._told = reason
+            self._log.warn(
+                "presence cannot be told to Redis, trying again: {count} reports wait: {reason}",
+                count=len(self._changes),
+                reason=reason,
+            )
+
+    async def _step(self) -> None:
+        await self._link.ready()
+        if self._is_doubtful:
+            self._is_doubtful = False
+            try:
+                await self._correct()
+            except BaseException:
+                self._is_doubtful = True
+                raise
+        batch = self._batch()
+        # Redis may publish them before it answers: until it does, they count as not reported.
+        transitions = [_transition(change) for change in batch]
+        self._renewal_is_due, was_due = False, self._renewal_is_due
+        try:
+            has_lease = await self._lease.renew(transitions, join=self._joins)
+        except BaseException:
+            self._renewal_is_due = True
+            raise
+        if not has_lease:  # it ran out, or Redis has lost its data
+            self._log.warn("the lease of presence was lost: those who are here are told again")
+            self._is_doubtful = self._renewal_is_due = True
+            return
+        self._joins = False
+        self._forget(len(batch))
+        self._reaps = (was_due or self._reaps) and await self._lease.reap()
+
+    async def _correct(self) -> None:
+        """Have Redis told all who are here, and those gone of whom it is not known here."""
+        held = await self._lease.held()
+        was_reaped = await self._lease.was_reaped()
+        self._joins = True
+        first = {change.who: change for change in reversed(self._changes)}
+        self._corrections = deque(
+            _Change(who, None, "went") for who in held if who not in self._here and who not in first
+        )
+        if not was_reaped:
+            # Redis has lost its newest data, or all: those who went since are reported gone yet.
+            self._corrections += [
+                _Change(who, change.identity, "was here")
+                for who, change in first.items()
+                if change.what == "went" and who not in held
+            ]
+        self._corrections += [
+            _Change(who, here.identity, "came") for who, here in self._here.items()
+        ]
+
+    def _batch(self) -> list[_Change]:
+        """What is next, each identity once: so it may be sent again if its outcome is unknown."""
+        batch: dict[str, _Change] = {}
+        for change in chain(self._corrections, self._changes):
+            if change.who in batch or len(batch) == BATCH:
+                break
+            batch[change.who] = change
+        return list(batch.values())
+
+    def _forget(self, count: int) -> None:
+        for _ in range(count):
+            (self._corrections or self._changes).popleft()
+        if not self._changes and not self._corrections:
+            waiting, self._waiting = self._waiting, []
+            for one in waiting:
+                one.callback(None)
+
+
+def _transition(change: _Change) -> Transition:
+    if change.what == "went" or change.identity is None:
+        return Transition("leave", change.who)
+    came = _report(change.identity, connected=True) if change.what == "came" else b""
+    return Transition("enter", change.who, came, _report(change.identity, connected=False))
+
+
+def _who(identity: Identity) -> str:
+    return _text(f"{identity.kind}.{identity.uuid}")
+
+
+def _text(text: str) -> str:
+    """Text that can be sent: whoever says who that is may have made any."""
+    return text.encode(errors="replace").decode()
+
+
+def _report(identity: Identity, *, connected: bool) -> bytes:
+    identity = evolve(identity, uuid=_text(identity.uuid), name=_text(identity.name))
+    source = f"websocket.{identity.kind}.{identity.uuid}"
+    event = presence_event(identity, connected=connected)
+    return template(module_message(source, REPORTS, [event], 0.0))
 
 
 def presence_event(identity: Identity, *, connected: bool) -> Message:
