@@ -1,0 +1,550 @@
+"""Presence over several gateways: who came and went is reported once, whatever dies or freezes."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+from collections import defaultdict
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import Bus, Delivery, InvalidArgument, ReadOnlyReplica, SessionKeys
+from opentera_twisted.gateway import presence as presence_module
+from opentera_twisted.gateway.presence import LocalPresence, presence_event
+from opentera_twisted.link import connection
+from opentera_twisted.messages import ServerCommand, TeraModuleMessage
+from opentera_twisted.messages.packing import module_message, unpack
+from opentera_twisted.presence import (
+    GATEWAYS,
+    HELD,
+    REAPED_AT_ONCE,
+    REPORTS,
+    Lease,
+    Transition,
+    by_kind,
+)
+from opentera_twisted.sessions import Identity
+from opentera_twisted.templates import fill, template
+
+from .faults.proxy import Proxy
+from .processes import Process
+from .support import ROOT, UUID, Collector, RedisTestCase, Server, log_of
+from .websockets import WebSocket, connect
+
+LEASE = 1.0
+"""Seconds, where a test waits for a lease to run out."""
+
+
+def test_a_template_becomes_the_message_with_its_time() -> None:
+    for name in ("", "Zoé", "\x00" * 300, "x" * 70_000):
+        event = presence_event(Identity("user", UUID, name), connected=True)
+        expected = module_message("s", REPORTS, [event], 1700000000.5).SerializeToString()
+        made = template(module_message("s", REPORTS, [event]))
+        assert fill(made, 1700000000.5) == expected
+
+
+def test_uuids_are_told_by_kind_once_and_sorted() -> None:
+    held = [b"user.b", b"user.a", b"device.a.b", b"user.b", b"junk", b"\xff.x"]
+    assert by_kind(held) == {"user": ["a", "b"], "participant": [], "device": ["a.b"]}
+
+
+class PresenceTestCase(RedisTestCase):
+    timeout = 60
+
+    async def observe(self, bus: Bus) -> Collector:
+        """Collects ``(what, uuid)`` of each report, and by whom, in ``by``."""
+        reports = Collector()
+
+        def received(delivery: Delivery) -> None:
+            message = TeraModuleMessage.FromString(delivery.payload)
+            event: Any
+            (event,) = map(unpack, message.data)
+            kind = type(event).__name__.removesuffix("Event").lower()
+            what = event.EventType.Name(event.type).removeprefix(f"{kind.upper()}_")
+            assert message.head.source == f"websocket.{kind}.{getattr(event, kind + '_uuid')}"
+            assert message.head.time > 1.7e9
+            reports((what, getattr(event, f"{kind}_uuid")))
+
+        await bus.subscribe(REPORTS, received)
+        return reports
+
+    def local(self, bus: Bus, lease: float = 15.0) -> LocalPresence:
+        presence = LocalPresence(bus.link, lease)
+        presence.start()
+        self.addCleanup(presence.give_up)
+        return presence
+
+    def end_lease(self, *leases: Lease) -> None:
+        """As if their time had passed."""
+        self.redis.zadd(GATEWAYS, dict.fromkeys((one.gateway for one in leases), 0))
+
+    async def reap_all(self, lease: Lease) -> None:
+        while await lease.reap():
+            pass
+
+    def user(self, name: str = "") -> Identity:
+        return Identity("user", str(uuid4()), name)
+
+
+def enter(identity: Identity) -> Transition:
+    who = f"{identity.kind}.{identity.uuid}"
+
+    def report(connected: bool) -> bytes:
+        event = presence_event(identity, connected=connected)
+        return template(module_message(f"websocket.{who}", REPORTS, [event]))
+
+    return Transition("enter", who, report(True), report(False))
+
+
+def leave(identity: Identity) -> Transition:
+    return Transition("leave", f"{identity.kind}.{identity.uuid}")
+
+
+class SeveralGatewaysTests(PresenceTestCase):
+    async def test_the_first_to_open_and_the_last_to_close_of_all_gateways_are_reported(
+        self,
+    ) -> None:
+        bus, other_bus = await self.bus(), await self.bus()
+        reports = await self.observe(bus)
+        one, two = self.local(bus), self.local(other_bus)
+        who, last = self.user(), self.user()
+        for presence, change in (
+            (one, one.opened),
+            (two, two.opened),
+            (two, two.opened),
+            (one, one.closed),
+            (two, two.closed),
+            (two, two.closed),
+        ):
+            change(who)
+            await presence.reported()
+        two.opened(last)
+        assert await reports.wait(3) == [
+            ("CONNECTED", who.uuid),
+            ("DISCONNECTED", who.uuid),
+            ("CONNECTED", last.uuid),
+        ]
+
+    async def test_who_is_online_is_told_by_kind_and_only_under_running_leases(self) -> None:
+        bus = await self.bus()
+        one, two, dead = (Lease(bus.link) for _ in range(3))
+        ana, zoe, gone = self.user(), self.user(), self.user()
+        device = Identity("device", str(uuid4()))
+        for lease, identities in ((one, (ana, device)), (two, (ana, zoe)), (dead, (ana, gone))):
+            assert await lease.renew(map(enter, identities), join=True)
+        self.end_lease(dead)
+        assert await bus.presence.online("user") == sorted((ana.uuid, zoe.uuid))
+        assert await bus.presence.everyone() == {
+            "user": sorted((ana.uuid, zoe.uuid)),
+            "participant": [],
+            "device": [device.uuid],
+        }
+        with pytest.raises(InvalidArgument, match="user, participant, device"):
+            bus.presence.online("admin")  # type: ignore[arg-type]
+
+    async def test_stopping_leaves_nothing_in_redis(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        presence = self.local(bus)
+        who = self.user()
+        presence.opened(who)
+        presence.closed(who)
+        await presence.stop()
+        assert await reports.wait(2) == [("CONNECTED", who.uuid), ("DISCONNECTED", who.uuid)]
+        assert self.redis.keys() == []
+        presence.start()  # and it can be started again
+        presence.opened(who)
+        await presence.reported()
+        assert await bus.presence.online("user") == [who.uuid]
+
+    async def test_the_command_to_disconnect_counts_its_receivers(self) -> None:
+        bus = await self.bus()
+        assert await bus.presence.disconnect("user", UUID) == 0
+        commands = Collector()
+        await bus.subscribe(f"module.TeraServer.TwistedModule.events.{UUID}", commands)
+        assert await bus.presence.disconnect("user", UUID) == 1
+        (delivery,) = await commands.wait(1)
+        (command,) = map(unpack, TeraModuleMessage.FromString(delivery.payload).data)
+        assert command == ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)
+        for kind, uuid in (("user", "nobody"), ("admin", UUID), ("user", "*")):
+            with pytest.raises(InvalidArgument):
+                bus.presence.disconnect(kind, uuid)  # type: ignore[arg-type]
+
+
+class LeaseTests(PresenceTestCase):
+    async def test_the_dead_are_reported_gone_once_and_not_those_who_are_elsewhere(self) -> None:
+        bus, other_bus = await self.bus(), await self.bus()
+        reports = await self.observe(bus)
+        dead, dead_too, alive = Lease(bus.link), Lease(bus.link), Lease(bus.link)
+        both, elsewhere, here = self.user(), self.user(), self.user()
+        for lease, identities in (
+            (dead, (both, elsewhere)),
+            (dead_too, (both, here)),
+            (alive, (elsewhere,)),
+        ):
+            await lease.renew(map(enter, identities), join=True)
+        self.end_lease(dead, dead_too)
+        await gatherResults(
+            [self.local(one).reported() for one in (bus, other_bus)]
+            + [deferLater(reactor, 0) for _ in range(2)]
+        )
+        await reports.wait(5)
+        assert sorted(reports.items[3:]) == sorted(
+            [("DISCONNECTED", both.uuid), ("DISCONNECTED", here.uuid)]
+        )
+        await self.reap_all(alive)
+        await bus.variables.get("x")
+        assert len(reports.items) == 5
+        names: Any = self.redis.keys(f"{HELD}*")
+        assert names == [f"{HELD}{alive.gateway}".encode()]
+
+    async def test_of_ten_thousand_each_is_reported_once_in_steps_that_are_bounded(self) -> None:
+        bus, other_bus = await self.bus(), await self.bus()
+        reports = await self.observe(bus)
+        dead, reaper, other = Lease(bus.link), Lease(bus.link), Lease(other_bus.link)
+        everyone = [self.user() for _ in range(10_000)]
+        for start in range(0, len(everyone), 1000):
+            await dead.renew(map(enter, everyone[start : start + 1000]), join=True)
+        self.end_lease(dead)
+        before = len(everyone)
+        while await reaper.reap():
+            left: int = self.redis.hlen(HELD + dead.gateway)
+            assert 0 < before - left < 2 * REAPED_AT_ONCE
+            await other.reap()
+            before = self.redis.hlen(HELD + dead.gateway)
+        await reports.wait(20_000)
+        gone = [uuid for what, uuid in reports.items if what == "DISCONNECTED"]
+        assert sorted(gone) == sorted(one.uuid for one in everyone)
+
+    async def test_who_wakes_in_the_midst_of_being_reaped_has_everyone_back(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        presence = self.local(bus, 1000)
+        everyone = [self.user() for _ in range(1000)]
+        for one in everyone:
+            presence.opened(one)
+        await presence.reported()
+        self.end_lease(presence._lease)
+        reaper = Lease(bus.link)
+        assert await reaper.reap()
+        presence._renew()
+        await reports.wait(1000 + 2 * REAPED_AT_ONCE)
+        await presence.reported()
+        assert await bus.presence.online("user") == sorted(one.uuid for one in everyone)
+        assert not await reaper.reap()
+        per_person = defaultdict(list)
+        for what, uuid in reports.items:
+            per_person[uuid].append(what)
+        assert {tuple(one) for one in per_person.values()} == {
+            ("CONNECTED",),
+            ("CONNECTED", "DISCONNECTED", "CONNECTED"),
+        }
+
+    async def test_who_left_while_frozen_is_not_reported_gone_twice(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        presence = self.local(bus, 1000)
+        who, other = self.user(), self.user()
+        presence.opened(who)
+        await presence.reported()
+        self.end_lease(presence._lease)
+        await self.reap_all(Lease(bus.link))
+        presence.closed(who)
+        presence.opened(other)
+        await presence.reported()
+        assert reports.items == [
+            ("CONNECTED", who.uuid),
+            ("DISCONNECTED", who.uuid),
+            ("CONNECTED", other.uuid),
+        ]
+
+    async def test_transitions_may_be_applied_again_and_are_reported_once(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        lease = Lease(bus.link)
+        who, other = self.user(), self.user()
+        for transitions in ([enter(who), enter(other)], [leave(who)]):
+            for _ in range(2):
+                assert await lease.renew(transitions, join=True)
+        assert len(await reports.wait(3)) == 3
+
+    async def test_without_a_lease_nothing_is_applied(self) -> None:
+        bus = await self.bus()
+        lease = Lease(bus.link)
+        assert not await lease.renew([enter(self.user())], join=False)
+        assert self.redis.keys() == []
+
+    async def test_whatever_happens_reports_alternate_and_agree_with_who_is_online(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        for seed in range(20):
+            self.redis.flushall()
+            reports.items.clear()
+            chance = random.Random(seed)
+            leases = [Lease(bus.link) for _ in range(3)]
+            people = [self.user() for _ in range(4)]
+            open_at: dict[str, set[str]] = {lease.gateway: set() for lease in leases}
+            for _ in range(60):
+                lease = chance.choice(leases)
+                here = open_at[lease.gateway]
+                match chance.randrange(6):
+                    case 0:
+                        self.end_lease(lease)
+                        here.clear()  # as a process that was killed
+                    case 1:
+                        await lease.reap()
+                    case _:
+                        who = chance.choice(people)
+                        joined = await lease.renew([], join=False)
+                        if not joined:
+                            leases.remove(lease)
+                            lease = Lease(bus.link)
+                            leases.append(lease)
+                            here = open_at[lease.gateway] = set()
+                        if who.uuid in here:
+                            here.discard(who.uuid)
+                            await lease.renew([leave(who)], join=True)
+                        else:
+                            here.add(who.uuid)
+                            await lease.renew([enter(who)], join=True)
+            await self.reap_all(leases[0])
+            online = await bus.presence.online("user")
+            assert set(online) == set().union(*(open_at[one.gateway] for one in leases))
+            for person in people:
+                told = [what for what, uuid in reports.items if uuid == person.uuid]
+                expected = ["CONNECTED", "DISCONNECTED"] * len(told)
+                assert told == expected[: len(told)]
+                assert (len(told) % 2 == 1) == (person.uuid in online)
+
+
+class RedisFaultTests(PresenceTestCase):
+    async def own_server(self) -> tuple[Server, Bus]:
+        server = Server()
+        self.addCleanup(server.stop)
+        self.redis = server.client()
+        self.addCleanup(self.redis.close)
+        return server, await self.bus(server.url)
+
+    async def test_redis_restarted_empty_has_everyone_again_and_those_gone_reported(self) -> None:
+        server, bus = await self.own_server()
+        self.patch(connection, "FIRST_DELAY", 1.0)  # the observer is back first
+        presence = self.local(bus)
+        stays, goes, comes = self.user(), self.user(), self.user()
+        presence.opened(stays)
+        presence.opened(goes)
+        await presence.reported()
+        await deferToThread(server.stop)
+        presence.closed(goes)
+        presence.opened(comes)
+        await deferToThread(server.start)
+        self.patch(connection, "FIRST_DELAY", 0.01)
+        reports = await self.observe(await self.bus(server.url))
+        await presence.reported()
+        await reports.wait(3)
+        assert sorted(reports.items) == sorted(
+            [
+                ("CONNECTED", stays.uuid),
+                ("CONNECTED", comes.uuid),
+                ("DISCONNECTED", goes.uuid),
+            ]
+        )
+        assert await bus.presence.online("user") == sorted((stays.uuid, comes.uuid))
+
+    async def test_flapping_over_a_link_that_breaks_ends_with_what_is_open(self) -> None:
+        self.patch(presence_module, "RETRY_DELAY", 0.01)
+        self.patch(connection, "FIRST_DELAY", 0.001)
+        proxy = Proxy(self.server.port)
+        self.addCleanup(proxy.stop)
+        bus, direct = await self.bus(f"redis://127.0.0.1:{proxy.port}"), await self.bus()
+        reports = await self.observe(direct)
+        chance = random.Random(1)
+        presence = self.local(bus)
+        people = [self.user() for _ in range(20)]
+        open_now: set[str] = set()
+        for number in range(2000):
+            who = chance.choice(people)
+            if who.uuid in open_now:
+                open_now.discard(who.uuid)
+                presence.closed(who)
+            else:
+                open_now.add(who.uuid)
+                presence.opened(who)
+            if number % 50 == 0:
+                await deferLater(reactor, chance.random() / 100)
+            if number % 200 == 0:
+                proxy.cut()
+        await presence.reported()
+        online = await direct.presence.online("user")
+        assert set(online) == open_now
+        for person in people:
+            told = [what for what, uuid in reports.items if uuid == person.uuid]
+            assert told[-1] == ("CONNECTED" if person.uuid in online else "DISCONNECTED")
+
+    async def test_what_redis_has_wrong_is_put_right_when_the_link_is_back(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        presence = self.local(bus)
+        who, ghost = self.user(), self.user()
+        presence.opened(who)
+        await presence.reported()
+        # As after a failover to a replica that had not got everything.
+        held = HELD + presence._lease.gateway
+        self.redis.hdel(held, f"user.{who.uuid}")
+        self.redis.hset(held, f"user.{ghost.uuid}", enter(ghost).gone)
+        self.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await reports.wait(3)
+        assert sorted(reports.items[1:]) == sorted(
+            [("CONNECTED", who.uuid), ("DISCONNECTED", ghost.uuid)]
+        )
+
+    async def test_a_refusal_of_redis_is_told_once_and_healed(self) -> None:
+        self.patch(presence_module, "RETRY_DELAY", 0.01)
+        bus = await self.bus()
+        log = log_of(self)
+        self.redis.set(GATEWAYS, "a string")
+        presence = self.local(bus)
+        who = self.user()
+        presence.opened(who)
+        await log.wait(1)
+        await deferLater(reactor, 0.1)
+        assert len([text for text in log.items if "WRONGTYPE" in text]) == 1
+        with pytest.raises(Exception, match="WRONGTYPE"):
+            await bus.presence.online("user")
+        assert self.redis.get(GATEWAYS) == b"a string"
+        self.redis.delete(GATEWAYS)
+        await presence.reported()
+        assert await bus.presence.online("user") == [who.uuid]
+
+    async def test_a_foreign_key_under_another_gateway_harms_nobody(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        self.redis.zadd(GATEWAYS, {"strange": 0, "stranger": 2**50, "mad": 0})
+        self.redis.set(f"{HELD}strange", "x")
+        self.redis.set(f"{HELD}stranger", "x")
+        self.redis.hset(f"{HELD}mad", mapping={"": "", "junk": "", "user.x": ""})
+        presence = self.local(bus)
+        who = self.user()
+        presence.opened(who)
+        await presence.reported()
+        await self.reap_all(presence._lease)
+        assert self.redis.zrange(GATEWAYS, 0, -1) == sorted(
+            [presence._lease.gateway.encode(), b"stranger"],
+            key=lambda name: name == b"stranger",
+        )
+        assert self.redis.get(f"{HELD}strange") == b"x"
+        assert await bus.presence.online("user") == [who.uuid]
+        assert ("CONNECTED", who.uuid) in reports.items
+
+    async def test_a_replica_takes_no_reports_and_publishes_none(self) -> None:
+        server, bus = await self.own_server()
+        reports = await self.observe(bus)
+        self.redis.replicaof("127.0.0.1", 1)
+        with pytest.raises(ReadOnlyReplica):
+            await Lease(bus.link).renew([enter(self.user())], join=True)
+        self.redis.replicaof("NO", "ONE")
+        who = self.user()
+        await Lease(bus.link).renew([enter(who)], join=True)
+        assert await reports.wait(1) == [("CONNECTED", who.uuid)]
+        assert server.process.poll() is None
+
+    async def test_a_report_that_may_not_be_published_is_made_when_it_may(self) -> None:
+        self.patch(presence_module, "RETRY_DELAY", 0.01)
+        self.redis.execute_command(
+            "ACL", "SETUSER", "shy", "on", "nopass", "~*", "+@all", "resetchannels"
+        )
+        self.addCleanup(self.redis.execute_command, "ACL", "DELUSER", "shy")
+        bus = await self.bus(f"redis://shy:x@127.0.0.1:{self.server.port}")
+        reports = await self.observe(await self.bus())
+        log = log_of(self)
+        presence = self.local(bus)
+        who = self.user()
+        presence.opened(who)
+        while not any("reports wait" in text for text in log.items):
+            await log.wait(len(log.items) + 1)
+        assert await (await self.bus()).presence.online("user") == []
+        self.redis.execute_command("ACL", "SETUSER", "shy", f"&{REPORTS}")
+        await presence.reported()
+        assert await reports.wait(1) == [("CONNECTED", who.uuid)]
+
+    async def test_hostile_names_are_reported_all_the_same(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        presence = self.local(bus)
+        identities = [
+            self.user(name)
+            for name in ("\ud800", "\x00\r\n", "%s{0}", "x" * 100_000, "\U0001f600", "'\"]]--")
+        ]
+        identities += [Identity("user", uuid) for uuid in ("*", "a.b", "\x00", "é")]
+        for one in identities:
+            presence.opened(one)
+        for one in identities:
+            presence.closed(one)
+        await presence.stop()
+        await reports.wait(2 * len(identities))
+        assert self.redis.keys() == []
+
+
+class ProcessTests(PresenceTestCase):
+    """Gateways that are processes, with websockets."""
+
+    async def gateway(self) -> tuple[Process, int]:
+        path = str(ROOT / "tests" / "gateway_program.py")
+        program = Process(sys.executable, path, self.server.url, str(LEASE))
+        self.addCleanup(program.kill)
+        await program.says(".\n")
+        return program, int(program.output.partition("port ")[2].partition(".")[0])
+
+    async def log_in(self, port: int, uuid: str) -> WebSocket:
+        key = await self.keys.issue("user", uuid)
+        return await connect(port, f"/wss/user?id={key}")
+
+    async def prepare(self) -> None:
+        self.main_bus = await self.bus()
+        self.reports = await self.observe(self.main_bus)
+        self.keys = SessionKeys(self.main_bus)
+        (self.first, self.port), (_, self.other_port) = await gatherResults(
+            [self.deferred(self.gateway()) for _ in range(2)]
+        )
+
+    def deferred(self, coroutine: Any) -> Any:
+        from twisted.internet.defer import Deferred  # noqa: PLC0415
+
+        return Deferred.fromCoroutine(coroutine)
+
+    async def test_the_people_of_a_killed_gateway_are_reported_once(self) -> None:
+        await self.prepare()
+        people = [str(uuid4()) for _ in range(20)]
+        for uuid in people:
+            await self.log_in(self.port, uuid)
+        await self.log_in(self.other_port, people[0])
+        await self.reports.wait(20)
+        self.first.send(signal.SIGKILL)
+        await self.reports.wait(39)
+        assert sorted(self.reports.items[20:]) == [
+            ("DISCONNECTED", one) for one in sorted(people[1:])
+        ]
+        assert await self.main_bus.presence.online("user") == [people[0]]
+
+    async def test_the_people_of_a_frozen_gateway_are_back_when_it_wakes(self) -> None:
+        await self.prepare()
+        people = sorted(str(uuid4()) for _ in range(5))
+        clients = [await self.log_in(self.port, uuid) for uuid in people]
+        await self.reports.wait(5)
+        self.first.send(signal.SIGSTOP)
+        await self.reports.wait(10)
+        assert sorted(self.reports.items[5:]) == [("DISCONNECTED", one) for one in people]
+        assert await self.main_bus.presence.online("user") == []
+        self.first.send(signal.SIGCONT)
+        await self.reports.wait(15)
+        assert sorted(self.reports.items[10:]) == [("CONNECTED", one) for one in people]
+        assert await self.main_bus.presence.online("user") == people
+        assert not any(client.closed.called for client in clients)
+        clients[0].sendClose()
+        assert (await self.reports.wait(16))[-1] == ("DISCONNECTED", people[0])
