@@ -5,6 +5,7 @@ What a program needs most is here: `Bus`, `Procedures`, `SessionKeys` and the er
 
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import (
+    AlreadyServed,
     ArgumentsRejected,
     AuthenticationFailed,
     BadReply,
@@ -43,6 +44,7 @@ from opentera_twisted.rpc import (
 from opentera_twisted.sessions import Identity, SessionKeys
 
 __all__ = [
+    "AlreadyServed",
     "Answer",
     "ArgumentsRejected",
     "AuthenticationFailed",

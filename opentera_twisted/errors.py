@@ -91,6 +91,18 @@ class OutOfMemory(CommandFailed):
     remedy = "raise maxmemory, or delete what is not needed"
 
 
+class AlreadyServed(BusError):
+    """Another program answers on the topic, and would answer each call a second time.
+
+    Attributes:
+        topic: where it answers.
+    """
+
+    def __init__(self, message: str, *, topic: str = "") -> None:
+        super().__init__(message)
+        self.topic = topic
+
+
 class InvalidTopic(BusError, ValueError):
     """A topic, or a name that would become part of one, is not of a topic's form."""
 

@@ -163,6 +163,11 @@ class Options(usage.Options):
             None,
             "Refuse session keys of deployed servers, which are guessable and of any kind.",
         ),
+        (
+            "user-manager",
+            None,
+            "Serve TeraServer.UserManagerModule too, for use without an OpenTera server.",
+        ),
     )
 
     def __init__(self) -> None:

@@ -33,6 +33,7 @@ from opentera_twisted.options import (
     parse_redis,
     with_backlog,
 )
+from opentera_twisted.user_manager import UserManager
 
 __all__ = ["Options", "makeService"]
 
@@ -92,7 +93,8 @@ class Program(MultiService):
         if options["admin"] != "none":
             self._add_admin(options["admin"])
         # Not the bus: it starts when its Redis is there.
-        for child in (self._gateway, self._listeners):
+        self._user_manager = UserManager(self._bus) if options["user-manager"] else None
+        for child in filter(None, (self._user_manager, self._gateway, self._listeners)):
             child.setServiceParent(self)
 
     def _add_admin(self, endpoint: str) -> None:
@@ -139,6 +141,9 @@ class Program(MultiService):
         super().startService()
         if self._certificate is not None:
             signal.signal(signal.SIGHUP, self._hung_up)
+        if self._user_manager is not None:
+            serving = self._user_manager.serving()
+            serving.addErrback(lambda failure: self._give_up([failure]))
         if self._server is None:
             self._bus.startService()
             return
@@ -167,6 +172,8 @@ class Program(MultiService):
         self.running = False
         await self._listeners.stopService()
         await self._gateway.stopService()
+        if self._user_manager is not None:
+            await self._user_manager.stopService()
         await self._bus.stopService()
         if self._server is not None:
             await self._server.stopService()
@@ -184,7 +191,7 @@ class Program(MultiService):
             self._log.info("the certificate was read again")
 
     def _give_up(self, failed: Sequence[Failure]) -> None:
-        """The server does not start: end the program with a status that says so."""
+        """It cannot serve: end the program with a status that says so."""
         if not self.running:  # it is ending anyway
             return
         self._log.critical("{reason}", reason=failed[0].getErrorMessage())

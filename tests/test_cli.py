@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Identity, ProcedureError, Procedures, SessionKeys
+from opentera_twisted.gateway import Gateway
 from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import unpack
@@ -20,6 +22,7 @@ from opentera_twisted.topics import websocket_events
 
 from .processes import ENVIRONMENT
 from .support import UUID, RedisTestCase, message
+from .websockets import connect
 
 
 class Result(NamedTuple):
@@ -129,6 +132,33 @@ class CommandLineTests(RedisTestCase):
         keys = SessionKeys(await self.bus())
         assert await keys.redeem("user", key) == Identity("user", UUID, "Zoé")
 
+    async def test_who_is_online_and_disconnecting_them(self) -> None:
+        everyone: dict[str, list[str]] = {"user": [], "participant": [], "device": []}
+        result = await self.run_command("online")
+        assert (result.status, json.loads(result.output)) == (0, everyone)
+        bus = await self.bus()
+        gateway = Gateway(bus)
+        gateway.startService()
+        self.addCleanup(gateway.stopService)
+        listen: Any = reactor.listenTCP
+        port = listen(0, gateway.factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        reports = self.subscribed("module.TeraServer.UserManagerModule.messages")
+        key = await SessionKeys(bus).issue("device", UUID)
+        client = await connect(port.getHost().port, f"/wss/device?id={key}")
+        await message(reports)
+        result = await self.run_command("online")
+        assert json.loads(result.output) == {**everyone, "device": [UUID]}
+        assert await self.run_command("online", "device") == (0, f'["{UUID}"]\n', "")
+        assert await self.run_command("online", "user") == (0, "[]\n", "")
+        assert await self.run_command("disconnect", "device", UUID) == (0, "1\n", "")
+        assert (await client.closed)[0] == 4000
+        await message(reports)
+        result = await self.run_command("disconnect", "device", UUID)
+        errors = f"opentera-bus: no gateway has a websocket of device {UUID}\n"
+        assert result == (1, "", errors)
+        assert (await self.run_command("disconnect", "device", "x")).status == 1
+
     async def test_redis_away_is_one_line_with_the_cause(self) -> None:
         url = f"redis://:hush@127.0.0.1:{free_port()}"
         result = await self.run_command("--timeout", "2", "get", "a", url=url)
@@ -138,7 +168,13 @@ class CommandLineTests(RedisTestCase):
         assert "hush" not in result.errors
 
     async def test_a_wrong_command_line_has_status_2(self) -> None:
-        for arguments in (("none",), ("get",), ("key", "issue", "admin", UUID), ("delete",)):
+        for arguments in (
+            ("none",),
+            ("get",),
+            ("key", "issue", "admin", UUID),
+            ("delete",),
+            ("online", "x"),
+        ):
             result = await self.run_command(*arguments)
             assert (result.status, result.output) == (2, ""), arguments
             assert "Usage: opentera-bus" in result.errors
@@ -211,6 +247,8 @@ class CommandLineTests(RedisTestCase):
             "describe",
             "services",
             "stub",
+            "online",
+            "disconnect",
         ):
             assert f"  {command} " in result.output
         assert (await self.run_command("--version")).status == 0

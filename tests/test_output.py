@@ -7,6 +7,8 @@ import pytest
 from opentera_twisted import Listening, Procedures
 from opentera_twisted.cli import output
 
+from .support import UUID
+
 procedures = Procedures(version="1.2", doc="Adds numbers.")
 
 
@@ -39,6 +41,14 @@ def test_services_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for text in ("service.Sum", "1.2", "add", "module.TeraServer.LoginModule", "does not describe"):
         assert text in shown
+
+
+def test_who_is_online_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_online({"user": [UUID, "\x1b[2J"], "participant": [], "device": []}, None)
+    shown = capsys.readouterr().out
+    for text in ("2 online", "kind", "user", UUID):
+        assert text in shown
+    assert "\x1b[2J" not in shown
 
 
 def test_latency_is_a_table_of_microseconds(capsys: pytest.CaptureFixture[str]) -> None:

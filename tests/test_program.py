@@ -14,18 +14,29 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import redis
 from twisted.internet.defer import DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import SessionKeys
+from opentera_twisted import Bus, SessionKeys
 from opentera_twisted.link.server_process import free_port
-from opentera_twisted.messages import TeraModuleMessage, UserEvent
-from opentera_twisted.messages.packing import unpack
+from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
+from opentera_twisted.messages.packing import unpack, unpack_all
+from opentera_twisted.topics import USER_MANAGER_MODULE
 
+from .deployed import DeployedServer
 from .processes import Process, twistd, twistd_daemon
-from .support import UUID, RedisTestCase, message, server_pid, start_server, until
+from .support import (
+    UUID,
+    Collector,
+    RedisTestCase,
+    message,
+    server_pid,
+    start_server,
+    until,
+)
 from .websockets import WebSocket, connect
 
 REPORTS = "module.TeraServer.UserManagerModule.messages"
@@ -153,6 +164,71 @@ class ServingTests(ProgramTestCase):
             assert "hush" not in program.output
 
 
+class UserManagerTests(ProgramTestCase):
+    timeout = 120
+
+    async def online(self, bus: Bus) -> Any:
+        return await bus.call(USER_MANAGER_MODULE, "online_users")
+
+    async def start_serving(self, url: str, count: int) -> list[tuple[Process, int]]:
+        programs = [self.start("--redis", url, "--user-manager") for _ in range(count)]
+        for program, _ in programs:
+            await program.says("the module is served")
+        return programs
+
+    async def test_of_two_gateways_one_is_killed_and_its_people_are_gone(self) -> None:
+        server = start_server(self)
+        bus = await self.bus(server.url)
+        (first, port), (_, other_port) = await self.start_serving(server.url, 2)
+        events = Collector()
+        await bus.subscribe(f"module.{USER_MANAGER_MODULE}.events", events)
+        stays, goes, everywhere = sorted(str(uuid4()) for _ in range(3))
+        for uuid, where in (
+            (stays, other_port),
+            (goes, port),
+            (everywhere, port),
+            (everywhere, other_port),
+        ):
+            key = await SessionKeys(bus).issue("user", uuid)
+            await connect(where, f"/wss/user?id={key}")
+        await events.wait(3)
+        assert await self.online(bus) == sorted((stays, goes, everywhere))
+        first.send(signal.SIGKILL)
+        # The one test that waits for a real lease to run out.
+        (event,) = unpack_all(TeraEvent.FromString((await events.wait(4))[-1].payload).events)
+        assert isinstance(event, UserEvent)
+        assert (event.type, event.user_uuid) == (UserEvent.USER_DISCONNECTED, goes)
+        assert await self.online(bus) == sorted((stays, everywhere))
+        assert await bus.presence.online("user") == sorted((stays, everywhere))
+
+    async def test_a_program_that_ends_leaves_nobody_online(self) -> None:
+        server = start_server(self)
+        bus = await self.bus(server.url)
+        ((program, port),) = await self.start_serving(server.url, 1)
+        key = await SessionKeys(bus).issue("user", UUID)
+        await connect(port, f"/wss/user?id={key}")
+        await until(lambda: self.online(bus), lambda online: online == [UUID])
+        program.send(signal.SIGTERM)
+        assert await program.ended() in ENDED
+        with server.client() as client:
+            names: Any = client.keys("opentera.*")
+            left = {name.decode().rpartition("opentera.")[2] for name in names}
+        assert {name for name in left if not name.startswith("claim.")} == {
+            "user_manager.log",
+            "user_manager.log.start",
+        }
+
+    async def test_another_program_that_serves_the_module_ends_it_with_one_line(self) -> None:
+        topic = f"module.{USER_MANAGER_MODULE}.rpc"
+        deployed = DeployedServer(self.redis, topic, online_users=list)
+        self.addCleanup(deployed.close)
+        program, _ = self.start("--redis", self.server.url, "--user-manager")
+        assert await program.ended() == 1
+        (line,) = (line for line in program.output.splitlines() if topic in line)
+        assert "another program answers on" in line
+        assert "Traceback" not in program.output
+
+
 class EmbeddedTests(ProgramTestCase):
     async def test_auto_starts_a_server_that_ends_with_the_program_however_it_ends(self) -> None:
         for end in ("SIGTERM", "SIGINT", "SIGKILL"):
@@ -178,7 +254,7 @@ class EmbeddedTests(ProgramTestCase):
         program.interrupt()
         assert (await client.closed)[0] == 1001
         assert await program.ended() in ENDED
-        assert "seem online" not in program.output
+        assert "did not take" not in program.output
 
     async def test_auto_uses_the_redis_that_is_there(self) -> None:
         program, _ = self.start(redis_port=self.server.port)
@@ -361,7 +437,14 @@ class MistakeTests(ProgramTestCase):
         program = twistd("--help")
         self.addCleanup(program.kill)
         assert await program.ended() == 0
-        for option in ("--redis", "--websocket", "--admin", "--name", "--require-bound-keys"):
+        for option in (
+            "--redis",
+            "--websocket",
+            "--admin",
+            "--name",
+            "--require-bound-keys",
+            "--user-manager",
+        ):
             assert option in program.output
 
 

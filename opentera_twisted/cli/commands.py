@@ -27,6 +27,7 @@ from opentera_twisted.cli.output import (
     print_description,
     print_json,
     print_latency,
+    print_online,
     print_services,
 )
 from opentera_twisted.errors import BusError, InvalidArgument, InvalidTopic
@@ -306,6 +307,33 @@ def stub(server: str) -> Work:
         click.echo(make_stub(await bus.describe(server, timeout)), nl=False)
 
     return work
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(topics.KINDS), required=False)
+@_command
+async def online(bus: Bus, kind: topics.Kind | None) -> None:
+    """Print who has a websocket open: a table on a terminal, JSON in a pipe.
+
+    A list of UUIDs with KIND, otherwise an object with a list for each kind.
+    """
+    everyone = await bus.presence.everyone()
+    print_online(everyone if kind is None else {kind: everyone[kind]}, kind)
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(topics.KINDS))
+@click.argument("uuid")
+@_command
+async def disconnect(bus: Bus, kind: topics.Kind, uuid: str) -> None:
+    """Have the websockets of UUID closed, and print how many gateways were told.
+
+    Status 1 when there is none.
+    """
+    gateways = await bus.presence.disconnect(kind, uuid)
+    if not gateways:
+        _fail(f"no gateway has a websocket of {kind} {uuid}")
+    print_json(gateways)
 
 
 @cli.group()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.text import Text
 from opentera_twisted.rpc import Description, Listening
 from opentera_twisted.rpc.description import ArgumentDescription, to_json
 from opentera_twisted.rpc.statistics import percentiles
+from opentera_twisted.topics import Kind
 
 
 def is_terminal() -> bool:
@@ -60,6 +61,19 @@ def print_services(services: Sequence[Listening]) -> None:
         else:
             names = ", ".join(procedure.name for procedure in one.description.procedures)
             _add(table, one.server, one.description.version, names, one.description.doc)
+    Console().print(table)
+
+
+def print_online(online: Mapping[Kind, Sequence[str]], kind: Kind | None) -> None:
+    """Who has a websocket open, of one kind or of all."""
+    if not is_terminal():
+        print_json(online if kind is None else online[kind])
+        return
+    count = sum(map(len, online.values()))
+    table = _table(f"{count} online", "kind", "UUID")
+    for one, uuids in online.items():
+        for uuid in uuids:
+            _add(table, one, uuid)
     Console().print(table)
 
 

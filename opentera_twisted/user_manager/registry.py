@@ -1,0 +1,274 @@
+"""Who is online and busy, in Redis: one registry, whoever feeds it.
+
+    opentera.user_manager.online.<kind>   hash: UUID -> "gateway" when a gateway of ours has it open
+    opentera.user_manager.busy.<kind>     hash: UUID -> UUID of its session
+    opentera.user_manager.device_status   hash: UUID -> JSON, while the device is online
+    opentera.user_manager.log             list: fingerprints of the newest messages applied
+    opentera.user_manager.log.start       the number of the log's first message
+
+All that run the module get every message, in one order, and each looks it up in the log from where
+it was: found there, somebody else has applied it. Otherwise it is applied and appended in one step.
+So the log holds what each of them got, in its order, each message once however many they are; and
+when one of them dies the others have applied what it has not. Numbers in the log begin with the
+time in microseconds when it is made: those of a log that Redis has lost mean nothing in the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import gatherResults
+
+from opentera_twisted import topics
+from opentera_twisted.link import Link, Script
+from opentera_twisted.presence import HOLDERS
+from opentera_twisted.templates import PUBLISH
+from opentera_twisted.topics import Kind
+from opentera_twisted.user_manager.changes import EVENTS, NOBODY, Change, event
+
+ONLINE: Final = "opentera.user_manager.online."
+BUSY: Final = "opentera.user_manager.busy."
+DEVICE_STATUS: Final = "opentera.user_manager.device_status"
+LOG: Final = "opentera.user_manager.log"
+LOG_START: Final = "opentera.user_manager.log.start"
+
+LOG_LENGTH: Final = 20_000
+"""Messages that the log remembers; who lags behind by more applies its own again, in order."""
+
+COMPARED_AT_ONCE: Final = 250
+"""Identities that one step in Redis compares."""
+
+_EVENTS: Final = ("JOINED_SESSION", "LEFT_SESSION", "CONNECTED", "DISCONNECTED")
+_TEMPLATES: Final = tuple(event(kind, what) for kind in topics.KINDS for what in _EVENTS)
+
+# A report before the change that it tells of: Redis may refuse to publish it.
+_CHANGES: Final = (
+    PUBLISH
+    + HOLDERS
+    + f"""
+    local kinds = {{{", ".join(f"'{kind}'" for kind in topics.KINDS)}}}
+    local templates = {{}}
+    for i, kind in ipairs(kinds) do
+        templates[kind] = {{ARGV[i * 4 - 3], ARGV[i * 4 - 2], ARGV[i * 4 - 1], ARGV[i * 4]}}
+    end
+    local JOINED, LEFT, CAME, WENT = 1, 2, 3, 4
+    local function tell(kind, what, uuid)
+        local text = templates[kind][what]
+        local at = text:find('{NOBODY}', 1, true)
+        publish('{EVENTS}', text:sub(1, at - 1) .. uuid .. text:sub(at + {len(NOBODY)}))
+    end
+    local apply = {{}}
+    function apply.online(kind, uuid, report)
+        local online = '{ONLINE}' .. kind
+        if redis.call('HEXISTS', online, uuid) == 0 then
+            if report then publish('{EVENTS}', report) else tell(kind, CAME, uuid) end
+        end
+        redis.call('HSET', online, uuid, is_held(kind .. '.' .. uuid) and 'gateway' or '')
+    end
+    function apply.offline(kind, uuid, report)
+        if redis.call('HEXISTS', '{ONLINE}' .. kind, uuid) == 1 then
+            if report then publish('{EVENTS}', report) else tell(kind, WENT, uuid) end
+            redis.call('HDEL', '{ONLINE}' .. kind, uuid)
+        end
+        if kind == 'device' then redis.call('HDEL', '{DEVICE_STATUS}', uuid) end
+    end
+    function apply.join(kind, uuid, session)
+        if redis.call('HEXISTS', '{BUSY}' .. kind, uuid) == 0 then
+            tell(kind, JOINED, uuid)
+            redis.call('HSET', '{BUSY}' .. kind, uuid, session)
+        end
+    end
+    function apply.leave(kind, uuid, session)
+        if redis.call('HGET', '{BUSY}' .. kind, uuid) == session then
+            tell(kind, LEFT, uuid)
+            redis.call('HDEL', '{BUSY}' .. kind, uuid)
+        end
+    end
+    function apply.stop(_, session)
+        for _, kind in ipairs(kinds) do
+            local busy = redis.call('HGETALL', '{BUSY}' .. kind)
+            for i = 1, #busy, 2 do
+                if busy[i + 1] == session then apply.leave(kind, busy[i], session) end
+            end
+        end
+    end
+    """
+)
+
+_APPLY: Final = Script(
+    _CHANGES
+    + f"""
+    local start = tonumber(redis.call('GET', KEYS[2]) or nil)
+    local length = redis.call('LLEN', KEYS[1])
+    if not start then
+        redis.call('DEL', KEYS[1])
+        start, length = clock[1] * 1000000 + clock[2], 0
+        redis.call('SET', KEYS[2], string.format('%.0f', start))
+    end
+    local next_arg = 13
+    local function argument()
+        next_arg = next_arg + 1
+        return ARGV[next_arg - 1]
+    end
+    local cursor = tonumber(argument())
+    if cursor < start or cursor > start + length then cursor = start end
+    local function behind(fingerprint)
+        local at, size = cursor - start, 4
+        while at < length do
+            for i, one in ipairs(redis.call('LRANGE', KEYS[1], at, at + size - 1)) do
+                if one == fingerprint then return start + at + i end
+            end
+            at, size = at + size, math.min(size * 2, 1024)
+        end
+    end
+    while next_arg <= #ARGV do
+        local fingerprint, count = argument(), tonumber(argument())
+        local found = behind(fingerprint)
+        for _ = 1, count do
+            local what, kind, uuid, detail = argument(), argument(), argument(), argument()
+            if not found then apply[what](kind, uuid, detail) end
+        end
+        if found then
+            cursor = found
+        else
+            length = redis.call('RPUSH', KEYS[1], fingerprint)
+            cursor = start + length
+        end
+    end
+    if length > {LOG_LENGTH} then
+        redis.call('SET', KEYS[2], string.format('%.0f', start + length - {LOG_LENGTH}))
+        redis.call('LTRIM', KEYS[1], length - {LOG_LENGTH}, -1)
+    end
+    return cursor
+    """
+)
+
+_COMPARE: Final = Script(
+    _CHANGES
+    + f"""
+    for i = 13, #ARGV, 2 do
+        local kind, uuid = ARGV[i], ARGV[i + 1]
+        local is_open = is_held(kind .. '.' .. uuid)
+        local known = redis.call('HGET', '{ONLINE}' .. kind, uuid)
+        if is_open and known ~= 'gateway' then
+            apply.online(kind, uuid)
+        elseif known == 'gateway' and not is_open then
+            apply.offline(kind, uuid)
+        end
+    end
+    """
+)
+
+_END: Final = Script("return (redis.call('GET', KEYS[2]) or 0) + redis.call('LLEN', KEYS[1])")
+
+_SET_DEVICE_STATUS: Final = Script(
+    PUBLISH
+    + f"""
+    if redis.call('HEXISTS', '{ONLINE}device', ARGV[1]) == 0 then return 0 end
+    if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
+        publish('{EVENTS}', ARGV[3])
+        redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+    end
+    return 1
+    """
+)
+
+
+class Registry:
+    """Who is online and busy.
+
+    All of it fails with `BusUnavailable`, `ConnectionLost` or `CommandFailed`.
+
+    Args:
+        link: carries the commands.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def end(self) -> int:
+        """Where the log ends now: the cursor of who subscribes after this."""
+        end: int = await self._link.run(_END, [LOG, LOG_START])
+        return end
+
+    async def apply(self, cursor: int, messages: Iterable[tuple[bytes, Sequence[Change]]]) -> int:
+        """Apply messages, less those that somebody else has applied.
+
+        May be done again when it is not known whether it was.
+
+        Args:
+            cursor: where in the log this one is.
+            messages: in the order in which they came, the fingerprint and the changes of each.
+
+        Returns:
+            The cursor of the next messages.
+        """
+        arguments: list[bytes | str | int] = [*_TEMPLATES, cursor]
+        for fingerprint, changes in messages:
+            arguments += fingerprint, len(changes)
+            for one in changes:
+                arguments += one.what, one.kind, one.uuid, one.detail
+        behind: int = await self._link.run(_APPLY, [LOG, LOG_START], *arguments)
+        return behind
+
+    async def compare(self, everyone: dict[Kind, list[str]]) -> None:
+        """Put right what was missed: who is open at our gateways is online, and who was is not.
+
+        Args:
+            everyone: who is online at our gateways, more or less: each is looked up again.
+        """
+        doubtful: list[str] = []
+        for kind, uuids in everyone.items():
+            known = _pairs(await self._link.execute("HGETALL", ONLINE + kind))
+            ours = {uuid for uuid, mark in known.items() if mark == "gateway"}
+            for uuid in ours.symmetric_difference(uuids):
+                doubtful += kind, uuid
+        for start in range(0, len(doubtful), 2 * COMPARED_AT_ONCE):
+            some = doubtful[start : start + 2 * COMPARED_AT_ONCE]
+            await self._link.run(_COMPARE, [], *_TEMPLATES, *some)
+
+    async def online(self, kind: Kind) -> list[str]:
+        """UUIDs of who is online, sorted."""
+        uuids: Sequence[bytes] = await self._link.execute("HKEYS", ONLINE + kind)
+        return sorted(map(topics.decode, uuids))
+
+    async def busy(self, kind: Kind) -> dict[str, str]:
+        """UUIDs of who is busy, each with that of its session."""
+        return _pairs(await self._link.execute("HGETALL", BUSY + kind))
+
+    async def status(self, kind: Kind) -> dict[str, dict[str, Any]]:
+        """Whether they are online, and busy, of all who are one of both."""
+        keys = (ONLINE + kind, BUSY + kind)
+        both = await gatherResults([self._link.execute("HKEYS", key) for key in keys])
+        online, busy = ({topics.decode(one) for one in uuids} for uuids in both)
+        return {
+            uuid: {"online": uuid in online, "busy": uuid in busy} for uuid in sorted(online | busy)
+        }
+
+    async def device_statuses(self) -> dict[str, Any]:
+        """What online devices have told of themselves last."""
+        stored = _pairs(await self._link.execute("HGETALL", DEVICE_STATUS))
+        return {uuid: json.loads(status) for uuid, status in stored.items()}
+
+    async def set_device_status(self, uuid: str, status: str, timestamp: float) -> bool:
+        """Store what a device tells of itself, and publish it if it is news.
+
+        Returns:
+            Whether the device is online; otherwise nothing was stored.
+        """
+        text = json.dumps({"status": status, "timestamp": timestamp})
+        report = event("device", "STATUS_CHANGED", uuid, device_status=text)
+        return bool(await self._link.run(_SET_DEVICE_STATUS, [DEVICE_STATUS], uuid, text, report))
+
+
+def fingerprint(payload: bytes) -> bytes:
+    """What stands for a message in the log."""
+    return hashlib.blake2b(payload, digest_size=16).digest()
+
+
+def _pairs(reply: Sequence[bytes]) -> dict[str, str]:
+    texts = list(map(topics.decode, reply))
+    return dict(zip(texts[::2], texts[1::2], strict=True))

@@ -1,0 +1,290 @@
+"""Feeds the registry with what is sent to the module, and answers the module's procedures."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted import topics
+from opentera_twisted.bus import Bus
+from opentera_twisted.errors import AlreadyServed, BusError
+from opentera_twisted.junk import Junk
+from opentera_twisted.presence import REPORTS
+from opentera_twisted.pubsub import Delivery, Subscription
+from opentera_twisted.rpc import ProcedureServer
+from opentera_twisted.user_manager.changes import Change, NotAMessage, changes
+from opentera_twisted.user_manager.procedures import is_ours, procedures
+from opentera_twisted.user_manager.registry import Registry, fingerprint
+
+RETRY_DELAY: Final = 1.0
+"""Seconds before what Redis did not take is tried again."""
+
+STOP_TIMEOUT: Final = 5.0
+"""Seconds that stopping waits for the messages that have come."""
+
+CHECK_TIMEOUTS: Final = (2.0, 5.0)
+"""Seconds that whoever serves the module may take to say so; asked again before it is believed."""
+
+BATCH: Final = 100
+"""Messages, and changes, that one step in Redis applies, more or less."""
+
+MAX_WAITING: Final = 20_000
+"""Messages that may wait for Redis; the oldest are dropped beyond that."""
+
+_MODULE: Final = f"module.{topics.USER_MANAGER_MODULE}"
+
+
+@frozen
+class _Message:
+    """A message that is to be applied."""
+
+    fingerprint: bytes
+    changes: list[Change]
+
+
+class UserManager(Service):
+    """Runs the module: any number of programs on one Redis may, and share the registry.
+
+    A service of Twisted: start it before the gateway lets clients in, stop it after the gateway
+    and before the bus.
+
+    Args:
+        bus: started and stopped by its owner.
+
+    Attributes:
+        lost: messages that were dropped because too many waited for Redis.
+    """
+
+    _log = Logger()
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._reactor: Any = bus.link.reactor
+        self._registry = Registry(bus.link)
+        self._junk = Junk("the module's topic", "a message of presence or of sessions")
+        self._cursor = 0
+        self._messages: deque[_Message] = deque()
+        self._compares = False
+        self._subscription: Subscription | None = None
+        self._server: ProcedureServer | None = None
+        self._starting: Deferred[None] | None = None
+        self._working: Deferred[None] | None = None
+        self._waiting: list[Deferred[None]] = []
+        self._serving: list[Deferred[None]] = []
+        self._refusal: AlreadyServed | None = None
+        self._told = ""
+        self.lost = 0
+
+    @property
+    def junk(self) -> int:
+        """How many messages were dropped, wholly or in part, for what they held."""
+        return self._junk.count
+
+    def startService(self) -> None:
+        """Begin to serve, as soon as Redis is there."""
+        super().startService()
+        self._refusal = None
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._failed)
+
+    def serving(self) -> Deferred[None]:
+        """Wait for the module.
+
+        Returns:
+            Fires when its procedures are answered and its messages applied.
+
+        Fails with:
+            AlreadyServed: another program serves the module; this one does nothing.
+        """
+        waiting: Deferred[None] = Deferred()
+        self._serving.append(waiting)
+        self._tell_serving()
+        return waiting
+
+    def stopService(self) -> Deferred[None]:
+        """Answer no more calls, and apply what has come.
+
+        Returns:
+            Fires then, or after `STOP_TIMEOUT`.
+        """
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    # --- starting and stopping
+
+    async def _start(self) -> None:
+        while self._server is None:
+            try:
+                await self._bus.connected()
+                await self._check()
+                await self._begin()
+            except AlreadyServed as refusal:
+                self._refusal = refusal
+                break
+            except BusError as error:
+                await self._retry("the module cannot be served", error)
+            else:
+                self._log.info("the module is served: {topic}", topic=topics.rpc_of(_MODULE))
+        self._tell_serving()
+
+    async def _check(self) -> None:
+        """See that nobody else serves the module.
+
+        Ours say so when they are asked, and of them one answers a call.
+
+        Raises:
+            AlreadyServed: somebody does.
+        """
+        for seconds in CHECK_TIMEOUTS:
+            pings = await self._bus.call_all(_MODULE, "opentera.ping", timeout=seconds)
+            answers = await self._bus.call_all(_MODULE, "online_users", timeout=seconds)
+            ours = [one for one in pings if is_ours(one.value)]
+            if len(ours) == len(pings) and len(answers) <= bool(ours):
+                return
+        topic = topics.rpc_of(_MODULE)
+        raise AlreadyServed(
+            f"another program answers on {topic} already: stop it, or run without the user manager",
+            topic=topic,
+        )
+
+    async def _begin(self) -> None:
+        # In this order: what is published after the subscription stands in the log after its end.
+        self._cursor = await self._registry.end()
+        try:
+            self._subscription = await self._bus.subscribe(REPORTS, self._received, self._compare)
+            self._compare()
+            await self._applied()
+            self._server = await self._bus.serve_module(
+                topics.USER_MANAGER_MODULE, procedures(self._registry), exclusive=True
+            )
+        except BaseException:
+            if self._subscription is not None:
+                self._subscription.cancel()
+            raise
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        ending = Deferred.fromCoroutine(self._end())
+        try:
+            await ending.addTimeout(STOP_TIMEOUT, self._reactor)
+        except DeferredTimeout:
+            self._log.warn(
+                "stopping with {count} messages to the module that are not applied",
+                count=len(self._messages),
+            )
+        if self._working is not None:
+            self._working.cancel()
+        self._messages.clear()
+
+    async def _end(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await subscription.drain()
+        await self._applied()
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("the user manager failed", failure)
+
+    def _tell_serving(self) -> None:
+        if self._server is None and self._refusal is None:
+            return
+        serving, self._serving = self._serving, []
+        for one in serving:
+            if self._refusal is not None:
+                one.errback(self._refusal)
+            else:
+                one.callback(None)
+
+    # --- messages
+
+    def _received(self, delivery: Delivery) -> None:
+        try:
+            found = changes(delivery.payload)
+        except NotAMessage:
+            self._junk.dropped(delivery.topic)
+            return
+        valid = [one for one in found if one.is_valid]
+        if len(valid) < len(found):
+            self._junk.dropped(delivery.topic)
+        if not valid:
+            return
+        if len(self._messages) == MAX_WAITING:
+            self._messages.popleft()
+            self.lost += 1
+            self._compares = True
+        self._messages.append(_Message(fingerprint(delivery.payload), valid))
+        self._work()
+
+    def _compare(self) -> None:
+        """Compare with who is open at the gateways: messages may have been missed."""
+        self._compares = True
+        self._work()
+
+    def _applied(self) -> Deferred[None]:
+        """Fires when all that has come is applied."""
+        if self._working is None:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    def _work(self) -> None:
+        if self._working is None:
+            self._working = Deferred.fromCoroutine(self._work_off())
+            self._working.addErrback(self._failed)
+            self._working.addCallback(lambda _: self._worked())
+
+    def _worked(self) -> None:
+        self._working = None
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(None)
+
+    async def _work_off(self) -> None:
+        while self._messages or self._compares:
+            try:
+                await self._bus.connected()
+                if self._messages:
+                    await self._apply()
+                else:
+                    await self._registry.compare(await self._bus.presence.everyone())
+                    self._compares = False
+            except BusError as error:
+                await self._retry("messages to the module wait", error)
+            else:
+                self._told = ""
+
+    async def _apply(self) -> None:
+        batch: list[_Message] = []
+        size = 0
+        for message in self._messages:
+            if size >= BATCH:
+                break
+            batch.append(message)
+            size += 1 + len(message.changes)
+        self._cursor = await self._registry.apply(
+            self._cursor, [(one.fingerprint, one.changes) for one in batch]
+        )
+        # Some of them may have been dropped meanwhile, from the left.
+        done = {id(one) for one in batch}
+        while self._messages and id(self._messages[0]) in done:
+            self._messages.popleft()
+
+    async def _retry(self, what: str, error: BusError) -> None:
+        if str(error) != self._told:  # an outage is told once, not at each attempt
+            self._told = str(error)
+            self._log.warn("{what}, trying again: {reason}", what=what, reason=str(error))
+        await deferLater(self._reactor, RETRY_DELAY)
