@@ -11,11 +11,13 @@ from uuid import uuid4
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, Delivery, InvalidArgument, ReadOnlyReplica, SessionKeys
+from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway import gateway as gateway_module
 from opentera_twisted.gateway import presence as presence_module
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
 from opentera_twisted.link import connection
@@ -37,6 +39,7 @@ from .faults.proxy import Proxy
 from .processes import Process
 from .support import ROOT, UUID, Collector, RedisTestCase, Server, log_of
 from .websockets import WebSocket, connect
+from .websockets import leave as end
 
 LEASE = 1.0
 """Seconds, where a test waits for a lease to run out."""
@@ -275,6 +278,18 @@ class LeaseTests(PresenceTestCase):
                 assert await lease.renew(transitions, join=True)
         assert len(await reports.wait(3)) == 3
 
+    async def test_what_is_sent_together_names_each_identity_once(self) -> None:
+        presence = LocalPresence((await self.bus()).link)
+        self.addCleanup(presence.give_up)
+        who, other = self.user(), self.user()
+        for change in (presence.opened, presence.closed, presence.opened):
+            change(who)
+        presence.opened(other)
+        assert [change.what for change in presence._batch()] == ["came"]
+        presence._changes.popleft()
+        presence._changes.popleft()
+        assert [change.what for change in presence._batch()] == ["came", "came"]
+
     async def test_without_a_lease_nothing_is_applied(self) -> None:
         bus = await self.bus()
         lease = Lease(bus.link)
@@ -442,6 +457,43 @@ class RedisFaultTests(PresenceTestCase):
         assert await bus.presence.online("user") == [who.uuid]
         assert ("CONNECTED", who.uuid) in reports.items
 
+    async def test_a_redis_that_does_not_answer_holds_up_stopping_no_longer_than_wanted(
+        self,
+    ) -> None:
+        server, bus = await self.own_server()
+        log = log_of(self)
+        gateway = Gateway(bus)
+        gateway.startService()
+        presence = gateway._presence
+        who = self.user()
+        presence.opened(who)
+        await presence.reported()
+        self.patch(gateway_module, "SHUTDOWN_TIMEOUT", 0.1)
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            presence.closed(who)
+            await gateway.stopService()
+            assert any("did not take 1 reports" in text for text in log.items)
+            assert presence._working is None
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+
+    async def test_a_redis_that_is_full_has_the_reports_when_it_has_room(self) -> None:
+        self.patch(presence_module, "RETRY_DELAY", 0.01)
+        _, bus = await self.own_server()
+        reports = await self.observe(bus)
+        presence = self.local(bus)
+        await bus.presence.everyone()
+        self.redis.config_set("maxmemory", "1kb")
+        log = log_of(self)
+        who = self.user()
+        presence.opened(who)
+        while not any("OOM" in text for text in log.items):
+            await log.wait(len(log.items) + 1)
+        self.redis.config_set("maxmemory", "0")
+        await presence.reported()
+        assert await reports.wait(1) == [("CONNECTED", who.uuid)]
+
     async def test_a_replica_takes_no_reports_and_publishes_none(self) -> None:
         server, bus = await self.own_server()
         reports = await self.observe(bus)
@@ -503,20 +555,17 @@ class ProcessTests(PresenceTestCase):
 
     async def log_in(self, port: int, uuid: str) -> WebSocket:
         key = await self.keys.issue("user", uuid)
-        return await connect(port, f"/wss/user?id={key}")
+        client = await connect(port, f"/wss/user?id={key}")
+        self.addCleanup(lambda: Deferred.fromCoroutine(end(client)))
+        return client
 
     async def prepare(self) -> None:
         self.main_bus = await self.bus()
         self.reports = await self.observe(self.main_bus)
         self.keys = SessionKeys(self.main_bus)
         (self.first, self.port), (_, self.other_port) = await gatherResults(
-            [self.deferred(self.gateway()) for _ in range(2)]
+            [Deferred.fromCoroutine(self.gateway()) for _ in range(2)]
         )
-
-    def deferred(self, coroutine: Any) -> Any:
-        from twisted.internet.defer import Deferred  # noqa: PLC0415
-
-        return Deferred.fromCoroutine(coroutine)
 
     async def test_the_people_of_a_killed_gateway_are_reported_once(self) -> None:
         await self.prepare()

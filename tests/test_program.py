@@ -17,7 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 import redis
-from twisted.internet.defer import DeferredList, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys
@@ -37,7 +37,7 @@ from .support import (
     start_server,
     until,
 )
-from .websockets import WebSocket, connect
+from .websockets import WebSocket, connect, leave
 
 REPORTS = "module.TeraServer.UserManagerModule.messages"
 
@@ -190,7 +190,8 @@ class UserManagerTests(ProgramTestCase):
             (everywhere, other_port),
         ):
             key = await SessionKeys(bus).issue("user", uuid)
-            await connect(where, f"/wss/user?id={key}")
+            client = await connect(where, f"/wss/user?id={key}")
+            self.addCleanup(lambda one: Deferred.fromCoroutine(leave(one)), client)
         await events.wait(3)
         assert await self.online(bus) == sorted((stays, goes, everywhere))
         first.send(signal.SIGKILL)
@@ -206,12 +207,13 @@ class UserManagerTests(ProgramTestCase):
         bus = await self.bus(server.url)
         ((program, port),) = await self.start_serving(server.url, 1)
         key = await SessionKeys(bus).issue("user", UUID)
-        await connect(port, f"/wss/user?id={key}")
+        client = await connect(port, f"/wss/user?id={key}")
         await until(lambda: self.online(bus), lambda online: online == [UUID])
         program.send(signal.SIGTERM)
+        assert (await client.closed)[0] == 1001
         assert await program.ended() in ENDED
-        with server.client() as client:
-            names: Any = client.keys("opentera.*")
+        with server.client() as other:
+            names: Any = other.keys("opentera.*")
             left = {name.decode().rpartition("opentera.")[2] for name in names}
         assert {name for name in left if not name.startswith("claim.")} == {
             "user_manager.log",

@@ -302,6 +302,19 @@ class SeveralTests(UserManagerTestCase):
         )
         assert [one.value for one in answers] == [sorted(online)]
 
+    async def test_the_same_bytes_sent_again_count_again(self) -> None:
+        bus = await self.bus()
+        came, went = (presence("user", UUID, connected=connected) for connected in (True, False))
+        first = await self.manager(bus)
+        self.send(came, went, came, went, came)
+        await self.has(bus, "online_users", [UUID])
+        await first.stopService()
+        await self.manager(bus)
+        self.send(went)
+        await self.has(bus, "online_users", [])
+        self.send(came)
+        await self.has(bus, "online_users", [UUID])
+
     async def test_when_one_is_gone_nothing_is_missing(self) -> None:
         buses = [await self.bus() for _ in range(2)]
         managers = [await self.manager(bus) for bus in buses]
@@ -427,7 +440,7 @@ class StartingTests(UserManagerTestCase):
         self.patch(service, "CHECK_TIMEOUTS", (0.5, 0.5))
         bus = await self.bus()
         other = Procedures(version="1.0")
-        other.expose(name="online_users")(list)
+        other.expose(name="online_users")(lambda: [])  # noqa: PIE807 (it has no arguments)
         await (await self.bus()).serve_module(USER_MANAGER_MODULE, other)
         manager = UserManager(bus)
         manager.startService()

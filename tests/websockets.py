@@ -44,6 +44,13 @@ class WebSocket(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is n
         self.closed.callback((code, reason))
 
 
+async def leave(client: WebSocket) -> None:
+    """Break a client's connection, if it is there, and wait until nothing is left of it."""
+    if not client.closed.called:
+        client.dropConnection(abort=True)
+    await client.closed
+
+
 class HandshakeFailed(Exception):
     """The websocket did not open."""
 

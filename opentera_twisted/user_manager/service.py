@@ -178,7 +178,7 @@ class UserManager(Service):
             await ending.addTimeout(STOP_TIMEOUT, self._reactor)
         except DeferredTimeout:
             self._log.warn(
-                "stopping with {count} messages to the module that are not applied",
+                "Redis does not answer: stopping with {count} messages to the module not applied",
                 count=len(self._messages),
             )
         if self._working is not None:
