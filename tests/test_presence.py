@@ -254,7 +254,7 @@ class LeaseTests(PresenceTestCase):
         bus = await self.bus()
         reports = await self.observe(bus)
         presence = self.local(bus, 1000)
-        who, other = self.user(), self.user()
+        who, other, last = self.user(), self.user(), self.user()
         presence.opened(who)
         await presence.reported()
         self.end_lease(presence._lease)
@@ -262,10 +262,12 @@ class LeaseTests(PresenceTestCase):
         presence.closed(who)
         presence.opened(other)
         await presence.reported()
-        assert reports.items == [
+        presence.opened(last)
+        assert await reports.wait(4) == [
             ("CONNECTED", who.uuid),
             ("DISCONNECTED", who.uuid),
             ("CONNECTED", other.uuid),
+            ("CONNECTED", last.uuid),
         ]
 
     async def test_transitions_may_be_applied_again_and_are_reported_once(self) -> None:

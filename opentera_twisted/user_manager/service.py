@@ -146,8 +146,7 @@ class UserManager(Service):
         for seconds in CHECK_TIMEOUTS:
             pings = await self._bus.call_all(_MODULE, "opentera.ping", timeout=seconds)
             answers = await self._bus.call_all(_MODULE, "online_users", timeout=seconds)
-            ours = [one for one in pings if is_ours(one.value)]
-            if len(ours) == len(pings) and len(answers) <= bool(ours):
+            if len(answers) <= any(is_ours(ping.value) for ping in pings):
                 return
         topic = topics.rpc_of(_MODULE)
         raise AlreadyServed(
