@@ -157,7 +157,7 @@ class CommandLineTests(RedisTestCase):
         result = await self.run_command("disconnect", "device", UUID)
         errors = f"opentera-bus: no gateway has a websocket of device {UUID}\n"
         assert result == (1, "", errors)
-        assert (await self.run_command("disconnect", "device", "x")).status == 1
+        assert (await self.run_command("disconnect", "device", "x")).status == 2
 
     async def test_redis_away_is_one_line_with_the_cause(self) -> None:
         url = f"redis://:hush@127.0.0.1:{free_port()}"

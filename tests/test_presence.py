@@ -16,8 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, Delivery, InvalidArgument, ReadOnlyReplica, SessionKeys
-from opentera_twisted.gateway import Gateway
-from opentera_twisted.gateway import gateway as gateway_module
+from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway import presence as presence_module
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
 from opentera_twisted.link import connection
@@ -37,7 +36,7 @@ from opentera_twisted.templates import fill, template
 
 from .faults.proxy import Proxy
 from .processes import Process
-from .support import ROOT, UUID, Collector, RedisTestCase, Server, log_of
+from .support import ROOT, UUID, Collector, RedisTestCase, Server, log_of, start_server
 from .websockets import WebSocket, connect
 from .websockets import leave as end
 
@@ -343,8 +342,7 @@ class LeaseTests(PresenceTestCase):
 
 class RedisFaultTests(PresenceTestCase):
     async def own_server(self) -> tuple[Server, Bus]:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         self.redis = server.client()
         self.addCleanup(self.redis.close)
         return server, await self.bus(server.url)
@@ -464,13 +462,12 @@ class RedisFaultTests(PresenceTestCase):
     ) -> None:
         server, bus = await self.own_server()
         log = log_of(self)
-        gateway = Gateway(bus)
+        gateway = Gateway(bus, limits=GatewayLimits(shutdown_timeout=0.2))
         gateway.startService()
         presence = gateway._presence
         who = self.user()
         presence.opened(who)
         await presence.reported()
-        self.patch(gateway_module, "SHUTDOWN_TIMEOUT", 0.1)
         server.process.send_signal(signal.SIGSTOP)
         try:
             presence.closed(who)

@@ -44,7 +44,7 @@ from opentera_twisted.user_manager.changes import (
 
 from .deployed import DeployedServer
 from .faults.proxy import Proxy
-from .support import DATA, UUID, Collector, RedisTestCase, Server, log_of, until
+from .support import DATA, UUID, Collector, RedisTestCase, log_of, start_server, until
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
 SESSION, OTHER_SESSION = str(uuid4()), str(uuid4())
@@ -405,8 +405,7 @@ class StartingTests(UserManagerTestCase):
         await self.has(near, "online_users", [comes.uuid])
 
     async def test_redis_restarted_empty_has_everyone_again(self) -> None:
-        server = Server()
-        self.addCleanup(server.stop)
+        server = start_server(self)
         bus = await self.bus(server.url)
         await self.manager(bus)
         here = LocalPresence(bus.link)

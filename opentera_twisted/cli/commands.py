@@ -312,28 +312,37 @@ def stub(server: str) -> Work:
 @cli.command()
 @click.argument("kind", type=click.Choice(topics.KINDS), required=False)
 @_command
-async def online(bus: Bus, kind: topics.Kind | None) -> None:
+def online(kind: topics.Kind | None) -> Work:
     """Print who has a websocket open: a table on a terminal, JSON in a pipe.
 
     A list of UUIDs with KIND, otherwise an object with a list for each kind.
     """
-    everyone = await bus.presence.everyone()
-    print_online(everyone if kind is None else {kind: everyone[kind]}, kind)
+
+    async def work(bus: Bus) -> None:
+        everyone = await bus.presence.everyone()
+        print_online(everyone if kind is None else {kind: everyone[kind]}, kind)
+
+    return work
 
 
 @cli.command()
 @click.argument("kind", type=click.Choice(topics.KINDS))
 @click.argument("uuid")
 @_command
-async def disconnect(bus: Bus, kind: topics.Kind, uuid: str) -> None:
+def disconnect(kind: topics.Kind, uuid: str) -> Work:
     """Have the websockets of UUID closed, and print how many gateways were told.
 
     Status 1 when there is none.
     """
-    gateways = await bus.presence.disconnect(kind, uuid)
-    if not gateways:
-        _fail(f"no gateway has a websocket of {kind} {uuid}")
-    print_json(gateways)
+    encode_identity(uuid, None, ())
+
+    async def work(bus: Bus) -> None:
+        gateways = await bus.presence.disconnect(kind, uuid)
+        if not gateways:
+            _fail(f"no gateway has a websocket of {kind} {uuid}")
+        print_json(gateways)
+
+    return work
 
 
 @cli.group()
