@@ -40,7 +40,7 @@ from .support import ROOT, UUID, Collector, RedisTestCase, Server, log_of, start
 from .websockets import WebSocket, connect
 from .websockets import leave as end
 
-LEASE = 1.0
+LEASE = 3.0
 """Seconds, where a test waits for a lease to run out."""
 
 

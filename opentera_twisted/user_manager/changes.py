@@ -30,7 +30,7 @@ EVENTS: Final = topics.module_events(topics.USER_MANAGER_MODULE)
 NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 """Stands in a template for the UUID of whom only Redis knows."""
 
-MOST_CHANGES: Final = 10_000
+MOST_CHANGES: Final = 1000
 """Changes of one message; what asks for more is refused as a whole."""
 
 What = Literal["online", "offline", "join", "leave", "stop"]
