@@ -57,9 +57,18 @@ format: $(VENV)/.dev  ## Format the code and fix what lint can fix.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+$(VENV)/.bench: setup.cfg $(VENV)/.dev
+	@echo "Installing what the benchmarks need into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,admin,cli,dev,bench]'
+	@touch $@
+
 .PHONY: bench
-bench: $(VENV)/.dev  ## Measure calls and idle websockets against their rivals.
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.bench  ## Measure everything against its rivals, and write build/bench: half an hour.
+	$(BIN)/python -m benchmarks --json build/bench/results.json --plots build/bench
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.bench  ## The same with a tenth of the work and few rivals: a minute.
+	$(BIN)/python -m benchmarks --quick
 
 .PHONY: messages
 messages: $(VENV)/.dev  ## Generate the message modules from the .proto files.

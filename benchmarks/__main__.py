@@ -12,10 +12,17 @@ from benchmarks import (
     call_throughput,
     exclusive_calls,
     facts,
+    fan_out,
+    growth,
     idle_websockets,
+    plots,
+    publish,
     report,
+    restore,
+    start_up,
 )
 from benchmarks.children import redis_server
+from benchmarks.gateways import QUICK_RIVALS, RIVALS
 from benchmarks.scenario import Setting
 
 SCENARIOS: Final = {
@@ -24,7 +31,12 @@ SCENARIOS: Final = {
         call_latency,
         call_throughput,
         exclusive_calls,
+        publish,
+        restore,
+        start_up,
+        fan_out,
         idle_websockets,
+        growth,
     )
 }
 INTERRUPTED: Final = 130
@@ -36,7 +48,15 @@ def main() -> None:
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument("--rounds", type=int, help="how often each side is measured (5)")
     parser.add_argument("--quick", action="store_true", help="two rounds with a tenth of the work")
+    parser.add_argument(
+        "--against",
+        nargs="*",
+        choices=RIVALS,
+        metavar="GATEWAY",
+        help=f"measure these beside our websockets: {', '.join(RIVALS)}",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results there too")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw them there as SVG")
     options = parser.parse_args()
     unknown = [name for name in options.scenarios if name not in SCENARIOS]
     if unknown:
@@ -44,8 +64,11 @@ def main() -> None:
     rounds = (2 if options.quick else 5) if options.rounds is None else options.rounds
     if rounds < 1:
         parser.error("at least one round is needed")
+    against = options.against
+    if against is None:
+        against = QUICK_RIVALS if options.quick else RIVALS
     with redis_server() as port:
-        setting = Setting(port, rounds, options.quick)
+        setting = Setting(port, rounds, options.quick, frozenset(against))
         machine = facts.gather(port)
         figures = []
         for name in options.scenarios or SCENARIOS:
@@ -53,6 +76,8 @@ def main() -> None:
     report.show(figures, machine)
     if options.json is not None:
         report.write(options.json, figures, machine)
+    if options.plots is not None:
+        plots.draw(options.plots, figures, machine)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 from benchmarks.children import measured, program
-from benchmarks.figures import Figure, Series, Target
-from benchmarks.rivals import NotMeasuredError, nats_requests
+from benchmarks.environments import NotMeasuredError
+from benchmarks.figures import Figure, Rival, Series, Target
+from benchmarks.nats_requests import nats_requests
 from benchmarks.scenario import SERVICE, TOPIC, Setting
 from opentera_twisted.rpc.wire import decode_request, encode_reply, encode_request
 
@@ -47,9 +48,14 @@ def run(setting: Setting) -> list[Figure]:
             if not missing:
                 nats.samples.append(requests.measure(**amount, in_flight=1)["p50"])
     return [
-        Figure(NAME, "p50", "µs", ours["p50"], floor["p50"], TARGET),
-        Figure(NAME, "p99", "µs", ours["p99"], floor["p99"]),
-        Figure(NAME, "p50 beside nats.py", "µs", ours["p50"], nats, NATS_TARGET, missing),
+        Figure(
+            NAME,
+            "p50",
+            "µs",
+            ours["p50"],
+            [Rival(floor["p50"], TARGET), Rival(nats, NATS_TARGET, missing)],
+        ),
+        Figure(NAME, "p99", "µs", ours["p99"], [Rival(floor["p99"])]),
     ]
 
 

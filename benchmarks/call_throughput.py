@@ -1,60 +1,86 @@
-"""Calls per second with 64 in flight: ours against deployed callers' one by one, and nats.py."""
+"""Calls per second, 1 to 1,024 in flight: ours, nats.py, and deployed callers one by one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from benchmarks.children import measured, program
-from benchmarks.figures import Figure, Series, Target
-from benchmarks.rivals import NotMeasuredError, nats_requests
-from benchmarks.scenario import SERVICE, TOPIC, Setting
+from benchmarks.environments import NotMeasuredError
+from benchmarks.figures import Figure, Point, Rival, Series, Target
+from benchmarks.nats_requests import nats_requests
+from benchmarks.scenario import SERVICE, TOPIC, Setting, rotated
 
 NAME: Final = "call-throughput"
 TARGET: Final = Target("at least", 20.0)
-NATS_TARGET: Final = Target("at least", 1.0)
-IN_FLIGHT: Final = 64
-OUR_CALLS: Final = 20_000
-DEPLOYED_CALLS: Final = 3_000
+NATS_TARGETS: Final = {64: Target("at least", 1.2), 256: Target("at least", 1.2)}
+IN_FLIGHT: Final = (1, 16, 64, 256, 1_024)
+COMPARED: Final = 64
+"""Calls in flight of ours beside deployed callers, who have one."""
+
+CALLS: Final = {1: 8_000, 16: 60_000}
+CALLS_IN_FLIGHT: Final = 100_000
+"""Enough for some three seconds, each."""
+
+DEPLOYED_CALLS: Final = 6_000
 
 _DEPLOYED_TOPIC: Final = TOPIC.replace(SERVICE, "deployed")
+_DEPLOYED: Final = {
+    "redis-py, call by call, our server process": (TOPIC, "each"),
+    "redis-py, call by call, deployed server": (_DEPLOYED_TOPIC, "each"),
+    "redis-py, call by call, subscribed once, our server process": (TOPIC, "once"),
+}
 
 
 def run(setting: Setting) -> list[Figure]:
-    """Measure against deployed callers and servers, and against requests of nats.py."""
-    ours = Series(f"ours: Bus with {IN_FLIGHT} in flight, our server process")
-    rivals = {
-        (TOPIC, "each"): Series("deployed: redis-py, call by call, our server process"),
-        (_DEPLOYED_TOPIC, "each"): Series("deployed: redis-py, call by call, deployed server"),
-        (TOPIC, "once"): Series("redis-py, call by call, subscribed once, our server process"),
-    }
-    nats, missing = Series("nats.py"), ""
+    """Measure all sides in each round, each round in another order."""
+    ours = {count: Series(f"ours: Bus, {count:,} in flight") for count in IN_FLIGHT}
+    nats = {count: Series("nats.py") for count in IN_FLIGHT}
+    deployed = {who: Series(f"deployed: {who}") for who in _DEPLOYED}
     our_options = {"url": setting.url, "service": SERVICE}
-    our_calls, calls = setting.amount(OUR_CALLS), setting.amount(DEPLOYED_CALLS)
-    our_amount = {"calls": our_calls, "warm_up": our_calls // 10, "in_flight": IN_FLIGHT}
-    amount = {"port": setting.port, "calls": calls, "warm_up": calls // 10}
+    sides: list[tuple[Series, Callable[[], Any]]] = []
+    missing = ""
     with ExitStack() as stack:
         stack.enter_context(program("our_server", **our_options)).report()
         server = program("deployed_server", port=setting.port, topic=_DEPLOYED_TOPIC)
         stack.enter_context(server).report()
         try:
             requests = stack.enter_context(nats_requests())
-            nats.who = f"{requests.who}, {IN_FLIGHT} in flight"
         except NotMeasuredError as error:
             missing = str(error)
-        for _ in setting.each_round(NAME):
-            report = measured("our_caller", **our_options, **our_amount)
-            ours.samples.append(report["per_second"])
+        for count in IN_FLIGHT:
+            amount = _amount(setting.amount(CALLS.get(count, CALLS_IN_FLIGHT)), count)
+            sides.append((ours[count], partial(measured, "our_caller", **our_options, **amount)))
             if not missing:
-                nats.samples.append(requests.measure(**our_amount)["per_second"])
-            for (topic, subscribe), series in rivals.items():
-                options = {**amount, "topic": topic, "subscribe": subscribe}
-                report = measured("deployed_caller", **options)
-                series.samples.append(report["per_second"])
-    same, own, kept = rivals.values()
-    return [
-        Figure(NAME, "deployed caller", "calls/s", ours, same, TARGET),
-        Figure(NAME, "deployed caller and server", "calls/s", ours, own),
-        Figure(NAME, "caller that keeps its subscription", "calls/s", ours, kept),
-        Figure(NAME, "beside nats.py", "calls/s", ours, nats, NATS_TARGET, missing),
+                nats[count].who = f"{requests.who}, {count:,} in flight"
+                sides.append((nats[count], partial(requests.measure, **amount)))
+        calls = setting.amount(DEPLOYED_CALLS)
+        for who, (topic, subscribe) in _DEPLOYED.items():
+            options = {"topic": topic, "subscribe": subscribe, "port": setting.port}
+            options.update(calls=calls, warm_up=calls // 10)
+            sides.append((deployed[who], partial(measured, "deployed_caller", **options)))
+        for number in setting.each_round(NAME):
+            for series, measure in rotated(sides, number):
+                series.samples.append(measure()["per_second"])
+    figures = [
+        Figure(
+            NAME,
+            f"{count:,} in flight",
+            "calls/s",
+            ours[count],
+            [Rival(nats[count], NATS_TARGETS.get(count), missing)],
+            point=Point("calls per second", "calls in flight", count),
+        )
+        for count in IN_FLIGHT
     ]
+    rivals = [
+        Rival(series, TARGET if index == 0 else None)
+        for index, series in enumerate(deployed.values())
+    ]
+    return [*figures, Figure(NAME, "deployed callers", "calls/s", ours[COMPARED], rivals)]
+
+
+def _amount(calls: int, in_flight: int) -> dict[str, int]:
+    return {"calls": calls, "warm_up": max(calls // 10, in_flight), "in_flight": in_flight}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final
@@ -18,6 +19,9 @@ from opentera_twisted.link.server_process import find_server, free_port, guarded
 ROOT: Final = Path(__file__).parents[1]
 END_WITHIN: Final = 10.0
 """Seconds from SIGTERM to SIGKILL."""
+
+LAST_LINES: Final = 5
+"""Of its output, to tell why a process has ended."""
 
 
 class Child:
@@ -49,16 +53,40 @@ class Child:
         """Its process id."""
         return self._process.pid
 
+    def family(self) -> tuple[int, ...]:
+        """Its process id, and those of the processes that it has started and they.
+
+        Source: proc(5), /proc/pid/task/tid/children.
+        """
+        found = [self.pid]
+        for pid in found:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+        return tuple(found)
+
     def wait_for_line(self, *words: str) -> str:
         """Read its output up to the first line that holds all these words."""
+        last: deque[str] = deque(maxlen=LAST_LINES)
         for line in self._output:
             if all(word in line for word in words):
                 return line
-        raise RuntimeError(f"{self._name} ended with status {self._process.wait()}")
+            last.append(line)
+        status = self._process.wait()
+        raise RuntimeError(f"{self._name} ended with status {status}\n{''.join(last)}".strip())
 
     def report(self) -> Any:
         """The next JSON object that it writes."""
         return json.loads(self.wait_for_line("{"))
+
+    def tell(self, what: object) -> None:
+        """Write a line of JSON to its standard input."""
+        self._input.write(json.dumps(what) + "\n")
+        self._input.flush()
+
+    def ask(self, what: object) -> Any:
+        """Tell it something; what it reports then."""
+        self.tell(what)
+        return self.report()
 
     def wait(self) -> None:
         """Return when it has ended by itself."""
@@ -70,7 +98,8 @@ class Child:
 
     def stop(self) -> None:
         """End it, and return when it is gone."""
-        self._input.close()
+        with suppress(BrokenPipeError):
+            self._input.close()
         self._process.terminate()
         try:
             self._process.wait(END_WITHIN)
@@ -114,3 +143,9 @@ def redis_server() -> Iterator[int]:
         server.wait_for_line("Ready to accept connections")
         server.discard_output()
         yield port
+
+
+def allow_files() -> None:
+    """Let the processes that are started from now on open as many files as the system lets them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

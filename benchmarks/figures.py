@@ -1,7 +1,8 @@
-"""What is reported: samples of ours and of the rival, the ratio of their medians, the target."""
+"""What is reported: samples of ours and of rivals, the ratios of their medians, the targets."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 from typing import Any, Literal
 
@@ -35,10 +36,12 @@ class Series:
     Attributes:
         who: what was measured, and in which processes.
         samples: one a round.
+        remarks: what else to know of them.
     """
 
     who: str
     samples: list[float] = Factory(list)
+    remarks: set[str] = Factory(set)
 
     @property
     def median(self) -> float:
@@ -53,56 +56,123 @@ class Series:
             "minimum": min(self.samples),
             "median": self.median,
             "maximum": max(self.samples),
+            "remarks": sorted(self.remarks),
         }
 
 
 @frozen
+class Ratio:
+    """Ours in terms of a rival.
+
+    Attributes:
+        of_medians: of all rounds.
+        lowest: of the rounds, each with its own two samples.
+        highest: likewise.
+    """
+
+    of_medians: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, ours: Series, rival: Series) -> Ratio:
+        """Of two series that were measured in the same rounds."""
+        pairs = zip(ours.samples, rival.samples, strict=True)
+        ratios = [one / other for one, other in pairs]
+        return cls(ours.median / rival.median, min(ratios), max(ratios))
+
+    def __str__(self) -> str:
+        return f"{self.of_medians:.2f} ({self.lowest:.2f}-{self.highest:.2f})"
+
+
+@frozen
+class Rival:
+    """What ours is compared with.
+
+    Attributes:
+        series: its samples, interleaved with ours.
+        target: of the ratio; None for what is only told.
+        missing: why it was not measured; empty when it was.
+    """
+
+    series: Series
+    target: Target | None = None
+    missing: str = ""
+
+
+@frozen
+class Point:
+    """Where a figure stands among others that differ in one size only.
+
+    Attributes:
+        of: what they are together.
+        axis: what the size is.
+        size: of this one.
+    """
+
+    of: str
+    axis: str
+    size: float
+
+
+@frozen
 class Figure:
-    """One thing measured of ours, and of a rival when there is one.
+    """One thing measured of ours, and of rivals when there are any.
 
     Attributes:
         scenario: whose figure it is.
         name: what is measured.
         unit: of the samples.
         ours: samples of ours.
-        rival: samples of what ours is compared with, interleaved with ours.
-        target: None for what is only told.
-        missing: why the rival was not measured; empty when it was.
+        rivals: what ours is compared with.
+        target: of our median; None for what is only told.
+        point: where it stands among others like it; None: it stands alone.
     """
 
     scenario: str
     name: str
     unit: str
     ours: Series
-    rival: Series | None = None
+    rivals: Sequence[Rival] = ()
     target: Target | None = None
-    missing: str = ""
+    point: Point | None = None
 
-    @property
-    def ratio(self) -> float | None:
-        """Our median in terms of the rival's."""
-        if self.rival is None or self.missing:
-            return None
-        return self.ours.median / self.rival.median
+    def ratio(self, rival: Rival) -> Ratio | None:
+        """Ours in terms of one of the rivals; None when that was not measured."""
+        return None if rival.missing else Ratio.of(self.ours, rival.series)
 
-    @property
-    def is_reached(self) -> bool | None:
-        """Whether the target is reached, when there is one."""
-        if self.target is None or self.missing:
+    def is_reached(self, rival: Rival | None = None) -> bool | None:
+        """Whether the target beside a rival is reached, or our own; None: there is none."""
+        if rival is None:
+            return None if self.target is None else self.target.is_reached(self.ours.median)
+        ratio = self.ratio(rival)
+        if rival.target is None or ratio is None:
             return None
-        return self.target.is_reached(self.ours.median if self.ratio is None else self.ratio)
+        return rival.target.is_reached(ratio.of_medians)
 
     def as_json(self) -> dict[str, Any]:
         """For the file of results."""
-        if self.missing:
-            return {"scenario": self.scenario, "name": self.name, "not measured": self.missing}
         return {
             "scenario": self.scenario,
             "name": self.name,
             "unit": self.unit,
             "ours": self.ours.as_json(),
-            "rival": None if self.rival is None else self.rival.as_json(),
-            "ratio": self.ratio,
             "target": None if self.target is None else str(self.target),
-            "reached": self.is_reached,
+            "reached": self.is_reached(),
+            "rivals": [self._rival_as_json(rival) for rival in self.rivals],
+        }
+
+    def _rival_as_json(self, rival: Rival) -> dict[str, Any]:
+        ratio = self.ratio(rival)
+        if ratio is None:
+            return {"who": rival.series.who, "not measured": rival.missing}
+        return {
+            **rival.series.as_json(),
+            "ratio": {
+                "of medians": ratio.of_medians,
+                "lowest": ratio.lowest,
+                "highest": ratio.highest,
+            },
+            "target": None if rival.target is None else str(rival.target),
+            "reached": self.is_reached(rival),
         }

@@ -1,71 +1,61 @@
-"""Memory of the gateway process for each idle websocket, and how fast websockets log in."""
+"""How fast websockets log in, and what each costs while it is idle: ours beside other gateways."""
 
 from __future__ import annotations
 
-import resource
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
-from benchmarks.children import Child, program, running
-from benchmarks.figures import Figure, Series, Target
+from benchmarks.children import allow_files, program
+from benchmarks.comparison import OURS, Comparison, Measured
+from benchmarks.figures import Figure, Target
+from benchmarks.gateways import Audience, Start
+from benchmarks.processes import processor_time, resident
+from benchmarks.reports import awaiting_reports
 from benchmarks.scenario import Setting
-from opentera_twisted.link.server_process import free_port
 
 NAME: Final = "idle-websockets"
-TARGET: Final = Target("below", 25.0)
 WEBSOCKETS: Final = 1_000
+MEMORY_TARGET: Final = Target("below", 12.0)
+SITE_TARGET: Final = Target("below", 16.0)
+REPORTED_TARGET: Final = Target("at least", 3_000.0)
 
-_OURS: Final = "ours: gateway process (twistd); clients are bare sockets of another process"
+_MEMORY: Final = f"memory each of {WEBSOCKETS:,}"
+_LOGINS: Final = f"{WEBSOCKETS:,} logins until subscribed"
+_COST: Final = "gateway's processor time"
+_REPORTED: Final = f"{WEBSOCKETS:,} logins until subscribed and reported"
 
 
 def run(setting: Setting) -> list[Figure]:
-    """Measure a new gateway each round."""
-    count = setting.amount(WEBSOCKETS)
-    _allow_files(2 * WEBSOCKETS)
-    memory, logins = Series(_OURS), Series(_OURS)
-    for _ in setting.each_round(NAME):
-        with _gateway(setting) as (gateway, port):
-            before = _resident(gateway.pid)
-            options = {"redis_port": setting.port, "gateway_port": port, "count": count}
-            with program("websocket_clients", **options) as clients:
-                report = clients.report()
-                memory.samples.append((_resident(gateway.pid) - before) / count)
-                logins.samples.append(count / report["seconds"])
+    """Measure new gateways each round, each websocket with a topic of its own."""
+    allow_files()
+    comparison = Comparison.of(setting, site=True)
+    comparison.run(setting, NAME, partial(_measure, setting))
+    in_a_site = comparison.series(_MEMORY, "ours in a site")
+    reported = (comparison.series(_REPORTED, name) for name in OURS)
     return [
-        Figure(NAME, f"memory each of {count:,}", "KiB", memory, target=TARGET),
-        Figure(NAME, f"{count:,} logins until reported", "logins/s", logins),
+        comparison.figure(NAME, _MEMORY, "KiB", target=MEMORY_TARGET),
+        Figure(NAME, f"{_MEMORY}, in a site", "KiB", in_a_site, target=SITE_TARGET),
+        comparison.figure(NAME, _LOGINS, "logins/s"),
+        comparison.figure(NAME, _COST, "µs/login"),
+        *(Figure(NAME, _REPORTED, "logins/s", one, target=REPORTED_TARGET) for one in reported),
     ]
 
 
-@contextmanager
-def _gateway(setting: Setting) -> Iterator[tuple[Child, int]]:
-    """A gateway that is ready, and the port of its websockets."""
-    port = free_port()
-    command = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile="]
-    command += ["opentera-bus", "--redis", setting.url, "--admin", "none"]
-    command += ["--websocket", f"tcp:{port}:interface=127.0.0.1"]
-    with running(*command) as gateway:
-        gateway.wait_for_line("link to Redis", "is ready")
-        gateway.discard_output()
-        yield gateway, port
-
-
-def _resident(pid: int) -> int:
-    """Resident memory of a process in KiB.
-
-    Source: proc(5), smaps_rollup.
-    """
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Rss:"):
-            return int(line.split()[1])
-    raise RuntimeError(f"the kernel does not say how much memory process {pid} has")
-
-
-def _allow_files(count: int) -> None:
-    """Let the processes that are started from now on open so many files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < count:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+def _measure(setting: Setting, name: str, start: Start) -> Measured:
+    """Log in; until all are open, and with ours until Redis has been told of all."""
+    audience = Audience.personal(WEBSOCKETS)
+    with ExitStack() as stack:
+        side = stack.enter_context(start(setting, audience))
+        reported = None
+        if name in OURS:
+            reported = stack.enter_context(awaiting_reports(setting, WEBSOCKETS))
+        load = stack.enter_context(program("websocket_load", port=side.port, dialect=side.dialect))
+        memory, cost = resident(side.pids), processor_time(side.pids)
+        opened = load.ask({"open": {"paths": side.paths, "topics": audience.topics}})
+        values = {_LOGINS: WEBSOCKETS / opened["seconds"]}
+        if reported is not None:
+            values[_REPORTED] = WEBSOCKETS / (reported() - opened["started"])
+        values[_MEMORY] = (resident(side.pids) - memory) / WEBSOCKETS
+        values[_COST] = 1e6 * (processor_time(side.pids) - cost) / WEBSOCKETS
+        return Measured(side.who, values)

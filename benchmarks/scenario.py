@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
 
 from attrs import frozen
 
 SERVICE: Final = "bench"
 TOPIC: Final = f"service.{SERVICE}.rpc"
+
+One = TypeVar("One")
 
 
 @frozen
@@ -20,11 +22,13 @@ class Setting:
         port: of the Redis-compatible server.
         rounds: how often each side is measured.
         quick: with a tenth of the work, to see whether it runs.
+        against: names of the websocket gateways to measure beside ours.
     """
 
     port: int
     rounds: int
     quick: bool
+    against: frozenset[str] = frozenset()
 
     @property
     def url(self) -> str:
@@ -40,3 +44,9 @@ class Setting:
         for number in range(1, self.rounds + 1):
             print(f"{scenario}: round {number} of {self.rounds}", file=sys.stderr)
             yield number
+
+
+def rotated(sides: Sequence[One], number: int) -> list[One]:
+    """The sides in the order of that round: each stands once in each place."""
+    first = (number - 1) % len(sides) if sides else 0
+    return [*sides[first:], *sides[:first]]

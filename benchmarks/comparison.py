@@ -1,0 +1,128 @@
+"""Several gateways measured alike, in rounds, each round in another order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+
+from attrs import Factory, define, frozen
+
+from benchmarks.environments import NotMeasuredError
+from benchmarks.figures import Figure, Point, Rival, Series, Target
+from benchmarks.gateways import RIVALS, Start, null, ours, ours_in_a_site
+from benchmarks.scenario import Setting, rotated
+
+OURS: Mapping[str, Start] = {"ours": ours, "ours in a site": ours_in_a_site}
+CEILING = "ceiling"
+
+
+@frozen
+class Measured:
+    """What one gateway gave in one round.
+
+    Attributes:
+        who: it is, with its version.
+        values: by what was measured.
+        remark: what else to know; empty: nothing.
+    """
+
+    who: str
+    values: Mapping[str, float]
+    remark: str = ""
+
+
+@define
+class Comparison:
+    """Ours, and the gateways that are to be measured beside it.
+
+    Attributes:
+        starts: each gateway, by name; ours is the first.
+        missing: why one was not measured, by its name.
+    """
+
+    starts: Mapping[str, Start]
+    missing: dict[str, str] = Factory(dict)
+    _series: dict[tuple[str, str], Series] = Factory(dict)
+
+    @classmethod
+    def of(cls, setting: Setting, *, site: bool = False, ceiling: bool = False) -> Comparison:
+        """Ours beside the rivals that the setting names.
+
+        Args:
+            setting: names them.
+            site: also ours as a resource of a site.
+            ceiling: also the null gateway.
+        """
+        starts = dict(OURS) if site else {"ours": ours}
+        if ceiling:
+            starts[CEILING] = null
+        return cls(
+            starts | {name: start for name, start in RIVALS.items() if name in setting.against}
+        )
+
+    def run(self, setting: Setting, title: str, measure: Callable[[str, Start], Measured]) -> None:
+        """Measure each gateway in each round; one that cannot be had, or fails, is left out.
+
+        Args:
+            setting: says how many rounds.
+            title: told of each round.
+            measure: one gateway, given its name and how it is started.
+        """
+        for number in setting.each_round(title):
+            for name in rotated(list(self.starts), number):
+                if name in self.missing:
+                    continue
+                print(f"  {name}", file=sys.stderr)
+                try:
+                    measured = measure(name, self.starts[name])
+                except NotMeasuredError as error:
+                    self.missing[name] = str(error)
+                except RuntimeError as error:
+                    if name in OURS:
+                        raise
+                    self.missing[name] = f"it failed: {error}"
+                else:
+                    self._add(name, measured)
+
+    def series(self, what: str, name: str) -> Series:
+        """What was measured of one gateway."""
+        return self._series.setdefault((what, name), Series(name))
+
+    def figure(
+        self,
+        scenario: str,
+        what: str,
+        unit: str,
+        *,
+        beside: Target | None = None,
+        target: Target | None = None,
+        point: Point | None = None,
+    ) -> Figure:
+        """Ours beside all the others.
+
+        Args:
+            scenario: whose figure it is.
+            what: was measured.
+            unit: of it.
+            beside: of the ratio to each rival.
+            target: of our own median.
+            point: where it stands among others.
+        """
+        rivals = [
+            Rival(
+                self.series(what, name),
+                None if name in {*OURS, CEILING} else beside,
+                self.missing.get(name, ""),
+            )
+            for name in self.starts
+            if name != "ours"
+        ]
+        return Figure(scenario, what, unit, self.series(what, "ours"), rivals, target, point)
+
+    def _add(self, name: str, measured: Measured) -> None:
+        for what, value in measured.values.items():
+            series = self.series(what, name)
+            series.who = measured.who
+            series.samples.append(value)
+            if measured.remark:
+                series.remarks.add(measured.remark)

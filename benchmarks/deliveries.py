@@ -1,0 +1,107 @@
+"""Measures one gateway: opens websockets, has events published, and counts what is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from attrs import frozen
+
+from benchmarks.children import Child, program
+from benchmarks.events import MARK
+from benchmarks.gateways import Audience, Side, Start
+from benchmarks.processes import processor_time
+from benchmarks.scenario import Setting
+
+WARM_UP: Final = (5, 0.01)
+"""Events for each websocket before the measurement, and the seconds from one to the next."""
+
+PATIENCE: Final = 30.0
+"""Seconds to wait for what is delivered."""
+
+LONGEST: Final = 4.0
+"""Seconds that a slow gateway may take over one measurement; it gets fewer events then."""
+
+
+@frozen
+class Delivered:
+    """What was measured of some events.
+
+    Attributes:
+        per_second: deliveries, from the first event's publication to the last one's delivery.
+        cost: of one delivery, in microseconds of the gateway's processor time.
+        load: share of one core that the load generator took.
+        lost: share of the deliveries that did not come.
+    """
+
+    per_second: float
+    cost: float
+    load: float
+    lost: float
+
+
+@frozen
+class Connected:
+    """A gateway with all its websockets open.
+
+    Attributes:
+        side: the gateway.
+        opened_per_second: websockets, until subscribed.
+        deliver: has it deliver.
+    """
+
+    side: Side
+    opened_per_second: float
+    _load: Child
+    _publisher: Child
+    _audience: Audience
+    _rate: float = 0.0
+
+    def measure(self, each: int, pace: float = 0.0, times: int = 1) -> Delivered:
+        """Publish events, and count what is delivered until all has come.
+
+        Args:
+            each: how many each websocket receives; fewer when the gateway is slow.
+            pace: seconds between events; 0: in one burst.
+            times: how often to do so, one after the other.
+        """
+        count = len(self._audience.topics)
+        if self._rate:
+            each = min(each, max(1, int(LONGEST * self._rate / count / times)))
+        published = each * len(self._audience.published)
+        delivered = wanted = 0
+        seconds = load = 0.0
+        cost = -processor_time(self.side.pids)
+        for _ in range(times):
+            self._load.ask({"count": {"mark": MARK, "each": each, "within": PATIENCE}})
+            sent = self._publisher.ask({"count": published, "pace": pace})
+            report = self._load.report()
+            took = max(report["last"] - sent["started"], 1e-9)
+            delivered += report["delivered"]
+            wanted += report["wanted"]
+            seconds += took
+            load += report["cpu_share"] * took
+        cost += processor_time(self.side.pids)
+        return Delivered(
+            per_second=delivered / seconds,
+            cost=1e6 * cost / max(1, delivered),
+            load=load / seconds,
+            lost=1.0 - delivered / wanted,
+        )
+
+
+@contextmanager
+def connected(start: Start, setting: Setting, audience: Audience) -> Iterator[Connected]:
+    """A gateway with a websocket for each topic of the audience, and warm."""
+    with (
+        start(setting, audience) as side,
+        program("websocket_load", port=side.port, dialect=side.dialect) as load,
+    ):
+        opened = load.ask({"open": {"paths": side.paths, "topics": audience.topics}})
+        with side.publisher() as publisher:
+            per_second = len(audience.topics) / opened["seconds"]
+            gateway = Connected(side, per_second, load, publisher, audience)
+            each, pace = WARM_UP
+            warm = gateway.measure(each, pace / len(audience.published))
+            yield Connected(side, per_second, load, publisher, audience, warm.per_second)

@@ -1,0 +1,123 @@
+"""Events to many websockets, on one topic or one each: ours beside other gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from attrs import frozen
+
+from benchmarks.children import allow_files
+from benchmarks.comparison import Comparison, Measured
+from benchmarks.deliveries import Delivered, connected
+from benchmarks.figures import Figure, Point, Target
+from benchmarks.gateways import Audience, Start
+from benchmarks.scenario import Setting
+
+NAME: Final = "fan-out"
+TARGET: Final = Target("at least", 1.0)
+WEBSOCKETS: Final = (100, 1_000, 5_000)
+QUICK_WEBSOCKETS: Final = (1_000,)
+
+BURST_DELIVERIES: Final = 200_000
+"""In one burst, to all websockets together."""
+
+BURST_EVENTS: Final = 1_000
+"""In one burst, at most: more than that may wait for a client as long as it takes it all."""
+
+DELIVERIES: Final = 1_000_000
+"""In all bursts of one measurement; slow gateways get fewer."""
+
+PACE: Final = 0.002
+"""Seconds between events that are paced."""
+
+PACED_DELIVERIES: Final = 500_000
+PACED_EVENTS: Final = 500
+
+PERSONAL_DELIVERIES: Final = 50_000
+"""In one burst, each on a topic of its own."""
+
+
+@frozen
+class Quantity:
+    """One thing that is told of what was delivered.
+
+    Attributes:
+        what: it is.
+        unit: of its value.
+        value: takes it out.
+        beside: what the ratio to a rival should reach.
+    """
+
+    what: str
+    unit: str
+    value: Callable[[Delivered], float]
+    beside: Target | None = None
+
+
+QUANTITIES: Final = (
+    Quantity("deliveries", "events/s", lambda delivered: delivered.per_second, TARGET),
+    Quantity("gateway's processor time", "µs/event", lambda delivered: delivered.cost),
+    Quantity("load generator's share", "% of a core", lambda delivered: 100 * delivered.load),
+)
+
+Loads = Mapping[str, tuple[int, float, int]]
+"""By name: events for each websocket, seconds between them, how often."""
+
+
+def run(setting: Setting) -> list[Figure]:
+    """Measure new gateways each round, all with as many websockets."""
+    allow_files()
+    figures = []
+    for count in QUICK_WEBSOCKETS if setting.quick else WEBSOCKETS:
+        figures += _compare(setting, Audience.shared(count), _one_topic(count))
+        figures += _compare(setting, Audience.personal(count), _personal(count))
+    return figures
+
+
+def _one_topic(count: int) -> Loads:
+    burst = min(BURST_EVENTS, BURST_DELIVERIES // count)
+    paced = min(PACED_EVENTS, PACED_DELIVERIES // count)
+    return {
+        "one topic, burst": (burst, 0.0, DELIVERIES // (burst * count)),
+        "one topic, paced": (paced, PACE, 1),
+    }
+
+
+def _personal(count: int) -> Loads:
+    return {"personal topics, burst": (PERSONAL_DELIVERIES // count, 0.0, 1)}
+
+
+def _compare(setting: Setting, audience: Audience, loads: Loads) -> list[Figure]:
+    """All gateways with one audience."""
+    count = len(audience.topics)
+    # The null gateway knows no topics.
+    comparison = Comparison.of(setting, ceiling=len(audience.published) == 1)
+
+    def name_of(load: str, quantity: Quantity) -> str:
+        return f"{load}, {count:,} websockets: {quantity.what}"
+
+    def measure(_: str, start: Start) -> Measured:
+        values = {}
+        lost = 0.0
+        with connected(start, setting, audience) as gateway:
+            for load, (each, pace, times) in loads.items():
+                delivered = gateway.measure(each, pace, times)
+                lost = max(lost, delivered.lost)
+                for quantity in QUANTITIES:
+                    values[name_of(load, quantity)] = quantity.value(delivered)
+            remark = "not all was delivered" if lost else ""
+            return Measured(gateway.side.who, values, remark)
+
+    comparison.run(setting, f"{NAME}, {', '.join(loads)}, {count:,} websockets", measure)
+    return [
+        comparison.figure(
+            NAME,
+            name_of(load, quantity),
+            quantity.unit,
+            beside=quantity.beside,
+            point=Point(f"{load}: {quantity.what}", "websockets", count),
+        )
+        for load in loads
+        for quantity in QUANTITIES
+    ]

@@ -1,0 +1,49 @@
+"""Django Channels on daphne with channels_redis; events are sent to groups by another process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.children import Child, program
+from benchmarks.environments import python
+from benchmarks.events import event, text
+from benchmarks.gateways.side import Audience, Side
+from benchmarks.scenario import Setting
+from opentera_twisted.link.server_process import free_port
+
+
+@contextmanager
+def channels(setting: Setting, audience: Audience) -> Iterator[Side]:
+    """One daphne process."""
+    interpreter = python("channels", "channels[daphne]", "channels_redis")
+    port = free_port()
+    options = {"port": port, "redis_port": setting.port}
+    with program("channels_gateway", interpreter, **options) as server:
+        report = server.report()
+        versions = report["versions"]
+        prepared = {
+            "layer": report["layer"],
+            "events": [[topic, text(event(topic, audience.size))] for topic in audience.published],
+        }
+        yield Side(
+            who=(
+                f"Django Channels {versions['channels']}, daphne {versions['daphne']}, "
+                f"channels_redis {versions['channels_redis']}"
+            ),
+            dialect="plain",
+            port=port,
+            pids=(server.pid,),
+            paths=[f"/?topic={topic}" for topic in audience.topics],
+            publisher=partial(_publisher, interpreter, prepared),
+        )
+
+
+@contextmanager
+def _publisher(interpreter: Path, prepared: dict[str, Any]) -> Iterator[Child]:
+    with program("channels_publisher", interpreter) as child:
+        child.ask(prepared)
+        yield child

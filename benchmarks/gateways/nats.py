@@ -1,0 +1,82 @@
+"""nats-server's own websockets (Go); events are published through NATS."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from tempfile import NamedTemporaryFile
+
+from attrs import frozen
+
+from benchmarks.children import running
+from benchmarks.environments import debian
+from benchmarks.events import event, text
+from benchmarks.gateways.side import Audience, Side, publishing
+from benchmarks.scenario import Setting
+from opentera_twisted.link.server_process import free_port
+
+
+@frozen
+class NatsServer:
+    """A nats-server that runs.
+
+    Attributes:
+        version: its own.
+        pid: its process.
+        port: of NATS.
+        websocket_port: of its websockets.
+    """
+
+    version: str
+    pid: int
+    port: int
+    websocket_port: int
+
+
+@contextmanager
+def nats_server() -> Iterator[NatsServer]:
+    """A nats-server that is ready: the one of the system, or of Debian's package.
+
+    Raises:
+        NotMeasuredError: there is none.
+    """
+    binary = shutil.which("nats-server")
+    if binary is None:
+        binary = str(debian("nats-server", "nats-server") / "usr/sbin/nats-server")
+    output = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True)
+    version = output.stdout.split()[-1].removeprefix("v")
+    port, websocket_port = free_port(), free_port()
+    with NamedTemporaryFile("w", suffix=".conf") as configuration:
+        configuration.write(
+            f'listen: "127.0.0.1:{port}"\n'
+            f'websocket {{ listen: "127.0.0.1:{websocket_port}", no_tls: true }}\n'
+        )
+        configuration.flush()
+        # It writes its log to standard error.
+        command = f'exec "$0" -c {configuration.name} 2>&1'
+        with running("/bin/sh", "-c", command, binary) as server:
+            server.wait_for_line("Server is ready")
+            server.discard_output()
+            yield NatsServer(version, server.pid, port, websocket_port)
+
+
+@contextmanager
+def nats(setting: Setting, audience: Audience) -> Iterator[Side]:
+    """Websockets that speak NATS over frames."""
+    events = []
+    for topic in audience.published:
+        payload = text(event(topic, audience.size)).encode()
+        events.append(b"PUB %b %d\r\n%b\r\n" % (topic.encode(), len(payload), payload))
+    greetings = [(b'CONNECT {"verbose":false,"pedantic":false}\r\nPING\r\n', b"PONG\r\n")]
+    with nats_server() as server:
+        yield Side(
+            who=f"nats-server {server.version}, websockets",
+            dialect="nats",
+            port=server.websocket_port,
+            pids=(server.pid,),
+            paths=["/"] * len(audience.topics),
+            publisher=partial(publishing, server.port, events, greetings),
+        )

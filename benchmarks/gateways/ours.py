@@ -1,0 +1,87 @@
+"""Our gateway: a twistd process; events are published as protobuf, as deployed programs do."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import redis
+
+from benchmarks.children import Child, program, running
+from benchmarks.events import event
+from benchmarks.gateways.side import Audience, Side, published_in_redis, publishing
+from benchmarks.scenario import Setting
+from opentera_twisted import topics
+from opentera_twisted.link.server_process import free_port
+
+
+@contextmanager
+def ours(setting: Setting, audience: Audience) -> Iterator[Side]:
+    """Our gateway; a shared topic is a further one of each session key."""
+    with twistd(setting) as (gateway, port):
+        yield _side("ours: twistd process", setting, audience, gateway, port)
+
+
+@contextmanager
+def ours_in_a_site(setting: Setting, audience: Audience) -> Iterator[Side]:
+    """Our gateway as a resource of a site of twisted.web."""
+    with program("our_site", url=setting.url) as gateway:
+        port = gateway.report()["port"]
+        yield _side("ours: in a site of twisted.web", setting, audience, gateway, port)
+
+
+@contextmanager
+def twistd(setting: Setting) -> Iterator[tuple[Child, int]]:
+    """A gateway that is ready, and the port of its websockets."""
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile="]
+    command += ["opentera-bus", "--redis", setting.url, "--admin", "none"]
+    command += ["--websocket", f"tcp:{port}:interface=127.0.0.1"]
+    with running(*command) as gateway:
+        gateway.wait_for_line("link to Redis", "is ready")
+        gateway.discard_output()
+        yield gateway, port
+
+
+def _side(who: str, setting: Setting, audience: Audience, gateway: Child, port: int) -> Side:
+    commands = [
+        published_in_redis(topic, event(topic, audience.size).SerializeToString())
+        for topic in audience.published
+    ]
+    return Side(
+        who=who,
+        dialect="plain",
+        port=port,
+        pids=(gateway.pid,),
+        paths=[f"/wss/user?id={key}" for key in _issue_keys(setting, audience)],
+        publisher=partial(publishing, setting.port, commands),
+    )
+
+
+def _issue_keys(setting: Setting, audience: Audience) -> list[str]:
+    """Session keys of as many users as there are topics, valid for ten minutes."""
+    keys = [f"user.{secrets.token_urlsafe(32)}" for _ in audience.topics]
+    with (
+        redis.Redis(port=setting.port, protocol=2) as client,
+        client.pipeline(transaction=False) as pipeline,
+    ):
+        for key, topic in zip(keys, audience.topics, strict=True):
+            pipeline.set(key, _value(topic), ex=600)
+        pipeline.execute()
+    return keys
+
+
+def _value(topic: str) -> str:
+    """Of the key of a user who is to receive that topic: its own one, or a further one."""
+    prefix, _, rest = topic.partition("user.")
+    if prefix == "websocket.":
+        uuid = rest.removesuffix(".events")
+        assert topics.websocket_events("user", uuid) == topic
+        return uuid
+    return json.dumps({"uuid": str(uuid4()), "name": "", "topics": [topic]})

@@ -1,0 +1,92 @@
+"""One gateway of a comparison: where its websockets are, and how events are published for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from attrs import frozen
+
+from benchmarks.children import Child, program
+from benchmarks.events import SIZE
+from benchmarks.programs.bare import array
+from benchmarks.scenario import Setting
+
+
+@frozen
+class Audience:
+    """Who is to receive what.
+
+    Attributes:
+        topics: that of each websocket; all are the same, or each is another.
+        size: bytes of an event's text.
+    """
+
+    topics: tuple[str, ...]
+    size: int = SIZE
+
+    @property
+    def published(self) -> list[str]:
+        """Each topic once."""
+        return list(dict.fromkeys(self.topics))
+
+    @classmethod
+    def shared(cls, count: int, size: int = SIZE) -> Audience:
+        """So many websockets that follow one topic."""
+        return cls(("service.Bench.events",) * count, size)
+
+    @classmethod
+    def personal(cls, count: int, size: int = SIZE) -> Audience:
+        """So many websockets, each with a topic of its own."""
+        uuids = (f"{number:08x}-0000-4000-8000-000000000000" for number in range(count))
+        return cls(tuple(f"websocket.user.{uuid}.events" for uuid in uuids), size)
+
+
+@frozen
+class Side:
+    """A gateway that runs.
+
+    Attributes:
+        who: what it is, with its version.
+        dialect: what its clients say.
+        port: of its websockets.
+        pids: its processes, whose time and memory are counted.
+        paths: of the requests of the websockets, in the order of the audience's topics.
+        publisher: starts the program that publishes its events.
+    """
+
+    who: str
+    dialect: str
+    port: int
+    pids: tuple[int, ...]
+    paths: list[str]
+    publisher: Callable[[], AbstractContextManager[Child]]
+
+
+class Start(Protocol):
+    """Starts a gateway for an audience; raises `NotMeasuredError` when it cannot be had."""
+
+    def __call__(self, setting: Setting, audience: Audience) -> AbstractContextManager[Side]: ...
+
+
+@contextmanager
+def publishing(
+    port: int, events: Sequence[bytes], greetings: Sequence[tuple[bytes, bytes]] = ()
+) -> Iterator[Child]:
+    """A publisher of prepared bytes that is ready.
+
+    Args:
+        port: to connect to.
+        events: sent in turn.
+        greetings: what to say first, and what in each answer to wait for.
+    """
+    with program("publisher", port=port) as child:
+        said = [[send.hex(), expect.hex()] for send, expect in greetings]
+        child.ask({"greetings": said, "events": [event.hex() for event in events]})
+        yield child
+
+
+def published_in_redis(topic: str, payload: bytes) -> bytes:
+    """The command that publishes it."""
+    return array(b"PUBLISH", topic.encode(), payload)

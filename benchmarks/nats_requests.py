@@ -1,0 +1,44 @@
+"""Request and reply over NATS, with nats.py: the rival of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from attrs import frozen
+
+from benchmarks.children import measured, program
+from benchmarks.environments import python
+from benchmarks.gateways.nats import nats_server
+from benchmarks.scenario import TOPIC
+
+
+@frozen
+class Requests:
+    """Requests of nats.py to a responder that runs.
+
+    Attributes:
+        who: what is measured, with its versions.
+        measure: given how many requests to make, makes them; what they took.
+    """
+
+    who: str
+    measure: Callable[..., Any]
+
+
+@contextmanager
+def nats_requests() -> Iterator[Requests]:
+    """Request and reply of nats.py, with a nats-server and a responder that are ready.
+
+    Raises:
+        NotMeasuredError: something is not installed.
+    """
+    interpreter = python("nats-py", "nats-py")
+    with nats_server() as server:
+        options = {"port": server.port, "subject": TOPIC}
+        with program("nats_responder", interpreter, **options) as responder:
+            report = responder.report()
+            who = f"nats.py {report['client']} in both processes, nats-server {report['server']}"
+            yield Requests(who, partial(measured, "nats_requester", interpreter, **options))

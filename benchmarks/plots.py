@@ -1,0 +1,135 @@
+"""The results as pictures for the docs: lines over a size, bars of gateways beside each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+
+from benchmarks.figures import Figure, Series
+
+_OURS: Final = "#c2410c"
+_OTHERS: Final = ("#1d4ed8", "#15803d", "#7c3aed", "#a16207", "#0e7490", "#be185d", "#4b5563")
+_STYLE: Final = {
+    "svg.hashsalt": "opentera-twisted",  # the same picture of the same results
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 9,
+}
+
+
+@frozen
+class Picture:
+    """One file: figures that differ in one size only, or a single one.
+
+    Attributes:
+        name: of the file, without its suffix.
+        figures: in the order of their sizes.
+    """
+
+    name: str
+    figures: Sequence[Figure]
+
+
+def pictures(figures: Sequence[Figure]) -> Iterator[Picture]:
+    """What is worth a picture: what has rivals, or grows."""
+    groups: dict[str, list[Figure]] = {}
+    for figure in figures:
+        groups.setdefault(_key(figure), []).append(figure)
+    for key, together in groups.items():
+        if len(together) > 1 or any(_measured(figure) for figure in together):
+            yield Picture(re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-"), together)
+
+
+def _key(figure: Figure) -> str:
+    what = figure.name if figure.point is None else figure.point.of
+    return f"{figure.scenario} {what}"
+
+
+def _measured(figure: Figure) -> list[Series]:
+    return [rival.series for rival in figure.rivals if not rival.missing]
+
+
+def draw(folder: Path, figures: Sequence[Figure], facts: Mapping[str, str]) -> None:
+    """Write an SVG file for each picture.
+
+    Raises:
+        ImportError: matplotlib is not installed; it is in the extra ``bench``.
+    """
+    import matplotlib as mpl  # noqa: PLC0415 (only who wants pictures needs it)
+    from matplotlib.figure import Figure as Canvas  # noqa: PLC0415
+
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = f"{facts['cores']} cores, {facts['processor']}, Python {facts['python']}"
+    with mpl.rc_context(_STYLE):
+        for picture in pictures(figures):
+            canvas = Canvas(figsize=(7.2, 3.6), layout="constrained")
+            axes = canvas.subplots()
+            (_lines if len(picture.figures) > 1 else _bars)(axes, picture.figures)
+            canvas.supxlabel(machine, fontsize=7, color="#6b7280")
+            canvas.savefig(folder / f"{picture.name}.svg", metadata={"Date": None})
+
+
+def _lines(axes: Any, figures: Sequence[Figure]) -> None:
+    """Medians over the size, from minimum to maximum; logarithmic both ways."""
+    drawn: dict[str, list[tuple[float, Series]]] = {}
+    for figure in figures:
+        assert figure.point is not None
+        for series in (figure.ours, *_measured(figure)):
+            drawn.setdefault(_short(series), []).append((figure.point.size, series))
+    for number, (who, points) in enumerate(drawn.items()):
+        axes.errorbar(
+            [size for size, _ in points],
+            [series.median for _, series in points],
+            yerr=_spread([series for _, series in points]),
+            label=who,
+            color=_color(number),
+            linewidth=2 if number == 0 else 1.2,
+            marker="o",
+            markersize=4,
+            capsize=2,
+        )
+    point = figures[0].point
+    assert point is not None
+    axes.set(xscale="log", yscale="log", ylabel=figures[0].unit, xlabel=point.axis)
+    axes.set_title(f"{figures[0].scenario}: {point.of}")
+    axes.grid(visible=True, which="major", color="#e5e7eb")
+    if len(drawn) > 1:
+        axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _bars(axes: Any, figures: Sequence[Figure]) -> None:
+    """Medians as bars, from minimum to maximum."""
+    (figure,) = figures
+    series = [figure.ours, *_measured(figure)]
+    axes.barh(
+        [_short(one) for one in series],
+        [one.median for one in series],
+        xerr=_spread(series),
+        color=[_color(number) for number in range(len(series))],
+        error_kw={"capsize": 2, "linewidth": 1},
+    )
+    axes.invert_yaxis()
+    axes.set(title=f"{figure.scenario}: {figure.name}", xlabel=figure.unit)
+    axes.grid(visible=True, axis="x", color="#e5e7eb")
+    axes.set_axisbelow(True)
+
+
+def _spread(series: Sequence[Series]) -> list[list[float]]:
+    """How far minimum and maximum are from the median."""
+    return [
+        [one.median - min(one.samples) for one in series],
+        [max(one.samples) - one.median for one in series],
+    ]
+
+
+def _short(series: Series) -> str:
+    """Who it is, without the details."""
+    return re.split(r"[,:]", series.who, maxsplit=1)[0]
+
+
+def _color(number: int) -> str:
+    return _OURS if number == 0 else _OTHERS[(number - 1) % len(_OTHERS)]

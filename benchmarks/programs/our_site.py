@@ -1,0 +1,35 @@
+"""Our gateway as a resource of a ``twisted.web`` site."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from opentera_twisted import Bus
+from opentera_twisted.gateway import Gateway
+
+
+async def serve(options: argparse.Namespace, reactor: object) -> None:
+    """Serve until the process is ended."""
+    bus = Bus(options.url, reactor=reactor, name="bench-site")
+    gateway = Gateway(bus)
+    root = Resource()
+    root.putChild(b"wss", gateway.resource())
+    bus.startService()
+    gateway.startService()
+    await bus.connected()
+    port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")  # type: ignore[attr-defined]
+    print(json.dumps({"port": port.getHost().port}), flush=True)
+    await Deferred()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--url", required=True)
+    arguments = parser.parse_args()
+    react(lambda reactor: Deferred.fromCoroutine(serve(arguments, reactor)))

@@ -1,0 +1,67 @@
+"""Sends prepared bytes over one connection, in a burst or paced: it encodes nothing meanwhile.
+
+A line of JSON on standard input says what to send; each one after that how often and how fast:
+
+    {"greetings": [[send, expect], …], "events": [bytes, …]}     bytes as hexadecimal digits
+    {"count": 200, "pace": 0.002}       so many events, one each so many seconds, or at once
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import sys
+from itertools import cycle, islice
+from threading import Thread
+from time import perf_counter, sleep
+
+
+def discard(connection: socket.socket) -> None:
+    """Read replies, so that they never make the other side wait."""
+    while connection.recv(1 << 16):
+        pass
+
+
+def greet(connection: socket.socket, send: bytes, expect: bytes) -> None:
+    """Say something and wait for what it is answered."""
+    connection.sendall(send)
+    received = b""
+    while expect not in received:
+        more = connection.recv(65_536)
+        assert more, f"{expect!r} was expected, and not {received!r}"
+        received += more
+
+
+def publish(connection: socket.socket, events: list[bytes], pace: float) -> dict[str, float]:
+    """Send all events; when the first was sent and the last, and how late one was at most."""
+    joined = b"".join(events)
+    start = perf_counter()
+    latest = 0.0
+    if not pace:
+        connection.sendall(joined)
+    else:
+        for number, event in enumerate(events):
+            due = start + number * pace
+            sleep(max(0.0, due - perf_counter()))
+            latest = max(latest, perf_counter() - due)
+            connection.sendall(event)
+    return {"started": start, "ended": perf_counter(), "late": latest}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args()
+    with socket.create_connection(("127.0.0.1", options.port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        prepared = json.loads(sys.stdin.readline())
+        for send, expect in prepared["greetings"]:
+            greet(connection, bytes.fromhex(send), bytes.fromhex(expect))
+        endless = cycle([bytes.fromhex(event) for event in prepared["events"]])
+        Thread(target=discard, args=(connection,), daemon=True).start()
+        print(json.dumps({"ready": True}), flush=True)
+        for line in sys.stdin:
+            command = json.loads(line)
+            events = list(islice(endless, command["count"]))
+            print(json.dumps(publish(connection, events, command["pace"])), flush=True)

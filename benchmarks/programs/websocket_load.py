@@ -1,0 +1,209 @@
+"""Holds websockets of one gateway and counts what is delivered to them: bare sockets, one epoll.
+
+It does what lines of JSON on standard input ask for, one after another, and reports each:
+
+    {"open": {…}}     open websockets; when all are subscribed, how long that took
+    {"count": {…}}    count from now on ("counting"), until each has its events, or time is up
+
+In between it answers pings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import select
+import socket
+import sys
+from collections import deque
+from time import perf_counter, process_time, sleep
+from typing import Any
+
+from benchmarks.programs.dialects import DIALECTS, Dialect, handshake
+from benchmarks.programs.marks import MarkCounter
+
+TIMEOUT = 60.0
+"""Seconds to wait for the gateway to let the next websocket in."""
+
+HANDSHAKES = 32
+"""Websockets that are being opened at a time: fewer than a listening socket queues."""
+
+SWEEP = 0.004
+"""Seconds from one look at all sockets to the next: what comes meanwhile is read in one piece."""
+
+UNCOUNTED = b"\x00" * 8
+"""What no event holds: before there is something to count."""
+
+
+class Opening:
+    """A websocket that is not subscribed yet.
+
+    Args:
+        connection: to the gateway.
+        dialect: what to say.
+        topic: to subscribe.
+        path: of the request.
+    """
+
+    def __init__(self, connection: socket.socket, dialect: Dialect, topic: str, path: str) -> None:
+        self.connection = connection
+        self._dialect = dialect
+        self._topic = topic
+        self._steps = deque(dialect.steps)
+        self._received = b""
+        self._accepted = False
+        connection.sendall(handshake(path, dialect))
+
+    def is_subscribed(self) -> bool:
+        """Read, say what is next, and tell whether that was all."""
+        received = self.connection.recv(65_536)
+        assert received, f"the gateway closed a websocket after {self._received!r}"
+        self._received += received
+        if not self._accepted:
+            head, end, self._received = self._received.partition(b"\r\n\r\n")
+            if not end:
+                self._received = head
+                return False
+            assert head.startswith(b"HTTP/1.1 101 "), head
+            self._accepted = True
+        while self._steps:
+            _, found, rest = self._split(self._steps[0].after)
+            if not found:
+                return False
+            self._received = rest
+            say = self._steps.popleft().say
+            if say:
+                frame = self._dialect.frame(say.replace("TOPIC", self._topic))
+                self.connection.sendall(frame)
+        return True
+
+    def _split(self, after: bytes) -> tuple[bytes, bool, bytes]:
+        if not after:
+            return b"", True, self._received
+        before, found, rest = self._received.partition(after)
+        return before, bool(found), rest
+
+
+class Load:
+    """The websockets of one gateway.
+
+    Args:
+        port: of the gateway on this machine.
+        dialect: its name.
+    """
+
+    def __init__(self, port: int, dialect: str) -> None:
+        self._address = ("127.0.0.1", port)
+        self._dialect = DIALECTS[dialect]
+        self._epoll = select.epoll()
+        self._connections: dict[int, socket.socket] = {}
+        self._counter = MarkCounter(UNCOUNTED)
+        self.closed = 0
+
+    def open(self, paths: list[str], topics: list[str]) -> dict[str, float]:
+        """Open one websocket for each path; returns when all are subscribed."""
+        start = perf_counter()
+        waiting = deque(zip(paths, topics, strict=True))
+        opening: dict[int, Opening] = {}
+        while waiting or opening:
+            while waiting and len(opening) < HANDSHAKES:
+                path, topic = waiting.popleft()
+                connection = socket.create_connection(self._address, TIMEOUT)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                opening[connection.fileno()] = Opening(connection, self._dialect, topic, path)
+                self._epoll.register(connection, select.EPOLLIN)
+            ready = self._epoll.poll(TIMEOUT)
+            assert ready, f"{len(self._connections)} of {len(paths)} websockets are open"
+            for number, _ in ready:
+                if number not in opening:
+                    self._read(number)
+                elif opening[number].is_subscribed():
+                    connection = opening.pop(number).connection
+                    connection.setblocking(False)
+                    self._connections[number] = connection
+                    self._counter.add(number)
+        return {"started": start, "seconds": perf_counter() - start}
+
+    def count(self, mark: str, each: int, within: float) -> dict[str, Any]:
+        """Count marks until every websocket has so many, or time is up.
+
+        Args:
+            mark: stands once in each event.
+            each: how many events each websocket will receive.
+            within: seconds.
+        """
+        self._counter = counter = MarkCounter(mark.encode())
+        for number in self._connections:
+            counter.add(number)
+        wanted = each * len(self._connections)
+        start = last = perf_counter()
+        first_cpu = last_cpu = process_time()
+        print(json.dumps({"counting": wanted}), flush=True)
+        while counter.total < wanted:
+            sweep = perf_counter()
+            if sweep - start > within:
+                break
+            before = counter.total
+            for number, _ in self._epoll.poll(SWEEP, max(1, len(self._connections))):
+                self._read(number)
+            now = perf_counter()
+            if counter.total > before:
+                last, last_cpu = now, process_time()
+            sleep(max(0.0, sweep + SWEEP - now))
+        counts = counter.counts.values()
+        return {
+            "delivered": counter.total,
+            "wanted": wanted,
+            "complete": all(count == each for count in counts),
+            "bytes": counter.size,
+            "started": start,
+            "last": last,
+            "cpu_share": (last_cpu - first_cpu) / max(last - start, 1e-9),
+            "closed": self.closed,
+        }
+
+    def wait_for_command(self) -> Any:
+        """Answer pings until there is a line on standard input; None at its end."""
+        self._epoll.register(sys.stdin, select.EPOLLIN)
+        try:
+            while True:
+                for number, _ in self._epoll.poll():
+                    if number == sys.stdin.fileno():
+                        line = sys.stdin.readline()
+                        return json.loads(line) if line else None
+                    self._read(number)
+        finally:
+            self._epoll.unregister(sys.stdin)
+
+    def _read(self, number: int) -> None:
+        connection = self._connections[number]
+        try:
+            size = self._counter.read(number, connection.recv_into)
+        except BlockingIOError:
+            return
+        except OSError:
+            size = 0
+        if not size:
+            self._epoll.unregister(number)
+            del self._connections[number]
+            connection.close()
+            self.closed += 1
+            return
+        ping = self._counter.find(self._dialect.ping, size)
+        if ping is not None:
+            connection.send(self._dialect.answer(ping))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--dialect", choices=DIALECTS, required=True)
+    options = parser.parse_args()
+    load = Load(options.port, options.dialect)
+    while True:
+        command = load.wait_for_command()
+        if command is None:
+            break
+        for name, arguments in command.items():
+            report = load.open(**arguments) if name == "open" else load.count(**arguments)
+            print(json.dumps(report), flush=True)

@@ -1,0 +1,36 @@
+// A websocket gateway on `ws` with one Redis subscriber: what comes on a topic goes to its clients.
+// Run by node; NODE_PATH names the rivals' modules. Arguments: the port of Redis.
+"use strict";
+
+const { WebSocketServer } = require("ws");
+const { createClient } = require("redis");
+
+const topics = new Map();
+
+async function main() {
+  const redis = createClient({ socket: { host: "127.0.0.1", port: Number(process.argv[2]) } });
+  await redis.connect();
+  const server = new WebSocketServer({ host: "127.0.0.1", port: 0, backlog: 1024 });
+  server.on("connection", async (client, request) => {
+    const topic = new URL(request.url, "ws://127.0.0.1").searchParams.get("topic");
+    let followed = topics.get(topic);
+    if (followed === undefined) {
+      const clients = new Set();
+      const deliver = (text) => {
+        for (const each of clients) each.send(text);
+      };
+      followed = { clients, subscribed: redis.subscribe(topic, deliver) };
+      topics.set(topic, followed);
+    }
+    followed.clients.add(client);
+    client.on("close", () => followed.clients.delete(client));
+    await followed.subscribed;
+    client.send("subscribed");
+  });
+  server.on("listening", () => {
+    const version = require("ws/package.json").version;
+    console.log(JSON.stringify({ port: server.address().port, version }));
+  });
+}
+
+main();

@@ -1,0 +1,212 @@
+"""What could make a benchmark tell a wrong figure: counting, ratios, exponents, events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.comparison import Comparison, Measured
+from benchmarks.deliveries import connected
+from benchmarks.environments import NotMeasuredError
+from benchmarks.events import MARK, SIZE, compact, event, text
+from benchmarks.exponents import exponent, steepest
+from benchmarks.figures import Figure, Point, Ratio, Rival, Series, Target
+from benchmarks.gateways import Audience, Start, null
+from benchmarks.plots import pictures
+from benchmarks.programs.dialects import DIALECTS, PONG, TEXT, frame
+from benchmarks.programs.marks import MarkCounter
+from benchmarks.scenario import Setting, rotated
+
+MARKED = st.lists(st.sampled_from([MARK.encode(), b"~", b"^|~", b"x" * 9, b"\x81\x7e\x01\xc9"]))
+
+
+def reading(data: bytes) -> Callable[[memoryview], int]:
+    """A socket's ``recv_into`` that has this to give."""
+
+    def recv_into(buffer: memoryview) -> int:
+        buffer[: len(data)] = data
+        return len(data)
+
+    return recv_into
+
+
+class TestCounting:
+    @given(MARKED.map(b"".join), st.lists(st.integers(0, 400)))
+    def test_marks_are_counted_wherever_reads_divide_them(
+        self, stream: bytes, cuts: list[int]
+    ) -> None:
+        counter = MarkCounter(MARK.encode())
+        counter.add(1)
+        edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+        for start, end in pairwise(edges):
+            counter.read(1, reading(stream[start:end]))
+        assert counter.total == counter.counts[1] == stream.count(MARK.encode())
+        assert counter.size == len(stream)
+
+    def test_a_mark_is_not_put_together_from_two_connections(self) -> None:
+        counter = MarkCounter(MARK.encode())
+        for connection in (1, 2):
+            counter.add(connection)
+        counter.read(1, reading(MARK.encode()[:10]))
+        counter.read(2, reading(MARK.encode()[10:]))
+        assert counter.total == 0
+
+    def test_a_mark_is_put_together_past_what_others_receive_meanwhile(self) -> None:
+        counter = MarkCounter(MARK.encode())
+        for connection in (1, 2):
+            counter.add(connection)
+        counter.read(1, reading(MARK.encode()[:10]))
+        counter.read(2, reading(b"something else, and longer than a mark"))
+        counter.read(1, reading(MARK.encode()[10:]))
+        assert counter.counts == {1: 1, 2: 0}
+
+    def test_a_ping_is_found_in_what_was_read_last_only(self) -> None:
+        counter = MarkCounter(MARK.encode())
+        counter.add(1)
+        size = counter.read(1, reading(b"text\x89\x02hi"))
+        assert counter.find(b"\x89", size) == b"\x89\x02hi"
+        size = counter.read(1, reading(b"text"))
+        assert counter.find(b"\x89", size) is None
+
+
+class TestEvents:
+    @pytest.mark.parametrize("form", [text, compact])
+    @pytest.mark.parametrize("size", [SIZE, 10_000])
+    def test_an_event_has_the_size_it_should_and_one_mark(self, form: object, size: int) -> None:
+        assert callable(form)
+        for topic in (Audience.shared(1).topics[0], Audience.personal(1).topics[0]):
+            written = form(event(topic, size, form))
+            assert len(written.encode()) == size
+            assert written.count(MARK) == 1
+
+    def test_a_mark_does_not_overlap_itself(self) -> None:
+        assert not any(MARK.startswith(MARK[start:]) for start in range(1, len(MARK)))
+
+    def test_a_size_that_no_event_has_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="bytes at least"):
+            event("service.Bench.events", 10)
+
+    def test_shared_websockets_have_one_topic_and_others_one_each(self) -> None:
+        assert len(Audience.shared(5).published) == 1
+        assert len(Audience.personal(5).published) == len(set(Audience.personal(5).topics)) == 5
+
+
+class TestDialects:
+    @pytest.mark.parametrize(
+        ("length", "head"),
+        [
+            (125, b"\x81\x7d"),
+            (126, b"\x81\x7e\x00\x7e"),
+            (65_535, b"\x81\x7e\xff\xff"),
+            (65_536, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+        ],
+    )
+    def test_a_frame_tells_its_length_in_the_shortest_way(self, length: int, head: bytes) -> None:
+        assert frame(TEXT, b"x" * length, masked=False) == head + b"x" * length
+
+    def test_a_client_masks_with_zeros(self) -> None:
+        assert frame(TEXT, b"hi", masked=True) == b"\x81\x82\x00\x00\x00\x00hi"
+
+    def test_a_ping_is_answered_with_its_payload(self) -> None:
+        pong = DIALECTS["plain"].answer(b"\x89\x02hi\x81\x00")
+        assert pong == frame(PONG, b"hi", masked=True)
+
+    def test_a_ping_of_another_protocol_is_answered_in_it(self) -> None:
+        assert DIALECTS["socket.io"].answer(b"\x81\x012") == frame(TEXT, b"3", masked=True)
+
+    def test_every_dialect_ends_by_saying_nothing(self) -> None:
+        for dialect in DIALECTS.values():
+            assert [step.say for step in dialect.steps if not step.say] == [""] * bool(
+                dialect.steps
+            )
+
+
+class TestFigures:
+    def test_a_ratio_is_of_medians_and_its_spread_of_rounds(self) -> None:
+        ours, rival = Series("ours", [10.0, 30.0, 20.0]), Series("rival", [10.0, 10.0, 40.0])
+        assert Ratio.of(ours, rival) == Ratio(2.0, 0.5, 3.0)
+
+    def test_rounds_that_do_not_pair_are_an_error(self) -> None:
+        with pytest.raises(ValueError, match="shorter"):
+            Ratio.of(Series("ours", [1.0, 2.0]), Series("rival", [1.0]))
+
+    def test_a_rival_that_is_missing_is_told_and_reaches_nothing(self) -> None:
+        rival = Rival(Series("rival"), Target("at least", 1.0), "not installed")
+        figure = Figure("scenario", "name", "s", Series("ours", [1.0]), [rival])
+        assert figure.ratio(rival) is None
+        assert figure.is_reached(rival) is None
+        assert figure.as_json()["rivals"] == [{"who": "rival", "not measured": "not installed"}]
+
+    def test_a_target_is_of_the_ratio_beside_a_rival_and_else_of_the_median(self) -> None:
+        rival = Rival(Series("rival", [2.0]), Target("below", 1.0))
+        ours = Series("ours", [1.0])
+        figure = Figure("scenario", "name", "s", ours, [rival], Target("below", 0.5))
+        assert figure.is_reached(rival) is True
+        assert figure.is_reached() is False
+
+    def test_figures_of_one_kind_share_a_picture(self) -> None:
+        ours = Series("ours", [1.0])
+        grown = [
+            Figure("growth", f"{size} clients", "µs", ours, point=Point("cost", "clients", size))
+            for size in (10, 100)
+        ]
+        alone = Figure("growth", "exponent", "power", ours)
+        drawn = list(pictures([grown[0], alone, grown[1]]))
+        assert [(one.name, list(one.figures)) for one in drawn] == [("growth-cost", grown)]
+
+
+class TestExponents:
+    @given(st.floats(-2, 3), st.floats(0.01, 1_000))
+    def test_a_power_law_is_found(self, power: float, factor: float) -> None:
+        sizes = (10, 100, 1_000, 10_000)
+        costs = [factor * size**power for size in sizes]
+        assert exponent(sizes, costs) == pytest.approx(power, abs=1e-6)
+        assert steepest(sizes, costs) == pytest.approx(power, abs=1e-6)
+
+    def test_the_steepest_step_is_not_hidden_by_the_others(self) -> None:
+        assert steepest((10, 100, 1_000), (1.0, 1.0, 100.0)) == pytest.approx(2.0)
+
+
+class TestRounds:
+    @given(st.integers(1, 9))
+    def test_each_side_is_once_in_each_place(self, count: int) -> None:
+        places: Counter[tuple[int, int]] = Counter()
+        for number in range(1, count + 1):
+            places.update(enumerate(rotated(range(count), number)))
+        assert places == {(place, side): 1 for place in range(count) for side in range(count)}
+
+    def test_a_gateway_that_cannot_be_had_or_fails_is_told_of_and_the_others_measured(self) -> None:
+        def measure(name: str, start: Start) -> Measured:
+            if name == "absent":
+                raise NotMeasuredError("not installed")
+            if name == "broken":
+                raise RuntimeError("ended with status 1")
+            return Measured(name, {"speed": 2.0})
+
+        comparison = Comparison(dict.fromkeys(("ours", "absent", "broken", "good"), null))
+        comparison.run(Setting(0, 2, quick=True), "title", measure)
+        figure = comparison.figure("scenario", "speed", "/s")
+        assert [rival.missing for rival in figure.rivals] == [
+            "not installed",
+            "it failed: ended with status 1",
+            "",
+        ]
+        assert figure.ours.samples == figure.rivals[-1].series.samples == [2.0, 2.0]
+
+    def test_ours_is_never_left_out_in_silence(self) -> None:
+        def measure(name: str, start: Start) -> Measured:
+            raise RuntimeError(f"{name} failed")
+
+        with pytest.raises(RuntimeError, match="ours failed"):
+            Comparison({"ours": null}).run(Setting(0, 1, quick=True), "title", measure)
+
+
+def test_all_that_a_gateway_sends_is_counted() -> None:
+    with connected(null, Setting(0, 1, quick=True), Audience.shared(3)) as gateway:
+        delivered = gateway.measure(each=700)
+    assert delivered.lost == 0.0
