@@ -14,8 +14,14 @@ from benchmarks.gateways import Audience, Side, Start
 from benchmarks.processes import processor_time
 from benchmarks.scenario import Setting
 
-WARM_UP: Final = (5, 0.01)
-"""Events for each websocket before the measurement, and the seconds from one to the next."""
+WARM_UP: Final = 5
+"""Events for each websocket before the measurement."""
+
+WARM_UP_PACE: Final = 0.01
+"""Seconds from one of them to the next."""
+
+WARM_UP_EVENTS: Final = 5_000
+"""On all topics together, at most, but one on each."""
 
 PATIENCE: Final = 30.0
 """Seconds to wait for what is delivered."""
@@ -68,7 +74,9 @@ class Connected:
         """
         count = len(self._audience.topics)
         if self._rate:
-            each = min(each, max(1, int(LONGEST * self._rate / count / times)))
+            # Rather fewer bursts than smaller ones.
+            most = max(1, int(LONGEST * self._rate / count))
+            each, times = min(each, most), max(1, min(times, most // each))
         published = each * len(self._audience.published)
         delivered = wanted = 0
         seconds = load = 0.0
@@ -102,6 +110,7 @@ def connected(start: Start, setting: Setting, audience: Audience) -> Iterator[Co
         with side.publisher() as publisher:
             per_second = len(audience.topics) / opened["seconds"]
             gateway = Connected(side, per_second, load, publisher, audience)
-            each, pace = WARM_UP
-            warm = gateway.measure(each, pace / len(audience.published))
+            published = len(audience.published)
+            each = max(1, min(WARM_UP, WARM_UP_EVENTS // published))
+            warm = gateway.measure(each, WARM_UP_PACE / published)
             yield Connected(side, per_second, load, publisher, audience, warm.per_second)
