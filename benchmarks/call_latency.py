@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -10,13 +12,13 @@ from benchmarks.children import measured, program
 from benchmarks.environments import NotMeasuredError
 from benchmarks.figures import Figure, Rival, Series, Target
 from benchmarks.nats_requests import nats_requests
-from benchmarks.scenario import SERVICE, TOPIC, Setting
+from benchmarks.scenario import SERVICE, TOPIC, Setting, rotated
 from opentera_twisted.rpc.wire import decode_request, encode_reply, encode_request
 
 NAME: Final = "call-latency"
-TARGET: Final = Target("below", 2.5)
-NATS_TARGET: Final = Target("below", 1.0)
-CALLS: Final = 5_000
+TARGET: Final = Target("below", 2.0)
+NATS_TARGET: Final = Target("below", 0.6)
+CALLS: Final = 10_000
 
 _OURS: Final = "ours: Bus in a caller process, Redis, Bus in a server process"
 _FLOOR: Final = "floor: bare blocking sockets in both processes, same bytes over Redis"
@@ -39,14 +41,17 @@ def run(setting: Setting) -> list[Figure]:
             nats.who = requests.who
         except NotMeasuredError as error:
             missing = str(error)
-        for _ in setting.each_round(NAME):
-            our_report = measured("our_caller", **our_options, **amount, in_flight=1)
-            floor_report = measured("floor_caller", **floor_options, **amount)
-            for percentile, series in ours.items():
-                series.samples.append(our_report[percentile])
-                floor[percentile].samples.append(floor_report[percentile])
-            if not missing:
-                nats.samples.append(requests.measure(**amount, in_flight=1)["p50"])
+        sides: list[tuple[dict[str, Series], Callable[[], Any]]] = [
+            (ours, partial(measured, "our_caller", **our_options, **amount, in_flight=1)),
+            (floor, partial(measured, "floor_caller", **floor_options, **amount)),
+        ]
+        if not missing:
+            sides.append(({"p50": nats}, partial(requests.measure, **amount, in_flight=1)))
+        for number in setting.each_round(NAME):
+            for percentiles, measure in rotated(sides, number):
+                report = measure()
+                for percentile, series in percentiles.items():
+                    series.samples.append(report[percentile])
     return [
         Figure(
             NAME,

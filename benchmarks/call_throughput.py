@@ -17,6 +17,7 @@ NAME: Final = "call-throughput"
 TARGET: Final = Target("at least", 20.0)
 NATS_TARGETS: Final = {64: Target("at least", 1.2), 256: Target("at least", 1.2)}
 IN_FLIGHT: Final = (1, 16, 64, 256, 1_024)
+QUICK_IN_FLIGHT: Final = (1, 64, 256)
 COMPARED: Final = 64
 """Calls in flight of ours beside deployed callers, who have one."""
 
@@ -36,8 +37,9 @@ _DEPLOYED: Final = {
 
 def run(setting: Setting) -> list[Figure]:
     """Measure all sides in each round, each round in another order."""
-    ours = {count: Series(f"ours: Bus, {count:,} in flight") for count in IN_FLIGHT}
-    nats = {count: Series("nats.py") for count in IN_FLIGHT}
+    in_flight = QUICK_IN_FLIGHT if setting.quick else IN_FLIGHT
+    ours = {count: Series(f"ours: Bus, {count:,} in flight") for count in in_flight}
+    nats = {count: Series("nats.py") for count in in_flight}
     deployed = {who: Series(f"deployed: {who}") for who in _DEPLOYED}
     our_options = {"url": setting.url, "service": SERVICE}
     sides: list[tuple[Series, Callable[[], Any]]] = []
@@ -50,7 +52,7 @@ def run(setting: Setting) -> list[Figure]:
             requests = stack.enter_context(nats_requests())
         except NotMeasuredError as error:
             missing = str(error)
-        for count in IN_FLIGHT:
+        for count in in_flight:
             amount = _amount(setting.amount(CALLS.get(count, CALLS_IN_FLIGHT)), count)
             sides.append((ours[count], partial(measured, "our_caller", **our_options, **amount)))
             if not missing:
@@ -73,7 +75,7 @@ def run(setting: Setting) -> list[Figure]:
             [Rival(nats[count], NATS_TARGETS.get(count), missing)],
             point=Point("calls per second", "calls in flight", count),
         )
-        for count in IN_FLIGHT
+        for count in in_flight
     ]
     rivals = [
         Rival(series, TARGET if index == 0 else None)
