@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 from opentera_twisted.messages import TeraEvent, UserEvent
-from opentera_twisted.messages.packing import tera_event, websocket_json
+from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.text import event_text
 
 MARK: Final = "~^|~|^^~||~^~^||^~~|^|||"
 """Stands once in the text of each event; long, and of rare characters: that is found fastest."""
@@ -20,7 +21,7 @@ _TIME: Final = 1_700_000_000.5
 
 def text(envelope: TeraEvent) -> str:
     """What websockets receive of it."""
-    return websocket_json(envelope)
+    return event_text(envelope)
 
 
 def compact(envelope: TeraEvent) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Final
 
 from attrs import frozen
@@ -13,6 +14,9 @@ from benchmarks.figures import Figure, Series
 
 _OURS: Final = "#c2410c"
 _OTHERS: Final = ("#1d4ed8", "#15803d", "#7c3aed", "#a16207", "#0e7490", "#be185d", "#4b5563")
+_LABEL: Final = 34
+"""Characters in one line of a label."""
+
 _STYLE: Final = {
     "svg.hashsalt": "opentera-twisted",  # the same picture of the same results
     "axes.spines.top": False,
@@ -105,13 +109,16 @@ def _bars(axes: Any, figures: Sequence[Figure]) -> None:
     """Medians as bars, from minimum to maximum."""
     (figure,) = figures
     series = [figure.ours, *_measured(figure)]
+    places = range(len(series))
+    axes.set_yticks(places, [fill(one.who, _LABEL) for one in series], fontsize=7)
     axes.barh(
-        [_short(one) for one in series],
+        places,
         [one.median for one in series],
         xerr=_spread(series),
-        color=[_color(number) for number in range(len(series))],
+        color=[_color(number) for number in places],
         error_kw={"capsize": 2, "linewidth": 1},
     )
+    axes.xaxis.set_major_formatter("{x:,.10g}")
     axes.invert_yaxis()
     axes.set(title=f"{figure.scenario}: {figure.name}", xlabel=figure.unit)
     axes.grid(visible=True, axis="x", color="#e5e7eb")

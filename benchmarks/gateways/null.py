@@ -21,7 +21,7 @@ def null(setting: Setting, audience: Audience) -> Iterator[Side]:
     with program("null_gateway", frame=prepared.hex()) as gateway:
         report = gateway.report()
         yield Side(
-            who="ceiling: null gateway that sends prepared bytes",
+            who="ceiling: null gateway, prepared bytes",
             dialect="plain",
             port=report["port"],
             pids=(gateway.pid,),
