@@ -63,7 +63,7 @@ $(VENV)/.bench: setup.cfg $(VENV)/.dev
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/.bench  ## Measure everything against its rivals, and write build/bench: half an hour.
+bench: $(VENV)/.bench  ## Measure everything against its rivals, and write build/bench: forty minutes.
 	$(BIN)/python -m benchmarks --json build/bench/results.json --plots build/bench
 
 .PHONY: bench-quick
