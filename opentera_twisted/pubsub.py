@@ -154,16 +154,16 @@ class PubSub:
         """
         return self._subscribe(Name(topics.encode(topic)), topic, handler, on_gap)
 
-    def keep(self, topic: str, handler: Handler) -> Subscription:
-        """Subscribe a topic without waiting for it; see `acknowledged`.
+    def keep(self, topic: str, handler: Handler) -> tuple[Subscription, Deferred[None]]:
+        """Subscribe a topic, and keep it wanted whatever becomes of that.
 
-        When the link becomes ready, so does the subscription.
+        Returns:
+            The subscription, and its acknowledgement as from `acknowledged`, without which it
+            becomes ready when the link does.
         """
         subscription = Subscription(topic, Name(topics.encode(topic)), handler, None, self)
         self._attach(subscription)
-        # A refusal has been logged, and is told to whoever asks for the acknowledgement.
-        self.acknowledged(subscription).addErrback(lambda _: None)
-        return subscription
+        return subscription, self.acknowledged(subscription)
 
     def acknowledged(self, subscription: Subscription) -> Deferred[None]:
         """Wait for a subscription that has not ended.

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
@@ -731,7 +731,7 @@ def test_calls_that_time_out_leave_no_trace() -> None:
     link.is_ready = True
     link.on_interrupted = []
     link.on_ready = []
-    link.keep = lambda *_: None
+    link.keep = lambda *_: (None, succeed(None))
     caller = Caller(link, link)
     gc.collect()
     before = len(gc.get_objects())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from attrs import define, frozen
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -142,9 +143,14 @@ class Fanout:
         for following in followings:
             topic = self._topics.get(following.topic)
             if topic is None:
-                topic = self._topics[following.topic] = self._subscribe(following)
+                followers = Followers()
+                deliver = partial(_deliver, following.deliver, followers)
+                subscription, acknowledged = self._pubsub.keep(following.topic, deliver)
+                topic = self._topics[following.topic] = _Topic(subscription, followers)
+            else:
+                acknowledged = self._pubsub.acknowledged(topic.subscription)
             topic.followers.add(client, who, wholly=following.wholly)
-            waiting.append(self._pubsub.acknowledged(topic.subscription))
+            waiting.append(acknowledged)
         followed = gatherResults(waiting, consumeErrors=True)
         return followed.addCallbacks(lambda _: None, _first)
 
@@ -158,13 +164,9 @@ class Fanout:
                 del self._topics[following.topic]
                 topic.subscription.cancel()
 
-    def _subscribe(self, following: Following) -> _Topic:
-        followers = Followers()
-        deliver = following.deliver
-        subscription = self._pubsub.keep(
-            following.topic, lambda delivery: deliver(delivery, followers)
-        )
-        return _Topic(subscription, followers)
+
+def _deliver(deliver: Deliver, followers: Followers, delivery: Delivery) -> None:
+    deliver(delivery, followers)
 
 
 def _without(clients: tuple[Client, ...], client: Client) -> tuple[Client, ...]:

@@ -94,7 +94,9 @@ class Caller:
         self._gatherings: dict[int, _Gathering] = {}
         self._reply_to = f"RedisRPCClient.{uuid4()}"
         self.dropped_replies = 0
-        self._listening = pubsub.keep(self._reply_to, self._replied)
+        self._listening, listening = pubsub.keep(self._reply_to, self._replied)
+        # A refusal has been logged, and is told to each call.
+        listening.addErrback(lambda _: None)
         self._refusal: Failure | None = None
         link.on_ready.append(self._listen_again)
         link.on_interrupted.append(self._interrupted)
