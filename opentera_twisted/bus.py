@@ -47,7 +47,7 @@ class Bus(Service):
 
     Args:
         url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://``: see
-            `RedisAddress.parse`.
+            `RedisAddress.parse`; or such an address.
         reactor: the global one when None.
         name: shown in Redis's list of clients, with ``.client`` and ``.subscriber``.
         max_waiting: commands, and calls, that may wait for the link; more fail at once.
@@ -64,7 +64,7 @@ class Bus(Service):
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | RedisAddress = DEFAULT_URL,
         *,
         reactor: Any = None,
         name: str = "opentera-bus",
@@ -73,7 +73,7 @@ class Bus(Service):
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
         self.setName(name)
-        address = RedisAddress.parse(url)
+        address = url if isinstance(url, RedisAddress) else RedisAddress.parse(url)
         self.link = Link(address, reactor=reactor, name=name, max_waiting=max_waiting)
         self.variables = Variables(self.link)
         self.pubsub = PubSub(self.link)

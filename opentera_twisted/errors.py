@@ -176,3 +176,11 @@ class ProcedureError(Exception):
 
     Of any other exception the caller learns only the name of its class.
     """
+
+
+class InReactorThread(BusError, RuntimeError):
+    """A call that blocks was made in the reactor's thread, which would wait for itself for ever."""
+
+
+class ForkedProcess(BusError, RuntimeError):
+    """The process was forked after its reactor had started; the child has no reactor."""

@@ -162,6 +162,12 @@ class Procedures:
         """The procedure of that name, or None."""
         return self._procedures.get(name)
 
+    def adapted(self, adapt: Callable[[Procedure], Procedure]) -> Procedures:
+        """The same procedures, each as ``adapt`` makes it: such as one that runs in a thread."""
+        procedures = Procedures(self.version, self.doc)
+        procedures._procedures = {one.name: adapt(one) for one in self}
+        return procedures
+
     def describe(self, service: str) -> Description:
         """What callers are told of all of them."""
         described = tuple(procedure.describe() for procedure in self)

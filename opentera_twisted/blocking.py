@@ -1,0 +1,370 @@
+"""`BlockingBus`: the calls of `Bus` for threads that may wait, as in Flask, Django and scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import iscoroutinefunction
+from types import TracebackType
+from typing import Any, Self
+
+from attrs import evolve
+from google.protobuf.message import Message
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+
+from opentera_twisted.bus import DEFAULT_LIMITS, DISCOVERY_TIMEOUT, Bus
+from opentera_twisted.errors import BusUnavailable, ForkedProcess, InvalidArgument
+from opentera_twisted.link import DEFAULT_URL, RedisAddress
+from opentera_twisted.pubsub import Handler, OnGap
+from opentera_twisted.reactor_thread import OneByOne, Use, in_thread, run
+from opentera_twisted.rpc import (
+    CALL_TIMEOUT,
+    Answer,
+    ArgumentValue,
+    Description,
+    Json,
+    Limits,
+    Listening,
+    Procedures,
+    Proxy,
+)
+from opentera_twisted.rpc.procedures import Procedure
+from opentera_twisted.sessions import Identity, SessionKeys
+from opentera_twisted.topics import Kind
+from opentera_twisted.variables import SESSION_KEY_LIFETIME
+from opentera_twisted.watches import WatchHandler
+
+Do = Callable[[Callable[[Bus], Any]], Any]
+"""Does something with the bus in the reactor's thread, and waits for what comes of it."""
+
+
+class Ending:
+    """Something that goes on until it is ended: a subscription, a watch or a server.
+
+    Args:
+        end: ends it, and waits until it has ended.
+    """
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+
+    def cancel(self) -> None:
+        """End it; what runs is finished, and nothing new begins."""
+        self._end()
+
+    stop = cancel
+
+
+class BlockingProxy(Proxy):
+    """A server's procedures as methods, as `Proxy`, that wait for their results."""
+
+    def __getattr__(self, name: str) -> Callable[..., Json]:  # type: ignore[override]
+        return super().__getattr__(name)  # type: ignore[return-value]  # what `call` returns
+
+
+class BlockingVariables:
+    """Shared variables, as `Variables`, for threads that may wait."""
+
+    def __init__(self, do: Do, use: Use) -> None:
+        self._do = do
+        self._use = use
+
+    def get(self, name: str) -> bytes | None:
+        """Read a variable: see `Variables.get`."""
+        value: bytes | None = self._do(lambda bus: bus.variables.get(name))
+        return value
+
+    def set(
+        self,
+        name: str,
+        value: bytes | str,
+        ttl: float | None = None,
+        only_if_absent: bool = False,
+    ) -> bool:
+        """Write a variable: see `Variables.set`."""
+        return bool(self._do(lambda bus: bus.variables.set(name, value, ttl, only_if_absent)))
+
+    def delete(self, *names: str) -> int:
+        """Delete variables: see `Variables.delete`."""
+        return int(self._do(lambda bus: bus.variables.delete(*names)))
+
+    def compare_and_set(
+        self, name: str, expected: bytes | str | None, value: bytes | str, ttl: float | None = None
+    ) -> bool:
+        """Write a variable if it is as expected: see `Variables.compare_and_set`."""
+        return bool(
+            self._do(lambda bus: bus.variables.compare_and_set(name, expected, value, ttl))
+        )
+
+    def watch(self, name: str, handler: WatchHandler) -> Ending:
+        """Have a handler called in a thread as a variable changes: see `Variables.watch`."""
+
+        async def watch(bus: Bus) -> Ending:
+            called = in_thread(bus.link.reactor, handler)
+            watch = await bus.variables.watch(name, called)
+            return _ending(self._use, watch.cancel)
+
+        ending: Ending = self._do(watch)
+        return ending
+
+
+class BlockingBus:
+    """`Bus` for threads that may wait: the same names, errors and time-outs, results at once.
+
+    All objects of a process share one reactor's thread, and for each Redis two connections, made
+    with the first call. Handlers and procedures run in threads, where they may call the bus.
+
+    Every method raises what the one of `Bus` raises or fails with, and `InReactorThread`,
+    `ForkedProcess`, or `BusUnavailable` when the bus was closed. A call that waits is given up by
+    whatever interrupts it, such as Ctrl-C.
+
+    Args:
+        url: as of `Bus`.
+        name: shown in Redis's list of clients; of several objects the first one's.
+
+    Attributes:
+        variables: shared variables.
+    """
+
+    def __init__(self, url: str | RedisAddress = DEFAULT_URL, *, name: str = "opentera-bus") -> None:
+        address = url if isinstance(url, RedisAddress) else RedisAddress.parse(url)
+        self._use = Use(address, name)
+        self.variables = BlockingVariables(self._do, self._use)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what was begun through this object; the last one of a Redis closes the connections.
+
+        At the end of the program that happens by itself.
+        """
+        if not self._use.is_used:
+            self._use.is_closed = True
+            return
+        try:
+            run(self._use.close)
+        except (BusUnavailable, ForkedProcess):
+            pass  # the reactor has stopped, and all with it; or it is the parent's
+
+    def connected(self, timeout: float | None = None) -> None:
+        """Wait for Redis.
+
+        Args:
+            timeout: seconds; None waits for ever.
+
+        Raises:
+            BusUnavailable: it did not appear in that time.
+        """
+
+        def connected(bus: Bus) -> Deferred[None]:
+            waiting = bus.connected()
+            return waiting if timeout is None else waiting.addTimeout(timeout, bus.link.reactor)
+
+        try:
+            self._do(connected)
+        except DeferredTimeout:
+            raise BusUnavailable(
+                f"no link to Redis for {timeout:g} seconds", seconds=timeout or 0.0
+            ) from None
+
+    def publish(self, topic: str, payload: bytes | str | Message) -> int:
+        """Publish a message: see `Bus.publish`."""
+        return int(self._do(lambda bus: bus.publish(topic, payload)))
+
+    def publish_event(self, topic: str, *events: Message) -> int:
+        """Publish events in a ``TeraEvent``: see `Bus.publish_event`."""
+        return int(self._do(lambda bus: bus.publish_event(topic, *events)))
+
+    def send_module_message(self, dest: str, *messages: Message, source: str) -> int:
+        """Publish messages in a ``TeraModuleMessage``: see `Bus.send_module_message`."""
+        return int(self._do(lambda bus: bus.send_module_message(dest, *messages, source=source)))
+
+    def subscribe(self, topic: str, handler: Handler, on_gap: OnGap | None = None) -> Ending:
+        """Have a handler called for a topic: see `Bus.subscribe`.
+
+        Args:
+            topic: the exact name.
+            handler: called in a thread, for one delivery after another; a coroutine function runs
+                in the reactor's thread. Of more than `MOST_WAITING` deliveries that wait for it
+                the oldest are dropped, and ``on_gap`` is called.
+            on_gap: called likewise when deliveries may have been missed.
+        """
+        return self._subscribe(False, topic, handler, on_gap)
+
+    def subscribe_pattern(
+        self, pattern: str, handler: Handler, on_gap: OnGap | None = None
+    ) -> Ending:
+        """Have a handler called for all topics of a pattern; otherwise like `subscribe`."""
+        return self._subscribe(True, pattern, handler, on_gap)
+
+    def _subscribe(
+        self, is_pattern: bool, topic: str, handler: Handler, on_gap: OnGap | None
+    ) -> Ending:
+        if not callable(handler):
+            raise InvalidArgument(f"a handler is a function of a Delivery, not {handler!r}")
+
+        async def subscribe(bus: Bus) -> Ending:
+            queue = OneByOne(bus.link.reactor, f"a handler of {topic}", handler, on_gap)
+            ask = bus.subscribe_pattern if is_pattern else bus.subscribe
+            called = handler if iscoroutinefunction(handler) else queue
+            gap = None if on_gap is None else lambda: queue.call(on_gap)
+            subscription = await ask(topic, called, gap)
+
+            def cancel() -> Deferred[None]:
+                queue.end()
+                return subscription.cancel()
+
+            return _ending(self._use, cancel)
+
+        ending: Ending = self._do(subscribe)
+        return ending
+
+    def call(
+        self,
+        module_name: str,
+        function_name: str,
+        *args: ArgumentValue,
+        timeout: float = CALL_TIMEOUT,
+    ) -> Json:
+        """Call a procedure of a module: see `Bus.call`."""
+        value: Json = self._do(
+            lambda bus: bus.call(module_name, function_name, *args, timeout=timeout)
+        )
+        return value
+
+    def call_service(
+        self,
+        service_key: str,
+        function_name: str,
+        *args: ArgumentValue,
+        timeout: float = CALL_TIMEOUT,
+    ) -> Json:
+        """Call a procedure of a service: see `Bus.call_service`."""
+        value: Json = self._do(
+            lambda bus: bus.call_service(service_key, function_name, *args, timeout=timeout)
+        )
+        return value
+
+    def call_all(
+        self,
+        server: str,
+        function_name: str,
+        *args: ArgumentValue,
+        timeout: float = DISCOVERY_TIMEOUT,
+    ) -> list[Answer]:
+        """Call a procedure of every server of a topic: see `Bus.call_all`."""
+        answers: list[Answer] = self._do(
+            lambda bus: bus.call_all(server, function_name, *args, timeout=timeout)
+        )
+        return answers
+
+    def describe(self, server: str, timeout: float = CALL_TIMEOUT) -> Description:
+        """What a server says of itself: see `Bus.describe`."""
+        description: Description = self._do(lambda bus: bus.describe(server, timeout))
+        return description
+
+    def services(self, timeout: float = DISCOVERY_TIMEOUT) -> list[Listening]:
+        """Which services and modules listen now: see `Bus.services`."""
+        found: list[Listening] = self._do(lambda bus: bus.services(timeout))
+        return found
+
+    def proxy(self, server: str, timeout: float = CALL_TIMEOUT) -> BlockingProxy:
+        """A server's procedures as methods that wait for their results: see `Bus.proxy`."""
+        owner, _, name = server.partition(".")
+
+        def call(procedure: str, arguments: Sequence[ArgumentValue]) -> Any:
+            ask = self.call_service if owner == "service" else self.call
+            return ask(name, procedure, *arguments, timeout=timeout)
+
+        return BlockingProxy(self.describe(server, timeout), call)
+
+    def serve_service(
+        self,
+        service_key: str,
+        procedures: Procedures,
+        uuid: str | None = None,
+        exclusive: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Ending:
+        """Answer calls of a service: see `Bus.serve_service`.
+
+        Procedures run in threads; those that are coroutine functions in the reactor's thread.
+        """
+        return self._serve(
+            procedures,
+            lambda bus, adapted: bus.serve_service(service_key, adapted, uuid, exclusive, limits),
+        )
+
+    def serve_module(
+        self,
+        module_name: str,
+        procedures: Procedures,
+        exclusive: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Ending:
+        """Answer calls of a module; otherwise like `serve_service`."""
+        return self._serve(
+            procedures,
+            lambda bus, adapted: bus.serve_module(module_name, adapted, exclusive, limits),
+        )
+
+    def _serve(
+        self, procedures: Procedures, serve: Callable[[Bus, Procedures], Deferred[Any]]
+    ) -> Ending:
+        async def start(bus: Bus) -> Ending:
+            server = await serve(bus, procedures.adapted(_in_thread))
+            return _ending(self._use, server.stop)
+
+        ending: Ending = self._do(start)
+        return ending
+
+    def issue_key(
+        self,
+        kind: Kind,
+        uuid: str,
+        ttl: float = SESSION_KEY_LIFETIME,
+        name: str | None = None,
+        topics: Sequence[str] = (),
+    ) -> str:
+        """Make a session key: see `SessionKeys.issue`."""
+        return str(self._do(lambda bus: SessionKeys(bus).issue(kind, uuid, ttl, name, topics)))
+
+    def redeem_key(self, kind: Kind, key: str, require_bound: bool = False) -> Identity | None:
+        """Use a session key up: see `SessionKeys.redeem`."""
+        identity: Identity | None = self._do(
+            lambda bus: SessionKeys(bus, require_bound).redeem(kind, key)
+        )
+        return identity
+
+    def _do(self, ask: Callable[[Bus], Any]) -> Any:
+        return run(self._ask, ask)
+
+    def _ask(self, ask: Callable[[Bus], Any]) -> Any:
+        return ask(self._use.bus)
+
+
+def _in_thread(procedure: Procedure) -> Procedure:
+    if iscoroutinefunction(procedure.function):
+        return procedure
+    return evolve(procedure, thread=True)
+
+
+def _ending(use: Use, end: Callable[[], Deferred[None]]) -> Ending:
+    """What a thread ends something with; it also ends with the object it was begun through."""
+
+    def stop() -> Deferred[None]:
+        use.forget(ending)
+        return end()
+
+    ending = Ending(lambda: run(stop))
+    use.keep(ending, end)
+    return ending

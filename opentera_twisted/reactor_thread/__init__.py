@@ -1,0 +1,12 @@
+"""For programs whose threads are not the reactor's: it runs in one of its own, shared by all.
+
+    running   starts it when it is needed, and runs functions there
+    shared    one bus for each Redis, however many objects use it
+    handlers  what a program has given us, called in its threads and not in the reactor's
+"""
+
+from opentera_twisted.reactor_thread.handlers import OneByOne, in_thread
+from opentera_twisted.reactor_thread.running import run
+from opentera_twisted.reactor_thread.shared import Use
+
+__all__ = ["OneByOne", "Use", "in_thread", "run"]

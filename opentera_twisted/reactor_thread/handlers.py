@@ -1,0 +1,113 @@
+"""What a program has given us, called in threads of the reactor's pool: there it may block."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from opentera_twisted import callbacks
+
+MOST_WAITING: Final = 10_000
+"""Deliveries that wait for a handler at most; of more, the oldest are dropped."""
+
+
+def in_thread(reactor: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that calls another in a thread, and returns a Deferred of its result.
+
+    A coroutine function stays as it is: it runs in the reactor's thread.
+    """
+    if iscoroutinefunction(function):
+        return function
+
+    @wraps(function)
+    def call(*arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
+
+    return call
+
+
+class OneByOne:
+    """Calls a handler in a thread, for one thing after another and in their order.
+
+    Args:
+        reactor: for its threads.
+        what: whose handler it is, for the log.
+        handler: what is called; it may block.
+        on_dropped: called when something had to be dropped, once until the handler is through.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        what: str,
+        handler: Callable[..., Any],
+        on_dropped: Callable[[], Any] | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._what = what
+        self._handler = handler
+        self._on_dropped = on_dropped
+        self._waiting: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._is_running = False
+        self._has_dropped = False
+        self._is_ended = False
+
+    def __call__(self, *arguments: Any) -> None:
+        """Have the handler called with these, in the reactor's thread."""
+        self.call(self._handler, *arguments)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have another function called when the handler is through with what came before."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.popleft()
+            self._dropped()
+        self._waiting.append((function, arguments))
+        self._work()
+
+    def end(self) -> None:
+        """Call nothing any more."""
+        self._is_ended = True
+        self._waiting.clear()
+
+    def _dropped(self) -> None:
+        if self._has_dropped:
+            return
+        self._has_dropped = True
+        self._log.warn(
+            "{what} is too slow: more than {most} deliveries wait, the oldest are dropped",
+            what=self._what,
+            most=MOST_WAITING,
+        )
+
+    def _work(self) -> None:
+        if not self._is_running and self._waiting:
+            self._is_running = True
+            pool = self._reactor.getThreadPool()
+            working = deferToThreadPool(self._reactor, pool, self._call_all)
+            working.addBoth(self._done)
+
+    def _call_all(self) -> None:
+        """Call the handler until nothing waits, in a thread of the pool."""
+        while not self._is_ended:
+            try:
+                function, arguments = self._waiting.popleft()
+            except IndexError:
+                return
+            callbacks.run(self._what, function, *arguments)
+
+    def _done(self, _: object) -> None:
+        self._is_running = False
+        if self._has_dropped:
+            self._has_dropped = False
+            if self._on_dropped is not None:
+                self._waiting.append((self._on_dropped, ()))
+        self._work()

@@ -1,0 +1,108 @@
+"""One bus for each Redis in a process, however many threads and objects use it.
+
+All of it happens in the reactor's thread, one thing after another: nothing needs a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from attrs import define
+from twisted.internet.defer import Deferred, DeferredList, succeed
+
+from opentera_twisted.bus import Bus
+from opentera_twisted.errors import BusUnavailable
+from opentera_twisted.link import RedisAddress
+
+
+@define(eq=False)
+class _Shared:
+    """A bus, how many use it, and what stops it with the reactor."""
+
+    bus: Bus
+    trigger: Any
+    users: int = 0
+
+
+_shared: Final[dict[RedisAddress, _Shared]] = {}
+
+
+class Use:
+    """One object's share in the bus of a Redis, from its first use on.
+
+    Args:
+        address: of the Redis.
+        name: of the bus in Redis's list of clients, if this use is its first.
+
+    Attributes:
+        is_closed: whether it is over.
+    """
+
+    def __init__(self, address: RedisAddress, name: str) -> None:
+        self._address = address
+        self._name = name
+        self._shared: _Shared | None = None
+        self._ends: dict[object, Callable[[], Any]] = {}
+        self.is_closed = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it has begun."""
+        return self._shared is not None
+
+    @property
+    def bus(self) -> Bus:
+        """The bus; it is made and started when nobody uses it yet.
+
+        Raises:
+            BusUnavailable: this use was closed.
+        """
+        if self.is_closed:
+            raise BusUnavailable("this bus was closed")
+        if self._shared is None:
+            self._shared = _shared.get(self._address) or self._start()
+            self._shared.users += 1
+        return self._shared.bus
+
+    def _start(self) -> _Shared:
+        from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
+
+        bus = Bus(self._address, reactor=reactor, name=self._name)
+        bus.startService()
+        trigger = reactor.addSystemEventTrigger("before", "shutdown", bus.stopService)
+        shared = _shared[self._address] = _Shared(bus, trigger)
+        return shared
+
+    def keep(self, what: object, end: Callable[[], Any]) -> None:
+        """Have something that was begun through this use ended with it."""
+        self._ends[what] = end
+
+    def forget(self, what: object) -> None:
+        """It has ended by itself."""
+        self._ends.pop(what, None)
+
+    def close(self) -> Deferred[Any]:
+        """End what was begun through this use, and stop the bus with the last one.
+
+        Returns:
+            Fires when all that has happened.
+        """
+        if self.is_closed:
+            return succeed(None)
+        self.is_closed = True
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        ends, self._ends = self._ends, {}
+        await DeferredList([end() for end in ends.values()], consumeErrors=True)
+        shared, self._shared = self._shared, None
+        if shared is None:
+            return
+        shared.users -= 1
+        if not shared.users:
+            from twisted.internet import reactor  # noqa: PLC0415 (it is running)
+
+            del _shared[self._address]
+            reactor.removeSystemEventTrigger(shared.trigger)
+            await shared.bus.stopService()
