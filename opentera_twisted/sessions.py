@@ -32,7 +32,7 @@ MAX_VALUE: Final = 16_384
 # Only a string that will expire, and is of the form of a session key's value, is taken; anything
 # else stays as it is, and the answer does not tell it from a key that is not there. The answer is
 # what the script has read: UUID, name, topics. Redis reads JSON that Python does not, such as 0x10.
-_REDEEM: Final = Script(
+REDEEM: Final = Script(
     f"""
     local key = KEYS[1]
     if redis.call('TYPE', key).ok ~= 'string' then return false end
@@ -162,7 +162,7 @@ class SessionKeys:
                 return None
         elif self._require_bound or not _DEPLOYED.fullmatch(key):
             return None
-        identity = await self._link.run(_REDEEM, [key])
+        identity = await self._link.run(REDEEM, [key])
         if identity is None:
             return None
         uuid, name, *topics = (text.decode(errors="replace") for text in identity)

@@ -72,7 +72,7 @@ def service_auth_code(code: str) -> str:
     return f"service_auth_code_{code}"
 
 
-_COMPARE_AND_SET: Final = Script(
+COMPARE_AND_SET: Final = Script(
     """
     local value = redis.call('GET', KEYS[1])
     if ARGV[1] == 'absent' then
@@ -194,7 +194,7 @@ class Variables:
         self, name: str, expected: bytes | str | None, value: bytes | str, ttl: float | None
     ) -> bool:
         reply = await self._link.run(
-            _COMPARE_AND_SET,
+            COMPARE_AND_SET,
             [_name(name)],
             "absent" if expected is None else "equal",
             b"" if expected is None else _value(expected),

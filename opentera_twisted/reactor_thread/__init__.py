@@ -1,8 +1,8 @@
 """For programs whose threads are not the reactor's: it runs in one of its own, shared by all.
 
-    running   starts it when it is needed, and runs functions there
-    shared    one bus for each Redis, however many objects use it
-    handlers  what a program has given us, called in its threads and not in the reactor's
+running   starts it when it is needed, and runs functions there
+shared    one bus for each Redis, however many objects use it
+handlers  what a program has given us, called in its threads and not in the reactor's
 """
 
 from opentera_twisted.reactor_thread.handlers import OneByOne, in_thread

@@ -1,0 +1,214 @@
+"""`LogPublisher`: what a program logs, on the lists in Redis that deployed logging services read.
+
+It observes ``twisted.logger``, and its `LogPublisher.handler` does for ``logging``. Nothing waits
+for Redis: what cannot be sent yet is kept, up to a limit, and of more the oldest is dropped.
+
+Source: wire contract, section 3.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import ILogObserver, LogLevel, formatEvent
+from twisted.logger import LogEvent as TwistedEvent
+from zope.interface import implementer
+
+from opentera_twisted.errors import BusError
+from opentera_twisted.messages import LogEvent, LoginEvent
+from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.sessions import HasLink
+from opentera_twisted.variables import LogList
+
+MOST_WAITING: Final = 10_000
+"""Log messages that wait for Redis at most."""
+
+LONGEST_MESSAGE: Final = 16_384
+"""Characters of one message at most."""
+
+BATCH: Final = 100
+"""Messages in one command at most."""
+
+_TWISTED: Final = {
+    LogLevel.debug: LogList.DEBUG,
+    LogLevel.info: LogList.INFO,
+    LogLevel.warn: LogList.WARNING,
+    LogLevel.error: LogList.ERROR,
+    LogLevel.critical: LogList.CRITICAL,
+}
+
+_LOGGING: Final = (
+    (logging.CRITICAL, LogList.CRITICAL),
+    (logging.ERROR, LogList.ERROR),
+    (logging.WARNING, LogList.WARNING),
+    (logging.INFO, LogList.INFO),
+    (logging.DEBUG, LogList.DEBUG),
+)
+
+
+class _Handler(logging.Handler):
+    """Hands records of ``logging`` to a publisher."""
+
+    def __init__(self, publisher: LogPublisher, level: int) -> None:
+        super().__init__(level)
+        self._publisher = publisher
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Publish a record, whatever the thread."""
+        try:
+            level = next((one for at, one in _LOGGING if record.levelno >= at), LogList.TRACE)
+            self._publisher.log(level, self.format(record), record.name, record.created)
+        except Exception:  # noqa: BLE001 (as every handler of logging)
+            self.handleError(record)
+
+
+@implementer(ILogObserver)
+class LogPublisher:
+    """Writes log messages to the lists of deployed programs; an observer of ``twisted.logger``.
+
+    It may be called in any thread, and never blocks.
+
+    Args:
+        bus: through which Redis is reached.
+        sender: named in the messages of ``twisted.logger``, and of those without a sender.
+        most_waiting: messages that wait for Redis; of more the oldest are dropped.
+
+    Attributes:
+        dropped: how many messages were dropped, or refused by Redis.
+    """
+
+    def __init__(self, bus: HasLink, sender: str, most_waiting: int = MOST_WAITING) -> None:
+        self.dropped = 0
+        self._link = bus.link
+        self._sender = sender
+        self._most_waiting = most_waiting
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[LogList, bytes]] = deque()
+        self._is_sending = False
+        self._flushed: list[Deferred[None]] = []
+
+    def __call__(self, event: TwistedEvent) -> None:
+        """Publish an event of ``twisted.logger``."""
+        text = formatEvent(event)
+        failure = event.get("log_failure")
+        if failure is not None:
+            text = f"{text}\n{failure.getTraceback()}".lstrip("\n")
+        level = _TWISTED.get(event.get("log_level", LogLevel.info), LogList.INFO)
+        namespace = event.get("log_namespace") or ""
+        sender = f"{self._sender}.{namespace}" if namespace else self._sender
+        self.log(level, text, sender, event.get("log_time"))
+
+    def handler(self, level: int = logging.NOTSET) -> logging.Handler:
+        """A handler for ``logging``: ``logging.getLogger().addHandler(publisher.handler())``."""
+        return _Handler(self, level)
+
+    def log(
+        self,
+        level: LogList,
+        message: str,
+        sender: str | None = None,
+        timestamp: float | None = None,
+    ) -> None:
+        """Publish one message.
+
+        Args:
+            level: the list that it goes to.
+            message: cut after `LONGEST_MESSAGE`.
+            sender: of the message.
+            timestamp: seconds since the epoch; now when None.
+        """
+        self._push(level, self._event(level, message, sender, timestamp))
+
+    def login(self, event: LoginEvent, message: str = "", level: LogList = LogList.INFO) -> None:
+        """Publish an attempt to log in.
+
+        Args:
+            event: who, how and with what success; its ``log_header`` is filled in here.
+            message: for people to read.
+            level: the list that it goes to.
+        """
+        complete = LoginEvent()
+        complete.CopyFrom(event)
+        complete.log_header.CopyFrom(self._event(level, message, None, None))
+        self._push(level, complete)
+
+    def flush(self) -> Deferred[None]:
+        """Wait, in the reactor's thread, until nothing waits; fires at once without a link."""
+        if not self._waiting or not self._link.is_ready:
+            return succeed(None)
+        flushed: Deferred[None] = Deferred()
+        self._flushed.append(flushed)
+        return flushed
+
+    def _event(
+        self, level: LogList, message: str, sender: str | None, timestamp: float | None
+    ) -> LogEvent:
+        return LogEvent(
+            level=LogEvent.LogLevel.Value(f"LOGLEVEL_{level.name}"),
+            timestamp=time.time() if timestamp is None else timestamp,
+            sender=_text(self._sender if sender is None else sender),
+            message=_text(message),
+        )
+
+    def _push(self, level: LogList, event: LogEvent | LoginEvent) -> None:
+        header = event.log_header if isinstance(event, LoginEvent) else event
+        payload = tera_event(level, [event], header.timestamp).SerializeToString()
+        with self._lock:
+            if len(self._waiting) >= self._most_waiting:
+                self._waiting.popleft()
+                self.dropped += 1
+            self._waiting.append((level, payload))
+            begin = not self._is_sending
+            self._is_sending = True
+        if begin:
+            self._link.reactor.callFromThread(self._begin)
+
+    def _begin(self) -> None:
+        sending = Deferred.fromCoroutine(self._send_all())
+        sending.addErrback(lambda _: None)
+
+    async def _send_all(self) -> None:
+        """Send what waits, for as long as there is a link; in the reactor's thread."""
+        try:
+            while batch := self._take_batch():
+                level, payloads = batch
+                try:
+                    await self._link.ready()
+                except BusError:  # the bus was stopped
+                    self.dropped += len(payloads)
+                    continue
+                await self._send(level, payloads)
+        finally:
+            flushed, self._flushed = self._flushed, []
+            for one in flushed:
+                one.callback(None)
+
+    async def _send(self, level: LogList, payloads: list[bytes]) -> None:
+        try:
+            await self._link.execute("RPUSH", level.value, *payloads)
+        except BusError:
+            # Refused, or maybe written: twice would be worse than not at all.
+            self.dropped += len(payloads)
+
+    def _take_batch(self) -> tuple[LogList, list[bytes]] | None:
+        """The oldest messages that go to one list; None ends the sending."""
+        with self._lock:
+            if not self._waiting:
+                self._is_sending = False
+                return None
+            level = self._waiting[0][0]
+            payloads = []
+            while self._waiting and self._waiting[0][0] == level and len(payloads) < BATCH:
+                payloads.append(self._waiting.popleft()[1])
+            return level, payloads
+
+
+def _text(text: Any) -> str:
+    """What protobuf can hold, and people can read."""
+    whole = str(text).encode(errors="backslashreplace").decode()
+    return whole if len(whole) <= LONGEST_MESSAGE else f"{whole[:LONGEST_MESSAGE]}…"

@@ -1,0 +1,12 @@
+"""For tests of programs that use the bus: no network, no server, and no time that passes by itself.
+
+memory_bus    `MemoryBus`: a `Bus` whose link leads to a Redis in memory
+memory_redis  that Redis: the commands that a bus sends, and who is connected
+clock         a `Clock` of Twisted that also stands in for the rest of a reactor
+"""
+
+from opentera_twisted.testing.clock import MemoryClock
+from opentera_twisted.testing.memory_bus import MemoryBus
+from opentera_twisted.testing.memory_redis import MemoryRedis
+
+__all__ = ["MemoryBus", "MemoryClock", "MemoryRedis"]

@@ -1,0 +1,375 @@
+"""A Redis in memory: as many commands as a bus sends, answered at once and in their order."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import hiredis
+from attrs import Factory, define
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from opentera_twisted.pubsub import Delivery
+from opentera_twisted.testing.scripts import SCRIPTS
+from opentera_twisted.topics import decode
+
+WRONG_TYPE: Final = Exception("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+_INVALIDATIONS: Final = b"__redis__:invalidate"
+
+Value = bytes | list[bytes]
+
+
+@define(eq=False)
+class _Variable:
+    """What stands under a name."""
+
+    value: Value
+    expiry: IDelayedCall | None = None
+
+
+@define(eq=False)
+class Connection:
+    """One end of a connection in memory: the transport that a protocol writes to.
+
+    Attributes:
+        number: by which other connections refer to it.
+        channels: that it has subscribed to.
+        patterns: likewise.
+        redirect: number of the connection that is told what changed; 0: none.
+        tracked: names that it is told of, when they change.
+    """
+
+    redis: MemoryRedis
+    protocol: Any
+    number: int
+    channels: dict[bytes, None] = Factory(dict)
+    patterns: dict[bytes, re.Pattern[bytes]] = Factory(dict)
+    redirect: int = 0
+    tracked: set[bytes] = Factory(set)
+    tracks_next: bool = False
+    reader: hiredis.Reader = Factory(hiredis.Reader)
+    is_open: bool = True
+    disconnecting: bool = False
+
+    def write(self, data: bytes) -> None:
+        """Send commands."""
+        self.reader.feed(data)
+        while self.is_open and (command := self.reader.gets()) is not False:
+            self.redis.received(self, command)
+
+    def loseConnection(self) -> None:
+        """Close it."""
+        self.redis.lost(self)
+
+    abortConnection = loseConnection
+
+    def told(self, reply: bytes) -> None:
+        """Something from the server."""
+        if self.is_open:
+            self.protocol.dataReceived(reply)
+
+
+@implementer(IStreamClientEndpoint)
+class MemoryRedis:
+    """What several buses in one process share, as they would share a Redis.
+
+    Args:
+        clock: for the lifetimes of variables.
+
+    Attributes:
+        published: all that was published, oldest first.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.published: list[Delivery] = []
+        self._clock = clock
+        self._variables: dict[bytes, _Variable] = {}
+        self._connections: dict[int, Connection] = {}
+        self._count = 0
+        self._is_away = False
+        self._attempts: dict[Deferred[Any], Any] = {}
+        self._due: deque[Callable[[], None]] = deque()
+        self._is_busy = False
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        """Connect a protocol in the clock's next turn, or when the server is back."""
+        attempt: Deferred[Any] = Deferred(lambda one: self._attempts.pop(one, None))
+        self._attempts[attempt] = protocolFactory
+        self._clock.callLater(0, self._connect_all)
+        return attempt
+
+    def _connect_all(self) -> None:
+        if self._is_away:
+            return
+        attempts, self._attempts = self._attempts, {}
+        for attempt, factory in attempts.items():
+            # Nothing is answered before who connects is told that it has.
+            self._later(partial(self._connect, attempt, factory))
+
+    def _connect(self, attempt: Deferred[Any], factory: Any) -> None:
+        if attempt.called:
+            return
+        self._count += 1
+        protocol = factory.buildProtocol(None)
+        connection = Connection(self, protocol, self._count)
+        self._connections[connection.number] = connection
+        protocol.makeConnection(connection)
+        attempt.callback(protocol)
+
+    def lost(self, connection: Connection) -> None:
+        """End one connection."""
+        if self._connections.pop(connection.number, None) is not None:
+            connection.is_open = False
+            reason = Failure(ConnectionDone())
+            self._later(lambda: connection.protocol.connectionLost(reason))
+
+    def go_away(self) -> None:
+        """End all connections, and take no new ones; the variables stay."""
+        self._is_away = True
+        for connection in list(self._connections.values()):
+            self.lost(connection)
+
+    def come_back(self) -> None:
+        """Take connections again."""
+        self._is_away = False
+        self._connect_all()
+
+    def received(self, connection: Connection, command: Sequence[bytes]) -> None:
+        """Answer a command, when those before it are answered."""
+        self._later(lambda: connection.told(self._reply(connection, command)))
+
+    def _later(self, function: Callable[[], None]) -> None:
+        """Do one thing after another: what one causes comes behind what is due already."""
+        self._due.append(function)
+        if self._is_busy:
+            return
+        self._is_busy = True
+        try:
+            while self._due:
+                self._due.popleft()()
+        finally:
+            self._is_busy = False
+
+    def _reply(self, connection: Connection, command: Sequence[bytes]) -> bytes:
+        name, *arguments = command
+        method = getattr(self, f"_do_{name.decode().lower()}", None)
+        if method is None:
+            return encode(Exception(f"ERR MemoryRedis has no command {name.decode()}"))
+        try:
+            reply: bytes | None = method(connection, *arguments)
+        except Exception as error:  # noqa: BLE001 (goes to who sent the command)
+            return encode(error)
+        return encode(None) if reply is None else reply
+
+    # Connections
+
+    def _do_ping(self, _: Connection) -> bytes:
+        return encode("PONG")
+
+    def _do_select(self, _: Connection, __: bytes) -> bytes:
+        return encode("OK")
+
+    def _do_info(self, _: Connection, *__: bytes) -> bytes:
+        return encode(b"")
+
+    def _do_client(self, connection: Connection, what: bytes, *arguments: bytes) -> bytes:
+        if what == b"ID":
+            return encode(connection.number)
+        if what == b"TRACKING":
+            connection.redirect = int(arguments[arguments.index(b"REDIRECT") + 1])
+        elif what == b"CACHING":
+            connection.tracks_next = True
+        return encode("OK")
+
+    # Variables
+
+    def _do_get(self, connection: Connection, name: bytes) -> bytes:
+        if connection.tracks_next:
+            connection.tracks_next = False
+            connection.tracked.add(name)
+        return encode(self.read(name))
+
+    def _do_set(self, _: Connection, name: bytes, value: bytes, *options: bytes) -> bytes:
+        if b"NX" in options and name in self._variables:
+            return encode(None)
+        milliseconds = int(options[options.index(b"PX") + 1]) if b"PX" in options else None
+        self.write(name, value, milliseconds)
+        return encode("OK")
+
+    def _do_del(self, _: Connection, *names: bytes) -> bytes:
+        return encode(sum(self.delete(name) for name in names))
+
+    def _do_rpush(self, _: Connection, name: bytes, *values: bytes) -> bytes:
+        return encode(self.append(name, values))
+
+    def _do_scan(self, _: Connection, __: bytes, ___: bytes, pattern: bytes, *____: bytes) -> bytes:
+        matching = compile_pattern(pattern)
+        return encode([b"0", [name for name in self._variables if matching.fullmatch(name)]])
+
+    def _do_evalsha(self, _: Connection, *__: bytes) -> bytes:
+        return encode(Exception("NOSCRIPT MemoryRedis is sent the text"))
+
+    def _do_eval(self, _: Connection, text: bytes, count: bytes, *rest: bytes) -> bytes:
+        script = SCRIPTS.get(text.decode())
+        if script is None:
+            raise NotImplementedError("MemoryRedis runs the scripts of Bus, and no others")
+        names, arguments = rest[: int(count)], rest[int(count) :]
+        return encode(script(self, names, arguments))
+
+    def read(self, name: bytes) -> bytes | None:
+        """The string under a name."""
+        variable = self._variables.get(name)
+        if variable is None:
+            return None
+        if isinstance(variable.value, list):
+            raise WRONG_TYPE
+        return variable.value
+
+    def items(self, name: bytes) -> list[bytes]:
+        """The list under a name."""
+        variable = self._variables.get(name)
+        return variable.value if variable is not None and isinstance(variable.value, list) else []
+
+    def append(self, name: bytes, values: Sequence[bytes]) -> int:
+        """Append to the list under a name; its new length."""
+        variable = self._variables.setdefault(name, _Variable([]))
+        if not isinstance(variable.value, list):
+            raise WRONG_TYPE
+        variable.value += values
+        self._changed(name)
+        return len(variable.value)
+
+    def flush(self) -> None:
+        """Delete all that is under any name."""
+        for name in list(self._variables):
+            self.delete(name)
+
+    def expires(self, name: bytes) -> bool:
+        """Whether there is something under a name, with a lifetime."""
+        variable = self._variables.get(name)
+        return variable is not None and variable.expiry is not None
+
+    def write(self, name: bytes, value: bytes, milliseconds: int | None = None) -> None:
+        """Put a string under a name."""
+        self._forget(name)
+        variable = self._variables[name] = _Variable(value)
+        if milliseconds is not None:
+            variable.expiry = self._clock.callLater(milliseconds / 1000, self._expire, name)
+        self._changed(name)
+
+    def delete(self, name: bytes) -> bool:
+        """Delete what is under a name; whether there was something."""
+        found = self._forget(name)
+        if found:
+            self._changed(name)
+        return found
+
+    def _expire(self, name: bytes) -> None:
+        del self._variables[name]
+        self._changed(name)
+
+    def _forget(self, name: bytes) -> bool:
+        variable = self._variables.pop(name, None)
+        if variable is not None and variable.expiry is not None:
+            variable.expiry.cancel()
+        return variable is not None
+
+    def _changed(self, name: bytes) -> None:
+        for connection in list(self._connections.values()):
+            if name in connection.tracked:
+                connection.tracked.remove(name)
+                target = self._connections.get(connection.redirect)
+                if target is not None and _INVALIDATIONS in target.channels:
+                    self._tell(target, [b"message", _INVALIDATIONS, [name]])
+
+    # Pub/sub
+
+    def _do_publish(self, _: Connection, channel: bytes, payload: bytes) -> bytes:
+        return encode(self.publish(channel, payload))
+
+    def publish(self, channel: bytes, payload: bytes) -> int:
+        """Publish a message; how many connections receive it, each as often as it has asked."""
+        self.published.append(Delivery(decode(channel), None, payload))
+        receivers = 0
+        for connection in list(self._connections.values()):
+            if channel in connection.channels:
+                receivers += 1
+                self._tell(connection, [b"message", channel, payload])
+            for pattern, matching in list(connection.patterns.items()):
+                if matching.fullmatch(channel):
+                    receivers += 1
+                    self._tell(connection, [b"pmessage", pattern, channel, payload])
+        return receivers
+
+    def _tell(self, connection: Connection, message: list[Any]) -> None:
+        self._later(lambda: connection.told(encode(message)))
+
+    def _do_subscribe(self, connection: Connection, *names: bytes) -> bytes:
+        connection.channels |= dict.fromkeys(names)
+        return _acknowledge(b"subscribe", names)
+
+    def _do_unsubscribe(self, connection: Connection, *names: bytes) -> bytes:
+        for name in names:
+            connection.channels.pop(name, None)
+        return _acknowledge(b"unsubscribe", names)
+
+    def _do_psubscribe(self, connection: Connection, *patterns: bytes) -> bytes:
+        connection.patterns |= {pattern: compile_pattern(pattern) for pattern in patterns}
+        return _acknowledge(b"psubscribe", patterns)
+
+    def _do_punsubscribe(self, connection: Connection, *patterns: bytes) -> bytes:
+        for pattern in patterns:
+            connection.patterns.pop(pattern, None)
+        return _acknowledge(b"punsubscribe", patterns)
+
+    def _do_pubsub(self, _: Connection, what: bytes, *arguments: bytes) -> bytes:
+        connections = self._connections.values()
+        if what == b"NUMPAT":
+            return encode(len({pattern for one in connections for pattern in one.patterns}))
+        channels = {channel for one in connections for channel in one.channels}
+        matching = compile_pattern(arguments[0])
+        return encode([channel for channel in sorted(channels) if matching.fullmatch(channel)])
+
+
+def encode(reply: Any) -> bytes:
+    """A reply as bytes.
+
+    Source: Redis serialization protocol (RESP), version 2.
+    """
+    if reply is None:
+        return b"$-1\r\n"
+    if isinstance(reply, Exception):
+        return b"-%b\r\n" % str(reply).encode()
+    if isinstance(reply, int):
+        return b":%d\r\n" % reply
+    if isinstance(reply, str):
+        return b"+%b\r\n" % reply.encode()
+    if isinstance(reply, bytes):
+        return b"$%d\r\n%b\r\n" % (len(reply), reply)
+    return b"*%d\r\n" % len(reply) + b"".join(map(encode, reply))
+
+
+def compile_pattern(pattern: bytes) -> re.Pattern[bytes]:
+    """A pattern of Redis as a regular expression: ``*``, ``?``, ``[...]`` and the backslash."""
+    parts = re.findall(rb"\\.|\[\^?[^\]]*\]|.", pattern, re.DOTALL)
+    return re.compile(b"".join(map(_expression, parts)), re.DOTALL)
+
+
+def _expression(part: bytes) -> bytes:
+    if part in {b"*", b"?"}:
+        return b".*" if part == b"*" else b"."
+    if len(part) > 1 and part.startswith(b"["):
+        return part.replace(b"\\", b"\\\\")
+    return re.escape(part[1:] if len(part) > 1 else part)
+
+
+def _acknowledge(kind: bytes, names: Sequence[bytes]) -> bytes:
+    return b"".join(encode([kind, name, 1]) for name in names)

@@ -1,0 +1,71 @@
+"""The scripts that a bus has run in Redis, in Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from opentera_twisted.sessions import MAX_VALUE, REDEEM, is_uuid
+from opentera_twisted.variables import COMPARE_AND_SET
+
+
+class Strings(Protocol):
+    """A Redis, as far as scripts need one."""
+
+    def read(self, name: bytes) -> bytes | None:
+        """The string under a name."""
+
+    def write(self, name: bytes, value: bytes, milliseconds: int | None = None) -> None:
+        """Put a string under a name."""
+
+    def delete(self, name: bytes) -> bool:
+        """Delete what is under a name."""
+
+    def expires(self, name: bytes) -> bool:
+        """Whether there is something under a name, with a lifetime."""
+
+
+def compare_and_set(redis: Strings, names: Sequence[bytes], arguments: Sequence[bytes]) -> int:
+    """As the script of `Variables.compare_and_set`."""
+    (name,) = names
+    what, expected, value, milliseconds = arguments
+    if redis.read(name) != (None if what == b"absent" else expected):
+        return 0
+    redis.write(name, value, int(milliseconds) if milliseconds else None)
+    return 1
+
+
+def redeem(redis: Strings, names: Sequence[bytes], _: Sequence[bytes]) -> list[bytes] | None:
+    """As the script of `SessionKeys.redeem`."""
+    (name,) = names
+    if not redis.expires(name):
+        return None
+    value = redis.read(name)
+    if value is None or len(value) > MAX_VALUE:
+        return None
+    found = _identity(value.decode(errors="replace"))
+    if found is not None:
+        redis.delete(name)
+    return found
+
+
+def _identity(text: str) -> list[bytes] | None:
+    if is_uuid(text):
+        return [text.encode(), b""]
+    try:
+        stored = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(stored, dict) or not is_uuid(stored.get("uuid")):
+        return None
+    name, topics = stored.get("name"), stored.get("topics")
+    texts = [stored["uuid"], name if isinstance(name, str) else ""]
+    texts += [topic for topic in topics or [] if isinstance(topic, str) and topic]
+    return [text.encode() for text in texts]
+
+
+SCRIPTS: Final[Mapping[str, Callable[[Strings, Sequence[bytes], Sequence[bytes]], Any]]] = {
+    COMPARE_AND_SET.text: compare_and_set,
+    REDEEM.text: redeem,
+}

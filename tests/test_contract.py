@@ -1,0 +1,100 @@
+"""The contract of a bus, kept by `Bus`, by `BlockingBus` in threads and by `MemoryBus`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from opentera_twisted import SessionKeys
+from opentera_twisted.blocking import BlockingBus, BlockingVariables, Ending
+from opentera_twisted.testing import MemoryBus, MemoryRedis
+
+from .contract import BusContract
+from .support import RedisTestCase
+
+
+class BusContractTests(BusContract, RedisTestCase):
+    async def make(self) -> Any:
+        return await self.bus()
+
+    async def keys(self, bus: Any) -> Any:
+        return SessionKeys(bus)
+
+    async def push(self, name: str, value: bytes) -> None:
+        self.redis.rpush(name, value)
+
+    async def break_links(self) -> None:
+        self.redis.client_kill_filter(_type="pubsub")
+        self.redis.client_kill_filter(_type="normal", skipme=True)
+
+
+class InThreads:
+    """A blocking object, each of its methods called in a thread."""
+
+    def __init__(self, blocking: Any) -> None:
+        self._blocking = blocking
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._blocking, name)
+        if isinstance(member, BlockingVariables):
+            return InThreads(member)
+        return lambda *args, **named: deferToThread(partial(member, *args, **named)).addCallback(
+            lambda result: InThreads(result) if _is_blocking(result) else result
+        )
+
+
+def _is_blocking(result: object) -> bool:
+    return isinstance(result, Ending) or type(result).__name__ == "BlockingProxy"
+
+
+class BlockingBusContractTests(BusContract, RedisTestCase):
+    async def make(self) -> Any:
+        # Under a login of its own it has a bus of its own, as another program has.
+        self.made = getattr(self, "made", 0) + 1
+        url = self.server.url.replace("//", f"//user{self.made}@")  # no password: not asked for
+        bus = BlockingBus(url, name="test")
+        self.addCleanup(deferToThread, bus.close)
+        await deferToThread(bus.connected, 5)
+        return InThreads(bus)
+
+    async def keys(self, bus: Any) -> Any:
+        class Keys:
+            issue = bus.issue_key
+            redeem = bus.redeem_key
+
+        return Keys
+
+    async def push(self, name: str, value: bytes) -> None:
+        self.redis.rpush(name, value)
+
+    async def break_links(self) -> None:
+        self.redis.client_kill_filter(_type="pubsub")
+        self.redis.client_kill_filter(_type="normal", skipme=True)
+
+
+class MemoryBusContractTests(BusContract, TestCase):
+    timeout = 10
+
+    def setUp(self) -> None:
+        self.redis = MemoryRedis(reactor)
+
+    async def make(self) -> Any:
+        bus = MemoryBus(self.redis, reactor=reactor)
+        self.addCleanup(bus.stopService)
+        self.addCleanup(self.redis.flush)
+        await bus.connected()
+        return bus
+
+    async def keys(self, bus: Any) -> Any:
+        return SessionKeys(bus)
+
+    async def push(self, name: str, value: bytes) -> None:
+        self.redis.append(name.encode(), [value])
+
+    async def break_links(self) -> None:
+        self.redis.go_away()
+        self.redis.come_back()
