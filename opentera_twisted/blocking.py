@@ -16,6 +16,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from opentera_twisted.bus import DEFAULT_LIMITS, DISCOVERY_TIMEOUT, Bus
 from opentera_twisted.errors import BusUnavailable, ForkedProcess, InvalidArgument
 from opentera_twisted.link import DEFAULT_URL, RedisAddress
+from opentera_twisted.logs import LogPublisher
 from opentera_twisted.pubsub import Handler, OnGap
 from opentera_twisted.reactor_thread import OneByOne, Use, in_thread, run
 from opentera_twisted.rpc import (
@@ -344,6 +345,11 @@ class BlockingBus:
             lambda bus: SessionKeys(bus, require_bound).redeem(kind, key)
         )
         return identity
+
+    def log_publisher(self, sender: str) -> LogPublisher:
+        """Publishes what the program logs: ``addHandler(bus.log_publisher("me").handler())``."""
+        publisher: LogPublisher = self._do(lambda bus: LogPublisher(bus, sender))
+        return publisher
 
     def _do(self, ask: Callable[[Bus], Any]) -> Any:
         return run(self._ask, ask)

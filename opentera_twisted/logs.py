@@ -51,6 +51,31 @@ _LOGGING: Final = (
 )
 
 
+def log_event(
+    level: LogList, message: str, sender: str, timestamp: float | None = None
+) -> LogEvent:
+    """One message of a log.
+
+    Args:
+        level: the list that it is for.
+        message: cut after `LONGEST_MESSAGE`.
+        sender: for people to read.
+        timestamp: seconds since the epoch; now when None.
+    """
+    return LogEvent(
+        level=f"LOGLEVEL_{level.name}",
+        timestamp=time.time() if timestamp is None else timestamp,
+        sender=_text(sender),
+        message=_text(message),
+    )
+
+
+def log_payload(level: LogList, event: LogEvent | LoginEvent) -> bytes:
+    """A message as it stands in a list."""
+    header = event.log_header if isinstance(event, LoginEvent) else event
+    return tera_event(level, [event], header.timestamp).SerializeToString()
+
+
 class _Handler(logging.Handler):
     """Hands records of ``logging`` to a publisher."""
 
@@ -122,7 +147,7 @@ class LogPublisher:
             sender: of the message.
             timestamp: seconds since the epoch; now when None.
         """
-        self._push(level, self._event(level, message, sender, timestamp))
+        self.push(level, log_event(level, message, sender or self._sender, timestamp))
 
     def login(self, event: LoginEvent, message: str = "", level: LogList = LogList.INFO) -> None:
         """Publish an attempt to log in.
@@ -134,30 +159,20 @@ class LogPublisher:
         """
         complete = LoginEvent()
         complete.CopyFrom(event)
-        complete.log_header.CopyFrom(self._event(level, message, None, None))
-        self._push(level, complete)
+        complete.log_header.CopyFrom(log_event(level, message, self._sender))
+        self.push(level, complete)
 
     def flush(self) -> Deferred[None]:
         """Wait, in the reactor's thread, until nothing waits; fires at once without a link."""
-        if not self._waiting or not self._link.is_ready:
+        if not self._is_sending or not self._link.is_ready:
             return succeed(None)
         flushed: Deferred[None] = Deferred()
         self._flushed.append(flushed)
         return flushed
 
-    def _event(
-        self, level: LogList, message: str, sender: str | None, timestamp: float | None
-    ) -> LogEvent:
-        return LogEvent(
-            level=LogEvent.LogLevel.Value(f"LOGLEVEL_{level.name}"),
-            timestamp=time.time() if timestamp is None else timestamp,
-            sender=_text(self._sender if sender is None else sender),
-            message=_text(message),
-        )
-
-    def _push(self, level: LogList, event: LogEvent | LoginEvent) -> None:
-        header = event.log_header if isinstance(event, LoginEvent) else event
-        payload = tera_event(level, [event], header.timestamp).SerializeToString()
+    def push(self, level: LogList, event: LogEvent | LoginEvent) -> None:
+        """Publish a message that is made already."""
+        payload = log_payload(level, event)
         with self._lock:
             if len(self._waiting) >= self._most_waiting:
                 self._waiting.popleft()
@@ -202,7 +217,7 @@ class LogPublisher:
                 self._is_sending = False
                 return None
             level = self._waiting[0][0]
-            payloads = []
+            payloads: list[bytes] = []
             while self._waiting and self._waiting[0][0] == level and len(payloads) < BATCH:
                 payloads.append(self._waiting.popleft()[1])
             return level, payloads

@@ -76,7 +76,10 @@ class Use:
 
     def keep(self, what: object, end: Callable[[], Any]) -> None:
         """Have something that was begun through this use ended with it."""
-        self._ends[what] = end
+        if self.is_closed:
+            end()
+        else:
+            self._ends[what] = end
 
     def forget(self, what: object) -> None:
         """It has ended by itself."""

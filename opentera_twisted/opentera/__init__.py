@@ -1,0 +1,35 @@
+"""The names that existing OpenTera programs import, on the connections of `Bus`.
+
+from opentera_twisted.opentera import BaseModule, ModuleNames, RedisClient, RedisRPCClient
+
+names    names of variables, modules and topics
+early    commands before the reactor runs
+client   `RedisClient`: variables, publishing, subscriptions
+calls    `RedisRPCClient`: calls that block, and None when there is no answer
+logs     `LoggingClient`: the lists of log messages
+served   the procedures of an ``rpc_api``
+modules  `BaseModule` and `ServiceOpenTera`
+"""
+
+from opentera_twisted.opentera.calls import RedisRPCClient
+from opentera_twisted.opentera.client import RedisClient
+from opentera_twisted.opentera.logs import LoggingClient
+from opentera_twisted.opentera.modules import BaseModule, ServiceOpenTera
+from opentera_twisted.opentera.names import (
+    ModuleNames,
+    RedisVars,
+    create_module_event_topic_from_name,
+    create_module_message_topic_from_name,
+)
+
+__all__ = [
+    "BaseModule",
+    "LoggingClient",
+    "ModuleNames",
+    "RedisClient",
+    "RedisRPCClient",
+    "RedisVars",
+    "ServiceOpenTera",
+    "create_module_event_topic_from_name",
+    "create_module_message_topic_from_name",
+]

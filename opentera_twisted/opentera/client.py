@@ -1,0 +1,208 @@
+"""`RedisClient`: variables, publishing and subscriptions as existing programs use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from google.protobuf.message import Message
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted import callbacks, topics
+from opentera_twisted.bus import Bus
+from opentera_twisted.errors import InReactorThread
+from opentera_twisted.opentera import early
+from opentera_twisted.opentera.names import prefer
+from opentera_twisted.opentera.threads import (
+    global_reactor,
+    in_reactor,
+    in_reactor_thread,
+    is_running,
+)
+from opentera_twisted.pubsub import Delivery, Subscription, encode_payload
+from opentera_twisted.reactor_thread import Use, run
+
+Callback = Callable[[str, str, bytes], Any]
+"""Called with pattern, channel and message."""
+
+
+class RedisClient:
+    """A program's access to Redis; all of a process share two connections to it.
+
+    Subscriptions come back by themselves after a break, so `redisConnectionMade` is called once.
+    In the reactor's thread `publish`, `redisSet` and `redisDelete` do not wait, and return a
+    Deferred instead of the result; `redisGet` cannot, and raises `InReactorThread`.
+
+    Args:
+        config: ``hostname``, ``port``, ``db``, ``username`` and ``password``; the Redis of this
+            machine when None.
+
+    Attributes:
+        callbacks_dict: functions by the pattern that they are called for.
+    """
+
+    _log = Logger()
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        prefer("RedisClient", "Bus, or BlockingBus in threads")
+        self.redisConfig: Mapping[str, Any] = early.DEFAULT_CONFIG if config is None else config
+        self.callbacks_dict: dict[str, Callback] = {}
+        self._address = early.address(self.redisConfig)
+        self._use = Use(self._address, type(self).__name__)
+        self._subscriptions: dict[str, Deferred[Subscription]] = {}
+        self._is_closed = False
+        # After the constructor of whatever class this is.
+        in_reactor(self._connect_soon)
+
+    @property
+    def bus(self) -> Bus:
+        """The bus, in the reactor's thread: with what this class has no name for."""
+        return self._use.bus
+
+    @property
+    def redis(self) -> Any:
+        """The client of redis-py that there is no more."""
+        raise AttributeError(
+            "there is no redis-py client: use redisGet, redisSet, redisDelete and publish, or "
+            "client.bus.link.execute(...) in the reactor's thread"
+        )
+
+    def getConfig(self) -> Mapping[str, Any]:
+        """What was given as config."""
+        return self.redisConfig
+
+    def redisConnectionMade(self) -> None:
+        """Called once, when Redis is there; for programs to subscribe what they want."""
+
+    def redisConnectionLost(self, reason: Failure) -> None:
+        """Called when the link breaks; it comes back, with all subscriptions."""
+
+    def redisMessageReceived(self, pattern: str, channel: str, message: bytes) -> None:
+        """Called for each message of a subscription; calls what was registered for its pattern."""
+        callback = self.callbacks_dict.get(pattern)
+        if callback is not None:
+            result = callback(pattern, channel, message)
+            if isinstance(result, Deferred):
+                result.addErrback(partial(self._failed, pattern))
+
+    def subscribe(self, topic: str) -> Deferred[Any]:
+        """Receive what is published on a topic or pattern; fires when Redis has acknowledged it."""
+        return in_reactor(lambda: self._subscribe(topic))
+
+    def unsubscribe(self, topic: str) -> Deferred[Any]:
+        """Receive it no longer; fires when nothing more comes."""
+        return in_reactor(lambda: self._unsubscribe(topic))
+
+    def subscribe_pattern_with_callback(self, pattern: str, function: Callback) -> Deferred[Any]:
+        """Have a function called for a pattern; a pattern has one function, the last given."""
+        self.callbacks_dict[pattern] = function
+        return self.subscribe(pattern)
+
+    def unsubscribe_pattern_with_callback(self, pattern: str, function: Callback) -> Deferred[Any]:
+        """Have it called no longer."""
+        self.callbacks_dict.pop(pattern, None)
+        return self.unsubscribe(pattern)
+
+    def publish(self, topic: str, message: bytes | str | Message) -> Any:
+        """Publish; how many received it."""
+        return self._command("PUBLISH", topics.encode(topic), encode_payload(message))
+
+    def redisGet(self, key: str) -> Any:
+        """Read a variable: its bytes, or None.
+
+        Raises:
+            InReactorThread: waiting would stop all that the reactor does.
+        """
+        if in_reactor_thread():
+            raise InReactorThread(
+                "redisGet waits, and would stop all that the reactor does: "
+                "await self.bus.variables.get(key) instead, or call it with deferToThread"
+            )
+        return self._command("GET", key)
+
+    def redisSet(self, key: str, value: bytes | str | float, ex: int | None = None) -> Any:
+        """Write a variable, for ``ex`` seconds or for ever; True."""
+        data = value if isinstance(value, (bytes, str)) else str(value)
+        lifetime = () if ex is None else ("EX", ex)
+        reply = self._command("SET", key, data, *lifetime)
+        return reply if isinstance(reply, Deferred) else True
+
+    def redisDelete(self, key: str) -> Any:
+        """Delete a variable; how many there were."""
+        return self._command("DEL", key)
+
+    def redisClose(self) -> Deferred[Any]:
+        """End the subscriptions, and with the last client of the process the connections."""
+        self._is_closed = True
+        return in_reactor(self._use.close)
+
+    def _command(self, *command: bytes | str | int) -> Any:
+        def execute() -> Deferred[Any]:
+            return self.bus.link.execute(*command)
+
+        if not is_running():
+            return early.execute(self._address, *command)
+        return execute() if in_reactor_thread() else run(execute)
+
+    def _connect_soon(self) -> None:
+        global_reactor().callLater(0, self._connect)
+
+    def _connect(self) -> None:
+        if self._is_closed:
+            return
+        observers = self.bus.link.on_lost
+        observers.append(self.redisConnectionLost)
+        self._use.keep(self, lambda: maybeDeferred(observers.remove, self.redisConnectionLost))
+        connected = self.bus.connected()
+        connected.addCallback(
+            lambda _: callbacks.run(f"redisConnectionMade of {self}", self.redisConnectionMade)
+        )
+        connected.addErrback(lambda _: None)  # it was stopped before
+
+    def _subscribe(self, pattern: str) -> Deferred[Any]:
+        subscribing = self._subscriptions.get(pattern)
+        if subscribing is None:
+            subscribing = self._subscriptions[pattern] = self.bus.subscribe_pattern(
+                pattern, self._received
+            )
+            subscribing.addCallbacks(self._subscribed, partial(self._not_subscribed, pattern))
+        told: Deferred[Any] = Deferred()
+        subscribing.addBoth(lambda outcome: _tell(told, outcome))
+        return told
+
+    def _subscribed(self, subscription: Subscription) -> Subscription:
+        self._use.keep(subscription, subscription.cancel)
+        return subscription
+
+    def _not_subscribed(self, pattern: str, failure: Failure) -> Failure:
+        self._subscriptions.pop(pattern, None)
+        return failure
+
+    def _unsubscribe(self, pattern: str) -> Deferred[Any]:
+        subscribing = self._subscriptions.pop(pattern, None)
+        if subscribing is None:
+            return succeed(None)
+
+        def cancel(subscription: Subscription) -> Deferred[None]:
+            self._use.forget(subscription)
+            return subscription.cancel()
+
+        return subscribing.addCallback(cancel)
+
+    def _received(self, delivery: Delivery) -> None:
+        assert delivery.pattern is not None  # noqa: S101 (it was subscribed as one)
+        self.redisMessageReceived(delivery.pattern, delivery.topic, delivery.payload)
+
+    def _failed(self, pattern: str, failure: Failure) -> None:
+        self._log.failure("the callback of {pattern} failed", failure, pattern=pattern)
+
+
+def _tell(told: Deferred[Any], outcome: Any) -> Any:
+    if isinstance(outcome, Failure):
+        told.errback(outcome)
+        return None
+    told.callback(outcome)
+    return outcome

@@ -1,0 +1,46 @@
+"""Where existing programs call from: the reactor's thread, another one, or before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.python.threadable import isInIOThread
+
+
+def global_reactor() -> Any:
+    """The reactor of the process; whoever imports it installs it."""
+    from twisted.internet import reactor  # noqa: PLC0415 (not before it is needed)
+
+    return reactor
+
+
+def is_running() -> bool:
+    """Whether the reactor runs, in whatever thread."""
+    return bool(global_reactor().running)
+
+
+def in_reactor_thread() -> bool:
+    """Whether the reactor runs, in this thread."""
+    return is_running() and isInIOThread()
+
+
+def in_reactor(function: Callable[[], Any]) -> Deferred[Any]:
+    """Call a function in the reactor's thread, now or as soon as that runs.
+
+    Returns:
+        Fires there with what comes of it.
+    """
+    result: Deferred[Any] = Deferred()
+
+    def call() -> None:
+        maybeDeferred(function).chainDeferred(result)
+
+    if not is_running():
+        global_reactor().callWhenRunning(call)
+    elif isInIOThread():
+        call()
+    else:
+        global_reactor().callFromThread(call)
+    return result

@@ -1,0 +1,354 @@
+"""The names of existing programs: the same constructors, callbacks and results as deployed."""
+
+from __future__ import annotations
+
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import AuthenticationFailed, BusUnavailable, InReactorThread, WrongType
+from opentera_twisted.messages import (
+    LogEvent,
+    ServerCommand,
+    TeraEvent,
+    TeraModuleMessage,
+    UserEvent,
+)
+from opentera_twisted.messages.packing import unpack
+from opentera_twisted.opentera import (
+    BaseModule,
+    ModuleNames,
+    RedisClient,
+    RedisRPCClient,
+    RedisVars,
+    ServiceOpenTera,
+    create_module_event_topic_from_name,
+    create_module_message_topic_from_name,
+    early,
+    names,
+)
+
+from .deployed import DeployedCaller
+from .support import UUID, Collector, RedisTestCase, Server, free_port, until
+
+NAME = "TeraServer.OnlineModule"
+
+
+class OnlineModule(BaseModule):
+    """An existing module."""
+
+    def __init__(self, config: Any) -> None:
+        BaseModule.__init__(self, NAME, config)
+        self.messages = Collector()
+        self.events = Collector()
+        self.made = Collector()
+
+    def setup_module_pubsub(self) -> None:
+        topic = create_module_event_topic_from_name(ModuleNames.USER_MANAGER_MODULE_NAME)
+        self.subscribe_pattern_with_callback(topic, self.notify_event).addCallback(self.made)
+
+    def setup_rpc_interface(self) -> None:
+        self.rpc_api["add"] = {"args": ["int:a"], "returns": "int", "callback": self.add}
+        self.rpc_api["reads"] = {"args": [], "returns": "str", "callback": self.reads}
+
+    def add(self, *args: Any, **kwargs: Any) -> Any:
+        assert not kwargs
+        return sum(args)
+
+    def reads(self) -> Any:
+        return self.redisGet("a")
+
+    def notify_module_messages(self, pattern: str, channel: str, message: bytes) -> None:
+        self.messages((pattern, channel, message))
+
+    def notify_event(self, pattern: str, channel: str, message: bytes) -> None:
+        self.events((pattern, channel, message))
+
+
+class OwnRpcModule(OnlineModule):
+    def notify_module_rpc(self, pattern: str, channel: str, message: bytes) -> None:
+        self.messages((pattern, channel, message))
+
+
+class ListeningService(ServiceOpenTera):
+    def __init__(self, config: Any, info: Any) -> None:
+        self.ready = Collector()
+        self.messages = Collector()
+        super().__init__(config, info)
+
+    def setup_rpc_interface(self) -> None:
+        self.rpc_api["who"] = {"args": [], "returns": "str", "callback": lambda: "me"}
+
+    @inlineCallbacks
+    def register_to_events(self) -> Any:
+        yield self.subscribe_pattern_with_callback("module.*.events", self.messages_received)
+        self.ready()
+
+    def messages_received(self, *args: Any) -> None:
+        self.messages(args)
+
+
+class OpenTeraTests(RedisTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        names._warned.update({"RedisClient", "RedisRPCClient", "LoggingClient"})
+        self.config = {
+            "hostname": "127.0.0.1",
+            "port": self.server.port,
+            "db": 0,
+            "username": "",
+            "password": "",
+        }
+
+    def client(self) -> RedisClient:
+        client = RedisClient(self.config)
+        self.addCleanup(client.redisClose)
+        return client
+
+    async def module(self, kind: type[OnlineModule] = OnlineModule) -> OnlineModule:
+        module = kind(SimpleNamespace(redis_config=self.config))
+        self.addCleanup(module.redisClose)
+        await module.made.wait(1)
+        return module
+
+    async def test_variables_are_read_and_written_in_threads(self) -> None:
+        client = self.client()
+
+        def use() -> None:
+            assert client.redisSet("a", "Zoé", ex=100) is True
+            assert client.redisGet("a") == "Zoé".encode()
+            assert client.redisSet("n", 5) is True
+            assert client.redisGet("n") == b"5"
+            assert client.redisDelete("a") == 1
+            assert client.redisGet("a") is None
+            assert client.publish("nobody", b"x") == 0
+
+        await deferToThread(use)
+        assert self.redis.ttl("n") == -1
+        assert client.getConfig() is self.config
+
+    async def test_in_the_reactor_thread_reading_is_refused_and_writing_does_not_wait(self) -> None:
+        client = self.client()
+        await client.subscribe("t")  # the reactor runs
+        with pytest.raises(InReactorThread, match=r"await self\.bus\.variables\.get"):
+            client.redisGet("a")
+        await client.redisSet("a", "1", ex=100)
+        assert 0 < self.redis.ttl("a") <= 100
+        assert await client.publish("t", "x") == 1
+        assert await client.redisDelete("a") == 1
+        rpc = RedisRPCClient(self.config)
+        with pytest.raises(InReactorThread):
+            rpc.call("A", "b")
+
+    async def test_callbacks_get_pattern_channel_and_the_bytes(self) -> None:
+        client = self.client()
+        got, other = Collector(), Collector()
+        await client.subscribe_pattern_with_callback("t.*", lambda *args: other(args))
+        await client.subscribe_pattern_with_callback("t.*", lambda *args: got(args))
+        self.redis.publish("t.1", b"\xff1")
+        assert await got.wait(1) == [("t.*", "t.1", b"\xff1")]
+        assert other.items == []
+        await client.unsubscribe_pattern_with_callback("t.*", lambda *_: None)
+        assert self.redis.publish("t.1", b"") == 0
+        await client.unsubscribe("never subscribed")
+
+    async def test_a_program_may_take_all_messages_itself(self) -> None:
+        got = Collector()
+
+        class Own(RedisClient):
+            def redisConnectionMade(self) -> None:
+                self.subscribe("t").addCallback(lambda _: got("subscribed"))
+
+            def redisMessageReceived(self, pattern: str, channel: str, message: bytes) -> None:
+                got((pattern, channel, message))
+
+        client = Own(self.config)
+        self.addCleanup(client.redisClose)
+        await got.wait(1)
+        self.redis.publish("t", b"1")
+        assert (await got.wait(2))[1] == ("t", "t", b"1")
+
+    async def test_a_callback_that_fails_is_logged(self) -> None:
+        client = self.client()
+        got = Collector()
+
+        @inlineCallbacks
+        def fails(*args: Any) -> Any:
+            yield None
+            got(args)
+            raise ZeroDivisionError
+
+        await client.subscribe_pattern_with_callback("t", fails)
+        self.redis.publish("t", b"1")
+        await got.wait(1)
+        await client.subscribe("another")
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    async def test_a_module_answers_calls_and_gets_its_messages(self) -> None:
+        module = await self.module()
+        event = UserEvent(user_uuid=UUID)
+
+        def call() -> None:
+            caller = DeployedCaller(self.server.client())
+            reply = caller.call(f"module.{NAME}.rpc", "add", 1, 2, 3)
+            assert reply is not None
+            assert (reply["status"], reply["return_value"]) == ("OK", 6)
+            reply = caller.call(f"module.{NAME}.rpc", "nothing")
+            assert reply is not None
+            assert (reply["status"], reply["return_value"]) == ("Error", None)
+            caller.close()
+            rpc = RedisRPCClient(self.config, timeout=2)
+            assert rpc.call(NAME, "add", 4, 5) == 9
+            assert rpc.call(NAME, "nothing") is None
+            assert rpc.call("Nobody", "add") is None
+            assert rpc.call_service("Nobody", "add") is None
+            rpc._bus.close()
+
+        await deferToThread(call)
+        message = module.create_tera_message(create_module_message_topic_from_name_of(NAME))
+        message.data.add().Pack(event)
+        module.send_module_message(message)
+        module.send_event_message(event, module.event_topic_name())
+        ((pattern, channel, payload),) = await module.messages.wait(1)
+        assert pattern == channel == f"module.{NAME}.messages" == module.source_name()
+        received = TeraModuleMessage.FromString(payload)
+        assert received.head.source == f"module.{NAME}"
+        assert unpack(received.data[0]) == event
+
+    async def test_a_procedure_that_would_block_the_reactor_fails_and_says_why(self) -> None:
+        await self.module()
+        rpc = RedisRPCClient(self.config)
+        self.addCleanup(deferToThread, rpc._bus.close)
+        assert await deferToThread(rpc.call, NAME, "reads") is None
+        (error,) = self.flushLoggedErrors(InReactorThread)
+        assert "deferToThread" in error.getErrorMessage()
+
+    async def test_a_module_that_answers_calls_itself_gets_them(self) -> None:
+        module = await self.module(OwnRpcModule)
+        await until(self.subscribed_to(f"module.{NAME}.rpc"), bool)
+        self.redis.publish(f"module.{NAME}.rpc", b"call")
+        (*_, (pattern, channel, payload)) = await module.messages.wait(2)
+        assert (pattern, channel, payload) == (f"module.{NAME}.rpc", f"module.{NAME}.rpc", b"call")
+
+    def subscribed_to(self, topic: str) -> Any:
+        async def count() -> int:
+            receivers: int = await deferToThread(self.redis.publish, topic, b"")
+            return receivers
+
+        return count
+
+    async def test_the_websockets_of_a_person_are_closed_as_deployed(self) -> None:
+        module = await self.module()
+        got = Collector()
+        await module.bus.subscribe(f"module.TeraServer.TwistedModule.events.{UUID}", got)
+        module.send_user_disconnect_module_message(UUID)
+        (delivery,) = await got.wait(1)
+        message = TeraModuleMessage.FromString(delivery.payload)
+        command = ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)
+        assert unpack(message.data[0]) == command
+
+    async def test_a_service_listens_under_its_key_and_its_uuid(self) -> None:
+        config = SimpleNamespace(redis_config=self.config, service_config={"name": "S"})
+        info = {"service_key": "S", "service_uuid": UUID}
+        service = ListeningService(config, info)
+        self.addCleanup(service.redisClose)
+        await service.ready.wait(1)
+        rpc = RedisRPCClient(self.config)
+        self.addCleanup(deferToThread, rpc._bus.close)
+        await until(self.subscribed_to("service.S.rpc"), bool)
+        for name in ("S", UUID):
+            assert await deferToThread(rpc.call_service, name, "who") == "me"
+        service.send_tera_message(UserEvent(), "service.S", "module.A.events")
+        service.send_event_message(UserEvent(user_uuid="1"), "module.A.events")
+        await service.messages.wait(2)
+        event = TeraEvent.FromString(service.messages.items[1][2])
+        assert unpack(event.events[0]) == UserEvent(user_uuid="1")
+
+    async def test_what_a_module_logs_is_on_the_lists(self) -> None:
+        module = await self.module()
+        module.logger.log_warning(NAME, "text", 5)
+        await until(lambda: deferToThread(self.redis.llen, "log.warning"), bool)
+        payload: Any = self.redis.lrange("log.warning", 0, -1)[0]
+        event = TeraEvent.FromString(payload)
+        logged = unpack(event.events[0])
+        assert isinstance(logged, LogEvent)
+        assert (logged.sender, logged.message) == (NAME, "('text', 5)")
+
+    async def test_subscriptions_survive_a_break_and_the_program_is_told(self) -> None:
+        lost = Collector()
+        self.patch(OnlineModule, "redisConnectionLost", lambda _, reason: lost(reason))
+        module = await self.module()
+        self.redis.client_kill_filter(_type="pubsub")
+        await lost.wait(1)
+        await module.bus.connected()
+        topic = create_module_event_topic_from_name(ModuleNames.USER_MANAGER_MODULE_NAME)
+        self.redis.publish(topic, b"x")
+        assert (await module.events.wait(1))[0] == (topic, topic, b"x")
+        assert len(module.made.items) == 1
+
+    async def test_a_process_has_two_connections_however_many_objects(self) -> None:
+        module = await self.module()
+        clients = [self.client() for _ in range(5)]
+        for client in clients:
+            await client.redisSet("a", "1")
+        module.logger.log_info("x", "y")
+        connected = {one["name"] for one in self.redis.client_list() if one["name"]}
+        assert connected == {"OnlineModule.client", "OnlineModule.subscriber"}
+
+
+def create_module_message_topic_from_name_of(name: str) -> str:
+    return f"module.{name}.messages"
+
+
+def test_topics_and_names_are_those_of_deployed_programs() -> None:
+    name = ModuleNames.USER_MANAGER_MODULE_NAME
+    assert create_module_message_topic_from_name(name) == (
+        "module.TeraServer.UserManagerModule.messages"
+    )
+    assert create_module_event_topic_from_name(name) == "module.TeraServer.UserManagerModule.events"
+    assert create_module_event_topic_from_name(ModuleNames.DATABASE_MODULE_NAME, "user") == (
+        "module.TeraServer.DatabaseModule.events.user"
+    )
+    assert RedisVars.build_service_rpc_topic("S") == "service.S.rpc"
+    assert RedisVars.build_service_message_topic("S") == "service.S.messages"
+    assert RedisVars.build_service_event_topic("S") == "service.S.events"
+    assert RedisVars.RedisVar_UserTokenAPIKey == "UserTokenAPIKey"
+
+
+def test_a_better_name_is_told_once() -> None:
+    names._warned.discard("X")
+    with pytest.warns(DeprecationWarning, match="X: better is Y"):
+        names.prefer("X", "Y")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        names.prefer("X", "Y")
+
+
+class EarlyTests(RedisTestCase):
+    def test_commands_before_the_reactor_runs(self) -> None:
+        where = early.address({"hostname": "127.0.0.1", "port": self.server.port, "db": 2})
+        assert early.execute(where, "SET", "a", b"\xff") == b"OK"
+        assert early.execute(where, "GET", "a") == b"\xff"
+        assert self.redis.get("a") is None
+        self.redis.select(2)
+        assert self.redis.get("a") == b"\xff"
+        early.execute(where, "RPUSH", "l", "x")
+        with pytest.raises(WrongType):
+            early.execute(where, "GET", "l")
+
+    def test_a_password_is_used(self) -> None:
+        server = Server("--requirepass", "sesame")
+        self.addCleanup(server.stop)
+        config = {"hostname": "127.0.0.1", "port": server.port, "db": 0, "username": ""}
+        assert early.execute(early.address({**config, "password": "sesame"}), "PING") == b"PONG"
+        with pytest.raises(AuthenticationFailed):
+            early.execute(early.address({**config, "password": "wrong"}), "PING")
+
+    def test_no_redis_is_a_named_error(self) -> None:
+        where = early.address({"hostname": "127.0.0.1", "port": free_port(), "db": 0})
+        with pytest.raises(BusUnavailable, match="no Redis at"):
+            early.execute(where, "PING")
