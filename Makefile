@@ -52,6 +52,10 @@ faults: $(VENV)/.dev  ## Break Redis and the network in every way, and write the
 conformance: $(VENV)/.dev  ## Try the gateway against each rule of RFC 6455, and write the table into docs.
 	CONFORMANCE_TABLE=docs/conformance.md $(BIN)/python -m pytest tests/conformance
 
+.PHONY: protobufs
+protobufs: $(VENV)/.dev  ## Test messages under each protobuf that the package admits.
+	$(BIN)/python -m tests.protobufs
+
 .PHONY: format
 format: $(VENV)/.dev  ## Format the code and fix what lint can fix.
 	$(BIN)/ruff format .

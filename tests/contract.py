@@ -205,13 +205,13 @@ class BusContract:
 
     async def test_events_and_messages_travel_in_their_envelopes(self) -> None:
         bus = await self.make()
-        got = Collector()
+        events, messages = Collector(), Collector()
         sent = UserEvent(user_uuid=UUID)
-        await bus.subscribe("module.A.events", got)
-        await bus.subscribe("module.A.messages", got)
+        await bus.subscribe("module.A.events", events)
+        await bus.subscribe("module.A.messages", messages)
         assert await bus.publish_event("module.A.events", sent) == 1
         assert await bus.send_module_message("module.A.messages", sent, source="service.B") == 1
-        event, message = await got.wait(2)
+        (event,), (message,) = await events.wait(1), await messages.wait(1)
         assert [unpack(one) for one in TeraEvent.FromString(event.payload).events] == [sent]
         received = TeraModuleMessage.FromString(message.payload)
         assert (received.head.source, unpack(received.data[0])) == ("service.B", sent)

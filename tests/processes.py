@@ -14,7 +14,11 @@ from twisted.internet.threads import deferToThread
 
 from .support import ROOT
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    "PYTHONUNBUFFERED": "1",
+}
 ENVIRONMENT.pop("REDIS_URL", None)
 
 _TWISTD = """

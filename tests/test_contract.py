@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.threads import deferToThread
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import SessionKeys
@@ -42,9 +43,21 @@ class InThreads:
         member = getattr(self._blocking, name)
         if isinstance(member, BlockingVariables):
             return InThreads(member)
-        return lambda *args, **named: deferToThread(partial(member, *args, **named)).addCallback(
-            lambda result: InThreads(result) if _is_blocking(result) else result
-        )
+
+        def call(*args: Any, **named: Any) -> Deferred[Any]:
+            args = tuple(map(_in_reactor, args))
+            named = {name: _in_reactor(value) for name, value in named.items()}
+            called = deferToThread(partial(member, *args, **named))
+            return called.addCallback(lambda one: InThreads(one) if _is_blocking(one) else one)
+
+        return call
+
+
+def _in_reactor(value: Any) -> Any:
+    """A handler that is called in a thread and, for the tests' sake, called back in ours."""
+    if not callable(value):
+        return value
+    return lambda *args: blockingCallFromThread(reactor, value, *args)  # type: ignore[arg-type]
 
 
 def _is_blocking(result: object) -> bool:

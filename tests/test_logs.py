@@ -1,0 +1,150 @@
+"""Log messages on the lists of deployed programs: complete, in order and bounded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from opentera_twisted.logs import LONGEST_MESSAGE, LogPublisher
+from opentera_twisted.messages import LogEvent, LoginEvent, TeraEvent
+from opentera_twisted.messages.packing import unpack
+from opentera_twisted.testing import MemoryBus
+from opentera_twisted.variables import LogList
+
+from .support import UUID, RedisTestCase
+
+
+def logged(payloads: Any) -> list[Any]:
+    """What stands in a list."""
+    return [unpack(TeraEvent.FromString(payload).events[0]) for payload in payloads]
+
+
+class LogPublisherTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.bus = MemoryBus()
+        self.publisher = LogPublisher(self.bus, "me")
+
+    def items(self, level: LogList) -> list[Any]:
+        return logged(self.bus.redis.items(level.encode()))
+
+    def test_levels_of_twisted_go_to_their_lists(self) -> None:
+        log = Logger(namespace="part", observer=self.publisher)
+        log.debug("a {x}", x=1)
+        log.info("b")
+        log.warn("c")  # noqa: G010 (of Twisted)
+        log.error("d")
+        log.critical("e")
+        for level, message in zip(
+            (LogList.DEBUG, LogList.INFO, LogList.WARNING, LogList.ERROR, LogList.CRITICAL),
+            ("a 1", "b", "c", "d", "e"),
+            strict=True,
+        ):
+            (event,) = self.items(level)
+            assert (event.sender, event.message) == ("me.part", message)
+            assert LogEvent.LogLevel.Name(event.level) == f"LOGLEVEL_{level.name}"
+            assert event.timestamp > 1_700_000_000
+
+    def test_a_failure_is_there_with_its_traceback(self) -> None:
+        try:
+            raise ZeroDivisionError("secret of nobody")
+        except ZeroDivisionError:
+            Logger(observer=self.publisher).failure("broken", Failure())
+        (event,) = self.items(LogList.CRITICAL)
+        assert event.message.startswith("broken\n")
+        assert "ZeroDivisionError" in event.message
+
+    def test_levels_of_logging_go_to_their_lists(self) -> None:
+        logger = logging.Logger("app", level=1)  # noqa: LOG001 (of this test alone)
+        logger.addHandler(self.publisher.handler())
+        for number, level in (
+            (5, LogList.TRACE),
+            (10, LogList.DEBUG),
+            (20, LogList.INFO),
+            (35, LogList.WARNING),
+            (40, LogList.ERROR),
+            (50, LogList.CRITICAL),
+        ):
+            logger.log(number, "text %d", number)
+            (event,) = self.items(level)
+            assert (event.sender, event.message) == ("app", f"text {number}")
+
+    def test_a_handler_keeps_to_its_level(self) -> None:
+        logger = logging.Logger("app")  # noqa: LOG001 (of this test alone)
+        logger.addHandler(self.publisher.handler(logging.ERROR))
+        logger.warning("no")
+        assert self.items(LogList.WARNING) == []
+
+    def test_login_events_are_wrapped_with_their_header(self) -> None:
+        event = LoginEvent(user_uuid=UUID, login_status=LoginEvent.LOGIN_STATUS_SUCCESS)
+        self.publisher.login(event, "welcome")
+        (payload,) = self.bus.redis.items(b"log.info")
+        assert TeraEvent.FromString(payload).header.topic == "log.info"
+        (found,) = logged([payload])
+        assert (found.user_uuid, found.log_header.message) == (UUID, "welcome")
+        assert found.log_header.sender == "me"
+        assert not event.HasField("log_header")
+
+    def test_without_a_link_the_oldest_are_dropped_and_counted(self) -> None:
+        publisher = LogPublisher(self.bus, "me", most_waiting=10)
+        self.bus.disconnect()
+        for number in range(30):
+            publisher.log(LogList.INFO, str(number))
+        self.bus.reconnect()
+        self.bus.clock.advance(1)
+        messages = [event.message for event in self.items(LogList.INFO)]
+        assert messages[-10:] == [str(number) for number in range(20, 30)]
+        assert len(messages) + publisher.dropped == 30
+        assert publisher.dropped >= 19
+
+    def test_what_redis_refuses_is_counted_and_does_not_end_it(self) -> None:
+        self.bus.redis.write(b"log.info", b"no list")
+        self.publisher.log(LogList.INFO, "x")
+        assert self.publisher.dropped == 1
+        self.publisher.log(LogList.ERROR, "y")
+        assert len(self.items(LogList.ERROR)) == 1
+
+    def test_any_text_is_written_and_long_ones_are_cut(self) -> None:
+        self.publisher.log(LogList.INFO, "\ud800" + "x" * LONGEST_MESSAGE)
+        (event,) = self.items(LogList.INFO)
+        assert event.message.startswith("\\ud800x")
+        assert len(event.message) == LONGEST_MESSAGE + 1
+
+    def test_after_the_bus_has_stopped_messages_are_counted(self) -> None:
+        self.successResultOf(self.bus.stopService())
+        self.publisher.log(LogList.INFO, "x")
+        assert self.publisher.dropped == 1
+        self.successResultOf(self.publisher.flush())
+
+
+class RealLogTests(RedisTestCase):
+    async def test_many_threads_log_at_once(self) -> None:
+        bus = await self.bus()
+        publisher = LogPublisher(bus, "me")
+        logger = logging.Logger("app")  # noqa: LOG001 (of this test alone)
+        logger.addHandler(publisher.handler())
+
+        def work(thread: int) -> None:
+            for number in range(200):
+                logger.info("%d %d", thread, number)
+
+        def work_all() -> None:
+            threads = [threading.Thread(target=work, args=(one,)) for one in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        await deferToThread(work_all)
+        await publisher.flush()
+        messages = [event.message for event in logged(self.redis.lrange("log.info", 0, -1))]
+        assert publisher.dropped == 0
+        assert len(set(messages)) == 1600
+        for thread in range(8):
+            numbers = [int(one.split()[1]) for one in messages if one.startswith(f"{thread} ")]
+            assert numbers == list(range(200))
