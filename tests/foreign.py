@@ -138,7 +138,7 @@ def main(order: str) -> None:
     import google.protobuf  # noqa: PLC0415 (what was loaded)
     from google.protobuf.internal import api_implementation  # noqa: PLC0415
 
-    print("both work:", google.protobuf.__version__, api_implementation.Type())
+    print("both work:", google.protobuf.__version__, api_implementation.Type())  # noqa: T201 (for who has started it)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,357 @@
+"""`BlockingBus` in programs of its own: threads, forks, Ctrl-C and the end of the program."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import textwrap
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread, deferToThread
+
+from opentera_twisted import (
+    BusUnavailable,
+    Delivery,
+    InReactorThread,
+    InvalidArgument,
+    Procedures,
+)
+from opentera_twisted.blocking import BlockingBus
+from opentera_twisted.reactor_thread import handlers
+from opentera_twisted.reactor_thread.handlers import OneByOne
+
+from .processes import Process
+from .support import Collector, RedisTestCase, free_port, until
+
+PREFIX = """
+import os, sys, threading, time
+from opentera_twisted import *
+from opentera_twisted.blocking import BlockingBus
+url = sys.argv[1]
+"""
+
+
+class ProgramTests(RedisTestCase):
+    timeout = 60
+
+    def program(self, code: str, url: str | None = None) -> Process:
+        whole = PREFIX + textwrap.dedent(code)
+        process = Process(sys.executable, "-c", whole, url or self.server.url)
+        self.addCleanup(process.kill)
+        return process
+
+    async def serve(self) -> None:
+        procedures = Procedures()
+
+        @procedures.expose
+        async def add(a: int, b: int) -> int:
+            return a + b
+
+        self.waiting: list[Deferred[None]] = []
+
+        @procedures.expose
+        async def waits() -> None:
+            self.waiting.append(Deferred())
+            self.called()
+            await self.waiting[-1]
+
+        self.called = Collector()
+        bus = await self.bus(name="server")
+        await bus.serve_service("S", procedures)
+
+    async def test_32_threads_get_400_right_answers_over_two_connections(self) -> None:
+        await self.serve()
+        process = self.program(
+            """
+            buses = [BlockingBus(url, name="many") for _ in range(32)]
+            wrong = []
+            def work(bus, first):
+                for number in range(first, first + 400):
+                    if bus.call_service("S", "add", number, first) != number + first:
+                        wrong.append(number)
+            threads = [threading.Thread(target=work, args=(bus, 1000 * n))
+                       for n, bus in enumerate(buses)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            print("wrong:", wrong, flush=True)
+            """
+        )
+        await process.says("wrong: []")
+        assert await process.ended() == 0
+        assert "Traceback" not in process.output
+
+    async def test_a_process_has_two_connections(self) -> None:
+        process = self.program(
+            """
+            buses = [BlockingBus(url, name="many") for _ in range(8)]
+            for bus in buses:
+                bus.variables.set("a", "1")
+            print("there", flush=True)
+            time.sleep(60)
+            """
+        )
+        await process.says("there")
+        connected = [one["name"] for one in self.redis.client_list() if one["name"]]
+        assert sorted(connected) == ["many.client", "many.subscriber"]
+        process.send(signal.SIGTERM)
+
+    async def test_ctrl_c_interrupts_a_call_that_waits(self) -> None:
+        await self.serve()
+        process = self.program(
+            """
+            bus = BlockingBus(url)
+            try:
+                bus.call_service("S", "waits", timeout=50)
+            except KeyboardInterrupt:
+                print("interrupted", flush=True)
+            print("answer:", bus.call_service("S", "add", 1, 2), flush=True)
+            """
+        )
+        await self.called.wait(1)
+        process.interrupt()
+        await process.says("interrupted")
+        await process.says("answer: 3")
+        self.waiting[0].callback(None)
+        assert await process.ended() == 0
+        assert "Unhandled" not in process.output
+
+    async def test_a_bus_that_was_made_but_not_used_before_a_fork_works_after_it(self) -> None:
+        process = self.program(
+            """
+            bus = BlockingBus(url)
+            for number in range(3):
+                if not os.fork():
+                    bus.variables.set(f"child {number}", "x")
+                    bus.close()
+                    sys.exit()
+            for _ in range(3):
+                print("child ended:", os.wait()[1], flush=True)
+            print("parent:", bus.variables.get("child 2"), flush=True)
+            """
+        )
+        assert await process.ended() == 0
+        assert process.output.count("child ended: 0") == 3
+        assert "parent: b'x'" in process.output
+
+    async def test_after_a_fork_of_a_process_that_used_it_the_error_says_what_to_do(self) -> None:
+        process = self.program(
+            """
+            bus = BlockingBus(url)
+            bus.variables.set("a", "parent")
+            if not os.fork():
+                for one in (bus, BlockingBus(url)):
+                    try:
+                        one.variables.get("a")
+                    except ForkedProcess as error:
+                        print("child:", error, flush=True)
+                bus.close()
+                sys.exit()
+            print("child ended:", os.wait()[1], flush=True)
+            print("parent:", bus.variables.get("a"), flush=True)
+            """
+        )
+        assert await process.ended() == 0
+        assert process.output.count("child: this process was forked after the bus had been") == 2
+        assert "child ended: 0" in process.output
+        assert "parent: b'parent'" in process.output
+
+    async def test_a_program_ends_though_nothing_was_closed(self) -> None:
+        process = self.program(
+            """
+            bus = BlockingBus(url)
+            procedures = Procedures()
+            @procedures.expose
+            def f() -> int: return 1
+            bus.serve_service("T", procedures)
+            bus.subscribe("t", print)
+            print(bus.call_service("T", "f"))
+            """
+        )
+        assert await process.ended() == 0
+        assert process.output.strip() == "1"
+
+    async def test_a_program_ends_though_redis_is_away_and_threads_wait(self) -> None:
+        process = self.program(
+            """
+            bus = BlockingBus(url)
+            def wait():
+                try:
+                    bus.connected()
+                except BusUnavailable as error:
+                    print("thread:", error, flush=True)
+            threading.Thread(target=wait).start()
+            try:
+                bus.call("A", "b", timeout=0.1)
+            except CallNotSent as error:
+                print("main:", type(error).__name__, flush=True)
+            """,
+            f"redis://127.0.0.1:{free_port()}/0",
+        )
+        assert await process.ended() == 0
+        assert "main: CallNotSent" in process.output
+        assert "thread: the reactor of this process was stopped" in process.output
+
+    async def test_an_error_at_the_end_of_a_with_block_is_the_one_that_is_seen(self) -> None:
+        process = self.program(
+            """
+            with BlockingBus(url) as bus:
+                bus.variables.set("a", "1")
+                raise SystemExit("own error")
+            """
+        )
+        assert await process.ended() == 1
+        assert process.output.strip() == "own error"
+
+    async def test_after_the_programs_own_reactor_has_stopped_the_error_says_so(self) -> None:
+        process = self.program(
+            """
+            from twisted.internet.task import react
+            from twisted.internet.defer import succeed
+            try:
+                react(lambda reactor: succeed(None))
+            except SystemExit:
+                pass
+            try:
+                BlockingBus(url).variables.get("a")
+            except BusUnavailable as error:
+                print(error)
+            """
+        )
+        assert await process.ended() == 0
+        assert "the reactor of this process was stopped" in process.output
+
+
+class Answers:
+    """Knows it."""
+
+    def answer(self) -> int:
+        """What is asked for."""
+        return 42
+
+
+class BlockingBusTests(RedisTestCase):
+    async def blocking(self) -> BlockingBus:
+        bus = BlockingBus(self.server.url, name="test")
+        self.addCleanup(deferToThread, bus.close)
+        await deferToThread(bus.connected, 5)
+        return bus
+
+    async def test_the_reactor_thread_is_refused(self) -> None:
+        bus = await self.blocking()
+        for call in (
+            lambda: bus.variables.get("a"),
+            lambda: bus.call("A", "b"),
+            bus.close,
+        ):
+            with pytest.raises(InReactorThread, match="deferToThread"):
+                call()
+
+    async def test_handlers_and_procedures_may_call_the_bus(self) -> None:
+        bus = await self.blocking()
+        got = Collector()
+        procedures = Procedures()
+
+        @procedures.expose
+        def read(name: str) -> str | None:
+            value = bus.variables.get(name)
+            return None if value is None else value.decode()
+
+        def handler(delivery: Delivery) -> None:
+            value = bus.call_service("Reader", "read", delivery.topic)
+            blockingCallFromThread(reactor, got, value)  # type: ignore[arg-type]
+
+        def begin() -> None:
+            bus.serve_service("Reader", procedures)
+            bus.subscribe("t", handler)
+            bus.variables.set("t", "value")
+            bus.publish("t", "x")
+
+        await deferToThread(begin)
+        assert await got.wait(1) == ["value"]
+
+    async def test_coroutine_functions_run_in_the_reactor_thread(self) -> None:
+        bus = await self.blocking()
+        other = await self.bus()
+        got = Collector()
+
+        async def handler(delivery: Delivery) -> None:
+            got(await other.variables.get(delivery.topic))
+
+        procedures = Procedures()
+
+        @procedures.expose
+        async def read(name: str) -> bool:
+            return await other.variables.get(name) is None
+
+        await deferToThread(bus.subscribe, "t", handler)
+        await deferToThread(bus.serve_service, "Reader", procedures)
+        assert await other.publish("t", "x") == 1
+        assert await got.wait(1) == [None]
+        assert await deferToThread(bus.call_service, "Reader", "read", "t") is True
+
+    async def test_what_was_begun_ends_with_the_object_and_the_bus_with_the_last(self) -> None:
+        one, other = await self.blocking(), await self.blocking()
+        procedures = Procedures.of(Answers())
+
+        def begin() -> None:
+            one.serve_service("S", procedures)
+            one.subscribe("t", print)
+            one.variables.watch("a", lambda *_: None)
+            assert other.call_service("S", "answer") == 42
+
+        def names() -> set[str]:
+            return {client["name"] for client in self.redis.client_list()} - {""}
+
+        await deferToThread(begin)
+        await deferToThread(one.close)
+        assert self.redis.pubsub_numsub("t", "service.S.rpc") == [(b"t", 0), (b"service.S.rpc", 0)]
+        assert names() == {"test.client", "test.subscriber"}
+        await deferToThread(other.close)
+        await until(lambda: deferToThread(names), lambda found: not found)
+
+    async def test_a_closed_bus_says_so(self) -> None:
+        bus = await self.blocking()
+        subscription = await deferToThread(bus.subscribe, "t", print)
+        await deferToThread(bus.close)
+        with pytest.raises(BusUnavailable, match="closed"):
+            await deferToThread(bus.variables.get, "a")
+        await deferToThread(bus.close)
+        await deferToThread(subscription.cancel)
+        unused = BlockingBus(self.server.url)
+        unused.close()
+        with pytest.raises(BusUnavailable, match="closed"):
+            await deferToThread(unused.variables.get, "a")
+
+    async def test_waiting_for_redis_may_have_an_end(self) -> None:
+        bus = BlockingBus(f"redis://127.0.0.1:{free_port()}/0")
+        self.addCleanup(deferToThread, bus.close)
+        with pytest.raises(BusUnavailable, match=r"no link to Redis for 0\.05 seconds"):
+            await deferToThread(bus.connected, 0.05)
+
+    def test_a_wrong_url_is_told_at_once(self) -> None:
+        with pytest.raises(InvalidArgument):
+            BlockingBus("http://127.0.0.1")
+
+    async def test_a_slow_handler_loses_the_oldest_and_is_told(self) -> None:
+        self.patch(handlers, "MOST_WAITING", 5)
+        got, dropped = Collector(), Collector()
+        go_on: Deferred[None] = Deferred()
+
+        def handle(number: int) -> None:
+            if not number:
+                blockingCallFromThread(reactor, lambda: go_on)  # type: ignore[arg-type]
+            blockingCallFromThread(reactor, got, number)  # type: ignore[arg-type]
+
+        def told() -> None:
+            blockingCallFromThread(reactor, dropped)  # type: ignore[arg-type]
+
+        await self.bus()  # the reactor runs
+        queue = OneByOne(reactor, "a handler", handle, told)
+        for number in range(20):
+            queue(number)
+        go_on.callback(None)
+        await dropped.wait(1)
+        assert got.items[-5:] == [15, 16, 17, 18, 19]
+        assert len(dropped.items) == 1
