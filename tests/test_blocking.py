@@ -19,16 +19,18 @@ from opentera_twisted import (
     Procedures,
 )
 from opentera_twisted.blocking import BlockingBus
+from opentera_twisted.link.server_process import free_port
 from opentera_twisted.reactor_thread import handlers
 from opentera_twisted.reactor_thread.handlers import OneByOne
 
 from .processes import Process
-from .support import Collector, RedisTestCase, free_port, until
+from .support import Collector, RedisTestCase, until
 
 PREFIX = """
 import os, sys, threading, time
 from opentera_twisted import *
 from opentera_twisted.blocking import BlockingBus
+from opentera_twisted.link.server_process import free_port
 url = sys.argv[1]
 """
 

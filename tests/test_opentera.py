@@ -11,6 +11,7 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import AuthenticationFailed, BusUnavailable, InReactorThread, WrongType
+from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import (
     LogEvent,
     ServerCommand,
@@ -33,7 +34,7 @@ from opentera_twisted.opentera import (
 )
 
 from .deployed import DeployedCaller
-from .support import UUID, Collector, RedisTestCase, Server, free_port, until
+from .support import UUID, Collector, RedisTestCase, Server, until
 
 NAME = "TeraServer.OnlineModule"
 

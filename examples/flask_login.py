@@ -1,0 +1,77 @@
+"""A Flask login that issues a session key, and a page that opens the gateway's websocket with it.
+
+    pip install opentera-twisted[blocking] flask
+    python examples/flask_login.py [PORT]
+
+The environment may name Redis (``REDIS_URL``) and the gateway (``WEBSOCKET``).
+
+Log in as ``zoe`` with the password ``sesame``. The page shows each event that it receives; send one
+with ``opentera-bus publish websocket.user.<uuid>.events '{"@type": "UserEvent"}'``.
+"""
+
+import hmac
+import json
+import os
+import sys
+from uuid import NAMESPACE_DNS, uuid5
+
+from flask import Flask, Response, jsonify, request
+
+from opentera_twisted import BusError
+from opentera_twisted.blocking import BlockingBus
+
+PASSWORDS = {"zoe": "sesame"}  # a real program has hashes in a database
+
+PAGE = """<!doctype html>
+<title>Events</title>
+<form id="login"><input name="name" value="zoe"><input name="password" type="password">
+<button>Log in</button></form>
+<pre id="events"></pre>
+<script>
+const websocket = WEBSOCKET;
+const show = (text) => { document.getElementById("events").textContent += text + "\\n"; };
+document.getElementById("login").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const answer = await fetch("/login", {method: "POST", body: new FormData(event.target)});
+  if (!answer.ok) return show("refused: " + answer.status);
+  const {key} = await answer.json();
+  const socket = new WebSocket(websocket + "/wss/user?id=" + encodeURIComponent(key));
+  socket.onopen = () => show("connected");
+  socket.onmessage = (message) => show(message.data);
+  socket.onclose = (closed) => show("closed: " + closed.code);
+});
+</script>
+"""
+
+app = Flask(__name__)
+bus = BlockingBus(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"), name="flask-login")
+
+
+@app.get("/")
+def page() -> Response:
+    """The form, and the script that connects."""
+    websocket = os.environ.get("WEBSOCKET", "ws://127.0.0.1:40085")
+    return Response(PAGE.replace("WEBSOCKET", json.dumps(websocket), 1), mimetype="text/html")
+
+
+@app.post("/login")
+def login() -> tuple[Response, int]:
+    """Check the password, and answer with a key that lets one websocket in."""
+    name = request.form.get("name", "")
+    password = PASSWORDS.get(name, "")
+    given = request.form.get("password", "")
+    if not password or not hmac.compare_digest(password.encode(), given.encode()):
+        return jsonify(error="wrong name or password"), 403
+    uuid = str(uuid5(NAMESPACE_DNS, name))
+    try:
+        key = bus.issue_key("user", uuid, ttl=60, name=name)
+    except BusError:
+        app.logger.exception("no key could be issued")
+        return jsonify(error="try again later"), 503
+    answer = jsonify(key=key, uuid=uuid)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer, 200
+
+
+if __name__ == "__main__":
+    app.run(port=int(sys.argv[1]) if len(sys.argv) > 1 else 8080)

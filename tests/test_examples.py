@@ -1,0 +1,135 @@
+"""The examples of programs of several kinds, run as their readers run them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from http.client import HTTPConnection
+from urllib.parse import urlencode
+
+from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import Procedures
+from opentera_twisted.gateway import Gateway
+from opentera_twisted.link.server_process import free_port
+from opentera_twisted.messages import UserEvent
+
+from .processes import Process
+from .support import ROOT, UUID, RedisTestCase, until
+from .websockets import connect
+
+EXAMPLES = ROOT / "examples"
+
+
+def ask(port: int, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
+    """Status and text of a page."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = None if form is None else urlencode(form)
+    connection.request("GET" if form is None else "POST", path, body, headers)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text
+
+
+class ExampleTests(RedisTestCase):
+    timeout = 60
+
+    def start(self, *command: str, **environment: str) -> Process:
+        process = Process(sys.executable, *command, environment=environment)
+        self.addCleanup(process.kill)
+        return process
+
+    async def test_a_flask_login_gives_a_key_that_lets_its_page_connect(self) -> None:
+        http, websocket = free_port(), await self.gateway()
+        program = self.start(
+            str(EXAMPLES / "flask_login.py"),
+            str(http),
+            REDIS_URL=self.server.url,
+            WEBSOCKET=f"ws://127.0.0.1:{websocket}",
+        )
+        await program.says("Running on")
+        status, page = await deferToThread(ask, http, "/")
+        assert status == 200
+        assert f'const websocket = "ws://127.0.0.1:{websocket}";' in page
+        for wrong in ({"name": "zoe", "password": "x"}, {"name": "x", "password": ""}):
+            assert (await deferToThread(ask, http, "/login", wrong))[0] == 403
+        right = {"name": "zoe", "password": "sesame"}
+        status, text = await deferToThread(ask, http, "/login", right)
+        assert status == 200
+        answer = json.loads(text)
+        client = await connect(websocket, f"/wss/user?id={answer['key']}")
+        await (await self.bus()).publish_event(
+            f"websocket.user.{answer['uuid']}.events", UserEvent(user_fullname="Ana")
+        )
+        assert "Ana" in (await client.messages.wait(1))[0]
+        assert answer["key"] not in program.output
+
+    async def gateway(self) -> int:
+        """The port of a gateway that is stopped at the end."""
+        gateway = Gateway(await self.bus())
+        gateway.startService()
+        endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        listening = await endpoint.listen(gateway.factory)
+        self.addCleanup(gateway.stopService)
+        self.addCleanup(listening.stopListening)
+        return int(listening.getHost().port)
+
+    async def test_a_service_with_procedures(self) -> None:
+        program = self.start(str(EXAMPLES / "calculator.py"), self.server.url)
+        await program.says("serving")
+        bus = await self.bus()
+        assert await bus.call_service("Calculator", "divide", 1, 4) == 0.25
+        program.interrupt()
+        await program.says("stopped")
+        assert await program.ended() == 0
+
+    async def test_an_existing_module(self) -> None:
+        program = self.start(str(EXAMPLES / "existing_module.py"), str(self.server.port))
+        await program.says("listening")
+        bus = await self.bus()
+        module = "ExampleService.OnlineUsersModule"
+        connected = UserEvent(type=UserEvent.USER_CONNECTED, user_uuid=UUID)
+        await bus.publish_event("module.TeraServer.UserManagerModule.events", connected)
+        assert await bus.call(module, "online_users") == [UUID]
+        await until(lambda: deferToThread(self.redis.llen, "log.info"), bool)
+        program.send(signal.SIGTERM)
+        assert await program.ended() == 0
+        assert "Traceback" not in program.output
+
+    async def test_a_fastapi_endpoint(self) -> None:
+        port = free_port()
+        program = self.start(
+            "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "fastapi_app:app",
+            REDIS_URL=self.server.url,
+        )  # fmt: skip
+        await program.says("Uvicorn running")
+        status, text = await deferToThread(ask, port, "/add?a=1&b=2")
+        assert status == 502
+        assert "nobody listens on service.Calculator.rpc" in text
+        procedures = Procedures()
+
+        @procedures.expose
+        def add(a: int, b: int) -> int:
+            return a + b
+
+        await (await self.bus()).serve_service("Calculator", procedures)
+        assert await deferToThread(ask, port, "/add?a=1&b=2") == (200, '{"sum":3}')
+        program.send(signal.SIGTERM)
+        await program.ended()
+        assert "Traceback" not in program.output
+
+    async def test_a_site_with_the_gateway_below_a_path(self) -> None:
+        port = free_port()
+        program = self.start(str(EXAMPLES / "site.py"), self.server.url, str(port))
+        await program.says("serving")
+        status, text = await deferToThread(ask, port, "/key")
+        assert status == 200
+        client = await connect(port, f"/live/user?id={json.loads(text)['key']}")
+        program.send(signal.SIGTERM)
+        assert (await client.closed)[0] == 1001
+        await program.ended()
