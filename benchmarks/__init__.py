@@ -1,7 +1,7 @@
 """Measures everything against its rivals: ``python -m benchmarks``.
 
-    scenarios     call_latency, call_throughput, exclusive_calls, publish, restore, start_up,
-                  fan_out, idle_websockets, growth: what is compared with what
+    scenarios     call_latency, call_throughput, exclusive_calls, blocking_calls, publish,
+                  restore, start_up, fan_out, idle_websockets, growth: what is compared with what
     comparison    several gateways measured alike, in rounds, each round in another order
     deliveries    one gateway with its websockets: publishes, and counts what is delivered
     gateways      how each gateway is started, and how events are published for it

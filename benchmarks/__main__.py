@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import (
+    blocking_calls,
     call_latency,
     call_throughput,
     exclusive_calls,
@@ -31,6 +32,7 @@ SCENARIOS: Final = {
         call_latency,
         call_throughput,
         exclusive_calls,
+        blocking_calls,
         publish,
         restore,
         start_up,

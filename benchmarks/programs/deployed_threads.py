@@ -1,0 +1,27 @@
+"""Calls ``add`` as deployed callers do, from several threads: a caller of its own in each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from benchmarks.programs.deployed_caller import DeployedCaller
+from benchmarks.programs.in_threads import Call, measure
+
+
+def caller(port: int, topic: str) -> Call:
+    """One thread's."""
+    deployed = DeployedCaller(port, topic, keep=False)
+    return lambda number: deployed.call("add", number, 1)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--topic", required=True)
+    parser.add_argument("--calls", type=int, required=True)
+    parser.add_argument("--warm-up", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+    calls = [caller(options.port, options.topic) for _ in range(options.threads)]
+    print(json.dumps(measure(calls, options.calls, options.warm_up)), flush=True)

@@ -1,0 +1,31 @@
+"""Calls ``add`` with `BlockingBus.call_service`, from several threads."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+
+from benchmarks.programs.in_threads import measure
+from opentera_twisted.blocking import BlockingBus
+
+
+def add(bus: BlockingBus, service: str, number: int) -> int:
+    """Call once."""
+    result = bus.call_service(service, "add", number, 1)
+    assert isinstance(result, int)
+    return result
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--service", required=True)
+    parser.add_argument("--calls", type=int, required=True)
+    parser.add_argument("--warm-up", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+    with BlockingBus(options.url, name="bench-threads") as shared:
+        call = partial(add, shared, options.service)
+        report = measure([call] * options.threads, options.calls, options.warm_up)
+    print(json.dumps(report), flush=True)
