@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import task
+from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
 from opentera_twisted.link.server_process import free_port
@@ -52,6 +53,14 @@ class CodeTests(RedisTestCase):
                 self.addCleanup(names["bus"].stopService)
             await names["example"]()
         assert len(blocks) > 5
+
+    async def test_programs(self) -> None:
+        names: dict[str, Any] = {"print": lambda *_: None}
+        blocks = self.blocks("programs.md")
+        for number, block in enumerate(blocks):
+            exec(compile(block, f"programs.md, block {number}", "exec"), names)
+            await deferToThread(names.pop("example"))
+        assert len(blocks) == 4
 
 
 class ExampleTests(RedisTestCase):
