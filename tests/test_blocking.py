@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import textwrap
@@ -20,7 +21,7 @@ from opentera_twisted import (
 )
 from opentera_twisted.blocking import BlockingBus
 from opentera_twisted.link.server_process import free_port
-from opentera_twisted.reactor_thread import handlers
+from opentera_twisted.reactor_thread import handlers, shared
 from opentera_twisted.reactor_thread.handlers import OneByOne
 
 from .processes import Process
@@ -312,6 +313,23 @@ class BlockingBusTests(RedisTestCase):
         assert names() == {"test.client", "test.subscriber"}
         await deferToThread(other.close)
         await until(lambda: deferToThread(names), lambda found: not found)
+
+    async def test_objects_that_the_program_has_forgotten_do_not_keep_the_bus(self) -> None:
+        bus = await self.blocking()
+        forgotten = [BlockingBus(self.server.url)]
+
+        def use() -> None:
+            for _ in range(10):
+                BlockingBus(self.server.url).variables.set("a", "1")
+            forgotten.pop().serve_service("S", Procedures.of(Answers()))
+
+        await deferToThread(use)
+        gc.collect()
+        (one,) = (one for one in shared._shared.values() if one.bus.name == "test")
+        assert len(one.users) == 2  # what serves goes on
+        assert await deferToThread(bus.call_service, "S", "answer") == 42
+        for use_ in list(one.keepers):
+            await use_.close()
 
     async def test_a_closed_bus_says_so(self) -> None:
         bus = await self.blocking()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
+from weakref import WeakSet
 
-from attrs import define
+from attrs import Factory, define
 from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from opentera_twisted.bus import Bus
@@ -18,11 +19,17 @@ from opentera_twisted.link import RedisAddress
 
 @define(eq=False)
 class _Shared:
-    """A bus, how many use it, and what stops it with the reactor."""
+    """A bus, and what stops it with the reactor.
+
+    Attributes:
+        users: those that have begun, and are neither closed nor forgotten by the program.
+        keepers: those of them through which something was begun that goes on.
+    """
 
     bus: Bus
     trigger: Any
-    users: int = 0
+    users: WeakSet[Use] = Factory(WeakSet)
+    keepers: set[Use] = Factory(set)
 
 
 _shared: Final[dict[RedisAddress, _Shared]] = {}
@@ -62,7 +69,7 @@ class Use:
             raise BusUnavailable("this bus was closed")
         if self._shared is None:
             self._shared = _shared.get(self._address) or self._start()
-            self._shared.users += 1
+            self._shared.users.add(self)
         return self._shared.bus
 
     def _start(self) -> _Shared:
@@ -80,10 +87,14 @@ class Use:
             end()
         else:
             self._ends[what] = end
+            if self._shared is not None:
+                self._shared.keepers.add(self)
 
     def forget(self, what: object) -> None:
         """It has ended by itself."""
         self._ends.pop(what, None)
+        if not self._ends and self._shared is not None:
+            self._shared.keepers.discard(self)
 
     def close(self) -> Deferred[Any]:
         """End what was begun through this use, and stop the bus with the last one.
@@ -102,7 +113,8 @@ class Use:
         shared, self._shared = self._shared, None
         if shared is None:
             return
-        shared.users -= 1
+        shared.users.discard(self)
+        shared.keepers.discard(self)
         if not shared.users:
             from twisted.internet import reactor  # noqa: PLC0415 (it is running)
 
