@@ -23,6 +23,7 @@ from opentera_twisted.blocking import BlockingBus
 from opentera_twisted.link.server_process import free_port
 from opentera_twisted.reactor_thread import handlers, shared
 from opentera_twisted.reactor_thread.handlers import OneByOne
+from opentera_twisted.reactor_thread.running import Errand
 
 from .processes import Process
 from .support import Collector, RedisTestCase, until
@@ -224,6 +225,21 @@ class ProgramTests(RedisTestCase):
         )
         assert await process.ended() == 0
         assert "the reactor of this process was stopped" in process.output
+
+
+def test_what_is_given_up_is_cancelled_and_tells_nobody() -> None:
+    over: list[Errand] = []
+    cancelled: list[object] = []
+    errand = Errand(over.append, lambda: Deferred(cancelled.append))
+    errand.start()
+    errand.give_up()
+    assert over == [errand]
+    assert len(cancelled) == 1
+    begun: list[None] = []
+    never = Errand(over.append, lambda: begun.append(None))
+    never.give_up()
+    never.start()
+    assert begun == []
 
 
 class Answers:
