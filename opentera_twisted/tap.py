@@ -33,6 +33,7 @@ from opentera_twisted.options import (
     parse_redis,
     with_backlog,
 )
+from opentera_twisted.systemd import Supervisor
 from opentera_twisted.user_manager import UserManager
 
 __all__ = ["Options", "makeService"]
@@ -66,6 +67,7 @@ class Program(MultiService):
         self._runs_server = run_server is not None and self._needs_server(run_server)
         self._server: EmbeddedServer | None = None
         self._bus = Bus(url, reactor=reactor, name=options["name"])
+        self._supervisor = Supervisor(self._bus.link)
         server = options["identity-rpc"]
         self._gateway = Gateway(
             self._bus,
@@ -139,6 +141,7 @@ class Program(MultiService):
     def startService(self) -> None:
         """Start the server, and then what uses it; until it is there, logins are answered 503."""
         super().startService()
+        self._supervisor.start()
         if self._certificate is not None:
             signal.signal(signal.SIGHUP, self._hung_up)
         if self._user_manager is not None:
@@ -170,6 +173,7 @@ class Program(MultiService):
 
     async def _stop(self) -> None:
         self.running = False
+        self._supervisor.stop()
         await self._listeners.stopService()
         await self._gateway.stopService()
         if self._user_manager is not None:

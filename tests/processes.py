@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -29,11 +30,35 @@ from twisted.scripts.twistd import run
 run()
 """
 
+_ACTIVATE = """
+import os, sys
+end = sys.argv.index("--")
+# Moved out of the way first: one may have the number that another one gets.
+numbers = [os.dup(int(one)) for one in sys.argv[1:end]]
+moved = [os.dup2(one, 100 + i) for i, one in enumerate(numbers)]
+for i, one in enumerate(moved):
+    os.dup2(one, 3 + i)
+os.closerange(3 + len(moved), 200)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.argv[end + 1], sys.argv[end + 1:])
+"""
+
 
 class Process:
-    """A program whose output is kept; it is killed at the end of the test."""
+    """A program whose output is kept; it is killed at the end of the test.
 
-    def __init__(self, *command: str, environment: dict[str, str] | None = None) -> None:
+    Args:
+        command: and its arguments.
+        environment: beside the usual one.
+        descriptors: of files that it inherits.
+    """
+
+    def __init__(
+        self,
+        *command: str,
+        environment: dict[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
         self.output = ""
         self._changed = threading.Condition()
         self._ended = False
@@ -45,6 +70,7 @@ class Process:
             env={**ENVIRONMENT, **(environment or {})},
             cwd="/",
             start_new_session=True,
+            pass_fds=descriptors,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -107,18 +133,33 @@ class Process:
         self._popen.stdout.close()
 
 
-def twistd(*options: str, redis_port: int = 6379, pidfile: str = "") -> Process:
+def twistd(
+    *options: str,
+    redis_port: int = 6379,
+    pidfile: str = "",
+    environment: dict[str, str] | None = None,
+) -> Process:
     """``twistd -n opentera-bus``, with another port for its own server."""
-    return _twistd("--nodaemon", f"--pidfile={pidfile}", options=options, redis_port=redis_port)
+    own = ("--nodaemon", f"--pidfile={pidfile}")
+    return Process(*_twistd(*own, options=options, redis_port=redis_port), environment=environment)
+
+
+def twistd_with_sockets(listening: dict[str, socket.socket], *options: str) -> Process:
+    """``twistd -n opentera-bus`` with sockets as systemd hands them over, by their names."""
+    numbers = [one.fileno() for one in listening.values()]
+    command = _twistd("--nodaemon", "--pidfile=", options=options, redis_port=6379)
+    return Process(
+        sys.executable, "-c", _ACTIVATE, *map(str, numbers), "--", *command,
+        environment={"LISTEN_FDS": str(len(numbers)), "LISTEN_FDNAMES": ":".join(listening)},
+        descriptors=numbers,
+    )  # fmt: skip
 
 
 def twistd_daemon(*options: str, redis_port: int, pidfile: str, logfile: str) -> Process:
     """``twistd opentera-bus``, which ends when the daemon that it leaves behind has started."""
     own = (f"--pidfile={pidfile}", f"--logfile={logfile}")
-    return _twistd(*own, options=options, redis_port=redis_port)
+    return Process(*_twistd(*own, options=options, redis_port=redis_port))
 
 
-def _twistd(*own: str, options: Sequence[str], redis_port: int) -> Process:
-    return Process(
-        sys.executable, "-c", _TWISTD, str(redis_port), *own, "opentera-bus", *options
-    )  # fmt: skip
+def _twistd(*own: str, options: Sequence[str], redis_port: int) -> list[str]:
+    return [sys.executable, "-c", _TWISTD, str(redis_port), *own, "opentera-bus", *options]
