@@ -51,7 +51,7 @@ class DiscoveryTests(RedisTestCase):
             bus.describe("Old")
 
     async def test_all_that_listen_are_found_the_deployed_too(self) -> None:
-        bus, other = await self.bus(), await self.bus()
+        bus, other = await self.bus(self.server.url), await self.bus()
         await other.serve_service("Sum", self.procedures())
         await other.serve_module("Our.Module", self.procedures())
         await bus.subscribe("junk.rpc", print)
@@ -75,3 +75,11 @@ class DiscoveryTests(RedisTestCase):
         assert await sum_.add(a=5) == 5
         with pytest.raises(InvalidArgument, match="a must be int"):
             sum_.add("1")
+
+    async def test_without_the_right_to_scan_only_what_redis_lists_is_found(self) -> None:
+        bus, other = await self.bus(), await self.bus()
+        await other.serve_service("Sum", self.procedures())
+        self.deployed("service.VideoRehabService.rpc")
+        self.redis.set("service.VideoRehabService", "{}")
+        found = await bus.services(timeout=0.2)
+        assert found == [Listening("service.Sum", self.procedures().describe("Sum"))]

@@ -9,7 +9,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
 
 from opentera_twisted import topics
-from opentera_twisted.errors import CallError, InvalidTopic, NoResponder
+from opentera_twisted.errors import CallError, InvalidTopic, NoResponder, PermissionDenied
 from opentera_twisted.link import Link
 from opentera_twisted.rpc.caller import Caller
 from opentera_twisted.rpc.description import DESCRIBE, Description, from_json
@@ -53,13 +53,14 @@ async def services(link: Link, caller: Caller, timeout: float) -> list[Listening
     the services that have left their information in Redis are asked too.
     """
     channels: list[bytes] = await link.execute("PUBSUB", "CHANNELS", "*.rpc")
-    candidates = {topics.decode(channel) for channel in channels}
+    listed = {topics.decode(channel) for channel in channels}
+    candidates = set(listed)
     if await link.execute("PUBSUB", "NUMPAT"):
         candidates.update(topics.module_rpc(name) for name in DEPLOYED_MODULES)
         candidates.update(await _registered(link))
     found = await gatherResults(
         [
-            Deferred.fromCoroutine(_ask(caller, topic, timeout))
+            Deferred.fromCoroutine(_ask(caller, topic, timeout, is_listed=topic in listed))
             for topic in sorted(_servers(candidates))
         ],
         consumeErrors=True,
@@ -68,11 +69,18 @@ async def services(link: Link, caller: Caller, timeout: float) -> list[Listening
 
 
 async def _registered(link: Link) -> set[str]:
-    """RPC topics of the services that have left their information in Redis."""
+    """RPC topics of the services that have left their information in Redis.
+
+    None without the right to SCAN: whoever has it can read the names of session keys.
+    """
     found: set[str] = set()
     cursor = b"0"
     while True:
-        cursor, names = await link.execute("SCAN", cursor, "MATCH", "service.*", "COUNT", _SCANNED)
+        scan = ("SCAN", cursor, "MATCH", "service.*", "COUNT", _SCANNED)
+        try:
+            cursor, names = await link.execute(*scan)
+        except PermissionDenied:
+            return found
         found.update(f"{topics.decode(name)}.rpc" for name in names)
         if cursor == b"0":
             return found
@@ -88,11 +96,13 @@ def _servers(candidates: Iterable[str]) -> Iterable[str]:
             yield topic
 
 
-async def _ask(caller: Caller, topic: str, timeout: float) -> Listening | None:
+async def _ask(caller: Caller, topic: str, timeout: float, *, is_listed: bool) -> Listening | None:
     server = topic.removesuffix(".rpc")
     try:
         return Listening(server, await describe(caller, topic, timeout))
     except NoResponder:
         return None
+    except PermissionDenied:  # who may only read cannot ask
+        return Listening(server, None) if is_listed else None
     except CallError:
         return Listening(server, None)
