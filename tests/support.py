@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
@@ -25,6 +28,12 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).with_name("data")
+
+GATEWAY = "opentera-gateway"
+SERVICE = "opentera-service"
+READER = "opentera-reader"
+OWN = "service-with-names-of-its-own"
+PASSWORD = "of-all-test-users"
 
 UUID = "11111111-2222-3333-4444-555555555555"
 
@@ -64,11 +73,48 @@ class Server:
         """A connection of another program."""
         return redis.Redis(port=self.port, protocol=2, **options)
 
+    def url_as(self, user: str) -> str:
+        """The URL with which one of the users of ``contrib/redis.acl`` logs in."""
+        return f"redis://{user}:{PASSWORD}@127.0.0.1:{self.port}/0"
+
+
+def acl(extra: str = "") -> str:
+    """``contrib/redis.acl`` with passwords: none for the administrator, who is the tests.
+
+    Args:
+        extra: lines after its own.
+    """
+    digest = hashlib.sha256(PASSWORD.encode()).hexdigest()
+    text = (ROOT / "contrib" / "redis.acl").read_text()
+    text = text.replace("#SHA256-OF-THE-ADMINISTRATORS-PASSWORD", "nopass")
+    return re.sub(r"#SHA256-OF-THE-\w+-PASSWORD", f"#{digest}", text) + extra
+
+
+def start_with_acl(extra: str = "") -> Server:
+    """A server that lets in whom `acl` says."""
+    with tempfile.NamedTemporaryFile("w", suffix=".acl") as file:
+        file.write(acl(extra))
+        file.flush()
+        return Server("--aclfile", file.name)
+
 
 @cache
 def shared_server() -> Server:
-    """The server of all tests that need no particular one."""
-    return Server()
+    """The server of all tests that need no particular one.
+
+    `OWN` is a service that has got all that docs/deployment.md names for services, and any name.
+    """
+    (rules,) = re.findall(rf"^user {SERVICE} (.*)$", acl(), re.MULTILINE)
+    added = " ".join(service_additions().values()).split()
+    commands = " ".join(rule for rule in added if rule.startswith("+"))
+    return start_with_acl(f"user {OWN} {rules} {commands} ~* &*\n")
+
+
+def service_additions() -> dict[str, str]:
+    """Rules that docs/deployment.md names for services, by what they are for."""
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    table = page.partition("| a service that | needs |\n")[2].partition("\n\n")[0]
+    return dict(re.findall(r"^\| ([^|`]+) \| `(.*?)`", table, re.MULTILINE))
 
 
 def start_server(test: TestCase, *options: str) -> Server:
@@ -87,9 +133,14 @@ def start_bus(test: TestCase, url: str, name: str = "test") -> Bus:
 
 
 class RedisTestCase(TestCase):
-    """A test against the shared server, emptied before each."""
+    """A test against the shared server, emptied before each.
+
+    Attributes:
+        redis_user: as whom its buses log in, with no more rights than those of the file.
+    """
 
     timeout = 10
+    redis_user = OWN
 
     def setUp(self) -> None:
         """Empty the server."""
@@ -98,9 +149,14 @@ class RedisTestCase(TestCase):
         self.addCleanup(self.redis.close)
         self.redis.flushall()
 
+    @property
+    def gateway_url(self) -> str:
+        """The URL with which a gateway logs in."""
+        return self.server.url_as(GATEWAY)
+
     async def bus(self, url: str | None = None, name: str = "test") -> Bus:
         """A bus that is connected, and stopped at the end of the test."""
-        bus = start_bus(self, url or self.server.url, name)
+        bus = start_bus(self, url or self.server.url_as(self.redis_user), name)
         await bus.connected()
         return bus
 

@@ -171,7 +171,7 @@ class GatewayTests(ClientTestCase):
     async def test_a_killed_program_is_found_again_and_serves_the_client_itself(self) -> None:
         port, admin = free_port(), free_port()
         options = (
-            "--redis", self.server.url, "--websocket", f"tcp:{port}:interface=127.0.0.1",
+            "--redis", self.gateway_url, "--websocket", f"tcp:{port}:interface=127.0.0.1",
             "--admin", f"tcp:{admin}:interface=127.0.0.1",
         )  # fmt: skip
         program = twistd(*options)

@@ -25,7 +25,7 @@ from opentera_twisted.messages import (
 from opentera_twisted.messages.packing import pack, tera_event, unpack
 from opentera_twisted.variables import Secret
 
-from .support import DATA, UUID, RedisTestCase, log_of, message, start_server, until
+from .support import DATA, GATEWAY, UUID, RedisTestCase, log_of, message, start_server, until
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
@@ -35,6 +35,8 @@ DEPLOYED_KEY = "0123456789abcdef" * 8
 
 class GatewayTestCase(RedisTestCase):
     """A gateway on a free port."""
+
+    redis_user = GATEWAY
 
     async def gateway(self, bus: Bus | None = None, **options: Any) -> int:
         bus = bus or await self.bus()

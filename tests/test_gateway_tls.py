@@ -27,13 +27,15 @@ from opentera_twisted.messages.packing import tera_event
 
 from .authority import Authority
 from .processes import Process, twistd
-from .support import UUID, RedisTestCase, log_of, message
+from .support import GATEWAY, UUID, RedisTestCase, log_of, message
 from .test_gateway import REPORTS
 from .test_gateway_limits import TOPIC
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
 
 class TLSTestCase(RedisTestCase):
+    redis_user = GATEWAY
+
     def setUp(self) -> None:
         super().setUp()
         self.directory = Path(tempfile.mkdtemp())
@@ -73,7 +75,7 @@ class TLSTestCase(RedisTestCase):
 class ProgramTests(TLSTestCase):
     async def start(self, endpoint: str, *options: str) -> Process:
         program = twistd(
-            "--redis", self.server.url, "--admin", "none", "--websocket", endpoint, *options
+            "--redis", self.gateway_url, "--admin", "none", "--websocket", endpoint, *options
         )
         self.addCleanup(program.kill)
         await program.says("is ready")
@@ -124,7 +126,7 @@ class ProgramTests(TLSTestCase):
                 "has a certificate of its own",
             ),
         ):
-            program = twistd("--redis", self.server.url, *options)
+            program = twistd("--redis", self.gateway_url, *options)
             self.addCleanup(program.kill)
             assert await program.ended() == 1
             assert expected in program.output

@@ -36,7 +36,7 @@ from opentera_twisted.templates import fill, template
 
 from .faults.proxy import Proxy
 from .processes import Process
-from .support import ROOT, UUID, Collector, RedisTestCase, Server, log_of, start_server
+from .support import GATEWAY, ROOT, UUID, Collector, RedisTestCase, Server, log_of, start_server
 from .websockets import WebSocket, connect
 from .websockets import leave as end
 
@@ -58,6 +58,7 @@ def test_uuids_are_told_by_kind_once_and_sorted() -> None:
 
 
 class PresenceTestCase(RedisTestCase):
+    redis_user = GATEWAY
     timeout = 60
 
     async def observe(self, bus: Bus) -> Collector:
@@ -202,7 +203,7 @@ class LeaseTests(PresenceTestCase):
             [("DISCONNECTED", both.uuid), ("DISCONNECTED", here.uuid)]
         )
         await self.reap_all(alive)
-        await bus.variables.get("x")
+        await bus.link.execute("PING")
         assert len(reports.items) == 5
         names: Any = self.redis.keys(f"{HELD}*")
         assert names == [f"{HELD}{alive.gateway}".encode()]
@@ -547,7 +548,7 @@ class ProcessTests(PresenceTestCase):
 
     async def gateway(self) -> tuple[Process, int]:
         path = str(ROOT / "tests" / "gateway_program.py")
-        program = Process(sys.executable, path, self.server.url, str(LEASE))
+        program = Process(sys.executable, path, self.gateway_url, str(LEASE))
         self.addCleanup(program.kill)
         await program.says(".\n")
         return program, int(program.output.partition("port ")[2].partition(".")[0])

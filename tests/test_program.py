@@ -82,7 +82,7 @@ class ProgramTestCase(RedisTestCase):
 
 class ServingTests(ProgramTestCase):
     async def test_clients_log_in_and_sigterm_sends_them_away_and_reports_them(self) -> None:
-        program, port = self.start("--redis", self.server.url)
+        program, port = self.start("--redis", self.gateway_url)
         await program.says("is ready")
         reports = self.subscribed(REPORTS)
         keys = SessionKeys(await self.bus())
@@ -103,7 +103,7 @@ class ServingTests(ProgramTestCase):
         assert key not in program.output
 
     async def test_of_two_hundred_logins_over_two_processes_one_gets_in(self) -> None:
-        programs = [self.start("--redis", self.server.url) for _ in range(2)]
+        programs = [self.start("--redis", self.gateway_url) for _ in range(2)]
         for program, _ in programs:
             await program.says("is ready")
         keys = SessionKeys(await self.bus())
@@ -224,7 +224,7 @@ class UserManagerTests(ProgramTestCase):
         topic = f"module.{USER_MANAGER_MODULE}.rpc"
         deployed = DeployedServer(self.redis, topic, online_users=list)
         self.addCleanup(deployed.close)
-        program, _ = self.start("--redis", self.server.url, "--user-manager")
+        program, _ = self.start("--redis", self.gateway_url, "--user-manager")
         assert await program.ended() == 1
         (line,) = (line for line in program.output.splitlines() if topic in line)
         assert "another program answers on" in line
@@ -351,7 +351,7 @@ class FailedStartTests(ProgramTestCase):
             port = listener.getsockname()[1]
             await self.fails(
                 f"Couldn't listen on 127.0.0.1:{port}: [Errno 98] Address already in use.",
-                *("--redis", self.server.url, "--websocket", f"tcp:{port}:interface=127.0.0.1"),
+                *("--redis", self.gateway_url, "--websocket", f"tcp:{port}:interface=127.0.0.1"),
             )
 
     async def test_a_directory_of_data_that_is_a_file(self) -> None:
@@ -423,7 +423,7 @@ class MistakeTests(ProgramTestCase):
     async def test_a_port_in_use_is_named(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-            program = twistd("--redis", self.server.url, "--websocket", f"tcp:{port}")
+            program = twistd("--redis", self.gateway_url, "--websocket", f"tcp:{port}")
             self.addCleanup(program.kill)
             assert await program.ended() != 0
         assert f"Couldn't listen on any:{port}" in program.output

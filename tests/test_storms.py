@@ -37,7 +37,7 @@ class StormTests(ProgramTestCase):
     async def program(self, *options: str) -> tuple[Process, int, int]:
         admin = free_port()
         program, port = self.start(
-            "--redis", self.server.url, "--admin", f"tcp:{admin}:interface=127.0.0.1", *options
+            "--redis", self.gateway_url, "--admin", f"tcp:{admin}:interface=127.0.0.1", *options
         )
         await program.says("is ready")
         return program, port, admin
@@ -95,7 +95,7 @@ class StormTests(ProgramTestCase):
         program = Process(
             "/bin/sh", "-c", 'ulimit -n 64; exec "$@"', "sh",
             sys.executable, "-c", "from twisted.scripts.twistd import run; run()",
-            "--nodaemon", "--pidfile=", "opentera-bus", "--redis", self.server.url,
+            "--nodaemon", "--pidfile=", "opentera-bus", "--redis", self.gateway_url,
             "--websocket", f"tcp:{port}:interface=127.0.0.1",
             "--admin", f"tcp:{admin}:interface=127.0.0.1",
         )  # fmt: skip

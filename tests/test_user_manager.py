@@ -44,7 +44,7 @@ from opentera_twisted.user_manager.changes import (
 
 from .deployed import DeployedServer
 from .faults.proxy import Proxy
-from .support import DATA, UUID, Collector, RedisTestCase, log_of, start_server, until
+from .support import DATA, GATEWAY, UUID, Collector, RedisTestCase, log_of, start_server, until
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
 SESSION, OTHER_SESSION = str(uuid4()), str(uuid4())
@@ -126,6 +126,7 @@ def test_mutated_recordings_are_refused_or_understood(vector: Any, at: int, byte
 
 
 class UserManagerTestCase(RedisTestCase):
+    redis_user = GATEWAY
     timeout = 60
 
     async def manager(self, bus: Bus) -> UserManager:
@@ -450,7 +451,7 @@ class StartingTests(UserManagerTestCase):
     async def test_who_only_listens_serves_nothing(self) -> None:
         self.patch(service, "CHECK_TIMEOUTS", (0.2, 0.2))
         bus = await self.bus()
-        await (await self.bus()).subscribe_pattern("*", len)
+        await (await self.bus(self.server.url)).subscribe_pattern("*", len)
         first = await self.manager(bus)
         second = await self.manager(await self.bus())
         assert second is not first
