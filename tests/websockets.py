@@ -56,7 +56,11 @@ class HandshakeFailed(Exception):
 
 
 def connect(
-    port: int, path: str, trusting: IOpenSSLClientConnectionCreator | None = None, **options: Any
+    port: int,
+    path: str,
+    trusting: IOpenSSLClientConnectionCreator | None = None,
+    source: str | None = None,
+    **options: Any,
 ) -> Deferred[WebSocket]:
     """Open a websocket.
 
@@ -64,6 +68,7 @@ def connect(
         port: of this machine.
         path: with the query.
         trusting: speak TLS with it.
+        source: address to connect from.
         options: of Autobahn's protocol.
 
     Returns:
@@ -73,7 +78,9 @@ def connect(
     factory.setProtocolOptions(**options)
     protocol = WebSocket()
     protocol.factory = factory
-    endpoint: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
+    endpoint: Any = TCP4ClientEndpoint(
+        reactor, "127.0.0.1", port, bindAddress=None if source is None else (source, 0)
+    )
     if trusting is not None:
         endpoint = wrapClientTLS(trusting, endpoint)
     connecting = connectProtocol(endpoint, protocol)
