@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.metadata import version
-from ipaddress import ip_address
 from typing import Any, Final, Literal, TypeVar
 
 from attrs import fields_dict
-from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 
+from opentera_twisted.configuration import Configuration
 from opentera_twisted.errors import InvalidArgument, InvalidTopic
 from opentera_twisted.gateway import DefaultPolicy, GatewayLimits
-from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
 from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.proxies import TrustedProxies
 from opentera_twisted.gateway.tls import Certificate
 from opentera_twisted.link import RedisAddress
+from opentera_twisted.link.secret_file import Secret, mask, read_secret, with_password
+from opentera_twisted.option_values import (
+    DEFAULT_WEBSOCKET,
+    check_endpoint,
+    choice,
+    count,
+    seconds,
+    window,
+)
 from opentera_twisted.topics import rpc_of
 
 T = TypeVar("T")
@@ -27,10 +34,6 @@ REDIS_HOST: Final = "127.0.0.1"
 REDIS_PORT: Final = 6379
 """Where an embedded server listens: where other programs look first."""
 
-BACKLOG: Final = 4096
-"""Connections that may wait to be accepted, as far as the system allows."""
-
-DEFAULT_WEBSOCKET: Final = "tcp:40085:interface=127.0.0.1"
 DEFAULT_ADMIN: Final = "tcp:40086:interface=127.0.0.1"
 
 _REDIS_HELP: Final = (
@@ -41,17 +44,18 @@ _REDIS_HELP: Final = (
 
 
 class StartFailed(SystemExit, Exception):
-    """Ends the program with one line on standard error and status 1.
+    """Ends the program with a line for each mistake on standard error, and status 1.
 
     It is an `Exception` too: of nothing else does twistd tell the shell that waits for a daemon,
     and for nothing else does it remove the pidfile.
 
     Args:
-        reason: what was wrong, for people to read.
+        reason: what was wrong, for people to read, a line for each mistake.
     """
 
     def __init__(self, reason: object) -> None:
-        super().__init__(f"twistd opentera-bus: {reason}")
+        self.mistakes = str(reason).splitlines()
+        super().__init__("\n".join(f"twistd opentera-bus: {line}" for line in self.mistakes))
         # The end of a traceback is what twistd shows in that shell, up to its 98th byte.
         self.add_note(str(reason))
 
@@ -61,61 +65,47 @@ def _default(name: str) -> float:
     return default  # type: ignore[no-any-return]
 
 
-def _count(text: str) -> int:
-    """A whole number from 0 on."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise ValueError(f"{text!r} is not a whole number from 0 on")
-    return number
-
-
-def _seconds(text: str) -> float:
-    """Seconds from 0 on."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ValueError(f"{text!r} is not a number of seconds from 0 on")
-    return number
-
-
-def _choice(*allowed: str) -> Callable[[str], str]:
-    def choose(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"{text!r} is none of {', '.join(allowed)}")
-        return text
-
-    return choose
-
-
 _LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
-    "max-clients": (_count, "Websockets at a time; more are answered 503."),
+    "max-clients": (count, "Websockets at a time; more are answered 503."),
     "max-clients-per-identity": (
-        _count,
+        count,
         "Websockets of one user, participant or device; more are answered 429.",
     ),
-    "handshake-timeout": (_seconds, "Seconds from connecting to open."),
-    "max-message-size": (_count, "Bytes of a client's message; a larger one is closed with 1009."),
+    "handshake-timeout": (seconds, "Seconds from connecting to open."),
+    "max-message-size": (count, "Bytes of a client's message; a larger one is closed with 1009."),
     "max-send-buffer": (
-        _count,
+        count,
         "Bytes that may wait for a client that does not read; then it is closed with 1008.",
     ),
-    "failed-logins-per-minute": (_count, "Of one address; then it is answered 429."),
-    "shutdown-timeout": (_seconds, "Seconds that ending may take, with all clients reported."),
+    "failed-logins-per-minute": (count, "Of one address; then it is answered 429."),
+    "shutdown-timeout": (seconds, "Seconds that ending may take, with all clients reported."),
 }
 
 
+_CHECKS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "on-gap": choice("keep", "close"),
+    "log-format": choice("text", "json"),
+    "compression": window,
+    **{name: check for name, (check, _) in _LIMITS.items()},
+}
+"""Of what is not text: from what is written to what it means."""
+
+REPEATABLE: Final = ("websocket", "origin", "trusted-proxy", "broadcast")
+"""Options that may be given several times; lists in a file."""
+
+
 class Options(usage.Options):
-    """The options of ``twistd opentera-bus``.
+    """The options of ``twistd opentera-bus``: of the command line, else of a file, else defaults.
+
+    All of them are checked before anything starts, and all mistakes are told at once.
 
     Attributes:
         limits: of the gateway.
         policy: of who sees which broadcast event.
         certificate: of the websocket endpoints, or None.
+        password: of Redis, from its file, or None.
+        sources: where each option has its value from: ``--name``, ``FILE:LINE`` or ``default``.
+        hints: what an operator should know, though nothing is wrong.
     """
 
     synopsis = "[options]"
@@ -125,9 +115,22 @@ class Options(usage.Options):
         "of its own when there is none. Of a limit, 0 means none."
     )
     optParameters = (
+        ("config", "c", None, "TOML file of these options; the command line wins."),
         ("redis", "r", "auto", _REDIS_HELP),
+        (
+            "redis-password-file",
+            None,
+            None,
+            "File of the password, which --redis would show to whoever lists processes.",
+        ),
         ("admin", "a", DEFAULT_ADMIN, "Endpoint of health and metrics; 'none' for none."),
         ("name", "n", "opentera-bus", "Name in Redis's list of clients."),
+        (
+            "log-format",
+            None,
+            "text",
+            "Of twistd's log: text, or json: an object a line.",
+        ),
         (
             "certificate",
             None,
@@ -146,16 +149,14 @@ class Options(usage.Options):
             None,
             "keep",
             "Open websockets when events may have been missed: keep them, or close with 1012.",
-            _choice("keep", "close"),
         ),
         (
             "compression",
             None,
             0,
             "Window of permessage-deflate as its logarithm, 9 to 15; 0: no compression.",
-            _count,
         ),
-        *((name, None, _default(name), text, check) for name, (check, text) in _LIMITS.items()),
+        *((name, None, _default(name), text) for name, (_, text) in _LIMITS.items()),
     )
     optFlags = (
         (
@@ -172,12 +173,18 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()
-        for option in ("websocket", "origin", "trusted-proxy", "broadcast"):
-            self[option] = []
+        self._default: dict[str, Any] = {**self, **{name: [] for name in REPEATABLE}}
+        self.clear()  # what is there after parsing was given
+        self.sources: dict[str, str] = dict.fromkeys(self._default, "default")
+        self.hints: list[str] = []
+        self.certificate: Certificate | None = None
+        self.password: Secret | None = None
+        self._file: Configuration | None = None
+        self._mistakes: list[tuple[int, str]] = []
 
     def opt_websocket(self, endpoint: str) -> None:
         """Endpoint of websockets, by default tcp:40085:interface=127.0.0.1; repeatable."""
-        self["websocket"].append(endpoint)
+        self.setdefault("websocket", []).append(endpoint)
 
     opt_w = opt_websocket
 
@@ -186,18 +193,18 @@ class Options(usage.Options):
 
         https://*.example.org stands for all below, * for any, which is the default.
         """
-        self["origin"].append(origin)
+        self.setdefault("origin", []).append(origin)
 
     def opt_trusted_proxy(self, address: str) -> None:
         """Address or network whose X-Forwarded-For and -Proto are believed; repeatable.
 
         unix stands for who comes through a Unix socket.
         """
-        self["trusted-proxy"].append(address)
+        self.setdefault("trusted-proxy", []).append(address)
 
     def opt_broadcast(self, text: str) -> None:
         """KIND:TOPIC opens a topic of events to all clients of a kind; repeatable."""
-        self["broadcast"].append(text)
+        self.setdefault("broadcast", []).append(text)
 
     def opt_version(self) -> None:
         """Print the version and end."""
@@ -205,7 +212,7 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def parseOptions(self, options: Any = None) -> None:
-        """Parse and check; a mistake ends the program with one line."""
+        """Parse and check; mistakes end the program with a line for each."""
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
@@ -217,72 +224,150 @@ class Options(usage.Options):
             raise usage.UsageError(f"unexpected: {' '.join(arguments)}")
 
     def postOptions(self) -> None:
-        """Check what the values say."""
-        from twisted.internet import reactor  # noqa: PLC0415 (twistd has chosen it by now)
-
+        """Add what the file says and the defaults, and check all of it."""
+        given = dict(self)
+        self.update(self._default)
+        self._read_file(given)
+        self.update(given)
+        self.sources.update({name: f"--{name}" for name in given})
+        for name, check in _CHECKS.items():
+            self[name] = self._check(name, _of_text(check))
         self["websocket"] = self["websocket"] or [DEFAULT_WEBSOCKET]
-        endpoints = [("websocket", endpoint) for endpoint in self["websocket"]]
+        self._check_each("websocket", check_endpoint)
         if self["admin"] != "none":
-            endpoints.append(("admin", self["admin"]))
-        for option, endpoint in endpoints:
-            try:
-                serverFromString(reactor, endpoint)
-            except (ValueError, TypeError, KeyError, OSError) as error:
-                raise usage.UsageError(
-                    f"--{option}: {endpoint!r} is not an endpoint such as "
-                    f"{DEFAULT_WEBSOCKET}: {error}"
-                ) from None
-        self._check("redis", parse_redis)
-        self._check("origin", Origins)
-        self._check("trusted-proxy", TrustedProxies)
-        self.policy = self._check("broadcast", DefaultPolicy)
+            self._check("admin", check_endpoint)
+        self._check_redis()
+        self._check_each("origin", lambda one: Origins([one]))
+        self._check_each("trusted-proxy", lambda one: TrustedProxies([one]))
+        self._check_each("broadcast", lambda one: DefaultPolicy([one]))
         if self["identity-rpc"] is not None:
             self._check("identity-rpc", rpc_of)
-        bits = self["compression"]
-        if bits and not MIN_WINDOW_BITS <= bits <= MAX_WINDOW_BITS:
-            raise usage.UsageError(
-                f"--compression: {bits} is not 0 or {MIN_WINDOW_BITS} to {MAX_WINDOW_BITS}"
-            )
+        self._check_certificate()
+        if self._mistakes:
+            raise usage.UsageError("\n".join(text for _, text in sorted(self._mistakes)))
+        self.policy = DefaultPolicy(self["broadcast"])
         self.limits = GatewayLimits(**{name.replace("-", "_"): self[name] for name in _LIMITS})
-        self.certificate = self._certificate()
 
-    def _certificate(self) -> Certificate | None:
-        if self["certificate"] is None and self["private-key"] is None:
-            return None
-        if self["certificate"] is None or self["private-key"] is None:
-            raise usage.UsageError("--certificate and --private-key need each other")
+    def redis(self) -> tuple[str, Literal["auto", "embedded"] | None, str | None]:
+        """As `parse_redis`, with the password of the file in the URL."""
+        url, run_server, directory = parse_redis(self["redis"])
+        return (
+            with_password(url, self.password.text) if self.password else url,
+            run_server,
+            directory,
+        )
+
+    def shown(self) -> Iterator[tuple[str, Any, str]]:
+        """Each option with its value and source; a password in it is masked."""
+        for name in sorted(self._default):
+            if name != "config":
+                value = mask(self[name]) if name == "redis" else self[name]
+                yield name, bool(value) if name in self._flags() else value, self.sources[name]
+
+    def _flags(self) -> set[str]:
+        return {name for name, *_ in self.optFlags}
+
+    def _read_file(self, given: Mapping[str, Any]) -> None:
+        if given.get("config") is None:
+            return
+        try:
+            self._file = Configuration.read(given["config"])
+        except InvalidArgument as error:
+            self._mistakes.append((0, str(error)))
+            return
+        known = sorted(self._default.keys() - {"config"})
+        for name, value in self._file.settings.items():
+            self.sources[name] = f"{self._file.path}:{self._file.line(name)}"
+            if name not in known:
+                near = get_close_matches(name, known, 1)
+                also = f": is it {near[0]}?" if near else ""
+                self._mistaken(name, f"no such option{also}")
+            elif name not in given:
+                try:
+                    self[name] = self._from_toml(name, value)
+                except InvalidArgument as error:
+                    self._mistaken(name, str(error))
+
+    def _from_toml(self, name: str, value: Any) -> Any:
+        if name in self._flags():
+            if not isinstance(value, bool):
+                raise InvalidArgument("expected true or false")
+            return int(value)
+        if name in REPEATABLE:
+            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+                raise InvalidArgument('expected a list of texts: ["…", "…"]')
+            return value
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise InvalidArgument(
+                "expected a number" if name in _LIMITS else 'expected a text: "…"'
+            )
+        return str(value)
+
+    def _check_redis(self) -> None:
+        if self["redis-password-file"] is not None:
+            self.password = self._check("redis-password-file", read_secret)
+            if self.password is not None and self.password.hint:
+                self.hints.append(self.password.hint)
+        parsed = self._check("redis", parse_redis)
+        if parsed is None:
+            return
+        url, run_server, _ = parsed
+        if self.password is not None and run_server == "embedded":
+            self._mistaken("redis-password-file", "an embedded server has no password")
+        elif self.password is not None:
+            password = self.password.text
+            self._check("redis", lambda _: with_password(url, password))
+        file = self._file
+        if file is not None and self.sources["redis"] not in {"--redis", "default"}:
+            has_password = mask(self["redis"]) != self["redis"]
+            self.hints.extend([file.exposed] if file.exposed and has_password else [])
+
+    def _check_certificate(self) -> None:
+        files = ("certificate", "private-key")
+        named = [name for name in files if self[name] is not None]
+        if len(named) == 1:
+            self._mistaken(named[0], "--certificate and --private-key need each other")
+        if len(named) != len(files):
+            return
         for endpoint in self["websocket"]:
             if endpoint.startswith("ssl:"):
-                raise usage.UsageError(
-                    f"--websocket: {endpoint!r} has a certificate of its own; "
-                    "with --certificate it is a tcp: endpoint"
+                self._mistaken(
+                    "websocket",
+                    f"{endpoint!r} has a certificate of its own; "
+                    "with --certificate it is a tcp: endpoint",
+                    endpoint,
                 )
-        return self._check("certificate", lambda file: Certificate(file, self["private-key"]))
+        self.certificate = self._check(
+            "certificate", lambda file: Certificate(file, self["private-key"])
+        )
 
-    def _check(self, option: str, parse: Callable[[Any], T]) -> T:
+    def _check(self, name: str, parse: Callable[[Any], T]) -> T | None:
         try:
-            return parse(self[option])
+            return parse(self[name])
         except (InvalidArgument, InvalidTopic) as error:
-            raise usage.UsageError(f"--{option}: {error}") from None
+            self._mistaken(name, str(error))
+            return None
+
+    def _check_each(self, name: str, parse: Callable[[str], object]) -> None:
+        values: Sequence[str] = self[name]
+        for value in values:
+            try:
+                parse(value)
+            except (InvalidArgument, InvalidTopic) as error:
+                self._mistaken(name, str(error), value)
+
+    def _mistaken(self, name: str, what: str, element: str | None = None) -> None:
+        """One more mistake: ``--name: …``, or ``FILE:LINE: name: …``."""
+        source = self.sources[name]
+        if self._file is not None and source not in {f"--{name}", "default"}:
+            line = self._file.line(name, element)
+            self._mistakes.append((line, f"{self._file.path}:{line}: {name}: {what}"))
+        else:
+            self._mistakes.append((0, f"--{name}: {what}"))
 
 
-def with_backlog(endpoint: str) -> str:
-    """An endpoint whose socket lets a storm of clients wait; Twisted's 50 would lose some."""
-    kind = endpoint.partition(":")[0]
-    if kind not in {"tcp", "tcp6", "ssl", "unix"} or ":backlog=" in endpoint:
-        return endpoint
-    return f"{endpoint}:backlog={BACKLOG}"
-
-
-def is_loopback(endpoint: str) -> bool:
-    """Whether only this machine can reach an endpoint."""
-    if endpoint.startswith("unix:"):
-        return True
-    found = re.search(r":interface=((?:[^:\\]|\\.)*)", endpoint)
-    try:
-        return found is not None and ip_address(found[1].replace("\\", "")).is_loopback
-    except ValueError:
-        return False
+def _of_text(check: Callable[[str], T]) -> Callable[[Any], T]:
+    return lambda value: check(str(value))
 
 
 def parse_redis(value: str) -> tuple[str, Literal["auto", "embedded"] | None, str | None]:

@@ -23,15 +23,14 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError, InvalidArgument
 from opentera_twisted.gateway import Gateway, RpcIdentities
 from opentera_twisted.link.embedded import EmbeddedServer
+from opentera_twisted.option_values import is_loopback, with_backlog
 from opentera_twisted.options import (
     DEFAULT_ADMIN,
     REDIS_HOST,
     REDIS_PORT,
     Options,
     StartFailed,
-    is_loopback,
     parse_redis,
-    with_backlog,
 )
 from opentera_twisted.systemd import Supervisor
 from opentera_twisted.user_manager import UserManager
@@ -62,9 +61,11 @@ class Program(MultiService):
     def __init__(self, options: Options, reactor: Any) -> None:
         super().__init__()
         self._reactor = reactor
-        url, run_server, self._directory = parse_redis(options["redis"])
+        url, run_server, self._directory = options.redis()
         # Asked before twistd daemonizes, while the terminal still shows the answer in full.
         self._runs_server = run_server is not None and self._needs_server(run_server)
+        if self._runs_server:  # it has no password
+            url, *_ = parse_redis(options["redis"])
         self._server: EmbeddedServer | None = None
         self._bus = Bus(url, reactor=reactor, name=options["name"])
         self._supervisor = Supervisor(self._bus.link)
@@ -92,6 +93,8 @@ class Program(MultiService):
             self._log.info("websockets on {endpoint}", endpoint=endpoint)
         if self._gateway.takes_any_origin and not all(map(is_loopback, options["websocket"])):
             self._log.warn("pages of any origin may log in: name those that may with --origin")
+        for hint in options.hints:
+            self._log.warn("{hint}", hint=hint)
         if options["admin"] != "none":
             self._add_admin(options["admin"])
         # Not the bus: it starts when its Redis is there.

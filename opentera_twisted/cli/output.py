@@ -7,10 +7,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attrs import asdict
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from opentera_twisted.cli.doctor.finding import Finding, Verdict
 from opentera_twisted.rpc import Description, Listening
 from opentera_twisted.rpc.description import ArgumentDescription, to_json
 from opentera_twisted.rpc.statistics import percentiles
@@ -89,6 +91,35 @@ def print_latency(durations: Sequence[float], failed: int) -> None:
     Console().print(table)
 
 
+def print_options(options: Sequence[tuple[str, Any, str]]) -> None:
+    """Options, each with its value and where it is from."""
+    if not is_terminal():
+        print_json({name: {"value": value, "from": source} for name, value, source in options})
+        return
+    table = _table(None, "option", "value", "from")
+    for name, value, source in options:
+        lines = value if isinstance(value, list) else ["" if value is None else str(value)]
+        _add(table, name, "\n".join(lines), source)
+    Console().print(table)
+
+
+_STYLES = {"ok": "green", "unknown": "blue", "warning": "yellow", "wrong": "bold red"}
+
+
+def print_findings(findings: Sequence[Finding], verdict: Verdict) -> None:
+    """What was found, and the verdict of all together."""
+    if not is_terminal():
+        print_json({"verdict": verdict, "checks": [asdict(one) for one in findings]})
+        return
+    table = _table(None, "verdict", "check", "what was found, and what helps")
+    for one in findings:
+        found = _text(one.reason)
+        if one.remedy:
+            found.append(f"\n→ {clean(one.remedy)}", "bold")
+        table.add_row(Text(one.verdict, _STYLES[one.verdict]), _text(one.check), found)
+    Console().print(table)
+
+
 def _table(title: str | None, *columns: str) -> Table:
     table = Table(*columns, title=None if title is None else _text(title))
     table.title_justify = table.caption_justify = "left"
@@ -99,9 +130,14 @@ def _add(table: Table, *cells: str) -> None:
     table.add_row(*map(_text, cells))
 
 
+def clean(foreign: str) -> str:
+    """What a program far away says, less what would move the cursor."""
+    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in foreign)
+
+
 def _text(foreign: str) -> Text:
-    """What a program far away says, as it is: no markup, and nothing that moves the cursor."""
-    return Text("".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in foreign))
+    """What a program far away says, as it is: no markup either."""
+    return Text(clean(foreign))
 
 
 def _argument(argument: ArgumentDescription) -> str:

@@ -154,6 +154,7 @@ class ProcedureServer:
             "service": self._service,
             "since": self._since,
             "in_flight": self._in_flight,
+            "exclusive": self._exclusive,
             **self._statistics.to_json(),
         }
 

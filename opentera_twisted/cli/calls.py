@@ -1,0 +1,115 @@
+"""The commands of ``opentera-bus`` about services and modules, and what they can be asked."""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter
+
+import click
+
+from opentera_twisted import topics
+from opentera_twisted.bus import Bus
+from opentera_twisted.cli.arguments import Seconds, parse_argument
+from opentera_twisted.cli.output import print_description, print_json, print_latency, print_services
+from opentera_twisted.cli.program import Work, cli, command, fail
+from opentera_twisted.errors import BusError
+from opentera_twisted.rpc import stub as make_stub
+from opentera_twisted.rpc.caller import encode_call
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("server", metavar="service.KEY|module.NAME")
+@click.argument("method")
+@click.argument("arguments", nargs=-1, metavar="[ARG]...")
+@click.option(
+    "--timeout",
+    type=Seconds(min=0, min_open=True),
+    help="Seconds to wait for the reply; by default those of opentera-bus --timeout.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Call N times, one after another, and print how long the calls took.",
+)
+@command
+def call(
+    server: str, method: str, arguments: tuple[str, ...], timeout: float | None, repeat: int | None
+) -> Work:
+    """Call METHOD of a service or a module, and print what it returns as JSON.
+
+    An ARG is read as JSON when it is a JSON bool, int, float or string, as bytes when written
+    hex:DEADBEEF, otherwise as the text itself.
+
+    \b
+    opentera-bus call module.TeraServer.UserManagerModule online_users
+    opentera-bus call service.Sum add 1 2 --repeat 1000
+    """  # noqa: D301 (click takes the character itself)
+    topic = topics.rpc_of(server)
+    values = [parse_argument(argument) for argument in arguments]
+    seconds = timeout or click.get_current_context().obj.timeout
+    encode_call(method, "", 0, values, seconds)
+
+    async def once(bus: Bus) -> None:
+        print_json(await bus.caller.call(topic, method, values, seconds))
+
+    async def work(bus: Bus) -> None:
+        durations, errors = [], []
+        with click.progressbar(range(repeat or 0), label="calls", file=sys.stderr) as calls:
+            for _ in calls:
+                began = perf_counter()
+                try:
+                    await bus.caller.call(topic, method, values, seconds)
+                except BusError as error:
+                    errors.append(str(error))
+                else:
+                    durations.append(perf_counter() - began)
+        if durations:
+            print_latency(durations, len(errors))
+        if errors:
+            fail(f"{len(errors)} of {repeat} calls failed, the last one with: {errors[-1]}")
+
+    return once if repeat is None else work
+
+
+@cli.command()
+@click.argument("server", metavar="service.KEY|module.NAME")
+@command
+def describe(server: str) -> Work:
+    """Print the procedures of a service or a module: a table on a terminal, JSON in a pipe."""
+    topics.rpc_of(server)
+    timeout = click.get_current_context().obj.timeout
+
+    async def work(bus: Bus) -> None:
+        print_description(await bus.describe(server, timeout))
+
+    return work
+
+
+@cli.command()
+@command
+def services() -> Work:
+    """Print which services and modules listen now: a table on a terminal, JSON in a pipe."""
+
+    async def work(bus: Bus) -> None:
+        print_services(await bus.services())
+
+    return work
+
+
+@cli.command()
+@click.argument("server", metavar="service.KEY|module.NAME")
+@command
+def stub(server: str) -> Work:
+    """Print a typed Python stub of a service's procedures, for editors and mypy.
+
+    \b
+    opentera-bus stub service.Sum > sum_service.py
+    """  # noqa: D301 (click takes the character itself)
+    topics.rpc_of(server)
+    timeout = click.get_current_context().obj.timeout
+
+    async def work(bus: Bus) -> None:
+        click.echo(make_stub(await bus.describe(server, timeout)), nl=False)
+
+    return work

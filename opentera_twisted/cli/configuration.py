@@ -1,0 +1,50 @@
+"""The commands of ``opentera-bus`` about the file of options of ``twistd opentera-bus``."""
+
+from __future__ import annotations
+
+import click
+
+from opentera_twisted.cli.output import print_options
+from opentera_twisted.cli.program import FAILED, cli, say
+from opentera_twisted.options import Options, StartFailed
+
+
+@cli.group()
+def config() -> None:
+    """The file of twistd opentera-bus --config FILE."""
+
+
+@config.command()
+@click.argument("file")
+def check(file: str) -> None:
+    """Look for mistakes in FILE, and print each with its line; status 1 when there are any.
+
+    \b
+    opentera-bus config check /etc/opentera-bus.toml
+    """  # noqa: D301 (click takes the character itself)
+    _parse(file)
+    say(f"{file}: no mistakes")
+
+
+@config.command()
+@click.argument("file")
+def show(file: str) -> None:
+    """Print every option with its value and where it is from, secrets masked.
+
+    \b
+    opentera-bus config show /etc/opentera-bus.toml
+    """  # noqa: D301 (click takes the character itself)
+    print_options(list(_parse(file).shown()))
+
+
+def _parse(file: str) -> Options:
+    options = Options()
+    try:
+        options.parseOptions(["--config", file])
+    except StartFailed as failed:
+        for mistake in failed.mistakes:
+            say(mistake)
+        raise SystemExit(FAILED) from None
+    for hint in options.hints:
+        say(hint)
+    return options

@@ -1,0 +1,189 @@
+"""``opentera-bus doctor``: asks Redis for all that is judged, and prints the findings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import click
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import DNSLookupError
+from twisted.python.failure import Failure
+
+from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
+from opentera_twisted.cli.doctor import journey, programs
+from opentera_twisted.cli.doctor import server as server_checks
+from opentera_twisted.cli.doctor.finding import Finding, worst
+from opentera_twisted.cli.doctor.programs import Served
+from opentera_twisted.cli.doctor.rights import rights
+from opentera_twisted.cli.output import print_findings
+from opentera_twisted.cli.program import FAILED, cli, run_with_bus
+from opentera_twisted.cli.redis_info import parse_info
+from opentera_twisted.errors import AuthenticationFailed, BusError, BusUnavailable, CommandFailed
+from opentera_twisted.rpc import Listening
+
+ROUND_TRIPS: Final = 20
+"""Pings whose time is taken."""
+
+_CONFIG: Final = ("client-output-buffer-limit", "min-string-size-avoid-copy-reply", "save")
+
+
+@cli.command()
+@click.option("--strict", is_flag=True, help="Status 1 for warnings too.")
+@click.pass_context
+def doctor(context: click.Context, strict: bool) -> None:
+    """Look for what is wrong with Redis and with the programs on it.
+
+    Prints each check with its verdict, the reason and the remedy: a table on a terminal, JSON in a
+    pipe. Status 1 when something is wrong. It looks with the rights of the URL: give it that of the
+    gateway. Nothing is changed.
+
+    \b
+    opentera-bus doctor
+    opentera-bus --redis redis://gateway@redis.example.org/0 --redis-password-file FILE doctor
+    opentera-bus doctor | jq '.checks[] | select(.verdict == "wrong")'
+    """  # noqa: D301 (click takes the character itself)
+    timeout = context.obj.timeout
+
+    async def work(bus: Bus) -> None:
+        findings = await examine(bus, timeout)
+        print_findings(findings, worst(findings))
+        if worst(findings) in ({"wrong", "warning"} if strict else {"wrong"}):
+            raise SystemExit(FAILED)
+
+    run_with_bus(work, context)
+
+
+async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
+    """Every check there is; only that of the connection when Redis cannot be used.
+
+    Args:
+        bus: that was started.
+        timeout: seconds to wait for Redis.
+    """
+    connection = await _connection(bus, timeout)
+    if connection.verdict == "wrong":
+        return [connection]
+    findings = [connection]
+    try:
+        info = parse_info(await bus.link.execute("INFO", "everything"))
+    except CommandFailed as error:
+        findings.append(_not_told("server", error, "+info"))
+    else:
+        findings.extend(server_checks.examine(info, await _config(bus)))
+    findings.extend(await rights(bus))
+    findings.extend(await _journey(bus))
+    findings.extend(await _programs(bus))
+    return findings
+
+
+async def _connection(bus: Bus, timeout: float) -> Finding:
+    """Whether both connections come up; the first attempt that fails is told at once."""
+    link = bus.link
+    refused: Deferred[None] = Deferred()
+
+    def failed(cause: Failure) -> None:
+        if not refused.called:
+            refused.errback(cause)
+
+    link.on_refused.append(failed)
+    connected = bus.connected().addTimeout(timeout, link.reactor)
+    both = DeferredList(
+        [connected, refused], fireOnOneCallback=True, fireOnOneErrback=True, consumeErrors=True
+    )
+    where = f"Redis at {link.address}"
+    try:
+        await both
+    except Exception as error:  # noqa: BLE001 (whatever came of the attempt is what is told)
+        first = getattr(error, "subFailure", None)
+        cause = first.value if first is not None else error
+        if isinstance(cause, DeferredTimeout):
+            cause = BusUnavailable(f"no answer for {timeout:g} seconds")
+        reason = Failure(cause).getErrorMessage()
+        return Finding("connection", "wrong", f"{where}: {reason}", _remedy(cause))
+    finally:
+        link.on_refused.remove(failed)
+    return Finding("connection", "ok", f"{where} answers")
+
+
+def _remedy(cause: BaseException) -> str:
+    if isinstance(cause, AuthenticationFailed):
+        return "check user and password: redis://USER@HOST and --redis-password-file FILE"
+    if isinstance(cause, DNSLookupError):
+        return "check the host of --redis"
+    if isinstance(cause, Refused):
+        return "start Redis, or say with --redis where it is"
+    if isinstance(cause, CommandFailed):
+        return getattr(cause, "remedy", "") or "look at Redis's log"
+    return "look at Redis's log, and at what is between here and there"
+
+
+def _not_told(check: str, error: CommandFailed, rule: str) -> Finding:
+    return Finding(check, "unknown", str(error), f"give the user {rule}")
+
+
+async def _config(bus: Bus) -> Mapping[str, str]:
+    """The settings that Redis tells; one by one, since not every server knows all."""
+    found: dict[str, str] = {}
+    for name in _CONFIG:
+        try:
+            reply = await bus.link.execute("CONFIG", "GET", name)
+        except CommandFailed:
+            continue
+        texts = [text.decode(errors="replace") for text in reply]
+        found.update(zip(texts[::2], texts[1::2], strict=True))
+    return found
+
+
+async def _journey(bus: Bus) -> Sequence[Finding]:
+    reactor = bus.link.reactor
+    seconds = []
+    try:
+        for _ in range(ROUND_TRIPS):
+            began = reactor.seconds()
+            await bus.link.execute("PING")
+            seconds.append(reactor.seconds() - began)
+        findings = [journey.latency(seconds)]
+    except CommandFailed as error:
+        findings = [_not_told("latency", error, "+ping")]
+    began = time.time()
+    try:
+        whole, micro = await bus.link.execute("TIME")
+    except CommandFailed as error:
+        return [*findings, _not_told("clock", error, "+time")]
+    ended = time.time()
+    offset = int(whole) + int(micro) / 1e6 - (began + ended) / 2
+    return [*findings, journey.clock(offset, (ended - began) / 2)]
+
+
+async def _programs(bus: Bus) -> Sequence[Finding]:
+    findings: list[Finding] = []
+    try:
+        clients = programs.parse_clients(await bus.link.execute("CLIENT", "LIST"))
+        findings.append(programs.names(clients))
+    except CommandFailed as error:
+        findings.append(_not_told("names", error, "+client|list"))
+    try:
+        listening = await bus.services()
+    except CommandFailed as error:
+        return [*findings, _not_told("served", error, "+pubsub +scan")]
+    served = await gatherResults(
+        [Deferred.fromCoroutine(_served(bus, one)) for one in listening], consumeErrors=True
+    )
+    return [*findings, *programs.servers(served)]
+
+
+async def _served(bus: Bus, listening: Listening) -> Served:
+    """Ask all programs of a topic whether they share its calls."""
+    if listening.description is None:
+        return Served(listening.server, None)
+    try:
+        answers = await bus.call_all(listening.server, "opentera.stats", timeout=DISCOVERY_TIMEOUT)
+    except BusError:
+        return Served(listening.server, None)
+    told = [one.value for one in answers if isinstance(one.value, dict)]
+    is_shared = all(one.get("exclusive") is True for one in told)
+    return Served(listening.server, len(answers), is_shared)

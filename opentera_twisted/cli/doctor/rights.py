@@ -1,0 +1,216 @@
+"""What the user of the URL may and may not do, asked of Redis without doing it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Final
+from uuid import uuid4
+
+from attrs import frozen
+
+from opentera_twisted import topics
+from opentera_twisted.bus import Bus
+from opentera_twisted.cli.doctor.finding import Finding, Verdict
+from opentera_twisted.errors import CommandFailed, PermissionDenied
+from opentera_twisted.link import Script
+
+# Source: Redis documentation of redis.acl_check_cmd, which Redis 7 and Valkey have.
+_ALLOWED: Final = Script(
+    """
+    if not redis.acl_check_cmd then return redis.error_reply('ERR too old') end
+    local allowed = {}
+    for i, command in ipairs(ARGV) do
+        local known, is_allowed = pcall(redis.acl_check_cmd, unpack(cjson.decode(command)))
+        allowed[i] = (not known or is_allowed) and 1 or 0
+    end
+    return allowed
+    """
+)
+
+_UUID: Final = str(uuid4())
+_DEPLOYED_KEY: Final = "0" * 128
+
+
+@frozen
+class Right:
+    """A command that must be allowed.
+
+    Attributes:
+        command: with names that nobody uses.
+        rules: of an ACL, which allow it.
+    """
+
+    command: tuple[str, ...]
+    rules: str
+
+
+@frozen
+class Purpose:
+    """What several rights together are for.
+
+    Attributes:
+        what: for people to read.
+        without: the verdict when one is lacking.
+        rights: all that it needs.
+    """
+
+    what: str
+    without: Verdict
+    rights: tuple[Right, ...]
+
+
+def purposes(database: int) -> Iterator[Purpose]:
+    """What programs with a bus do; a gateway needs what is ``wrong`` without.
+
+    Args:
+        database: number of the one that is used.
+    """
+    select = [_plain("SELECT", str(database))] if database else []
+    yield Purpose(
+        "the link",
+        "warning",
+        (*select, _plain("PING"), _client("SETNAME", "x"), _client("ID"), _plain("INFO", "stats")),
+    )
+    yield Purpose("logging in", "wrong", tuple(_logging_in()))
+    yield Purpose(
+        "logging in with keys of deployed servers",
+        "warning",
+        tuple(_key(command, _DEPLOYED_KEY, "~*") for command in ("GET", "DEL")),
+    )
+    yield Purpose("events of websockets", "wrong", tuple(_events()))
+    yield Purpose(
+        "reports of who comes and goes",
+        "wrong",
+        (_publish(topics.module_messages(topics.USER_MANAGER_MODULE)),),
+    )
+    yield Purpose(
+        "calls",
+        "warning",
+        (
+            _subscribe(f"RedisRPCClient.{_UUID}", "&RedisRPCClient.*"),
+            _publish(topics.module_rpc(topics.USER_MANAGER_MODULE), "&module.*"),
+            _publish(topics.service_rpc(_UUID), "&service.*"),
+        ),
+    )
+    yield Purpose(
+        "answering calls",
+        "warning",
+        (
+            _subscribe(topics.service_rpc(_UUID), "&service.*"),
+            _publish(f"RedisRPCClient.{_UUID}", "&RedisRPCClient.*"),
+            Right(("SET", f"opentera.claim.{_UUID}", "", "NX"), "+set ~opentera.*"),
+        ),
+    )
+    yield Purpose(
+        "watching variables",
+        "warning",
+        (
+            _client("TRACKING", "ON"),
+            _client("CACHING", "YES"),
+            _key("GET", f"service.{_UUID}", "~service.*"),
+            _subscribe("__redis__:invalidate"),
+        ),
+    )
+    yield Purpose(
+        "seeing who listens",
+        "warning",
+        (
+            Right(("PUBSUB", "CHANNELS", "*.rpc"), "+pubsub|channels"),
+            Right(("PUBSUB", "NUMPAT"), "+pubsub|numpat"),
+            _plain("SCAN", "0"),
+        ),
+    )
+
+
+def _logging_in() -> Iterator[Right]:
+    for kind in topics.KINDS:
+        key = f"{kind}.{'0' * 43}"
+        yield Right(("EVALSHA", "0" * 40, "1", key), f"+evalsha ~{kind}.*")
+        yield Right(("EVAL", "", "1", key), f"+eval ~{kind}.*")
+        for command in ("TYPE", "PTTL", "STRLEN", "GET", "DEL"):
+            yield _key(command, key, f"~{kind}.*")
+        yield Right(("SET", key, "", "PX", "1", "NX"), f"+set ~{kind}.*")
+
+
+def _events() -> Iterator[Right]:
+    for kind in topics.KINDS:
+        yield _subscribe(topics.websocket_events(kind, _UUID), f"&websocket.{kind}.*")
+    yield _subscribe(topics.disconnect_command(_UUID), f"&{topics.disconnect_command('*')}")
+    yield _subscribe(topics.module_events(topics.USER_MANAGER_MODULE))
+    yield _subscribe(topics.service_events("FileTransferService"))
+    yield _plain("UNSUBSCRIBE")
+
+
+def _plain(name: str, *arguments: str) -> Right:
+    return Right((name, *arguments), f"+{name.lower()}")
+
+
+def _client(subcommand: str, *arguments: str) -> Right:
+    return Right(("CLIENT", subcommand, *arguments), f"+client|{subcommand.lower()}")
+
+
+def _key(command: str, key: str, rule: str) -> Right:
+    return Right((command, key), f"+{command.lower()} {rule}")
+
+
+def _subscribe(topic: str, rule: str | None = None) -> Right:
+    return Right(("SUBSCRIBE", topic), f"+subscribe {rule or f'&{topic}'}")
+
+
+def _publish(topic: str, rule: str | None = None) -> Right:
+    return Right(("PUBLISH", topic, ""), f"+publish {rule or f'&{topic}'}")
+
+
+async def rights(bus: Bus) -> Sequence[Finding]:
+    """One finding for each purpose, or one that says why Redis does not tell."""
+    needed = list(purposes(bus.link.address.database))
+    commands = [json.dumps(right.command) for one in needed for right in one.rights]
+    try:
+        allowed = await bus.link.run(_ALLOWED, [], *commands)
+        user = await _user(bus)
+    except PermissionDenied as error:
+        reason = f"{error}: logins need scripts, and so does this check of all other rights"
+        return [
+            Finding("rights", "wrong", reason, f"ACL SETUSER {await _user(bus)} +eval +evalsha")
+        ]
+    except CommandFailed as error:
+        reason = "Redis tells from version 7 on what a user may do"
+        if error.code == "READONLY":
+            reason = "a replica does not run the check"
+        return [Finding("rights", "unknown", f"{reason} ({error})")]
+    answers = iter(allowed)
+    return [
+        judge(one, [right for right in one.rights if not next(answers)], user) for one in needed
+    ]
+
+
+async def _user(bus: Bus) -> str:
+    try:
+        name: bytes = await bus.link.execute("ACL", "WHOAMI")
+    except CommandFailed:
+        return bus.link.address.login.username or "default"
+    return name.decode(errors="replace")
+
+
+def judge(purpose: Purpose, lacking: Sequence[Right], user: str) -> Finding:
+    """Judge one purpose.
+
+    Args:
+        purpose: what for.
+        lacking: those of its rights that Redis does not give.
+        user: who lacks them.
+    """
+    check = f"rights: {purpose.what}"
+    if not lacking:
+        return Finding(check, "ok", f"{user} may do all of it")
+    shown = ", ".join(" ".join(_words(right)) for right in lacking)
+    rules = " ".join(dict.fromkeys(rule for right in lacking for rule in right.rules.split()))
+    remedy = f"ACL SETUSER {user} {rules}"
+    return Finding(check, purpose.without, f"{user} may not {shown}", remedy)
+
+
+def _words(right: Right) -> Sequence[str]:
+    """A command as it is told: by the rule's names instead of those that nobody uses."""
+    command, *names = right.rules.split()
+    return [command[1:].upper().replace("|", " "), *(name[1:] for name in names)]

@@ -1,0 +1,83 @@
+"""The commands of ``opentera-bus`` about users, participants and devices."""
+
+from __future__ import annotations
+
+import click
+
+from opentera_twisted import topics
+from opentera_twisted.bus import Bus
+from opentera_twisted.cli.arguments import Seconds
+from opentera_twisted.cli.output import print_json, print_online
+from opentera_twisted.cli.program import Work, cli, command, fail
+from opentera_twisted.sessions import SessionKeys, encode_identity
+from opentera_twisted.variables import SESSION_KEY_LIFETIME
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(topics.KINDS), required=False)
+@command
+def online(kind: topics.Kind | None) -> Work:
+    """Print who has a websocket open: a table on a terminal, JSON in a pipe.
+
+    A list of UUIDs with KIND, otherwise an object with a list for each kind.
+
+    \b
+    opentera-bus online
+    opentera-bus online user | jq length
+    """  # noqa: D301 (click takes the character itself)
+
+    async def work(bus: Bus) -> None:
+        everyone = await bus.presence.everyone()
+        print_online(everyone if kind is None else {kind: everyone[kind]}, kind)
+
+    return work
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(topics.KINDS))
+@click.argument("uuid")
+@command
+def disconnect(kind: topics.Kind, uuid: str) -> Work:
+    """Have the websockets of UUID closed, and print how many gateways were told.
+
+    Status 1 when there is none.
+
+    \b
+    opentera-bus disconnect user 11111111-2222-3333-4444-555555555555
+    """  # noqa: D301 (click takes the character itself)
+    encode_identity(uuid, None, ())
+
+    async def work(bus: Bus) -> None:
+        gateways = await bus.presence.disconnect(kind, uuid)
+        if not gateways:
+            fail(f"no gateway has a websocket of {kind} {uuid}")
+        print_json(gateways)
+
+    return work
+
+
+@cli.group()
+def key() -> None:
+    """Session keys, which log websockets in."""
+
+
+@key.command()
+@click.argument("kind", type=click.Choice(topics.KINDS))
+@click.argument("uuid")
+@click.option(
+    "--ttl",
+    type=Seconds(min=0.001),
+    default=SESSION_KEY_LIFETIME,
+    show_default=True,
+    help="How long it can be used.",
+)
+@click.option("--name", help="The name that others see.")
+@command
+def issue(kind: topics.Kind, uuid: str, ttl: float, name: str | None) -> Work:
+    """Print a key that logs one websocket of KIND in as UUID, once."""
+    encode_identity(uuid, name, ())
+
+    async def work(bus: Bus) -> None:
+        click.echo(await SessionKeys(bus).issue(kind, uuid, ttl, name))
+
+    return work

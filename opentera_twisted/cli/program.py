@@ -1,0 +1,171 @@
+"""What all commands of ``opentera-bus`` share: the way to Redis, errors and statuses."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn, ParamSpec
+
+import click
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from opentera_twisted.bus import Bus
+from opentera_twisted.cli.arguments import Seconds
+from opentera_twisted.errors import BusError, InvalidArgument, InvalidTopic
+from opentera_twisted.link import DEFAULT_URL
+from opentera_twisted.link.secret_file import read_secret, with_password
+
+P = ParamSpec("P")
+
+Work = Callable[[Bus], Awaitable[None]]
+"""What a command does with its bus."""
+
+BUS_NAME: Final = "opentera-bus-cli"
+"""Under which a command is in Redis's list of clients."""
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+FAILED: Final = 1
+"""Exit status when a command could not do its work; click's own for a wrong command line is 2."""
+
+
+@frozen
+class Settings:
+    """What holds for every command."""
+
+    url: str = field(repr=False)
+    timeout: float
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--redis",
+    "url",
+    metavar="URL",
+    envvar="REDIS_URL",
+    default=DEFAULT_URL,
+    show_default=True,
+    show_envvar=True,
+    help="redis://[[user]:password@]host[:port][/database] or unix:///path?db=n",
+)
+@click.option(
+    "--redis-password-file",
+    "password_file",
+    metavar="FILE",
+    envvar="REDIS_PASSWORD_FILE",
+    show_envvar=True,
+    help="File of the password, which --redis would show to whoever lists processes.",
+)
+@click.option(
+    "--timeout",
+    type=Seconds(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for Redis, and for the reply of a call.",
+)
+@click.version_option(package_name="opentera-twisted", message="%(version)s")
+@click.pass_context
+def cli(context: click.Context, url: str, password_file: str | None, timeout: float) -> None:
+    """Read, publish and call on the bus of OpenTera.
+
+    \b
+    opentera-bus services
+    opentera-bus tail 'websocket.*'
+    opentera-bus --redis redis://redis.example.org/0 doctor
+    """  # noqa: D301 (click takes the character itself)
+    if password_file is not None:
+        try:
+            secret = read_secret(password_file)
+        except InvalidArgument as error:
+            raise click.BadParameter(
+                str(error), context, param_hint="--redis-password-file"
+            ) from None
+        if secret.hint:
+            say(secret.hint)
+        try:
+            url = with_password(url, secret.text)
+        except InvalidArgument as error:
+            raise click.BadParameter(str(error), context, param_hint="--redis") from None
+    context.obj = Settings(url, timeout)
+
+
+def command(function: Callable[P, Work]) -> Callable[P, None]:
+    """Run what a function returns with a connected bus; a `BusError` is one line and status 1.
+
+    The function itself looks at the command line: what it raises is a mistake there, of which
+    Redis does not hear.
+    """
+
+    @functools.wraps(function)
+    def run(*arguments: P.args, **options: P.kwargs) -> None:
+        context = click.get_current_context()
+        settings: Settings = context.obj
+        try:
+            work = function(*arguments, **options)
+        except (InvalidArgument, InvalidTopic) as error:
+            raise click.UsageError(str(error), context) from None
+
+        async def connect(bus: Bus) -> None:
+            # Nothing is asked before Redis is there: it is missed no longer than wanted.
+            await bus.link.execute("PING", timeout=settings.timeout)
+            await work(bus)
+
+        run_with_bus(connect, context)
+
+    return run
+
+
+def run_with_bus(work: Work, context: click.Context) -> None:
+    """Run what needs a bus, which may not be connected yet, and end the process."""
+    settings: Settings = context.obj
+    try:
+        bus = Bus(settings.url, name=BUS_NAME)
+    except InvalidArgument as error:
+        raise click.BadParameter(str(error), context, param_hint="--redis") from None
+    finished = False
+
+    async def main() -> None:
+        nonlocal finished
+        try:
+            bus.startService()
+            try:
+                await work(bus)
+            finally:
+                await bus.stopService()
+        except BusError as error:
+            fail(str(error))
+        except BrokenPipeError:  # who reads has seen enough
+            forget_output()
+            raise SystemExit(FAILED) from None
+        except OSError as error:
+            fail(f"cannot write: {error.strerror}")
+        finally:
+            finished = True
+
+    try:
+        react(lambda _: Deferred.fromCoroutine(main()))
+    except SystemExit:
+        if not finished:
+            raise SystemExit(INTERRUPTED) from None
+        raise
+
+
+def say(message: str) -> None:
+    """A message for people, on standard error."""
+    click.echo(f"opentera-bus: {message}", err=True)
+
+
+def fail(message: str) -> NoReturn:
+    """End the command: it could not do its work."""
+    say(message)
+    raise SystemExit(FAILED)
+
+
+def forget_output() -> None:
+    """Have what still waits for standard output go nowhere: Python would complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,73 @@
+"""The commands of ``opentera-bus`` that publish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+from google.protobuf.message import Message
+
+from opentera_twisted import topics
+from opentera_twisted.bus import Bus
+from opentera_twisted.cli.arguments import is_envelope, parse_bytes, parse_messages
+from opentera_twisted.cli.output import print_json
+from opentera_twisted.cli.program import BUS_NAME, Work, cli, command
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.messages.packing import module_message as module_message_of
+from opentera_twisted.messages.packing import tera_event
+
+
+@cli.command()
+@click.argument("topic")
+@click.argument("message")
+@click.option("--raw", is_flag=True, help="Publish MESSAGE itself: text, or hex:DEADBEEF.")
+@click.option(
+    "--module-message", is_flag=True, help="In one TeraModuleMessage, as on topics of messages."
+)
+@click.option(
+    "--source",
+    metavar="NAME",
+    help=f"Who a TeraModuleMessage says it is from; by default {BUS_NAME}.",
+)
+@command
+def publish(topic: str, message: str, raw: bool, module_message: bool, source: str | None) -> Work:
+    """Publish on TOPIC, and print how many received it.
+
+    MESSAGE is JSON with its type: {"@type": "UserEvent", "userUuid": "…"}, or a list of these.
+    They travel in one TeraEvent, unless they are a TeraEvent or TeraModuleMessage themselves.
+
+    \b
+    opentera-bus publish service.Games.events '{"@type": "LogEvent", "message": "hello"}'
+    opentera-bus publish --module-message module.TeraServer.UserManagerModule.messages \\
+        '{"@type": "UserEvent", "type": "USER_CONNECTED", "userUuid": "…"}'
+    opentera-bus publish --raw my.topic hex:00ff
+    """  # noqa: D301 (click takes the character itself)
+    topics.encode(topic)
+    if raw and module_message:
+        raise InvalidArgument("--raw publishes what it is given: without --module-message")
+    if source is not None and not module_message:
+        raise InvalidArgument("--source is for --module-message")
+    payload = (
+        parse_bytes(message)
+        if raw
+        else _envelope(topic, parse_messages(message), module_message, source or BUS_NAME)
+    )
+
+    async def work(bus: Bus) -> None:
+        print_json(await bus.publish(topic, payload))
+
+    return work
+
+
+def _envelope(
+    topic: str, messages: Sequence[Message], is_module_message: bool, source: str
+) -> Message:
+    """What is published for messages: one that is an envelope already stays as it is."""
+    if len(messages) == 1 and is_envelope(messages[0]):
+        if is_module_message:
+            name = messages[0].DESCRIPTOR.name
+            raise InvalidArgument(f"a {name} is published as it is: without --module-message")
+        return messages[0]
+    if is_module_message:
+        return module_message_of(source, topic, messages)
+    return tera_event(topic, messages)

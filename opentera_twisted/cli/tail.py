@@ -1,0 +1,130 @@
+"""``opentera-bus tail``: what is published, decoded, as it comes."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from functools import partial
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from opentera_twisted import messages, topics
+from opentera_twisted.bus import Bus
+from opentera_twisted.cli.output import clean, is_terminal
+from opentera_twisted.cli.patterns import compile_name, is_pattern
+from opentera_twisted.cli.program import Work, cli, command
+from opentera_twisted.cli.stream import Stream, tell_gaps
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.link import Name
+from opentera_twisted.messages.decoding import Decoded, decode
+from opentera_twisted.pubsub import Delivery
+
+LONGEST = 2000
+"""Characters of one message on a terminal."""
+
+
+@cli.command()
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    type=click.Choice(messages.__all__, case_sensitive=False),
+    metavar="NAME",
+    help="Only messages of that type, such as UserEvent; repeatable.",
+)
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line, as in a pipe.")
+@click.option("--raw", is_flag=True, help="The topic, and the payload in hexadecimal.")
+@click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many lines.")
+@command
+def tail(
+    patterns: tuple[str, ...], types: tuple[str, ...], as_json: bool, raw: bool, count: int | None
+) -> Work:
+    """Print what is published, decoded, until Ctrl-C.
+
+    PATTERN is a topic, or has *, ? or [...] in it; none stands for all topics. Standard error says
+    when the link was lost, and something may have been missed.
+
+    \b
+    opentera-bus tail 'websocket.user.*' --type UserEvent
+    opentera-bus tail module.TeraServer.UserManagerModule.messages --json | jq .messages
+    opentera-bus tail 'service.*.rpc' --raw -n 1
+    """  # noqa: D301 (click takes the character itself)
+    if raw and (as_json or types):
+        raise InvalidArgument("--raw prints payloads as they are: without --json and --type")
+    wanted = dict.fromkeys(patterns or ("*",))
+    names = [Name(topics.encode(one), is_pattern=is_pattern(one)) for one in wanted]
+    filters = [compile_name(name) for name in names]
+
+    async def work(bus: Bus) -> None:
+        stream = Stream(bus, count)
+        tell_gaps(bus, "what was published meanwhile is missing here")
+        render = _raw if raw else _line if as_json or not is_terminal() else _lines
+
+        def received(number: int, delivery: Delivery) -> None:
+            topic = delivery.topic.encode(errors="surrogateescape")
+            if any(one.fullmatch(topic) for one in filters[:number]):
+                return  # it comes once for each of our subscriptions: shown for the first
+            decoded = None if raw else _only(types, decode(delivery.topic, delivery.payload))
+            if raw or decoded is not None:
+                stream.write(render(delivery, decoded or Decoded("bytes")))
+
+        for number, (text, name) in enumerate(zip(wanted, names, strict=True)):
+            subscribe = bus.subscribe_pattern if name.is_pattern else bus.subscribe
+            await subscribe(text, partial(received, number))
+        await stream.ended
+
+    return work
+
+
+def _only(types: tuple[str, ...], decoded: Decoded) -> Decoded | None:
+    """What is left when only some types are wanted; None: nothing."""
+    if not types or decoded.form in types:
+        return decoded
+    left = tuple(one for one in decoded.messages if one["@type"] in types)
+    return Decoded(decoded.form, decoded.head, left) if left else None
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
+
+
+def _raw(delivery: Delivery, _: Decoded) -> str:
+    return f"{json.dumps(delivery.topic)[1:-1]} {delivery.payload.hex()}"
+
+
+def _line(delivery: Delivery, decoded: Decoded) -> str:
+    line = {"time": _now().isoformat(), "topic": delivery.topic, **decoded.to_json()}
+    return json.dumps(line)
+
+
+def _lines(delivery: Delivery, decoded: Decoded) -> str:
+    """For people: when and where, and below that each message."""
+    text = Text.assemble(
+        (f"{_now():%H:%M:%S.%f}"[:-3], "dim"), " ", (clean(delivery.topic), "bold"), " "
+    )
+    if decoded.form in {"TeraEvent", "TeraModuleMessage"}:
+        text.append(clean(str(decoded.head.get("source", ""))), "dim")
+        for message in decoded.messages:
+            fields = {name: value for name, value in message.items() if name != "@type"}
+            text.append("\n  ")
+            text.append(clean(message["@type"]), "cyan")
+            text.append(f" {_short(fields)}")
+    elif decoded.form == "RPCMessage":
+        text.append("\n  ")
+        text.append(clean(decoded.head["method"]), "cyan")
+        text.append(_short(decoded.value))
+    else:
+        text.append(decoded.form, "dim")
+        text.append(f"\n  {_short(decoded.value)}")
+    console = Console()
+    with console.capture() as captured:
+        console.print(text, soft_wrap=True)
+    return captured.get().rstrip("\n")
+
+
+def _short(value: object) -> str:
+    text = clean(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"

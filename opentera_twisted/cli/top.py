@@ -1,0 +1,134 @@
+"""``opentera-bus top``: how much is published on which topics, live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall, deferLater
+
+from opentera_twisted.bus import Bus
+from opentera_twisted.cli.arguments import Seconds
+from opentera_twisted.cli.output import clean, is_terminal, print_json
+from opentera_twisted.cli.program import Work, cli, command
+from opentera_twisted.cli.rates import Rate, Rates
+from opentera_twisted.cli.redis_info import parse_info
+from opentera_twisted.cli.stream import tell_gaps
+from opentera_twisted.errors import CommandFailed
+from opentera_twisted.pubsub import Delivery
+
+_SHOWN: Final = {
+    "commands_per_second": "instantaneous_ops_per_sec",
+    "clients": "connected_clients",
+    "subscribers": "pubsub_clients",
+    "memory_bytes": "used_memory",
+}
+"""What is shown of Redis, by its names in INFO."""
+
+_FRAME: Final = 6
+"""Lines of the screen that are not of topics."""
+
+
+@cli.command()
+@click.option(
+    "--interval",
+    type=Seconds(min=0.1),
+    default=1.0,
+    show_default=True,
+    help="Over which rates are taken.",
+)
+@click.option("--once", is_flag=True, help="Print the rates of one interval as JSON, and end.")
+@command
+def top(interval: float, once: bool) -> Work:
+    """Show how much is published on which topics: live on a terminal, until Ctrl-C.
+
+    In a pipe, or with --once, the rates of one interval as JSON. Redis sends it all that is
+    published meanwhile.
+
+    \b
+    opentera-bus top
+    opentera-bus top --once --interval 10 | jq '.topics[0]'
+    """  # noqa: D301 (click takes the character itself)
+
+    async def work(bus: Bus) -> None:
+        reactor: Any = bus.link.reactor
+        rates = Rates(reactor.seconds())
+
+        def received(delivery: Delivery) -> None:
+            rates.add(delivery.topic, len(delivery.payload))
+
+        await bus.subscribe_pattern("*", received)
+        rates.read(reactor.seconds())
+        if once or not is_terminal():
+            await deferLater(reactor, interval)
+            measured = rates.read(reactor.seconds())
+            print_json(_object(interval, measured, await _redis(bus)))
+            return
+        tell_gaps(bus, "what was published meanwhile is not counted")
+        live = Live(console=Console(), screen=True, auto_refresh=False)
+        # Ctrl-C ends the reactor and not this coroutine.
+        reactor.addSystemEventTrigger("before", "shutdown", live.stop)
+
+        async def draw() -> None:
+            redis = await _redis(bus)
+            height = max(1, live.console.height - _FRAME)
+            live.update(_screen(rates.read(reactor.seconds()), redis, height), refresh=True)
+
+        with live:
+            await LoopingCall(lambda: Deferred.fromCoroutine(draw())).start(interval)
+
+    return work
+
+
+async def _redis(bus: Bus) -> Mapping[str, int]:
+    """What Redis says of itself; nothing when it does not say."""
+    try:
+        info = parse_info(await bus.link.execute("INFO"))
+    except CommandFailed:
+        return {}
+    return {name: int(info[field]) for name, field in _SHOWN.items() if field in info}
+
+
+def _object(
+    interval: float, rates: Sequence[Rate], redis: Mapping[str, int]
+) -> Mapping[str, object]:
+    return {
+        "seconds": interval,
+        "messages_per_second": sum(rate.messages for rate in rates),
+        "bytes_per_second": sum(rate.bytes for rate in rates),
+        "topics": [
+            {
+                "topic": rate.topic,
+                "messages_per_second": rate.messages,
+                "bytes_per_second": rate.bytes,
+            }
+            for rate in rates
+        ],
+        "redis": redis,
+    }
+
+
+def _screen(rates: Sequence[Rate], redis: Mapping[str, int], height: int) -> Group:
+    """The totals above the busiest topics."""
+    facts = [
+        f"{sum(rate.messages for rate in rates):,.0f} messages/s",
+        f"{sum(rate.bytes for rate in rates):,.0f} bytes/s",
+        *(f"{value:,} {name.replace('_', ' ')}" for name, value in redis.items()),
+    ]
+    table = Table("topic", box=None, expand=True)
+    for column in ("messages/s", "bytes/s", "messages"):
+        table.add_column(column, justify="right")
+    for rate in rates[:height]:
+        table.add_row(
+            Text(clean(rate.topic), no_wrap=True, overflow="ellipsis"),
+            f"{rate.messages:,.1f}",
+            f"{rate.bytes:,.0f}",
+            f"{rate.total:,}",
+        )
+    return Group(Text("   ".join(facts), style="bold"), "", table)

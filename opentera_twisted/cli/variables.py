@@ -1,0 +1,109 @@
+"""The commands of ``opentera-bus`` about shared variables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+
+import click
+
+from opentera_twisted import topics
+from opentera_twisted.bus import Bus
+from opentera_twisted.cli.arguments import Seconds, parse_bytes
+from opentera_twisted.cli.output import clean, is_terminal, print_json
+from opentera_twisted.cli.program import Work, cli, command, fail
+from opentera_twisted.cli.stream import Stream, tell_gaps
+
+
+@cli.command()
+@click.argument("name")
+@command
+def get(name: str) -> Work:
+    """Print the value of the variable NAME; status 1 when there is none."""
+
+    async def work(bus: Bus) -> None:
+        value = await bus.variables.get(name)
+        if value is None:
+            fail(f"no variable {name}")
+        sys.stdout.buffer.write(value)
+        if sys.stdout.isatty():
+            sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+
+    return work
+
+
+@cli.command("set")
+@click.argument("name")
+@click.argument("value")
+@click.option("--ttl", type=Seconds(min=0.001), help="Delete it after that time.")
+@click.option("--only-if-absent", is_flag=True, help="Leave a variable that exists as it is.")
+@command
+def set_(name: str, value: str, ttl: float | None, only_if_absent: bool) -> Work:
+    """Write VALUE (text, or hex:DEADBEEF) to the variable NAME; status 1 when it was not."""
+    data = parse_bytes(value)
+
+    async def work(bus: Bus) -> None:
+        if not await bus.variables.set(name, data, ttl, only_if_absent):
+            fail(f"{name} exists already")
+
+    return work
+
+
+@cli.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@command
+def delete(names: tuple[str, ...]) -> Work:
+    """Delete variables, and print how many there were."""
+
+    async def work(bus: Bus) -> None:
+        print_json(await bus.variables.delete(*names))
+
+    return work
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line, as in a pipe.")
+@click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many lines.")
+@command
+def watch(name: str, as_json: bool, count: int | None) -> Work:
+    """Print the variable NAME, now and whenever it changes, until Ctrl-C.
+
+    Of changes that follow each other closely, only the last may be printed.
+
+    \b
+    opentera-bus watch service.VideoRehabService
+    opentera-bus watch service.VideoRehabService --json | jq .value
+    """  # noqa: D301 (click takes the character itself)
+    topics.encode(name)
+
+    async def work(bus: Bus) -> None:
+        stream = Stream(bus, count)
+        tell_gaps(bus, "changes meanwhile are missing here")
+        told: list[bytes | None] = []
+
+        def changed(_: str, value: bytes | None) -> None:
+            if told == [value]:  # after a break it is read anew
+                return
+            told[:] = [value]
+            stream.write(_change(name, value, as_json=as_json or not is_terminal()))
+
+        await bus.variables.watch(name, changed)
+        await stream.ended
+
+    return work
+
+
+def _change(name: str, value: bytes | None, *, as_json: bool) -> str:
+    now = datetime.now().astimezone()
+    try:
+        text = None if value is None else value.decode()
+        shown = {"value": text}
+    except UnicodeDecodeError:
+        text = f"hex:{value.hex() if value else ''}"
+        shown = {"hex": text.removeprefix("hex:")}
+    if as_json:
+        return json.dumps({"time": now.isoformat(), "name": name, **shown})
+    return f"{now:%H:%M:%S} {'(none)' if text is None else clean(text)}"

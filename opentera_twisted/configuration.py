@@ -1,0 +1,95 @@
+"""A file of options in TOML: what it sets, and in which line."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.link.secret_file import exposed
+
+_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+@frozen
+class Configuration:
+    """What a file sets.
+
+    Attributes:
+        path: of the file, as it was named.
+        settings: by the names of the options, as TOML has them.
+        exposed: what to do about a file that everyone may read, for when it holds a secret.
+    """
+
+    path: str
+    settings: Mapping[str, Any]
+    exposed: str
+    _lines: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: str) -> Configuration:
+        """Read a file.
+
+        Raises:
+            InvalidArgument: with the file's name, and the line when it is not TOML.
+        """
+        try:
+            data = Path(path).read_bytes()
+            mode = Path(path).stat().st_mode
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InvalidArgument(f"cannot read {path}: {reason}") from None
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise InvalidArgument(f"{path}:{line}: not UTF-8") from None
+        lines = tuple(text.replace("\r\n", "\n").split("\n"))
+        try:
+            settings = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            place = _PLACE.search(str(error))
+            if place is None or place[1] is None:
+                number, where = str(len(lines)), "the end of the file"
+            else:
+                number, where = place[1], f"column {place[2]}"
+            what = _PLACE.sub("", str(error))
+            raise InvalidArgument(f"{path}:{number}: not TOML at {where}: {what}") from None
+        except RecursionError:
+            raise InvalidArgument(f"{path}: nested too deeply") from None
+        return cls(path, settings, exposed(path, mode), lines)
+
+    def line(self, name: str, element: str | None = None) -> int:
+        """The line of a setting, or of one element of a list, counted from 1."""
+        first, last = self._statement(name)
+        if element is not None:
+            written = (json.dumps(element, ensure_ascii=False), f"'{element}'", element)
+            for text in written:
+                for number in range(first, last):
+                    if text in self._lines[number]:
+                        return number + 1
+        return first + 1
+
+    def _statement(self, name: str) -> tuple[int, int]:
+        """The lines of a setting, counted from 0: its first, and the one after its last.
+
+        tomllib does not tell lines: asked is which are the first lines that set it.
+        """
+        start = 0
+        for end in range(1, len(self._lines) + 1):
+            try:
+                found = tomllib.loads("\n".join(self._lines[:end]))
+            except tomllib.TOMLDecodeError:  # in the middle of a list or of a text
+                continue
+            if name in found:
+                while start < end - 1 and not self._lines[start].partition("#")[0].strip():
+                    start += 1
+                return start, end
+            start = end
+        return 0, len(self._lines)

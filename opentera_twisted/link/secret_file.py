@@ -1,0 +1,90 @@
+"""A password in a file, which no list of processes shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from attrs import field, frozen
+
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.link.address import RedisAddress
+
+LONGEST: Final = 4096
+"""Bytes of a secret; a file of more is another file."""
+
+
+@frozen
+class Secret:
+    """What a file of a secret holds.
+
+    Attributes:
+        text: the secret.
+        hint: what is wrong with the file's permissions, for people to read; else empty.
+    """
+
+    text: str = field(repr=False)
+    hint: str
+
+
+def read_secret(path: str) -> Secret:
+    """Read a secret: all of the file, less the line break at its end.
+
+    Raises:
+        InvalidArgument: it cannot be read, is empty, or cannot be a password.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(LONGEST + 1)
+            mode = os.fstat(file.fileno()).st_mode
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidArgument(f"cannot read {path}: {reason}") from None
+    try:
+        text = data.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"{path} is no text in UTF-8") from None
+    if not text:
+        raise InvalidArgument(f"{path} is empty: expected a password")
+    if len(data) > LONGEST or not text.isprintable():
+        raise InvalidArgument(f"{path} holds more than one line of a password")
+    return Secret(text, exposed(path, mode))
+
+
+def exposed(path: str, mode: int) -> str:
+    """What to do about a file that everyone may read; empty when not everyone may."""
+    if not stat.S_ISREG(mode) or not mode & (stat.S_IROTH | stat.S_IWOTH):
+        return ""
+    return f"everyone on this machine can read {path}: chmod o= {path}"
+
+
+def with_password(url: str, password: str) -> str:
+    """A Redis URL with a password.
+
+    Raises:
+        InvalidArgument: it is no Redis URL, or has a password already.
+    """
+    if RedisAddress.parse(url).login.password is not None:
+        raise InvalidArgument("the URL has a password already, beside that of the file")
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    userinfo = f"{user.removesuffix(':')}:{quote(password, safe='')}"
+    # Not geturl(), which would drop the empty host of unix:///path.
+    rest = url.partition("://")[2].removeprefix(parts.netloc)
+    return f"{parts.scheme}://{userinfo}@{host}{rest}"
+
+
+def mask(url: str) -> str:
+    """A Redis URL whose passwords are ``***``; any other text as it is."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    head, question, query = rest.partition("?")
+    userinfo, at, host = head.rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    query = re.sub(r"(?<=sentinel_password=)[^&]*", "***", query)
+    return f"{scheme}://{user}{colon and ':***'}{at}{host}{question}{query}"

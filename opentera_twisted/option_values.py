@@ -1,0 +1,90 @@
+"""What options say: from the text of the command line, or of a file, to its value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Final
+
+from twisted.internet.endpoints import serverFromString
+
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
+
+DEFAULT_WEBSOCKET: Final = "tcp:40085:interface=127.0.0.1"
+
+BACKLOG: Final = 4096
+"""Connections that may wait to be accepted, as far as the system allows."""
+
+
+def count(text: str) -> int:
+    """A whole number from 0 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise InvalidArgument(f"{text!r} is not a whole number from 0 on")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Seconds from 0 on."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise InvalidArgument(f"{text!r} is not a number of seconds from 0 on")
+    return number
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    """One of some words."""
+
+    def choose(text: str) -> str:
+        if text not in allowed:
+            raise InvalidArgument(f"{text!r} is none of {', '.join(allowed)}")
+        return text
+
+    return choose
+
+
+def window(text: str) -> int:
+    """The logarithm of a window of compression, or 0."""
+    bits = count(text)
+    if bits and not MIN_WINDOW_BITS <= bits <= MAX_WINDOW_BITS:
+        raise InvalidArgument(f"{bits} is not 0 or {MIN_WINDOW_BITS} to {MAX_WINDOW_BITS}")
+    return bits
+
+
+def check_endpoint(text: str) -> None:
+    """Check an endpoint string."""
+    from twisted.internet import reactor  # noqa: PLC0415 (twistd has chosen it by now)
+
+    try:
+        serverFromString(reactor, text)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise InvalidArgument(
+            f"{text!r} is not an endpoint such as {DEFAULT_WEBSOCKET}: {error}"
+        ) from None
+
+
+def with_backlog(endpoint: str) -> str:
+    """An endpoint whose socket lets a storm of clients wait; Twisted's 50 would lose some."""
+    kind = endpoint.partition(":")[0]
+    if kind not in {"tcp", "tcp6", "ssl", "unix"} or ":backlog=" in endpoint:
+        return endpoint
+    return f"{endpoint}:backlog={BACKLOG}"
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether only this machine can reach an endpoint."""
+    if endpoint.startswith("unix:"):
+        return True
+    found = re.search(r":interface=((?:[^:\\]|\\.)*)", endpoint)
+    try:
+        return found is not None and ip_address(found[1].replace("\\", "")).is_loopback
+    except ValueError:
+        return False
