@@ -18,6 +18,7 @@ from opentera_twisted.gateway.proxies import TrustedProxies
 from opentera_twisted.gateway.tls import Certificate
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.secret_file import Secret, mask, read_secret, with_password
+from opentera_twisted.logs import has_own_format
 from opentera_twisted.option_values import (
     DEFAULT_WEBSOCKET,
     check_endpoint,
@@ -173,9 +174,9 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()
-        self._default: dict[str, Any] = {**self, **{name: [] for name in REPEATABLE}}
+        self._defaults: dict[str, Any] = {**self, **{name: [] for name in REPEATABLE}}
         self.clear()  # what is there after parsing was given
-        self.sources: dict[str, str] = dict.fromkeys(self._default, "default")
+        self.sources: dict[str, str] = dict.fromkeys(self._defaults, "default")
         self.hints: list[str] = []
         self.certificate: Certificate | None = None
         self.password: Secret | None = None
@@ -226,7 +227,7 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Add what the file says and the defaults, and check all of it."""
         given = dict(self)
-        self.update(self._default)
+        self.update(self._defaults)
         self._read_file(given)
         self.update(given)
         self.sources.update({name: f"--{name}" for name in given})
@@ -242,6 +243,10 @@ class Options(usage.Options):
         self._check_each("broadcast", lambda one: DefaultPolicy([one]))
         if self["identity-rpc"] is not None:
             self._check("identity-rpc", rpc_of)
+        if self["log-format"] == "json" and has_own_format(self.parent or {}):
+            self._mistaken(
+                "log-format", "twistd's --logger and --syslog have a format of their own"
+            )
         self._check_certificate()
         if self._mistakes:
             raise usage.UsageError("\n".join(text for _, text in sorted(self._mistakes)))
@@ -259,7 +264,7 @@ class Options(usage.Options):
 
     def shown(self) -> Iterator[tuple[str, Any, str]]:
         """Each option with its value and source; a password in it is masked."""
-        for name in sorted(self._default):
+        for name in sorted(self._defaults):
             if name != "config":
                 value = mask(self[name]) if name == "redis" else self[name]
                 yield name, bool(value) if name in self._flags() else value, self.sources[name]
@@ -275,7 +280,7 @@ class Options(usage.Options):
         except InvalidArgument as error:
             self._mistakes.append((0, str(error)))
             return
-        known = sorted(self._default.keys() - {"config"})
+        known = sorted(self._defaults.keys() - {"config"})
         for name, value in self._file.settings.items():
             self.sources[name] = f"{self._file.path}:{self._file.line(name)}"
             if name not in known:

@@ -16,13 +16,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError, InvalidArgument
 from opentera_twisted.gateway import Gateway, RpcIdentities
 from opentera_twisted.link.embedded import EmbeddedServer
+from opentera_twisted.logs import log_observer
 from opentera_twisted.option_values import is_loopback, with_backlog
 from opentera_twisted.options import (
     DEFAULT_ADMIN,
@@ -60,6 +62,7 @@ class Program(MultiService):
 
     def __init__(self, options: Options, reactor: Any) -> None:
         super().__init__()
+        self._options = options
         self._reactor = reactor
         url, run_server, self._directory = options.redis()
         # Asked before twistd daemonizes, while the terminal still shows the answer in full.
@@ -101,6 +104,15 @@ class Program(MultiService):
         self._user_manager = UserManager(self._bus) if options["user-manager"] else None
         for child in filter(None, (self._user_manager, self._gateway, self._listeners)):
             child.setServiceParent(self)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become twistd's service, and write its log."""
+        twistd = self._options.parent
+        if isinstance(parent, Componentized) and twistd is not None:
+            observer = log_observer(twistd, self._options["log-format"], self._reactor)
+            if observer is not None:
+                parent.setComponent(ILogObserver, observer)
+        super().setServiceParent(parent)
 
     def _add_admin(self, endpoint: str) -> None:
         try:

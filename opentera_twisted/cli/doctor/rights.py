@@ -74,7 +74,7 @@ def purposes(database: int) -> Iterator[Purpose]:
     )
     yield Purpose("logging in", "wrong", tuple(_logging_in()))
     yield Purpose(
-        "logging in with keys of deployed servers",
+        "deployed session keys",
         "warning",
         tuple(_key(command, _DEPLOYED_KEY, "~*") for command in ("GET", "DEL")),
     )
@@ -136,7 +136,8 @@ def _logging_in() -> Iterator[Right]:
 def _events() -> Iterator[Right]:
     for kind in topics.KINDS:
         yield _subscribe(topics.websocket_events(kind, _UUID), f"&websocket.{kind}.*")
-    yield _subscribe(topics.disconnect_command(_UUID), f"&{topics.disconnect_command('*')}")
+    command = topics.disconnect_command(_UUID)
+    yield _subscribe(command, f"&{command.removesuffix(_UUID)}*")
     yield _subscribe(topics.module_events(topics.USER_MANAGER_MODULE))
     yield _subscribe(topics.service_events("FileTransferService"))
     yield _plain("UNSUBSCRIBE")

@@ -1,0 +1,12 @@
+"""The log of ``twistd opentera-bus``.
+
+lines        an event as one JSON object
+bounded      a warning that is repeated is counted
+destination  where twistd would have written, with both of these
+"""
+
+from opentera_twisted.logs.bounded import Bounded
+from opentera_twisted.logs.destination import has_own_format, log_observer
+from opentera_twisted.logs.lines import json_line
+
+__all__ = ["Bounded", "has_own_format", "json_line", "log_observer"]

@@ -1,0 +1,62 @@
+"""Where the log of ``twistd opentera-bus`` goes: where twistd would have written it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+from typing import IO, Any
+
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    textFileLogObserver,
+)
+from twisted.python.logfile import LogFile
+
+from opentera_twisted.logs.bounded import Bounded
+from opentera_twisted.logs.lines import json_line
+
+
+def has_own_format(twistd: Mapping[str, Any]) -> bool:
+    """Whether twistd's own options choose how the log looks."""
+    return bool(twistd.get("logger") or twistd.get("syslog"))
+
+
+def log_observer(twistd: Mapping[str, Any], log_format: str, reactor: Any) -> ILogObserver | None:
+    """What writes the log; None when twistd has to do it, or to refuse it.
+
+    Args:
+        twistd: its options.
+        log_format: ``text`` or ``json``.
+        reactor: keeps the time of what is counted.
+    """
+    if twistd.get("logger") or (twistd.get("logfile") == "-" and not twistd.get("nodaemon")):
+        return None
+    observer: Any
+    if twistd.get("syslog"):
+        from twisted.python import syslog  # noqa: PLC0415 (not on every system)
+
+        emit: Any = syslog.SyslogObserver(twistd["prefix"]).emit
+        observer = LegacyLogObserverWrapper(emit)
+    elif log_format == "json":
+        observer = FileLogObserver(_file(twistd, reactor), json_line)
+    else:
+        observer = textFileLogObserver(_file(twistd, reactor))
+    bounded = Bounded(
+        observer, lambda seconds, call: reactor.callFromThread(reactor.callLater, seconds, call)
+    )
+    reactor.addSystemEventTrigger("after", "shutdown", bounded.flush)
+    return bounded
+
+
+def _file(twistd: Mapping[str, Any], reactor: Any) -> IO[Any]:
+    """Standard output, or the file that SIGUSR1 rotates."""
+    name = twistd.get("logfile")
+    if name == "-" or (not name and twistd.get("nodaemon")):
+        return sys.stdout
+    file: Any = LogFile.fromFullPath(name or "twistd.log")
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
+    return file  # type: ignore[no-any-return]

@@ -1,0 +1,68 @@
+"""An event of the log as one JSON object on one line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from string import Formatter
+from typing import Any, Final
+
+from twisted.logger import LogEvent, formatEvent
+
+_FORMATTER: Final = Formatter()
+
+
+def json_line(event: LogEvent) -> str | None:
+    """The line of an event, or None when it says nothing.
+
+    ``time`` (UTC), ``level``, ``module``, ``event`` (the text), ``fields`` (the values that the
+    text names, and no others: what a text leaves out may be secret), and ``traceback`` when
+    something was raised.
+    """
+    text = formatEvent(event)
+    failure = event.get("log_failure")
+    if not text and failure is None:
+        return None
+    level = event.get("log_level")
+    line = {
+        "time": datetime.fromtimestamp(event.get("log_time", 0.0), UTC).isoformat(
+            timespec="milliseconds"
+        ),
+        "level": "info" if level is None else level.name,
+        "module": str(event.get("log_namespace") or "-"),
+        "event": text,
+        "fields": _fields(event),
+    }
+    if failure is not None:
+        line["traceback"] = failure.getTraceback()
+    return json.dumps(line) + "\n"
+
+
+def _fields(event: LogEvent) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    try:
+        parsed = list(_FORMATTER.parse(str(event.get("log_format") or "")))
+    except ValueError:  # no format string
+        return found
+    for _, name, _, _ in parsed:
+        if not name or name.startswith("log_"):
+            continue
+        try:
+            if name.endswith("()"):
+                value = event[name.removesuffix("()")]()
+            else:
+                value, _ = _FORMATTER.get_field(name, (), event)
+            found[name] = _plain(value)
+        except Exception:  # noqa: BLE001, S112 (values of any type; the text says what is wrong)
+            continue
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return str(value)
