@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from inspect import signature
 from typing import Any, Final
 
 from attrs import Factory, frozen
@@ -18,15 +17,9 @@ from opentera_twisted.messages.packing import TYPE_URL_PREFIX, unpack
 from opentera_twisted.messages.RPCMessage_pb2 import RPCMessage, Value
 from opentera_twisted.messages.TeraEvent_pb2 import TeraEvent
 from opentera_twisted.messages.TeraModuleMessage_pb2 import TeraModuleMessage
+from opentera_twisted.messages.text import WRITE_EMPTY
 
 Json = Mapping[str, Any]
-
-# protobuf 5.26 renamed the option that writes fields without presence even when they are empty.
-_WRITE_EMPTY: Final = (
-    "always_print_fields_with_no_presence"
-    if "always_print_fields_with_no_presence" in signature(json_format.MessageToDict).parameters
-    else "including_default_value_fields"
-)
 
 
 @frozen
@@ -158,7 +151,7 @@ def _message(packed: Packed) -> Json:
 
 
 def _object(message: Message) -> Json:
-    options: dict[str, Any] = {_WRITE_EMPTY: True}
+    options: dict[str, Any] = {WRITE_EMPTY: True}
     found: Json = json_format.MessageToDict(message, **options)
     return found
 

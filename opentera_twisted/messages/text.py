@@ -27,7 +27,7 @@ from opentera_twisted.messages.TeraMessage_pb2 import TeraMessage
 _TERA_EVENT: Final = "type.googleapis.com/opentera.protobuf.TeraEvent"
 
 # protobuf 5.26 renamed the option that writes fields without presence even when they are empty.
-_WRITE_EMPTY: Final = (
+WRITE_EMPTY: Final = (
     "always_print_fields_with_no_presence"
     if "always_print_fields_with_no_presence" in signature(json_format.MessageToJson).parameters
     else "including_default_value_fields"
@@ -62,7 +62,7 @@ def event_text(event: TeraEvent, messages: Sequence[Message] | None = None) -> s
             pass
     message = TeraMessage()
     message.message.Pack(event, "type.googleapis.com/")
-    options: dict[str, typing.Any] = {_WRITE_EMPTY: True}
+    options: dict[str, typing.Any] = {WRITE_EMPTY: True}
     return json_format.MessageToJson(message, **options)
 
 

@@ -14,6 +14,8 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.cli.doctor.finding import Finding, Verdict
 from opentera_twisted.errors import CommandFailed, PermissionDenied
 from opentera_twisted.link import Script
+from opentera_twisted.presence import GATEWAYS, HELD, REAPED, REPORTS
+from opentera_twisted.user_manager.registry import BUSY, LOG
 
 # Source: Redis documentation of redis.acl_check_cmd, which Redis 7 and Valkey have.
 _ALLOWED: Final = Script(
@@ -30,6 +32,7 @@ _ALLOWED: Final = Script(
 
 _UUID: Final = str(uuid4())
 _DEPLOYED_KEY: Final = "0" * 128
+_DISCONNECT_RULE: Final = f"&{topics.disconnect_command(_UUID).removesuffix(_UUID)}*"
 
 
 @frozen
@@ -79,11 +82,8 @@ def purposes(database: int) -> Iterator[Purpose]:
         tuple(_key(command, _DEPLOYED_KEY, "~*") for command in ("GET", "DEL")),
     )
     yield Purpose("events of websockets", "wrong", tuple(_events()))
-    yield Purpose(
-        "reports of who comes and goes",
-        "wrong",
-        (_publish(topics.module_messages(topics.USER_MANAGER_MODULE)),),
-    )
+    yield Purpose("presence", "wrong", tuple(_presence()))
+    yield Purpose("the user manager", "warning", tuple(_user_manager()))
     yield Purpose(
         "calls",
         "warning",
@@ -136,11 +136,54 @@ def _logging_in() -> Iterator[Right]:
 def _events() -> Iterator[Right]:
     for kind in topics.KINDS:
         yield _subscribe(topics.websocket_events(kind, _UUID), f"&websocket.{kind}.*")
-    command = topics.disconnect_command(_UUID)
-    yield _subscribe(command, f"&{command.removesuffix(_UUID)}*")
+    yield _subscribe(topics.disconnect_command(_UUID), _DISCONNECT_RULE)
     yield _subscribe(topics.module_events(topics.USER_MANAGER_MODULE))
     yield _subscribe(topics.service_events("FileTransferService"))
     yield _plain("UNSUBSCRIBE")
+
+
+def _presence() -> Iterator[Right]:
+    yield Right(("EVAL", "", "1", GATEWAYS), "+eval ~opentera.*")
+    yield Right(("EVALSHA", "0" * 40, "1", GATEWAYS), "+evalsha ~opentera.*")
+    yield _plain("TIME")
+    for command, *arguments in (
+        ("ZADD", "0", "m"),
+        ("ZSCORE", "m"),
+        ("ZREM", "m"),
+        ("ZRANGE", "0", "-1"),
+        ("ZRANGEBYSCORE", "0", "1"),
+    ):
+        yield _key(command, GATEWAYS, "~opentera.*", *arguments)
+    held = HELD + _UUID
+    for command, *arguments in (
+        ("HGET", "f"),
+        ("HSET", "f", "v"),
+        ("HDEL", "f"),
+        ("HEXISTS", "f"),
+        ("HKEYS",),
+        ("HSCAN", "0"),
+        ("TYPE",),
+        ("EXISTS",),
+    ):
+        yield _key(command, held, "~opentera.*", *arguments)
+    yield _key("SET", REAPED + _UUID, "~opentera.*", "", "EX", "1")
+    yield _key("DEL", REAPED + _UUID, "~opentera.*")
+    yield _publish(REPORTS)
+    yield _publish(topics.disconnect_command(_UUID), _DISCONNECT_RULE)
+
+
+def _user_manager() -> Iterator[Right]:
+    yield _subscribe(REPORTS)
+    yield _subscribe(topics.module_rpc(topics.USER_MANAGER_MODULE))
+    yield _publish(topics.module_events(topics.USER_MANAGER_MODULE))
+    yield _key("HGETALL", BUSY + "user", "~opentera.*")
+    for command, *arguments in (
+        ("LLEN",),
+        ("LRANGE", "0", "1"),
+        ("RPUSH", ""),
+        ("LTRIM", "0", "1"),
+    ):
+        yield _key(command, LOG, "~opentera.*", *arguments)
 
 
 def _plain(name: str, *arguments: str) -> Right:
@@ -151,8 +194,8 @@ def _client(subcommand: str, *arguments: str) -> Right:
     return Right(("CLIENT", subcommand, *arguments), f"+client|{subcommand.lower()}")
 
 
-def _key(command: str, key: str, rule: str) -> Right:
-    return Right((command, key), f"+{command.lower()} {rule}")
+def _key(command: str, key: str, rule: str, *arguments: str) -> Right:
+    return Right((command, key, *arguments), f"+{command.lower()} {rule}")
 
 
 def _subscribe(topic: str, rule: str | None = None) -> Right:
