@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Identity, ProcedureError, Procedures, SessionKeys
 from opentera_twisted.gateway import Gateway
@@ -20,33 +16,12 @@ from opentera_twisted.messages.packing import unpack
 from opentera_twisted.rpc.description import from_json
 from opentera_twisted.topics import websocket_events
 
-from .processes import ENVIRONMENT
-from .support import UUID, RedisTestCase, message
+from .commands import CommandTestCase
+from .support import UUID, message
 from .websockets import connect
 
 
-class Result(NamedTuple):
-    status: int
-    output: str
-    errors: str
-
-
-class CommandLineTests(RedisTestCase):
-    timeout = 60
-
-    def run_command(self, *arguments: str, url: str | None = None) -> Deferred[Result]:
-        def run() -> Result:
-            done = subprocess.run(
-                [sys.executable, "-m", "opentera_twisted.cli", *arguments],
-                capture_output=True,
-                text=True,
-                check=False,
-                env={**ENVIRONMENT, "REDIS_URL": url or self.server.url},
-            )
-            return Result(done.returncode, done.stdout, done.stderr)
-
-        return deferToThread(run)
-
+class CommandLineTests(CommandTestCase):
     async def test_variables(self) -> None:
         assert await self.run_command("set", "a", "Zoé") == (0, "", "")
         assert self.redis.get("a") == "Zoé".encode()
@@ -73,6 +48,14 @@ class CommandLineTests(RedisTestCase):
         assert TeraModuleMessage.FromString(await message(pubsub)).head.source == "s"
         await self.run_command("publish", "--raw", "t", "hex:00ff")
         assert await message(pubsub) == b"\x00\xff"
+        events = '[{"@type": "UserEvent", "userUuid": "u"}, {"@type": "LogEvent"}]'
+        for source in ((), ("--source", "me")):
+            await self.run_command("publish", "--module-message", *source, "t", events)
+            envelope_sent = TeraModuleMessage.FromString(await message(pubsub))
+            assert envelope_sent.head.dest == "t"
+            assert envelope_sent.head.source == (source[1] if source else "opentera-bus-cli")
+            assert unpack(envelope_sent.data[0]) == UserEvent(user_uuid="u")
+            assert len(envelope_sent.data) == 2
 
     async def test_call(self) -> None:
         procedures = Procedures()
@@ -191,6 +174,15 @@ class CommandLineTests(RedisTestCase):
             ("publish", "t", "[" * 100_000): "nested too deeply",
             ("publish", "", "{}"): "topic",
             ("publish", "t", "--raw", "hex:x"): "hex:x is not hexadecimal",
+            ("publish", "t", "--raw", "--module-message", "a"): "without --module-message",
+            ("publish", "t", "--source", "a", '{"@type": "UserEvent"}'): "is for --module-message",
+            ("publish", "t", "--module-message", '{"@type": "TeraEvent"}'): "a TeraEvent is",
+            ("tail", "--raw", "--json"): "without --json and --type",
+            ("tail", "--type", "Nonsense"): "'--type'",
+            ("tail", "-n", "0"): "'-n'",
+            ("watch", ""): "a topic is a string",
+            ("top", "--interval", "0"): "'--interval'",
+            ("completion", "tcsh"): "'tcsh' is not one of",
             ("call", "Ours", "x"): "expected service.KEY or module.NAME",
             ("call", "service.Ours", ""): "a procedure's name is a string",
             ("call", "service.Ours", "x", str(2**64)): "argument 1 of x",
@@ -238,6 +230,12 @@ class CommandLineTests(RedisTestCase):
         result = await self.run_command("--help")
         assert result.status == 0
         for command in (
+            "completion",
+            "config",
+            "doctor",
+            "tail",
+            "top",
+            "watch",
             "get",
             "set",
             "delete",

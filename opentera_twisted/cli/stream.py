@@ -58,6 +58,10 @@ class Stream:
         self._pipe = _ClosedPipe(self)
         if _is_pipe():
             self._reactor.addReader(self._pipe)
+            # The reactor's own end, on Ctrl-C, is not that of the pipe.
+            self._reactor.addSystemEventTrigger(
+                "before", "shutdown", self._reactor.removeReader, self._pipe
+            )
 
     def write(self, line: str) -> None:
         """Write one line, and count it."""
@@ -96,10 +100,19 @@ def tell_gaps(bus: Bus, lost: str) -> None:
         bus: whose link it is.
         lost: what may have been missed meanwhile.
     """
+    reactor: Any = bus.link.reactor
+    is_ending = False
+
+    def end() -> None:
+        nonlocal is_ending
+        is_ending = True
 
     def broke(cause: Failure) -> None:
-        say(f"the link to Redis broke: {cause.getErrorMessage()}")
+        if not is_ending:
+            say(f"the link to Redis broke: {cause.getErrorMessage()}")
 
+    # Ctrl-C breaks every connection.
+    reactor.addSystemEventTrigger("before", "shutdown", end)
     bus.link.on_lost.append(broke)
     bus.link.on_resumed.append(lambda: say(f"gap: the link was lost and is back; {lost}"))
 

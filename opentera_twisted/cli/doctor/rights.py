@@ -32,6 +32,7 @@ _ALLOWED: Final = Script(
 
 _UUID: Final = str(uuid4())
 _DEPLOYED_KEY: Final = "0" * 128
+_DEPLOYED_RULE: Final = f"~{'?' * 128}"
 _DISCONNECT_RULE: Final = f"&{topics.disconnect_command(_UUID).removesuffix(_UUID)}*"
 
 
@@ -79,7 +80,7 @@ def purposes(database: int) -> Iterator[Purpose]:
     yield Purpose(
         "deployed session keys",
         "warning",
-        tuple(_key(command, _DEPLOYED_KEY, "~*") for command in ("GET", "DEL")),
+        tuple(_key(command, _DEPLOYED_KEY, _DEPLOYED_RULE) for command in ("GET", "DEL")),
     )
     yield Purpose("events of websockets", "wrong", tuple(_events()))
     yield Purpose("presence", "wrong", tuple(_presence()))
@@ -257,4 +258,5 @@ def judge(purpose: Purpose, lacking: Sequence[Right], user: str) -> Finding:
 def _words(right: Right) -> Sequence[str]:
     """A command as it is told: by the rule's names instead of those that nobody uses."""
     command, *names = right.rules.split()
-    return [command[1:].upper().replace("|", " "), *(name[1:] for name in names)]
+    shown = ("(128 digits)" if name == _DEPLOYED_RULE else name[1:] for name in names)
+    return [command[1:].upper().replace("|", " "), *shown]

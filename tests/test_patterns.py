@@ -1,0 +1,35 @@
+"""Patterns of topics mean what they mean to Redis."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from opentera_twisted.cli.patterns import compile_name, is_pattern
+from opentera_twisted.link import Name
+
+from .support import shared_server
+
+TEXTS = st.text("ab.-]^[*?\\", min_size=1, max_size=8)
+
+
+def matches(pattern: str, topic: str) -> bool:
+    name = Name(pattern.encode(), is_pattern=True)
+    return compile_name(name).fullmatch(topic.encode()) is not None
+
+
+@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(TEXTS, TEXTS)
+def test_the_same_topics_as_redis(pattern: str, topic: str) -> None:
+    with shared_server().client() as redis:
+        redis.flushall()
+        redis.set(topic, "")
+        assert matches(pattern, topic) == (redis.keys(pattern) == [topic.encode()])
+
+
+def test_a_topic_is_itself_and_no_pattern() -> None:
+    assert not is_pattern("module.TeraServer.UserManagerModule.events")
+    assert all(map(is_pattern, ("a*", "a?", "[ab]", "a\\*")))
+    exact = compile_name(Name(b"a.b\n"))
+    assert exact.fullmatch(b"a.b\n")
+    assert not exact.fullmatch(b"aXb\n")
