@@ -21,6 +21,8 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from opentera_twisted.bus import Bus
+from opentera_twisted.cli.doctor.server import eviction, memory, version
+from opentera_twisted.cli.redis_info import parse_info
 from opentera_twisted.errors import BusError, InvalidArgument
 from opentera_twisted.gateway import Gateway, RpcIdentities
 from opentera_twisted.link.embedded import EmbeddedServer
@@ -73,6 +75,7 @@ class Program(MultiService):
         self._bus = Bus(url, reactor=reactor, name=options["name"])
         self._supervisor = Supervisor(self._bus.link)
         server = options["identity-rpc"]
+        self._bus.link.on_ready.append(self._ready)
         self._gateway = Gateway(
             self._bus,
             require_bound_keys=options["require-bound-keys"],
@@ -172,6 +175,20 @@ class Program(MultiService):
         if failed:  # at once: the reactor does not run yet
             raise StartFailed(failed[0].getErrorMessage())
         ready.addCallback(lambda _: self._give_up(failed) if failed else None)
+
+    def _ready(self) -> None:
+        Deferred.fromCoroutine(self._look_at_redis()).addErrback(
+            lambda failure: failure.trap(BusError)
+        )
+
+    async def _look_at_redis(self) -> None:
+        """Say what of Redis's configuration loses data; ``opentera-bus doctor`` says more."""
+        info = parse_info(await self._bus.link.execute("INFO", "everything"))
+        for finding in (version(info), eviction(info), memory(info)):
+            if finding.verdict != "ok":
+                self._log.warn(
+                    "Redis: {reason}; {remedy}", reason=finding.reason, remedy=finding.remedy
+                )
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, send clients away, close the link, stop the server: in this order."""

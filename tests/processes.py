@@ -100,6 +100,12 @@ class Process:
             self._changed.wait_for(lambda: text in self.output or self._ended, 30)
             assert text in self.output, self.output
 
+    def wait_for_count(self, text: str, count: int) -> None:
+        """Return when the text is in the output so many times."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.output.count(text) >= count or self._ended, 30)
+            assert self.output.count(text) >= count, self.output
+
     def ended(self) -> Deferred[int]:
         """Fires with the exit status."""
 
@@ -137,11 +143,13 @@ def twistd(
     *options: str,
     redis_port: int = 6379,
     pidfile: str = "",
+    own: Sequence[str] = (),
     environment: dict[str, str] | None = None,
 ) -> Process:
-    """``twistd -n opentera-bus``, with another port for its own server."""
-    own = ("--nodaemon", f"--pidfile={pidfile}")
-    return Process(*_twistd(*own, options=options, redis_port=redis_port), environment=environment)
+    """``twistd -n opentera-bus``, with another port for its own server; ``own`` are twistd's."""
+    all_own = ("--nodaemon", f"--pidfile={pidfile}", *own)
+    command = _twistd(*all_own, options=options, redis_port=redis_port)
+    return Process(*command, environment=environment)
 
 
 def twistd_with_sockets(listening: dict[str, socket.socket], *options: str) -> Process:

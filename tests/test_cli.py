@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
+import click
+import pytest
 from twisted.internet import reactor
 
 from opentera_twisted import Identity, ProcedureError, Procedures, SessionKeys
+from opentera_twisted.cli.commands import cli
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
@@ -256,3 +262,47 @@ class CommandLineTests(CommandTestCase):
         pubsub = self.subscribed(topic)
         await self.run_command("publish", topic, '[{"@type": "UserEvent"}, {"@type": "LogEvent"}]')
         assert len(TeraEvent.FromString(await message(pubsub)).events) == 2
+
+    async def test_a_shell_completes_commands_and_options(self) -> None:
+        shells = {"bash": "complete -o nosort", "zsh": "#compdef opentera-bus", "fish": "complete"}
+        for shell, part in shells.items():
+            result = await self.run_command("completion", shell)
+            assert (result.status, result.errors) == (0, "")
+            assert part in result.output
+            assert f"_OPENTERA_BUS_COMPLETE={shell}_complete" in result.output
+        completing = {"_OPENTERA_BUS_COMPLETE": "bash_complete"}
+        for line, number, expected in (
+            ("opentera-bus ta", 1, "plain,tail\n"),
+            ("opentera-bus key issue par", 3, "plain,participant\n"),
+            ("opentera-bus tail --ty", 2, "plain,--type\n"),
+        ):
+            words = {"COMP_WORDS": line, "COMP_CWORD": str(number)}
+            result = await self.run_command(**completing, **words)
+            assert result == (0, expected, "")
+
+
+def commands(group: click.Group, name: str) -> Iterator[tuple[str, click.Command]]:
+    """All commands with their whole names."""
+    for word, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{name} {word}")
+        else:
+            yield f"{name} {word}", command
+
+
+COMMANDS = list(commands(cli, ""))
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name.strip() for name, _ in COMMANDS])
+def test_the_examples_of_every_help_are_command_lines(name: str, command: click.Command) -> None:
+    _, *blocks = (command.help or "").split("\b\n")
+    assert blocks, "no example"
+    for example in blocks[-1].replace("\\\n", "").strip().splitlines():
+        program, *words = shlex.split(re.split(r" [|>] ", example)[0])
+        assert program == "opentera-bus"
+        own = name.split()
+        at = next(i for i in range(len(words)) if words[i : i + len(own)] == own)
+        context = command.make_context(name, words[at + len(own) :])
+        assert all(
+            context.params[one.name or ""] is not None for one in command.params if one.required
+        )

@@ -76,7 +76,11 @@ def call(
 @click.argument("server", metavar="service.KEY|module.NAME")
 @command
 def describe(server: str) -> Work:
-    """Print the procedures of a service or a module: a table on a terminal, JSON in a pipe."""
+    """Print the procedures of a service or a module: a table on a terminal, JSON in a pipe.
+
+    \b
+    opentera-bus describe service.VideoRehabService
+    """  # noqa: D301 (click takes the character itself)
     topics.rpc_of(server)
     timeout = click.get_current_context().obj.timeout
 
@@ -89,7 +93,11 @@ def describe(server: str) -> Work:
 @cli.command()
 @command
 def services() -> Work:
-    """Print which services and modules listen now: a table on a terminal, JSON in a pipe."""
+    """Print which services and modules listen now: a table on a terminal, JSON in a pipe.
+
+    \b
+    opentera-bus services | jq -r '.[].server'
+    """  # noqa: D301 (click takes the character itself)
 
     async def work(bus: Bus) -> None:
         print_services(await bus.services())

@@ -74,7 +74,11 @@ def key() -> None:
 @click.option("--name", help="The name that others see.")
 @command
 def issue(kind: topics.Kind, uuid: str, ttl: float, name: str | None) -> Work:
-    """Print a key that logs one websocket of KIND in as UUID, once."""
+    """Print a key that logs one websocket of KIND in as UUID, once.
+
+    \b
+    opentera-bus key issue user 11111111-2222-3333-4444-555555555555 --name Zoé
+    """  # noqa: D301 (click takes the character itself)
     encode_identity(uuid, name, ())
 
     async def work(bus: Bus) -> None:

@@ -20,7 +20,11 @@ from opentera_twisted.cli.stream import Stream, tell_gaps
 @click.argument("name")
 @command
 def get(name: str) -> Work:
-    """Print the value of the variable NAME; status 1 when there is none."""
+    """Print the value of the variable NAME; status 1 when there is none.
+
+    \b
+    opentera-bus get service.VideoRehabService | jq .
+    """  # noqa: D301 (click takes the character itself)
 
     async def work(bus: Bus) -> None:
         value = await bus.variables.get(name)
@@ -41,7 +45,12 @@ def get(name: str) -> Work:
 @click.option("--only-if-absent", is_flag=True, help="Leave a variable that exists as it is.")
 @command
 def set_(name: str, value: str, ttl: float | None, only_if_absent: bool) -> Work:
-    """Write VALUE (text, or hex:DEADBEEF) to the variable NAME; status 1 when it was not."""
+    """Write VALUE (text, or hex:DEADBEEF) to the variable NAME; status 1 when it was not.
+
+    \b
+    opentera-bus set greeting hello --ttl 60
+    opentera-bus set lock hex:01 --only-if-absent
+    """  # noqa: D301 (click takes the character itself)
     data = parse_bytes(value)
 
     async def work(bus: Bus) -> None:
@@ -55,7 +64,11 @@ def set_(name: str, value: str, ttl: float | None, only_if_absent: bool) -> Work
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @command
 def delete(names: tuple[str, ...]) -> Work:
-    """Delete variables, and print how many there were."""
+    """Delete variables, and print how many there were.
+
+    \b
+    opentera-bus delete greeting lock
+    """  # noqa: D301 (click takes the character itself)
 
     async def work(bus: Bus) -> None:
         print_json(await bus.variables.delete(*names))

@@ -1,0 +1,292 @@
+"""The log of the program: an object a line, and a warning that is repeated is counted."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
+from twisted.logger import FileLogObserver, LogEvent, Logger, LogLevel, formatEvent
+from twisted.python import log as legacy
+
+from opentera_twisted import SessionKeys
+from opentera_twisted.link import RedisAddress
+from opentera_twisted.link.server_process import free_port
+from opentera_twisted.logs import Bounded, json_line
+from opentera_twisted.logs.bounded import BURST, INTERVAL, KINDS, REPEATS
+
+from .processes import Process, twistd, twistd_daemon
+from .support import UUID, RedisTestCase, start_server, until
+from .test_program import ENDED, wait_for_end
+from .websockets import connect
+
+
+class Lines:
+    """An observer that reads back what it has written as JSON."""
+
+    def __init__(self) -> None:
+        self._file = io.StringIO()
+        self.observer = FileLogObserver(self._file, json_line)
+        self.source = Logger("a.module", observer=self.observer)
+
+    def read(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._file.getvalue().splitlines()]
+
+
+class TestLines:
+    def test_an_event(self) -> None:
+        lines = Lines()
+        address = RedisAddress.parse("redis://:hush@h")
+        lines.source.warn(
+            "no {role} connection to {address}, {seconds:.1f} s, {kind!r}, {list[0]}, {call()}",
+            role="client",
+            address=address,
+            seconds=1.25,
+            kind="x",
+            list=[float("inf")],
+            call=lambda: None,
+            secret="hush",
+        )
+        (line,) = lines.read()
+        assert datetime.fromisoformat(line.pop("time")).utcoffset() is not None
+        assert line == {
+            "level": "warn",
+            "module": "a.module",
+            "event": "no client connection to redis://h:6379/0, 1.2 s, 'x', inf, None",
+            "fields": {
+                "role": "client",
+                "address": "redis://h:6379/0",
+                "seconds": 1.25,
+                "kind": "x",
+                "list[0]": "inf",
+                "call()": None,
+            },
+        }
+
+    def test_a_failure_has_its_traceback(self) -> None:
+        lines = Lines()
+        try:
+            raise ValueError("a\nb")
+        except ValueError:
+            lines.source.failure("{what} failed", what="it")
+        (line,) = lines.read()
+        assert (line["level"], line["event"], line["fields"]) == (
+            "critical",
+            "it failed",
+            {"what": "it"},
+        )
+        assert "ValueError: a\nb" in line["traceback"]
+
+    def test_what_old_code_logs(self) -> None:
+        lines = Lines()
+        publisher = legacy.LogPublisher(publishPublisher=lines.observer)
+        publisher.msg("plain", "text")
+        (line,) = lines.read()
+        assert (line["level"], line["event"], line["fields"]) == ("info", "plain text", {})
+
+    def test_an_event_that_says_nothing_is_no_line(self) -> None:
+        assert json_line({}) is None
+
+    @given(
+        st.text(max_size=30),
+        st.dictionaries(
+            st.text("ab.[]()!:", max_size=3),
+            st.none() | st.floats() | st.text(max_size=3) | st.binary(max_size=3),
+        ),
+    )
+    def test_every_event_is_one_line_of_json(self, text: str, fields: dict[str, Any]) -> None:
+        line = json_line({"log_format": text, "log_level": LogLevel.info, **fields})
+        if line is not None:
+            assert line.endswith("\n")
+            assert line.count("\n") == 1
+            json.loads(line, parse_constant=pytest.fail)
+
+
+class TestBounded:
+    def setup_method(self) -> None:
+        self.clock = Clock()
+        self.events: list[LogEvent] = []
+        self.bounded = Bounded(self.events.append, self.clock.callLater)
+        self.source = Logger("a.module", observer=self.bounded)
+
+    def texts(self) -> list[str]:
+        found = [formatEvent(event) for event in self.events]
+        self.events.clear()
+        return found
+
+    def test_the_same_warning_is_counted_after_some(self) -> None:
+        for _ in range(REPEATS + 7):
+            self.source.warn("no {what}", what="a")
+        assert self.texts() == ["no a"] * REPEATS
+        self.source.warn("no {what}", what="b")
+        self.source.error("no {what}", what="a")
+        self.source.warn("other")
+        assert self.texts() == ["no b", "no a", "other"]
+        self.clock.advance(INTERVAL)
+        (event,) = self.events
+        assert event["log_level"] is LogLevel.warn
+        assert event["log_namespace"] == "a.module"
+        assert self.texts() == [f"7 more like this within {INTERVAL:g} s, the last: no a"]
+        self.source.warn("no {what}", what="a")
+        assert self.texts() == ["no a"]
+        self.clock.advance(INTERVAL)
+        assert self.texts() == []
+        assert not self.clock.getDelayedCalls()
+
+    def test_so_are_warnings_of_one_kind_that_differ(self) -> None:
+        for number in range(BURST + 5):
+            self.source.error("no {number}", number=number)
+        assert len(self.texts()) == BURST
+        self.bounded.flush()
+        assert self.texts() == [f"5 more like this within {INTERVAL:g} s, the last: no {BURST + 4}"]
+        self.bounded.flush()
+        assert self.texts() == []
+
+    def test_what_is_no_warning_is_never_held_back(self) -> None:
+        for _ in range(100):
+            self.source.info("a")
+            self.source.debug("b")
+        assert len(self.events) == 200
+
+    def test_failures_are_told_apart_by_what_was_raised(self) -> None:
+        for number in range(3):
+            for _ in range(REPEATS + 1):
+                try:
+                    raise ValueError(number)
+                except ValueError:
+                    self.source.failure("failed")
+        assert len(self.events) == 3 * REPEATS
+
+    def test_kinds_without_end_are_one(self) -> None:
+        for number in range(KINDS + 200):
+            self.source.warn("kind " + str(number))
+        assert KINDS < len(self.events) <= KINDS + BURST
+        assert len(self.clock.getDelayedCalls()) == KINDS + 1
+
+    def test_threads_lose_nothing(self) -> None:
+        def work() -> None:
+            for _ in range(500):
+                self.source.warn("a")
+
+        threads = [Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.bounded.flush()
+        assert [event.get("count", 1) for event in self.events] == [1] * REPEATS + [2000 - REPEATS]
+
+
+class LogTestCase(RedisTestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    def start(self, *options: str, url: str | None = None) -> tuple[Process, int]:
+        port = free_port()
+        program = twistd(
+            *("--redis", url or self.server.url, "--admin", "none"),
+            *("--websocket", f"tcp:{port}:interface=127.0.0.1", *options),
+        )
+        self.addCleanup(program.kill)
+        return program, port
+
+
+class ProgramTests(LogTestCase):
+    async def test_every_line_is_an_object_and_no_secret_is_in_one(self) -> None:
+        server = start_server(self, "--requirepass", "hush")
+        program, port = self.start(
+            "--log-format", "json", url=f"redis://:hush@127.0.0.1:{server.port}"
+        )
+        await program.says("is ready")
+        bus = await self.bus(f"redis://:hush@127.0.0.1:{server.port}")
+        key = await SessionKeys(bus).issue("user", UUID)
+        client = await connect(port, f"/wss/user?id={key}")
+        for wrong in ("user." + "x" * 43, "nonsense"):
+            with pytest.raises(Exception, match="403"):
+                await connect(port, f"/wss/user?id={wrong}")
+        program.send(signal.SIGTERM)
+        assert (await client.closed)[0] == 1001
+        assert await program.ended() in ENDED
+        lines = [json.loads(line) for line in program.output.splitlines()]
+        assert all({"time", "level", "module", "event", "fields"} <= line.keys() for line in lines)
+        (ready,) = (line for line in lines if "is ready" in line["event"])
+        assert ready["fields"] == {"address": f"redis://127.0.0.1:{server.port}/0"}
+        assert (ready["module"], ready["level"]) == ("opentera_twisted.link.link.Link", "info")
+        assert any("starting up" in line["event"] for line in lines)
+        for secret in ("hush", key, key.partition(".")[2]):
+            assert secret not in program.output
+
+    async def test_a_daemon_writes_its_file_and_rotates_it(self) -> None:
+        pidfile, logfile = self.directory / "pid", self.directory / "log"
+        daemon = twistd_daemon(
+            *("--redis", self.server.url, "--admin", "none", "--log-format", "json"),
+            *("--websocket", f"tcp:{free_port()}:interface=127.0.0.1"),
+            redis_port=free_port(),
+            pidfile=str(pidfile),
+            logfile=str(logfile),
+        )
+        self.addCleanup(daemon.kill)
+        assert await daemon.ended() == 0, daemon.output
+        pid = int(pidfile.read_text())
+        self.addCleanup(kill, pid)
+
+        async def lines() -> list[dict[str, Any]]:
+            text = await deferToThread(logfile.read_text)
+            return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+
+        await until(lines, lambda found: any("is ready" in line["event"] for line in found))
+        os.kill(pid, signal.SIGUSR1)
+        rotated = logfile.with_name("log.1")
+
+        async def is_rotated() -> bool:
+            return await deferToThread(rotated.exists)
+
+        await until(is_rotated, bool)
+        assert "is ready" in rotated.read_text()
+        os.kill(pid, signal.SIGTERM)
+        await deferToThread(wait_for_end, pid)
+        assert any("shutting down" in line["event"] for line in await lines())
+
+    async def test_twistd_s_own_ways_to_log_have_their_own_format(self) -> None:
+        for option in ("--syslog", "--logger=twisted.logger.eventAsJSON"):
+            program = twistd("--log-format", "json", own=[option])
+            self.addCleanup(program.kill)
+            assert await program.ended() == 1
+            assert "--log-format: twistd's --logger and --syslog" in program.output
+
+    async def test_an_outage_that_repeats_itself_is_counted(self) -> None:
+        """Of the gateway's own log: text, as twistd writes it."""
+        program, _ = self.start()
+        await program.says("is ready")
+        rounds = 2 * REPEATS + 1  # it may be told in two ways
+        for number in range(rounds):
+            self.redis.client_kill_filter(_type="pubsub")
+            await deferToThread(program.wait_for_count, "is ready", number + 2)
+        program.send(signal.SIGTERM)
+        assert await program.ended() in ENDED
+        assert REPEATS <= program.output.count("trying again: ") < rounds + 1
+        assert re.search(r"[1-9][0-9]* more like this within 60 s, the last: no ", program.output)
+
+
+def kill(pid: int) -> None:
+    """End a daemon that a failed test has left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
