@@ -153,6 +153,12 @@ class ServingTests(ProgramTestCase):
         status, _ = await until(lambda: deferToThread(health, admin), lambda one: one[0] == 200)
         assert status == 200
 
+    async def test_a_redis_that_may_delete_anything_is_warned_of(self) -> None:
+        server = start_server(self, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+        program, _ = self.start("--redis", server.url)
+        await program.says("Redis: allkeys-lru may delete any variable")
+        assert "CONFIG SET maxmemory-policy noeviction" in program.output
+
     async def test_a_password_is_in_no_output(self) -> None:
         server = start_server(self, "--requirepass", "hush-right")
         for password in ("hush-right", "hush-wrong"):
@@ -335,7 +341,11 @@ class FailedStartTests(ProgramTestCase):
         assert line[:60] in daemon.output, daemon.output  # twistd itself shows 98 bytes
         assert "Traceback" not in daemon.output
         if self.logfile.exists():
-            assert f"twistd opentera-bus: {line}" in self.logfile.read_text()
+
+            async def log() -> str:  # the shell is told first
+                return await deferToThread(self.logfile.read_text)
+
+            await until(log, lambda text: f"twistd opentera-bus: {line}" in text)
         assert not self.pidfile.exists()
         pidfile = str(self.pidfile)
         program = twistd("--admin", "none", *options, redis_port=redis_port, pidfile=pidfile)
