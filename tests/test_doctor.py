@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import signal
 import tempfile
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import redis
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import Procedures
+from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.cli.doctor import journey, programs, rights, server
 from opentera_twisted.cli.doctor.finding import Finding, worst
 from opentera_twisted.cli.doctor.programs import Served
@@ -20,7 +23,8 @@ from opentera_twisted.link.server_process import free_port
 
 from .commands import CommandTestCase
 from .processes import twistd
-from .support import start_server, until
+from .support import ROOT, UUID, start_server, until
+from .websockets import connect
 
 MODULE = "module.TeraServer.UserManagerModule"
 
@@ -160,6 +164,24 @@ class TestPrograms:
         assert "2 programs are named gateway (at 10.0.0.1:6, 10.0.0.3:6)" in found.reason
 
 
+def online(client: redis.Redis) -> Callable[[], Awaitable[int]]:
+    """How many users the user manager has online."""
+
+    async def ask() -> int:
+        return int(client.hlen("opentera.user_manager.online.user"))
+
+    return ask
+
+
+def test_every_command_of_a_script_is_asked_for() -> None:
+    package = ROOT / "opentera_twisted"
+    texts = [path.read_text() for path in package.rglob("*.py")]
+    called = {name for text in texts for name in re.findall(r"redis\.p?call\('([A-Z]+)'", text)}
+    assert called
+    asked = {right.command[0] for one in rights.purposes(1) for right in one.rights}
+    assert called <= asked
+
+
 class DoctorTests(CommandTestCase):
     async def examine(self, url: str, status: int, *arguments: str) -> dict[str, dict[str, str]]:
         """The checks by their names, when the status is as expected."""
@@ -254,6 +276,23 @@ class DoctorTests(CommandTestCase):
         checks = await self.examine(url, 0)
         assert {checks[name]["verdict"] for name in lacking} == {"ok"}, checks
         assert "hush" not in json.dumps(checks)
+        # What it may do now is all that a gateway needs.
+        port = free_port()
+        gateway = twistd(
+            *("--redis", url, "--admin", "none", "--user-manager"),
+            *("--websocket", f"tcp:{port}:interface=127.0.0.1"),
+        )
+        self.addCleanup(gateway.kill)
+        await gateway.says("is ready")
+        keys = SessionKeys(await self.bus(url))
+        for _ in range(2):
+            client = await connect(port, f"/wss/user?id={await keys.issue('user', UUID)}")
+        with server.client() as other:
+            await until(online(other), lambda count: count == 1)
+        gateway.send(signal.SIGTERM)
+        assert (await client.closed)[0] == 1001
+        await gateway.ended()
+        assert "NOPERM" not in gateway.output, gateway.output
 
     async def test_a_user_who_may_run_no_scripts(self) -> None:
         server = start_server(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from opentera_twisted.cli.patterns import compile_name, is_pattern
@@ -18,6 +18,10 @@ def matches(pattern: str, topic: str) -> bool:
     return compile_name(name).fullmatch(topic.encode()) is not None
 
 
+@example("[b-a]", "a")
+@example("[^b-a]", "a")
+@example("[a", "a")
+@example("a\\", "a\\")
 @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(TEXTS, TEXTS)
 def test_the_same_topics_as_redis(pattern: str, topic: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from typing import Any
 
@@ -132,6 +133,26 @@ class TailTests(StreamTestCase):
                 return self.redis.pubsub_channels("t")
 
             await until(subscribers, lambda found: not found)
+
+    async def test_a_line_that_cannot_be_written_any_more_ends_it_quietly(self) -> None:
+        """A socket, unlike a pipe, is not known to be closed until then."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            writer = subprocess.Popen(  # noqa: ASYNC220
+                [*COMMAND, "tail", "--raw", "t"],
+                stdout=theirs.fileno(),
+                stderr=subprocess.PIPE,
+                env={**ENVIRONMENT, "REDIS_URL": self.server.url},
+            )
+        self.addCleanup(writer.wait)
+        self.addCleanup(writer.kill)
+        await self.listening("t")
+        ours.close()
+        self.redis.publish("t", "a")
+        assert await deferToThread(writer.wait, 30) == 0
+        assert writer.stderr is not None
+        with writer.stderr:
+            assert writer.stderr.read() == b""
 
     async def test_a_gap_is_told_on_standard_error(self) -> None:
         server = start_server(self)
