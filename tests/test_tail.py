@@ -114,7 +114,7 @@ class TailTests(StreamTestCase):
                 [*COMMAND, "tail", "--raw", "t"],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**ENVIRONMENT, "REDIS_URL": self.server.url},
+                env={**ENVIRONMENT, "REDIS_URL": self.server.url, "PYTHONUNBUFFERED": ""},
             )
             self.addCleanup(reader.wait)
             self.addCleanup(reader.kill)
@@ -142,7 +142,7 @@ class TailTests(StreamTestCase):
                 [*COMMAND, "tail", "--raw", "t"],
                 stdout=theirs.fileno(),
                 stderr=subprocess.PIPE,
-                env={**ENVIRONMENT, "REDIS_URL": self.server.url},
+                env={**ENVIRONMENT, "REDIS_URL": self.server.url, "PYTHONUNBUFFERED": ""},
             )
         self.addCleanup(writer.wait)
         self.addCleanup(writer.kill)
