@@ -256,11 +256,9 @@ class Options(usage.Options):
     def redis(self) -> tuple[str, Literal["auto", "embedded"] | None, str | None]:
         """As `parse_redis`, with the password of the file in the URL."""
         url, run_server, directory = parse_redis(self["redis"])
-        return (
-            with_password(url, self.password.text) if self.password else url,
-            run_server,
-            directory,
-        )
+        if self.password is not None:
+            url = with_password(url, self.password.text)
+        return url, run_server, directory
 
     def shown(self) -> Iterator[tuple[str, Any, str]]:
         """Each option with its value and source; a password in it is masked."""
