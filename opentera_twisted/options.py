@@ -18,7 +18,6 @@ from opentera_twisted.gateway.proxies import TrustedProxies
 from opentera_twisted.gateway.tls import Certificate
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.secret_file import Secret, mask, read_secret, with_password
-from opentera_twisted.logs import has_own_format
 from opentera_twisted.option_values import (
     DEFAULT_WEBSOCKET,
     check_endpoint,
@@ -27,6 +26,7 @@ from opentera_twisted.option_values import (
     seconds,
     window,
 )
+from opentera_twisted.program_log import has_own_format
 from opentera_twisted.topics import rpc_of
 
 T = TypeVar("T")

@@ -26,7 +26,6 @@ from opentera_twisted.cli.redis_info import parse_info
 from opentera_twisted.errors import BusError, InvalidArgument
 from opentera_twisted.gateway import Gateway, RpcIdentities
 from opentera_twisted.link.embedded import EmbeddedServer
-from opentera_twisted.logs import log_observer
 from opentera_twisted.option_values import is_loopback, with_backlog
 from opentera_twisted.options import (
     DEFAULT_ADMIN,
@@ -36,6 +35,7 @@ from opentera_twisted.options import (
     StartFailed,
     parse_redis,
 )
+from opentera_twisted.program_log import log_observer
 from opentera_twisted.systemd import Supervisor
 from opentera_twisted.user_manager import UserManager
 

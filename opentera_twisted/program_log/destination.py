@@ -15,8 +15,8 @@ from twisted.logger import (
 )
 from twisted.python.logfile import LogFile
 
-from opentera_twisted.logs.bounded import Bounded
-from opentera_twisted.logs.lines import json_line
+from opentera_twisted.program_log.bounded import Bounded
+from opentera_twisted.program_log.lines import json_line
 
 
 def has_own_format(twistd: Mapping[str, Any]) -> bool:

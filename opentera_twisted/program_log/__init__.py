@@ -5,8 +5,8 @@ bounded      a warning that is repeated is counted
 destination  where twistd would have written, with both of these
 """
 
-from opentera_twisted.logs.bounded import Bounded
-from opentera_twisted.logs.destination import has_own_format, log_observer
-from opentera_twisted.logs.lines import json_line
+from opentera_twisted.program_log.bounded import Bounded
+from opentera_twisted.program_log.destination import has_own_format, log_observer
+from opentera_twisted.program_log.lines import json_line
 
 __all__ = ["Bounded", "has_own_format", "json_line", "log_observer"]
