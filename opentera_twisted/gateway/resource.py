@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 from autobahn.twisted.resource import WebSocketResource
 
@@ -21,9 +22,11 @@ class GatewayResource(WebSocketResource):  # type: ignore[misc]  # Autobahn is n
             request.setResponseCode(HTTPStatus.UPGRADE_REQUIRED)
             request.uri = request.path
             return b""
-        # Wherever the resource was put, its paths are the gateway's own.
+        # Wherever the resource was put, its paths are the gateway's own. They come unquoted, and
+        # Autobahn writes the request anew: a line's end in one would begin another header.
         _, mark, query = request.uri.partition(b"?")
-        request.uri = b"/wss/" + b"/".join(request.postpath) + mark + query
+        path = "/".join(quote_from_bytes(segment, safe="") for segment in request.postpath)
+        request.uri = b"/wss/" + path.encode() + mark + query
         taken: int = super().render(request)
         # The site's channel would pause reading when much waits to be written; and be kept.
         transport.unregisterProducer()
