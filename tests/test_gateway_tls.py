@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -113,7 +117,7 @@ class ProgramTests(TLSTestCase):
         for options, expected in (
             (["--certificate", pem], "--certificate and --private-key need each other"),
             (["--certificate", "/none", "--private-key", pem], "/none is not a readable PEM"),
-            (["--certificate", pem, "--private-key", other], "is not a readable PEM file of the"),
+            (["--certificate", pem, "--private-key", other], "is not a readable PEM file, without"),
             (
                 [
                     "--certificate",
@@ -149,6 +153,26 @@ class CertificateTests(TLSTestCase):
             certificate.reload()
         assert certificate._context is before
 
+    def test_a_private_key_with_a_passphrase_is_refused_and_not_asked_for(self) -> None:
+        pem = self.authority.issue("localhost")
+        key = serialization.load_pem_private_key(pem.read_bytes(), None)
+        locked = pem.with_name("locked.pem")
+        locked.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(b"sesame"),
+            )
+        )
+        # As a terminal that somebody sits at would, this one lets whoever asks wait for ever.
+        program = (
+            "import pty, sys; from opentera_twisted.gateway.tls import Certificate\n"
+            "if pty.fork()[0]: import os; sys.exit(os.wait()[1] != 0)\n"
+            f"try: Certificate({str(pem)!r}, {str(locked)!r})\n"
+            "except ValueError: sys.exit(0)\n"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=10)
+
 
 class Page(Resource):
     """Something else on the site."""
@@ -162,9 +186,9 @@ class Page(Resource):
 class SiteTests(TLSTestCase):
     """The gateway beside other resources of a web site."""
 
-    async def site(self, path: bytes = b"wss", *, tls: bool = False) -> int:
+    async def site(self, path: bytes = b"wss", *, tls: bool = False, **options: Any) -> int:
         bus = await self.bus()
-        self.gate = Gateway(bus)
+        self.gate = Gateway(bus, **options)
         self.gate.startService()
         root = Resource()
         root.putChild(b"page", Page())
@@ -222,6 +246,16 @@ class SiteTests(TLSTestCase):
         assert (await plain.closed).startswith(b"HTTP/1.1 426 ")
         assert any("refused with 403" in text for text in log.items)
         assert not any("sesame" in text for text in log.items)
+
+    async def test_a_path_cannot_bring_headers_of_its_own(self) -> None:
+        port = await self.site(origins=["https://good.example"])
+        key = await SessionKeys(await self.bus()).issue("user", UUID)
+        wanted = handshake(b"/wss/user?id=" + key.encode(), b"Origin: https://good.example")
+        _, _, smuggled = wanted.partition(b"/wss/user")
+        target = b"/wss/user" + quote_from_bytes(smuggled, safe="").encode()
+        client = await connect_bytes(port)
+        client.send(handshake(target, b"Origin: https://evil.example"))
+        assert (await client.closed).startswith(b"HTTP/1.1 404 ")
 
     async def test_a_client_that_does_not_read_is_closed_here_too(self) -> None:
         port = await self.site()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
+from OpenSSL.crypto import PKey
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
@@ -56,11 +60,13 @@ class Certificate:
                 f"{self._certificate} is not a readable PEM file of a certificate"
             ) from None
         try:
-            context.use_privatekey_file(self._private_key)
+            # OpenSSL's own reader would ask the terminal for a passphrase, and all would wait.
+            key: Any = load_pem_private_key(Path(self._private_key).read_bytes(), password=None)
+            context.use_privatekey(PKey.from_cryptography_key(key))
             context.check_privatekey()
-        except SSL.Error:
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm, SSL.Error):
             raise InvalidArgument(
-                f"{self._private_key} is not a readable PEM file of the private key "
-                f"of {self._certificate}"
+                f"{self._private_key} is not a readable PEM file, without a passphrase, of the "
+                f"private key of {self._certificate}"
             ) from None
         return context
