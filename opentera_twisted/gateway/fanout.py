@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
+from opentera_twisted import topics
 from opentera_twisted.gateway.access import Audience
 from opentera_twisted.gateway.outbox import Client
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
@@ -27,11 +28,14 @@ class Following:
 
     Attributes:
         topic: its name.
-        deliver: what is done with what comes there; the same for all followers of the topic.
+        deliver: what is done with what comes there.
         wholly: whether the client gets everything, rather than what the access policy allows it.
+
+    Raises:
+        InvalidTopic: that is none; half of a client's topics could not be taken back.
     """
 
-    topic: str
+    topic: str = field(validator=lambda _, __, topic: topics.encode(topic))
     deliver: Deliver
     wholly: bool = True
 
@@ -121,7 +125,8 @@ class Fanout:
 
     def __init__(self, pubsub: PubSub) -> None:
         self._pubsub = pubsub
-        self._topics: dict[str, _Topic] = {}
+        # What is no event for one client may be listed as such in the session key of another.
+        self._topics: dict[tuple[str, Deliver], _Topic] = {}
         self._followings: dict[Client, tuple[Who, tuple[Following, ...]]] = {}
 
     def follow(self, client: Client, who: Who, followings: tuple[Following, ...]) -> Deferred[None]:
@@ -141,12 +146,13 @@ class Fanout:
         self._followings[client] = (who, followings)
         waiting = []
         for following in followings:
-            topic = self._topics.get(following.topic)
+            name = (following.topic, following.deliver)
+            topic = self._topics.get(name)
             if topic is None:
                 followers = Followers()
                 deliver = partial(_deliver, following.deliver, followers)
                 subscription, acknowledged = self._pubsub.keep(following.topic, deliver)
-                topic = self._topics[following.topic] = _Topic(subscription, followers)
+                topic = self._topics[name] = _Topic(subscription, followers)
             else:
                 acknowledged = self._pubsub.acknowledged(topic.subscription)
             topic.followers.add(client, who, wholly=following.wholly)
@@ -158,10 +164,11 @@ class Fanout:
         """Have a client receive nothing any more, whatever it followed."""
         who, followings = self._followings.pop(client)
         for following in followings:
-            topic = self._topics[following.topic]
+            name = (following.topic, following.deliver)
+            topic = self._topics[name]
             topic.followers.discard(client, who, wholly=following.wholly)
             if not topic.followers:
-                del self._topics[following.topic]
+                del self._topics[name]
                 topic.subscription.cancel()
 
 
