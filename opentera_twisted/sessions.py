@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
 from opentera_twisted.errors import InvalidArgument
@@ -32,11 +32,13 @@ MAX_VALUE: Final = 16_384
 # Only a string that will expire, and is of the form of a session key's value, is taken; anything
 # else stays as it is, and the answer does not tell it from a key that is not there. The answer is
 # what the script has read: UUID, name, topics. Redis reads JSON that Python does not, such as 0x10.
+# Before that, what it takes to give the key back: when it was taken, what it had left, its value.
 REDEEM: Final = Script(
     f"""
     local key = KEYS[1]
     if redis.call('TYPE', key).ok ~= 'string' then return false end
-    if redis.call('PTTL', key) < 0 then return false end
+    local left = redis.call('PTTL', key)
+    if left < 0 then return false end
     if redis.call('STRLEN', key) > {MAX_VALUE} then return false end
     local function is_uuid(text)
         local form = '%x'
@@ -47,6 +49,8 @@ REDEEM: Final = Script(
     local function is_string(value) return type(value) == 'string' end
     local value = redis.call('GET', key)
     local identity = {{value, ''}}
+    local clock = redis.call('TIME')
+    local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
     if not is_uuid(value) then
         if value:sub(1, 1) ~= '{{' then return false end
         local ok, object = pcall(cjson.decode, value)
@@ -57,9 +61,16 @@ REDEEM: Final = Script(
         end
     end
     redis.call('DEL', key)
-    return identity
+    return {{now, left, value, identity}}
     """
 )
+
+GIVE_BACK: Final = """
+    local clock = redis.call('TIME')
+    local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+    local left = ARGV[2] - math.max(0, now - ARGV[1])
+    return left > 0 and redis.call('SET', KEYS[1], ARGV[3], 'PX', left, 'NX') and 1 or 0
+"""
 
 
 @frozen
@@ -81,6 +92,22 @@ class Identity:
     topics: tuple[str, ...] = ()
     project: str = ""
     site: str = ""
+
+
+@frozen
+class Redeemed:
+    """A key that was used up.
+
+    Attributes:
+        identity: whom it logs in.
+        key: its name.
+        stored: when it was used up, in milliseconds of Redis's clock; how many it had left; and
+            what it held.
+    """
+
+    identity: Identity
+    key: str = field(repr=False)
+    stored: tuple[int, int, bytes] = field(repr=False)
 
 
 class HasLink(Protocol):
@@ -153,20 +180,42 @@ class SessionKeys:
         Fails with:
             BusUnavailable, ConnectionLost, CommandFailed: try again later; the key may be good.
         """
-        return Deferred.fromCoroutine(self._redeem(kind, key))
+        return self.take(kind, key).addCallback(_identity)
 
-    async def _redeem(self, kind: Kind, key: str) -> Identity | None:
+    def take(self, kind: Kind, key: str) -> Deferred[Redeemed | None]:
+        """Use a key up, so that it can be given back; otherwise like `redeem`."""
+        return Deferred.fromCoroutine(self._take(kind, key))
+
+    def give_back(self, redeemed: Redeemed) -> Deferred[bool]:
+        """Make a key good again that nobody was let in with, for as long as it would be good.
+
+        Args:
+            redeemed: what was taken; it is given back once.
+
+        Returns:
+            Fires with whether it is good again: not when its time is over, nor when another key of
+            that name was stored meanwhile.
+
+        Fails with:
+            BusUnavailable, ConnectionLost, CommandFailed.
+        """
+        # One command, unlike `Link.run`: who comes again at once, over this link, comes after it.
+        given = self._link.execute("EVAL", GIVE_BACK, 1, redeemed.key, *redeemed.stored)
+        return given.addCallback(bool)
+
+    async def _take(self, kind: Kind, key: str) -> Redeemed | None:
         bound = _BOUND.fullmatch(key)
         if bound:
             if bound[1] != kind:
                 return None
         elif self._require_bound or not _DEPLOYED.fullmatch(key):
             return None
-        identity = await self._link.run(REDEEM, [key])
-        if identity is None:
+        found = await self._link.run(REDEEM, [key])
+        if found is None:
             return None
+        taken, left, value, identity = found
         uuid, name, *topics = (text.decode(errors="replace") for text in identity)
-        return Identity(kind, uuid, name, tuple(topics))
+        return Redeemed(Identity(kind, uuid, name, tuple(topics)), key, (taken, left, value))
 
 
 def encode_identity(uuid: str, name: str | None, topics: Sequence[str]) -> str:
@@ -187,6 +236,10 @@ def encode_identity(uuid: str, name: str | None, topics: Sequence[str]) -> str:
     if len(value) > MAX_VALUE:
         raise InvalidArgument(f"name and topics take {len(value)} bytes; {MAX_VALUE} are allowed")
     return value
+
+
+def _identity(redeemed: Redeemed | None) -> Identity | None:
+    return redeemed.identity if redeemed is not None else None
 
 
 def is_uuid(text: Any) -> bool:

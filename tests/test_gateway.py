@@ -238,6 +238,7 @@ class HandshakeRaceTests(GatewayTestCase):
         client.drop()
         await until(self.connected, lambda count: count == 0)
         self.redis.execute_command("CLIENT", "UNPAUSE")
+        assert await until(self.keys_left, bool), "the key is given back"
         other = str(uuid4())
         await self.log_in(port, uuid=other)
         (event,) = map(unpack, TeraModuleMessage.FromString(await message(reports)).data)
@@ -245,6 +246,10 @@ class HandshakeRaceTests(GatewayTestCase):
         assert event.user_uuid == other, "nobody else was reported"
         assert self.gate.clients["user"] == 1
         assert self.redis.pubsub_numsub(topics.websocket_events("user", UUID))[0][1] == 0
+
+    async def keys_left(self) -> int:
+        await deferToThread(int)
+        return len(self.redis.keys("user.*"))
 
     async def connected(self) -> int:
         await deferToThread(int)

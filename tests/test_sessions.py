@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import gatherResults
@@ -48,6 +49,36 @@ class SessionKeyTests(RedisTestCase):
         assert stored == {"uuid": UUID, "name": "Zoé", "topics": ["service.A.events"]}
         expected = Identity("device", UUID, "Zoé", ("service.A.events",))
         assert await keys.redeem("device", key) == expected
+
+    async def test_a_key_that_is_given_back_is_good_again_for_the_time_it_had_left(self) -> None:
+        keys = await self.keys()
+        said: list[dict[str, Any]] = [{}, {"name": "Zoé", "topics": ["service.A.events"]}]
+        for one in said:
+            key = await keys.issue("user", UUID, ttl=50.0, **one)
+            redeemed = await keys.take("user", key)
+            assert redeemed is not None
+            assert key not in repr(redeemed)
+            assert await keys.redeem("user", key) is None
+            assert await keys.give_back(redeemed)
+            assert 0 < self.redis.pttl(key) <= 50_000
+            assert not await keys.give_back(redeemed)
+            assert await keys.redeem("user", key) == redeemed.identity
+
+    async def test_a_key_is_given_back_neither_after_its_time_nor_over_another(self) -> None:
+        keys = await self.keys()
+        key = await keys.issue("user", UUID)
+        redeemed = await keys.take("user", key)
+        assert redeemed is not None
+        taken, left, value = redeemed.stored
+        assert not await keys.give_back(evolve(redeemed, stored=(taken - left, left, value)))
+        assert not self.redis.exists(key)
+        # A clock that was put back makes nothing live longer.
+        ahead = evolve(redeemed, stored=(taken + 3_600_000, left, value))
+        assert await keys.give_back(ahead)
+        assert 0 < self.redis.pttl(key) <= left
+        self.redis.set(key, "newer", ex=10)
+        assert not await keys.give_back(redeemed)
+        assert self.redis.get(key) == b"newer"
 
     async def test_keys_of_deployed_servers_serve_every_kind_once(self) -> None:
         keys = await self.keys()

@@ -12,6 +12,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from opentera_twisted import topics
@@ -21,7 +22,7 @@ from opentera_twisted.gateway.access import DefaultPolicy, IAccessPolicy
 from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
 from opentera_twisted.gateway.delivery import Delivering
 from opentera_twisted.gateway.fanout import Fanout, Following
-from opentera_twisted.gateway.identity import IIdentityResolver, UnknownIdentities
+from opentera_twisted.gateway.identity import IIdentityResolver, UnknownIdentities, checked
 from opentera_twisted.gateway.limits import FailedLogins, GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.origins import Origins
@@ -36,7 +37,7 @@ from opentera_twisted.gateway.protocol import (
 from opentera_twisted.gateway.proxies import TrustedProxies
 from opentera_twisted.gateway.resource import GatewayResource
 from opentera_twisted.presence import LEASE
-from opentera_twisted.sessions import Identity, SessionKeys
+from opentera_twisted.sessions import Identity, Redeemed, SessionKeys
 
 REDEEM_TIMEOUT: Final = 5.0
 """Seconds that Redis may take over a session key; then the client is told to come again."""
@@ -209,6 +210,8 @@ class Gateway(Service):
     async def admit(self, client: ClientProtocol, login: Login) -> Identity:
         """Redeem the session key and subscribe the client's topics.
 
+        A key is given back unless it was decided whether the client may come in.
+
         Raises:
             Refusal: 403 for a key that is not valid, whatever it is; 503 when the key may be good
                 but that cannot be said now; 429 for who has failed, or is connected, too often.
@@ -216,13 +219,15 @@ class Gateway(Service):
         self._check(login)
         self._admitting += 1
         try:
-            identity = await self._redeem(login)
-            who = (identity.kind, identity.uuid)
+            redeemed = await self._redeem(login)
+            who = (redeemed.identity.kind, redeemed.identity.uuid)
             self._present[who] += 1
             try:
-                return await self._prepare(client, identity)
-            except BaseException:
+                return await self._prepare(client, redeemed.identity)
+            except BaseException as error:
                 self._gone(who)
+                if not isinstance(error, Refusal) or error.is_for_now:
+                    self._give_back(redeemed)
                 raise
         finally:
             self._admitting -= 1
@@ -244,18 +249,45 @@ class Gateway(Service):
         if not self._origins.allow(login.origin):
             raise Refusal(HTTPStatus.FORBIDDEN, "a page of a foreign origin")
 
-    async def _redeem(self, login: Login) -> Identity:
+    async def _redeem(self, login: Login) -> Redeemed:
         try:
-            redeeming = self._keys.redeem(login.kind, login.key)
-            identity = await redeeming.addTimeout(REDEEM_TIMEOUT, self._reactor)
+            redeemed = await self._taken(login).addTimeout(REDEEM_TIMEOUT, self._reactor)
         except DeferredTimeout:
-            raise _unavailable("Redis did not answer; the key may be used up") from None
+            raise _unavailable("Redis did not answer") from None
         except BusError as error:
             raise _unavailable(str(error)) from None
-        if identity is None:
+        if redeemed is None:
             self._failed.add(login.peer.address)
             raise Refusal(HTTPStatus.FORBIDDEN, "the session key is not valid")
-        return identity
+        return redeemed
+
+    def _taken(self, login: Login) -> Deferred[Redeemed | None]:
+        """Take the key; if Redis answers when nobody waits any more, give it back."""
+        waiting: Deferred[Redeemed | None] = Deferred()
+
+        def taken(redeemed: Redeemed | None) -> None:
+            if not waiting.called:
+                waiting.callback(redeemed)
+            elif redeemed is not None:
+                self._give_back(redeemed)
+
+        def failed(failure: Failure) -> None:
+            if not waiting.called:
+                waiting.errback(failure)
+
+        self._keys.take(login.kind, login.key).addCallbacks(taken, failed)
+        return waiting
+
+    def _give_back(self, redeemed: Redeemed) -> None:
+        """Let a client that could not be let in come again with its key."""
+
+        def failed(failure: Failure) -> None:
+            failure.trap(BusError)
+            self._log.warn(
+                "a session key could not be given back: {reason}", reason=failure.getErrorMessage()
+            )
+
+        self._keys.give_back(redeemed).addErrback(failed)
 
     async def _prepare(self, client: ClientProtocol, known: Identity) -> Identity:
         """Find out who that is, and subscribe what it follows."""
@@ -269,8 +301,9 @@ class Gateway(Service):
             )
         identity = await self._resolve(known)
         who = (identity.kind, identity.uuid)
+        followings = self._followings(identity)
         try:
-            await self._fanout.follow(client, who, self._followings(identity))
+            await self._fanout.follow(client, who, followings)
         except BaseException as error:
             self._fanout.unfollow(client)
             if isinstance(error, BusError):
@@ -281,7 +314,7 @@ class Gateway(Service):
     async def _resolve(self, known: Identity) -> Identity:
         try:
             resolving = self._identities.resolve(known.kind, known.uuid)
-            identity = await resolving.addTimeout(RESOLVE_TIMEOUT, self._reactor)
+            identity = checked(await resolving.addTimeout(RESOLVE_TIMEOUT, self._reactor))
         except DeferredTimeout:
             raise _unavailable("the identity resolver did not answer") from None
         except Exception as error:  # noqa: BLE001 (it is anybody's; the client shall come again)

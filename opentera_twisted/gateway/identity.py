@@ -23,11 +23,34 @@ class IIdentityResolver(Interface):
 
         Returns:
             Fires with who that is, or None when it may not log in. What the session key says
-            besides (`Identity.with_key`) is added by the gateway.
+            besides is added by the gateway.
 
         Fails with:
             Any error: it cannot be said now; the client is told to try again.
         """
+
+
+def checked(answer: Any) -> Identity | None:
+    """What a resolver has answered, if its fields are what they should be.
+
+    Raises:
+        BadReply: they are not; one wrong name would hold up the reports of everybody.
+    """
+    if answer is None:
+        return None
+    if not isinstance(answer, Identity):
+        raise BadReply(f"expected an Identity or None, not {type(answer).__name__}")
+    for name in ("name", "project", "site"):
+        if not isinstance(getattr(answer, name), str):
+            raise BadReply(f"the {name} of an Identity is not text")
+    if not isinstance(answer.topics, tuple):
+        raise BadReply("the topics of an Identity are not a tuple")
+    for topic in answer.topics:
+        try:
+            topics.encode(topic)
+        except InvalidTopic as error:
+            raise BadReply(str(error)) from None
+    return answer
 
 
 @implementer(IIdentityResolver)
@@ -74,10 +97,8 @@ class RpcIdentities:
         if not isinstance(answer, Mapping):
             raise BadReply(f"identify of {self._server} returned neither an object nor null")
         granted = answer.get("topics") or []
-        if not isinstance(granted, list) or not all(
-            isinstance(topic, str) and topic for topic in granted
-        ):
-            raise BadReply(f"identify of {self._server}: topics is not a list of texts")
+        if not isinstance(granted, list):
+            raise BadReply(f"identify of {self._server}: topics is not a list")
         return Identity(
             kind,
             uuid,

@@ -42,6 +42,11 @@ class Refusal(Exception):
         self.limit = limit
         self.retry_after = retry_after
 
+    @property
+    def is_for_now(self) -> bool:
+        """Whether nothing was decided about the client: it may come in with the same key later."""
+        return self.status is HTTPStatus.SERVICE_UNAVAILABLE
+
 
 @frozen
 class Login:

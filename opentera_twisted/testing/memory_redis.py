@@ -252,10 +252,16 @@ class MemoryRedis:
         for name in list(self._variables):
             self.delete(name)
 
-    def expires(self, name: bytes) -> bool:
-        """Whether there is something under a name, with a lifetime."""
+    def now(self) -> int:
+        """Milliseconds on the clock."""
+        return round(self._clock.seconds() * 1000)
+
+    def left(self, name: bytes) -> int | None:
+        """Milliseconds that what is under a name has left; None when it has no end, or is none."""
         variable = self._variables.get(name)
-        return variable is not None and variable.expiry is not None
+        if variable is None or variable.expiry is None:
+            return None
+        return round(variable.expiry.getTime() * 1000) - self.now()
 
     def write(self, name: bytes, value: bytes, milliseconds: int | None = None) -> None:
         """Put a string under a name."""

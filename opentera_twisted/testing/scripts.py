@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from opentera_twisted.sessions import MAX_VALUE, REDEEM, is_uuid
+from opentera_twisted.sessions import GIVE_BACK, MAX_VALUE, REDEEM, is_uuid
 from opentera_twisted.variables import COMPARE_AND_SET
 
 
@@ -22,8 +22,11 @@ class Strings(Protocol):
     def delete(self, name: bytes) -> bool:
         """Delete what is under a name."""
 
-    def expires(self, name: bytes) -> bool:
-        """Whether there is something under a name, with a lifetime."""
+    def now(self) -> int:
+        """Milliseconds on the clock."""
+
+    def left(self, name: bytes) -> int | None:
+        """Milliseconds that what is under a name has left; None when it has no end, or is none."""
 
 
 def compare_and_set(redis: Strings, names: Sequence[bytes], arguments: Sequence[bytes]) -> int:
@@ -36,18 +39,31 @@ def compare_and_set(redis: Strings, names: Sequence[bytes], arguments: Sequence[
     return 1
 
 
-def redeem(redis: Strings, names: Sequence[bytes], _: Sequence[bytes]) -> list[bytes] | None:
-    """As the script of `SessionKeys.redeem`."""
+def redeem(redis: Strings, names: Sequence[bytes], _: Sequence[bytes]) -> list[Any] | None:
+    """As the script of `SessionKeys.take`."""
     (name,) = names
-    if not redis.expires(name):
+    left = redis.left(name)
+    if left is None:
         return None
     value = redis.read(name)
     if value is None or len(value) > MAX_VALUE:
         return None
     found = _identity(value.decode(errors="replace"))
-    if found is not None:
-        redis.delete(name)
-    return found
+    if found is None:
+        return None
+    redis.delete(name)
+    return [redis.now(), left, value, found]
+
+
+def give_back(redis: Strings, names: Sequence[bytes], arguments: Sequence[bytes]) -> int:
+    """As the script of `SessionKeys.give_back`."""
+    (name,) = names
+    taken, left, value = arguments
+    milliseconds = int(left) - max(0, redis.now() - int(taken))
+    if milliseconds <= 0 or redis.read(name) is not None:
+        return 0
+    redis.write(name, value, milliseconds)
+    return 1
 
 
 def _identity(text: str) -> list[bytes] | None:
@@ -68,4 +84,5 @@ def _identity(text: str) -> list[bytes] | None:
 SCRIPTS: Final[Mapping[str, Callable[[Strings, Sequence[bytes], Sequence[bytes]], Any]]] = {
     COMPARE_AND_SET.text: compare_and_set,
     REDEEM.text: redeem,
+    GIVE_BACK: give_back,
 }
