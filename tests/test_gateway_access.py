@@ -14,6 +14,7 @@ from zope.interface import implementer
 from opentera_twisted import Identity, Procedures, topics
 from opentera_twisted.gateway import (
     EVERYONE,
+    NOBODY,
     Audience,
     DefaultPolicy,
     IAccessPolicy,
@@ -112,6 +113,65 @@ class BroadcastTests(GatewayTestCase):
         assert await self.names(client, 0) == ["UserEvent"]
         assert len(self.flushLoggedErrors(ValueError)) == 1
 
+    async def test_a_policy_that_answers_nonsense_denies_and_is_logged(self) -> None:
+        @implementer(IAccessPolicy)
+        class Lying:
+            def topics(self, identity: Identity) -> list[str]:
+                return [USERS]
+
+            def audience(self, topic: str, event: Any) -> Any:
+                if event.user_fullname == "none":
+                    return None
+                return Audience(frozenset(["user"]) if event.user_fullname else set())  # type: ignore[arg-type]
+
+        port = await self.gateway(policy=Lying())
+        client = await self.log_in(port)
+        for name in ("none", "", "user"):
+            self.publish(USERS, UserEvent(user_fullname=name))
+        assert (await client.event(0))["events"][0]["userFullname"] == "user"
+        assert self.gate.dropped == 0, "it was an event"
+        assert len(self.flushLoggedErrors(TypeError)) == 2
+
+    async def test_a_policy_whose_topics_fail_lets_nobody_in_and_takes_no_key(self) -> None:
+        @implementer(IAccessPolicy)
+        class Failing:
+            def topics(self, identity: Identity) -> list[str]:
+                if topics_of is None:
+                    raise ValueError("hush")
+                return topics_of
+
+            def audience(self, topic: str, event: Message) -> Audience:
+                return NOBODY
+
+        topics_of: list[str] | None = None
+        port = await self.gateway(policy=Failing())
+        key = await self.keys.issue("user", UUID)
+        with pytest.raises(HandshakeFailed, match="500"):
+            await connect(port, f"/wss/user?id={key}")
+        assert len(self.flushLoggedErrors(ValueError)) == 1
+        topics_of = [USERS, ""]
+        with pytest.raises(HandshakeFailed, match="503"):
+            await connect(port, f"/wss/user?id={key}")
+        topics_of = []
+        await connect(port, f"/wss/user?id={key}")
+        assert await self.subscribers() == 0
+
+    async def test_a_command_closes_whom_it_names_and_not_who_listens_to_it(self) -> None:
+        port = await self.gateway()
+        command = topics.disconnect_command(UUID)
+        listeners = []
+        for uuid in (str(uuid4()), None, str(uuid4())):
+            if uuid is None:
+                named = await self.log_in(port)
+                continue
+            key = await self.keys.issue("user", uuid, topics=[command])
+            listeners.append(await connect(port, f"/wss/user?id={key}"))
+        assert await (await self.bus()).presence.disconnect("user", UUID) == 1
+        assert (await named.closed)[0] == 4000
+        for one in listeners:
+            self.publish(command, UserEvent(user_fullname="x"))
+            assert (await one.event(1))["events"][0]["userFullname"] == "x"
+
     async def test_broadcast_topics_are_subscribed_once_and_dropped_with_the_last_client(
         self,
     ) -> None:
@@ -180,10 +240,47 @@ class IdentityTests(GatewayTestCase):
                 await self.log_in(port, "participant")
             self.flushLoggedErrors(ValueError)
 
-    async def test_a_service_that_is_not_there_means_try_later(self) -> None:
-        port = await self.gateway(identities=RpcIdentities(await self.bus(), "service.Nobody"))
-        with pytest.raises(HandshakeFailed, match="503"):
-            await self.log_in(port)
+    async def test_a_service_that_is_not_there_means_try_later_with_the_same_key(self) -> None:
+        port = await self.gateway(identities=RpcIdentities(await self.bus(), "service.Directory"))
+        key = await self.keys.issue("participant", UUID)
+        for _ in range(2):
+            with pytest.raises(HandshakeFailed, match="503"):
+                await connect(port, f"/wss/participant?id={key}")
+        await self.served({})
+        await connect(port, f"/wss/participant?id={key}")
+        with pytest.raises(HandshakeFailed, match="403"):
+            await connect(port, f"/wss/participant?id={key}")
+
+    async def test_who_is_refused_has_used_the_key_up(self) -> None:
+        port = await self.gateway(identities=await self.served(None))
+        key = await self.keys.issue("participant", UUID)
+        with pytest.raises(HandshakeFailed, match="403"):
+            await connect(port, f"/wss/participant?id={key}")
+        assert not self.redis.exists(key)
+
+    async def test_a_resolver_that_answers_nonsense_means_try_later(self) -> None:
+        answers: list[Any] = [
+            {"name": "Zoé"},
+            Identity("user", UUID, name=7),  # type: ignore[arg-type]
+            Identity("user", UUID, topics="abc"),  # type: ignore[arg-type]
+            Identity("user", UUID, topics=("service.A.events", "\ud800")),
+            Identity("user", UUID, topics=("service.A.events", "")),
+        ]
+
+        @implementer(IIdentityResolver)
+        class Lying:
+            def resolve(self, kind: topics.Kind, uuid: str) -> Deferred[Identity | None]:
+                return succeed(answers[0])
+
+        port = await self.gateway(identities=Lying())
+        key = await self.keys.issue("user", UUID)
+        while answers:
+            with pytest.raises(HandshakeFailed, match="503"):
+                await connect(port, f"/wss/user?id={key}")
+            del answers[0]
+        answers.append(Identity("user", UUID))
+        await connect(port, f"/wss/user?id={key}")
+        assert self.redis.pubsub_numsub("service.A.events")[0][1] == 0
 
     async def test_a_resolver_of_ones_own(self) -> None:
         @implementer(IIdentityResolver)

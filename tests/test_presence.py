@@ -534,6 +534,7 @@ class RedisFaultTests(PresenceTestCase):
             for name in ("\ud800", "\x00\r\n", "%s{0}", "x" * 100_000, "\U0001f600", "'\"]]--")
         ]
         identities += [Identity("user", uuid) for uuid in ("*", "a.b", "\x00", "é")]
+        identities.append(Identity("participant", "p", project="\ud800", site="\udfff"))
         for one in identities:
             presence.opened(one)
         for one in identities:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
+from attrs.validators import instance_of
 from google.protobuf.message import Message
 from zope.interface import Interface, implementer
 
@@ -34,8 +35,11 @@ class Audience:
         members: and these clients, each by kind and UUID.
     """
 
-    kinds: frozenset[Kind] = frozenset()
-    members: frozenset[tuple[Kind, str]] = frozenset()
+    # Checked where a policy makes one: later it would only be an event that nobody gets.
+    kinds: frozenset[Kind] = field(default=frozenset(), validator=instance_of(frozenset))
+    members: frozenset[tuple[Kind, str]] = field(
+        default=frozenset(), validator=instance_of(frozenset)
+    )
 
     def includes(self, kind: Kind, uuid: str) -> bool:
         """Whether one client is among them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError, Message
@@ -116,7 +116,9 @@ class Delivering:
         if isinstance(message, DatabaseEvent):
             return NOBODY
         try:
-            audience: Audience = self._policy.audience(topic, message)
+            audience: Any = self._policy.audience(topic, message)
+            if not isinstance(audience, Audience):
+                raise TypeError(f"expected an Audience, not {type(audience).__name__}")
         except Exception:  # noqa: BLE001 (deny what it cannot decide)
             self._log.failure("the access policy failed on an event of {topic}", topic=topic)
             return NOBODY

@@ -268,7 +268,13 @@ def _text(text: str) -> str:
 
 
 def _report(identity: Identity, *, connected: bool) -> bytes:
-    identity = evolve(identity, uuid=_text(identity.uuid), name=_text(identity.name))
+    identity = evolve(
+        identity,
+        uuid=_text(identity.uuid),
+        name=_text(identity.name),
+        project=_text(identity.project),
+        site=_text(identity.site),
+    )
     source = f"websocket.{identity.kind}.{identity.uuid}"
     event = presence_event(identity, connected=connected)
     return template(module_message(source, REPORTS, [event], 0.0))
