@@ -34,7 +34,7 @@ from opentera_twisted.messages.packing import tera_event, unpack
 
 from .support import UUID, log_of, message, until
 from .test_gateway import REPORTS, GatewayTestCase
-from .websockets import HandshakeFailed, WebSocket, connect
+from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
 USERS = topics.module_events("TeraServer.UserManagerModule")
 DATABASE = topics.module_events("TeraServer.DatabaseModule")
@@ -257,6 +257,29 @@ class IdentityTests(GatewayTestCase):
         with pytest.raises(HandshakeFailed, match="403"):
             await connect(port, f"/wss/participant?id={key}")
         assert not self.redis.exists(key)
+
+    async def failed_logins(self) -> dict[str, int]:
+        await deferToThread(int)
+        return dict(self.gate.logins)
+
+    async def test_who_leaves_while_the_resolver_is_asked_is_no_failure_of_it(self) -> None:
+        asked: Deferred[None] = Deferred()
+
+        @implementer(IIdentityResolver)
+        class Slow:
+            def resolve(self, kind: topics.Kind, uuid: str) -> Deferred[Identity | None]:
+                asked.callback(None)
+                return Deferred()
+
+        port = await self.gateway(identities=Slow())
+        key = await self.keys.issue("user", UUID)
+        client = await connect_bytes(port)
+        client.send(handshake(f"/wss/user?id={key}".encode()))
+        await asked
+        client.drop()
+        assert await until(self.failed_logins, bool) == {"gone": 1}
+        assert not self.flushLoggedErrors()
+        assert await self.keys.redeem("user", key), "it was given back"
 
     async def test_a_resolver_that_answers_nonsense_means_try_later(self) -> None:
         answers: list[Any] = [

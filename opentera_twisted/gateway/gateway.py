@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from attrs import evolve
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -317,6 +317,8 @@ class Gateway(Service):
             identity = checked(await resolving.addTimeout(RESOLVE_TIMEOUT, self._reactor))
         except DeferredTimeout:
             raise _unavailable("the identity resolver did not answer") from None
+        except CancelledError:  # the client has gone
+            raise
         except Exception as error:  # noqa: BLE001 (it is anybody's; the client shall come again)
             if not isinstance(error, BusError):
                 self._log.failure("the identity resolver failed")
