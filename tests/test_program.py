@@ -416,6 +416,9 @@ class MistakeTests(ProgramTestCase):
             ("--redis", "embedded:"): "--redis: ",
             ("--websocket", "nonsense"): "--websocket: 'nonsense'",
             ("--websocket", "tcp:abc"): "--websocket: 'tcp:abc'",
+            ("--max-clients", "-1"): "--max-clients: '-1' is not a whole number",
+            ("--handshake-timeout", "nan"): "--handshake-timeout: 'nan' is not a number of seconds",
+            ("--on-gap", "x"): "--on-gap: 'x' is none of keep, close",
             ("--no-such-option",): "no-such-option",
             ("argument",): "argument",
         }
