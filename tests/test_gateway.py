@@ -121,6 +121,7 @@ class LoginTests(GatewayTestCase):
 
     async def test_refusals_are_bare_statuses(self) -> None:
         port = await self.gateway()
+        log = log_of(self)
         key = (await self.keys.issue("user", UUID)).encode()
         plain = b"GET /wss/user?id=%b HTTP/1.1\r\nHost: x\r\n\r\n" % key
         for request, status in (
@@ -149,6 +150,9 @@ class LoginTests(GatewayTestCase):
             assert head.startswith(b"HTTP/1.1 %b\r\n" % status), (request[:80], answer)
             assert body == b""
             assert key not in answer
+            refusal = f"login from 127.0.0.1 refused with {status[:3].decode()}"
+            assert any(refusal in text for text in log.items), "the log is told of each"
+            log.items.clear()
         # None of these has used the key up.
         await connect(port, f"/wss/user?id={key.decode()}")
 

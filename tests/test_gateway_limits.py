@@ -194,6 +194,14 @@ class OriginTests(GatewayTestCase):
             client.send(handshake(f"/wss/user?id={key}".encode(), b"Origin: " + origin))
             assert (await client.until(b"\r\n\r\n")).split()[1] == status
 
+    async def test_pages_without_an_origin_of_their_own_are_let_in_where_any_are(self) -> None:
+        for compression in (0, 9):
+            port = await self.gateway(compression=compression)
+            key = await self.keys.issue("user", UUID)
+            client = await connect_bytes(port)
+            client.send(handshake(f"/wss/user?id={key}".encode(), b"Origin: null"))
+            assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+
     async def test_the_log_names_the_client_behind_a_trusted_proxy(self) -> None:
         port = await self.gateway(trusted_proxies=["127.0.0.1"])
         log = log_of(self)

@@ -39,7 +39,7 @@ class Doorkeeper:
         self.decisions.append(Deferred())
         return await self.decisions[-1]
 
-    def refused(self, login: Login | None, refusal: Refusal) -> None:
+    def refused(self, peer: Peer, refusal: Refusal) -> None:
         self.refusals.append(int(refusal.status))
 
     def reached(self, limit: str, client: ClientProtocol) -> None:

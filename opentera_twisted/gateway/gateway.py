@@ -34,7 +34,7 @@ from opentera_twisted.gateway.protocol import (
     ClientFactory,
     ClientProtocol,
 )
-from opentera_twisted.gateway.proxies import TrustedProxies
+from opentera_twisted.gateway.proxies import Peer, TrustedProxies
 from opentera_twisted.gateway.resource import GatewayResource
 from opentera_twisted.presence import LEASE
 from opentera_twisted.sessions import Identity, Redeemed, SessionKeys
@@ -50,7 +50,7 @@ OnGap = Literal["keep", "close"]
 DEFAULT_LIMITS: Final = GatewayLimits()
 
 _OUTCOMES: Final[Mapping[HTTPStatus, str]] = {
-    HTTPStatus.BAD_REQUEST: "gone",
+    HTTPStatus.REQUEST_TIMEOUT: "gone",
     HTTPStatus.TOO_MANY_REQUESTS: "limited",
     HTTPStatus.INTERNAL_SERVER_ERROR: "failed",
     HTTPStatus.SERVICE_UNAVAILABLE: "unavailable",
@@ -85,8 +85,9 @@ class Gateway(Service):
         factory: makes the protocol of each connection.
         limits: as given.
         logins: how many logins had which outcome: ``accepted``, ``refused`` (no valid key, a
-            foreign origin, no such path), ``limited``, ``unavailable`` (Redis, or the identity
-            resolver), ``gone`` (it left, or its time ran out) or ``failed`` (an error here).
+            foreign origin, no such path, no handshake), ``limited``, ``unavailable`` (Redis, or the
+            identity resolver), ``gone`` (it left, or ran out of time) or ``failed`` (an error
+            here).
         limited: how often which limit was reached.
     """
 
@@ -333,14 +334,14 @@ class Gateway(Service):
             topics=(*known.topics, *identity.topics),
         )
 
-    def refused(self, login: Login | None, refusal: Refusal) -> None:
+    def refused(self, peer: Peer, refusal: Refusal) -> None:
         """Count and log a login that failed."""
         self.logins[_OUTCOMES.get(refusal.status, "refused")] += 1
         if refusal.limit is not None:
             self.limited[refusal.limit] += 1
         self._log.info(
             "login from {address} refused with {status}: {cause}",
-            address="?" if login is None else login.peer.address,
+            address=peer.address,
             status=int(refusal.status),
             cause=refusal.cause,
         )

@@ -53,8 +53,8 @@ class Doorkeeper(Protocol):
     async def admit(self, client: ClientProtocol, login: Login) -> Identity:
         """Decide on a login; raise `Refusal`, or return who it is, ready to receive events."""
 
-    def refused(self, login: Login | None, refusal: Refusal) -> None:
-        """A handshake ended without a websocket; the login is None when there was none to read."""
+    def refused(self, peer: Peer, refusal: Refusal) -> None:
+        """A handshake ended without a websocket."""
 
     def opened(self, client: ClientProtocol, identity: Identity) -> None:
         """An admitted client's websocket is open."""
@@ -85,7 +85,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     identity: Identity | None = None
     was_opened = False
     window_bits = 0
-    _login: Login | None = None
+    _client: Peer | None = None
     _admission: Deferred[Identity] | None = None
     _closing: tuple[int, str] | None = None
     _timeout: IDelayedCall | None = None
@@ -142,9 +142,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         return self._admission.addCallbacks(self._admitted, self._refused)
 
     async def _admit(self, request: ConnectionRequest) -> Identity:
-        peer = self.factory.proxies.client(_peer(self.transport), request.headers)
-        self._login = parse_login(self.http_request_uri, peer, request.origin)
-        return await self.factory.doorkeeper.admit(self, self._login)
+        self._client = self.factory.proxies.client(_peer(self.transport), request.headers)
+        login = parse_login(self.http_request_uri, self._client, request.origin)
+        return await self.factory.doorkeeper.admit(self, login)
 
     def _admitted(self, identity: Identity) -> None:
         self.identity = identity
@@ -155,14 +155,18 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if isinstance(failure.value, Refusal):
             refusal = failure.value
         elif failure.check(CancelledError):
-            refusal = Refusal(HTTPStatus.BAD_REQUEST, "the client went away")
+            refusal = Refusal(
+                HTTPStatus.REQUEST_TIMEOUT, "the client went away, or ran out of time"
+            )
         else:
             refusal = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the gateway")
             self._gateway_log.failure("a login failed", failure)
-        login, self._login = self._login, None
-        self.factory.doorkeeper.refused(login, refusal)
         retry = refusal.retry_after
-        self._answer(refusal.status, [] if retry is None else [("Retry-After", str(retry))])
+        self._refuse(refusal, [] if retry is None else [("Retry-After", str(retry))])
+
+    def _refuse(self, refusal: Refusal, headers: Iterable[tuple[str, str]]) -> None:
+        self.factory.doorkeeper.refused(self._client or _peer(self.transport), refusal)
+        self._answer(refusal.status, headers)
 
     def succeedHandshake(self, res: object) -> None:
         """Complete the handshake, unless the peer has gone meanwhile."""
@@ -175,7 +179,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
         """Answer with the status alone: Autobahn's reasons repeat what the client sent."""
-        self._answer(HTTPStatus(code), responseHeaders or ())
+        if self.state == self.STATE_CONNECTING:
+            refusal = Refusal(HTTPStatus(code), "the request does not open a websocket")
+            self._refuse(refusal, responseHeaders or ())
 
     def _answer(self, status: HTTPStatus, headers: Iterable[tuple[str, str]]) -> None:
         if self.state != self.STATE_CONNECTING:
@@ -208,7 +214,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         }
         kept.update(
             _admission=None,
-            _login=None,
+            _client=None,
             _timeout=None,
             send_queue=(),  # `sendData` puts nothing there
             http_request_data=b"",
@@ -371,6 +377,10 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         self.window_bits = window_bits
         self.connections: set[ClientProtocol] = set()
         self._emptied: list[Deferred[None]] = []
+        accept = partial(
+            compression.accept, window_bits=window_bits, max_message_size=limits.max_message_size
+        )
+        # In one call: another would take back what this one says of origins.
         self.setProtocolOptions(
             versions=[13],
             webStatus=False,
@@ -383,15 +393,8 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
             autoPingInterval=PING_INTERVAL,
             autoPingTimeout=PONG_TIMEOUT,
             autoPingRestartOnAnyTraffic=False,
+            perMessageCompressionAccept=accept if window_bits else None,
         )
-        if window_bits:
-            self.setProtocolOptions(
-                perMessageCompressionAccept=partial(
-                    compression.accept,
-                    window_bits=window_bits,
-                    max_message_size=limits.max_message_size,
-                )
-            )
         self.protocol = self._configured()
 
     def _configured(self) -> type[ClientProtocol]:
