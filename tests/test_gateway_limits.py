@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 from uuid import uuid4
 
@@ -241,6 +243,20 @@ class GapTests(GatewayTestCase):
         client = await self.outage()
         client.sendMessage(b"x")
         await client.messages.wait(1)
+
+    async def test_a_bus_does_not_keep_a_gateway_that_was_stopped(self) -> None:
+        bus = await self.bus()
+        gateway = Gateway(bus, on_gap="close")
+        for _ in range(2):
+            gateway.startService()
+            await gateway.stopService()
+        left = weakref.ref(gateway)
+        del gateway
+        await until(self.collected, lambda _: left() is None)
+
+    async def collected(self) -> None:
+        await deferToThread(int)
+        gc.collect()
 
 
 class CompressionTests(GatewayTestCase):

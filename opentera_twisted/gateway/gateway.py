@@ -116,6 +116,7 @@ class Gateway(Service):
         self.limits = limits
         self.logins: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
+        self._on_gap = on_gap
         self._bus = bus
         self._reactor: Any = bus.link.reactor
         self._keys = SessionKeys(bus, require_bound=require_bound_keys)
@@ -134,8 +135,6 @@ class Gateway(Service):
         self.factory = ClientFactory(
             self, self._reactor, limits, TrustedProxies(trusted_proxies), compression
         )
-        if on_gap == "close":
-            bus.link.on_resumed.append(self._missed_something)
 
     @property
     def clients(self) -> Mapping[str, int]:
@@ -171,6 +170,8 @@ class Gateway(Service):
 
     def startService(self) -> None:
         """Let clients in."""
+        if self._on_gap == "close" and not self.running:
+            self._bus.link.on_resumed.append(self._missed_something)
         super().startService()
         self._stopping = False
         self._presence.start()
@@ -185,6 +186,8 @@ class Gateway(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        if self._on_gap == "close" and self.running:
+            self._bus.link.on_resumed.remove(self._missed_something)
         super().stopService()
         self._stopping = True
         allowed = self.limits.shutdown_timeout
