@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from opentera_twisted import Identity, Procedures, topics
+from opentera_twisted.errors import InvalidTopic
 from opentera_twisted.gateway import (
     EVERYONE,
     NOBODY,
@@ -150,8 +151,9 @@ class BroadcastTests(GatewayTestCase):
             await connect(port, f"/wss/user?id={key}")
         assert len(self.flushLoggedErrors(ValueError)) == 1
         topics_of = [USERS, ""]
-        with pytest.raises(HandshakeFailed, match="503"):
+        with pytest.raises(HandshakeFailed, match="500"):
             await connect(port, f"/wss/user?id={key}")
+        assert len(self.flushLoggedErrors(InvalidTopic)) == 1
         topics_of = []
         await connect(port, f"/wss/user?id={key}")
         assert await self.subscribers() == 0
