@@ -333,6 +333,12 @@ class FailedStartTests(ProgramTestCase):
         self.addCleanup(program.kill)
         return program
 
+    async def logged(self) -> str:
+        return await deferToThread(self.logfile.read_text)
+
+    async def has_pidfile(self) -> bool:
+        return await deferToThread(self.pidfile.exists)
+
     async def fails(self, line: str, *options: str, redis_port: int | None = None) -> None:
         """Both ways end with a status that is not 0, the line, and no pidfile."""
         redis_port = redis_port or free_port()
@@ -340,13 +346,9 @@ class FailedStartTests(ProgramTestCase):
         assert await daemon.ended() == 1, daemon.output
         assert line[:60] in daemon.output, daemon.output  # twistd itself shows 98 bytes
         assert "Traceback" not in daemon.output
-        if self.logfile.exists():
-
-            async def log() -> str:  # the shell is told first
-                return await deferToThread(self.logfile.read_text)
-
-            await until(log, lambda text: f"twistd opentera-bus: {line}" in text)
-        assert not self.pidfile.exists()
+        if self.logfile.exists():  # the daemon has told its parent first
+            await until(self.logged, lambda log: f"twistd opentera-bus: {line}" in log)
+        await until(self.has_pidfile, lambda has: not has)
         pidfile = str(self.pidfile)
         program = twistd("--admin", "none", *options, redis_port=redis_port, pidfile=pidfile)
         self.addCleanup(program.kill)
