@@ -21,7 +21,7 @@ from opentera_twisted.messages import DeviceEvent, ServerCommand, UserEvent
 
 from .browser import BrowserTestCase, Page
 from .processes import twistd
-from .support import DATA, ROOT, UUID, Collector, message
+from .support import DATA, GATEWAY, ROOT, UUID, Collector, message
 
 TOPIC = topics.websocket_events("user", UUID)
 REPORTS = "module.TeraServer.UserManagerModule.messages"
@@ -77,6 +77,8 @@ class WildServer(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn is n
 
 class ClientTestCase(BrowserTestCase):
     """A page with the client, a server of session keys, and what it connects to."""
+
+    redis_user = GATEWAY
 
     async def start_gateway(self, port: int = 0) -> None:
         """A gateway, on a port that is free or given."""
