@@ -125,7 +125,7 @@ class CommandLineTests(CommandTestCase):
         everyone: dict[str, list[str]] = {"user": [], "participant": [], "device": []}
         result = await self.run_command("online")
         assert (result.status, json.loads(result.output)) == (0, everyone)
-        bus = await self.bus()
+        bus = await self.bus(self.gateway_url)
         gateway = Gateway(bus)
         gateway.startService()
         self.addCleanup(gateway.stopService)
