@@ -11,14 +11,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from unittest import SkipTest
 
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import SessionKeys
 from opentera_twisted.gateway import GatewayLimits
 from opentera_twisted.link.server_process import free_port
-from opentera_twisted.options import Options
 
 from .processes import twistd_with_sockets
 from .support import PASSWORD, ROOT, UUID, RedisTestCase
@@ -72,8 +70,6 @@ class StartTests(RedisTestCase):
     timeout = 60
 
     async def test_the_command_of_the_unit_serves_the_socket_of_the_other(self) -> None:
-        if "redis-password-file=" not in Options().longOpt:
-            raise SkipTest("there is no --redis-password-file")
         program, *own, plugin = command()[: command().index("opentera-bus") + 1]
         assert (program, own) == ("/opt/opentera-bus/bin/twistd", ["--nodaemon", "--pidfile="])
         assert plugin == "opentera-bus"

@@ -11,7 +11,6 @@ import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
-from unittest import SkipTest
 
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.threads import deferToThread
@@ -109,7 +108,8 @@ class SecretTests(RedisTestCase):
         self.secret("admin token", secrets.token_hex(16))
         program = Process(
             *(sys.executable, "-c", _PROGRAM, "--nodaemon", "--pidfile=", "opentera-bus"),
-            *self.redis_options(),
+            *("--redis", f"redis://{GATEWAY}@127.0.0.1:{self.server.port}/0"),
+            *("--redis-password-file", self.file("password")),
             *("--websocket", f"tcp:{websocket}:interface=127.0.0.1"),
             *("--certificate", str(self.pem), "--private-key", str(self.pem)),
             *("--admin", f"tcp:{admin}:interface=127.0.0.1"),
@@ -118,12 +118,6 @@ class SecretTests(RedisTestCase):
         )
         self.addCleanup(program.kill)
         return program, websocket, admin
-
-    def redis_options(self) -> tuple[str, ...]:
-        url = f"redis://{GATEWAY}@127.0.0.1:{self.server.port}/0"
-        if knows("redis-password-file"):
-            return "--redis", url, "--redis-password-file", self.file("password")
-        return "--redis", url.replace("@", f":{self.secrets['password']}@")
 
     def admin_options(self) -> tuple[str, ...]:
         if knows("admin-token-file"):
@@ -167,9 +161,8 @@ class SecretTests(RedisTestCase):
                     answer = await deferToThread(ask, url, method, token)
                     self.said[f"{method} {path} {len(token)}"] = answer
         assert "opentera_bus_logins_total" in "".join(self.said.values())
-        if knows("redis-password-file"):  # else its URL shows it
-            listed = Path(f"/proc/{program.pid}/cmdline")
-            self.said["ps"] = await deferToThread(listed.read_text)
+        listed = Path(f"/proc/{program.pid}/cmdline")
+        self.said["ps"] = await deferToThread(listed.read_text)
         program.send(signal.SIGQUIT)
         await program.says("most recent call first")
         # Redis goes away, and comes back with another password.
@@ -191,8 +184,6 @@ class SecretTests(RedisTestCase):
         await self.live()
 
     async def test_a_gateway_that_logs_json(self) -> None:
-        if not knows("log-format"):
-            raise SkipTest("there is no --log-format")
         await self.live("--log-format", "json")
 
     async def test_a_password_that_redis_refuses(self) -> None:
