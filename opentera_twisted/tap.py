@@ -160,7 +160,7 @@ class Program(MultiService):
         """Start the server, and then what uses it; until it is there, logins are answered 503."""
         super().startService()
         self._supervisor.start()
-        if self._certificate is not None:
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
             signal.signal(signal.SIGHUP, self._hung_up)
         if self._user_manager is not None:
             serving = self._user_manager.serving()
@@ -218,7 +218,9 @@ class Program(MultiService):
         self._reactor.callFromThread(self._reload_certificate)
 
     def _reload_certificate(self) -> None:
-        assert self._certificate is not None  # noqa: S101 (the signal is taken only with one)
+        if self._certificate is None:
+            self._log.info("SIGHUP: there is no certificate to read again")
+            return
         try:
             self._certificate.reload()
         except InvalidArgument as error:

@@ -119,7 +119,7 @@ class NginxTests(ProgramTestCase):
             await connect(port, path, trusting, source=CLIENT)
         assert "403" in str(refused.exception)
         # The gateway knows who stands behind the proxy.
-        await program.says(f"login from {CLIENT} refused with 403")
+        await program.says(f"login from {CLIENT} over wss refused with 403")
         assert await deferToThread(self.ask, port, path) == 426
         program.send(signal.SIGTERM)
         assert (await client.closed)[0] == 1001

@@ -150,7 +150,7 @@ class LoginTests(GatewayTestCase):
             assert head.startswith(b"HTTP/1.1 %b\r\n" % status), (request[:80], answer)
             assert body == b""
             assert key not in answer
-            refusal = f"login from 127.0.0.1 refused with {status[:3].decode()}"
+            refusal = f"login from 127.0.0.1 over ws refused with {status[:3].decode()}"
             assert any(refusal in text for text in log.items), "the log is told of each"
             log.items.clear()
         # None of these has used the key up.

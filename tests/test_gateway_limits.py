@@ -25,6 +25,8 @@ from .support import UUID, log_of, start_server, until
 from .test_gateway import GatewayTestCase
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
+FORWARDED = (b"X-Forwarded-For: 192.0.2.7", b"X-Forwarded-Proto: https")
+
 TOPIC = topics.websocket_events("user", UUID)
 
 
@@ -208,17 +210,17 @@ class OriginTests(GatewayTestCase):
         port = await self.gateway(trusted_proxies=["127.0.0.1"])
         log = log_of(self)
         client = await connect_bytes(port)
-        client.send(handshake(b"/wss/user?id=x", b"X-Forwarded-For: 192.0.2.7"))
+        client.send(handshake(b"/wss/user?id=x", *FORWARDED))
         await client.closed
-        assert any("login from 192.0.2.7 refused with 403" in text for text in log.items)
+        assert any("login from 192.0.2.7 over wss refused with 403" in text for text in log.items)
 
     async def test_nobody_else_is_believed(self) -> None:
         port = await self.gateway(trusted_proxies=["192.0.2.1"])
         log = log_of(self)
         client = await connect_bytes(port)
-        client.send(handshake(b"/wss/user?id=x", b"X-Forwarded-For: 192.0.2.7"))
+        client.send(handshake(b"/wss/user?id=x", *FORWARDED))
         await client.closed
-        assert any("login from 127.0.0.1 refused" in text for text in log.items)
+        assert any("login from 127.0.0.1 over ws refused" in text for text in log.items)
 
 
 class GapTests(GatewayTestCase):

@@ -110,6 +110,12 @@ class ProgramTests(TLSTestCase):
         last = await self.log_in(port)
         assert self.serial(last) == self.serial(after)
 
+    async def test_without_a_certificate_the_signal_ends_nothing(self) -> None:
+        port = free_port()
+        program = await self.start(f"tcp:{port}:interface=127.0.0.1")
+        program.send(signal.SIGHUP)
+        await program.says("there is no certificate to read again")
+
     async def test_mistakes_end_at_once(self) -> None:
         pem = str(self.authority.issue("localhost"))
         other = str(self.authority.issue("elsewhere"))

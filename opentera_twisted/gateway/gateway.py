@@ -343,8 +343,9 @@ class Gateway(Service):
         if refusal.limit is not None:
             self.limited[refusal.limit] += 1
         self._log.info(
-            "login from {address} refused with {status}: {cause}",
+            "login from {address} over {scheme} refused with {status}: {cause}",
             address=peer.address,
+            scheme="wss" if peer.secure else "ws",
             status=int(refusal.status),
             cause=refusal.cause,
         )
