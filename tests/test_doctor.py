@@ -294,6 +294,21 @@ class DoctorTests(CommandTestCase):
         await gateway.ended()
         assert "NOPERM" not in gateway.output, gateway.output
 
+    async def test_the_gateway_of_the_acl_file_lacks_nothing_that_it_needs(self) -> None:
+        checks = await self.examine(self.gateway_url, 0)
+        rights_of = {name for name in checks if name.startswith("rights: ")}
+        assert rights_of
+        lacking = {name for name in rights_of if checks[name]["verdict"] != "ok"}
+        # What it has no use for.
+        assert lacking <= {
+            "rights: calls",
+            "rights: answering calls",
+            "rights: watching variables",
+            "rights: seeing who listens",
+        }, checks
+        assert checks["names"]["verdict"] == "unknown"
+        assert checks["names"]["remedy"] == "give the user +client|list"
+
     async def test_a_user_who_may_run_no_scripts(self) -> None:
         server = start_server(self)
         with server.client() as client:
