@@ -89,9 +89,13 @@ class PubSub:
 
     Args:
         link: carries the messages.
+
+    Attributes:
+        received: how many messages came, whether anybody still wanted them or not.
     """
 
     def __init__(self, link: Link) -> None:
+        self.received = 0
         self._link = link
         self._exact: _Handlers = {}
         self._patterns: _Handlers = {}
@@ -256,6 +260,7 @@ class PubSub:
         return self._patterns if name.is_pattern else self._exact
 
     def _deliver(self, pattern: bytes | None, channel: bytes, payload: bytes) -> None:
+        self.received += 1
         if pattern is None:
             subscriptions = self._exact.get(channel, ())
             if not subscriptions:

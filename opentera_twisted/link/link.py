@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import time
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -30,6 +31,7 @@ from opentera_twisted.link.protocol import (
     Done,
     SubscriberProtocol,
 )
+from opentera_twisted.link.statistics import ConnectionStatistics
 from opentera_twisted.link.subscriptions import SubscriptionTable
 from opentera_twisted.link.waiting import WaitingCommands, too_many
 
@@ -69,6 +71,8 @@ class Link:
 
     Attributes:
         subscriptions: what the subscriber connection is, and should be, subscribed to.
+        statistics: of each connection, by ``client`` and ``subscriber``.
+        gaps: how often the subscriptions came back after messages may have been missed.
         on_message: called with pattern (or None), channel and payload of what is published.
         on_invalidated: called with the names of tracked variables that changed; None: any.
         on_ready: called, each, when the link is ready, first or again.
@@ -87,6 +91,11 @@ class Link:
         self.address = address
         self.reactor = reactor
         self.subscriptions = SubscriptionTable()
+        self.statistics: Mapping[str, ConnectionStatistics] = {
+            "client": ConnectionStatistics(),
+            "subscriber": ConnectionStatistics(),
+        }
+        self.gaps = 0
         self.on_message: Callable[[bytes | None, bytes, bytes], None] = lambda *_: None
         self.on_invalidated: Callable[[Sequence[bytes] | None], None] = lambda _: None
         self.on_ready: list[Callable[[], None]] = []
@@ -98,11 +107,18 @@ class Link:
         self._endpoint = address.endpoint(reactor, CONNECT_TIMEOUT)
         self._name = re.sub(r"[^!-~]", "_", name)
         self._states: dict[str, State] = {"client": "idle", "subscriber": "idle"}
-        self._client = self._factory("client", CommandProtocol, self._prepare_client)
+        self._client = self._factory(
+            "client",
+            lambda on_lost: CommandProtocol(on_lost, self.statistics["client"]),
+            self._prepare_client,
+        )
         self._subscriber = self._factory(
             "subscriber",
             lambda on_lost: SubscriberProtocol(
-                on_lost, self._received, self.subscriptions.acknowledge
+                on_lost,
+                self._received,
+                self.subscriptions.acknowledge,
+                self.statistics["subscriber"],
             ),
             self._prepare_subscriber,
         )
@@ -126,6 +142,16 @@ class Link:
     def is_ready(self) -> bool:
         """Whether both connections are logged in and restored."""
         return self._is_ready
+
+    @property
+    def cause(self) -> str:
+        """Why it is not ready, as far as is known; empty when it is."""
+        return self._last_cause
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for the link."""
+        return len(self._waiting)
 
     def start(self) -> None:
         """Begin to connect, and keep at it."""
@@ -303,6 +329,7 @@ class Link:
             self.on_invalidated(payload)
 
     def _entered(self, role: str, state: State, cause: Failure | None) -> None:
+        self._count(role, self._states[role], state, cause)
         self._states[role] = state
         was_ready, self._is_ready = self._is_ready, self._is_ready and state == "ready"
         if role == "subscriber":
@@ -316,10 +343,18 @@ class Link:
         elif state == "ready" and set(self._states.values()) == {"ready"}:
             self._up()
 
+    def _count(self, role: str, before: State, state: State, cause: Failure | None) -> None:
+        statistics = self.statistics[role]
+        statistics.connected += state == "ready"
+        statistics.failed += cause is not None
+        if "ready" in {before, state}:
+            statistics.since = time()
+
     def _subscriber_entered(self, state: State) -> None:
         if state == "ready":
             resumed, self._has_subscribed = self._has_subscribed, True
             if resumed:
+                self.gaps += 1
                 _notify(self.on_resumed)
         elif state in {"down", "idle"}:
             self.subscriptions.disconnected()

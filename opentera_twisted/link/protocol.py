@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import perf_counter
 from typing import Any, Final, Literal
 
 import hiredis
@@ -22,6 +23,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError, ConnectionLost, ReadOnlyReplica
 from opentera_twisted.link.refusals import refusal
+from opentera_twisted.link.statistics import SAMPLED, ConnectionStatistics
 
 Operation = Literal["SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE"]
 """A command that changes what a connection is subscribed to."""
@@ -57,6 +59,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
 
     Args:
         on_lost: called once with the cause, before the waiting commands fail.
+        statistics: of this connection and those before it; its own when None.
 
     Attributes:
         leaves_replicas: end the connection when Redis says that it is a replica.
@@ -64,9 +67,13 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
 
     leaves_replicas = False
 
-    def __init__(self, on_lost: Callable[[Failure], None]) -> None:
+    def __init__(
+        self, on_lost: Callable[[Failure], None], statistics: ConnectionStatistics | None = None
+    ) -> None:
         super().__init__(charset=None, convertNumbers=False)
         self._on_lost = on_lost
+        self._statistics = statistics or ConnectionStatistics()
+        self._unsampled = SAMPLED
         self._waiting: deque[_Waiting] = deque()
         self._watch: IDelayedCall | None = None
         self._cause: Failure | None = None
@@ -92,6 +99,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             self._watch.cancel()
             self._watch = None
         waiting, self._waiting = self._waiting, deque()
+        self._statistics.lost += len(waiting)
         # First the owner: who asks again on a failure then waits for the next connection.
         self._on_lost(self._cause or reason)
         for one in waiting:
@@ -120,6 +128,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
 
         def ping() -> None:
             self._watch = clock.callLater(timeout, frozen)
+            self._unsampled = 1
             # An error is an answer too.
             self.execute_command("PING").addBoth(answered)
 
@@ -160,6 +169,10 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             done(ConnectionLost(f"not connected; {arguments[0]!s} was not sent"))
             return
         data: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub says one
+        self._statistics.commands[arguments[0]] += 1
+        self._unsampled -= 1
+        if not self._unsampled:
+            done = self._timed(done)
         if not self._waiting:
             data = self._write_at_once(data)
         self._waiting.append(_Waiting(arguments, done, replies))
@@ -168,6 +181,18 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             self._unsent += 1
             if self._unsent >= BATCH:
                 self._write_batch()
+
+    def _timed(self, done: Done) -> Done:
+        """The same, with the time that the reply takes counted."""
+        self._unsampled = SAMPLED
+        began = perf_counter()
+
+        def timed(reply: Any) -> None:
+            if not isinstance(reply, ConnectionLost):
+                self._statistics.seconds.add(perf_counter() - began)
+            done(reply)
+
+        return timed
 
     def _write_at_once(self, data: bytes) -> bytes:
         """Write to the socket, when nothing can be before it, and return what did not fit.
@@ -201,6 +226,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             error = refusal(waiting.arguments, str(reply))
             if self.leaves_replicas and isinstance(error, ReadOnlyReplica):
                 self.abort("Redis became a replica")
+            self._statistics.refused += 1
             waiting.done(error)
         else:
             waiting.done(reply)
@@ -213,6 +239,7 @@ class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # typ
         on_lost: called once with the cause, before the waiting commands fail.
         on_message: called with pattern (or None), channel and payload; must not raise.
         on_acknowledged: called with the operation and the channel or pattern.
+        statistics: of this connection and those before it; its own when None.
     """
 
     def __init__(
@@ -220,8 +247,9 @@ class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # typ
         on_lost: Callable[[Failure], None],
         on_message: Callable[[bytes | None, bytes, bytes], None],
         on_acknowledged: Callable[[Operation, bytes], None],
+        statistics: ConnectionStatistics | None = None,
     ) -> None:
-        super().__init__(on_lost)
+        super().__init__(on_lost, statistics)
         self.messageReceived = on_message
         self._on_acknowledged = on_acknowledged
 

@@ -38,6 +38,10 @@ class WaitingCommands:
         self._cause = cause
         self._commands: dict[_Command, None] = {}
 
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._commands)
+
     def add(self, arguments: tuple[Argument, ...], timeout: float) -> Deferred[Any]:
         """Have a command wait; cancelling the Deferred forgets it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import count
@@ -15,7 +16,10 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted.durations import Durations
 from opentera_twisted.errors import (
+    ArgumentsRejected,
+    BadReply,
     BusError,
     BusUnavailable,
     CallError,
@@ -26,6 +30,9 @@ from opentera_twisted.errors import (
     ConnectionLost,
     InvalidArgument,
     NoResponder,
+    Overloaded,
+    ProcedureFailed,
+    UnknownProcedure,
 )
 from opentera_twisted.link import Link
 from opentera_twisted.pubsub import Delivery, PubSub
@@ -34,6 +41,21 @@ from opentera_twisted.rpc.wire import Json, decode_reply, encode_request, return
 
 CALL_TIMEOUT: Final = 10.0
 """Seconds that a call waits for its reply, unless it says otherwise; as deployed callers do."""
+
+
+OUTCOMES: Final[Mapping[type[BusError], str]] = {
+    NoResponder: "no_responder",
+    CallNotSent: "not_sent",
+    CallTimeout: "timeout",
+    CallInterrupted: "interrupted",
+    UnknownProcedure: "unknown_procedure",
+    ArgumentsRejected: "arguments_rejected",
+    ProcedureFailed: "procedure_failed",
+    Overloaded: "overloaded",
+    BadReply: "bad_reply",
+    BusError: "unavailable",  # any other
+}
+"""What is counted as the outcome of a call that fails; ``returned`` when it does not."""
 
 
 @frozen
@@ -69,6 +91,7 @@ class _Call:
     procedure: str
     result: Deferred[Json]
     expiry: IDelayedCall
+    began: float
     waiting: Deferred[None] | None = None
     sent: bool = False
 
@@ -81,6 +104,8 @@ class Caller:
         pubsub: carries requests and replies.
 
     Attributes:
+        outcomes: how many calls ended how: ``returned``, ``cancelled``, or one of `OUTCOMES`.
+        seconds: from the call to its reply, of those that got one.
         dropped_replies: how many replies came late, twice, or to no call.
     """
 
@@ -93,6 +118,8 @@ class Caller:
         self._calls: dict[int, _Call] = {}
         self._gatherings: dict[int, _Gathering] = {}
         self._reply_to = f"RedisRPCClient.{uuid4()}"
+        self.outcomes: Counter[str] = Counter()
+        self.seconds = Durations()
         self.dropped_replies = 0
         self._listening, listening = pubsub.keep(self._reply_to, self._replied)
         # A refusal has been logged, and is told to each call.
@@ -125,9 +152,11 @@ class Caller:
         """
         call_id = next(self._ids)
         request = encode_call(procedure, self._reply_to, call_id, arguments, timeout)
-        result: Deferred[Json] = Deferred(lambda _: self._forget(call_id))
+        result: Deferred[Json] = Deferred(lambda _: self._cancelled(call_id))
         expiry = self._link.reactor.callLater(timeout, self._expire, call_id, timeout)
-        self._calls[call_id] = call = _Call(topic, procedure, result, expiry)
+        self._calls[call_id] = call = _Call(
+            topic, procedure, result, expiry, self._link.reactor.seconds()
+        )
         if self._link.is_ready:
             self._send(call_id, call, request)
         else:
@@ -231,20 +260,30 @@ class Caller:
         if call is None:
             return
         if isinstance(receivers, ConnectionLost):
-            call.result.errback(self._interruption(call))
+            self._fail(call, self._interruption(call))
         elif isinstance(receivers, BusError):
-            call.result.errback(receivers)
+            self._fail(call, receivers)
         else:
-            call.result.errback(
+            self._fail(
+                call,
                 NoResponder(
                     f"nobody listens on {call.topic}", topic=call.topic, procedure=call.procedure
-                )
+                ),
             )
 
     def _not_ready(self, failure: Failure, call_id: int) -> None:
         call = self._take(call_id)
         if call is not None:
-            call.result.errback(failure)
+            self._fail(call, failure)
+
+    def _fail(self, call: _Call, reason: BusError | Failure) -> None:
+        """End a call with an error, and count that as its outcome."""
+        error = reason.value if isinstance(reason, Failure) else reason
+        for kind in type(error).__mro__:
+            if kind in OUTCOMES:
+                self.outcomes[OUTCOMES[kind]] += 1
+                break
+        call.result.errback(reason)
 
     def _replied(self, delivery: Delivery) -> None:
         reply = decode_reply(delivery.payload)
@@ -262,10 +301,12 @@ class Caller:
 
     def _settle(self, call: _Call, reply: Mapping[str, Any]) -> None:
         try:
+            self.seconds.add(self._link.reactor.seconds() - call.began)
             value = return_value(reply, call.topic, call.procedure)
         except Exception:  # noqa: BLE001 (goes to who called)
-            call.result.errback(Failure())
+            self._fail(call, Failure())
         else:
+            self.outcomes["returned"] += 1
             call.result.callback(value)
 
     def _expire(self, call_id: int, seconds: float) -> None:
@@ -274,21 +315,22 @@ class Caller:
             return
         error: type[CallTimeout] = CallTimeout if call.sent else CallNotSent
         what = "did not answer" if call.sent else "could not be asked"
-        call.result.errback(
+        self._fail(
+            call,
             error(
                 f"{call.topic} {what} {call.procedure} for {seconds:g} seconds",
                 topic=call.topic,
                 procedure=call.procedure,
                 seconds=seconds,
-            )
+            ),
         )
 
     def _interrupted(self) -> None:
         """Replies are being missed: no call that was sent can count on its own any more."""
         for call_id, call in list(self._calls.items()):
             if call.sent:
-                self._forget(call_id)
-                call.result.errback(self._interruption(call))
+                self._take(call_id)
+                self._fail(call, self._interruption(call))
 
     def _interruption(self, call: _Call) -> CallInterrupted:
         return CallInterrupted(
@@ -297,8 +339,9 @@ class Caller:
             procedure=call.procedure,
         )
 
-    def _forget(self, call_id: int) -> None:
-        self._take(call_id)
+    def _cancelled(self, call_id: int) -> None:
+        if self._take(call_id) is not None:
+            self.outcomes["cancelled"] += 1
 
     def _take(self, call_id: int) -> _Call | None:
         call = self._calls.pop(call_id, None)
