@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 from attrs import fields_dict
 from twisted.python import usage
 
+from opentera_twisted.admin_options import check_host, read_token
 from opentera_twisted.configuration import Configuration
 from opentera_twisted.errors import InvalidArgument, InvalidTopic
 from opentera_twisted.gateway import DefaultPolicy, GatewayLimits
@@ -84,6 +85,7 @@ _LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
 
 
 _CHECKS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "console": choice("read", "write", "off"),
     "on-gap": choice("keep", "close"),
     "log-format": choice("text", "json"),
     "compression": window,
@@ -91,7 +93,7 @@ _CHECKS: Final[Mapping[str, Callable[[str], Any]]] = {
 }
 """Of what is not text: from what is written to what it means."""
 
-REPEATABLE: Final = ("websocket", "origin", "trusted-proxy", "broadcast")
+REPEATABLE: Final = ("websocket", "origin", "trusted-proxy", "broadcast", "admin-host")
 """Options that may be given several times; lists in a file."""
 
 
@@ -107,6 +109,7 @@ class Options(usage.Options):
         password: of Redis, from its file, or None.
         sources: where each option has its value from: ``--name``, ``FILE:LINE`` or ``default``.
         hints: what an operator should know, though nothing is wrong.
+        admin_token: that admin requests have to show, or None.
     """
 
     synopsis = "[options]"
@@ -124,7 +127,24 @@ class Options(usage.Options):
             None,
             "File of the password, which --redis would show to whoever lists processes.",
         ),
-        ("admin", "a", DEFAULT_ADMIN, "Endpoint of health and metrics; 'none' for none."),
+        (
+            "admin",
+            "a",
+            DEFAULT_ADMIN,
+            "Endpoint of health, metrics and the console page; 'none' for none.",
+        ),
+        (
+            "admin-token-file",
+            None,
+            None,
+            "File with the token that admin requests show; needed beyond loopback.",
+        ),
+        (
+            "console",
+            None,
+            "read",
+            "The console page: read shows, write also calls and issues keys, off is no page.",
+        ),
         ("name", "n", "opentera-bus", "Name in Redis's list of clients."),
         (
             "log-format",
@@ -180,6 +200,7 @@ class Options(usage.Options):
         self.hints: list[str] = []
         self.certificate: Certificate | None = None
         self.password: Secret | None = None
+        self.admin_token: str | None = None
         self._file: Configuration | None = None
         self._mistakes: list[tuple[int, str]] = []
 
@@ -206,6 +227,10 @@ class Options(usage.Options):
     def opt_broadcast(self, text: str) -> None:
         """KIND:TOPIC opens a topic of events to all clients of a kind; repeatable."""
         self.setdefault("broadcast", []).append(text)
+
+    def opt_admin_host(self, host: str) -> None:
+        """Name by which the admin endpoint may be asked, beside localhost; repeatable."""
+        self.setdefault("admin-host", []).append(host)
 
     def opt_version(self) -> None:
         """Print the version and end."""
@@ -235,8 +260,7 @@ class Options(usage.Options):
             self[name] = self._check(name, _of_text(check))
         self["websocket"] = self["websocket"] or [DEFAULT_WEBSOCKET]
         self._check_each("websocket", check_endpoint)
-        if self["admin"] != "none":
-            self._check("admin", check_endpoint)
+        self._check_admin()
         self._check_redis()
         self._check_each("origin", lambda one: Origins([one]))
         self._check_each("trusted-proxy", lambda one: TrustedProxies([one]))
@@ -343,6 +367,20 @@ class Options(usage.Options):
         self.certificate = self._check(
             "certificate", lambda file: Certificate(file, self["private-key"])
         )
+
+    def _check_admin(self) -> None:
+        self._check_each("admin-host", check_host)
+        if self["admin"] == "none":
+            return
+        self._check("admin", check_endpoint)
+        if self["admin-token-file"] is not None:
+            self.admin_token = self._check("admin-token-file", read_token)
+        elif not is_loopback(self["admin"]):
+            self._mistaken(
+                "admin",
+                f"{self['admin']!r} can be reached from other machines: admin-token-file must "
+                "name a file with the token that they have to show",
+            )
 
     def _check(self, name: str, parse: Callable[[Any], T]) -> T | None:
         try:

@@ -20,6 +20,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
+from opentera_twisted.admin_options import Websockets
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.doctor.server import eviction, memory, version
 from opentera_twisted.cli.redis_info import parse_info
@@ -102,7 +103,7 @@ class Program(MultiService):
         for hint in options.hints:
             self._log.warn("{hint}", hint=hint)
         if options["admin"] != "none":
-            self._add_admin(options["admin"])
+            self._add_admin(options)
         # Not the bus: it starts when its Redis is there.
         self._user_manager = UserManager(self._bus) if options["user-manager"] else None
         for child in filter(None, (self._user_manager, self._gateway, self._listeners)):
@@ -117,7 +118,8 @@ class Program(MultiService):
                 parent.setComponent(ILogObserver, observer)
         super().setServiceParent(parent)
 
-    def _add_admin(self, endpoint: str) -> None:
+    def _add_admin(self, options: Options) -> None:
+        endpoint = options["admin"]
         try:
             from opentera_twisted.admin import admin_site  # noqa: PLC0415 (an extra)
         except ImportError:
@@ -126,10 +128,21 @@ class Program(MultiService):
                 raise StartFailed(message) from None
             self._log.warn(message)
             return
-        listen(
-            endpoint, admin_site(self._bus, self._gateway), reactor=self._reactor
-        ).setServiceParent(self._listeners)
-        self._log.info("health on {endpoint}", endpoint=endpoint)
+        websockets = [
+            Websockets.of(one, certificate=options.certificate is not None)
+            for one in options["websocket"]
+        ]
+        site = admin_site(
+            self._bus,
+            self._gateway,
+            token=options.admin_token,
+            hosts=options["admin-host"],
+            console=options["console"],
+            websockets=[one for one in websockets if one is not None],
+        )
+        listen(endpoint, site, reactor=self._reactor).setServiceParent(self._listeners)
+        what = "health" if options["console"] == "off" else "health and console"
+        self._log.info("{what} on {endpoint}", what=what, endpoint=endpoint)
 
     def _needs_server(self, run_server: Literal["auto", "embedded"]) -> bool:
         """Whether a server has to be run, which is not so when ``auto`` finds one."""

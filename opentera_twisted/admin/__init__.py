@@ -1,5 +1,17 @@
-"""What operators look at, over HTTP: health; and the client that browsers load."""
+"""What operators look at, over HTTP: health, metrics, the console page; the client for browsers.
+
+guard      who may ask
+health     how the program is
+pulse      how late the reactor is, and each second's rates
+metrics    what Prometheus reads
+traffic    what is published, while somebody watches
+asked      what the page asks for, checked
+console    what the page asks, answered; its files are in the folder page
+resource   the paths
+site       what all answers have in common
+"""
 
 from opentera_twisted.admin.resource import admin_site
+from opentera_twisted.admin_options import ConsoleMode, Websockets
 
-__all__ = ["admin_site"]
+__all__ = ["ConsoleMode", "Websockets", "admin_site"]

@@ -1,83 +1,278 @@
-"""The resources of the admin endpoint."""
+"""The paths of the admin endpoint."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from hashlib import sha256
 from http import HTTPStatus
-from importlib.metadata import version
 from importlib.resources import files
+from inspect import isawaitable
 from typing import Any, Final
 
 from klein import Klein
-from twisted.web.http import CACHED, Request
-from twisted.web.iweb import IRequest
+from twisted.python.failure import Failure
+from twisted.web.http import CACHED
 from twisted.web.server import Site
 
+from opentera_twisted.admin.asked import parse_call, parse_key
+from opentera_twisted.admin.console import Console
+from opentera_twisted.admin.guard import Guard, Refused
+from opentera_twisted.admin.health import Health
 from opentera_twisted.admin.metrics import CONTENT_TYPE, Metrics
+from opentera_twisted.admin.pulse import Pulse
+from opentera_twisted.admin.site import AdminSite
+from opentera_twisted.admin.traffic import DEFAULT_PATTERNS
+from opentera_twisted.admin_options import ConsoleMode, Websockets
 from opentera_twisted.bus import Bus
+from opentera_twisted.errors import BusError, InvalidArgument
 from opentera_twisted.gateway import Gateway
 
 JAVASCRIPT_CLIENT: Final = "opentera-bus.js"
 """The client for browsers: its file beside this one, and its path."""
 
+TYPES: Final = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+    "json": "application/json",
+    "txt": "text/plain; charset=utf-8",
+}
 
-class _QuietSite(Site):
-    """A Site that does not log each request: a probe asks for ever."""
 
-    def log(self, request: Request) -> None:
-        """Log nothing."""
+def admin_site(
+    bus: Bus,
+    gateway: Gateway,
+    *,
+    token: str | None = None,
+    hosts: Iterable[str] = (),
+    console: ConsoleMode = "read",
+    websockets: Sequence[Websockets] = (),
+) -> Site:
+    """The site of the admin endpoint: health, metrics, the console, the client for browsers.
 
-
-def admin_site(bus: Bus, gateway: Gateway) -> Site:
-    """The site of the admin endpoint.
-
-    ``GET /health`` answers a JSON object: 200 when the link to Redis is ready, else 503.
-    ``GET /metrics`` answers what Prometheus reads.
-    ``GET /opentera-bus.js`` answers the client for browsers, which pages of any origin may import.
+    Args:
+        bus: that it tells of.
+        gateway: that it tells of.
+        token: that requests have to show; None: whoever reaches the site may ask.
+        hosts: names by which it may be asked, beside those of loopback and its own address.
+        console: what the console page may do.
+        websockets: where the gateway listens, for the page's test websocket.
     """
-    app = Klein()
-    metrics = Metrics(gateway)
-    ours = version("opentera-twisted")
-    client = files(__package__).joinpath(JAVASCRIPT_CLIENT).read_bytes()
-    client_tag = b'"%b"' % sha256(client).hexdigest()[:32].encode()
+    guard = Guard(bus.link.reactor, token, hosts)
+    health = Health(bus, gateway)
+    pulse = Pulse(bus, gateway)
+    metrics = Metrics(bus, gateway, pulse, health)
+    routes = _Routes(guard)
+    _add_health(routes, health)
 
-    @app.route("/health", methods=["GET"])
-    def health(request: IRequest) -> bytes:
-        ready = bus.link.is_ready
-        if not ready:
-            request.setResponseCode(HTTPStatus.SERVICE_UNAVAILABLE)
-        request.setHeader(b"Content-Type", b"application/json")
-        request.setHeader(b"Cache-Control", b"no-store")
-        page = {**_health(bus, gateway, ready=ready), "version": ours}
-        return json.dumps(page, indent=2).encode() + b"\n"
-
-    @app.route("/metrics", methods=["GET"])
-    def metrics_page(request: IRequest) -> bytes:
-        request.setHeader(b"Content-Type", CONTENT_TYPE.encode())
-        request.setHeader(b"Cache-Control", b"no-store")
+    @routes.read("/metrics")
+    def metrics_page(request: Any) -> bytes:
+        request.setHeader("Content-Type", CONTENT_TYPE)
         return metrics.page()
 
-    @app.route(f"/{JAVASCRIPT_CLIENT}", methods=["GET"])
-    def javascript_client(request: IRequest) -> bytes:
-        request.setHeader(b"Content-Type", b"text/javascript; charset=utf-8")
-        request.setHeader(b"X-Content-Type-Options", b"nosniff")
-        # Kept, but asked for again each time: a new gateway brings its own client.
-        request.setHeader(b"Cache-Control", b"public, no-cache")
-        request.setHeader(b"Access-Control-Allow-Origin", b"*")
-        return b"" if request.setETag(client_tag) is CACHED else client
+    _add_client(routes)
+    page = Console(
+        bus, gateway, health=health, pulse=pulse, guard=guard, mode=console, websockets=websockets
+    )
+    if console != "off":
+        _add_page(routes)
+        _add_console(routes, page)
 
-    return _QuietSite(app.resource())
+    def stop() -> None:
+        pulse.stop()
+        page.traffic.stop()
+
+    return AdminSite(
+        routes.app.resource(),
+        opens_websockets=page.may_write,
+        on_start=pulse.start,
+        on_stop=stop,
+    )
 
 
-def _health(bus: Bus, gateway: Gateway, *, ready: bool) -> dict[str, Any]:
-    subscriptions = bus.link.subscriptions
-    return {
-        "status": "ready" if ready else "unavailable",
-        "redis": {"address": str(bus.link.address), **bus.link.states},
-        "subscriptions": {
-            "wanted": len(subscriptions.wanted),
-            "acknowledged": len(subscriptions.acknowledged),
-        },
-        "clients": dict(gateway.clients),
+class _Routes:
+    """Makes paths, each with what a request has to show.
+
+    Args:
+        guard: decides on requests.
+
+    Attributes:
+        app: that has the paths.
+        guard: as given.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self.app = Klein()
+        self.guard = guard
+        self.app.handle_errors(Refused, BusError)(_refuse)
+
+    def all(self, path: str, *methods: str) -> Callable[[Any], Any]:
+        """A path for whoever asks, of any name."""
+        return self._route(path, methods, lambda _: None)
+
+    def named(self, path: str, *methods: str) -> Callable[[Any], Any]:
+        """A path for whoever asks by a name of ours."""
+        return self._route(path, methods, self.guard.check_host)
+
+    def read(self, path: str) -> Callable[[Any], Any]:
+        """A path for who may read."""
+        return self._route(path, (), self.guard.check_host, self.guard.check_reader)
+
+    def write(self, path: str) -> Callable[[Any], Any]:
+        """A path for our own page alone."""
+        return self._route(path, ("POST",), self.guard.check_host, self.guard.check_writer)
+
+    def _route(
+        self, path: str, methods: Sequence[str], *checks: Callable[[Any], None]
+    ) -> Callable[[Any], Any]:
+        def decorate(answer: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            @self.app.route(path, methods=list(methods or ("GET",)), endpoint=path)
+            @wraps(answer)
+            async def guarded(request: Any) -> Any:
+                for check in checks:
+                    check(request)
+                if request.is_too_long:
+                    raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too long.")
+                value = answer(request)
+                if isawaitable(value):
+                    value = await value
+                return value if isinstance(value, bytes) else _json(request, value)
+
+            return answer
+
+        return decorate
+
+
+def _add_health(routes: _Routes, health: Health) -> None:
+    guard = routes.guard
+
+    @routes.all("/health/live")
+    def live(_: Any) -> Any:
+        return {"status": "live"}
+
+    @routes.named("/health")
+    def page(request: Any) -> Any:
+        if not health.is_ready:
+            request.setResponseCode(HTTPStatus.SERVICE_UNAVAILABLE)
+        return health.page() if guard.may_read(request) else {"status": health.status}
+
+
+def _add_client(routes: _Routes) -> None:
+    client = files(__package__).joinpath(JAVASCRIPT_CLIENT).read_bytes()
+
+    @routes.all(f"/{JAVASCRIPT_CLIENT}")
+    def javascript_client(request: Any) -> bytes:
+        # For pages of any origin, which may be served elsewhere.
+        request.setHeader("Access-Control-Allow-Origin", "*")
+        request.setHeader("Cross-Origin-Resource-Policy", "cross-origin")
+        return _kept(request, client, "js")
+
+
+def _add_page(routes: _Routes) -> None:
+    """The page and its files, and the form that asks for the token."""
+    guard = routes.guard
+    contents = {
+        file.name: file.read_bytes()
+        for file in files(__package__).joinpath("page").iterdir()
+        if file.name.rpartition(".")[2] in TYPES
     }
+
+    @routes.named("/")
+    def page(request: Any) -> bytes:
+        name = "console.html" if guard.may_read(request) else "login.html"
+        request.setHeader("Content-Type", TYPES["html"])
+        return contents[name]
+
+    for name in contents.keys() - {"console.html", "login.html"}:
+        # They hold nothing that is not in the package.
+        routes.named(f"/{name}")(_file(contents[name], name.rpartition(".")[2]))
+
+    @routes.named("/login", "POST")
+    def log_in(request: Any) -> bytes:
+        guard.check_origin(request)
+        token = request.args.get(b"token", [b""])[0].decode(errors="replace")
+        if guard.log_in(token.strip(), request):
+            request.setResponseCode(HTTPStatus.SEE_OTHER)
+            request.setHeader("Location", "/")
+            return b""
+        request.setResponseCode(HTTPStatus.UNAUTHORIZED)
+        request.setHeader("Content-Type", TYPES["html"])
+        return contents["login.html"].replace(b'id="wrong" hidden', b'id="wrong"')
+
+    @routes.write("/logout")
+    def log_out(request: Any) -> Any:
+        guard.log_out(request)
+        return {}
+
+
+def _add_console(routes: _Routes, console: Console) -> None:
+    """What the page asks."""
+
+    @routes.read("/api/console")
+    def beginning(_: Any) -> Any:
+        return console.beginning()
+
+    @routes.read("/api/state")
+    def state(request: Any) -> Any:
+        return console.state(_number(request, b"after"))
+
+    @routes.read("/api/traffic")
+    def traffic(request: Any) -> Any:
+        default = [DEFAULT_PATTERNS.encode()]
+        patterns = request.args.get(b"patterns", default)[0].decode(errors="replace")
+        return console.traffic.page(patterns, _number(request, b"after"))
+
+    @routes.read("/api/services")
+    def services(_: Any) -> Any:
+        return console.services()
+
+    if not console.may_write:
+        return
+
+    @routes.write("/api/call")
+    def call(request: Any) -> Any:
+        return console.call(parse_call(request.content.read()))
+
+    @routes.write("/api/keys")
+    def issue(request: Any) -> Any:
+        return console.issue(parse_key(request.content.read()))
+
+
+def _file(content: bytes, suffix: str) -> Callable[[Any], bytes]:
+    return lambda request: _kept(request, content, suffix)
+
+
+def _kept(request: Any, content: bytes, suffix: str) -> bytes:
+    """A file that browsers keep, but ask for again: a new version brings its own."""
+    request.setHeader("Content-Type", TYPES[suffix])
+    request.setHeader("Cache-Control", "public, no-cache")
+    tag = b'"%b"' % sha256(content).hexdigest()[:32].encode()
+    return b"" if request.setETag(tag) is CACHED else content
+
+
+def _json(request: Any, value: Any) -> bytes:
+    request.setHeader("Content-Type", TYPES["json"])
+    return json.dumps(value, indent=2).encode() + b"\n"
+
+
+def _number(request: Any, name: bytes) -> int:
+    text = request.args.get(name, [b"0"])[0]
+    return int(text) if text.isdigit() and len(text) < 16 else 0
+
+
+def _refuse(request: Any, failure: Failure) -> bytes:
+    error: Any = failure.value
+    if isinstance(error, Refused):
+        status = error.status
+    elif isinstance(error, InvalidArgument):
+        status = HTTPStatus.BAD_REQUEST
+    else:
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+    request.setResponseCode(status)
+    if request.path.startswith(b"/api/"):
+        return _json(request, {"error": type(error).__name__, "message": str(error)})
+    request.setHeader("Content-Type", TYPES["txt"])
+    return f"{error}\n".encode()

@@ -14,7 +14,7 @@
 Source: wire contract, section 4.
 """
 
-from opentera_twisted.rpc.caller import CALL_TIMEOUT, Answer, Caller
+from opentera_twisted.rpc.caller import CALL_TIMEOUT, OUTCOMES, Answer, Caller
 from opentera_twisted.rpc.description import (
     ArgumentDescription,
     Description,
@@ -29,6 +29,7 @@ from opentera_twisted.rpc.wire import Json
 
 __all__ = [
     "CALL_TIMEOUT",
+    "OUTCOMES",
     "Answer",
     "ArgumentDescription",
     "ArgumentValue",

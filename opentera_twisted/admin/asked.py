@@ -1,0 +1,136 @@
+"""What the console page asks for in JSON: checked here, before anything is done with it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import frozen
+
+from opentera_twisted import topics
+from opentera_twisted.errors import InvalidArgument, InvalidTopic
+from opentera_twisted.rpc import ArgumentValue
+
+LONGEST_CALL: Final = 60.0
+"""Seconds that a call from the page may take."""
+
+
+@frozen
+class Call:
+    """A procedure to call.
+
+    Attributes:
+        server: ``service.<key>`` or ``module.<name>``.
+        procedure: its name.
+        arguments: by position.
+        timeout: seconds.
+    """
+
+    server: str
+    procedure: str
+    arguments: tuple[ArgumentValue, ...]
+    timeout: float
+
+
+@frozen
+class Key:
+    """A session key to issue.
+
+    Attributes:
+        kind: of the client.
+        uuid: of the client.
+        name: for people to read.
+    """
+
+    kind: topics.Kind
+    uuid: str
+    name: str | None
+
+
+def parse_call(body: bytes) -> Call:
+    """Read ``{"server", "procedure", "arguments": [{"type", "value"}], "timeout"}``.
+
+    Raises:
+        InvalidArgument: saying what is wrong.
+    """
+    asked = _object(body)
+    server, procedure = _text(asked, "server"), _text(asked, "procedure")
+    try:
+        topics.rpc_of(server)
+    except InvalidTopic as error:
+        raise InvalidArgument(str(error)) from None
+    arguments = asked.get("arguments")
+    if not isinstance(arguments, list):
+        raise InvalidArgument("arguments are a list")
+    timeout = asked.get("timeout", 10)
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise InvalidArgument("the timeout is a number of seconds")
+    if not 0 < timeout <= LONGEST_CALL:
+        raise InvalidArgument(f"the timeout is above 0, and at most {LONGEST_CALL:g} seconds")
+    values = tuple(
+        _argument(argument, f"argument {number}")
+        for number, argument in enumerate(arguments, start=1)
+    )
+    return Call(server, procedure, values, timeout)
+
+
+def parse_key(body: bytes) -> Key:
+    """Read ``{"kind", "uuid", "name"}``.
+
+    Raises:
+        InvalidArgument: saying what is wrong.
+    """
+    asked = _object(body)
+    kind: Any = _text(asked, "kind")
+    if kind not in topics.KINDS:
+        raise InvalidArgument(f"the kind is one of {', '.join(topics.KINDS)}")
+    return Key(kind, _text(asked, "uuid"), asked.get("name") or None)
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidArgument("expected a JSON object")
+    return value
+
+
+def _text(asked: Mapping[str, Any], name: str) -> str:
+    value = asked.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidArgument(f"{name} is missing")
+    return value.strip()
+
+
+def _argument(argument: Any, which: str) -> ArgumentValue:
+    """One argument as its field in the form has it: the type's name, and text."""
+    if not isinstance(argument, dict) or not isinstance(argument.get("value"), str):
+        raise InvalidArgument(f"{which} is an object with a type, and a value as text")
+    kind = argument.get("type")
+    if not isinstance(kind, str) or kind not in _PARSERS:
+        raise InvalidArgument(f"the type of {which} is one of {', '.join(_PARSERS)}")
+    parse, expected = _PARSERS[kind]
+    try:
+        return parse(argument["value"])
+    except (KeyError, ValueError):
+        raise InvalidArgument(f"{which} is {expected}") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+_PARSERS: Final[Mapping[str, tuple[Callable[[str], ArgumentValue], str]]] = {
+    "bool": ({"true": True, "false": False}.__getitem__, "true or false"),
+    "int": (int, "a whole number"),
+    "float": (_finite, "a number"),
+    "str": (str, "text"),
+    "bytes": (bytes.fromhex, "hexadecimal, such as DEADBEEF"),
+}

@@ -1,0 +1,132 @@
+"""What the console page asks, answered with objects that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from opentera_twisted.admin.asked import Call, Key
+from opentera_twisted.admin.guard import Guard
+from opentera_twisted.admin.health import Health
+from opentera_twisted.admin.pulse import Pulse
+from opentera_twisted.admin.traffic import Traffic
+from opentera_twisted.admin_options import ConsoleMode, Websockets
+from opentera_twisted.bus import Bus
+from opentera_twisted.errors import BusError, CallError
+from opentera_twisted.gateway import Gateway
+from opentera_twisted.rpc import Listening
+from opentera_twisted.rpc.description import to_json
+from opentera_twisted.sessions import SessionKeys
+
+KEY_LIFETIME: Final = 60.0
+"""Seconds that a key of the page is good for."""
+
+
+class Console:
+    """Answers the page.
+
+    Args:
+        bus: that it shows, and calls with.
+        gateway: that it shows.
+        health: of both.
+        pulse: with the rates.
+        guard: whose page token the page gets.
+        mode: what it may do.
+        websockets: where the gateway listens, when that is known.
+
+    Attributes:
+        traffic: what is published, while somebody watches.
+        may_write: whether it may call procedures and issue keys.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        gateway: Gateway,
+        *,
+        health: Health,
+        pulse: Pulse,
+        guard: Guard,
+        mode: ConsoleMode,
+        websockets: Sequence[Websockets],
+    ) -> None:
+        self.traffic = Traffic(bus)
+        self.may_write = mode == "write"
+        self._bus = bus
+        self._gateway = gateway
+        self._health = health
+        self._pulse = pulse
+        self._guard = guard
+        self._websockets = websockets
+        self._waiting: list[Deferred[list[Listening]]] = []  # for who listens
+
+    def beginning(self) -> dict[str, Any]:
+        """What the page needs once."""
+        return {
+            "write": self.may_write,
+            "token": self._guard.page_token,
+            "session": self._guard.needs_token,
+            "websockets": [{"scheme": one.scheme, "port": one.port} for one in self._websockets],
+        }
+
+    def state(self, after: int) -> dict[str, Any]:
+        """How all is, and the samples after the one of that number."""
+        gateway, caller = self._gateway, self._bus.caller
+        return {
+            "health": self._health.page(),
+            "taken": self._pulse.taken,
+            "samples": self._pulse.after(after),
+            "logins": dict(gateway.logins),
+            "limited": {name: count for name, count in gateway.limited.items() if count},
+            "calls": {**caller.outcomes, "in_flight": caller.in_flight},
+            "watched": self.traffic.watched,
+        }
+
+    async def services(self) -> list[dict[str, Any]]:
+        """Which services and modules listen; asked of them once for all that wait."""
+        waiting: Deferred[list[Listening]] = Deferred()
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            Deferred.fromCoroutine(self._list())
+        return [
+            {
+                "server": one.server,
+                "description": None if one.description is None else to_json(one.description),
+            }
+            for one in await waiting
+        ]
+
+    async def _list(self) -> None:
+        found: list[Listening] | Failure
+        try:
+            found = await self._bus.services()
+        except BusError:
+            found = Failure()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.called:  # who waited may have gone
+                one.callback(found)
+
+    async def call(self, asked: Call) -> dict[str, Any]:
+        """Call a procedure; what it answers with an error is an answer too."""
+        reactor = self._bus.link.reactor
+        began = reactor.seconds()
+        answer: dict[str, Any]
+        owner, _, name = asked.server.partition(".")
+        call = self._bus.call_service if owner == "service" else self._bus.call
+        try:
+            value = await call(name, asked.procedure, *asked.arguments, timeout=asked.timeout)
+        except CallError as error:
+            answer = {"error": type(error).__name__, "message": str(error)}
+        else:
+            answer = {"value": value}
+        return {**answer, "seconds": reactor.seconds() - began}
+
+    async def issue(self, asked: Key) -> dict[str, Any]:
+        """Issue a session key, for the page that asks and for nobody else."""
+        keys = SessionKeys(self._bus)
+        key = await keys.issue(asked.kind, asked.uuid, ttl=KEY_LIFETIME, name=asked.name)
+        return {"key": key, "seconds": KEY_LIFETIME}

@@ -1,0 +1,113 @@
+"""Beats while the admin endpoint runs: how late the reactor is, and each second's rates."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, Final
+
+from twisted.internet.interfaces import IDelayedCall
+
+from opentera_twisted.bus import Bus
+from opentera_twisted.durations import Durations
+from opentera_twisted.gateway import Gateway
+
+INTERVAL: Final = 0.25
+"""Seconds between two beats."""
+
+BEATS: Final = 4
+"""Beats of one sample."""
+
+KEPT: Final = 180
+"""Samples that are kept: three minutes."""
+
+Sample = Mapping[str, float]
+
+
+class Pulse:
+    """Measures the reactor's delay, and keeps a short history for charts.
+
+    Args:
+        bus: whose messages and calls are counted.
+        gateway: whose clients are.
+
+    Attributes:
+        delay: how late the reactor called, at each beat.
+        latest: how late it was in the latest sample, in seconds; the greatest of its beats.
+        taken: how many samples there were.
+    """
+
+    def __init__(self, bus: Bus, gateway: Gateway) -> None:
+        self.delay = Durations()
+        self.latest = 0.0
+        self.taken = 0
+        self._bus = bus
+        self._gateway = gateway
+        self._reactor: Any = bus.link.reactor
+        self._samples: deque[Sample] = deque(maxlen=KEPT)
+        self._beat: IDelayedCall | None = None
+        self._due = 0.0
+        self._beats = 0
+        self._greatest = 0.0
+        self._counted: dict[str, int] = {}
+        self._since = 0.0
+
+    def start(self) -> None:
+        """Begin."""
+        self._counted = self._counts()
+        self._since = self._reactor.seconds()
+        self._schedule()
+
+    def stop(self) -> None:
+        """End."""
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+    def after(self, number: int) -> list[Sample]:
+        """The samples after the one of that number, the oldest first, as far as they are kept."""
+        new = min(max(self.taken - number, 0), len(self._samples))
+        return list(islice(self._samples, len(self._samples) - new, None))
+
+    def _schedule(self) -> None:
+        self._due = self._reactor.seconds() + INTERVAL
+        self._beat = self._reactor.callLater(INTERVAL, self._beaten)
+
+    def _beaten(self) -> None:
+        late = max(self._reactor.seconds() - self._due, 0.0)
+        self.delay.add(late)
+        self._greatest = max(self._greatest, late)
+        self._beats += 1
+        if self._beats == BEATS:
+            self._sample()
+        self._schedule()
+
+    def _sample(self) -> None:
+        now = self._reactor.seconds()
+        seconds = max(now - self._since, INTERVAL)
+        counts = self._counts()
+        rates = {name: (count - self._counted[name]) / seconds for name, count in counts.items()}
+        self._samples.append(
+            {
+                "time": time.time(),
+                "clients": sum(self._gateway.clients.values()),
+                "backlog": self._gateway.backlog,
+                "delay": self._greatest,
+                **rates,
+            }
+        )
+        self.taken += 1
+        self.latest = self._greatest
+        self._counted, self._since, self._beats, self._greatest = counts, now, 0, 0.0
+
+    def _counts(self) -> dict[str, int]:
+        bus, gateway = self._bus, self._gateway
+        return {
+            "received": bus.pubsub.received,
+            "published": bus.link.statistics["client"].commands["PUBLISH"],
+            "delivered": gateway.delivered,
+            "calls": bus.caller.outcomes.total(),
+            "logins": gateway.logins["accepted"],
+        }

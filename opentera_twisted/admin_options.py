@@ -1,0 +1,78 @@
+"""What the admin endpoint is given: its token, its names, what its page may do; needs no extra."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+from attrs import frozen
+
+from opentera_twisted.errors import InvalidArgument
+
+ConsoleMode = Literal["read", "write", "off"]
+"""What the console page can do: only show, also call and issue keys, or not be there."""
+
+SHORTEST_TOKEN: Final = 16
+"""Characters that an admin token has at least."""
+
+_HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
+_TCP: Final = re.compile(r"(tcp6?|ssl):(?:port=)?(\d+)(?::|$)", re.ASCII)
+
+
+@frozen
+class Websockets:
+    """Where a test websocket of the page connects, unless its user says otherwise.
+
+    Attributes:
+        scheme: ``ws`` or ``wss``.
+        port: on the host that the page came from.
+    """
+
+    scheme: str
+    port: int
+
+    @classmethod
+    def of(cls, endpoint: str, *, certificate: bool) -> Websockets | None:
+        """Where an endpoint is reached, as far as its string tells.
+
+        Args:
+            endpoint: as Twisted reads it.
+            certificate: whether TLS is spoken on a ``tcp:`` endpoint.
+        """
+        found = _TCP.match(endpoint)
+        if found is None or found[2] == "0":
+            return None
+        return cls("wss" if certificate or found[1] == "ssl" else "ws", int(found[2]))
+
+
+def check_host(host: str) -> None:
+    """See that this is the name of a host.
+
+    Raises:
+        InvalidArgument: it is not.
+    """
+    if not _HOST.fullmatch(host):
+        raise InvalidArgument(
+            f"{host!r} is not the name of a host: expected such as bus.example.org, without a port"
+        )
+
+
+def read_token(file: str) -> str:
+    """The admin token in a file.
+
+    Raises:
+        InvalidArgument: the file cannot be read, or holds no token.
+    """
+    try:
+        token = Path(file).read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise InvalidArgument(f"{file!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        token = ""
+    if len(token) < SHORTEST_TOKEN or not token.isprintable() or " " in token:
+        raise InvalidArgument(
+            f"{file!r} does not hold a token: expected one line of at least {SHORTEST_TOKEN} "
+            "characters of ASCII without spaces, such as of openssl rand -hex 32"
+        )
+    return token
