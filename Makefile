@@ -74,6 +74,10 @@ bench: $(VENV)/.bench  ## Measure everything against its rivals, and write build
 bench-quick: $(VENV)/.bench  ## The same with a tenth of the work and few rivals: a minute.
 	$(BIN)/python -m benchmarks --quick
 
+.PHONY: screenshots
+screenshots: $(VENV)/.dev  ## Take the pictures of the console page that README shows (needs Chromium).
+	$(BIN)/python -m tests.screenshots docs/images
+
 .PHONY: messages
 messages: $(VENV)/.dev  ## Generate the message modules from the .proto files.
 	$(BIN)/python tests/generate_messages.py opentera_twisted/messages

@@ -24,6 +24,9 @@ from opentera_twisted.sessions import SessionKeys
 KEY_LIFETIME: Final = 60.0
 """Seconds that a key of the page is good for."""
 
+SHOWN_UUIDS: Final = 200
+"""Of a kind, at most."""
+
 
 class Console:
     """Answers the page.
@@ -83,6 +86,14 @@ class Console:
             "limited": {name: count for name, count in gateway.limited.items() if count},
             "calls": {**caller.outcomes, "in_flight": caller.in_flight},
             "watched": self.traffic.watched,
+        }
+
+    async def presence(self) -> dict[str, Any]:
+        """Who is online at any gateway: how many, and the first of their UUIDs."""
+        online = await self._bus.presence.everyone()
+        return {
+            kind: {"total": len(uuids), "uuids": uuids[:SHOWN_UUIDS]}
+            for kind, uuids in online.items()
         }
 
     async def services(self) -> list[dict[str, Any]]:

@@ -223,7 +223,12 @@ def _add_console(routes: _Routes, console: Console) -> None:
     def traffic(request: Any) -> Any:
         default = [DEFAULT_PATTERNS.encode()]
         patterns = request.args.get(b"patterns", default)[0].decode(errors="replace")
-        return console.traffic.page(patterns, _number(request, b"after"))
+        serial, after = _number(request, b"serial"), _number(request, b"after")
+        return console.traffic.page(patterns, serial, after)
+
+    @routes.read("/api/presence")
+    def presence(_: Any) -> Any:
+        return console.presence()
 
     @routes.read("/api/services")
     def services(_: Any) -> Any:

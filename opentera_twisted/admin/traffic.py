@@ -6,6 +6,7 @@ serves ends at its timeout and not at once. So calls are not watched unless some
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections import deque
@@ -92,6 +93,7 @@ class _Watch:
     """Some patterns that somebody watches."""
 
     patterns: str
+    serial: int
     joined: Deferred[list[Subscription] | None] | None = None
     failure: Failure | None = None
     expiry: IDelayedCall | None = None
@@ -146,18 +148,20 @@ class Traffic:
         self._bus = bus
         self._reactor: Any = bus.link.reactor
         self._watches: dict[str, _Watch] = {}
+        self._serials = itertools.count(1)
 
     @property
     def watched(self) -> list[str]:
         """The patterns that are watched now."""
         return list(self._watches)
 
-    async def page(self, patterns: str, after: int) -> dict[str, Any]:
+    async def page(self, patterns: str, serial: int = 0, after: int = 0) -> dict[str, Any]:
         """What came on some topics; asking makes them watched for `LEASE` seconds more.
 
         Args:
             patterns: as Redis reads them, with blanks between, such as ``websocket.user.*``.
-            after: number of the last message that was seen; 0: none.
+            serial: of the watch that was seen; of another one nothing was seen yet.
+            after: number of the last message that was seen.
 
         Raises:
             InvalidArgument: these are no patterns.
@@ -179,7 +183,7 @@ class Traffic:
             await waiting
         if watch.failure is not None:
             watch.failure.raiseException()
-        return self._show(watch, after)
+        return self._show(watch, min(after, watch.count) if serial == watch.serial else 0)
 
     def stop(self) -> None:
         """Watch nothing any more."""
@@ -193,7 +197,7 @@ class Traffic:
                 f"Topics are watched in {MOST_WATCHES} ways already; one ends when nobody has "
                 f"looked for {LEASE:g} seconds.",
             )
-        watch = self._watches[patterns] = _Watch(patterns)
+        watch = self._watches[patterns] = _Watch(patterns, next(self._serials))
         joining: Deferred[Any] = Deferred.fromCoroutine(self._join(watch))
         watch.joined = joining.addErrback(self._failed, watch)
         return watch
@@ -231,8 +235,6 @@ class Traffic:
             watch.joined.addCallback(lambda joined: _cancel(joined or []))
 
     def _show(self, watch: _Watch, after: int) -> dict[str, Any]:
-        if after > watch.count:  # of a watch that has ended: what it counted is gone
-            after = 0
         shown: list[dict[str, Any]] = []
         budget = SHOWN_BYTES
         for message in reversed(watch.messages):
@@ -242,6 +244,7 @@ class Traffic:
             shown.append(message.show())
         return {
             "patterns": watch.patterns,
+            "serial": watch.serial,
             "hearsCalls": watch.hears_calls,
             "count": watch.count,
             "skipped": watch.count - after - len(shown),

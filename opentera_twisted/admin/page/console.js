@@ -1,0 +1,107 @@
+/** The console: asks how all is each second, and shows it; the panels have files of their own. */
+
+import { begin, get, post, repeat } from "./api.js";
+import { Tiles } from "./charts.js";
+import { ago, byId, count, element, facts, setText } from "./dom.js";
+import { startPresence } from "./presence.js";
+import { startServices } from "./services.js";
+import { startTraffic } from "./traffic.js";
+import { startTrial } from "./trial.js";
+
+const tiles = new Tiles(byId("tiles"));
+let taken = 0;
+let started = "";
+
+function showStatus(state, text) {
+  byId("status").dataset.state = state;
+  setText(byId("status"), text);
+}
+
+function connection(redis, name) {
+  const state = redis[name];
+  const pill = element("span", { class: "pill", "data-state": state === "ready" ? "good" : "bad" }, state);
+  return element("span", {}, pill, ` ${state === "ready" ? "for" : "not ready for"} ${ago(redis.since[name])}`);
+}
+
+function showLink(health) {
+  const { redis, subscriptions } = health;
+  const missing = subscriptions.wanted - subscriptions.acknowledged;
+  const reconnects = redis.reconnects.client + redis.reconnects.subscriber;
+  byId("link-facts").replaceChildren(facts([
+    ["Commands", connection(redis, "client")],
+    ["Subscriptions", connection(redis, "subscriber")],
+    ["Topics", missing ? `${count(subscriptions.wanted)}, of which ${count(missing)} are not acknowledged`
+      : `${count(subscriptions.wanted)}, all acknowledged`],
+    ["Reconnects", count(reconnects)],
+    ["Gaps", redis.gaps ? `${count(redis.gaps)}: messages may have been missed` : "none"],
+    ...(redis.cause ? [["Cause", redis.cause]] : []),
+  ]));
+}
+
+const spoken = (name) => name.replaceAll("_", " ");
+
+function countsOf(title, counts) {
+  const pairs = Object.entries(counts).map(([name, value]) => [spoken(name), count(value)]);
+  return element("div", {}, element("h3", {}, title), pairs.length ? facts(pairs) : element("p", { class: "note" }, "none"));
+}
+
+function show({ health, logins, limited, calls }) {
+  const ready = health.status === "ready";
+  showStatus(ready ? "good" : "bad", ready ? `Ready for ${ago(health.since)}` : `No link to Redis for ${ago(health.since)}`);
+  document.title = ready ? "opentera-bus" : "✕ opentera-bus";
+  setText(byId("address"), health.redis.address);
+  showLink(health);
+  byId("counts").replaceChildren(
+    countsOf("Logins", logins), countsOf("Sent away by a limit", limited), countsOf("Calls from here", calls));
+  const { redis, python, twisted } = health.versions;
+  setText(byId("versions"), `opentera-twisted ${health.version} · Redis: ${redis ?? "unknown"} · Twisted ${twisted} · `
+    + `Python ${python} · running for ${ago(health.started)}`);
+}
+
+async function update() {
+  try {
+    const state = await get("/api/state", { after: taken });
+    if (state.health.started !== started) { // another process, with another token
+      if (started) {
+        tiles.clear();
+        taken = 0;
+        started = "";
+        await begin();
+        return;
+      }
+      started = state.health.started;
+    }
+    taken = state.taken;
+    tiles.add(state.samples);
+    show(state);
+    byId("away").hidden = true;
+  } catch (problem) {
+    showStatus("bad", "No answer");
+    setText(byId("away"), `${problem.message} What is shown is from before.`);
+    byId("away").hidden = false;
+  }
+}
+
+async function main() {
+  let beginning = null;
+  await update();
+  while (beginning === null) {
+    beginning = await begin().catch(() => null);
+    if (beginning === null) {
+      await update();
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+  }
+  const logout = byId("logout");
+  logout.hidden = !beginning.session;
+  logout.addEventListener("click", () => post("/logout", {}).finally(() => location.reload()));
+  startPresence();
+  startTraffic();
+  startServices(beginning.write);
+  if (beginning.write) {
+    startTrial(beginning.websockets);
+  }
+  repeat(1000, update);
+}
+
+main();

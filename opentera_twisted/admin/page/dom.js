@@ -1,0 +1,91 @@
+/** Elements, numbers and times for people to read. */
+
+/**
+ * An element with attributes (those that begin with "on" are listeners) and children.
+ *
+ * @param {string} tag
+ * @param {Record<string, any>} [attributes]
+ * @param {...(Node | string | null)} children
+ * @returns {any}
+ */
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) {
+      made.addEventListener(name.slice(2), value);
+    } else if (value === true) {
+      made.setAttribute(name, "");
+    } else if (value !== false && value !== null && value !== undefined) {
+      made.setAttribute(name, value);
+    }
+  }
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+/** @param {string} id @returns {any} */
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+/** Write text only when it is another: a screen reader reads out what changes. */
+export function setText(target, text) {
+  if (target.textContent !== text) {
+    target.textContent = text;
+  }
+}
+
+/** Show a problem in its place, or none. */
+export function showProblem(target, text) {
+  setText(target, text);
+  target.hidden = !text;
+}
+
+/** A list of facts: terms and what they are. */
+export function facts(pairs) {
+  return element("dl", { class: "facts" },
+    ...pairs.flatMap(([term, what]) => [element("dt", {}, term), element("dd", {}, what)]));
+}
+
+const whole = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { maximumFractionDigits: 1, notation: "compact" });
+
+/** @param {number} value */
+export const count = (value) => whole.format(value);
+
+/** @param {number} value - a rate or an amount, in three digits */
+export const amount = (value) => (value === 0 ? "0" : value < 0.05 ? "<0.1" : short.format(value));
+
+/** @param {number} bytes @returns {[string, string]} */
+export function bytes(value) {
+  const units = ["B", "KiB", "MiB", "GiB"];
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return [amount(value), units[unit]];
+}
+
+/** @param {number} seconds since the epoch */
+export function timeOf(seconds) {
+  const made = element("time", { datetime: new Date(seconds * 1000).toISOString() });
+  made.textContent = new Date(seconds * 1000).toLocaleTimeString("en-GB");
+  return made;
+}
+
+/** How long ago a time is, in two units at most. */
+export function ago(iso) {
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(iso)) / 1000));
+  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const first = units.findIndex(([, size]) => seconds >= size);
+  if (first < 0) {
+    return "now";
+  }
+  let left = seconds;
+  return units.slice(first, first + 2).map(([name, size]) => {
+    const number = Math.floor(left / size);
+    left -= number * size;
+    return number ? `${number} ${name}` : "";
+  }).filter(Boolean).join(" ");
+}

@@ -1,0 +1,174 @@
+/** Services and modules that listen, their procedures, and forms to call them. */
+
+import { get, post } from "./api.js";
+import { byId, count, element, setText, showProblem } from "./dom.js";
+
+const TYPES = ["str", "int", "float", "bool", "bytes"];
+const HINTS = { int: "a whole number", float: "a number", bytes: "hexadecimal", str: "text" };
+
+let mayCall = false;
+let serial = 0;
+
+function namesOf(type) {
+  const names = type.split("|").map((name) => name.trim()).filter((name) => TYPES.includes(name));
+  return names.length ? names : TYPES;
+}
+
+/** What a default would be in its field: its type and text. */
+function fieldOf(value) {
+  if (typeof value === "object" && value !== null) {
+    return ["bytes", value.hex ?? ""];
+  }
+  const type = { boolean: "bool", string: "str" }[typeof value] ?? (Number.isInteger(value) ? "int" : "float");
+  return [type, String(value)];
+}
+
+/** A field for one argument; `read` gives what is sent, or null when it is left out. */
+class Argument {
+  constructor(name, type = "", initial = undefined) {
+    const id = `argument-${(serial += 1)}`;
+    const types = namesOf(type);
+    const [givenType, text] = initial === undefined || initial === null ? [types[0], ""] : fieldOf(initial);
+    this.isOptional = initial !== undefined;
+    this.type = element("select", { "aria-label": `type of ${name}` }, ...types.map((one) => element("option", {}, one)));
+    this.type.value = types.includes(givenType) ? givenType : types[0];
+    this.type.hidden = types.length === 1;
+    this.type.addEventListener("change", () => this.fit());
+    this.text = element("input", { id, spellcheck: "false", autocapitalize: "off", autocomplete: "off" });
+    this.bool = element("select", { id: `${id}-bool`, "aria-label": name }, element("option", {}, "true"), element("option", {}, "false"));
+    this.text.value = text;
+    this.bool.value = text === "false" ? "false" : "true";
+    this.element = element("div", { class: "field grow" },
+      element("label", { for: id }, name, type ? element("span", {}, `: ${type}`) : null),
+      element("div", { class: "argument" }, this.text, this.bool, this.type));
+    this.fit();
+  }
+
+  fit() {
+    const isBool = this.type.value === "bool";
+    this.text.hidden = isBool;
+    this.bool.hidden = !isBool;
+    this.text.placeholder = HINTS[this.type.value] ?? "";
+    this.text.inputMode = this.type.value === "int" ? "numeric" : "text";
+    this.element.querySelector("label").htmlFor = isBool ? this.bool.id : this.text.id;
+  }
+
+  read() {
+    const type = this.type.value;
+    return { type, value: type === "bool" ? this.bool.value : this.text.value };
+  }
+}
+
+/** A form that calls one procedure and shows what came of it. */
+function callForm(server, procedure) {
+  const known = procedure !== null;
+  const fields = element("div", { class: "bar fields" });
+  const list = [];
+  const add = (argument) => {
+    list.push(argument);
+    fields.insertBefore(argument.element, fields.querySelector("button"));
+  };
+  const name = element("input", { id: `procedure-${(serial += 1)}`, required: true, spellcheck: "false", autocapitalize: "off" });
+  const rest = known && procedure.arguments.find((one) => one.name.startsWith("*"));
+  const button = element("button", { class: "primary" }, "Call");
+  if (!known) {
+    fields.append(element("div", { class: "field grow" }, element("label", { for: name.id }, "Procedure"), name));
+  }
+  if (!known || rest) {
+    fields.append(element("button", {
+      type: "button",
+      onclick: () => {
+        add(new Argument(`${rest ? rest.name.slice(1) : "argument"} ${list.length + 1}`, rest ? rest.type : ""));
+        list.at(-1).text.focus();
+      },
+    }, "Add an argument"));
+  }
+  fields.append(button);
+  for (const { name: argument, type, default: initial } of known ? procedure.arguments : []) {
+    if (!argument.startsWith("*")) {
+      add(new Argument(argument, type, initial));
+    }
+  }
+  const result = element("div", { role: "status", class: "result" });
+  return element("form", {
+    onsubmit: async (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      result.replaceChildren(element("p", { class: "note" }, "Calling…"));
+      try {
+        const answer = await post("/api/call", {
+          server, procedure: known ? procedure.name : name.value, arguments: list.map((one) => one.read()),
+        });
+        result.replaceChildren(...shownAnswer(answer));
+      } catch (problem) {
+        result.replaceChildren(element("p", { class: "problem" }, problem.message));
+      }
+      button.disabled = false;
+    },
+  }, fields, result);
+}
+
+function shownAnswer(answer) {
+  const took = element("p", { class: "note" }, `after ${(answer.seconds * 1000).toFixed(1)} ms`);
+  if (answer.error) {
+    return [element("p", { class: "problem" }, `${answer.error}: ${answer.message}`), took];
+  }
+  return [element("pre", { tabindex: 0 }, JSON.stringify(answer.value, null, 2)), took];
+}
+
+function signature({ name, arguments: list, returns }) {
+  const written = list.map(({ name: argument, type, default: initial }) => {
+    const value = initial === undefined ? "" : ` = ${typeof initial === "object" && initial ? `0x${initial.hex}` : JSON.stringify(initial)}`;
+    return `${argument}: ${type}${value}`;
+  });
+  return element("h4", {}, name, element("span", { class: "type" }, `(${written.join(", ")})${returns ? ` → ${returns}` : ""}`));
+}
+
+function serviceOf({ server, description }) {
+  const inside = element("div", { class: "inside" });
+  const about = description === null ? "does not describe itself"
+    : `${description.version ? `version ${description.version} · ` : ""}${count(description.procedures.length)} procedures`;
+  const shown = element("details", { class: "service", "data-server": server },
+    element("summary", {}, element("span", { class: "mono" }, server), element("span", { class: "note" }, about)), inside);
+  shown.addEventListener("toggle", () => {
+    if (!shown.open || inside.childElementCount) {
+      return;
+    }
+    if (description === null) {
+      inside.append(element("p", { class: "note" }, "A deployed server, or one of another program."));
+    } else if (description.doc) {
+      inside.append(element("p", {}, description.doc));
+    }
+    const procedures = description === null ? (mayCall ? [null] : []) : description.procedures;
+    inside.append(...procedures.map((procedure) => element("div", { class: "procedure", "data-procedure": procedure?.name ?? "" },
+      procedure && signature(procedure),
+      procedure?.doc ? element("p", { class: "note" }, procedure.doc) : null,
+      mayCall ? callForm(server, procedure) : null)));
+  });
+  return shown;
+}
+
+async function look() {
+  const button = byId("services-refresh");
+  button.disabled = true;
+  setText(byId("services-state"), "Asking who listens…");
+  try {
+    const found = await get("/api/services");
+    byId("services-list").replaceChildren(...found.map(serviceOf));
+    byId("services-empty").hidden = found.length > 0;
+    setText(byId("services-state"), `${count(found.length)} found`);
+    showProblem(byId("services-problem"), "");
+  } catch (problem) {
+    setText(byId("services-state"), "");
+    showProblem(byId("services-problem"), problem.message);
+  }
+  button.disabled = false;
+}
+
+/** @param {boolean} write - whether procedures can be called from here */
+export function startServices(write) {
+  mayCall = write;
+  document.querySelector("#services .read-only").hidden = write;
+  byId("services-refresh").addEventListener("click", look);
+  look();
+}

@@ -1,0 +1,114 @@
+/** A session key, and a websocket that logs in with one, as a client would. */
+
+import { OpenteraBus } from "./opentera-bus.js";
+import { post } from "./api.js";
+import { byId, element, setText, showProblem, timeOf } from "./dom.js";
+
+const KEPT = 50;
+
+let bus = null;
+
+function asked() {
+  return { kind: byId("kind").value, uuid: byId("uuid").value, name: byId("name").value };
+}
+
+function show(what, body) {
+  const list = byId("trial-events");
+  const line = [timeOf(Date.now() / 1000), element("span", { class: "what" }, what)];
+  list.prepend(element("li", {}, element("details", {}, element("summary", {}, ...line),
+    element("pre", { tabindex: 0 }, JSON.stringify(body, null, 2)))));
+  while (list.childElementCount > KEPT) {
+    list.lastElementChild.remove();
+  }
+}
+
+function close() {
+  bus?.close();
+  bus = null;
+  setText(byId("connect"), "Connect");
+}
+
+function connect() {
+  const who = asked();
+  const url = new URL(byId("url").value);
+  url.pathname = `${url.pathname.replace(/\/+$/, "")}/${who.kind}`;
+  byId("trial-events").replaceChildren();
+  bus = new OpenteraBus({ url, key: async () => (await post("/api/keys", who)).key });
+  const mine = bus;
+  bus.addEventListener("event", ({ detail }) => show(detail.name, detail.data));
+  bus.addEventListener("error", ({ detail }) => showProblem(byId("trial-problem"), detail.cause?.message ?? detail.message));
+  bus.addEventListener("statechange", ({ detail: { state, code, delay } }) => {
+    if (mine !== bus && bus !== null) {
+      return;
+    }
+    const texts = {
+      connecting: "Connecting…",
+      open: `Connected as ${who.kind} ${who.uuid}.`,
+      waiting: `Not connected${code ? ` (${code})` : ""}; trying again in ${((delay ?? 0) / 1000).toFixed(1)} s.`,
+      closed: `Closed${code ? ` (${code})` : ""}.`,
+    };
+    setText(byId("trial-state"), texts[state]);
+    if (state === "open") {
+      showProblem(byId("trial-problem"), "");
+    } else if (state === "closed") {
+      close();
+    }
+  });
+  setText(byId("connect"), "Close");
+}
+
+async function issue() {
+  showProblem(byId("trial-problem"), "");
+  if (!byId("uuid").reportValidity()) {
+    return;
+  }
+  try {
+    const { key, seconds } = await post("/api/keys", asked());
+    byId("key").value = key;
+    setText(byId("key-seconds"), String(seconds));
+    byId("key-line").hidden = false;
+    // It is worth nothing after that.
+    setTimeout(() => byId("key").value === key && forget(), seconds * 1000);
+  } catch (problem) {
+    showProblem(byId("trial-problem"), problem.message);
+  }
+}
+
+function forget() {
+  byId("key").value = "";
+  byId("key-line").hidden = true;
+}
+
+/** @param {{scheme: string, port: number}[]} websockets - where the gateway listens */
+export function startTrial(websockets) {
+  byId("trial").hidden = false;
+  const [{ scheme, port } = { scheme: location.protocol === "https:" ? "wss" : "ws", port: location.port }] = websockets;
+  byId("url").value = `${scheme}://${location.hostname}:${port}/wss`;
+  byId("uuid").value = randomUuid();
+  byId("issue").addEventListener("click", issue);
+  byId("copy").addEventListener("click", async () => {
+    byId("key").select();
+    await navigator.clipboard?.writeText(byId("key").value).catch(() => {});
+  });
+  byId("trial-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    showProblem(byId("trial-problem"), "");
+    if (bus !== null) {
+      close();
+      return;
+    }
+    try {
+      connect();
+    } catch (error) {
+      bus = null;
+      showProblem(byId("trial-problem"), error.message);
+    }
+  });
+}
+
+/** `crypto.randomUUID` is there only for pages that came over TLS or from this machine. */
+function randomUuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20)}`;
+}
