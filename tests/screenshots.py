@@ -29,9 +29,17 @@ from .browser import Browser
 from .support import Server
 from .websockets import connect
 
-PEOPLE: Final[list[tuple[Kind, str]]] = [
-    (kind, str(UUID(int=seed * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128, version=4)))
-    for seed, kind in enumerate((*["user"] * 9, *["participant"] * 6, *["device"] * 3), start=1)
+
+def uuid_of(number: int) -> str:
+    """A UUID that looks like one, and is the same each time."""
+    return str(UUID(int=number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128, version=4))
+
+
+_COUNTS: Final[dict[Kind, int]] = {"user": 9, "participant": 6, "device": 3}
+PEOPLE: Final = [
+    (kind, uuid_of(100 * len(kind) + number))
+    for kind, count in _COUNTS.items()
+    for number in range(count)
 ]
 """Who is online."""
 

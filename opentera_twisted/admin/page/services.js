@@ -121,7 +121,7 @@ function signature({ name, arguments: list, returns }) {
     const value = initial === undefined ? "" : ` = ${typeof initial === "object" && initial ? `0x${initial.hex}` : JSON.stringify(initial)}`;
     return `${argument}: ${type}${value}`;
   });
-  return element("h4", {}, name, element("span", { class: "type" }, `(${written.join(", ")})${returns ? ` → ${returns}` : ""}`));
+  return element("h3", { class: "signature" }, name, element("span", { class: "type" }, `(${written.join(", ")})${returns ? ` → ${returns}` : ""}`));
 }
 
 function serviceOf({ server, description }) {
