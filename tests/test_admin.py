@@ -108,7 +108,7 @@ class AnswerTests(AdminTestCase):
             assert "frame-ancestors 'none'" in policy
             assert "unsafe" not in policy
             assert headers["X-Content-Type-Options"] == "nosniff"
-            assert headers["Referrer-Policy"] == "no-referrer"
+            assert headers["Referrer-Policy"] == "same-origin"
 
     async def test_a_long_body_is_refused_and_not_kept(self) -> None:
         admin = await self.admin(console="write")

@@ -67,7 +67,8 @@ class AdminSite(Site):
             "Content-Security-Policy": _CONTENT_SECURITY.format(connect),
             "Cross-Origin-Opener-Policy": "same-origin",
             "Cross-Origin-Resource-Policy": "same-origin",
-            "Referrer-Policy": "no-referrer",
+            # Without any, a browser sends the form with the token from the origin null.
+            "Referrer-Policy": "same-origin",
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",
             "Cache-Control": "no-store",
