@@ -24,6 +24,7 @@ from opentera_twisted.option_values import (
     check_endpoint,
     choice,
     count,
+    is_loopback,
     seconds,
     window,
 )

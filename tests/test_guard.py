@@ -17,7 +17,7 @@ from opentera_twisted.admin.guard import (
     Refused,
     host_name,
 )
-from opentera_twisted.admin_options import Websockets, check_hosts, read_token
+from opentera_twisted.admin_options import Websockets, check_host, read_token
 from opentera_twisted.errors import InvalidArgument
 
 from .admin import AdminTestCase, Answer, Asking
@@ -44,7 +44,7 @@ def test_the_name_in_a_host_header(header: str, name: str) -> None:
 @pytest.mark.parametrize("host", ["", "a b", "bus:80", "http://bus", "-bus", "bus/", "*"])
 def test_a_host_is_a_name_alone(host: str) -> None:
     with pytest.raises(InvalidArgument, match="not the name of a host"):
-        check_hosts([host])
+        check_host(host)
 
 
 def test_a_token_file_holds_one_long_token(tmp_path: Any) -> None:
