@@ -66,15 +66,6 @@ class AdminTestCase(RedisTestCase):
         self.addCleanup(port.stopListening)
         return Asking(bus, gateway, f"http://127.0.0.1:{port.getHost().port}")
 
-    async def gateway(self, bus: Bus, **options: Any) -> tuple[Gateway, int]:
-        """A gateway that runs until the end of the test, and the port of its websockets."""
-        gateway = Gateway(bus, **options)
-        gateway.startService()
-        self.addCleanup(gateway.stopService)
-        port: Any = reactor.listenTCP(0, gateway.factory, interface="127.0.0.1")
-        self.addCleanup(port.stopListening)
-        return gateway, port.getHost().port
-
 
 @frozen
 class Asking:
