@@ -1,10 +1,10 @@
 # Two commands for everyday use, each of which makes what it needs:
 #   make run     a gateway with an embedded Redis, and a session key to try it with
 #   make test    formatting, lint, types, import order, all tests, coverage
-# More: make help
+# More: make help. With another Python, beside that environment: make test PYTHON=python3.13
 
 PYTHON ?= python3
-VENV ?= .venv
+VENV ?= $(if $(filter python3,$(PYTHON)),.venv,build/$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 # A checkout is not installed as files: Twisted finds the plugin through the import path.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
@@ -55,6 +55,33 @@ conformance: $(VENV)/.dev  ## Try the gateway against each rule of RFC 6455, and
 .PHONY: protobufs
 protobufs: $(VENV)/.dev  ## Test messages under each protobuf that the package admits.
 	$(BIN)/python -m tests.protobufs
+
+$(VENV)/.package: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check build check-wheel-contents twine
+	@touch $@
+
+.PHONY: package
+package: export PYTHONPATH :=
+package: $(VENV)/.package  ## Build wheel and sdist into dist/, check them, and try them in environments of their own.
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist
+	$(BIN)/python -m pytest tests/package
+
+OLDEST := build/oldest
+
+$(OLDEST)/.dev: setup.cfg tests/oldest.py
+	rm -rf $(OLDEST)
+	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) tests/oldest.py setup.cfg > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint $(OLDEST)/constraints.txt -e '.[embedded,admin,blocking,cli,dev]'
+	@touch $@
+
+.PHONY: test-oldest
+test-oldest: $(OLDEST)/.dev  ## All tests, on the oldest allowed version of each dependency.
+	$(OLDEST)/bin/python -m pytest
 
 .PHONY: format
 format: $(VENV)/.dev  ## Format the code and fix what lint can fix.

@@ -1,5 +1,5 @@
-"""Packaging entry point; everything is declared in setup.cfg."""
+"""Packaging: the packages that there are; everything else is declared in setup.cfg."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
-setup()
+setup(packages=[*find_packages(include=["opentera_twisted*"]), "twisted.plugins"])

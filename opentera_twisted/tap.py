@@ -25,6 +25,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.cli.doctor.server import eviction, memory, version
 from opentera_twisted.cli.redis_info import parse_info
 from opentera_twisted.errors import BusError, InvalidArgument
+from opentera_twisted.extras import MissingExtra
 from opentera_twisted.gateway import Gateway, RpcIdentities
 from opentera_twisted.link.embedded import EmbeddedServer
 from opentera_twisted.option_values import is_loopback, with_backlog
@@ -122,8 +123,8 @@ class Program(MultiService):
         endpoint = options["admin"]
         try:
             from opentera_twisted.admin import admin_site  # noqa: PLC0415 (an extra)
-        except ImportError:
-            message = "the admin endpoint needs: pip install 'opentera-twisted[admin]'"
+        except MissingExtra as error:
+            message = f"no admin endpoint: {error}"
             if endpoint != DEFAULT_ADMIN:
                 raise StartFailed(message) from None
             self._log.warn(message)

@@ -11,7 +11,12 @@ resource   the paths
 site       what all answers have in common
 """
 
-from opentera_twisted.admin.resource import admin_site
 from opentera_twisted.admin_options import ConsoleMode, Websockets
+from opentera_twisted.extras import explained
+
+try:
+    from opentera_twisted.admin.resource import admin_site
+except ModuleNotFoundError as error:
+    raise explained(error) from None
 
 __all__ = ["ConsoleMode", "Websockets", "admin_site"]

@@ -1,0 +1,78 @@
+"""A fresh environment that has the built wheel and nothing of the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.processes import Process
+from tests.support import ROOT
+
+DIST = ROOT / "dist"
+
+
+def built(pattern: str) -> Path:
+    """The one file of that form which ``make package`` has built."""
+    found = list(DIST.glob(pattern))
+    assert len(found) == 1, f"make package builds one {pattern}; dist has {found}"
+    return found[0]
+
+
+class Environment:
+    """A virtual environment without pip or setuptools, and a folder to run programs in.
+
+    Args:
+        folder: a new one for all of it.
+        extras: of the package, such as ``cli``.
+        more: what else is installed, as for pip.
+    """
+
+    def __init__(self, folder: Path, *extras: str, more: tuple[str, ...] = ()) -> None:
+        self._bin = folder / "environment" / "bin"
+        self.folder = folder / "elsewhere"
+        self.folder.mkdir()
+        # No PATH: what a machine has installed besides must not help.
+        self._variables = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in {"PATH", "PYTHONPATH", "REDIS_URL", "VIRTUAL_ENV"}
+        } | {"PATH": str(self._bin), "COLUMNS": "200"}
+        subprocess.run(
+            [sys.executable, "-m", "venv", "--without-pip", self._bin.parent], check=True
+        )
+        python = str(self._bin / "python")
+        wheel = str(built("*.whl")) + (f"[{','.join(extras)}]" if extras else "")
+        pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+        subprocess.run(
+            [*pip, "install", "--quiet", wheel, *more], env=_without_pythonpath(), check=True
+        )
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment to its end."""
+        return subprocess.run(
+            [str(self._bin / program), *arguments],
+            cwd=self.folder,
+            env=self._variables,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def python(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python code to its end."""
+        return self.run("python", "-c", code, *arguments)
+
+    def start(self, program: str, *arguments: str) -> Process:
+        """Start a program of the environment."""
+        return Process(
+            str(self._bin / program),
+            *arguments,
+            environment={"PATH": str(self._bin), "PYTHONPATH": ""},
+        )
+
+
+def _without_pythonpath() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -1,0 +1,39 @@
+"""The files of wheel and sdist are those of the tree, no more and no fewer."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+import zipfile
+
+from tests.support import ROOT
+
+from .environment import built
+
+MADE = ("PKG-INFO", "opentera_twisted.egg-info/")
+"""What a build adds to an sdist."""
+
+
+def of_the_tree(*folders: str) -> set[str]:
+    """The files that are in version control, or would be."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *folders]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
+
+
+def test_the_wheel_has_the_package_and_the_plugin_only() -> None:
+    with zipfile.ZipFile(built("*.whl")) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert names == of_the_tree("opentera_twisted", "twisted")
+
+
+def test_the_wheel_has_what_is_no_code() -> None:
+    with zipfile.ZipFile(built("*.whl")) as wheel:
+        endings = {name.rpartition(".")[2] for name in wheel.namelist()}
+    assert {"js", "proto", "pyi", "typed"} <= endings
+
+
+def test_the_sdist_has_the_whole_tree() -> None:
+    with tarfile.open(built("*.tar.gz")) as sdist:
+        files = [one.name.partition("/")[2] for one in sdist if one.isfile()]
+    assert {name for name in files if not name.startswith(MADE)} == of_the_tree()

