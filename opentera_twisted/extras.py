@@ -7,6 +7,7 @@ from typing import Final
 
 EXTRA_OF: Final[Mapping[str, str]] = {
     "click": "cli",
+    "crochet": "blocking",
     "klein": "admin",
     "prometheus_client": "admin",
     "rich": "cli",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from opentera_twisted.extras import EXTRA_OF
+
+from .oldest import oldest
 from .support import ROOT
 
 FILES = [
@@ -42,3 +47,64 @@ def test_every_file_says_its_job_in_its_first_line(path: Path) -> None:
 def test_the_plugin_folders_are_no_packages() -> None:
     assert not (ROOT / "twisted" / "__init__.py").exists()
     assert not (ROOT / "twisted" / "plugins" / "__init__.py").exists()
+
+
+def drawn(page: str, heading: str, indent: int) -> list[str]:
+    """The names in a page's drawing of a tree, in their order; folders end with a slash."""
+    text = (ROOT / page).read_text().partition(heading)[2]
+    found = re.search(r"(?:^ {4}.*\n)+", text, re.MULTILINE)
+    assert found is not None
+    return re.findall(rf"^ {{{indent}}}(\S+) {{2,}}", found[0], re.MULTILINE)
+
+
+def present(folder: Path) -> set[str]:
+    """What is in a folder, as it is drawn."""
+    made = {"__init__.py", "__pycache__", "py.typed"}
+    return {f"{one.name}/" if one.is_dir() else one.name for one in folder.iterdir()} - {
+        name for one in made for name in (one, f"{one}/")
+    }
+
+
+def test_the_drawing_of_the_package_is_the_package() -> None:
+    names = drawn("docs/architecture.md", "# Architecture", 6)
+    assert sorted(names) == sorted(present(ROOT / "opentera_twisted"))
+
+
+def test_the_drawing_of_the_package_is_in_the_order_of_imports() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (contract,) = settings["tool"]["importlinter"]["contracts"]
+    layers = [{*layer.split(" | ")} for layer in reversed(contract["layers"])]
+    names = [
+        name.removesuffix("/").removesuffix(".py")
+        for name in drawn("docs/architecture.md", "# Architecture", 6)
+    ]
+    for layer in layers:
+        here, names = names[: len(layer)], names[len(layer) :]
+        assert {*here} == layer
+    assert not names
+
+
+def test_the_drawing_of_the_checkout_is_the_checkout() -> None:
+    names = {name.removesuffix("/") for name in drawn("CONTRIBUTING.md", "## Layout", 4)}
+    assert not {name for name in names if not (ROOT / name).exists()}
+    if (ROOT / ".git").exists():  # which a source distribution has not
+        command = ["git", "ls-files"]
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert names == {one.partition("/")[0] for one in listed.stdout.splitlines()} - {
+            ".gitignore"
+        }
+
+
+def test_every_dependency_has_a_lower_bound_and_every_extra_is_explained() -> None:
+    settings = (ROOT / "setup.cfg").read_text()
+    oldest(settings)
+    for module, extra in EXTRA_OF.items():
+        section = re.search(rf"^{extra} =\n((?: +.*\n)+)", settings, re.MULTILINE)
+        assert section is not None, extra
+        assert module in section[1]
+
+
+def test_a_dependency_without_a_lower_bound_is_refused() -> None:
+    for wrong in ("klein", "klein < 3", "klein == 23.12"):
+        with pytest.raises(ValueError, match="lower bound"):
+            oldest(f"[options]\ninstall_requires =\n    {wrong}\n[options.extras_require]\n")

@@ -14,12 +14,17 @@ from collections.abc import Callable
 from inspect import iscoroutine
 from typing import Any, Final
 
-import crochet
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
 
 from opentera_twisted.errors import BusUnavailable, ForkedProcess, InReactorThread
+from opentera_twisted.extras import explained
+
+try:
+    import crochet
+except ModuleNotFoundError as error:
+    raise explained(error) from None
 
 START_WITHIN: Final = 10.0
 """Seconds in which a reactor that is to be running has to answer."""

@@ -142,7 +142,7 @@ class _Server(_Side):
     """The end of Redis."""
 
 
-class _Factory(Factory):  # type: ignore[type-arg]  # of Twisted 24.7 it takes none
+class _Factory(Factory):
     """Makes the end of each program that connects."""
 
     noisy = False

@@ -71,14 +71,15 @@ run()
 """
 
 CLIENT = """
+from typing import assert_type
 from opentera_twisted import Bus, Identity, SessionKeys
 from opentera_twisted.messages import UserEvent
 
 async def main(bus: Bus) -> str:
     event = UserEvent(user_fullname="Ana")
-    reveal_type(await bus.publish_event("websocket.user.1.events", event))
+    assert_type(await bus.publish_event("websocket.user.1.events", event), int)
     identity = await SessionKeys(bus).redeem("user", "key")
-    reveal_type(identity)
+    assert_type(identity, Identity | None)
     return event.user_fullname if identity is None else identity.uuid
 """
 
@@ -141,7 +142,9 @@ class TestWithoutExtras:
         done = environment().python(CALL, shared_server().url)
         assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
 
-    @pytest.mark.parametrize("program", [("opentera-bus",), ("python", "-m", "opentera_twisted.cli")])
+    @pytest.mark.parametrize(
+        "program", [("opentera-bus",), ("python", "-m", "opentera_twisted.cli")]
+    )
     def test_the_command_line_says_what_it_needs(
         self, environment: Made, program: tuple[str, ...]
     ) -> None:
@@ -244,11 +247,6 @@ class TestTyped:
     def test_a_program_passes_the_strict_check(self, environment: Made) -> None:
         status, said = self.checked(environment, CLIENT)
         assert status == 0, said
-        revealed = re.findall(r'Revealed type is "(.+)"', said)
-        assert revealed == ["int", "opentera_twisted.sessions.Identity | None"] or revealed == [
-            "builtins.int",
-            "Union[opentera_twisted.sessions.Identity, None]",
-        ]
 
     def test_mistakes_are_found(self, environment: Made) -> None:
         status, said = self.checked(environment, MISTAKES)
