@@ -1,9 +1,16 @@
-"""Ends what the tests share."""
+"""Ends what the tests share, and lets hypothesis take its time."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .browser import shared_browser
 from .support import shared_server
+
+# A machine that is busy with something else is no fault of a test.
+settings.register_profile(
+    "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(tryfirst=True)

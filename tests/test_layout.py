@@ -54,7 +54,7 @@ def drawn(page: str, heading: str, indent: int) -> list[str]:
     text = (ROOT / page).read_text().partition(heading)[2]
     found = re.search(r"(?:^ {4}.*\n)+", text, re.MULTILINE)
     assert found is not None
-    return re.findall(rf"^ {{{indent}}}(\S+) {{2,}}", found[0], re.MULTILINE)
+    return re.findall(rf"^ {{{indent}}}(\S+)(?: {{2,}}|$)", found[0], re.MULTILINE)
 
 
 def present(folder: Path) -> set[str]:

@@ -18,7 +18,7 @@ from tests.support import shared_server
 
 from .environment import Environment
 
-EXTRAS = ("admin", "cli", "embedded")
+EXTRAS = ("admin", "blocking", "cli", "embedded")
 FOR_DEVELOPERS = ("bench", "dev")
 
 CALL = """
@@ -40,6 +40,38 @@ async def main(reactor):
     await bus.stopService()
 
 react(main)
+"""
+
+MODULES = """
+import json, pkgutil
+import opentera_twisted
+from opentera_twisted.extras import MissingExtra
+
+missing = {}
+
+def look(path, prefix):
+    for _, name, is_package in pkgutil.iter_modules(path, prefix):
+        if name == "opentera_twisted.link.guard":  # a program
+            continue
+        try:
+            module = __import__(name, fromlist=["x"])
+        except MissingExtra as error:
+            missing[name] = str(error)
+        else:
+            if is_package and name != "opentera_twisted.cli":  # which is one program
+                look(module.__path__, name + ".")
+
+look(opentera_twisted.__path__, "opentera_twisted.")
+print(json.dumps(missing))
+"""
+
+BLOCKING = """
+import sys
+from opentera_twisted.blocking import BlockingBus
+
+with BlockingBus(sys.argv[1]) as bus:
+    bus.variables.set("name", "waited")
+    print(bus.variables.get("name"))
 """
 
 EMBEDDED = """
@@ -124,14 +156,18 @@ class TestWithoutExtras:
         done = environment().python("import opentera_twisted; print(opentera_twisted.__file__)")
         assert "site-packages" in done.stdout, done.stderr
 
-    def test_every_module_is_there(self, environment: Made) -> None:
-        done = environment().python(
-            "import opentera_twisted as top, pkgutil, runpy\n"
-            "for one in pkgutil.walk_packages(top.__path__, 'opentera_twisted.', print):\n"
-            "    if not one.name.startswith(('opentera_twisted.admin', 'opentera_twisted.cli.')):\n"
-            "        __import__(one.name) if 'guard' not in one.name else None"
-        )
-        assert (done.returncode, done.stdout.strip()) == (0, "opentera_twisted.admin"), done.stderr
+    def test_every_module_is_there_or_says_what_it_needs(self, environment: Made) -> None:
+        done = environment().python(MODULES)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {
+            "opentera_twisted.admin": "klein is missing: pip install 'opentera-twisted[admin]'",
+            **{
+                f"opentera_twisted.{name}": (
+                    "crochet is missing: pip install 'opentera-twisted[blocking]'"
+                )
+                for name in ("blocking", "opentera", "reactor_thread")
+            },
+        }
 
     def test_twistd_lists_the_plugin(self, environment: Made) -> None:
         done = environment().run("twistd", "--help")
@@ -168,12 +204,6 @@ class TestWithoutExtras:
             "pip install 'opentera-twisted[admin]'\n"
         )
 
-    def test_the_admin_site_says_what_it_needs(self, environment: Made) -> None:
-        done = environment().python("import opentera_twisted.admin")
-        assert done.stderr.splitlines()[-1].endswith(
-            "MissingExtra: klein is missing: pip install 'opentera-twisted[admin]'"
-        )
-
     def test_without_a_server_it_says_what_it_needs(self, environment: Made) -> None:
         done = environment().python(
             TWISTD,
@@ -206,6 +236,10 @@ class TestEachExtraAlone:
     def test_embedded(self, environment: Made) -> None:
         done = environment("embedded").python(EMBEDDED, str(free_port()))
         assert (done.returncode, done.stdout) == (0, "b'here'\n"), done.stderr
+
+    def test_blocking(self, environment: Made) -> None:
+        done = environment("blocking").python(BLOCKING, shared_server().url)
+        assert (done.returncode, done.stdout) == (0, "b'waited'\n"), done.stderr
 
     def test_cli(self, environment: Made) -> None:
         command = ("opentera-bus", "--redis", shared_server().url)
