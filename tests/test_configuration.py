@@ -51,11 +51,15 @@ class TestFile:
 
     def test_every_option_can_be_set(self, tmp_path: Path) -> None:
         (tmp_path / "password").write_text("hush\n")
+        (tmp_path / "token").write_text("hush" * 8)
         settings = {
             "redis": "redis://h/1",
             "redis-password-file": str(tmp_path / "password"),
             "name": "n",
             "admin": "none",
+            "admin-host": ["bus.example.org"],
+            "admin-token-file": str(tmp_path / "token"),
+            "console": "write",
             "log-format": "json",
             "websocket": ["tcp:1:interface=127.0.0.1", "tcp:2"],
             "origin": ["https://a.example"],
