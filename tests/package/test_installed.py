@@ -196,7 +196,8 @@ class TestWithoutExtras:
         done = environment().run(
             *("twistd", "--nodaemon", "--pidfile=", "opentera-bus"),
             *("--redis", shared_server().url),
-            *("--websocket", f"tcp:{free_port()}", "--admin", f"tcp:{free_port()}"),
+            *("--websocket", f"tcp:{free_port()}"),
+            *("--admin", f"tcp:{free_port()}:interface=127.0.0.1"),
         )
         assert done.returncode == 1
         assert done.stderr == (
