@@ -28,14 +28,14 @@ _PROGRAM = """
 import faulthandler, signal, sys
 from opentera_twisted.sessions import SessionKeys
 
-redeem = SessionKeys.redeem
+take = SessionKeys.take
 
 def fail(self, kind, key):
     if kind == "device":
         raise RuntimeError("a mistake of ours")
-    return redeem(self, kind, key)
+    return take(self, kind, key)
 
-SessionKeys.redeem = fail
+SessionKeys.take = fail
 faulthandler.enable()
 faulthandler.register(signal.SIGQUIT, all_threads=True)
 from twisted.scripts.twistd import run

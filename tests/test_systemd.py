@@ -130,11 +130,17 @@ class ActivationTests(RedisTestCase):
         early = socket.create_connection(sockets["admin"].getsockname())
         self.addCleanup(early.close)
         early.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
+        # Where such a socket listens is not known beforehand: it may be beyond loopback.
+        token = tempfile.NamedTemporaryFile("w")  # noqa: SIM115 (closed at the end)
+        self.addCleanup(token.close)
+        token.write("t" * 32)
+        token.flush()
         program = twistd_with_sockets(
             sockets,
             *("--redis", self.gateway_url),
             *("--websocket", "systemd:domain=INET:name=websocket"),
             *("--admin", "systemd:domain=INET:name=admin"),
+            *("--admin-token-file", token.name),
         )
         self.addCleanup(program.kill)
         await program.says("is ready")
