@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
@@ -14,10 +15,12 @@ from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.admin import traffic
 from opentera_twisted.admin.asked import parse_call, parse_key
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 
 from .admin import AdminTestCase, Asking
 from .support import UUID, start_server, until
+from .websockets import connect
 
 TOPIC = f"websocket.user.{UUID}.events"
 
@@ -262,7 +265,21 @@ class KeyTests(AdminTestCase):
 
 
 class PresenceTests(AdminTestCase):
-    async def test_nobody_is_online(self) -> None:  # somebody is, in the tests of the page
-        online = (await (await self.admin()).ask("/api/presence")).json()
+    async def test_who_is_online_at_any_gateway(self) -> None:
+        admin = await self.admin()
+        online = (await admin.ask("/api/presence")).json()
         kinds = ("user", "participant", "device")
         assert online == {kind: {"total": 0, "uuids": []} for kind in kinds}
+        gateway = Gateway(await self.bus(self.gateway_url))
+        gateway.startService()
+        self.addCleanup(gateway.stopService)
+        port: Any = reactor.listenTCP(0, gateway.factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        key = await SessionKeys(admin.bus).issue("user", UUID)
+        client = await connect(port.getHost().port, f"/wss/user?id={key}")
+        answer = await until(
+            lambda: admin.ask("/api/presence"), lambda one: one.json()["user"]["total"] == 1
+        )
+        assert answer.json()["user"]["uuids"] == [UUID]
+        client.sendClose()
+        await client.closed

@@ -36,7 +36,7 @@ def test_each_duration_is_counted_up_to_each_bound_above_it(seconds: list[float]
 class MetricsTests(AdminTestCase):
     async def listening(self) -> tuple[Asking, int]:
         """An endpoint, and the port of its gateway's websockets."""
-        admin = await self.admin()
+        admin = await self.admin(bus=await self.bus(self.gateway_url))
         admin.gateway.startService()
         self.addCleanup(admin.gateway.stopService)
         port: Any = reactor.listenTCP(0, admin.gateway.factory, interface="127.0.0.1")
@@ -118,7 +118,8 @@ class MetricsTests(AdminTestCase):
 
     async def test_messages_and_clients_are_counted_and_nobody_is_named(self) -> None:
         admin, port = await self.listening()
-        key = await SessionKeys(admin.bus).issue("user", UUID, topics=["service.News.events"])
+        keys = SessionKeys(await self.bus())
+        key = await keys.issue("user", UUID, topics=["service.News.events"])
         client = await connect(port, f"/wss/user?id={key}")
         before = await admin.metrics()
         await admin.bus.publish(f"websocket.user.{UUID}.events", "junk")
