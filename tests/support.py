@@ -139,7 +139,7 @@ class RedisTestCase(TestCase):
         redis_user: as whom its buses log in, with no more rights than those of the file.
     """
 
-    timeout = 10
+    timeout = 60
     redis_user = OWN
 
     def setUp(self) -> None:

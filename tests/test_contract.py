@@ -90,7 +90,7 @@ class BlockingBusContractTests(BusContract, RedisTestCase):
 
 
 class MemoryBusContractTests(BusContract, TestCase):
-    timeout = 10
+    timeout = 60
 
     def setUp(self) -> None:
         self.redis = MemoryRedis(reactor)
