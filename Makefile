@@ -38,19 +38,35 @@ lint: $(VENV)/.dev  ## Check formatting, lint, types and import order.
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: test
-test: lint  ## Everything that must hold: lint, types, import order, tests, coverage.
+test: lint docs  ## Everything that must hold: lint, types, import order, docs, tests, coverage.
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	-@$(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*  # a program that a test killed leaves half a file
 	$(BIN)/coverage report
 
+.PHONY: docs
+docs: $(VENV)/.dev build/docs/api/index.html  ## Build the documentation into build/docs; a warning is an error.
+	$(BIN)/sphinx-build -W --keep-going --quiet --jobs auto -d build/doctrees docs build/docs
+
+# From the docstrings; it takes longer than all else, so only after they have changed.
+build/docs/api/index.html: $(shell find opentera_twisted -name '*.py') | $(VENV)/.dev
+	@mkdir -p build/docs
+	$(BIN)/pydoctor -W --quiet --docformat google --project-name opentera-twisted --project-base-dir . \
+		--privacy 'HIDDEN:opentera_twisted.messages.*_pb2' --privacy 'HIDDEN:opentera_twisted.cli' \
+		--privacy 'HIDDEN:**.opt_*' --html-output build/docs/api opentera_twisted
+	@touch $@
+
+.PHONY: reference
+reference: $(VENV)/.dev  ## Write what the code says of options, commands and metrics into docs.
+	$(BIN)/python -m tests.generate_reference docs/reference
+
 .PHONY: faults
 faults: $(VENV)/.dev  ## Break Redis and the network in every way, and write the table into docs.
-	FAULT_TABLE=docs/faults.md $(BIN)/python -m pytest tests/faults
+	FAULT_TABLE=docs/explanation/faults.md $(BIN)/python -m pytest tests/faults
 
 .PHONY: conformance
 conformance: $(VENV)/.dev  ## Try the gateway against each rule of RFC 6455, and write the table into docs.
-	CONFORMANCE_TABLE=docs/conformance.md $(BIN)/python -m pytest tests/conformance
+	CONFORMANCE_TABLE=docs/reference/conformance.md $(BIN)/python -m pytest tests/conformance
 
 .PHONY: protobufs
 protobufs: $(VENV)/.dev  ## Test messages under each protobuf that the package admits.

@@ -49,7 +49,7 @@ _REDIS_HELP: Final = (
 class StartFailed(SystemExit, Exception):
     """Ends the program with a line for each mistake on standard error, and status 1.
 
-    It is an `Exception` too: of nothing else does twistd tell the shell that waits for a daemon,
+    It is an ``Exception`` too: of nothing else does twistd tell the shell that waits for a daemon,
     and for nothing else does it remove the pidfile.
 
     Args:

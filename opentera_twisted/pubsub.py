@@ -110,7 +110,7 @@ class PubSub:
             payload: bytes as they are, text in UTF-8, or a protobuf message serialized.
 
         Returns:
-            Fires with the number of receivers: connections that Redis wrote it to.
+            Fires with the number of receivers, connections that Redis wrote it to.
 
         Raises:
             InvalidTopic: the topic is no text, or empty.

@@ -36,7 +36,7 @@ class Secret(StrEnum):
 
 
 class LogList(StrEnum):
-    """Names of the lists of log messages: serialized ``TeraEvent``s, kept until they are read."""
+    """Names of the lists of log messages: each one a serialized ``TeraEvent``, kept until read."""
 
     TRACE = "log.trace"
     DEBUG = "log.debug"

@@ -102,7 +102,7 @@ def start_with_acl(extra: str = "") -> Server:
 def shared_server() -> Server:
     """The server of all tests that need no particular one.
 
-    `OWN` is a service that has got all that docs/deployment.md names for services, and any name.
+    `OWN` is a service that has got all that docs/how-to/least-rights.md names, and any name.
     """
     (rules,) = re.findall(rf"^user {SERVICE} (.*)$", acl(), re.MULTILINE)
     added = " ".join(service_additions().values()).split()
@@ -111,8 +111,8 @@ def shared_server() -> Server:
 
 
 def service_additions() -> dict[str, str]:
-    """Rules that docs/deployment.md names for services, by what they are for."""
-    page = (ROOT / "docs" / "deployment.md").read_text()
+    """Rules that docs/how-to/least-rights.md names for services, by what they are for."""
+    page = (ROOT / "docs" / "how-to" / "least-rights.md").read_text()
     table = page.partition("| a service that | needs |\n")[2].partition("\n\n")[0]
     return dict(re.findall(r"^\| ([^|`]+) \| `(.*?)`", table, re.MULTILINE))
 

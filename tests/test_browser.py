@@ -575,7 +575,7 @@ class DocumentationTests(ClientTestCase):
         bus = await self.bus()
         self.keys = SessionKeys(bus)
         self.asked = Collector()
-        text = (ROOT / "docs" / "browser.md").read_text()
+        text = (ROOT / "docs" / "reference" / "browser.md").read_text()
         (page,) = re.findall(r"^```html\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         page = page.replace('"/wss/user"', f'"ws://127.0.0.1:{self.port}/wss/user"')
         client = (ROOT / "opentera_twisted" / "admin" / "opentera-bus.js").read_bytes()

@@ -1,105 +1,305 @@
-"""The code of README and docs, and the examples, as their readers run them."""
+"""The code of README and docs, as readers run it; what the reference lists, against the code."""
 
 from __future__ import annotations
 
+import builtins
+import inspect
+import json
+import os
 import re
-import signal
+import shutil
+import subprocess
 import sys
+import tempfile
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet import task
+import yaml
+from twisted.internet import reactor, task
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
 
-from opentera_twisted import SessionKeys
+from opentera_twisted import Bus, BusError, errors, variables
 from opentera_twisted.link.server_process import free_port
 
-from .processes import Process
-from .support import ROOT, UUID, RedisTestCase, message
-from .websockets import connect
+from .browser import BrowserTestCase
+from .generate_reference import pages
+from .processes import Process, twistd
+from .support import ROOT, RedisTestCase, Server
 
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#:]+)\)")
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+BLOCK = re.compile(r"^```(\{?\w+\}?)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+COMMANDS = str(Path(sys.executable).parent)
+"""Where the commands are that a page names."""
 
 
-class CodeTests(RedisTestCase):
-    def blocks(self, name: str) -> list[str]:
-        (page,) = (page for page in PAGES if page.name == name)
-        blocks: list[str] = BLOCK.findall(page.read_text())
-        assert blocks
-        return [
-            block.replace("127.0.0.1:6379", f"127.0.0.1:{self.server.port}") for block in blocks
-        ]
+def blocks(page: Path, language: str) -> list[str]:
+    """The blocks of a page in one language."""
+    return [block for name, block in BLOCK.findall(page.read_text()) if name == language]
 
-    async def test_readme(self) -> None:
-        (block,) = self.blocks("README.md")
+
+def named(path: str) -> Path:
+    """A page by its path in docs."""
+    return DOCS / path
+
+
+class PythonTests(RedisTestCase):
+    """All blocks of a page share their names; its ``example``s are run in their order."""
+
+    timeout = 60
+
+    async def run_page(self, page: Path) -> None:
+        names: dict[str, Any] = {"print": lambda *_: None, "reactor": reactor}
+        for number, block in enumerate(blocks(page, "python")):
+            here = block.replace("127.0.0.1:6379", f"127.0.0.1:{self.server.port}")
+            exec(compile(here, f"{page.name}, block {number}", "exec"), names)
+            for bus in list(names.values()):
+                if isinstance(bus, Bus) and bus.running:
+                    self.addCleanup(stop, bus)
+            example = names.pop("example", None)
+            if inspect.iscoroutinefunction(example):
+                await example()
+            elif example is not None:
+                await deferToThread(example)
+
+
+def stop(bus: Bus) -> Any:
+    """Stop it, unless that was done."""
+    return maybeDeferred(bus.stopService) if bus.running else None
+
+
+def _test_of(page: Path) -> Callable[[PythonTests], Any]:
+    async def test(self: PythonTests) -> None:
+        await self.run_page(page)
+
+    return test
+
+
+for _page in PAGES:
+    if blocks(_page, "python") and _page.name not in {"README.md", "tutorial.md"}:
+        setattr(PythonTests, f"test_{_page.stem.replace('-', '_')}", _test_of(_page))
+
+
+class CommandTestCase(RedisTestCase):
+    """Pages whose commands are run, on free ports instead of those that they name."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.ports = {str(named): free_port() for named in (40085, 40086, 8080)}
+        self.ports["6379"] = self.server.port
+
+    def here(self, text: str) -> str:
+        """With the ports of this test."""
+        for port, free in self.ports.items():
+            text = re.sub(rf"(127\.0\.0\.1:|tcp:){port}\b", rf"\g<1>{free}", text)
+        return text
+
+    async def start_gateway(self, *options: str) -> Process:
+        endpoints = ("--websocket", "tcp:40085:interface=127.0.0.1")
+        admin = ("--admin", "tcp:40086:interface=127.0.0.1")
+        gateway = twistd(
+            *map(self.here, (*endpoints, *admin)), "--redis", self.server.url, *options
+        )
+        self.addCleanup(gateway.kill)
+        await gateway.says("is ready")
+        return gateway
+
+    def start(self, command: str) -> Process:
+        """A command that does not end by itself."""
+        program = Process(
+            "sh", "-c", f"cd {self.directory} && exec {command}", environment=self.environment
+        )
+        self.addCleanup(program.kill)
+        return program
+
+    @property
+    def environment(self) -> dict[str, str]:
+        path = f"{COMMANDS}{os.pathsep}{os.environ['PATH']}"
+        return {"PATH": path, "REDIS_URL": self.server.url}
+
+    async def run_here(self, script: str) -> str:
+        """What a shell prints that runs a script to its end, each command of which succeeds."""
+        program = Process(
+            "bash",
+            "-euc",
+            f"cd {self.directory}\n{self.here(script)}",
+            environment=self.environment,
+        )
+        self.addCleanup(program.kill)
+        assert await program.ended() == 0, program.output
+        return program.output
+
+
+class ReadmeTests(CommandTestCase):
+    async def test_the_program(self) -> None:
+        (block,) = blocks(ROOT / "README.md", "python")
         mains: list[Any] = []
         printed: list[object] = []
         self.patch(task, "react", mains.append)
-        exec(compile(block, "README.md", "exec"), {"print": printed.append})
-        from twisted.internet import reactor  # noqa: PLC0415 (README's own comes from react)
-
+        exec(compile(self.here(block), "README.md", "exec"), {"print": printed.append})
         await mains[0](reactor)
         assert printed == [3]
 
-    async def test_embedding(self) -> None:
-        names: dict[str, Any] = {"print": lambda *_: None}
-        blocks = self.blocks("embedding.md")
-        for number, block in enumerate(blocks):
-            names.pop("example", None)
-            exec(compile(block, f"embedding.md, block {number}", "exec"), names)
-            if not number:
-                self.addCleanup(names["bus"].stopService)
-            await names["example"]()
-        assert len(blocks) > 5
-
-    async def test_programs(self) -> None:
-        names: dict[str, Any] = {"print": lambda *_: None}
-        blocks = self.blocks("programs.md")
-        for number, block in enumerate(blocks):
-            exec(compile(block, f"programs.md, block {number}", "exec"), names)
-            await deferToThread(names.pop("example"))
-        assert len(blocks) == 4
+    async def test_the_commands(self) -> None:
+        make, install, twistd_line, commands = blocks(ROOT / "README.md", "sh")
+        makefile = (ROOT / "Makefile").read_text()
+        for target in re.findall(r"^make (\w+)", make, re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+        assert_extras(install)
+        program = self.start(
+            self.here(twistd_line.replace("twistd -n", "twistd -n --pidfile=")) + " --admin none"
+        )
+        await program.says("is ready")
+        printed = (await self.run_here(commands)).splitlines()
+        assert printed[0].startswith("user.")
+        assert printed[1:] == ["[]", "0"]
 
 
-class ExampleTests(RedisTestCase):
-    def start(self, name: str, *arguments: str) -> Process:
-        process = Process(sys.executable, str(ROOT / "examples" / name), *arguments)
-        self.addCleanup(process.kill)
-        return process
+def assert_extras(script: str) -> None:
+    """What a page says to install are extras that there are."""
+    known = set(metadata("opentera-twisted").get_all("Provides-Extra", []))
+    (extras,) = re.findall(r"pip install '?opentera-twisted\[([\w,]+)\]", script)
+    assert set(extras.split(",")) <= known
 
-    async def test_embedded(self) -> None:
-        port = free_port()
-        program = self.start("embedded.py", self.server.url, str(free_port()), str(port))
-        await program.says("serving")
-        bus = await self.bus()
-        assert await bus.call_service("Greeter", "greet", "Zoé") == "Hello, Zoé!"
-        assert await bus.call_service("Greeter", "greet", "Zoé", True) == "HELLO, ZOÉ!"
-        key = await SessionKeys(bus).issue("user", UUID)
-        client = await connect(port, f"/wss/user?id={key}")
-        program.send(signal.SIGTERM)
-        assert (await client.closed)[0] == 1001
-        await program.ended()
 
-    async def test_receive(self) -> None:
-        port = free_port()
-        embedded = self.start("embedded.py", self.server.url, str(free_port()), str(port))
-        await embedded.says("serving")
-        bus = await self.bus()
-        reports = self.subscribed("module.TeraServer.UserManagerModule.messages")
-        key = await SessionKeys(bus).issue("user", UUID)
-        receiver = self.start("receive.py", f"ws://127.0.0.1:{port}/wss/user?id={key}")
-        await message(reports)
-        from opentera_twisted.messages import UserEvent  # noqa: PLC0415
+class TutorialTests(CommandTestCase, BrowserTestCase):
+    async def test_the_tutorial(self) -> None:
+        page = named("tutorial.md")
+        install, run_gateway, run_service, ring, look = blocks(page, "sh")
+        assert_extras(install)
+        assert run_gateway == "twistd -n opentera-bus\n"
+        (service,) = blocks(page, "python")
+        (html,) = blocks(page, "html")
+        (self.directory / "bell.py").write_text(self.here(service))
+        (self.directory / "page.html").write_text(self.here(html))
+        await self.start_gateway()
+        program = self.start(run_service)
+        await program.says("Open http")
+        await self.browser.open(f"http://127.0.0.1:{self.ports['8080']}/")
+        await self.browser.run(SHOWN, "open")
+        assert await self.run_here(ring) == "1\n"
+        await self.browser.run(SHOWN, "Hello, Zoé")
+        assert "Bell" in await self.run_here(look)
 
-        await bus.publish_event(f"websocket.user.{UUID}.events", UserEvent(user_fullname="Ana"))
-        await receiver.says("Ana")
-        embedded.send(signal.SIGTERM)
-        await receiver.says("closed: 1001")
+
+SHOWN = """
+const wanted = arguments[0];
+while (!document.body.innerText.includes(wanted)) {
+  await new Promise((resolve) => new MutationObserver(resolve).observe(
+    document.body, {childList: true, subtree: true, characterData: true}));
+}
+"""
+
+
+class HowToTests(CommandTestCase):
+    async def test_metrics(self) -> None:
+        await self.start_gateway()
+        (command,) = blocks(named("how-to/metrics.md"), "sh")
+        there = set(re.findall(r"^(opentera_bus_\w+)", await self.run_here(command), re.MULTILINE))
+        told = set(re.findall(r"`(opentera_bus_\w+)`", named("how-to/metrics.md").read_text()))
+        assert told <= there
+
+    async def test_least_rights(self) -> None:
+        (script,) = blocks(named("how-to/least-rights.md"), "sh")
+        etc = self.directory / "etc"
+        etc.mkdir()
+        script = script.replace("/etc/redis", str(etc)).replace("chown redis:", "true")
+        await self.run_here(script.replace("cp contrib", f"cp {ROOT}/contrib"))
+        assert (etc / "redis.conf").read_text() == f"aclfile {etc}/users.acl\n"
+        server = Server("--aclfile", f"{etc}/users.acl")
+        self.addCleanup(server.stop)
+        password = (self.directory / "password-of-the-GATEWAYS").read_text().strip()
+        with server.client(username="opentera-gateway", password=password) as client:
+            assert client.ping()
+
+
+# What needs another machine than that of the tests is read by the shell, but not run.
+ELSEWHERE = {
+    ("how-to/deployment.md", "systemctl"): "the units are started by test_contrib_systemd",
+    ("how-to/deployment.md", "docker"): "the image is looked at by test_contrib_docker",
+}
+RUN = {"README.md", "tutorial.md", "how-to/metrics.md", "how-to/least-rights.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Any) -> None:
+def test_every_block_of_a_page_is_tried(page: Path) -> None:
+    path = str(page.relative_to(ROOT if page.parent == ROOT else DOCS))
+    for language, block in BLOCK.findall(page.read_text()):
+        match language:
+            case "python" | "text" | "{toctree}":
+                pass  # run above; a drawing, or what a program prints
+            case "sh":
+                elsewhere = [word for name, word in ELSEWHERE if name == path and word in block]
+                assert path in RUN or elsewhere
+                subprocess.run(["bash", "-n", "-c", block], check=True)
+                for file in re.findall(r"\bcontrib/[\w.-]+", block):
+                    assert (ROOT / file).exists(), file
+            case "json":
+                json.loads(block)
+            case "yaml":
+                yaml.safe_load(block)
+            case "toml":
+                tomllib.loads(block)
+            case "html":
+                assert path in {"tutorial.md", "reference/browser.md"}  # see test_browser
+            case _:
+                raise AssertionError(f"nothing tries {language}")
+
+
+def test_no_block_has_no_language() -> None:
+    for page in PAGES:
+        fences = re.findall(r"^(```.*)$", page.read_text(), re.MULTILINE)
+        assert all(fence != "```" for fence in fences[::2]), page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+class ReferenceTests(TestCase):
+    def test_what_is_generated_is_what_the_code_says(self) -> None:
+        for name, text in pages().items():
+            there = (DOCS / "reference" / name).read_text()
+            assert there.split() == text.split(), f"{name} is not up to date: make reference"
+
+    def test_every_error_is_listed(self) -> None:
+        listed = re.findall(
+            r"^\| `(\w+)` \|", named("reference/errors.md").read_text(), re.MULTILINE
+        )
+        known = [
+            name
+            for name, one in vars(errors).items()
+            if inspect.isclass(one) and issubclass(one, BusError) and name not in vars(builtins)
+        ]
+        assert sorted([*listed, "BusError", "CallError"]) == sorted(known)
+
+    def test_every_variable_is_listed(self) -> None:
+        page = named("reference/variables.md").read_text()
+        for secret in variables.Secret:
+            assert f"| `{secret.value}` | `Secret.{secret.name}` |" in page
+        for one in variables.LogList:
+            assert f"`{one.value}`" in page
+        for name, function in (
+            ("service_information", "service.KEY"),
+            ("user_login_attempts", "UserLoginAttempts.UUID"),
+            ("participant_login_attempts", "ParticipantLoginAttempts.UUID"),
+            ("user_2fa_login_attempts", "User2FALoginAttempts.UUID"),
+            ("service_auth_code", "service_auth_code_CODE"),
+        ):
+            argument = function.replace("_CODE", ".CODE").rsplit(".", 1)[1]
+            assert getattr(variables, name)(argument) == function
+            assert re.search(rf"\| `{re.escape(function)}` \| `{name}\(", page)

@@ -12,13 +12,13 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import Procedures
+from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import UserEvent
 
 from .processes import Process
-from .support import ROOT, UUID, RedisTestCase, until
+from .support import ROOT, UUID, RedisTestCase, message, until
 from .websockets import connect
 
 EXAMPLES = ROOT / "examples"
@@ -133,3 +133,37 @@ class ExampleTests(RedisTestCase):
         program.send(signal.SIGTERM)
         assert (await client.closed)[0] == 1001
         await program.ended()
+
+
+class EmbeddedTests(RedisTestCase):
+    def start(self, name: str, *arguments: str) -> Process:
+        process = Process(sys.executable, str(EXAMPLES / name), *arguments)
+        self.addCleanup(process.kill)
+        return process
+
+    async def test_embedded(self) -> None:
+        port = free_port()
+        program = self.start("embedded.py", self.server.url, str(free_port()), str(port))
+        await program.says("serving")
+        bus = await self.bus()
+        assert await bus.call_service("Greeter", "greet", "Zoé") == "Hello, Zoé!"
+        assert await bus.call_service("Greeter", "greet", "Zoé", True) == "HELLO, ZOÉ!"
+        key = await SessionKeys(bus).issue("user", UUID)
+        client = await connect(port, f"/wss/user?id={key}")
+        program.send(signal.SIGTERM)
+        assert (await client.closed)[0] == 1001
+        await program.ended()
+
+    async def test_receive(self) -> None:
+        port = free_port()
+        embedded = self.start("embedded.py", self.server.url, str(free_port()), str(port))
+        await embedded.says("serving")
+        bus = await self.bus()
+        reports = self.subscribed("module.TeraServer.UserManagerModule.messages")
+        key = await SessionKeys(bus).issue("user", UUID)
+        receiver = self.start("receive.py", f"ws://127.0.0.1:{port}/wss/user?id={key}")
+        await message(reports)
+        await bus.publish_event(f"websocket.user.{UUID}.events", UserEvent(user_fullname="Ana"))
+        await receiver.says("Ana")
+        embedded.send(signal.SIGTERM)
+        await receiver.says("closed: 1001")

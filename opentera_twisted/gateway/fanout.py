@@ -184,6 +184,6 @@ def _without(clients: tuple[Client, ...], client: Client) -> tuple[Client, ...]:
 
 
 def _first(failure: Failure) -> Failure:
-    """The failure of the topic that failed, without the wrapping of `gatherResults`."""
+    """The failure of the topic that failed, without the wrapping of ``gatherResults``."""
     error = failure.value
     return error.subFailure if isinstance(error, FirstError) else failure

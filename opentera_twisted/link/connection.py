@@ -1,5 +1,7 @@
 """One Redis connection that is always wanted: it is made, and made again after each break.
 
+::
+
           retry                                                        lost
     down -------> connecting --> authenticating --> restoring --> ready ----> down
      ^ ^----------- unreachable        | failed, lost   |

@@ -47,7 +47,7 @@ def _class(name: str) -> type[Message]:
 
 
 def unpack_all(packed: Iterable[Any]) -> Iterator[Message]:
-    """The messages in several ``Any``s, less those that `unpack` cannot read."""
+    """The messages in each ``Any``, less those that `unpack` cannot read."""
     for one in packed:
         message = unpack(one)
         if message is not None:

@@ -1,8 +1,8 @@
 """The JSON text that websockets receive for an event: protobuf's own, made some ten times faster.
 
-protobuf's `json_format` looks at every field's descriptor, and its indented JSON is written by
-`json` in pure Python. Here each message type is looked at once. What is not plain (a message inside
-a message, a map, bytes) is left to `json_format`.
+protobuf's ``json_format`` looks at every field's descriptor, and its indented JSON is written by
+``json`` in pure Python. Here each message type is looked at once. What is not plain (a message
+inside a message, a map, bytes) is left to ``json_format``.
 
 Source: wire contract, section 5; https://protobuf.dev/programming-guides/json/.
 """
@@ -37,7 +37,7 @@ _Write = Callable[[typing.Any], str]
 
 
 class _NotPlain(Exception):
-    """A value that is left to `json_format`."""
+    """A value that is left to ``json_format``."""
 
 
 class _Field(typing.NamedTuple):

@@ -72,7 +72,7 @@ class Errand:
             self.end(result)
 
     def end(self, value: Any) -> None:
-        """It is over, with a value or a `Failure`."""
+        """It is over, with a value or a ``Failure``."""
         if not self._is_over:
             self._is_over = True
             self._value = value

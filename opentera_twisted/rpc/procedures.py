@@ -1,5 +1,7 @@
 """What a server offers: procedures declared by the signatures of functions.
 
+::
+
     procedures = Procedures(version="1.2", doc="Adds numbers.")
 
     @procedures.expose

@@ -34,7 +34,7 @@ class Proxy:
     """A server's procedures as methods, with the names and types that it has declared.
 
     Arguments are checked, and those by keyword put in their order, before anything is sent: a
-    mistake is raised as `InvalidArgument`, an unknown procedure as `AttributeError`.
+    mistake is raised as `InvalidArgument`, an unknown procedure as ``AttributeError``.
 
     Args:
         description: what the server says of itself.

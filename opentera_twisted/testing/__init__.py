@@ -2,7 +2,7 @@
 
 memory_bus    `MemoryBus`: a `Bus` whose link leads to a Redis in memory
 memory_redis  that Redis: the commands that a bus sends, and who is connected
-clock         a `Clock` of Twisted that also stands in for the rest of a reactor
+clock         a ``Clock`` of Twisted that also stands in for the rest of a reactor
 """
 
 from opentera_twisted.testing.clock import MemoryClock

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 
 class MemoryClock(Clock):
-    """`Clock`, with a pool that has no threads: what should run in one runs at once."""
+    """``Clock``, with a pool that has no threads: what should run in one runs at once."""
 
     def getThreadPool(self) -> MemoryClock:
         """Itself."""

@@ -1,4 +1,4 @@
-"""The `TeraServer.UserManagerModule` for use without an OpenTera server: who is online and busy.
+"""The ``TeraServer.UserManagerModule`` for use without an OpenTera server: who is online and busy.
 
 changes     what a message to the module changes
 registry    who is online and busy, in Redis, shared by all that run the module
