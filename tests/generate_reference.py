@@ -13,11 +13,16 @@ from pathlib import Path
 import click
 from prometheus_client.parser import text_string_to_metric_families
 
+from opentera_twisted.admin.health import Health
 from opentera_twisted.admin.metrics import Metrics
+from opentera_twisted.admin.pulse import Pulse
 from opentera_twisted.cli.commands import cli
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.options import REPEATABLE, Options
 from opentera_twisted.testing import MemoryBus
+
+_OPEN = {"command", "version"}
+"""Labels whose values are not listed: there may be others."""
 
 
 def options() -> Iterator[str]:
@@ -77,7 +82,9 @@ def _walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Comman
 
 def metrics() -> Iterator[str]:
     """The page of ``/metrics``."""
-    page = Metrics(Gateway(MemoryBus())).page().decode()
+    bus = MemoryBus()
+    gateway = Gateway(bus)
+    page = Metrics(bus, gateway, Pulse(bus, gateway), Health(bus, gateway)).page().decode()
     yield "# Metrics"
     yield ""
     yield "What `GET /metrics` of the admin endpoint answers, in Prometheus's text format 0.0.4."
@@ -88,10 +95,12 @@ def metrics() -> Iterator[str]:
         labels: dict[str, dict[str, None]] = {}
         for sample in family.samples:
             for label, value in sample.labels.items():
-                labels.setdefault(label, {})[value] = None
-        name = f"{family.name}_total" if family.type == "counter" else family.name
+                if label != "le":
+                    labels.setdefault(label, {})[value] = None
+        name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
         shown = "; ".join(
-            f"`{label}`: {', '.join(f'`{value}`' for value in values)}"
+            f"`{label}`"
+            + ("" if label in _OPEN else f": {', '.join(f'`{one}`' for one in values)}")
             for label, values in labels.items()
         )
         rows.append((f"`{name}`", family.type, shown, family.documentation))
