@@ -66,7 +66,7 @@ def present(folder: Path) -> set[str]:
 
 
 def test_the_drawing_of_the_package_is_the_package() -> None:
-    names = drawn("docs/architecture.md", "# Architecture", 6)
+    names = drawn("docs/explanation/architecture.md", "# Architecture", 6)
     assert sorted(names) == sorted(present(ROOT / "opentera_twisted"))
 
 
@@ -76,7 +76,7 @@ def test_the_drawing_of_the_package_is_in_the_order_of_imports() -> None:
     layers = [{*layer.split(" | ")} for layer in reversed(contract["layers"])]
     names = [
         name.removesuffix("/").removesuffix(".py")
-        for name in drawn("docs/architecture.md", "# Architecture", 6)
+        for name in drawn("docs/explanation/architecture.md", "# Architecture", 6)
     ]
     for layer in layers:
         here, names = names[: len(layer)], names[len(layer) :]
