@@ -159,7 +159,7 @@ class ReadmeTests(CommandTestCase):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
         assert_extras(install)
         program = self.start(
-            self.here(twistd_line.replace("twistd -n", "twistd -n --pidfile=")) + " --admin none"
+            self.here(twistd_line.strip().replace("-n", "-n --pidfile=", 1)) + " --admin none"
         )
         await program.says("is ready")
         printed = (await self.run_here(commands)).splitlines()
