@@ -23,7 +23,8 @@ from opentera_twisted.blocking import BlockingBus
 from opentera_twisted.link.server_process import free_port
 from opentera_twisted.reactor_thread import handlers, shared
 from opentera_twisted.reactor_thread.handlers import OneByOne
-from opentera_twisted.reactor_thread.running import Errand
+from opentera_twisted.reactor_thread.running import Errand, ReactorThread
+from opentera_twisted.testing import MemoryClock
 
 from .processes import Process
 from .support import Collector, RedisTestCase, until
@@ -139,6 +140,60 @@ class ProgramTests(RedisTestCase):
         assert process.output.count("child ended: 0") == 3
         assert "parent: b'x'" in process.output
 
+    async def test_children_share_nothing_of_a_reactor_that_was_made_before_the_fork(self) -> None:
+        # Importing the bus makes one. With its pipe and epoll in common, each took wake-ups of all.
+        process = self.program(
+            """
+            from twisted.internet import reactor
+            called = threading.Event()
+            reactor.callWhenRunning(called.set)
+            bus = BlockingBus(url)
+            def pipe():
+                return os.fstat(reactor.waker.i).st_ino
+            before = pipe()
+            if not os.fork():
+                bus.variables.set("a", "1")
+                called.wait()
+                print("own pipe:", pipe() != before, flush=True)
+                bus.close()
+                sys.exit()
+            print("child ended:", os.wait()[1], flush=True)
+            bus.variables.get("a")
+            print("as before:", pipe() == before, flush=True)
+            """
+        )
+        assert await process.ended() == 0
+        assert "own pipe: True" in process.output
+        assert "child ended: 0" in process.output
+        assert "as before: True" in process.output
+
+    async def test_a_fork_while_the_reactor_is_started_is_told_of(self) -> None:
+        process = self.program(
+            """
+            import crochet
+            setup = crochet.setup
+            def fork():
+                if os.fork():
+                    setup()
+                else:
+                    def other():
+                        try:
+                            BlockingBus(url).variables.get("a")
+                        except ForkedProcess:
+                            print("told", flush=True)
+                    thread = threading.Thread(target=other)
+                    thread.start()
+                    thread.join()
+                    os._exit(0)
+            crochet.setup = fork
+            BlockingBus(url).variables.get("a")
+            print("child ended:", os.wait()[1], flush=True)
+            """
+        )
+        assert await process.ended() == 0
+        assert "told" in process.output
+        assert "child ended: 0" in process.output
+
     async def test_after_a_fork_of_a_process_that_used_it_the_error_says_what_to_do(self) -> None:
         process = self.program(
             """
@@ -240,6 +295,25 @@ def test_what_is_given_up_is_cancelled_and_tells_nobody() -> None:
     never.give_up()
     never.start()
     assert begun == []
+
+
+def test_what_interrupts_before_the_reactor_is_told_holds_nobody_up() -> None:
+    clock = MemoryClock()
+    clock.addSystemEventTrigger = lambda *_: None  # type: ignore[attr-defined]
+    thread = ReactorThread(clock)
+    tell = clock.callFromThread
+
+    def interrupt(*_: object) -> None:
+        clock.callFromThread = tell  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    clock.callFromThread = interrupt  # type: ignore[assignment]
+    begun: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        thread.run(begun.append, 1)
+    with pytest.raises(TimeoutError):  # nobody turns the clock's reactor meanwhile
+        thread.run(begun.append, 2, within=0)
+    assert begun == [2]
 
 
 class Answers:

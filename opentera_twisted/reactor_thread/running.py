@@ -128,13 +128,29 @@ class ReactorThread:
         """Whether the reactor runs."""
         return bool(self.reactor.running)
 
-    def begin(self, function: Callable[..., Any], *arguments: Any) -> Errand:
-        """Have something done; called in any other thread.
+    def run(self, function: Callable[..., Any], *arguments: Any, within: float = -1) -> Any:
+        """Have something done, and wait for what comes of it; called in any other thread.
+
+        Args:
+            function: it may return a Deferred or a coroutine.
+            arguments: for it.
+            within: seconds; negative waits for ever.
 
         Raises:
             BusUnavailable: the reactor was stopped.
+            TimeoutError: it was not over in that time.
+            Exception: whatever the function raised, or its Deferred failed with.
         """
         errand = Errand(self._ended, function, *arguments)
+        try:
+            self._begin(errand)
+            return errand.wait(within)
+        finally:
+            self._under_way.discard(errand)
+            if not errand.is_over:
+                self.reactor.callFromThread(self._give_up, errand)
+
+    def _begin(self, errand: Errand) -> None:
         with self._lock:
             if self._is_stopped:
                 raise _stopped()
@@ -143,13 +159,11 @@ class ReactorThread:
             is_first = len(self._new) == 1
         if is_first:  # one turn of the reactor begins all that came until then
             self.reactor.callFromThread(self._begin_all)
-        return errand
 
-    def forget(self, errand: Errand) -> None:
-        """Nobody waits for it any more."""
-        self._under_way.discard(errand)
-        if not errand.is_over:
-            self.reactor.callFromThread(errand.give_up)
+    def _give_up(self, errand: Errand) -> None:
+        errand.give_up()
+        # What interrupts a thread, such as Ctrl-C, may come before the reactor was told to begin.
+        self._begin_all()
 
     def _begin_all(self) -> None:
         with self._lock:
@@ -186,12 +200,15 @@ class _Process:
         lock: held while the reactor is started.
         thread: the reactor's, once it was needed.
         is_forked: whether its parent had a running reactor, which did not come along.
+        inherited: a reactor that its parent had made, and not run: txredisapi makes one as it is
+            imported.
     """
 
-    def __init__(self, is_forked: bool = False) -> None:
+    def __init__(self, is_forked: bool = False, inherited: Any = None) -> None:
         self.lock = threading.Lock()
         self.thread: ReactorThread | None = None
         self.is_forked = is_forked
+        self.inherited = inherited
 
 
 _process = _Process()
@@ -221,11 +238,7 @@ def run(function: Callable[..., Any], *arguments: Any) -> Any:
             "this call blocks, and the reactor's thread must not wait for itself: use Bus and "
             "await its Deferreds, or call from another thread (deferToThread)"
         )
-    errand = thread.begin(function, *arguments)
-    try:
-        return errand.wait()
-    finally:
-        thread.forget(errand)
+    return thread.run(function, *arguments)
 
 
 def _start() -> ReactorThread:
@@ -243,6 +256,8 @@ def _start() -> ReactorThread:
         if not is_running:
             if getattr(reactor, "_startedBefore", False):
                 raise _stopped()
+            if reactor is _process.inherited:
+                _renew(reactor)
             crochet.setup()
         thread = _process.thread
         if thread is None:
@@ -252,19 +267,28 @@ def _start() -> ReactorThread:
         return thread
 
 
+def _renew(reactor: Any) -> None:
+    """Make a reactor anew that has come through a fork: what was to be called stays.
+
+    Otherwise all children of a parent have its epoll and its pipe for wake-ups in common, and each
+    takes wake-ups that are meant for another.
+    """
+    kept = ("threadCallQueue", "_eventTriggers", "_pendingTimedCalls", "_newTimedCalls")
+    calls = {name: getattr(reactor, name) for name in kept}
+    reactor.__init__()
+    vars(reactor).update(calls)
+
+
 def _wait_for(thread: ReactorThread) -> None:
     """See that a reactor that has just been started answers."""
-    errand = thread.begin(thread.reactor.suggestThreadPoolSize, POOL_SIZE)
     try:
-        errand.wait(START_WITHIN)
+        thread.run(thread.reactor.suggestThreadPoolSize, POOL_SIZE, within=START_WITHIN)
     except TimeoutError:
         raise BusUnavailable(
             f"the reactor did not answer for {START_WITHIN:g} seconds: a program that has called "
             "crochet.no_setup() has to run it; uWSGI needs --enable-threads",
             seconds=START_WITHIN,
         ) from None
-    finally:
-        thread.forget(errand)
 
 
 def _stopped() -> BusUnavailable:
@@ -273,9 +297,10 @@ def _stopped() -> BusUnavailable:
 
 def _after_fork() -> None:
     global _process  # noqa: PLW0603 (a child is another process)
+    was_starting = _process.lock.locked()
     reactor = sys.modules.get("twisted.internet.reactor")
-    had_reactor = reactor is not None and getattr(reactor, "running", False)
-    _process = _Process(is_forked=_process.is_forked or had_reactor)
+    had_reactor = was_starting or getattr(reactor, "running", False)
+    _process = _Process(_process.is_forked or had_reactor, inherited=reactor)
 
 
 os.register_at_fork(after_in_child=_after_fork)
