@@ -6,6 +6,9 @@ import gc
 import signal
 import sys
 import textwrap
+from collections.abc import Callable
+from typing import Any
+from unittest import TestCase
 
 import pytest
 from twisted.internet import reactor
@@ -297,23 +300,44 @@ def test_what_is_given_up_is_cancelled_and_tells_nobody() -> None:
     assert begun == []
 
 
-def test_what_interrupts_before_the_reactor_is_told_holds_nobody_up() -> None:
-    clock = MemoryClock()
-    clock.addSystemEventTrigger = lambda *_: None  # type: ignore[attr-defined]
-    thread = ReactorThread(clock)
-    tell = clock.callFromThread
+class ReactorThreadTests(TestCase):
+    """What comes between a thread's call and its telling the reactor of it."""
 
-    def interrupt(*_: object) -> None:
-        clock.callFromThread = tell  # type: ignore[method-assign]
-        raise KeyboardInterrupt
+    def setUp(self) -> None:
+        self.clock = MemoryClock()
+        self.clock.addSystemEventTrigger = lambda *_: None  # type: ignore[attr-defined]
+        self.thread = ReactorThread(self.clock)
+        self.begun: list[int] = []
 
-    clock.callFromThread = interrupt  # type: ignore[assignment]
-    begun: list[int] = []
-    with pytest.raises(KeyboardInterrupt):
-        thread.run(begun.append, 1)
-    with pytest.raises(TimeoutError):  # nobody turns the clock's reactor meanwhile
-        thread.run(begun.append, 2, within=0)
-    assert begun == [2]
+    def call(self, number: int) -> None:
+        """Nobody turns the reactor meanwhile: it is begun, and not over."""
+        with pytest.raises(TimeoutError):
+            self.thread.run(self.begun.append, number, within=0)
+
+    def between(self, function: Callable[[], None]) -> None:
+        tell = self.clock.callFromThread
+
+        def call_from_thread(*call: Any) -> None:
+            self.clock.callFromThread = tell  # type: ignore[method-assign]
+            function()
+            tell(*call)
+
+        self.clock.callFromThread = call_from_thread  # type: ignore[assignment]
+
+    def test_ctrl_c_holds_no_later_call_up(self) -> None:
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        self.between(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            self.thread.run(self.begun.append, 1)
+        self.call(2)
+        assert self.begun == [2]
+
+    def test_a_finalizer_may_call(self) -> None:
+        self.between(lambda: self.call(1))
+        self.call(2)
+        assert self.begun == [1, 2]
 
 
 class Answers:

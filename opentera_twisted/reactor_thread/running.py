@@ -116,8 +116,6 @@ class ReactorThread:
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
-        self._lock = threading.Lock()
-        self._new: list[Errand] = []
         self._over: list[Errand] = []
         self._under_way: set[Errand] = set()
         self._is_stopped = False
@@ -148,28 +146,14 @@ class ReactorThread:
         finally:
             self._under_way.discard(errand)
             if not errand.is_over:
-                self.reactor.callFromThread(self._give_up, errand)
+                self.reactor.callFromThread(errand.give_up)
 
     def _begin(self, errand: Errand) -> None:
-        with self._lock:
-            if self._is_stopped:
-                raise _stopped()
-            self._under_way.add(errand)
-            self._new.append(errand)
-            is_first = len(self._new) == 1
-        if is_first:  # one turn of the reactor begins all that came until then
-            self.reactor.callFromThread(self._begin_all)
-
-    def _give_up(self, errand: Errand) -> None:
-        errand.give_up()
-        # What interrupts a thread, such as Ctrl-C, may come before the reactor was told to begin.
-        self._begin_all()
-
-    def _begin_all(self) -> None:
-        with self._lock:
-            new, self._new = self._new, []
-        for errand in new:
-            errand.start()
+        # No lock, and nothing put off: a finalizer or Ctrl-C may come between any two lines.
+        self._under_way.add(errand)
+        if self._is_stopped:  # asked last: what was added before is ended by `_stop`
+            raise _stopped()
+        self.reactor.callFromThread(errand.start)
 
     def _ended(self, errand: Errand) -> None:
         # Threads go on together, when all that has come was handled: each would take the
@@ -185,10 +169,8 @@ class ReactorThread:
 
     def _stop(self) -> None:
         """Let nobody wait for ever."""
-        with self._lock:
-            self._is_stopped = True
-            under_way = list(self._under_way)
-        for errand in under_way:
+        self._is_stopped = True
+        for errand in list(self._under_way):
             errand.end(Failure(_stopped()))
         self._release_all()
 
