@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -278,6 +279,18 @@ class OpenTeraTests(RedisTestCase):
         logged = unpack(event.events[0])
         assert isinstance(logged, LogEvent)
         assert (logged.sender, logged.message) == (NAME, "('text', 5)")
+
+    async def test_what_threads_log_waits_in_no_other_queue_than_the_bounded_one(self) -> None:
+        module = await self.module()
+        module.logger.log_info(NAME, "first")
+        await until(lambda: deferToThread(self.redis.llen, "log.info"), bool)
+        publisher = module.logger._publisher
+        assert publisher is not None
+        thread = Thread(target=module.logger.log_info, args=(NAME, "while the reactor is busy"))
+        thread.start()
+        thread.join()
+        assert len(publisher._waiting) == 1
+        await publisher.flush()
 
     async def test_subscriptions_survive_a_break_and_the_program_is_told(self) -> None:
         lost = Collector()

@@ -71,6 +71,9 @@ class LoggingClient:
 
     def _push(self, level: LogList, sender: str, args: tuple[object, ...]) -> None:
         event = log_event(level, str(args), sender)
+        if self._publisher is not None:
+            self._publisher.push(level, event)
+            return
         if is_running():
             in_reactor(lambda: self._publish(level, event)).addErrback(self._not_written)
             return
