@@ -108,6 +108,27 @@ class BlockingVariables:
         return ending
 
 
+class BlockingPresence:
+    """Who is online, as `Presence`, for threads that may wait."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    def online(self, kind: Kind) -> list[str]:
+        """Who of a kind has a websocket open: see `Presence.online`."""
+        uuids: list[str] = self._do(lambda bus: bus.presence.online(kind))
+        return uuids
+
+    def everyone(self) -> dict[Kind, list[str]]:
+        """Who has a websocket open, by kind: see `Presence.everyone`."""
+        uuids: dict[Kind, list[str]] = self._do(lambda bus: bus.presence.everyone())
+        return uuids
+
+    def disconnect(self, kind: Kind, uuid: str) -> int:
+        """Have every gateway close somebody's websockets: see `Presence.disconnect`."""
+        return int(self._do(lambda bus: bus.presence.disconnect(kind, uuid)))
+
+
 class BlockingBus:
     """`Bus` for threads that may wait: the same names, errors and time-outs, results at once.
 
@@ -124,6 +145,7 @@ class BlockingBus:
 
     Attributes:
         variables: shared variables.
+        presence: who is online at the gateways.
     """
 
     def __init__(
@@ -132,6 +154,7 @@ class BlockingBus:
         address = url if isinstance(url, RedisAddress) else RedisAddress.parse(url)
         self._use = Use(address, name)
         self.variables = BlockingVariables(self._do, self._use)
+        self.presence = BlockingPresence(self._do)
 
     def __enter__(self) -> Self:
         return self

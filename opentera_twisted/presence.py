@@ -118,7 +118,7 @@ _END: Final = Script(
     """
 )
 
-_ONLINE: Final = Script(
+ONLINE: Final = Script(
     PUBLISH
     + f"""
     local online = {{}}
@@ -166,7 +166,7 @@ class Presence:
         return Deferred.fromCoroutine(self._everyone())
 
     async def _everyone(self) -> dict[Kind, list[str]]:
-        held: Sequence[Sequence[bytes]] = await self._link.run(_ONLINE, [GATEWAYS])
+        held: Sequence[Sequence[bytes]] = await self._link.run(ONLINE, [GATEWAYS])
         return by_kind(who for one in held for who in one)
 
     def disconnect(self, kind: Kind, uuid: str) -> Deferred[int]:

@@ -277,6 +277,14 @@ class BusContract:
         answers = await other.call_all("service.S", "add", 1)
         assert [answer.value for answer in answers] == [2, 2]
 
+    async def test_nobody_is_online_without_a_gateway(self) -> None:
+        bus = await self.make()
+        assert await bus.presence.online("user") == []
+        assert await bus.presence.everyone() == {"user": [], "participant": [], "device": []}
+        assert await bus.presence.disconnect("user", UUID) == 0
+        await self.refused(InvalidArgument, lambda: bus.presence.online("robot"))
+        await self.refused(InvalidArgument, lambda: bus.presence.disconnect("user", "Zoe"))
+
     async def test_a_key_logs_exactly_one_in(self) -> None:
         keys = await self.keys(await self.make())
         key = await keys.issue("user", UUID, name="Zoé", topics=["t"])

@@ -11,7 +11,7 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import SessionKeys
-from opentera_twisted.blocking import BlockingBus, BlockingVariables, Ending
+from opentera_twisted.blocking import BlockingBus, BlockingPresence, BlockingVariables, Ending
 from opentera_twisted.testing import MemoryBus, MemoryRedis
 
 from .contract import BusContract
@@ -41,7 +41,7 @@ class InThreads:
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._blocking, name)
-        if isinstance(member, BlockingVariables):
+        if isinstance(member, (BlockingVariables, BlockingPresence)):
             return InThreads(member)
 
         def call(*args: Any, **named: Any) -> Deferred[Any]:

@@ -86,10 +86,12 @@ class MemoryRedis:
 
     Attributes:
         published: all that was published, oldest first.
+        online: for tests to fill, as gateways do: ``<kind>.<uuid>`` of who has a websocket open.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self.published: list[Delivery] = []
+        self.online: set[str] = set()
         self._clock = clock
         self._variables: dict[bytes, _Variable] = {}
         self._connections: dict[int, Connection] = {}

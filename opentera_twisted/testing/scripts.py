@@ -6,12 +6,19 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from opentera_twisted.presence import ONLINE
 from opentera_twisted.sessions import GIVE_BACK, MAX_VALUE, REDEEM, is_uuid
 from opentera_twisted.variables import COMPARE_AND_SET
 
 
 class Strings(Protocol):
-    """A Redis, as far as scripts need one."""
+    """A Redis, as far as scripts need one.
+
+    Attributes:
+        online: ``<kind>.<uuid>`` of who has a websocket open.
+    """
+
+    online: set[str]
 
     def read(self, name: bytes) -> bytes | None:
         """The string under a name."""
@@ -85,4 +92,5 @@ SCRIPTS: Final[Mapping[str, Callable[[Strings, Sequence[bytes], Sequence[bytes]]
     COMPARE_AND_SET.text: compare_and_set,
     REDEEM.text: redeem,
     GIVE_BACK: give_back,
+    ONLINE.text: lambda redis, _, __: [[one.encode() for one in redis.online]],
 }
