@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from inspect import iscoroutine
 from typing import Any, Final
@@ -116,6 +117,8 @@ class ReactorThread:
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
+        self._new: deque[Errand] = deque()
+        self._teller: int | None = None  # the thread that tells, or has told, the reactor of them
         self._over: list[Errand] = []
         self._under_way: set[Errand] = set()
         self._is_stopped = False
@@ -146,14 +149,28 @@ class ReactorThread:
         finally:
             self._under_way.discard(errand)
             if not errand.is_over:
-                self.reactor.callFromThread(errand.give_up)
+                self.reactor.callFromThread(self._give_up, errand)
 
     def _begin(self, errand: Errand) -> None:
-        # No lock, and nothing put off: a finalizer or Ctrl-C may come between any two lines.
+        # Without a lock: a finalizer, or Ctrl-C, may come between any two lines.
         self._under_way.add(errand)
         if self._is_stopped:  # asked last: what was added before is ended by `_stop`
             raise _stopped()
-        self.reactor.callFromThread(errand.start)
+        self._new.append(errand)
+        me = threading.get_ident()
+        if self._teller in (None, me):  # itself: in a finalizer, it might never come to tell
+            self._teller = me
+            self.reactor.callFromThread(self._begin_all)
+
+    def _begin_all(self) -> None:
+        """Begin all that has come, in one turn of the reactor."""
+        self._teller = None  # first: who comes later tells again
+        while self._new:
+            self._new.popleft().start()
+
+    def _give_up(self, errand: Errand) -> None:
+        errand.give_up()
+        self._begin_all()  # it may have been interrupted before it told of others
 
     def _ended(self, errand: Errand) -> None:
         # Threads go on together, when all that has come was handled: each would take the
