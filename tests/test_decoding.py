@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opentera_twisted.messages import LogEvent, RPCMessage, TeraEvent, UserEvent, Value
-from opentera_twisted.messages.decoding import decode
+from opentera_twisted.messages.decoding import DEEPEST, decode
 from opentera_twisted.messages.packing import module_message, tera_event
 
 from .support import DATA
@@ -60,6 +61,17 @@ def test_what_is_no_message_is_json_text_or_bytes() -> None:
     assert decode("service.a.events", b"\x1b[2J").form == "bytes"
 
 
+def test_what_is_said_is_strict_json_that_others_can_read() -> None:
+    assert decode("t", b'{"a": [NaN, -Infinity]}').value == {"a": ["nan", "-inf"]}
+    request = RPCMessage(method="add", reply_to="r", timestamp=math.inf)
+    request.args.extend([Value(double_value=math.nan)])
+    decoded = decode("service.Sum.rpc", request.SerializeToString())
+    assert (decoded.head["timestamp"], decoded.value) == ("inf", ["nan"])
+    assert decode("t", b"[" * DEEPEST + b"]" * DEEPEST).form == "json"
+    nested = decode("t", b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1))
+    assert (nested.form, nested.value) == ("text", "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1))
+
+
 def test_an_event_of_an_unknown_type_or_of_junk_is_shown_in_hexadecimal() -> None:
     event = tera_event("t", [LogEvent(message="a")])
     event.events[0].type_url = "type.googleapis.com/opentera.protobuf.Tomorrow"
@@ -85,4 +97,4 @@ def test_an_event_of_an_unknown_type_or_of_junk_is_shown_in_hexadecimal() -> Non
 )
 def test_nothing_that_comes_fails(topic: str, payload: bytes, at: int, put: bytes) -> None:
     mutated = payload[:at] + put + payload[at + 1 :]
-    json.dumps(decode(topic, mutated).to_json())
+    json.dumps(decode(topic, mutated).to_json(), allow_nan=False)

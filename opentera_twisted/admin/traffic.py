@@ -20,9 +20,9 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from opentera_twisted.admin.guard import Refused
+from opentera_twisted.admin.summary import summarize
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.published import read
 from opentera_twisted.pubsub import Delivery, Subscription
 
 DEFAULT_PATTERNS: Final = "*.events *.events.* *.messages"
@@ -73,10 +73,8 @@ class _Message:
             if self.payload is None:
                 self.shown.update(form="bytes", summary="too long to be shown", body=None)
             else:
-                published = read(self.topic, self.payload)
-                self.shown.update(
-                    form=published.form, summary=published.summary, body=published.body
-                )
+                summary = summarize(self.topic, self.payload)
+                self.shown.update(form=summary.form, summary=summary.line, body=summary.body)
                 self.payload = b""
         return self.shown
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -21,10 +22,13 @@ from opentera_twisted.messages.text import WRITE_EMPTY
 
 Json = Mapping[str, Any]
 
+DEEPEST: Final = 50
+"""Levels of JSON that is taken as such; what is nested more deeply is text."""
+
 
 @frozen
 class Decoded:
-    """A payload as JSON objects.
+    """A payload as objects of strict JSON: bytes in hexadecimal, and no infinity.
 
     Attributes:
         form: ``TeraEvent``, ``TeraModuleMessage``, ``RPCMessage``, ``json``, ``text`` or ``bytes``.
@@ -95,7 +99,7 @@ def _request(payload: bytes) -> Decoded | None:
         "method": request.method,
         "replyTo": request.reply_to,
         "id": request.id,
-        "timestamp": request.timestamp,
+        "timestamp": _strict(request.timestamp),
     }
     return Decoded("RPCMessage", head, value=[_argument(one) for one in request.args])
 
@@ -103,7 +107,7 @@ def _request(payload: bytes) -> Decoded | None:
 def _json(payload: bytes) -> Decoded | None:
     value = json.loads(payload.decode())
     # A number or a word is text of its own.
-    return Decoded("json", value=value) if isinstance(value, (dict, list)) else None
+    return Decoded("json", value=_strict(value)) if isinstance(value, (dict, list)) else None
 
 
 def _text(payload: bytes) -> Decoded | None:
@@ -161,4 +165,17 @@ def _argument(value: Value) -> Any:
     if which is None:
         return None
     found = getattr(value, which)
-    return {"hex": found.hex()} if isinstance(found, bytes) else found
+    return {"hex": found.hex()} if isinstance(found, bytes) else _strict(found)
+
+
+def _strict(value: Any, depth: int = DEEPEST) -> Any:
+    """The same as strict JSON can hold it, and every program can read and write it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if not isinstance(value, (dict, list)):
+        return value
+    if depth == 0:
+        raise ValueError("JSON that is nested too deeply")
+    if isinstance(value, list):
+        return [_strict(one, depth - 1) for one in value]
+    return {name: _strict(one, depth - 1) for name, one in value.items()}
