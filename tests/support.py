@@ -112,9 +112,19 @@ def shared_server() -> Server:
 
 def service_additions() -> dict[str, str]:
     """Rules that docs/how-to/least-rights.md names for services, by what they are for."""
+    return _additions("a service that")
+
+
+def console_additions() -> dict[str, str]:
+    """Rules that docs/how-to/least-rights.md names for a gateway, by the panel that needs them."""
+    return _additions("a panel of the console")
+
+
+def _additions(title: str) -> dict[str, str]:
     page = (ROOT / "docs" / "how-to" / "least-rights.md").read_text()
-    table = page.partition("| a service that | needs |\n")[2].partition("\n\n")[0]
-    return dict(re.findall(r"^\| ([^|`]+) \| `(.*?)`", table, re.MULTILINE))
+    table = page.partition(f"| {title} | needs |\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^\| ([^|`]+) \| `(.*?)`", table, re.MULTILINE)
+    return {name: rules.replace("\\|", "|") for name, rules in found}
 
 
 def start_server(test: TestCase, *options: str) -> Server:

@@ -19,7 +19,7 @@ from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 
 from .admin import AdminTestCase, Asking
-from .support import UUID, start_server, until
+from .support import GATEWAY, UUID, console_additions, start_server, start_with_acl, until
 from .websockets import connect
 
 TOPIC = f"websocket.user.{UUID}.events"
@@ -184,8 +184,9 @@ class TrafficTests(AdminTestCase):
             )
         admin = await self.admin(bus=await self.bus(server.url))
         answer = await admin.ask("/api/traffic")
-        assert answer.status == 503
-        assert answer.json()["error"] == "PermissionDenied"
+        assert answer.status == 403
+        for rule in ("+psubscribe", "+punsubscribe", "&*.events", "&*.events.*", "&*.messages"):
+            assert f" {rule} " in answer.json()["message"]
         with server.client() as client:
             assert client.pubsub_numpat() == 0
         assert (await admin.ask("/api/traffic?patterns=*.events")).status == 200
@@ -244,6 +245,53 @@ class ServicesTests(AdminTestCase):
             if len(asked) > 1 and not asked[1].called:  # it came after the first was answered
                 asked[1].callback([])
             assert (await one).json() == []
+
+
+class RightsTests(AdminTestCase):
+    """As the gateway's user of contrib/redis.acl, which may only do what a gateway does."""
+
+    async def gateways_admin(self, added: str = "") -> Asking:
+        server = start_with_acl()
+        self.addCleanup(server.stop)
+        with server.client() as client:
+            client.execute_command("ACL", "SETUSER", GATEWAY, *added.split())
+        self.own = await self.bus(server.url_as(GATEWAY))
+        return await self.admin(bus=self.own, console="write")
+
+    async def test_each_panel_says_what_it_lacks_and_the_others_work(self) -> None:
+        admin = await self.gateways_admin()
+        additions = console_additions()
+        for path, panel in (("traffic", "topics and their messages"), ("services", "services")):
+            for _ in range(2):
+                answer = await admin.ask(f"/api/{path}")
+                assert answer.status == 403
+                assert f" {additions[panel]} " in answer.json()["message"]
+        answer = await admin.ask("/api/traffic?patterns=service.*")
+        assert "&service.* " in answer.json()["message"]
+        assert (await admin.ask("/api/presence")).status == 200
+        assert (await admin.ask("/api/state")).json()["health"]["status"] == "ready"
+        assert (await admin.post("/api/keys", {"kind": "user", "uuid": UUID})).status == 200
+        asked = {"server": "module.A", "procedure": "add", "arguments": []}
+        answer = await admin.post("/api/call", asked)
+        assert answer.status == 403
+        assert "&module.A.rpc" in answer.json()["message"]
+        answer = await admin.post("/api/call", {**asked, "server": "service.A"})
+        assert answer.json()["error"] == "NoResponder"
+
+    async def test_with_what_the_docs_add_all_panels_work(self) -> None:
+        additions = console_additions()
+        admin = await self.gateways_admin(
+            f"{additions['topics and their messages']} {additions['services']}"
+        )
+        first = (await admin.ask("/api/traffic")).json()
+        await self.own.serve_service("Sum", Procedures())
+        await self.own.publish(TOPIC, "a")
+        await until(
+            lambda: admin.ask(f"/api/traffic?serial={first['serial']}"),
+            lambda one: one.json()["count"] == 1,
+        )
+        (found,) = (await admin.ask("/api/services")).json()
+        assert found["server"] == "service.Sum"
 
 
 class KeyTests(AdminTestCase):

@@ -5,6 +5,8 @@ health     how the program is
 pulse      how late the reactor is, and each second's rates
 metrics    what Prometheus reads
 traffic    what is published, while somebody watches
+summary    one line of it, and all of it
+rights     what the panels need on Redis
 asked      what the page asks for, checked
 console    what the page asks, answered; its files are in the folder page
 resource   the paths

@@ -12,10 +12,11 @@ from opentera_twisted.admin.asked import Call, Key
 from opentera_twisted.admin.guard import Guard
 from opentera_twisted.admin.health import Health
 from opentera_twisted.admin.pulse import Pulse
+from opentera_twisted.admin.rights import SERVICES, lacking
 from opentera_twisted.admin.traffic import Traffic
 from opentera_twisted.admin_options import ConsoleMode, Websockets
 from opentera_twisted.bus import Bus
-from opentera_twisted.errors import BusError, CallError
+from opentera_twisted.errors import BusError, CallError, PermissionDenied
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.rpc import Listening
 from opentera_twisted.rpc.description import to_json
@@ -114,6 +115,8 @@ class Console:
         found: list[Listening] | Failure
         try:
             found = await self._bus.services()
+        except PermissionDenied:
+            found = Failure(lacking("who listens", SERVICES))
         except BusError:
             found = Failure()
         waiting, self._waiting = self._waiting, []

@@ -26,7 +26,7 @@ from opentera_twisted.admin.site import AdminSite
 from opentera_twisted.admin.traffic import DEFAULT_PATTERNS
 from opentera_twisted.admin_options import ConsoleMode, Websockets
 from opentera_twisted.bus import Bus
-from opentera_twisted.errors import BusError, InvalidArgument
+from opentera_twisted.errors import BusError, InvalidArgument, PermissionDenied
 from opentera_twisted.gateway import Gateway
 
 JAVASCRIPT_CLIENT: Final = "opentera-bus.js"
@@ -274,6 +274,8 @@ def _refuse(request: Any, failure: Failure) -> bytes:
         status = error.status
     elif isinstance(error, InvalidArgument):
         status = HTTPStatus.BAD_REQUEST
+    elif isinstance(error, PermissionDenied):
+        status = HTTPStatus.FORBIDDEN
     else:
         status = HTTPStatus.SERVICE_UNAVAILABLE
     request.setResponseCode(status)

@@ -20,9 +20,10 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from opentera_twisted.admin.guard import Refused
+from opentera_twisted.admin.rights import lacking, watching
 from opentera_twisted.admin.summary import summarize
 from opentera_twisted.bus import Bus
-from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.errors import InvalidArgument, PermissionDenied
 from opentera_twisted.pubsub import Delivery, Subscription
 
 DEFAULT_PATTERNS: Final = "*.events *.events.* *.messages"
@@ -163,7 +164,7 @@ class Traffic:
 
         Raises:
             InvalidArgument: these are no patterns.
-            Refused: too many are watched already.
+            Refused: too many are watched already, or Redis does not let us watch these.
             BusUnavailable, CommandFailed: one could not be subscribed.
         """
         split = patterns.split()
@@ -207,6 +208,9 @@ class Traffic:
                 # The link tells all its subscriptions of a gap; it is counted once.
                 on_gap = None if joined else watch.missed
                 joined.append(await self._bus.subscribe_pattern(pattern, watch.received, on_gap))
+        except PermissionDenied:
+            _cancel(joined)
+            raise lacking("these topics", watching(watch.patterns)) from None
         except BaseException:
             _cancel(joined)
             raise

@@ -119,7 +119,7 @@ async function update() {
     }
   } catch (problem) {
     showProblem(byId("traffic-problem"), problem.message);
-    if (problem.status === 400 || problem.status === 429) {
+    if ([400, 403, 429].includes(problem.status)) { // asking again would not help
       pause("Not watching.");
     }
   }
