@@ -17,7 +17,6 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
 from opentera_twisted.link.server_process import free_port
-from opentera_twisted.options import Options
 
 from .authority import Authority
 from .processes import ENVIRONMENT, Process
@@ -41,11 +40,6 @@ faulthandler.register(signal.SIGQUIT, all_threads=True)
 from twisted.scripts.twistd import run
 run()
 """
-
-
-def knows(option: str) -> bool:
-    """Whether the program has an option that takes a value."""
-    return f"{option}=" in Options().longOpt
 
 
 def ask(url: str, method: str = "GET", token: str = "") -> str:
@@ -113,16 +107,11 @@ class SecretTests(RedisTestCase):
             *("--websocket", f"tcp:{websocket}:interface=127.0.0.1"),
             *("--certificate", str(self.pem), "--private-key", str(self.pem)),
             *("--admin", f"tcp:{admin}:interface=127.0.0.1"),
-            *self.admin_options(),
+            *("--admin-token-file", self.file("admin token")),
             *options,
         )
         self.addCleanup(program.kill)
         return program, websocket, admin
-
-    def admin_options(self) -> tuple[str, ...]:
-        if knows("admin-token-file"):
-            return "--admin-token-file", self.file("admin token")
-        return ()
 
     async def log_in(self, port: int, name: str, target: str) -> None:
         """An attempt that fails, and what the gateway answers to it."""
