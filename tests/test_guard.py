@@ -35,6 +35,11 @@ TOKEN = "correct-horse-battery-staple"
         ("[::1]", "::1"),
         ("::1", "::1"),
         ("bus.example.org:1", "bus.example.org"),
+        ("[::1].evil.example.org", ""),
+        ("[::1", ""),
+        ("127.0.0.1:40086, evil.example.org", ""),
+        ("localhost:evil", ""),
+        ("localhost evil.example.org", ""),
     ],
 )
 def test_the_name_in_a_host_header(header: str, name: str) -> None:
@@ -134,7 +139,7 @@ class HostTests(AdminTestCase):
 
     async def test_a_page_that_has_bound_its_name_to_our_address_reads_nothing(self) -> None:
         admin = await self.admin(hosts=["bus.example.org"], console="write")
-        for host in ("evil.example.org", "192.0.2.7", "localhost.evil.example.org", "x@localhost"):
+        for host in ("evil.example.org", "192.0.2.7", "[::1].evil.example.org", "x@localhost"):
             for path in ("/", "/health", "/metrics", "/api/state", "/api/console", "/console.js"):
                 answer = await admin.ask(path, Host=host)
                 assert answer.status == 403, (host, path)

@@ -8,6 +8,7 @@ is a secret token too; a browser shows it once, and has a cookie from then on.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable
 from hashlib import sha256
@@ -31,6 +32,11 @@ FAILURES_PER_MINUTE: Final = 30
 
 PAGE_HEADER: Final = "X-Opentera-Bus-Token"
 """Where our page shows the token that only it can read."""
+
+
+_HOST: Final = re.compile(
+    r"(?:\[([0-9a-f:.]+)\]|([^\s:,\[\]]+))(?::[0-9]*)?|([0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*)"
+)
 
 
 class Refused(Exception):
@@ -198,11 +204,9 @@ class Guard:
 
 
 def host_name(text: str) -> str:
-    """The name or address in a ``Host``, without its port and without brackets."""
-    text = text.strip().lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.rpartition(":")[0] if text.count(":") == 1 else text
+    """The name or address in a ``Host``, without its port and brackets; empty when it is none."""
+    found = _HOST.fullmatch(text.strip().lower())
+    return "" if found is None else found[1] or found[2] or found[3]
 
 
 def _digest(text: str) -> bytes:
