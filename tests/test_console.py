@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 from unittest.mock import patch
 
@@ -17,8 +18,10 @@ from opentera_twisted.admin.asked import parse_call, parse_key
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
+from opentera_twisted.messages.decoding import DEEPEST
 
 from .admin import AdminTestCase, Asking
+from .deployed import DeployedServer
 from .support import GATEWAY, UUID, console_additions, start_server, start_with_acl, until
 from .websockets import connect
 
@@ -227,6 +230,20 @@ class ServicesTests(AdminTestCase):
         wrong = await admin.post("/api/call", {**asked, "arguments": [{"type": "int"}]})
         assert wrong.status == 400
         assert "argument 1" in wrong.json()["message"]
+
+    async def test_what_a_browser_would_not_read_is_never_handed_on(self) -> None:
+        admin = await self.admin(console="write")
+        deep: Any = []
+        for _ in range(DEEPEST):
+            deep = [deep]
+        server = DeployedServer(
+            self.redis, "service.Odd.rpc", endless=lambda: [math.nan, -math.inf], deep=lambda: deep
+        )
+        self.addCleanup(server.close)
+        asked = {"server": "service.Odd", "procedure": "endless", "arguments": []}
+        assert (await admin.post("/api/call", asked)).json()["value"] == ["nan", "-inf"]
+        answer = (await admin.post("/api/call", {**asked, "procedure": "deep"})).json()
+        assert (answer["error"], "nested" in answer["message"]) == ("BadReply", True)
 
     async def test_who_looks_at_the_same_time_gets_one_answer(self) -> None:
         admin = await self.admin()

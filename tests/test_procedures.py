@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any, Optional, Union
 
@@ -195,7 +196,24 @@ def test_a_description_survives_the_way_there_and_back() -> None:
     assert shown["data"].arguments[0].default == b"\x00\xff"
 
 
-@pytest.mark.parametrize("value", [None, 1, {}, {"service": "x"}, {"procedures": 1}, []])
+def with_default(default: Any) -> dict[str, Any]:
+    argument = {"name": "a", "type": "float", "default": default}
+    procedure = {"name": "p", "doc": "", "arguments": [argument], "returns": ""}
+    return {"service": "x", "version": "", "doc": "", "procedures": [procedure]}
+
+
+def test_a_default_is_an_argument() -> None:
+    (procedure,) = from_json(with_default(1.5), "t").procedures
+    assert procedure.arguments[0].default == 1.5
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, 1, {}, {"service": "x"}, {"procedures": 1}, []),
+        *(with_default(one) for one in ([], [[1]], {}, {"hex": "x"}, math.nan, math.inf)),
+    ],
+)
 def test_what_is_no_description_is_a_bad_reply(value: Any) -> None:
     with pytest.raises(BadReply):
         from_json(value, "t")

@@ -18,6 +18,7 @@ from opentera_twisted.admin_options import ConsoleMode, Websockets
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError, CallError, PermissionDenied
 from opentera_twisted.gateway import Gateway
+from opentera_twisted.messages.decoding import strict
 from opentera_twisted.rpc import Listening
 from opentera_twisted.rpc.description import to_json
 from opentera_twisted.sessions import SessionKeys
@@ -136,7 +137,7 @@ class Console:
         except CallError as error:
             answer = {"error": type(error).__name__, "message": str(error)}
         else:
-            answer = {"value": value}
+            answer = _returned(value)
         return {**answer, "seconds": reactor.seconds() - began}
 
     async def issue(self, asked: Key) -> dict[str, Any]:
@@ -144,3 +145,10 @@ class Console:
         keys = SessionKeys(self._bus)
         key = await keys.issue(asked.kind, asked.uuid, ttl=KEY_LIFETIME, name=asked.name)
         return {"key": key, "seconds": KEY_LIFETIME}
+
+
+def _returned(value: Any) -> dict[str, Any]:
+    try:
+        return {"value": strict(value)}
+    except ValueError as error:  # no browser would show it
+        return {"error": "BadReply", "message": str(error)}

@@ -70,6 +70,23 @@ def decode(topic: str, payload: bytes) -> Decoded:
     return Decoded("bytes", value=payload.hex())
 
 
+def strict(value: Any, depth: int = DEEPEST) -> Any:
+    """The same as strict JSON can hold it: no infinity, and nothing that is nested deeply.
+
+    Raises:
+        ValueError: it is nested more deeply.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if not isinstance(value, (dict, list)):
+        return value
+    if depth == 0:
+        raise ValueError("JSON that is nested too deeply")
+    if isinstance(value, list):
+        return [strict(one, depth - 1) for one in value]
+    return {name: strict(one, depth - 1) for name, one in value.items()}
+
+
 def _carries(topic: str) -> topics.Channel | None:
     try:
         return topics.parse(topic).channel
@@ -99,7 +116,7 @@ def _request(payload: bytes) -> Decoded | None:
         "method": request.method,
         "replyTo": request.reply_to,
         "id": request.id,
-        "timestamp": _strict(request.timestamp),
+        "timestamp": strict(request.timestamp),
     }
     return Decoded("RPCMessage", head, value=[_argument(one) for one in request.args])
 
@@ -107,7 +124,7 @@ def _request(payload: bytes) -> Decoded | None:
 def _json(payload: bytes) -> Decoded | None:
     value = json.loads(payload.decode())
     # A number or a word is text of its own.
-    return Decoded("json", value=_strict(value)) if isinstance(value, (dict, list)) else None
+    return Decoded("json", value=strict(value)) if isinstance(value, (dict, list)) else None
 
 
 def _text(payload: bytes) -> Decoded | None:
@@ -165,17 +182,4 @@ def _argument(value: Value) -> Any:
     if which is None:
         return None
     found = getattr(value, which)
-    return {"hex": found.hex()} if isinstance(found, bytes) else _strict(found)
-
-
-def _strict(value: Any, depth: int = DEEPEST) -> Any:
-    """The same as strict JSON can hold it, and every program can read and write it."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if not isinstance(value, (dict, list)):
-        return value
-    if depth == 0:
-        raise ValueError("JSON that is nested too deeply")
-    if isinstance(value, list):
-        return [_strict(one, depth - 1) for one in value]
-    return {name: _strict(one, depth - 1) for name, one in value.items()}
+    return {"hex": found.hex()} if isinstance(found, bytes) else strict(found)

@@ -9,6 +9,7 @@ further arguments. A default of bytes is an object: ``{"hex": "00ff"}``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -152,4 +153,6 @@ def _argument_from_json(value: Mapping[str, Any]) -> ArgumentDescription:
     default: ArgumentValue | object | None = value.get("default", NO_DEFAULT)
     if isinstance(default, dict):
         default = bytes.fromhex(default["hex"])
+    elif isinstance(default, list) or (isinstance(default, float) and not math.isfinite(default)):
+        raise ValueError("no default of an argument")
     return ArgumentDescription(str(value["name"]), str(value["type"]), default)
