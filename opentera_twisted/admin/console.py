@@ -16,7 +16,7 @@ from opentera_twisted.admin.rights import SERVICES, lacking
 from opentera_twisted.admin.traffic import Traffic
 from opentera_twisted.admin_options import ConsoleMode, Websockets
 from opentera_twisted.bus import Bus
-from opentera_twisted.errors import BusError, CallError, PermissionDenied
+from opentera_twisted.errors import CallError, PermissionDenied
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages.decoding import strict
 from opentera_twisted.rpc import Listening
@@ -118,7 +118,7 @@ class Console:
             found = await self._bus.services()
         except PermissionDenied:
             found = Failure(lacking("who listens", SERVICES))
-        except BusError:
+        except Exception:  # noqa: BLE001 (whatever it is, who waits is told)
             found = Failure()
         waiting, self._waiting = self._waiting, []
         for one in waiting:

@@ -24,8 +24,8 @@ def lacking(what: str, rules: Iterable[str]) -> Refused:
     """
     return Refused(
         HTTPStatus.FORBIDDEN,
-        f"Redis does not let the gateway's user see {what}. It needs: ACL SETUSER USER "
-        f"{' '.join(rules)} (docs/deployment.md says what each panel needs).",
+        f"Redis does not let the gateway's user see {what}. ACL SETUSER USER {' '.join(rules)} "
+        "gives it what that needs.",
     )
 
 
