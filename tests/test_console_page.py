@@ -16,7 +16,7 @@ from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 
 from .browser import BrowserTestCase
-from .support import UUID, start_bus, start_server, until
+from .support import GATEWAY, UUID, start_bus, start_server, start_with_acl, until
 
 TOKEN = "correct-horse-battery-staple"
 TOPIC = f"websocket.user.{UUID}.events"
@@ -40,7 +40,7 @@ class ConsoleTestCase(BrowserTestCase):
         super().setUp()
         self.addCleanup(lambda: self.browser.command("Emulation.clearDeviceMetricsOverride"))
 
-    async def show(self, *, url: str | None = None, **options: Any) -> None:
+    async def show(self, *, url: str | None = None, found: str = "found", **options: Any) -> None:
         """Show the page of a gateway that runs, and wait until it knows how all is."""
         self.bus_shown = start_bus(self, url or self.server.url)
         await self.bus_shown.connected()
@@ -54,7 +54,7 @@ class ConsoleTestCase(BrowserTestCase):
         await self.browser.console()
         await self.browser.open(self.url)
         if "token" not in options:
-            await self.sees("#services-state", "found")
+            await self.sees("#services-state, #services-problem", found)
 
     async def sees(self, selector: str, text: str = "") -> str:
         """Wait until an element holds a text; its whole text."""
@@ -184,6 +184,31 @@ class TrafficTests(ConsoleTestCase):
             await self.sees("#traffic-state", f"Watching: {40 * times} ")
         count = await self.browser.run("return document.getElementById('messages').children.length")
         assert count == 200
+
+    async def test_opened_messages_do_not_make_the_page_longer(self) -> None:
+        await self.show()
+        await self.click("#watch")
+        await self.sees("#traffic-state", "Watching: 0")
+        for _ in range(10):
+            await self.bus_shown.publish("service.A.events", "a line\n" * 40)
+        await self.sees("#traffic-state", "Watching: 10")
+        height = "return document.querySelector('#traffic').scrollHeight + ' ' + %s"
+        overflow = height % "(document.documentElement.scrollHeight - document.body.offsetHeight)"
+        before = await self.browser.run(overflow)
+        await self.browser.run(
+            "document.querySelectorAll('#messages details').forEach((one) => (one.open = true))"
+        )
+        await self.sees("#messages li:last-child pre", "a line")
+        assert await self.browser.run(overflow) == before
+
+    async def test_what_the_gateways_user_may_not_see_is_said(self) -> None:
+        server = start_with_acl()
+        self.addCleanup(server.stop)
+        await self.show(url=server.url_as(GATEWAY), found="+pubsub|channels")
+        await self.sees("#status", "Ready")
+        await self.click("#watch")
+        await self.sees("#traffic-problem", "+psubscribe +punsubscribe &*.events")
+        await self.sees("#traffic-state", "Not watching")  # and does not ask again
 
 
 class ServiceTests(ConsoleTestCase):
