@@ -163,6 +163,17 @@ class TrafficTests(AdminTestCase):
         assert len(page["messages"]) == traffic.SHOWN_BYTES // size
         assert page["skipped"] == 8 - len(page["messages"])
 
+    async def test_of_a_long_topic_the_beginning_is_kept(self) -> None:
+        admin = await self.admin()
+        await self.watch(admin, "*.events")
+        for end in "ab":
+            await admin.bus.publish(f"service.{'x' * 5000}{end}.events", "y")
+        page = await until(lambda: self.watch(admin, "*.events"), lambda one: one["count"] == 2)
+        (topic,) = page["topics"]
+        assert topic["count"] == 2
+        names = {topic["topic"], *(one["topic"] for one in page["messages"])}
+        assert names == {f"service.{'x' * 5000}"[: traffic.LONGEST_TOPIC - 1] + "…"}
+
     async def test_so_many_watches_and_no_more(self) -> None:
         admin = await self.admin()
         for number in range(traffic.MOST_WATCHES):

@@ -43,6 +43,9 @@ KEPT_BYTES: Final = 16_384
 KEPT_TOPICS: Final = 500
 """Topics that are counted; of more, the one that was quiet longest is forgotten."""
 
+LONGEST_TOPIC: Final = 300
+"""Characters of a topic that are kept."""
+
 SHOWN_MESSAGES: Final = 50
 SHOWN_BYTES: Final = 65_536
 """Messages in one answer, and bytes of them that are decoded for it; the newest count."""
@@ -122,12 +125,15 @@ class _Watch:
         self.count += 1
         size = len(delivery.payload)
         payload = delivery.payload if size <= KEPT_BYTES else None
-        self.messages.append(_Message(self.count, now, delivery.topic, size, payload))
-        topic = self.topics.pop(delivery.topic, None) or _Topic()
+        name = delivery.topic
+        if len(name) > LONGEST_TOPIC:
+            name = f"{name[: LONGEST_TOPIC - 1]}…"
+        self.messages.append(_Message(self.count, now, name, size, payload))
+        topic = self.topics.pop(name, None) or _Topic()
         topic.count += 1
         topic.bytes += size
         topic.last = now
-        self.topics[delivery.topic] = topic
+        self.topics[name] = topic
         if len(self.topics) > KEPT_TOPICS:
             del self.topics[next(iter(self.topics))]
 
