@@ -201,6 +201,13 @@ class TrafficTests(ConsoleTestCase):
         await self.sees("#messages li:last-child pre", "a line")
         assert await self.browser.run(overflow) == before
 
+    async def test_text_of_others_does_not_turn_the_page_around(self) -> None:
+        await self.show()
+        await self.click("#watch")
+        await self.sees("#traffic-state", "Watching: 0")
+        await self.bus_shown.publish("service.A.events", '{"a": "\u202eevil"}')
+        await self.sees("#messages .what", '"\ufffdevil"')
+
     async def test_what_the_gateways_user_may_not_see_is_said(self) -> None:
         server = start_with_acl()
         self.addCleanup(server.stop)

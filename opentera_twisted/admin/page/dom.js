@@ -19,8 +19,13 @@ export function element(tag, attributes = {}, ...children) {
       made.setAttribute(name, value);
     }
   }
-  made.append(...children.filter((child) => child !== null));
+  made.append(...children.filter((child) => child !== null).map((child) => (typeof child === "string" ? inOrder(child) : child)));
   return made;
+}
+
+/** Text whose characters stand in their order: what others wrote must not turn around what is beside it. */
+function inOrder(text) {
+  return text.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }
 
 /** @param {string} id @returns {any} */
