@@ -177,6 +177,7 @@ class ProgramTests(RedisTestCase):
             import crochet
             setup = crochet.setup
             def fork():
+                crochet.setup = setup  # once, whatever goes wrong
                 if os.fork():
                     setup()
                 else:
