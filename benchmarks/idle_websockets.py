@@ -11,7 +11,7 @@ from benchmarks.comparison import OURS, Comparison, Measured
 from benchmarks.figures import Figure, Target
 from benchmarks.gateways import Audience, Start
 from benchmarks.processes import processor_time, resident
-from benchmarks.reports import awaiting_reports
+from benchmarks.reports import awaiting_reports, forget_everyone
 from benchmarks.scenario import Setting
 
 NAME: Final = "idle-websockets"
@@ -45,6 +45,7 @@ def run(setting: Setting) -> list[Figure]:
 def _measure(setting: Setting, name: str, start: Start) -> Measured:
     """Log in; until all are open, and with ours until Redis has been told of all."""
     audience = Audience.personal(WEBSOCKETS)
+    forget_everyone(setting)
     with ExitStack() as stack:
         side = stack.enter_context(start(setting, audience))
         reported = None
