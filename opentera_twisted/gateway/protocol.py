@@ -76,9 +76,6 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         window_bits: of the compression agreed on; 0: none.
     """
 
-    # These hooks skip those of Autobahn's Twisted side, which look for more about the peer, and
-    # colour log lines that nobody reads: a fifth of a login's time.
-
     # Autobahn warns several times of each client that breaks a rule; who it was is not our trouble.
     log = txaio.make_logger(level="error")
     _gateway_log = Logger()
@@ -97,6 +94,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _socket: FileDescriptor | None = None
     _is_plain = False
     _is_slow = False
+
+    # These four hooks skip those of Autobahn's Twisted side, which look for more about the peer and
+    # colour log lines that nobody reads: a fifth of a login's time.
 
     def connectionMade(self) -> None:
         """A peer has connected."""
