@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from attrs import fields
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -78,10 +79,8 @@ class Metrics:
     def _link(self) -> Iterable[Metric]:
         link = self._bus.link
         statistics = link.statistics
-        yield GaugeMetricFamily(
-            "opentera_bus_link_ready",
-            "1 when both connections to Redis are ready, else 0.",
-            int(link.is_ready),
+        yield _gauge(
+            "link_ready", "1 when both connections to Redis are ready, else 0.", int(link.is_ready)
         )
         states = GaugeMetricFamily(
             "opentera_bus_link_state",
@@ -206,26 +205,24 @@ class Metrics:
         yield _gauge("client_backlog_bytes", "Bytes waiting for clients.", gateway.backlog)
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"opentera_bus_{name}", text, value)
+_Kind = type[GaugeMetricFamily] | type[CounterMetricFamily]
 
 
-def _counter(name: str, text: str, value: float) -> Metric:
-    return CounterMetricFamily(f"opentera_bus_{name}", text, value)
+def _number(kind: _Kind, name: str, text: str, value: float) -> Metric:
+    return kind(f"opentera_bus_{name}", text, value)
 
 
-def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(f"opentera_bus_{name}", text, labels=[label])
+def _numbers(kind: _Kind, name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = kind(f"opentera_bus_{name}", text, labels=[label])
     for one, value in values.items():
         family.add_metric([one], value)
     return family
 
 
-def _counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily(f"opentera_bus_{name}", text, labels=[label])
-    for one, value in values.items():
-        family.add_metric([one], value)
-    return family
+_gauge = partial(_number, GaugeMetricFamily)
+_counter = partial(_number, CounterMetricFamily)
+_gauges = partial(_numbers, GaugeMetricFamily)
+_counters = partial(_numbers, CounterMetricFamily)
 
 
 def _histogram(name: str, text: str, durations: Durations) -> Metric:
