@@ -12,7 +12,7 @@ that gateways run on play no part.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 from uuid import uuid4
 
 from attrs import frozen
@@ -288,5 +288,5 @@ def by_kind(held: Iterable[bytes]) -> dict[Kind, list[str]]:
 
 
 def _check_kind(kind: Kind) -> None:
-    if kind not in get_args(Kind):
+    if kind not in topics.KINDS:
         raise InvalidArgument(f"{kind!r} is no kind: expected one of {', '.join(topics.KINDS)}")

@@ -80,7 +80,7 @@ class Watches:
         self._variables: dict[bytes, _Variable] = {}
         self._is_tracking = False
         link.on_invalidated = self._changed
-        link.on_lost.append(lambda _: self._stop_tracking())
+        link.on_lost.append(self._lost)
         link.on_ready.append(self._start_again)
         link.on_stopped.append(self._stopped)
 
@@ -134,7 +134,7 @@ class Watches:
                 if not watch.first.called:
                     watch.first.errback(BusUnavailable("the bus was stopped"))
 
-    def _stop_tracking(self) -> None:
+    def _lost(self, _: Failure) -> None:
         self._is_tracking = False
 
     def _start_again(self) -> None:

@@ -35,13 +35,11 @@ class Pulse:
 
     Attributes:
         delay: how late the reactor called, at each beat.
-        latest: how late it was in the latest sample, in seconds; the greatest of its beats.
         taken: how many samples there were.
     """
 
     def __init__(self, bus: Bus, gateway: Gateway) -> None:
         self.delay = Durations()
-        self.latest = 0.0
         self.taken = 0
         self._bus = bus
         self._gateway = gateway
@@ -99,7 +97,6 @@ class Pulse:
             }
         )
         self.taken += 1
-        self.latest = self._greatest
         self._counted, self._since, self._beats, self._greatest = counts, now, 0, 0.0
 
     def _counts(self) -> dict[str, int]:
