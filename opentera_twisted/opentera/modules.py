@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
@@ -14,6 +15,7 @@ from opentera_twisted.messages.packing import module_message, pack, tera_event
 from opentera_twisted.opentera.client import RedisClient
 from opentera_twisted.opentera.logs import LoggingClient
 from opentera_twisted.opentera.served import RpcApi, RpcApiProcedures
+from opentera_twisted.rpc import Procedures, ProcedureServer
 
 
 class _Program(RedisClient):
@@ -38,12 +40,27 @@ class _Program(RedisClient):
         """Publish an event in its envelope."""
         return self.publish(topic, tera_event(topic, [event]))
 
+    def _answer(
+        self,
+        own: str,
+        rpc: Sequence[str],
+        serve: Callable[[Procedures], Deferred[ProcedureServer]],
+    ) -> list[Deferred[Any]]:
+        """Answer calls from ``rpc_api``, unless the class has a method of its own for them."""
+        method = getattr(self, own, None)
+        if method is not None:
+            return [self.subscribe_pattern_with_callback(topic, method) for topic in rpc]
+        serving = serve(RpcApiProcedures(self.rpc_api, type(self).__doc__ or ""))
+        return [serving.addCallback(lambda server: self._use.keep(server, server.stop))]
+
 
 class BaseModule(_Program):
     """A module: its messages and calls come to the methods of a derived class.
 
     Calls are answered from ``rpc_api``, each exactly once, an unknown one with an error. A callback
-    runs in the reactor's thread and may return a Deferred; meanwhile other calls are answered.
+    runs in the reactor's thread and may return a Deferred; meanwhile other calls are answered. A
+    class that defines ``notify_module_rpc(pattern, channel, message)`` gets them there, and answers
+    them itself.
 
     Args:
         module_name: as in its topics.
@@ -86,15 +103,12 @@ class BaseModule(_Program):
         listening = self.subscribe_pattern_with_callback(
             self.source_name(), self.notify_module_messages
         )
-        own = getattr(self, "notify_module_rpc", None)
-        if own is None:
-            procedures = RpcApiProcedures(self.rpc_api, type(self).__doc__ or "")
-            serving: Deferred[Any] = self.bus.serve_module(self.module_name, procedures)
-            serving.addCallback(lambda server: self._use.keep(server, server.stop))
-        else:
-            rpc = topics.module_rpc(self.module_name)
-            serving = self.subscribe_pattern_with_callback(rpc, own)
-        return gatherResults([listening, serving], consumeErrors=True)
+        serving = self._answer(
+            "notify_module_rpc",
+            [topics.module_rpc(self.module_name)],
+            partial(self.bus.serve_module, self.module_name),
+        )
+        return gatherResults([listening, *serving], consumeErrors=True)
 
     def create_tera_message(self, dest: str = "", seq: int = 0) -> TeraModuleMessage:
         """An envelope for messages from this module."""
@@ -131,7 +145,8 @@ class BaseModule(_Program):
 class ServiceOpenTera(_Program):
     """A service, as far as the bus goes: it makes no HTTP requests and signs no tokens.
 
-    It listens under its key and its UUID, and answers calls as `BaseModule` does.
+    It listens under its key and its UUID, and answers calls as `BaseModule` does; a method that has
+    them instead is called ``notify_service_rpc``.
 
     Args:
         config_man: its ``redis_config`` is as of `RedisClient`; ``service_config`` and
@@ -166,24 +181,19 @@ class ServiceOpenTera(_Program):
     def build_interface(self) -> Deferred[Any]:
         """Listen for messages and calls; fires when Redis has acknowledged all."""
         key = self.service_info["service_key"]
+        names = (self.service_uuid, key)
         listening = [
             self.subscribe_pattern_with_callback(
                 topics.service_messages(name), self.notify_service_messages
             )
-            for name in (self.service_uuid, key)
+            for name in names
         ]
-        own = getattr(self, "notify_service_rpc", None)
-        if own is None:
-            procedures = RpcApiProcedures(self.rpc_api, type(self).__doc__ or "")
-            serving: Deferred[Any] = self.bus.serve_service(key, procedures, self.service_uuid)
-            serving.addCallback(lambda server: self._use.keep(server, server.stop))
-            listening.append(serving)
-        else:
-            listening += [
-                self.subscribe_pattern_with_callback(topics.service_rpc(name), own)
-                for name in (self.service_uuid, key)
-            ]
-        return gatherResults(listening, consumeErrors=True)
+        serving = self._answer(
+            "notify_service_rpc",
+            [topics.service_rpc(name) for name in names],
+            partial(self.bus.serve_service, key, uuid=self.service_uuid),
+        )
+        return gatherResults([*listening, *serving], consumeErrors=True)
 
     def create_tera_message(self, src: str = "", dest: str = "", seq: int = 0) -> TeraModuleMessage:
         """An envelope for messages to a topic."""
