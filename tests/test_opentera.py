@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from datetime import timedelta
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
@@ -35,9 +37,22 @@ from opentera_twisted.opentera import (
 )
 
 from .deployed import DeployedCaller
+from .processes import Process
 from .support import UUID, Collector, RedisTestCase, Server, until
 
 NAME = "TeraServer.OnlineModule"
+
+FORKED = """
+import os, sys
+from opentera_twisted.opentera import RedisClient, RedisRPCClient
+config = {"hostname": "127.0.0.1", "port": int(sys.argv[1]), "db": 0}
+client = RedisClient(config)
+RedisRPCClient(config).call("Nobody", "add")  # the reactor runs
+if not os.fork():
+    client.subscribe("t").addErrback(lambda failed: os.write(1, failed.value.args[0].encode()))
+    os._exit(0)
+print("child ended:", os.wait()[1])
+"""
 
 
 class OnlineModule(BaseModule):
@@ -121,7 +136,10 @@ class OpenTeraTests(RedisTestCase):
         client = self.client()
 
         def use() -> None:
+            assert client.redisSet("a", "Zoé", ex=timedelta(minutes=2)) is True
+            assert 100 < self.redis.ttl("a") <= 120
             assert client.redisSet("a", "Zoé", ex=100) is True
+            assert 0 < self.redis.ttl("a") <= 100
             assert client.redisGet("a") == "Zoé".encode()
             assert client.redisSet("n", 5) is True
             assert client.redisGet("n") == b"5"
@@ -303,6 +321,13 @@ class OpenTeraTests(RedisTestCase):
         self.redis.publish(topic, b"x")
         assert (await module.events.wait(1))[0] == (topic, topic, b"x")
         assert len(module.made.items) == 1
+
+    async def test_after_a_fork_of_a_process_that_used_it_subscribing_fails(self) -> None:
+        process = Process(sys.executable, "-c", FORKED, str(self.server.port))
+        self.addCleanup(process.kill)
+        assert await process.ended() == 0
+        assert "this process was forked after the bus had been used" in process.output
+        assert "child ended: 0" in process.output
 
     async def test_a_process_has_two_connections_however_many_objects(self) -> None:
         module = await self.module()

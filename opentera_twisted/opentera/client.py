@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -123,10 +124,13 @@ class RedisClient:
             )
         return self._command("GET", key)
 
-    def redisSet(self, key: str, value: bytes | str | float, ex: int | None = None) -> Any:
-        """Write a variable, for ``ex`` seconds or for ever; True."""
+    def redisSet(
+        self, key: str, value: bytes | str | float, ex: int | timedelta | None = None
+    ) -> Any:
+        """Write a variable, for ``ex`` seconds or a ``timedelta``, or for ever; True."""
         data = value if isinstance(value, (bytes, str)) else str(value)
-        lifetime = () if ex is None else ("EX", ex)
+        seconds = int(ex.total_seconds()) if isinstance(ex, timedelta) else ex
+        lifetime = () if seconds is None else ("EX", seconds)
         reply = self._command("SET", key, data, *lifetime)
         return reply if isinstance(reply, Deferred) else True
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.threadable import isInIOThread
+
+from opentera_twisted.errors import ForkedProcess
+from opentera_twisted.reactor_thread import check_not_forked
 
 
 def global_reactor() -> Any:
@@ -31,7 +34,14 @@ def in_reactor(function: Callable[[], Any]) -> Deferred[Any]:
 
     Returns:
         Fires there with what comes of it.
+
+    Fails with:
+        ForkedProcess: that thread stayed in the parent of this process.
     """
+    try:
+        check_not_forked()
+    except ForkedProcess:
+        return fail()
     result: Deferred[Any] = Deferred()
 
     def call() -> None:

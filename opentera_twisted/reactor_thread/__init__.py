@@ -6,7 +6,7 @@ handlers  what a program has given us, called in its threads and not in the reac
 """
 
 from opentera_twisted.reactor_thread.handlers import OneByOne, in_thread
-from opentera_twisted.reactor_thread.running import run
+from opentera_twisted.reactor_thread.running import check_not_forked, run
 from opentera_twisted.reactor_thread.shared import Use
 
-__all__ = ["OneByOne", "Use", "in_thread", "run"]
+__all__ = ["OneByOne", "Use", "check_not_forked", "in_thread", "run"]

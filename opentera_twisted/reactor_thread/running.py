@@ -240,14 +240,23 @@ def run(function: Callable[..., Any], *arguments: Any) -> Any:
     return thread.run(function, *arguments)
 
 
-def _start() -> ReactorThread:
-    """See that the reactor runs, in whatever thread."""
+def check_not_forked() -> None:
+    """See that this process has a reactor, or can have one.
+
+    Raises:
+        ForkedProcess: the reactor stayed in the parent of this process.
+    """
     if _process.is_forked:
         raise ForkedProcess(
             "this process was forked after the bus had been used: the reactor's thread stayed in "
             "the parent. Use the bus only after the fork (a BlockingBus connects with its first "
             "call, so it may be made before), or start processes with spawn instead of fork"
         )
+
+
+def _start() -> ReactorThread:
+    """See that the reactor runs, in whatever thread."""
+    check_not_forked()
     with _process.lock:
         from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
 
