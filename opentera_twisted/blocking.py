@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from attrs import evolve
 from google.protobuf.message import Message
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from opentera_twisted.bus import DEFAULT_LIMITS, DISCOVERY_TIMEOUT, Bus
@@ -36,8 +36,14 @@ from opentera_twisted.topics import Kind
 from opentera_twisted.variables import SESSION_KEY_LIFETIME
 from opentera_twisted.watches import WatchHandler
 
-Do = Callable[[Callable[[Bus], Any]], Any]
-"""Does something with the bus in the reactor's thread, and waits for what comes of it."""
+T = TypeVar("T")
+
+
+class Do(Protocol):
+    """Does something with the bus in the reactor's thread, and waits for what comes of it."""
+
+    def __call__(self, ask: Callable[[Bus], Awaitable[T]]) -> T:
+        """What its Deferred or coroutine gave."""
 
 
 class Ending:
@@ -73,8 +79,7 @@ class BlockingVariables:
 
     def get(self, name: str) -> bytes | None:
         """Read a variable: see `Variables.get`."""
-        value: bytes | None = self._do(lambda bus: bus.variables.get(name))
-        return value
+        return self._do(lambda bus: bus.variables.get(name))
 
     def set(
         self,
@@ -84,17 +89,17 @@ class BlockingVariables:
         only_if_absent: bool = False,
     ) -> bool:
         """Write a variable: see `Variables.set`."""
-        return bool(self._do(lambda bus: bus.variables.set(name, value, ttl, only_if_absent)))
+        return self._do(lambda bus: bus.variables.set(name, value, ttl, only_if_absent))
 
     def delete(self, *names: str) -> int:
         """Delete variables: see `Variables.delete`."""
-        return int(self._do(lambda bus: bus.variables.delete(*names)))
+        return self._do(lambda bus: bus.variables.delete(*names))
 
     def compare_and_set(
         self, name: str, expected: bytes | str | None, value: bytes | str, ttl: float | None = None
     ) -> bool:
         """Write a variable if it is as expected: see `Variables.compare_and_set`."""
-        return bool(self._do(lambda bus: bus.variables.compare_and_set(name, expected, value, ttl)))
+        return self._do(lambda bus: bus.variables.compare_and_set(name, expected, value, ttl))
 
     def watch(self, name: str, handler: WatchHandler) -> Ending:
         """Have a handler called in a thread as a variable changes: see `Variables.watch`."""
@@ -104,8 +109,7 @@ class BlockingVariables:
             watch = await bus.variables.watch(name, called)
             return _ending(self._use, watch.cancel)
 
-        ending: Ending = self._do(watch)
-        return ending
+        return self._do(watch)
 
 
 class BlockingPresence:
@@ -116,17 +120,15 @@ class BlockingPresence:
 
     def online(self, kind: Kind) -> list[str]:
         """Who of a kind has a websocket open: see `Presence.online`."""
-        uuids: list[str] = self._do(lambda bus: bus.presence.online(kind))
-        return uuids
+        return self._do(lambda bus: bus.presence.online(kind))
 
     def everyone(self) -> dict[Kind, list[str]]:
         """Who has a websocket open, by kind: see `Presence.everyone`."""
-        uuids: dict[Kind, list[str]] = self._do(lambda bus: bus.presence.everyone())
-        return uuids
+        return self._do(lambda bus: bus.presence.everyone())
 
     def disconnect(self, kind: Kind, uuid: str) -> int:
         """Have every gateway close somebody's websockets: see `Presence.disconnect`."""
-        return int(self._do(lambda bus: bus.presence.disconnect(kind, uuid)))
+        return self._do(lambda bus: bus.presence.disconnect(kind, uuid))
 
 
 class BlockingBus:
@@ -202,15 +204,15 @@ class BlockingBus:
 
     def publish(self, topic: str, payload: bytes | str | Message) -> int:
         """Publish a message: see `Bus.publish`."""
-        return int(self._do(lambda bus: bus.publish(topic, payload)))
+        return self._do(lambda bus: bus.publish(topic, payload))
 
     def publish_event(self, topic: str, *events: Message) -> int:
         """Publish events in a ``TeraEvent``: see `Bus.publish_event`."""
-        return int(self._do(lambda bus: bus.publish_event(topic, *events)))
+        return self._do(lambda bus: bus.publish_event(topic, *events))
 
     def send_module_message(self, dest: str, *messages: Message, source: str) -> int:
         """Publish messages in a ``TeraModuleMessage``: see `Bus.send_module_message`."""
-        return int(self._do(lambda bus: bus.send_module_message(dest, *messages, source=source)))
+        return self._do(lambda bus: bus.send_module_message(dest, *messages, source=source))
 
     def subscribe(self, topic: str, handler: Handler, on_gap: OnGap | None = None) -> Ending:
         """Have a handler called for a topic: see `Bus.subscribe`.
@@ -249,8 +251,7 @@ class BlockingBus:
 
             return _ending(self._use, cancel)
 
-        ending: Ending = self._do(subscribe)
-        return ending
+        return self._do(subscribe)
 
     def call(
         self,
@@ -260,10 +261,7 @@ class BlockingBus:
         timeout: float = CALL_TIMEOUT,
     ) -> Json:
         """Call a procedure of a module: see `Bus.call`."""
-        value: Json = self._do(
-            lambda bus: bus.call(module_name, function_name, *args, timeout=timeout)
-        )
-        return value
+        return self._do(lambda bus: bus.call(module_name, function_name, *args, timeout=timeout))
 
     def call_service(
         self,
@@ -273,10 +271,9 @@ class BlockingBus:
         timeout: float = CALL_TIMEOUT,
     ) -> Json:
         """Call a procedure of a service: see `Bus.call_service`."""
-        value: Json = self._do(
+        return self._do(
             lambda bus: bus.call_service(service_key, function_name, *args, timeout=timeout)
         )
-        return value
 
     def call_all(
         self,
@@ -286,20 +283,15 @@ class BlockingBus:
         timeout: float = DISCOVERY_TIMEOUT,
     ) -> list[Answer]:
         """Call a procedure of every server of a topic: see `Bus.call_all`."""
-        answers: list[Answer] = self._do(
-            lambda bus: bus.call_all(server, function_name, *args, timeout=timeout)
-        )
-        return answers
+        return self._do(lambda bus: bus.call_all(server, function_name, *args, timeout=timeout))
 
     def describe(self, server: str, timeout: float = CALL_TIMEOUT) -> Description:
         """What a server says of itself: see `Bus.describe`."""
-        description: Description = self._do(lambda bus: bus.describe(server, timeout))
-        return description
+        return self._do(lambda bus: bus.describe(server, timeout))
 
     def services(self, timeout: float = DISCOVERY_TIMEOUT) -> list[Listening]:
         """Which services and modules listen now: see `Bus.services`."""
-        found: list[Listening] = self._do(lambda bus: bus.services(timeout))
-        return found
+        return self._do(lambda bus: bus.services(timeout))
 
     def proxy(self, server: str, timeout: float = CALL_TIMEOUT) -> BlockingProxy:
         """A server's procedures as methods that wait for their results: see `Bus.proxy`."""
@@ -348,8 +340,7 @@ class BlockingBus:
             server = await serve(bus, procedures.adapted(_in_thread))
             return _ending(self._use, server.stop)
 
-        ending: Ending = self._do(start)
-        return ending
+        return self._do(start)
 
     def issue_key(
         self,
@@ -360,25 +351,19 @@ class BlockingBus:
         topics: Sequence[str] = (),
     ) -> str:
         """Make a session key: see `SessionKeys.issue`."""
-        return str(self._do(lambda bus: SessionKeys(bus).issue(kind, uuid, ttl, name, topics)))
+        return self._do(lambda bus: SessionKeys(bus).issue(kind, uuid, ttl, name, topics))
 
     def redeem_key(self, kind: Kind, key: str, require_bound: bool = False) -> Identity | None:
         """Use a session key up: see `SessionKeys.redeem`."""
-        identity: Identity | None = self._do(
-            lambda bus: SessionKeys(bus, require_bound).redeem(kind, key)
-        )
-        return identity
+        return self._do(lambda bus: SessionKeys(bus, require_bound).redeem(kind, key))
 
     def log_publisher(self, sender: str) -> LogPublisher:
         """Publishes what the program logs: ``addHandler(bus.log_publisher("me").handler())``."""
-        publisher: LogPublisher = self._do(lambda bus: LogPublisher(bus, sender))
-        return publisher
+        return self._do(lambda bus: succeed(LogPublisher(bus, sender)))
 
-    def _do(self, ask: Callable[[Bus], Any]) -> Any:
-        return run(self._ask, ask)
-
-    def _ask(self, ask: Callable[[Bus], Any]) -> Any:
-        return ask(self._use.bus)
+    def _do(self, ask: Callable[[Bus], Awaitable[T]]) -> T:
+        value: T = run(lambda: ask(self._use.bus))
+        return value
 
 
 def _in_thread(procedure: Procedure) -> Procedure:
