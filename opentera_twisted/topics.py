@@ -1,4 +1,4 @@
-"""Names of topics (Redis pub/sub channels): built from their parts, and parsed back.
+"""Names of topics (Redis pub/sub channels): built from their parts, parsed back, fit to patterns.
 
     module.<name>.messages    module.<name>.events[.<subtopic>]    module.<name>.rpc
     service.<key>.messages    service.<key>.events[.<subtopic>]    service.<key>.rpc
@@ -152,6 +152,60 @@ def encode(topic: str) -> bytes:
 def decode(topic: bytes) -> str:
     """The text of a topic's name as it came from Redis; bytes outside UTF-8 become surrogates."""
     return topic.decode(errors="surrogateescape")
+
+
+def is_pattern(text: str) -> bool:
+    """Whether it stands, as a pattern of Redis, for more than the topic that is written so."""
+    return any(one in text for one in "*?[\\")
+
+
+def compile_pattern(pattern: bytes) -> re.Pattern[bytes]:
+    """What fits a pattern of Redis, as a regular expression of the whole topic.
+
+    Source: Redis's ``stringmatchlen``.
+    """
+    at, parts = 0, []
+    while at < len(pattern):
+        one = pattern[at : at + 1]
+        at += 1
+        if one == b"*":
+            parts.append(b".*")
+        elif one == b"?":
+            parts.append(b".")
+        elif one == b"[":
+            part, at = _set(pattern, at)
+            parts.append(part)
+        else:
+            if one == b"\\" and at < len(pattern):
+                one = pattern[at : at + 1]
+                at += 1
+            parts.append(re.escape(one))
+    return re.compile(b"".join(parts), re.DOTALL)
+
+
+def _set(text: bytes, at: int) -> tuple[bytes, int]:
+    """The set that begins behind ``[``, and where it ends; one that is not closed ends the text."""
+    negated = text[at : at + 1] == b"^"
+    at += negated
+    allowed: set[int] = set()
+    while at < len(text) and text[at] != ord("]"):
+        if text[at] == ord("\\") and at + 1 < len(text):
+            at += 1
+            allowed.add(text[at])
+            at += 1
+        elif text[at + 1 : at + 2] == b"-" and at + 2 < len(text):
+            low, high = sorted((text[at], text[at + 2]))
+            allowed.update(range(low, high + 1))
+            at += 3
+        else:
+            allowed.add(text[at])
+            at += 1
+    at += 1
+    if negated:
+        allowed = set(range(256)) - allowed
+    if not allowed:
+        return b"(?!)", at
+    return b"[" + b"".join(b"\\x%02x" % one for one in sorted(allowed)) + b"]", at
 
 
 def _events(owner: Owner, name: str, subtopic: str | None) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from opentera_twisted.cli.patterns import compile_name, is_pattern
-from opentera_twisted.link import Name
+from opentera_twisted.topics import compile_pattern, is_pattern
 
 from .support import shared_server
 
@@ -14,8 +13,7 @@ TEXTS = st.text("ab.-]^[*?\\", min_size=1, max_size=8)
 
 
 def matches(pattern: str, topic: str) -> bool:
-    name = Name(pattern.encode(), is_pattern=True)
-    return compile_name(name).fullmatch(topic.encode()) is not None
+    return compile_pattern(pattern.encode()).fullmatch(topic.encode()) is not None
 
 
 @example("[b-a]", "a")
@@ -34,6 +32,3 @@ def test_the_same_topics_as_redis(pattern: str, topic: str) -> None:
 def test_a_topic_is_itself_and_no_pattern() -> None:
     assert not is_pattern("module.TeraServer.UserManagerModule.events")
     assert all(map(is_pattern, ("a*", "a?", "[ab]", "a\\*")))
-    exact = compile_name(Name(b"a.b\n"))
-    assert exact.fullmatch(b"a.b\n")
-    assert not exact.fullmatch(b"aXb\n")

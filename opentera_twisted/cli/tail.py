@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
@@ -13,7 +14,6 @@ from rich.text import Text
 from opentera_twisted import messages, topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.output import clean, is_terminal
-from opentera_twisted.cli.patterns import compile_name, is_pattern
 from opentera_twisted.cli.program import Work, cli, command
 from opentera_twisted.cli.stream import Stream, tell_gaps
 from opentera_twisted.errors import InvalidArgument
@@ -55,8 +55,8 @@ def tail(
     if raw and (as_json or types):
         raise InvalidArgument("--raw prints payloads as they are: without --json and --type")
     wanted = dict.fromkeys(patterns or ("*",))
-    names = [Name(topics.encode(one), is_pattern=is_pattern(one)) for one in wanted]
-    filters = [compile_name(name) for name in names]
+    names = [Name(topics.encode(one), is_pattern=topics.is_pattern(one)) for one in wanted]
+    filters = [_filter(name) for name in names]
 
     async def work(bus: Bus) -> None:
         stream = Stream(bus, count)
@@ -65,7 +65,7 @@ def tail(
 
         def received(number: int, delivery: Delivery) -> None:
             topic = delivery.topic.encode(errors="surrogateescape")
-            if any(one.fullmatch(topic) for one in filters[:number]):
+            if any(receives(topic) for receives in filters[:number]):
                 return  # it comes once for each of our subscriptions: shown for the first
             decoded = None if raw else _only(types, decode(delivery.topic, delivery.payload))
             if raw or decoded is not None:
@@ -77,6 +77,11 @@ def tail(
         await stream.ended
 
     return work
+
+
+def _filter(name: Name) -> Callable[[bytes], object]:
+    """Whether a subscription receives what is published on a topic."""
+    return topics.compile_pattern(name.text).fullmatch if name.is_pattern else name.text.__eq__
 
 
 def _only(types: tuple[str, ...], decoded: Decoded) -> Decoded | None:

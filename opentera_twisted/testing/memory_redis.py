@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from opentera_twisted.pubsub import Delivery
 from opentera_twisted.testing.scripts import SCRIPTS
-from opentera_twisted.topics import decode
+from opentera_twisted.topics import compile_pattern, decode
 
 WRONG_TYPE: Final = Exception("WRONGTYPE Operation against a key holding the wrong kind of value")
 
@@ -363,20 +363,6 @@ def encode(reply: Any) -> bytes:
     if isinstance(reply, bytes):
         return b"$%d\r\n%b\r\n" % (len(reply), reply)
     return b"*%d\r\n" % len(reply) + b"".join(map(encode, reply))
-
-
-def compile_pattern(pattern: bytes) -> re.Pattern[bytes]:
-    """A pattern of Redis as a regular expression: ``*``, ``?``, ``[...]`` and the backslash."""
-    parts = re.findall(rb"\\.|\[\^?[^\]]*\]|.", pattern, re.DOTALL)
-    return re.compile(b"".join(map(_expression, parts)), re.DOTALL)
-
-
-def _expression(part: bytes) -> bytes:
-    if part in {b"*", b"?"}:
-        return b".*" if part == b"*" else b"."
-    if len(part) > 1 and part.startswith(b"["):
-        return part.replace(b"\\", b"\\\\")
-    return re.escape(part[1:] if len(part) > 1 else part)
 
 
 def _acknowledge(kind: bytes, names: Sequence[bytes]) -> bytes:
