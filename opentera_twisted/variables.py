@@ -112,7 +112,7 @@ class Variables:
 
         Source: Redis command GET.
         """
-        return self._link.execute("GET", _name(name))
+        return self._link.execute("GET", encode_name(name))
 
     def set(
         self,
@@ -134,7 +134,7 @@ class Variables:
 
         Source: Redis command SET.
         """
-        arguments: list[bytes | str | int] = ["SET", _name(name), _value(value)]
+        arguments: list[bytes | str | int] = ["SET", encode_name(name), _value(value)]
         if ttl is not None:
             arguments += ["PX", milliseconds(ttl)]
         if only_if_absent:
@@ -151,7 +151,7 @@ class Variables:
         """
         if not names:
             raise InvalidArgument("delete takes the name of at least one variable")
-        return self._link.execute("DEL", *map(_name, names))
+        return self._link.execute("DEL", *map(encode_name, names))
 
     def watch(self, name: str, handler: WatchHandler) -> Deferred[Watch]:
         """Have a handler called with the value of a variable, now and whenever it changes.
@@ -170,7 +170,7 @@ class Variables:
 
         Source: Redis command CLIENT TRACKING; the server needs no setting for it.
         """
-        return self._watches.watch(_name(name), handler)
+        return self._watches.watch(encode_name(name), handler)
 
     def compare_and_set(
         self, name: str, expected: bytes | str | None, value: bytes | str, ttl: float | None = None
@@ -195,7 +195,7 @@ class Variables:
     ) -> bool:
         reply = await self._link.run(
             COMPARE_AND_SET,
-            [_name(name)],
+            [encode_name(name)],
             "absent" if expected is None else "equal",
             b"" if expected is None else _value(expected),
             _value(value),
@@ -215,7 +215,12 @@ def milliseconds(ttl: float) -> int:
     return round(ttl * 1000)
 
 
-def _name(name: str) -> bytes:
+def encode_name(name: str) -> bytes:
+    """The bytes of a variable's name.
+
+    Raises:
+        InvalidArgument: it is empty, no string, or cannot be encoded in UTF-8.
+    """
     if not isinstance(name, str) or not name:
         raise InvalidArgument(f"a variable's name is a string that is not empty, not {name!r}")
     try:

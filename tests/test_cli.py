@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Identity, ProcedureError, Procedures, SessionKeys
 from opentera_twisted.cli.commands import cli
@@ -23,6 +24,7 @@ from opentera_twisted.rpc.description import from_json
 from opentera_twisted.topics import websocket_events
 
 from .commands import CommandTestCase
+from .deployed import DeployedServer
 from .support import UUID, message
 from .websockets import connect
 
@@ -84,6 +86,18 @@ class CommandLineTests(CommandTestCase):
         assert result.errors.count("\n") == 1
         result = await self.run_command("call", "service.Nobody", "x")
         assert result == (1, "", "opentera-bus: nobody listens on service.Nobody.rpc\n")
+
+    async def test_what_is_returned_and_is_not_json_is_told(self) -> None:
+        # As deployed programs in Python write it.
+        server = DeployedServer(
+            self.server.client(), "service.Foreign.rpc", figures=lambda: {"mean": float("nan")}
+        )
+        self.addCleanup(deferToThread, server.close)
+        result = await self.run_command("call", "service.Foreign", "figures")
+        assert (result.status, result.output) == (1, "")
+        assert result.errors == (
+            "opentera-bus: figures of service.Foreign returned what is not JSON: {'mean': nan}\n"
+        )
 
     async def test_what_listens_and_what_it_offers(self) -> None:
         procedures = Procedures(version="1", doc="Adds.")
@@ -186,7 +200,10 @@ class CommandLineTests(CommandTestCase):
             ("tail", "--raw", "--json"): "without --json and --type",
             ("tail", "--type", "Nonsense"): "'--type'",
             ("tail", "-n", "0"): "'-n'",
-            ("watch", ""): "a topic is a string",
+            ("get", ""): "a variable's name is a string that is not empty",
+            ("set", "", "b"): "a variable's name is",
+            ("delete", "a", ""): "a variable's name is",
+            ("watch", ""): "a variable's name is",
             ("top", "--interval", "0"): "'--interval'",
             ("completion", "tcsh"): "'tcsh' is not one of",
             ("call", "Ours", "x"): "expected service.KEY or module.NAME",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from opentera_twisted import Listening, Procedures
@@ -67,3 +69,13 @@ def test_latency_counts_calls_that_failed(capsys: pytest.CaptureFixture[str]) ->
 def test_json_keeps_its_characters(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_json({"name": "Zoé"})
     assert capsys.readouterr().out == '{"name": "Zoé"}\n'
+
+
+@pytest.mark.parametrize("text", ["\x9b2J", "\u202eevil", "\ud800", "\U000e0001"])
+def test_json_does_not_turn_the_terminal_around(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output.print_json([text])
+    shown = capsys.readouterr().out
+    assert shown.removesuffix("\n").isprintable()
+    assert json.loads(shown) == [text]

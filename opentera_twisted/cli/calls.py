@@ -51,7 +51,11 @@ def call(
     encode_call(method, "", 0, values, seconds)
 
     async def once(bus: Bus) -> None:
-        print_json(await bus.caller.call(topic, method, values, seconds))
+        value = await bus.caller.call(topic, method, values, seconds)
+        try:
+            print_json(value)
+        except ValueError:
+            fail(f"{method} of {server} returned what is not JSON: {value!r}")
 
     async def work(bus: Bus) -> None:
         durations, errors = [], []

@@ -25,8 +25,13 @@ def is_terminal() -> bool:
 
 
 def print_json(value: Any) -> None:
-    """One value on one line; characters as they are on a terminal, escaped in a pipe."""
-    print(json.dumps(value, ensure_ascii=not is_terminal()))  # noqa: T201
+    """One value on one line; on a terminal, what it can show stands as it is and not escaped.
+
+    Raises:
+        ValueError: a number in it is not finite, which JSON has no word for.
+    """
+    text = json.dumps(value, ensure_ascii=not is_terminal(), allow_nan=False)
+    print("".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text))  # noqa: T201
 
 
 def print_description(description: Description) -> None:

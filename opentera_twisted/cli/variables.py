@@ -8,12 +8,12 @@ from datetime import datetime
 
 import click
 
-from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import Seconds, parse_bytes
 from opentera_twisted.cli.output import clean, is_terminal, print_json
 from opentera_twisted.cli.program import Work, cli, command, fail
 from opentera_twisted.cli.stream import Stream, tell_gaps
+from opentera_twisted.variables import encode_name
 
 
 @cli.command()
@@ -25,6 +25,7 @@ def get(name: str) -> Work:
     \b
     opentera-bus get service.VideoRehabService | jq .
     """  # noqa: D301 (click takes the character itself)
+    encode_name(name)
 
     async def work(bus: Bus) -> None:
         value = await bus.variables.get(name)
@@ -51,6 +52,7 @@ def set_(name: str, value: str, ttl: float | None, only_if_absent: bool) -> Work
     opentera-bus set greeting hello --ttl 60
     opentera-bus set lock hex:01 --only-if-absent
     """  # noqa: D301 (click takes the character itself)
+    encode_name(name)
     data = parse_bytes(value)
 
     async def work(bus: Bus) -> None:
@@ -69,6 +71,8 @@ def delete(names: tuple[str, ...]) -> Work:
     \b
     opentera-bus delete greeting lock
     """  # noqa: D301 (click takes the character itself)
+    for name in names:
+        encode_name(name)
 
     async def work(bus: Bus) -> None:
         print_json(await bus.variables.delete(*names))
@@ -90,7 +94,7 @@ def watch(name: str, as_json: bool, count: int | None) -> Work:
     opentera-bus watch service.VideoRehabService
     opentera-bus watch service.VideoRehabService --json | jq .value
     """  # noqa: D301 (click takes the character itself)
-    topics.encode(name)
+    encode_name(name)
 
     async def work(bus: Bus) -> None:
         stream = Stream(bus, count)
