@@ -235,9 +235,9 @@ class ServiceTests(ConsoleTestCase):
 
         await self.bus_shown.serve_service("Counting", procedures)
 
-    async def open_service(self) -> None:
+    async def open_service(self, name: str = "Counting") -> None:
         await self.click("#services-refresh")
-        await self.sees(".service summary", "service.Counting")
+        await self.sees(".service summary", f"service.{name}")
         await self.click(".service summary")
 
     async def test_procedures_are_listed_and_called(self) -> None:
@@ -260,6 +260,20 @@ class ServiceTests(ConsoleTestCase):
         await self.type(f"{form} .field:nth-child(1) input", "seven")
         await self.click(f"{form} button.primary")
         await self.sees(f"{form} .result .problem", "argument 1 is a whole number")
+
+    async def test_of_a_default_that_turns_text_around_what_is_seen_is_sent(self) -> None:
+        await self.show(console="write")
+        procedures = Procedures()
+
+        @procedures.expose
+        def say(text: str = "\u202eevil") -> str:
+            return ascii(text)
+
+        await self.bus_shown.serve_service("Saying", procedures)
+        await self.open_service("Saying")
+        await self.click("[data-procedure=say] button.primary")
+        answer = await self.sees("[data-procedure=say] .result pre")
+        assert json.loads(answer) == r"'\ufffdevil'"
 
     async def test_further_arguments_and_errors(self) -> None:
         await self.show(console="write")

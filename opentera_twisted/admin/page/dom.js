@@ -24,7 +24,7 @@ export function element(tag, attributes = {}, ...children) {
 }
 
 /** Text whose characters stand in their order: what others wrote must not turn around what is beside it. */
-function inOrder(text) {
+export function inOrder(text) {
   return text.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }
 

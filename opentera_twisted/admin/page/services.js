@@ -1,7 +1,7 @@
 /** Services and modules that listen, their procedures, and forms to call them. */
 
 import { get, post } from "./api.js";
-import { byId, count, element, setText, showProblem } from "./dom.js";
+import { byId, count, element, inOrder, setText, showProblem } from "./dom.js";
 
 const TYPES = ["str", "int", "float", "bool", "bytes"];
 const HINTS = { int: "a whole number", float: "a number", bytes: "hexadecimal", str: "text" };
@@ -36,7 +36,7 @@ class Argument {
     this.type.addEventListener("change", () => this.fit());
     this.text = element("input", { id, spellcheck: "false", autocapitalize: "off", autocomplete: "off" });
     this.bool = element("select", { id: `${id}-bool`, "aria-label": name }, element("option", {}, "true"), element("option", {}, "false"));
-    this.text.value = text;
+    this.text.value = inOrder(text);  // sent is what is seen
     this.bool.value = text === "false" ? "false" : "true";
     this.element = element("div", { class: "field grow" },
       element("label", { for: id }, name, type ? element("span", {}, `: ${type}`) : null),
