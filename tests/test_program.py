@@ -26,6 +26,7 @@ from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import unpack, unpack_all
 from opentera_twisted.topics import USER_MANAGER_MODULE
 
+from .admin import ask
 from .deployed import DeployedServer
 from .processes import Process, twistd, twistd_daemon
 from .support import (
@@ -152,6 +153,25 @@ class ServingTests(ProgramTestCase):
             client.config_set("maxclients", 100)
         status, _ = await until(lambda: deferToThread(health, admin), lambda one: one[0] == 200)
         assert status == 200
+
+    async def test_beyond_loopback_the_admin_endpoint_asks_for_its_token(self) -> None:
+        admin = free_port()
+        token = "hush" * 8
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(token)
+            file.flush()
+            program, _ = self.start(
+                *("--redis", self.gateway_url, "--admin", f"tcp:{admin}"),
+                *("--admin-token-file", file.name, "--console", "off"),
+            )
+            await program.says("is ready")
+        url = f"http://127.0.0.1:{admin}"
+        assert (await deferToThread(ask, f"{url}/health")).json().keys() == {"status"}
+        assert (await deferToThread(ask, f"{url}/metrics")).status == 401
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert (await deferToThread(ask, f"{url}/metrics", **bearer)).status == 200
+        assert (await deferToThread(ask, url, **bearer)).status == 404  # no console
+        assert token not in program.output
 
     async def test_a_redis_that_may_delete_anything_is_warned_of(self) -> None:
         server = start_server(self, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
@@ -421,6 +441,9 @@ class MistakeTests(ProgramTestCase):
             ("--max-clients", "-1"): "--max-clients: '-1' is not a whole number",
             ("--handshake-timeout", "nan"): "--handshake-timeout: 'nan' is not a number of seconds",
             ("--on-gap", "x"): "--on-gap: 'x' is none of keep, close",
+            ("--console", "x"): "--console: 'x' is none of read, write, off",
+            ("--admin", "tcp:0"): "--admin: 'tcp:0' can be reached from other machines",
+            ("--admin-token-file", "/none"): "--admin-token-file: '/none' cannot be read",
             ("--no-such-option",): "no-such-option",
             ("argument",): "argument",
         }
