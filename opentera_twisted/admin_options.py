@@ -66,10 +66,11 @@ def read_token(file: str) -> str:
     """
     try:
         token = Path(file).read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise InvalidArgument(f"{file!r} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         token = ""
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidArgument(f"{file!r} cannot be read: {reason}") from None
     if len(token) < SHORTEST_TOKEN or not token.isprintable() or " " in token:
         raise InvalidArgument(
             f"{file!r} does not hold a token: expected one line of at least {SHORTEST_TOKEN} "

@@ -61,8 +61,9 @@ def test_a_token_file_holds_one_long_token(tmp_path: Any) -> None:
         with pytest.raises(InvalidArgument, match="does not hold a token") as error:
             read_token(str(file))
         assert content not in str(error.value) or not content
-    with pytest.raises(InvalidArgument, match="cannot be read"):
-        read_token(str(tmp_path / "nothing"))
+    for unreadable in (str(tmp_path / "nothing"), "a\0b"):
+        with pytest.raises(InvalidArgument, match="cannot be read"):
+            read_token(unreadable)
 
 
 def test_where_a_test_websocket_connects() -> None:
