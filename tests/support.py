@@ -10,12 +10,14 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import hiredis
 import redis
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
@@ -261,3 +263,15 @@ def log_of(test: TestCase) -> Collector:
     globalLogPublisher.addObserver(observe)
     test.addCleanup(globalLogPublisher.removeObserver, observe)
     return collector
+
+
+def retries_of(test: TestCase, module: ModuleType) -> Collector:
+    """Collects the delays after which a module tries something again."""
+    retries = Collector()
+
+    def later(clock: Any, delay: float) -> Deferred[None]:
+        retries(delay)
+        return deferLater(clock, delay)
+
+    test.patch(module, "deferLater", later)
+    return retries

@@ -36,7 +36,17 @@ from opentera_twisted.templates import fill, template
 
 from .faults.proxy import Proxy
 from .processes import Process
-from .support import GATEWAY, ROOT, UUID, Collector, RedisTestCase, Server, log_of, start_server
+from .support import (
+    GATEWAY,
+    ROOT,
+    UUID,
+    Collector,
+    RedisTestCase,
+    Server,
+    log_of,
+    retries_of,
+    start_server,
+)
 from .websockets import WebSocket, connect
 from .websockets import leave as end
 
@@ -422,14 +432,14 @@ class RedisFaultTests(PresenceTestCase):
 
     async def test_a_refusal_of_redis_is_told_once_and_healed(self) -> None:
         self.patch(presence_module, "RETRY_DELAY", 0.01)
+        retries = retries_of(self, presence_module)
         bus = await self.bus()
         log = log_of(self)
         self.redis.set(GATEWAYS, "a string")
         presence = self.local(bus)
         who = self.user()
         presence.opened(who)
-        await log.wait(1)
-        await deferLater(reactor, 0.1)
+        await retries.wait(5)
         assert len([text for text in log.items if "WRONGTYPE" in text]) == 1
         with pytest.raises(Exception, match="WRONGTYPE"):
             await bus.presence.online("user")

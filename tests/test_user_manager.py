@@ -44,7 +44,17 @@ from opentera_twisted.user_manager.changes import (
 
 from .deployed import DeployedServer
 from .faults.proxy import Proxy
-from .support import DATA, GATEWAY, UUID, Collector, RedisTestCase, log_of, start_server, until
+from .support import (
+    DATA,
+    GATEWAY,
+    UUID,
+    Collector,
+    RedisTestCase,
+    log_of,
+    retries_of,
+    start_server,
+    until,
+)
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
 SESSION, OTHER_SESSION = str(uuid4()), str(uuid4())
@@ -473,13 +483,13 @@ class StartingTests(UserManagerTestCase):
 
     async def test_a_refusal_of_redis_is_told_once_and_healed(self) -> None:
         self.patch(service, "RETRY_DELAY", 0.01)
+        retries = retries_of(self, service)
         bus = await self.bus()
         await self.manager(bus)
         log = log_of(self)
         self.redis.set(f"{registry.ONLINE}user", "a string")
         self.send(presence("user", UUID, connected=True))
-        await log.wait(1)
-        await deferLater(reactor, 0.1)
+        await retries.wait(5)
         assert len([text for text in log.items if "WRONGTYPE" in text]) == 1
         events = await self.observe(bus)
         self.redis.delete(f"{registry.ONLINE}user")
