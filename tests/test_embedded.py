@@ -13,7 +13,7 @@ import tempfile
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from unittest import SkipTest, mock
+from unittest import SkipTest
 
 import pytest
 import redis
@@ -197,12 +197,6 @@ class Case(TestCase):
             (folder / name).chmod(0o700)
         return folder
 
-    def replace(self, owner: object, name: str, value: object) -> None:
-        """Give an attribute another value for the time of this test."""
-        patch = mock.patch.object(owner, name, value)
-        patch.start()
-        self.addCleanup(patch.stop)
-
     def logged(self) -> _Logged:
         logged = _Logged()
         self.addCleanup(logged.close)
@@ -213,7 +207,7 @@ class Served(Case):
     """Tests of real servers, which end with the test and come back quickly."""
 
     def setUp(self) -> None:
-        self.replace(embedded, "RESTART_AFTER", 0.01)
+        self.patch(embedded, "RESTART_AFTER", 0.01)
 
     def server(
         self, port: int = 0, directory: str | os.PathLike[str] | None = None
@@ -274,7 +268,7 @@ class TestServing(Served):
 
     async def test_a_cause_that_has_no_name_is_given_in_the_servers_words(self) -> None:
         server = self.server()
-        self.replace(server, "_configuration", lambda: b"no-such-option yes\n")
+        self.patch(server, "_configuration", lambda: b"no-such-option yes\n")
         server.startService()
         with pytest.raises(EmbeddedServerError) as failure:
             await server.ready()
@@ -372,13 +366,13 @@ class TestData(Served):
         server = self.server(directory=directory)
         server.startService()
         await until(lambda: deferToThread(_ping, server.port), bool)
-        self.replace(embedded, "READY_WITHIN", 0.01)
+        self.patch(embedded, "READY_WITHIN", 0.01)
         await server.ready()
         assert await ask(server.port, "GET", "a") == "1"
 
     async def test_data_in_memory_leaves_no_file(self) -> None:
         folder = self.folder()
-        self.replace(tempfile, "tempdir", str(folder))
+        self.patch(tempfile, "tempdir", str(folder))
         server = await self.started()
         await ask(server.port, "SET", "name", "value")
         assert list(folder.iterdir()) == []
@@ -389,9 +383,9 @@ class TestData(Served):
 
     async def test_a_server_that_does_not_start_leaves_no_file(self) -> None:
         folder = self.folder()
-        self.replace(tempfile, "tempdir", str(folder))
+        self.patch(tempfile, "tempdir", str(folder))
         server = self.server()
-        self.replace(server, "_configuration", lambda: b"no-such-option yes\n")
+        self.patch(server, "_configuration", lambda: b"no-such-option yes\n")
         server.startService()
         with pytest.raises(EmbeddedServerError):
             await server.ready()
@@ -433,7 +427,7 @@ class TestEndOfTheParent(Served):
 class TestGuardWithAPipe(Served):
     def setUp(self) -> None:
         super().setUp()
-        self.replace(embedded, "GUARD_MODE", "pipe")
+        self.patch(embedded, "GUARD_MODE", "pipe")
 
     async def test_stop_ends_the_server(self) -> None:
         server = await self.started()
@@ -461,7 +455,7 @@ class TestGuardWithAPipe(Served):
         await server.ready()
 
     async def test_a_frozen_server_is_killed_with_its_guard(self) -> None:
-        self.replace(embedded, "KILL_AFTER", 0.0)
+        self.patch(embedded, "KILL_AFTER", 0.0)
         server = await self.started()
         pid = await server_pid(server.port)
         end = self.end_of(pid)
@@ -533,8 +527,8 @@ class TestGuard(Case):
 
 class TestFindServer(Case):
     def without_wheel(self, path: Path) -> None:
-        self.replace(util, "find_spec", lambda _name: None)
-        self.replace(os, "environ", os.environ | {"PATH": str(path)})
+        self.patch(util, "find_spec", lambda _name: None)
+        self.patch(os, "environ", os.environ | {"PATH": str(path)})
 
     async def test_the_wheels_binary_is_found_without_importing_it(self) -> None:
         finder = _Run("-c", FINDER, environment={"PYTHONPATH": ROOT})
@@ -552,8 +546,8 @@ class TestFindServer(Case):
 
     def test_on_a_machine_without_a_binary_in_the_wheel_path_is_searched(self) -> None:
         folder = self.folder("redis-server")
-        self.replace(os, "environ", os.environ | {"PATH": str(folder)})
-        self.replace(platform, "machine", lambda: "riscv64")
+        self.patch(os, "environ", os.environ | {"PATH": str(folder)})
+        self.patch(platform, "machine", lambda: "riscv64")
         assert find_server() == str(folder / "redis-server")
 
     async def test_when_there_is_none_the_remedy_is_named(self) -> None:
@@ -730,7 +724,7 @@ class TestRules(Case):
 
     def test_a_server_that_does_not_stop_is_killed_after_10_seconds(self) -> None:
         killed: list[tuple[int, int]] = []
-        self.replace(os, "killpg", lambda *sent: killed.append(sent))
+        self.patch(os, "killpg", lambda *sent: killed.append(sent))
         stopped = self.server.stopService()
         assert self.process.signals == [TERM]
         self.reactor.advance(9.9)
