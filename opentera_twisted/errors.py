@@ -55,6 +55,8 @@ class CommandFailed(BusError):
 class WrongType(CommandFailed):
     """The variable holds a list, a hash or another type, and no string (``WRONGTYPE``)."""
 
+    remedy = "use another name, or delete what is there"
+
 
 class PermissionDenied(CommandFailed):
     """The user of the URL lacks a right (``NOPERM``).
@@ -78,11 +80,15 @@ class ReadOnlyReplica(CommandFailed):
 
 
 class ServerLoading(CommandFailed):
-    """Redis is still loading its data (``LOADING``): try again later."""
+    """Redis is still loading its data (``LOADING``)."""
+
+    remedy = "try again later"
 
 
 class PrimaryDown(CommandFailed):
     """Redis is a replica that has lost its primary, and may not serve old data (``MASTERDOWN``)."""
+
+    remedy = "start its primary, or name one that runs"
 
 
 class OutOfMemory(CommandFailed):
