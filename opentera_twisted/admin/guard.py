@@ -33,7 +33,6 @@ FAILURES_PER_MINUTE: Final = 30
 PAGE_HEADER: Final = "X-Opentera-Bus-Token"
 """Where our page shows the token that only it can read."""
 
-
 _HOST: Final = re.compile(
     r"(?:\[([0-9a-f:.]+)\]|([^\s:,\[\]]+))(?::[0-9]*)?|([0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*)"
 )

@@ -46,12 +46,12 @@ KEPT_TOPICS: Final = 500
 LONGEST_TOPIC: Final = 300
 """Characters of a topic that are kept."""
 
+LONGEST_PATTERNS: Final = 200
+"""Characters of the patterns of one watch."""
+
 SHOWN_MESSAGES: Final = 50
 SHOWN_BYTES: Final = 65_536
 """Messages in one answer, and bytes of them that are decoded for it; the newest count."""
-
-LONGEST: Final = 200
-"""Characters of the patterns of one watch."""
 
 _HEARS_NO_CALLS: Final = re.compile(r"\.events(\.|$)|\.messages$")
 
@@ -176,8 +176,10 @@ class Traffic:
         split = patterns.split()
         if not split or len(split) > MOST_PATTERNS:
             raise InvalidArgument(f"1 to {MOST_PATTERNS} patterns are watched, such as *.events")
-        if len(patterns) > LONGEST or not patterns.isprintable():
-            raise InvalidArgument(f"patterns are printable text of at most {LONGEST} characters")
+        if len(patterns) > LONGEST_PATTERNS or not patterns.isprintable():
+            raise InvalidArgument(
+                f"patterns are printable text of at most {LONGEST_PATTERNS} characters"
+            )
         patterns = " ".join(split)
         watch = self._watches.get(patterns) or self._begin(patterns)
         self._renew(watch)
