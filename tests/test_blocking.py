@@ -26,8 +26,8 @@ from opentera_twisted import (
 from opentera_twisted.blocking import BlockingBus
 from opentera_twisted.link.server_process import free_port
 from opentera_twisted.reactor_thread import handlers, shared
+from opentera_twisted.reactor_thread.errands import Errand, ReactorThread
 from opentera_twisted.reactor_thread.handlers import OneByOne
-from opentera_twisted.reactor_thread.running import Errand, ReactorThread
 from opentera_twisted.testing import MemoryClock
 
 from .processes import Process
