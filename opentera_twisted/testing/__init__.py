@@ -1,8 +1,10 @@
 """For tests of programs that use the bus: no network, no server, and no time that passes by itself.
 
-memory_bus    `MemoryBus`: a `Bus` whose link leads to a Redis in memory
-memory_redis  that Redis: the commands that a bus sends, and who is connected
-clock         a ``Clock`` of Twisted that also stands in for the rest of a reactor
+memory_bus        `MemoryBus`: a `Bus` whose link leads to a Redis in memory
+memory_redis      that Redis: the commands that a bus sends, and who is connected
+memory_variables  what stands under its names
+scripts           what a bus has run in it
+clock             a ``Clock`` of Twisted that also stands in for the rest of a reactor
 """
 
 from opentera_twisted.testing.clock import MemoryClock

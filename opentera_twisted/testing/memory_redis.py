@@ -12,27 +12,16 @@ import hiredis
 from attrs import Factory, define
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from opentera_twisted.pubsub import Delivery
+from opentera_twisted.testing.memory_variables import MemoryVariables
 from opentera_twisted.testing.scripts import SCRIPTS
 from opentera_twisted.topics import compile_pattern, decode
 
-WRONG_TYPE: Final = Exception("WRONGTYPE Operation against a key holding the wrong kind of value")
-
 _INVALIDATIONS: Final = b"__redis__:invalidate"
-
-Value = bytes | list[bytes]
-
-
-@define(eq=False)
-class _Variable:
-    """What stands under a name."""
-
-    value: Value
-    expiry: IDelayedCall | None = None
 
 
 @define(eq=False)
@@ -78,7 +67,7 @@ class Connection:
 
 
 @implementer(IStreamClientEndpoint)
-class MemoryRedis:
+class MemoryRedis(MemoryVariables):
     """What several buses in one process share, as they would share a Redis.
 
     Args:
@@ -90,10 +79,9 @@ class MemoryRedis:
     """
 
     def __init__(self, clock: IReactorTime) -> None:
+        super().__init__(clock)
         self.published: list[Delivery] = []
         self.online: set[str] = set()
-        self._clock = clock
-        self._variables: dict[bytes, _Variable] = {}
         self._connections: dict[int, Connection] = {}
         self._count = 0
         self._is_away = False
@@ -200,7 +188,7 @@ class MemoryRedis:
         return encode(self.read(name))
 
     def _do_set(self, _: Connection, name: bytes, value: bytes, *options: bytes) -> bytes:
-        if b"NX" in options and name in self._variables:
+        if b"NX" in options and self.exists(name):
             return encode(None)
         milliseconds = int(options[options.index(b"PX") + 1]) if b"PX" in options else None
         self.write(name, value, milliseconds)
@@ -214,7 +202,7 @@ class MemoryRedis:
 
     def _do_scan(self, _: Connection, __: bytes, ___: bytes, pattern: bytes, *____: bytes) -> bytes:
         matching = compile_pattern(pattern)
-        return encode([b"0", [name for name in self._variables if matching.fullmatch(name)]])
+        return encode([b"0", [name for name in self.names() if matching.fullmatch(name)]])
 
     def _do_evalsha(self, _: Connection, *__: bytes) -> bytes:
         return encode(Exception("NOSCRIPT MemoryRedis is sent the text"))
@@ -226,71 +214,8 @@ class MemoryRedis:
         names, arguments = rest[: int(count)], rest[int(count) :]
         return encode(script(self, names, arguments))
 
-    def read(self, name: bytes) -> bytes | None:
-        """The string under a name."""
-        variable = self._variables.get(name)
-        if variable is None:
-            return None
-        if isinstance(variable.value, list):
-            raise WRONG_TYPE
-        return variable.value
-
-    def items(self, name: bytes) -> list[bytes]:
-        """The list under a name."""
-        variable = self._variables.get(name)
-        return variable.value if variable is not None and isinstance(variable.value, list) else []
-
-    def append(self, name: bytes, values: Sequence[bytes]) -> int:
-        """Append to the list under a name; its new length."""
-        variable = self._variables.setdefault(name, _Variable([]))
-        if not isinstance(variable.value, list):
-            raise WRONG_TYPE
-        variable.value += values
-        self._changed(name)
-        return len(variable.value)
-
-    def flush(self) -> None:
-        """Delete all that is under any name."""
-        for name in list(self._variables):
-            self.delete(name)
-
-    def now(self) -> int:
-        """Milliseconds on the clock."""
-        return round(self._clock.seconds() * 1000)
-
-    def left(self, name: bytes) -> int | None:
-        """Milliseconds that what is under a name has left; None when it has no end, or is none."""
-        variable = self._variables.get(name)
-        if variable is None or variable.expiry is None:
-            return None
-        return round(variable.expiry.getTime() * 1000) - self.now()
-
-    def write(self, name: bytes, value: bytes, milliseconds: int | None = None) -> None:
-        """Put a string under a name."""
-        self._forget(name)
-        variable = self._variables[name] = _Variable(value)
-        if milliseconds is not None:
-            variable.expiry = self._clock.callLater(milliseconds / 1000, self._expire, name)
-        self._changed(name)
-
-    def delete(self, name: bytes) -> bool:
-        """Delete what is under a name; whether there was something."""
-        found = self._forget(name)
-        if found:
-            self._changed(name)
-        return found
-
-    def _expire(self, name: bytes) -> None:
-        del self._variables[name]
-        self._changed(name)
-
-    def _forget(self, name: bytes) -> bool:
-        variable = self._variables.pop(name, None)
-        if variable is not None and variable.expiry is not None:
-            variable.expiry.cancel()
-        return variable is not None
-
-    def _changed(self, name: bytes) -> None:
+    def changed(self, name: bytes) -> None:
+        """Tell those who have read what is under a name, and track it."""
         for connection in list(self._connections.values()):
             if name in connection.tracked:
                 connection.tracked.remove(name)
