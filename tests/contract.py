@@ -254,11 +254,14 @@ class BusContract:
         bus = await self.make()
         waiting: list[Deferred[None]] = []
         await bus.serve_service("S", procedures(waiting))
+        running = Collector()
+        await bus.subscribe("service.S.rpc", running)
         caught = await self.refused(
             CallTimeout, lambda: bus.call_service("S", "waits", timeout=0.05)
         )
         assert isinstance(caught, CallTimeout)
         assert caught.seconds == 0.05
+        await running.wait(1)
         waiting[0].callback(None)
 
     async def test_servers_are_found_described_and_called_by_name(self) -> None:

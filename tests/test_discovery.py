@@ -59,7 +59,7 @@ class DiscoveryTests(RedisTestCase):
         self.deployed("service.VideoRehabService.rpc")
         self.redis.set("service.VideoRehabService", "{}")
         self.redis.set("service.NotRunning", "{}")
-        found = await bus.services(timeout=0.2)
+        found = await bus.services()
         assert found == [
             Listening("module.Our.Module", self.procedures().describe("Our.Module")),
             Listening("module.TeraServer.UserManagerModule", None),
@@ -81,5 +81,5 @@ class DiscoveryTests(RedisTestCase):
         await other.serve_service("Sum", self.procedures())
         self.deployed("service.VideoRehabService.rpc")
         self.redis.set("service.VideoRehabService", "{}")
-        found = await bus.services(timeout=0.2)
+        found = await bus.services()
         assert found == [Listening("service.Sum", self.procedures().describe("Sum"))]
