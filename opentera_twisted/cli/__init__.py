@@ -1,4 +1,13 @@
-"""The ``opentera-bus`` command."""
+"""The ``opentera-bus`` command.
+
+arguments      text of the command line to what it stands for
+output         results as tables on a terminal, as JSON in a pipe
+program        the group of all commands, its options, the bus that a command runs with
+stream         lines for as long as somebody reads them
+variables, publishing, calls, people, tail, top, doctor, configuration, completion
+               the commands, by what they are about; rates and redis_info serve them
+commands       all of them
+"""
 
 import sys
 

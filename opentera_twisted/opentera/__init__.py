@@ -3,6 +3,7 @@
 from opentera_twisted.opentera import BaseModule, ModuleNames, RedisClient, RedisRPCClient
 
 names    names of variables, modules and topics
+threads  where a program calls from, and how it gets to the reactor's thread
 early    commands before the reactor runs
 client   `RedisClient`: variables, publishing, subscriptions
 calls    `RedisRPCClient`: calls that block, and None when there is no answer
