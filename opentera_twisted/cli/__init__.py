@@ -1,12 +1,12 @@
 """The ``opentera-bus`` command.
 
-arguments      text of the command line to what it stands for
-output         results as tables on a terminal, as JSON in a pipe
-program        the group of all commands, its options, the bus that a command runs with
-stream         lines for as long as somebody reads them
-variables, publishing, calls, people, tail, top, doctor, configuration, completion
-               the commands, by what they are about; rates and redis_info serve them
-commands       all of them
+commands    all of them, each module of which is about one subject
+program     what they share: options, the bus, errors and statuses
+arguments   text of the command line to what it stands for
+output      results as tables on a terminal, as JSON in a pipe
+stream      lines for as long as somebody reads them
+rates       how much is published, for top
+redis_info  what Redis answers to INFO, for top and doctor
 """
 
 import sys
