@@ -9,6 +9,7 @@ from typing import Final, Literal
 from attrs import frozen
 
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.link.secret_file import Secret, exposed
 
 ConsoleMode = Literal["read", "write", "off"]
 """What the console page can do: only show, also call and issue keys, or not be there."""
@@ -58,14 +59,16 @@ def check_host(host: str) -> None:
         )
 
 
-def read_token(file: str) -> str:
-    """The admin token in a file.
+def read_token(file: str) -> Secret:
+    """The admin token in a file, and what is wrong with the file's permissions.
 
     Raises:
         InvalidArgument: the file cannot be read, or holds no token.
     """
+    mode = 0
     try:
         token = Path(file).read_text(encoding="ascii").strip()
+        mode = Path(file).stat().st_mode
     except UnicodeDecodeError:
         token = ""
     except (OSError, ValueError) as error:
@@ -76,4 +79,4 @@ def read_token(file: str) -> str:
             f"{file!r} does not hold a token: expected one line of at least {SHORTEST_TOKEN} "
             "characters of ASCII without spaces, such as of openssl rand -hex 32"
         )
-    return token
+    return Secret(token, exposed(file, mode))

@@ -375,7 +375,10 @@ class Options(usage.Options):
             return
         self._check("admin", check_endpoint)
         if self["admin-token-file"] is not None:
-            self.admin_token = self._check("admin-token-file", read_token)
+            token = self._check("admin-token-file", read_token)
+            if token is not None:
+                self.admin_token = token.text
+                self.hints.extend([token.hint] if token.hint else [])
         elif not is_loopback(self["admin"]):
             self._mistaken(
                 "admin",

@@ -181,6 +181,15 @@ max-clients = 5
         file.chmod(0o644)
         assert parse(file).hints == []
 
+    def test_a_token_that_everyone_can_read_is_hinted_at(self, tmp_path: Path) -> None:
+        token = tmp_path / "token"
+        token.write_text("hush" * 8)
+        file = self.write(tmp_path, f'admin-token-file = "{token}"\n')
+        token.chmod(0o644)
+        assert parse(file).hints == [f"everyone on this machine can read {token}: chmod o= {token}"]
+        token.chmod(0o640)
+        assert parse(file).hints == []
+
     def test_a_password_in_two_places(self, tmp_path: Path) -> None:
         (tmp_path / "password").write_text("hush")
         file = self.write(tmp_path, f'redis-password-file = "{tmp_path}/password"\n')

@@ -55,7 +55,7 @@ def test_a_host_is_a_name_alone(host: str) -> None:
 def test_a_token_file_holds_one_long_token(tmp_path: Any) -> None:
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
-    assert read_token(str(file)) == TOKEN
+    assert read_token(str(file)).text == TOKEN
     for content in ("", "short", "two words that are long enough", f"{TOKEN}\n{TOKEN}", "é" * 20):
         file.write_text(content)
         with pytest.raises(InvalidArgument, match="does not hold a token") as error:
