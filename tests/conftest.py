@@ -1,4 +1,6 @@
-"""Ends what the tests share, and lets hypothesis take its time."""
+"""Ends what the tests share, lets hypothesis take its time, and Ctrl-C reach programs."""
+
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +13,10 @@ settings.register_profile(
     "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("patient")
+
+# A shell has background jobs ignore it, and so would all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

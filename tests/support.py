@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -24,7 +26,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from opentera_twisted import Bus
-from opentera_twisted.link.server_process import find_server, free_port, guarded
+from opentera_twisted.link.server_process import find_server, guarded
 
 T = TypeVar("T")
 
@@ -38,6 +40,26 @@ OWN = "service-with-names-of-its-own"
 PASSWORD = "of-all-test-users"
 
 UUID = "11111111-2222-3333-4444-555555555555"
+
+_bound: list[socket.socket] = []
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 on which nothing listens, until a program is told to.
+
+    Nobody else on the machine is given it before this process ends, such as another test that
+    runs meanwhile: it stays bound. Servers can listen there, as all set ``SO_REUSEADDR``; on
+    macOS, where that is not enough, it is bound no longer than here.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    port: int = probe.getsockname()[1]
+    if sys.platform == "linux":
+        _bound.append(probe)
+    else:
+        probe.close()
+    return port
 
 
 class Server:

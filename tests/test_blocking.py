@@ -24,14 +24,13 @@ from opentera_twisted import (
     Procedures,
 )
 from opentera_twisted.blocking import BlockingBus
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.reactor_thread import handlers, shared
 from opentera_twisted.reactor_thread.errands import Errand, ReactorThread
 from opentera_twisted.reactor_thread.handlers import OneByOne
 from opentera_twisted.testing import MemoryClock
 
 from .processes import Process
-from .support import Collector, RedisTestCase, until
+from .support import Collector, RedisTestCase, free_port, until
 
 PREFIX = """
 import os, sys, threading, time

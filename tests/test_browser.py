@@ -16,12 +16,11 @@ from twisted.internet.defer import Deferred
 from opentera_twisted import SessionKeys, topics
 from opentera_twisted.admin import admin_site
 from opentera_twisted.gateway import Gateway
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import DeviceEvent, ServerCommand, UserEvent
 
 from .browser import BrowserTestCase, Page
 from .processes import twistd
-from .support import DATA, GATEWAY, ROOT, UUID, Collector, message
+from .support import DATA, GATEWAY, ROOT, UUID, Collector, free_port, message
 
 TOPIC = topics.websocket_events("user", UUID)
 REPORTS = "module.TeraServer.UserManagerModule.messages"

@@ -17,7 +17,6 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import Identity, ProcedureError, Procedures, SessionKeys
 from opentera_twisted.cli.commands import cli
 from opentera_twisted.gateway import Gateway
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import unpack
 from opentera_twisted.rpc.description import from_json
@@ -25,7 +24,7 @@ from opentera_twisted.topics import websocket_events
 
 from .commands import CommandTestCase
 from .deployed import DeployedServer
-from .support import UUID, message
+from .support import UUID, free_port, message
 from .websockets import connect
 
 

@@ -19,12 +19,11 @@ from opentera_twisted import InvalidArgument
 from opentera_twisted.configuration import Configuration
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.secret_file import LONGEST, mask, read_secret, with_password
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.options import Options, StartFailed
 
 from .commands import CommandTestCase
 from .processes import twistd
-from .support import ROOT, start_server
+from .support import ROOT, free_port, start_server
 
 PASSWORDS = st.text(
     st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20

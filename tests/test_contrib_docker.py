@@ -16,10 +16,8 @@ from unittest import SkipTest
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from opentera_twisted.link.server_process import free_port
-
 from .processes import Process
-from .support import ROOT, RedisTestCase
+from .support import ROOT, RedisTestCase, free_port
 from .test_program import ENDED
 
 FILE = ROOT / "contrib" / "Dockerfile"

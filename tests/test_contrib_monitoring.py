@@ -13,9 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from opentera_twisted.link.server_process import free_port
-
-from .support import ROOT
+from .support import ROOT, free_port
 from .test_program import ProgramTestCase
 from .tools import tool
 

@@ -15,13 +15,12 @@ from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import tera_event
 
 from .authority import Authority
 from .processes import Process
-from .support import ROOT, UUID
+from .support import ROOT, UUID, free_port
 from .test_gateway_limits import TOPIC
 from .test_program import ProgramTestCase
 from .tools import tool

@@ -16,10 +16,9 @@ from twisted.trial.unittest import TestCase
 
 from opentera_twisted import SessionKeys
 from opentera_twisted.gateway import GatewayLimits
-from opentera_twisted.link.server_process import free_port
 
 from .processes import twistd_with_sockets
-from .support import PASSWORD, ROOT, UUID, RedisTestCase
+from .support import PASSWORD, ROOT, UUID, RedisTestCase, free_port
 from .test_program import ENDED
 from .tools import tool
 from .websockets import connect

@@ -18,11 +18,10 @@ from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.cli.doctor import journey, programs, rights, server
 from opentera_twisted.cli.doctor.finding import Finding, worst
 from opentera_twisted.cli.doctor.programs import Served
-from opentera_twisted.link.server_process import free_port
 
 from .commands import CommandTestCase
 from .processes import twistd
-from .support import ROOT, UUID, start_server, until
+from .support import ROOT, UUID, free_port, start_server, until
 from .websockets import connect
 
 MODULE = "module.TeraServer.UserManagerModule"

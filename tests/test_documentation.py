@@ -25,11 +25,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus, BusError, errors, variables
-from opentera_twisted.link.server_process import free_port
 
 from .browser import BrowserTestCase
 from .processes import Process, twistd
-from .support import ROOT, RedisTestCase, Server
+from .support import ROOT, RedisTestCase, Server, free_port
 
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]

@@ -14,11 +14,10 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.gateway import Gateway
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import UserEvent
 
 from .processes import Process
-from .support import ROOT, UUID, RedisTestCase, message, until
+from .support import ROOT, UUID, RedisTestCase, free_port, message, until
 from .websockets import connect
 
 EXAMPLES = ROOT / "examples"

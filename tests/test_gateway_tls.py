@@ -25,13 +25,12 @@ from opentera_twisted import SessionKeys
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.gateway.tls import Certificate as Reloadable
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import tera_event
 
 from .authority import Authority
 from .processes import Process, twistd
-from .support import GATEWAY, UUID, RedisTestCase, log_of, message
+from .support import GATEWAY, UUID, RedisTestCase, free_port, log_of, message
 from .test_gateway import REPORTS
 from .test_gateway_limits import TOPIC
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake

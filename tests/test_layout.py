@@ -19,7 +19,7 @@ from .support import ROOT
 FILES = [
     path
     for folder in ("opentera_twisted", "twisted", "tests", "examples", "benchmarks")
-    for path in (ROOT / folder).rglob("*.py")
+    for path in sorted((ROOT / folder).rglob("*.py"))
     if not path.name.endswith("_pb2.py") and "/." not in str(path.relative_to(ROOT))
 ]
 

@@ -20,9 +20,8 @@ from opentera_twisted import (
     CommandFailed,
     Procedures,
 )
-from opentera_twisted.link.server_process import free_port
 
-from .support import Collector, RedisTestCase, Server, start_bus, start_server
+from .support import Collector, RedisTestCase, Server, free_port, start_bus, start_server
 
 
 def connections(server: Server) -> list[str]:

@@ -14,7 +14,6 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import AuthenticationFailed, BusUnavailable, InReactorThread, WrongType
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import (
     LogEvent,
     ServerCommand,
@@ -38,7 +37,7 @@ from opentera_twisted.opentera import (
 
 from .deployed import DeployedCaller
 from .processes import Process
-from .support import UUID, Collector, RedisTestCase, Server, until
+from .support import UUID, Collector, RedisTestCase, Server, free_port, until
 
 NAME = "TeraServer.OnlineModule"
 

@@ -21,7 +21,6 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import unpack, unpack_all
 from opentera_twisted.topics import USER_MANAGER_MODULE
@@ -33,6 +32,7 @@ from .support import (
     UUID,
     Collector,
     RedisTestCase,
+    free_port,
     message,
     server_pid,
     start_server,

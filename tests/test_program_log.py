@@ -25,12 +25,11 @@ from twisted.python import log as legacy
 
 from opentera_twisted import SessionKeys
 from opentera_twisted.link import RedisAddress
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.program_log import Bounded, json_line
 from opentera_twisted.program_log.bounded import BURST, INTERVAL, KINDS, REPEATS
 
 from .processes import Process, twistd, twistd_daemon
-from .support import UUID, RedisTestCase, start_server, until
+from .support import UUID, RedisTestCase, free_port, start_server, until
 from .test_program import ENDED, wait_for_end
 from .websockets import connect
 

@@ -16,11 +16,10 @@ from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
-from opentera_twisted.link.server_process import free_port
 
 from .authority import Authority
 from .processes import ENVIRONMENT, Process
-from .support import GATEWAY, UUID, RedisTestCase, start_with_acl
+from .support import GATEWAY, UUID, RedisTestCase, free_port, start_with_acl
 from .websockets import HandshakeFailed, connect, connect_bytes, handshake
 
 _PROGRAM = """

@@ -13,9 +13,9 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import BusError, Procedures
-from opentera_twisted.link.server_process import find_server, free_port, guarded
+from opentera_twisted.link.server_process import find_server, guarded
 
-from .support import Collector, Server, start_bus, start_server
+from .support import Collector, Server, free_port, start_bus, start_server
 
 NAME = "tera"
 

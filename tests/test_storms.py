@@ -11,12 +11,11 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys, topics
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import tera_event, unpack
 
 from .processes import Process
-from .support import UUID, Collector, start_server
+from .support import UUID, Collector, free_port, start_server
 from .test_program import ENDED, REPORTS, ProgramTestCase
 from .websockets import Bytes, HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 

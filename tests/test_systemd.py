@@ -20,11 +20,10 @@ from twisted.trial.unittest import TestCase
 
 from opentera_twisted import SessionKeys
 from opentera_twisted.link import Link, RedisAddress
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.systemd import LONGEST_STATUS, Supervisor
 
 from .processes import twistd, twistd_with_sockets
-from .support import UUID, RedisTestCase, log_of, start_server
+from .support import UUID, RedisTestCase, free_port, log_of, start_server
 from .test_program import ENDED
 from .websockets import connect
 

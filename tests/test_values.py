@@ -122,7 +122,6 @@ class Array:
     "value",
     [None, [], {}, (1,), 1j, object(), bytearray(b"x"), 2**64, -(2**63) - 1, "\ud800",
      Array(), Scalar(None), Scalar([1])],
-    ids=repr,
 )  # fmt: skip
 def test_anything_else_is_refused_with_the_position_of_the_argument(value: Any) -> None:
     with pytest.raises(InvalidArgument, match="argument 2 of add") as caught:

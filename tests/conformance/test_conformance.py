@@ -13,9 +13,8 @@ from random import Random, SystemRandom
 
 import pytest
 
-from opentera_twisted.link.server_process import free_port
 from tests.processes import twistd
-from tests.support import shared_server
+from tests.support import free_port, shared_server
 
 from .areas import AREAS
 from .case import Case

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from opentera_twisted.link.server_process import free_port
 from tests.processes import Process
-from tests.support import shared_server
+from tests.support import free_port, shared_server
 
 from .environment import Environment
 
