@@ -9,6 +9,10 @@ BIN := $(VENV)/bin
 # A checkout is not installed as files: Twisted finds the plugin through the import path.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
+# One more than there are processors, as tests often wait for programs. A single test needs none of it.
+AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PYTEST_AT_ONCE := pytest --numprocesses $(AT_ONCE) --maxprocesses 8 --dist loadgroup
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -38,9 +42,10 @@ lint: $(VENV)/.dev  ## Check formatting, lint, types and import order.
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: test
-test: lint docs  ## Everything that must hold: lint, types, import order, docs, tests, coverage.
+test: $(VENV)/.dev  ## Everything that must hold: lint, types, import order, docs, tests, coverage.
+	$(MAKE) --jobs 2 lint docs
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m $(PYTEST_AT_ONCE)
 	-@$(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*  # a program that a test killed leaves half a file
 	$(BIN)/coverage report
 
@@ -97,7 +102,7 @@ $(OLDEST)/.dev: setup.cfg tests/oldest.py
 
 .PHONY: test-oldest
 test-oldest: $(OLDEST)/.dev  ## All tests, on the oldest allowed version of each dependency.
-	$(OLDEST)/bin/python -m pytest
+	$(OLDEST)/bin/python -m $(PYTEST_AT_ONCE)
 
 .PHONY: format
 format: $(VENV)/.dev  ## Format the code and fix what lint can fix.

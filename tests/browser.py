@@ -138,7 +138,7 @@ class _Root(Resource):
 class BrowserTestCase(RedisTestCase):
     """A test in a browser, whose page and all that it holds are gone afterwards."""
 
-    timeout = 90
+    timeout = 120
 
     def setUp(self) -> None:
         """Start the browser, if it does not run yet."""

@@ -79,7 +79,7 @@ class Running:
 
         def wait() -> None:
             with self._changed:
-                self._changed.wait_for(lambda: text in getattr(self, where) or not self._open, 30)
+                self._changed.wait_for(lambda: text in getattr(self, where) or not self._open, 60)
                 assert text in getattr(self, where), (self.output, self.errors)
 
         return deferToThread(wait)
@@ -88,7 +88,7 @@ class Running:
         """Fires with the exit status, when all output is there."""
 
         def wait() -> int:
-            status = self._popen.wait(30)
+            status = self._popen.wait(60)
             for reader in self._readers:
                 reader.join(30)
             return status
@@ -115,7 +115,7 @@ class Running:
 class CommandTestCase(RedisTestCase):
     """A test that runs ``opentera-bus``."""
 
-    timeout = 60
+    timeout = 120
 
     def run_command(self, *arguments: str, url: str | None = None, **env: str) -> Deferred[Result]:
         """Run a command to its end, in pipes."""

@@ -97,20 +97,20 @@ class Process:
     def wait_for(self, text: str) -> None:
         """Return when the text is in the output; fail when that has ended without it."""
         with self._changed:
-            self._changed.wait_for(lambda: text in self.output or self._ended, 30)
+            self._changed.wait_for(lambda: text in self.output or self._ended, 60)
             assert text in self.output, self.output
 
     def wait_for_count(self, text: str, count: int) -> None:
         """Return when the text is in the output so many times."""
         with self._changed:
-            self._changed.wait_for(lambda: self.output.count(text) >= count or self._ended, 30)
+            self._changed.wait_for(lambda: self.output.count(text) >= count or self._ended, 60)
             assert self.output.count(text) >= count, self.output
 
     def ended(self) -> Deferred[int]:
         """Fires with the exit status."""
 
         def wait() -> int:
-            status = self._popen.wait(30)
+            status = self._popen.wait(60)
             self._reader.join(30)
             return status
 
@@ -127,7 +127,7 @@ class Process:
     def terminate(self) -> None:
         """End it properly, and return when it has ended."""
         self.send(signal.SIGTERM)
-        self._popen.wait(30)
+        self._popen.wait(60)
         self.kill()
 
     def kill(self) -> None:

@@ -173,7 +173,7 @@ class RedisTestCase(TestCase):
         redis_user: as whom its buses log in, with no more rights than those of the file.
     """
 
-    timeout = 60
+    timeout = 120
     redis_user = OWN
 
     def setUp(self) -> None:

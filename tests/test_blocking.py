@@ -42,7 +42,7 @@ url = sys.argv[1]
 
 
 class ProgramTests(RedisTestCase):
-    timeout = 60
+    timeout = 120
 
     def program(self, code: str, url: str | None = None) -> Process:
         whole = PREFIX + textwrap.dedent(code)

@@ -181,46 +181,75 @@ class CommandLineTests(CommandTestCase):
             assert (result.status, result.output) == (2, ""), arguments
             assert "Usage: opentera-bus" in result.errors
 
-    async def test_a_mistake_is_told_before_redis_is_asked(self) -> None:
-        mistakes = {
-            ("--timeout", "nan", "services"): "'--timeout': nan is not a number of seconds",
-            ("--timeout", "inf", "services"): "'--timeout': inf is not a number of seconds",
-            ("--redis", "nonsense", "services"): "--redis: 'nonsense' is not a URL",
-            ("--redis", "redis://h:99999", "services"): "--redis: not a URL of a Redis server",
-            ("set", "a", "hex:x"): "hex:x is not hexadecimal",
-            ("set", "a", "b", "--ttl", "0"): "--ttl",
-            ("publish", "t", '{"a": 1}'): "a message is a JSON object with its type",
-            ("publish", "t", "[" * 100_000): "nested too deeply",
-            ("publish", "", "{}"): "topic",
-            ("publish", "t", "--raw", "hex:x"): "hex:x is not hexadecimal",
-            ("publish", "t", "--raw", "--module-message", "a"): "without --module-message",
-            ("publish", "t", "--source", "a", '{"@type": "UserEvent"}'): "is for --module-message",
-            ("publish", "t", "--module-message", '{"@type": "TeraEvent"}'): "a TeraEvent is",
-            ("tail", "--raw", "--json"): "without --json and --type",
-            ("tail", "--type", "Nonsense"): "'--type'",
-            ("tail", "-n", "0"): "'-n'",
-            ("get", ""): "a variable's name is a string that is not empty",
-            ("set", "", "b"): "a variable's name is",
-            ("delete", "a", ""): "a variable's name is",
-            ("watch", ""): "a variable's name is",
-            ("top", "--interval", "0"): "'--interval'",
-            ("completion", "tcsh"): "'tcsh' is not one of",
-            ("call", "Ours", "x"): "expected service.KEY or module.NAME",
-            ("call", "service.Ours", ""): "a procedure's name is a string",
-            ("call", "service.Ours", "x", str(2**64)): "argument 1 of x",
-            ("call", "service.Ours", "x", "--timeout", "nan"): "'--timeout'",
-            ("describe", "Ours"): "expected service.KEY or module.NAME",
-            ("stub", "Ours"): "expected service.KEY or module.NAME",
-            ("key", "issue", "user", "nobody"): "expected a UUID with hyphens, not 'nobody'",
-            ("key", "issue", "user", UUID, "--ttl", "nan"): "'--ttl'",
-            ("key", "issue", "user", UUID, "--name", "x" * 20_000): "name and topics take",
-        }
+    async def told(self, mistakes: dict[tuple[str, ...], str]) -> None:
+        """Make each mistake, with a Redis that nobody can ask."""
         away = f"redis://127.0.0.1:{free_port()}"
         for arguments, problem in mistakes.items():
             result = await self.run_command(*arguments, url=away)
             assert (result.status, result.output) == (2, ""), result
             assert "Usage: opentera-bus" in result.errors, result.errors
             assert problem in " ".join(result.errors.split()), result.errors
+
+    async def test_a_mistake_of_options_and_values_is_told_before_redis_is_asked(self) -> None:
+        await self.told(
+            {
+                ("--timeout", "nan", "services"): "'--timeout': nan is not a number of seconds",
+                ("--timeout", "inf", "services"): "'--timeout': inf is not a number of seconds",
+                ("--redis", "nonsense", "services"): "--redis: 'nonsense' is not a URL",
+                ("--redis", "redis://h:99999", "services"): "--redis: not a URL of a Redis server",
+                ("set", "a", "hex:x"): "hex:x is not hexadecimal",
+                ("set", "a", "b", "--ttl", "0"): "--ttl",
+            }
+        )
+
+    async def test_a_mistake_of_publish_is_told_before_redis_is_asked(self) -> None:
+        await self.told(
+            {
+                ("publish", "t", '{"a": 1}'): "a message is a JSON object with its type",
+                ("publish", "t", "[" * 100_000): "nested too deeply",
+                ("publish", "", "{}"): "topic",
+                ("publish", "t", "--raw", "hex:x"): "hex:x is not hexadecimal",
+                ("publish", "t", "--raw", "--module-message", "a"): "without --module-message",
+                (
+                    "publish",
+                    "t",
+                    "--source",
+                    "a",
+                    '{"@type": "UserEvent"}',
+                ): "is for --module-message",
+                ("publish", "t", "--module-message", '{"@type": "TeraEvent"}'): "a TeraEvent is",
+            }
+        )
+
+    async def test_a_mistake_of_what_runs_on_is_told_before_redis_is_asked(self) -> None:
+        await self.told(
+            {
+                ("tail", "--raw", "--json"): "without --json and --type",
+                ("tail", "--type", "Nonsense"): "'--type'",
+                ("tail", "-n", "0"): "'-n'",
+                ("get", ""): "a variable's name is a string that is not empty",
+            ("set", "", "b"): "a variable's name is",
+            ("delete", "a", ""): "a variable's name is",
+            ("watch", ""): "a variable's name is",
+                ("top", "--interval", "0"): "'--interval'",
+                ("completion", "tcsh"): "'tcsh' is not one of",
+            }
+        )
+
+    async def test_a_mistake_of_calls_and_keys_is_told_before_redis_is_asked(self) -> None:
+        await self.told(
+            {
+                ("call", "Ours", "x"): "expected service.KEY or module.NAME",
+                ("call", "service.Ours", ""): "a procedure's name is a string",
+                ("call", "service.Ours", "x", str(2**64)): "argument 1 of x",
+                ("call", "service.Ours", "x", "--timeout", "nan"): "'--timeout'",
+                ("describe", "Ours"): "expected service.KEY or module.NAME",
+                ("stub", "Ours"): "expected service.KEY or module.NAME",
+                ("key", "issue", "user", "nobody"): "expected a UUID with hyphens, not 'nobody'",
+                ("key", "issue", "user", UUID, "--ttl", "nan"): "'--ttl'",
+                ("key", "issue", "user", UUID, "--name", "x" * 20_000): "name and topics take",
+            }
+        )
 
     async def test_figures_are_kept_when_some_calls_fail(self) -> None:
         procedures = Procedures()

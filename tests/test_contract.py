@@ -90,7 +90,7 @@ class BlockingBusContractTests(BusContract, RedisTestCase):
 
 
 class MemoryBusContractTests(BusContract, TestCase):
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         self.redis = MemoryRedis(reactor)

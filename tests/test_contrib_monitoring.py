@@ -40,7 +40,7 @@ def expressions() -> list[str]:
 
 
 class MetricTests(ProgramTestCase):
-    timeout = 60
+    timeout = 120
 
     async def test_all_that_is_named_is_in_the_metrics(self) -> None:
         admin = free_port()

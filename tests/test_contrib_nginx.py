@@ -48,7 +48,7 @@ http {{
 
 
 class NginxTests(ProgramTestCase):
-    timeout = 90
+    timeout = 120
 
     async def front(self, gateway: int) -> int:
         """Start nginx, and give its port."""

@@ -66,7 +66,7 @@ class UnitTests(TestCase):
 
 
 class StartTests(RedisTestCase):
-    timeout = 60
+    timeout = 120
 
     async def test_the_command_of_the_unit_serves_the_socket_of_the_other(self) -> None:
         program, *own, plugin = command()[: command().index("opentera-bus") + 1]

@@ -52,7 +52,7 @@ def named(path: str) -> Path:
 class PythonTests(RedisTestCase):
     """All blocks of a page share their names; its ``example``s are run in their order."""
 
-    timeout = 60
+    timeout = 120
 
     async def run_page(self, page: Path) -> None:
         names: dict[str, Any] = {"print": lambda *_: None, "reactor": reactor}

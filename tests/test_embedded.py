@@ -186,7 +186,7 @@ class _Logged:
 
 
 class Case(TestCase):
-    timeout = 60
+    timeout = 120
 
     def folder(self, *names: str) -> Path:
         """Make an empty folder, or one with such programs, for the time of this test."""

@@ -36,7 +36,7 @@ def ask(port: int, path: str, form: dict[str, str] | None = None) -> tuple[int, 
 
 
 class ExampleTests(RedisTestCase):
-    timeout = 60
+    timeout = 120
 
     def start(self, *command: str, **environment: str) -> Process:
         process = Process(sys.executable, *command, environment=environment)

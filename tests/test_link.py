@@ -138,7 +138,7 @@ class LinkTests(RedisTestCase):
 class ServerTestCase(TestCase):
     """A test against a server of its own."""
 
-    timeout = 60
+    timeout = 120
 
 
 class LoginTests(ServerTestCase):

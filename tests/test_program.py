@@ -329,7 +329,7 @@ class EmbeddedTests(ProgramTestCase):
 class FailedStartTests(ProgramTestCase):
     """A start that fails after twistd has daemonized, or could have."""
 
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         super().setUp()

@@ -191,7 +191,7 @@ class TestBounded:
 
 
 class LogTestCase(RedisTestCase):
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         super().setUp()

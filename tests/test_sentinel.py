@@ -57,7 +57,7 @@ class Sentinel:
 
 
 class SentinelTests(TestCase):
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         directory = Path(tempfile.mkdtemp())

@@ -66,7 +66,7 @@ class Manager:
 
 
 class NotifyTests(RedisTestCase):
-    timeout = 90
+    timeout = 120
 
     async def test_ready_is_told_when_the_link_is_and_each_change_and_the_end(self) -> None:
         manager = Manager(self)
@@ -113,7 +113,7 @@ class NotifyTests(RedisTestCase):
 
 
 class ActivationTests(RedisTestCase):
-    timeout = 60
+    timeout = 120
 
     def listen(self) -> socket.socket:
         listening = socket.create_server(("127.0.0.1", 0), backlog=100)

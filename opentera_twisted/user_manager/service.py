@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
-from opentera_twisted.errors import AlreadyServed, BusError
+from opentera_twisted.errors import AlreadyServed, BusError, CommandFailed
 from opentera_twisted.junk import Junk
 from opentera_twisted.presence import REPORTS
 from opentera_twisted.pubsub import Delivery, Subscription
@@ -283,7 +283,9 @@ class UserManager(Service):
             self._messages.popleft()
 
     async def _retry(self, what: str, error: BusError) -> None:
-        if str(error) != self._told:  # an outage is told once, not at each attempt
-            self._told = str(error)
+        # An outage is told once, not at each attempt, and a script is sent as EVAL the first time.
+        cause = error.code if isinstance(error, CommandFailed) else str(error)
+        if cause != self._told:
+            self._told = cause
             self._log.warn("{what}, trying again: {reason}", what=what, reason=str(error))
         await deferLater(self._reactor, RETRY_DELAY)

@@ -24,6 +24,8 @@ from .table import RESULTS, SILENCE
 
 SEED = int(os.environ.get("CONFORMANCE_SEED") or SystemRandom().randrange(10**9))
 
+pytestmark = pytest.mark.xdist_group("conformance")  # one gateway, and its silences
+
 CASES = [case for cases in AREAS.values() for case in cases]
 
 
