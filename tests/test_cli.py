@@ -228,9 +228,9 @@ class CommandLineTests(CommandTestCase):
                 ("tail", "--type", "Nonsense"): "'--type'",
                 ("tail", "-n", "0"): "'-n'",
                 ("get", ""): "a variable's name is a string that is not empty",
-            ("set", "", "b"): "a variable's name is",
-            ("delete", "a", ""): "a variable's name is",
-            ("watch", ""): "a variable's name is",
+                ("set", "", "b"): "a variable's name is",
+                ("delete", "a", ""): "a variable's name is",
+                ("watch", ""): "a variable's name is",
                 ("top", "--interval", "0"): "'--interval'",
                 ("completion", "tcsh"): "'tcsh' is not one of",
             }
