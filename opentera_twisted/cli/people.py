@@ -14,7 +14,12 @@ from opentera_twisted.variables import SESSION_KEY_LIFETIME
 
 
 @cli.command()
-@click.argument("kind", type=click.Choice(topics.KINDS), required=False)
+@click.argument(
+    "kind",
+    type=click.Choice(topics.KINDS),
+    required=False,
+    metavar=f"[{'|'.join(topics.KINDS)}]",  # older clicks write two pairs of brackets
+)
 @command
 def online(kind: topics.Kind | None) -> Work:
     """Print who has a websocket open: a table on a terminal, JSON in a pipe.
