@@ -165,20 +165,25 @@ class PubSub:
             The subscription, and its acknowledgement as from `acknowledged`, without which it
             becomes ready when the link does.
         """
-        subscription = Subscription(topic, Name(topics.encode(topic)), handler, None, self)
-        self._attach(subscription)
+        subscription = self.attach(topic, handler)
         return subscription, self.acknowledged(subscription)
 
-    def acknowledged(self, subscription: Subscription) -> Deferred[None]:
-        """Wait for a subscription that has not ended.
+    def attach(self, topic: str, handler: Handler) -> Subscription:
+        """A subscription that Redis is not asked for yet: `acknowledged` does that."""
+        subscription = Subscription(topic, Name(topics.encode(topic)), handler, None, self)
+        self._attach(subscription)
+        return subscription
+
+    def acknowledged(self, *subscriptions: Subscription) -> Deferred[None]:
+        """Wait for subscriptions that have not ended.
 
         Returns:
-            Fires when Redis has acknowledged it, over however many connections that takes.
+            Fires when Redis has acknowledged each, over however many connections that takes.
 
         Fails with:
-            CommandFailed: Redis refuses the topic.
+            CommandFailed: Redis refuses a topic.
         """
-        return self._link.subscriptions.want(subscription.name)
+        return self._link.subscriptions.want(*[one.name for one in subscriptions])
 
     def subscribe_pattern(
         self, pattern: str, handler: Handler, on_gap: OnGap | None = None

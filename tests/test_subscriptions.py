@@ -86,10 +86,10 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.waits += 1
         waiting.addBoth(end)
 
-    @rule(name=st.sampled_from(NAMES))
-    def want(self, name: Name) -> None:
-        self.wanted.add(name)
-        self.wait(self.table.want(name))
+    @rule(names=st.lists(st.sampled_from(NAMES)))
+    def want(self, names: list[Name]) -> None:
+        self.wanted.update(names)
+        self.wait(self.table.want(*names))
 
     @rule(name=st.sampled_from(NAMES))
     def drop(self, name: Name) -> None:
@@ -198,3 +198,59 @@ class RestoreTests(SynchronousTestCase):
         for wait in waits:
             failure: Failure = self.failureResultOf(wait, CommandFailed)
             self.assertIn("NOPERM", failure.getErrorMessage())
+
+
+class SeveralNamesTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.table = SubscriptionTable()
+
+    def connection(self, *refused: bytes) -> Connection:
+        connection = Connection(self.table, frozenset(refused))
+        connection.connect()
+        return connection
+
+    def test_names_that_are_wanted_together_are_one_command_of_each_kind(self) -> None:
+        connection = self.connection()
+        self.table.want(Name(b"old"))
+        names = [Name(b"a"), Name(b"old"), Name(b"p*", is_pattern=True), Name(b"b"), Name(b"a")]
+        wait = self.table.want(*names)
+        self.assertEqual(
+            connection.sent,
+            [("SUBSCRIBE", [b"old"]), ("SUBSCRIBE", [b"a", b"b"]), ("PSUBSCRIBE", [b"p*"])],
+        )
+        for _ in range(3):
+            connection.answer()
+            self.assertNoResult(wait)
+        connection.answer()
+        self.successResultOf(wait)
+        self.successResultOf(self.table.want(*names))
+        self.assertEqual(len(connection.sent), 3)
+
+    def test_one_that_redis_refuses_is_found_and_takes_no_other_with_it(self) -> None:
+        connection = self.connection(b"bad")
+        both = self.table.want(Name(b"good"), Name(b"bad"))
+        good = self.table.want(Name(b"good"))
+        connection.answer_all()
+        self.failureResultOf(both, CommandFailed)
+        self.successResultOf(good)
+        self.assertEqual(self.table.acknowledged, {Name(b"good")})
+        self.assertEqual(self.table.wanted, {Name(b"good"), Name(b"bad")})
+
+    def test_one_that_is_dropped_before_its_command_is_refused_is_forgotten(self) -> None:
+        connection = self.connection(b"bad")
+        both = self.table.want(Name(b"good"), Name(b"bad"))
+        dropped = self.table.drop(Name(b"good"))
+        self.failureResultOf(both, CancelledError)
+        connection.answer_all()
+        self.successResultOf(dropped)
+        self.assertEqual(self.table.wanted, {Name(b"bad")})
+        self.assertEqual(connection.subscribed, set())
+
+    def test_who_is_cancelled_waits_for_none_of_them(self) -> None:
+        connection = self.connection()
+        both, other = (self.table.want(Name(b"a"), Name(b"b")) for _ in range(2))
+        both.cancel()
+        self.failureResultOf(both, CancelledError)
+        connection.answer_all()
+        self.successResultOf(other)
+        self.assertEqual(self.table.acknowledged, {Name(b"a"), Name(b"b")})

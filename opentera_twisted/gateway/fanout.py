@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, FirstError, gatherResults
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from opentera_twisted import topics
 from opentera_twisted.gateway.access import Audience
@@ -144,21 +143,18 @@ class Fanout:
             CommandFailed: Redis refuses one; call `unfollow`.
         """
         self._followings[client] = (who, followings)
-        waiting = []
+        subscriptions = []
         for following in followings:
             name = (following.topic, following.deliver)
             topic = self._topics.get(name)
             if topic is None:
                 followers = Followers()
                 deliver = partial(_deliver, following.deliver, followers)
-                subscription, acknowledged = self._pubsub.keep(following.topic, deliver)
+                subscription = self._pubsub.attach(following.topic, deliver)
                 topic = self._topics[name] = _Topic(subscription, followers)
-            else:
-                acknowledged = self._pubsub.acknowledged(topic.subscription)
             topic.followers.add(client, who, wholly=following.wholly)
-            waiting.append(acknowledged)
-        followed = gatherResults(waiting, consumeErrors=True)
-        return followed.addCallbacks(lambda _: None, _first)
+            subscriptions.append(topic.subscription)
+        return self._pubsub.acknowledged(*subscriptions)
 
     def unfollow(self, client: Client) -> None:
         """Have a client receive nothing any more, whatever it followed."""
@@ -181,9 +177,3 @@ def _without(clients: tuple[Client, ...], client: Client) -> tuple[Client, ...]:
         return clients
     index = clients.index(client)
     return clients[:index] + clients[index + 1 :]
-
-
-def _first(failure: Failure) -> Failure:
-    """The failure of the topic that failed, without the wrapping of ``gatherResults``."""
-    error = failure.value
-    return error.subFailure if isinstance(error, FirstError) else failure

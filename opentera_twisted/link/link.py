@@ -238,17 +238,23 @@ class Link:
             waiting = self.execute(*arguments)
             waiting.addCallbacks(done, lambda failure: done(failure.value))
 
-    async def run(self, script: Script, keys: Sequence[Argument], *arguments: Argument) -> Any:
+    def run(self, script: Script, keys: Sequence[Argument], *arguments: Argument) -> Deferred[Any]:
         """Run a script in Redis, sending its text only when Redis does not have it yet.
+
+        Returns:
+            Fires with its answer; fails as `execute` does.
 
         Source: Redis commands EVALSHA and EVAL.
         """
-        try:
-            return await self.execute("EVALSHA", script.sha1, len(keys), *keys, *arguments)
-        except CommandFailed as error:
-            if error.code != "NOSCRIPT":
-                raise
-        return await self.execute("EVAL", script.text, len(keys), *keys, *arguments)
+
+        def unknown(failure: Failure) -> Deferred[Any] | Failure:
+            error = failure.value
+            if isinstance(error, CommandFailed) and error.code == "NOSCRIPT":
+                return self.execute("EVAL", script.text, len(keys), *keys, *arguments)
+            return failure
+
+        known = self.execute("EVALSHA", script.sha1, len(keys), *keys, *arguments)
+        return known.addErrback(unknown)
 
     def track(self) -> Deferred[Any]:
         """Have the subscriber connection told when variables change that `read_tracked` has read.

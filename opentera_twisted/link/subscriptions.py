@@ -9,9 +9,9 @@ meanwhile is settled when it comes:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from attrs import Factory, define, frozen
 from twisted.internet.defer import Deferred, succeed
@@ -28,6 +28,8 @@ BATCH: Final = 250
 """Names in one command of a restore: some milliseconds of work at a time."""
 
 _log = Logger()
+
+_One = TypeVar("_One")
 
 
 @frozen
@@ -48,16 +50,40 @@ class Name:
         return "PUNSUBSCRIBE" if self.is_pattern else "UNSUBSCRIBE"
 
 
-_Waiting = dict[Deferred[None], None]
-"""Those who wait, in their order."""
-
-
 @define(eq=False)
 class _Entry:
+    """A name; those who wait for it are kept in their order."""
+
     wanted: bool = True
     state: Literal["off", "subscribing", "on", "unsubscribing"] = "off"
-    joining: _Waiting = Factory(dict)
-    leaving: _Waiting = Factory(dict)
+    joining: dict[_Joining, None] = Factory(dict)
+    leaving: dict[Deferred[None], None] = Factory(dict)
+
+
+class _Joining:
+    """One who waits until each of several names is acknowledged, or one is refused."""
+
+    __slots__ = ("_missing", "acknowledged")
+
+    def __init__(self, missing: Iterable[_Entry]) -> None:
+        self._missing = set(missing)
+        self.acknowledged: Deferred[None] = Deferred(self._leave)
+        for entry in self._missing:
+            entry.joining[self] = None
+
+    def _leave(self, _: object = None) -> None:
+        for entry in self._missing:
+            entry.joining.pop(self, None)
+
+    def joined(self, entry: _Entry) -> None:
+        self._missing.discard(entry)
+        if not self._missing and not self.acknowledged.called:
+            self.acknowledged.callback(None)
+
+    def fail(self, error: Failure | BusUnavailable) -> None:
+        self._leave()
+        if not self.acknowledged.called:  # what an earlier one called may have cancelled it
+            self.acknowledged.errback(error)
 
 
 class SubscriptionTable:
@@ -77,25 +103,34 @@ class SubscriptionTable:
         """What Redis has confirmed on the present connection."""
         return {name for name, entry in self._entries.items() if entry.state == "on"}
 
-    def want(self, name: Name) -> Deferred[None]:
-        """Ask for a name.
+    def want(self, *names: Name) -> Deferred[None]:
+        """Ask for names, with one command for those of a kind.
 
         Returns:
-            Fires when Redis has acknowledged it, over however many connections that takes.
+            Fires when Redis has acknowledged each, over however many connections that takes.
 
         Fails with:
-            CommandFailed: Redis refuses it; it is asked for again with the next connection.
+            CommandFailed: Redis refuses one; it is asked for again with the next connection.
             BusUnavailable: the link was stopped.
-            CancelledError: it was dropped first.
+            CancelledError: one was dropped first.
         """
-        entry = self._entries.setdefault(name, _Entry())
-        entry.wanted = True
-        if entry.state == "on":
+        missing = {}
+        for name in names:
+            entry = self._entries.get(name)
+            if entry is None:
+                entry = self._entries[name] = _Entry()
+            entry.wanted = True
+            if entry.state != "on":
+                missing[name] = entry
+        if not missing:
             return succeed(None)
-        acknowledged = _wait(entry.joining)
-        self._settle(name, entry)
-        _fire(entry.leaving)
-        return acknowledged
+        joining = _Joining(missing.values())
+        due = [name for name, entry in missing.items() if entry.state == "off"]
+        self._ask([name for name in due if not name.is_pattern])
+        self._ask([name for name in due if name.is_pattern])
+        for entry in missing.values():
+            _fire(entry.leaving)
+        return joining.acknowledged
 
     def drop(self, name: Name) -> Deferred[None]:
         """Ask for a name no longer.
@@ -107,11 +142,13 @@ class SubscriptionTable:
         if entry is None:
             return succeed(None)
         entry.wanted = False
-        gone = _wait(entry.leaving)
+        leaving = entry.leaving
+        gone: Deferred[None] = Deferred(lambda one: leaving.pop(one, None))
+        leaving[gone] = None
         joining = _take(entry.joining)
         self._settle(name, entry)
-        for waiting in joining:
-            waiting.cancel()
+        for one in joining:
+            one.acknowledged.cancel()
         return gone
 
     async def restore(self, send: Send) -> None:
@@ -146,12 +183,14 @@ class SubscriptionTable:
     def fail_joining(self, error: BusUnavailable) -> None:
         """Fail all who wait for an acknowledgement."""
         for entry in list(self._entries.values()):
-            _fail(entry.joining, error)
+            for one in _take(entry.joining):
+                one.fail(error)
 
     def _settle(self, name: Name, entry: _Entry) -> None:
         """Do the next thing that brings what is towards what is wanted."""
         if entry.state == "on" and entry.wanted:
-            _fire(entry.joining)
+            for one in _take(entry.joining):
+                one.joined(entry)
         elif entry.state == "on" and self._send is not None:
             entry.state = "unsubscribing"
             self._send(name.unsubscribe, [name.text]).addErrback(self._refused, [name])
@@ -159,9 +198,16 @@ class SubscriptionTable:
             if self._entries.get(name) is entry:
                 del self._entries[name]
             _fire(entry.leaving)
-        elif entry.state == "off" and self._send is not None:
-            entry.state = "subscribing"
-            self._send(name.subscribe, [name.text]).addErrback(self._refused, [name])
+        elif entry.state == "off":
+            self._ask([name])
+
+    def _ask(self, names: Sequence[Name]) -> None:
+        """Subscribe names of one kind that are wanted and off, if there is a connection."""
+        if names and self._send is not None:
+            for name in names:
+                self._entries[name].state = "subscribing"
+            texts = [name.text for name in names]
+            self._send(names[0].subscribe, texts).addErrback(self._refused, names)
 
     async def _subscribe(self, names: Sequence[Name]) -> None:
         """Subscribe several names of one kind, less those for which something is under way."""
@@ -190,43 +236,36 @@ class SubscriptionTable:
         if failure.check(ConnectionLost):
             return  # `disconnected` has settled it, or will
         failure.trap(CommandFailed)
-        for name in names:
-            _log.error(
-                "Redis refuses {operation} of {name}: {reason}",
-                operation=name.subscribe,
-                name=name.text.decode(errors="replace"),
-                reason=failure.getErrorMessage(),
-            )
-            entry = self._entries.get(name)
-            if entry is None:
-                continue
-            # It stays wanted, unless who is told now drops it: rights may come back.
-            entry.state = "off"
-            _fail(entry.joining, failure)
-            if not entry.wanted:
+        if len(names) > 1:
+            # Redis refuses a command as a whole: find out which name it was.
+            for name in names:
+                entry = self._entries[name]
+                entry.state = "off"
                 self._settle(name, entry)
+            return
+        (name,) = names
+        _log.error(
+            "Redis refuses {operation} of {name}: {reason}",
+            operation=name.subscribe,
+            name=name.text.decode(errors="replace"),
+            reason=failure.getErrorMessage(),
+        )
+        # It stays wanted, unless who is told now drops it: rights may come back.
+        entry = self._entries[name]
+        entry.state = "off"
+        for one in _take(entry.joining):
+            one.fail(failure)
+        if not entry.wanted:
+            self._settle(name, entry)
 
 
-def _wait(waiting: _Waiting) -> Deferred[None]:
-    """One more who waits, until it is cancelled."""
-    one: Deferred[None] = Deferred(lambda one: waiting.pop(one, None))
-    waiting[one] = None
-    return one
-
-
-def _fire(waiting: _Waiting) -> None:
-    for one in _take(waiting):
+def _fire(leaving: dict[Deferred[None], None]) -> None:
+    for one in _take(leaving):
         if not one.called:  # what an earlier one called may have cancelled it
             one.callback(None)
 
 
-def _fail(waiting: _Waiting, error: Failure | BusUnavailable) -> None:
-    for one in _take(waiting):
-        if not one.called:
-            one.errback(error)
-
-
-def _take(waiting: _Waiting) -> list[Deferred[None]]:
+def _take(waiting: dict[_One, None]) -> list[_One]:
     """Take all out before any is fired: what they call may add more."""
     taken = list(waiting)
     waiting.clear()
