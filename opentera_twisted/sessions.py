@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link import Link, Script
@@ -184,7 +184,9 @@ class SessionKeys:
 
     def take(self, kind: Kind, key: str) -> Deferred[Redeemed | None]:
         """Use a key up, so that it can be given back; otherwise like `redeem`."""
-        return Deferred.fromCoroutine(self._take(kind, key))
+        if not self._may_be(kind, key):
+            return succeed(None)
+        return self._link.run(REDEEM, [key]).addCallback(_redeemed, kind, key)
 
     def give_back(self, redeemed: Redeemed) -> Deferred[bool]:
         """Make a key good again that nobody was let in with, for as long as it would be good.
@@ -203,19 +205,12 @@ class SessionKeys:
         given = self._link.execute("EVAL", GIVE_BACK, 1, redeemed.key, *redeemed.stored)
         return given.addCallback(bool)
 
-    async def _take(self, kind: Kind, key: str) -> Redeemed | None:
+    def _may_be(self, kind: Kind, key: str) -> bool:
+        """Whether it is of a key's form."""
         bound = _BOUND.fullmatch(key)
         if bound:
-            if bound[1] != kind:
-                return None
-        elif self._require_bound or not _DEPLOYED.fullmatch(key):
-            return None
-        found = await self._link.run(REDEEM, [key])
-        if found is None:
-            return None
-        taken, left, value, identity = found
-        uuid, name, *topics = (text.decode(errors="replace") for text in identity)
-        return Redeemed(Identity(kind, uuid, name, tuple(topics)), key, (taken, left, value))
+            return bound[1] == kind
+        return not self._require_bound and _DEPLOYED.fullmatch(key) is not None
 
 
 def encode_identity(uuid: str, name: str | None, topics: Sequence[str]) -> str:
@@ -236,6 +231,15 @@ def encode_identity(uuid: str, name: str | None, topics: Sequence[str]) -> str:
     if len(value) > MAX_VALUE:
         raise InvalidArgument(f"name and topics take {len(value)} bytes; {MAX_VALUE} are allowed")
     return value
+
+
+def _redeemed(found: Any, kind: Kind, key: str) -> Redeemed | None:
+    """What `REDEEM` has found."""
+    if found is None:
+        return None
+    taken, left, value, identity = found
+    uuid, name, *topics = [text.decode(errors="replace") for text in identity]
+    return Redeemed(Identity(kind, uuid, name, tuple(topics)), key, (taken, left, value))
 
 
 def _identity(redeemed: Redeemed | None) -> Identity | None:
