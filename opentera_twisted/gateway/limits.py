@@ -56,8 +56,10 @@ class FailedLogins:
 
     def are_too_many(self, address: str) -> bool:
         """Whether an address may not try again yet."""
+        if not self._failures:
+            return False
         failures = self._failures.get(_network(address))
-        if not self._limit or failures is None:
+        if failures is None:
             return False
         while failures and failures[0] <= self._now() - FAILURES_PERIOD:
             failures.popleft()

@@ -5,6 +5,7 @@ Source: wire contract, section 5.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
@@ -14,6 +15,9 @@ from attrs import frozen
 
 from opentera_twisted.gateway.proxies import Peer
 from opentera_twisted.topics import KINDS, Kind
+
+_USUAL: Final = re.compile(r"(/wss/\w+)\?(id=[\w.-]*)", re.ASCII)
+"""The target of nearly every request: nothing in it is quoted."""
 
 _PATHS: Final[Mapping[str, Kind]] = {f"/wss/{kind}": kind for kind in KINDS}
 
@@ -76,14 +80,20 @@ def parse_login(target: str, peer: Peer, origin: str = "") -> Login:
     Raises:
         Refusal: the path is none of ours, or there is not exactly one ``id``.
     """
-    parts = urlsplit(target)
-    kind = _PATHS.get(parts.path)
+    usual = _USUAL.fullmatch(target)
+    path, query = usual.groups() if usual else urlsplit(target)[2:4]
+    kind = _PATHS.get(path)
     if kind is None:
         raise Refusal(HTTPStatus.NOT_FOUND, "no such path")
-    try:
-        keys = parse_qs(parts.query, keep_blank_values=True, max_num_fields=100).get("id", ())
-    except ValueError:
-        raise Refusal(HTTPStatus.FORBIDDEN, "more than 100 fields in the query") from None
+    keys = [query.removeprefix("id=")] if usual else _keys(query)
     if len(keys) != 1:
         raise Refusal(HTTPStatus.FORBIDDEN, f"{len(keys)} session keys in the query")
     return Login(kind, keys[0], peer, origin)
+
+
+def _keys(query: str) -> list[str]:
+    try:
+        fields = parse_qs(query, keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        raise Refusal(HTTPStatus.FORBIDDEN, "more than 100 fields in the query") from None
+    return fields.get("id", [])

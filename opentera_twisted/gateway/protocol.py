@@ -266,11 +266,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """What Autobahn sends goes through here: answers, pings and pongs are bounded too.
 
-        An open websocket's goes out at once, so that it keeps its order with the events.
+        It goes out at once, so that it keeps its order with the events.
         """
-        if self.state != self.STATE_OPEN:
-            super().sendData(data)
-        elif self._has_room(len(data)):
+        if self.state != self.STATE_OPEN or self._has_room(len(data)):
             self._write(data)
 
     @property
