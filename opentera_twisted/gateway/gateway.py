@@ -22,7 +22,7 @@ from opentera_twisted.gateway.access import DefaultPolicy, IAccessPolicy
 from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
 from opentera_twisted.gateway.delivery import Delivering
 from opentera_twisted.gateway.fanout import Fanout, Following
-from opentera_twisted.gateway.identity import IIdentityResolver, UnknownIdentities, checked
+from opentera_twisted.gateway.identity import IIdentityResolver, checked
 from opentera_twisted.gateway.limits import FailedLogins, GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.origins import Origins
@@ -120,7 +120,7 @@ class Gateway(Service):
         self._bus = bus
         self._reactor: Any = bus.link.reactor
         self._keys = SessionKeys(bus, require_bound=require_bound_keys)
-        self._identities = identities or UnknownIdentities()
+        self._identities = identities
         self._policy = policy or DefaultPolicy()
         self._origins = Origins(origins)
         self._failed = FailedLogins(limits.failed_logins_per_minute, self._reactor.seconds)
@@ -303,7 +303,9 @@ class Gateway(Service):
                 limit="max_clients_per_identity",
                 retry_after=60,
             )
-        identity = await self._resolve(known)
+        identity = known
+        if self._identities is not None:
+            identity = await self._resolve(self._identities, known)
         who = (identity.kind, identity.uuid)
         followings = self._followings(identity)
         try:
@@ -315,9 +317,9 @@ class Gateway(Service):
             raise
         return identity
 
-    async def _resolve(self, known: Identity) -> Identity:
+    async def _resolve(self, resolver: IIdentityResolver, known: Identity) -> Identity:
         try:
-            resolving = self._identities.resolve(known.kind, known.uuid)
+            resolving = resolver.resolve(known.kind, known.uuid)
             identity = checked(await resolving.addTimeout(RESOLVE_TIMEOUT, self._reactor))
         except DeferredTimeout:
             raise _unavailable("the identity resolver did not answer") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
 from opentera_twisted import topics
@@ -51,15 +51,6 @@ def checked(answer: Any) -> Identity | None:
         except InvalidTopic as error:
             raise BadReply(str(error)) from None
     return answer
-
-
-@implementer(IIdentityResolver)
-class UnknownIdentities:
-    """Knows nobody: a client is its UUID, and what its session key says."""
-
-    def resolve(self, kind: Kind, uuid: str) -> Deferred[Identity | None]:
-        """The UUID alone."""
-        return succeed(Identity(kind, uuid))
 
 
 @implementer(IIdentityResolver)

@@ -254,8 +254,9 @@ class LocalPresence:
 def _transition(change: _Change) -> Transition:
     if change.what == "went" or change.identity is None:
         return Transition("leave", change.who)
-    came = _report(change.identity, connected=True) if change.what == "came" else b""
-    return Transition("enter", change.who, came, _report(change.identity, connected=False))
+    identity = _sendable(change.identity)
+    came = _report(identity, connected=True) if change.what == "came" else b""
+    return Transition("enter", change.who, came, _report(identity, connected=False))
 
 
 def _who(identity: Identity) -> str:
@@ -264,17 +265,20 @@ def _who(identity: Identity) -> str:
 
 def _text(text: str) -> str:
     """Text that can be sent: whoever says who that is may have made any."""
-    return text.encode(errors="replace").decode()
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def _report(identity: Identity, *, connected: bool) -> bytes:
-    identity = evolve(
+def _sendable(identity: Identity) -> Identity:
+    return evolve(
         identity,
         uuid=_text(identity.uuid),
         name=_text(identity.name),
         project=_text(identity.project),
         site=_text(identity.site),
     )
+
+
+def _report(identity: Identity, *, connected: bool) -> bytes:
     source = f"websocket.{identity.kind}.{identity.uuid}"
     event = presence_event(identity, connected=connected)
     return template(module_message(source, REPORTS, [event], 0.0))
