@@ -20,6 +20,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
+from opentera_twisted import garbage
 from opentera_twisted.admin_options import Websockets
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.doctor.server import eviction, memory, version
@@ -173,6 +174,7 @@ class Program(MultiService):
     def startService(self) -> None:
         """Start the server, and then what uses it; until it is there, logins are answered 503."""
         super().startService()
+        garbage.collect_seldom()
         self._supervisor.start()
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
             signal.signal(signal.SIGHUP, self._hung_up)
