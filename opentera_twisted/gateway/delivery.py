@@ -51,17 +51,19 @@ class Delivering:
         self._outbox = outbox
         self.dropped = Junk("a websocket's topic", "an event or a command")
 
-    def event(self, delivery: Delivery, followers: Followers) -> None:
+    def event(self, followers: Followers, delivery: Delivery) -> None:
         """A ``TeraEvent``: to each client the events it may see, encoded once for all alike."""
         try:
             event = TeraEvent.FromString(delivery.payload)
-            unpacked = [(packed, unpack(packed)) for packed in event.events]
             visible = [
                 (packed, message)
-                for packed, message in unpacked
-                if message is not None and not isinstance(message, _NEVER)
+                for packed in event.events
+                if (message := unpack(packed)) is not None and not isinstance(message, _NEVER)
             ]
             if not visible:
+                return
+            if not followers.are_filtered:
+                self._outbox.put(event_frame(event, visible), followers.whole)
                 return
             frames: dict[tuple[int, ...], Frame] = {}
             messages = [message for _, message in visible]
@@ -76,7 +78,7 @@ class Delivering:
         except Exception:  # noqa: BLE001 (protobuf fails in many ways on nested junk)
             self.dropped.dropped(delivery.topic)
 
-    def command(self, delivery: Delivery, followers: Followers) -> None:
+    def command(self, followers: Followers, delivery: Delivery) -> None:
         """A ``TeraModuleMessage`` that may send clients away."""
         try:
             message = TeraModuleMessage.FromString(delivery.payload)
@@ -97,8 +99,6 @@ class Delivering:
         """Which of the messages, by their numbers, go to which clients."""
         everything = tuple(range(len(messages)))
         yield everything, followers.whole
-        if not followers.are_filtered:
-            return
         audiences = [self._audience(topic, message) for message in messages]
         if audiences.count(audiences[0]) == len(audiences):
             yield everything, followers.select(audiences[0])

@@ -17,8 +17,8 @@ from opentera_twisted.topics import Kind
 Who = tuple[Kind, str]
 """Whom a client belongs to: kind and UUID."""
 
-Deliver = Callable[[Delivery, "Followers"], None]
-"""Hands one delivery to the followers of its topic."""
+Deliver = Callable[["Followers", Delivery], None]
+"""Hands the followers of a topic what comes there."""
 
 
 @frozen
@@ -149,7 +149,7 @@ class Fanout:
             topic = self._topics.get(name)
             if topic is None:
                 followers = Followers()
-                deliver = partial(_deliver, following.deliver, followers)
+                deliver = partial(following.deliver, followers)
                 subscription = self._pubsub.attach(following.topic, deliver)
                 topic = self._topics[name] = _Topic(subscription, followers)
             topic.followers.add(client, who, wholly=following.wholly)
@@ -166,10 +166,6 @@ class Fanout:
             if not topic.followers:
                 del self._topics[name]
                 topic.subscription.cancel()
-
-
-def _deliver(deliver: Deliver, followers: Followers, delivery: Delivery) -> None:
-    deliver(delivery, followers)
 
 
 def _without(clients: tuple[Client, ...], client: Client) -> tuple[Client, ...]:

@@ -74,9 +74,9 @@ class Outbox:
         batches = list(self._batches.values())
         self._batches.clear()
         self._count = 0
-        if len(batches) == 1:
-            (batch,) = batches
-            self._write(batch.audience, [frame for _, frame in batch.frames])
+        if len(batches) == 1 or _are_apart(batches):
+            for batch in batches:
+                self._write(batch.audience, [frame for _, frame in batch.frames])
             return
         due: dict[Client, list[_Batch]] = {}
         for batch in batches:
@@ -106,3 +106,9 @@ class Outbox:
             except Exception:  # noqa: BLE001 (the other clients get theirs)
                 self._log.failure("a client could not be written to")
         self.delivered += written * len(frames)
+
+
+def _are_apart(batches: Sequence[_Batch]) -> bool:
+    """Whether no client is in two of them."""
+    clients = {client for batch in batches for client in batch.audience}
+    return len(clients) == sum([len(batch.audience) for batch in batches])

@@ -246,30 +246,29 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         Returns:
             Whether they were: the websocket is open, and its client reads.
         """
-        if self.state != self.STATE_OPEN or not self._has_room(len(frames)):
-            return False
-        self._write(frames)
-        return True
+        return bool(self.state == self.STATE_OPEN) and self._write(frames)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> bool:
         transport: Any = self.transport
         if self._is_plain and not (transport.dataBuffer or transport._tempDataBuffer):  # noqa: SLF001
             # Twisted would wait for the socket to be writable, which it nearly always is: two
             # system calls for nothing.
             sent = transport.writeSomeData(data)
             if sent == len(data):
-                return
+                return True
             if isinstance(sent, int):
                 data = data[sent:]
+        elif self.state == self.STATE_OPEN and not self._has_room(len(data)):
+            return False
         transport.write(data)
+        return True
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """What Autobahn sends goes through here: answers, pings and pongs are bounded too.
 
         It goes out at once, so that it keeps its order with the events.
         """
-        if self.state != self.STATE_OPEN or self._has_room(len(data)):
-            self._write(data)
+        self._write(data)
 
     @property
     def backlog(self) -> int:

@@ -24,7 +24,10 @@ from google.protobuf.message import Message
 from opentera_twisted.messages.TeraEvent_pb2 import TeraEvent
 from opentera_twisted.messages.TeraMessage_pb2 import TeraMessage
 
-_TERA_EVENT: Final = "type.googleapis.com/opentera.protobuf.TeraEvent"
+_BEGIN: Final = """{
+  "message": {
+    "@type": "type.googleapis.com/opentera.protobuf.TeraEvent",
+"""
 
 # protobuf 5.26 renamed the option that writes fields without presence even when they are empty.
 WRITE_EMPTY: Final = (
@@ -48,6 +51,13 @@ class _Field(typing.NamedTuple):
     write: _Write
 
 
+class _Names(dict[int, str]):
+    """The values of an enum as text; one without a name is its number."""
+
+    def __missing__(self, number: int) -> str:
+        return str(number)
+
+
 def event_text(event: TeraEvent, messages: Sequence[Message] | None = None) -> str:
     """The text for an event.
 
@@ -67,22 +77,18 @@ def event_text(event: TeraEvent, messages: Sequence[Message] | None = None) -> s
 
 
 def _text(event: TeraEvent, messages: Sequence[Message]) -> str:
-    members = [f'"@type": "{_TERA_EVENT}"']
+    header = ""
     if event.HasField("header"):
-        members.append('"header": ' + _object(_lines(event.header, "      "), "    "))
+        lines = ",\n      ".join(_lines(event.header, "      "))
+        header = f'    "header": {{\n      {lines}\n    }},\n'
     objects = []
     for packed, message in zip(event.events, messages, strict=True):
-        lines = [f'"@type": {quote(packed.type_url)}', *_lines(message, "        ")]
-        objects.append("      " + _object(lines, "      "))
+        lines = ",\n        ".join(
+            [f'"@type": {quote(packed.type_url)}', *_lines(message, "        ")]
+        )
+        objects.append(f"      {{\n        {lines}\n      }}")
     events = "[\n" + ",\n".join(objects) + "\n    ]" if objects else "[]"
-    members.append('"events": ' + events)
-    return '{\n  "message": ' + _object(members, "  ") + "\n}"
-
-
-def _object(members: Iterable[str], indent: str) -> str:
-    """An object that begins on a line of that indent, each member on a line of its own."""
-    lines = f",\n{indent}  ".join(members)
-    return f"{{\n{indent}  {lines}\n{indent}}}"
+    return f'{_BEGIN}{header}    "events": {events}\n  }}\n}}'
 
 
 def _lines(message: Message, indent: str) -> list[str]:
@@ -133,8 +139,8 @@ def _kind(field: FieldDescriptor, indent: str) -> tuple[_Write, str]:
     elif is_text:
         return quote, '""'
     elif field.enum_type is not None:
-        names = {value.number: f'"{value.name}"' for value in field.enum_type.values}
-        return (lambda number: names.get(number) or str(number)), names[0]
+        names = _Names({value.number: f'"{value.name}"' for value in field.enum_type.values})
+        return names.__getitem__, names[0]
     elif field.cpp_type == field.CPPTYPE_DOUBLE:
         return _double, "0.0"
     elif field.cpp_type in {field.CPPTYPE_INT32, field.CPPTYPE_UINT32}:
