@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,8 +32,7 @@ _log = Logger()
 _One = TypeVar("_One")
 
 
-@frozen
-class Name:
+class Name(NamedTuple):
     """A channel, or a pattern of channels."""
 
     text: bytes
