@@ -10,7 +10,7 @@ from twisted.internet.task import react
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from opentera_twisted import Bus
+from opentera_twisted import Bus, garbage
 from opentera_twisted.gateway import Gateway
 
 
@@ -23,6 +23,7 @@ async def serve(options: argparse.Namespace, reactor: object) -> None:
     bus.startService()
     gateway.startService()
     await bus.connected()
+    garbage.collect_seldom()
     port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")  # type: ignore[attr-defined]
     print(json.dumps({"port": port.getHost().port}), flush=True)
     await Deferred()
