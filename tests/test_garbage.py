@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 
@@ -38,3 +40,20 @@ def test_cycles_that_come_later_are_still_collected() -> None:
     while gone() is not None:
         assert len(kept) < 2 * garbage.THRESHOLDS[0]
         kept.append([kept])
+
+
+STARTED = """
+import gc
+from opentera_twisted.tap import Options, makeService
+options = Options()
+options.parseOptions(["--redis", "redis://127.0.0.1:1/0", "--admin", "none"])
+makeService(options).startService()
+print(gc.get_freeze_count() > 0, gc.get_threshold())
+"""
+
+
+def test_the_program_collects_seldom() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"True {garbage.THRESHOLDS}\n"

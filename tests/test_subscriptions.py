@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -254,3 +256,18 @@ class SeveralNamesTests(SynchronousTestCase):
         connection.answer_all()
         self.successResultOf(other)
         self.assertEqual(self.table.acknowledged, {Name(b"a"), Name(b"b")})
+
+    def test_who_has_an_answer_is_kept_no_longer_for_the_names_that_have_none(self) -> None:
+        connection = self.connection(b"bad")
+        cancelled = self.table.want(Name(b"a"), Name(b"b"))
+        refused = self.table.want(Name(b"bad"), Name(b"c"))
+        kept = [weakref.ref(cancelled), weakref.ref(refused)]
+        cancelled.cancel()
+        self.failureResultOf(cancelled, CancelledError)
+        while not refused.called:
+            connection.answer()
+        connection.lose()
+        self.failureResultOf(refused, CommandFailed)
+        del cancelled, refused
+        gc.collect()
+        self.assertEqual([one() for one in kept], [None, None])
