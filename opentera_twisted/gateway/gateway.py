@@ -126,6 +126,8 @@ class Gateway(Service):
         self._failed = FailedLogins(limits.failed_logins_per_minute, self._reactor.seconds)
         self._outbox = Outbox(self._reactor)
         self._delivering = Delivering(self._policy, self._outbox)
+        # Bound once, and not for each client.
+        self._event, self._command = self._delivering.event, self._delivering.command
         self._fanout = Fanout(bus.pubsub)
         self._presence = LocalPresence(bus.link, presence_lease)
         self._present: Counter[_Who] = Counter()  # from the session key on
@@ -383,15 +385,15 @@ class Gateway(Service):
 
     def _followings(self, identity: Identity) -> tuple[Following, ...]:
         """What a client follows: its own topics wholly, broadcasts as the policy says."""
-        event = self._delivering.event
         command = topics.disconnect_command(identity.uuid)
         own = topics.websocket_events(identity.kind, identity.uuid)
         followings = {
-            topic: Following(topic, event, wholly=False) for topic in self._policy.topics(identity)
+            topic: Following(topic, self._event, wholly=False)
+            for topic in self._policy.topics(identity)
         }
         for topic in (*identity.topics, own):
-            followings[topic] = Following(topic, event)
-        followings[command] = Following(command, self._delivering.command)
+            followings[topic] = Following(topic, self._event)
+        followings[command] = Following(command, self._command)
         return tuple(followings.values())
 
     def _missed_something(self) -> None:

@@ -225,7 +225,10 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
             _admission=None,
             _client=None,
             _timeout=None,
+            _transport_details=None,  # of Autobahn's clients
             send_queue=(),  # `sendData` puts nothing there
+            websocket_extensions=(),
+            websocket_protocols=(),
             http_request_data=b"",
             http_response_data=b"",
         )
