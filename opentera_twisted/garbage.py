@@ -1,8 +1,9 @@
 """Cyclic garbage, looked for less often in a program that holds much and keeps it long.
 
-Each login makes some sixty objects that stay as long as the client does. With Python's defaults the
-collector looks through them, and through all that the program's start has made, again and again:
-a third of the processor time of thousands of logins, in pauses that grow to a quarter of a second.
+Each login makes more than fifty objects that stay as long as the client does. With Python's
+defaults the collector looks through them, and through all that the program's start has made, again
+and again: a third of the processor time of thousands of logins, in pauses of more than a tenth of a
+second.
 """
 
 from __future__ import annotations
