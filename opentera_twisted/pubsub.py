@@ -220,9 +220,9 @@ class PubSub:
         try:
             await acknowledged.addTimeout(SUBSCRIBE_TIMEOUT, self._link.reactor)
         except DeferredTimeout:
+            what = f"Redis did not acknowledge the subscription of {subscription.topic}"
             raise BusUnavailable(
-                f"Redis did not acknowledge the subscription of {subscription.topic} "
-                f"for {SUBSCRIBE_TIMEOUT:g} seconds",
+                f"{what} for {SUBSCRIBE_TIMEOUT:g} seconds: {self._link.why_not()}",
                 seconds=SUBSCRIBE_TIMEOUT,
             ) from None
         else:
@@ -300,7 +300,9 @@ def encode_payload(payload: bytes | str | Message) -> bytes:
         try:
             return payload.encode()
         except UnicodeEncodeError:
-            raise InvalidArgument("a payload of text that cannot be encoded in UTF-8") from None
+            raise InvalidArgument(
+                "a payload of text that cannot be encoded in UTF-8: publish it as bytes"
+            ) from None
     if isinstance(payload, Message):
         return payload.SerializeToString()
     if isinstance(payload, (bytearray, memoryview)):

@@ -146,7 +146,7 @@ def encode(topic: str) -> bytes:
     try:
         return topic.encode()
     except UnicodeEncodeError:
-        raise InvalidTopic(f"{topic!r} cannot be encoded in UTF-8") from None
+        raise InvalidTopic(f"a topic is text in UTF-8, not {topic!r}") from None
 
 
 def decode(topic: bytes) -> str:

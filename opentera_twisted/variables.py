@@ -226,7 +226,7 @@ def encode_name(name: str) -> bytes:
     try:
         return name.encode()
     except UnicodeEncodeError:
-        raise InvalidArgument(f"{name!r} cannot be encoded in UTF-8") from None
+        raise InvalidArgument(f"a variable's name is text in UTF-8, not {name!r}") from None
 
 
 def _value(value: bytes | str) -> bytes:
@@ -234,7 +234,9 @@ def _value(value: bytes | str) -> bytes:
         try:
             return value.encode()
         except UnicodeEncodeError:
-            raise InvalidArgument("a value of text that cannot be encoded in UTF-8") from None
+            raise InvalidArgument(
+                "a value of text that cannot be encoded in UTF-8: give bytes"
+            ) from None
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     raise InvalidArgument(f"a variable's value is bytes or str, not {type(value).__name__}")

@@ -111,8 +111,11 @@ class Watches:
         except BaseException as error:
             self._forget(watch)
             if isinstance(error, DeferredTimeout):
+                what = (
+                    f"the variable {watch.name} could not be read for {COMMAND_TIMEOUT:g} seconds"
+                )
                 raise BusUnavailable(
-                    f"the variable {watch.name} could not be read for {COMMAND_TIMEOUT:g} seconds",
+                    f"{what}: {self._link.why_not()}",
                     seconds=COMMAND_TIMEOUT,
                 ) from None
             raise

@@ -31,7 +31,7 @@ def options() -> Iterator[str]:
     yield "# Options of the gateway"
     yield ""
     yield "As `twistd opentera-bus --help` tells them; a file of options has the same names."
-    yield "What they mean beside each other is told in [running the gateway](../running.md)."
+    yield "What they mean beside each other is told in [running the gateway](../how-to/running.md)."
     yield ""
     rows = []
     for name, short, default, text in known.optParameters:
@@ -60,7 +60,7 @@ def commands() -> Iterator[str]:
     yield "# Commands"
     yield ""
     yield "As `--help` tells them. What they are for, and their statuses, is told in"
-    yield "[the command line](../command-line.md)."
+    yield "[the command line](../how-to/command-line.md)."
     for path, command in _walk("opentera-bus", cli):
         with click.Context(
             command,

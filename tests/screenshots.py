@@ -1,4 +1,4 @@
-"""Pictures of the console page with something to see on it: ``make screenshots`` runs this.
+"""Pictures of the console page, alone and beside a terminal: ``make screenshots`` runs this.
 
 ``python -m tests.screenshots DIRECTORY`` writes them there.
 """
@@ -25,6 +25,7 @@ from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import DeviceEvent, ParticipantEvent, UserEvent
 from opentera_twisted.topics import Kind
 
+from . import terminal
 from .browser import Browser
 from .support import Server
 from .websockets import connect
@@ -53,6 +54,58 @@ SHOTS: Final = {
 SECONDS: Final = 100.0
 """That the charts have when the pictures are taken."""
 
+BESIDE: Final = {"overview": ("light", terminal.LIGHT), "overview-dark": ("dark", terminal.DARK)}
+"""Names of the pictures with a terminal, and in which colours."""
+
+TYPED: Final = (
+    "describe service.RehabService",
+    "call service.RehabService plan Ana 30",
+    "call service.RehabService plan Ana soon",
+    "call service.Nobody plan",
+    "tail 'websocket.user.*' -n 3",
+)
+"""Commands in that terminal."""
+
+_OVERVIEW: Final = (1200, 770)
+_CONSOLE: Final = (644, 702)
+
+_PAGE: Final = """
+<!doctype html>
+<meta charset="utf-8">
+<style>
+  body {{ margin: 0; display: flex; gap: 20px; padding: 16px; height: 738px;
+    box-sizing: content-box; width: 1168px; background: {outside};
+    font: 13px "DejaVu Sans", sans-serif; }}
+  figure {{ margin: 0; border: 1px solid {line}; border-radius: 10px; overflow: hidden;
+    background: {background}; color: {foreground};
+    display: flex; flex-direction: column; }}
+  #console {{ flex: 0 0 644px; }}
+  #terminal {{ flex: 1; }}
+  figcaption {{ padding: 9px 14px; background: {bar}; border-bottom: 1px solid {line};
+    display: flex; gap: 6px; align-items: center; }}
+  i {{ width: 11px; height: 11px; border-radius: 50%; background: {line}; }}
+  figcaption span {{ margin-left: 10px; color: {quiet}; }}
+  img {{ flex: 1; min-height: 0; width: 644px; object-fit: cover; object-position: top; }}
+  pre {{ margin: 0; padding: 14px 16px; font: 12px/1.42 "DejaVu Sans Mono", monospace;
+    white-space: pre-wrap; word-break: break-all; }}
+</style>
+<figure id="console"><figcaption><i></i><i></i><i></i><span>the console page</span></figcaption>
+<img src="data:image/png;base64,{picture}"></figure>
+<figure id="terminal"><figcaption><i></i><i></i><i></i><span>a terminal</span></figcaption>
+{terminal}</figure>
+"""
+
+_COLOURS: Final = {
+    "light": {
+        "outside": "#e9eef5", "background": "#ffffff", "foreground": "#24292f",
+        "line": "#c9d3df", "bar": "#f6f8fa", "quiet": "#57606a",
+    },
+    "dark": {
+        "outside": "#010409", "background": "#0d1117", "foreground": "#e6edf3",
+        "line": "#30363d", "bar": "#161b22", "quiet": "#9198a1",
+    },
+}  # fmt: skip
+
 
 def rehabilitation() -> Procedures:
     """What a service could offer."""
@@ -72,8 +125,8 @@ def rehabilitation() -> Procedures:
 
 
 @asynccontextmanager
-async def program() -> AsyncIterator[str]:
-    """A gateway with clients, services and traffic; the URL of its page."""
+async def program() -> AsyncIterator[tuple[str, str]]:
+    """A gateway with clients, services and traffic; the URLs of its page and of its Redis."""
     server = Server()
     bus = Bus(server.url, reactor=reactor, name="opentera-bus")
     gateway = Gateway(bus)
@@ -93,7 +146,7 @@ async def program() -> AsyncIterator[str]:
     busy = LoopingCall(lambda: publish(bus))
     busy.start(0.05)
     try:
-        yield f"http://127.0.0.1:{page.getHost().port}/"
+        yield f"http://127.0.0.1:{page.getHost().port}/", server.url
     finally:
         busy.stop()
         await gatherResults([page.stopListening(), websockets.stopListening()])
@@ -122,28 +175,41 @@ def publish(bus: Bus) -> None:
 
 async def take(directory: Path) -> None:
     """Take all pictures."""
-    async with program() as url:
+    async with program() as (url, redis):
         browser = Browser()
         try:
             await browser.open(url)
             await browser.run("document.getElementById('watch').click()")
             await deferLater(reactor, SECONDS)
             for name, (width, height, scheme) in SHOTS.items():
-                await shoot(browser, directory / f"{name}.png", width, height, scheme)
+                picture = await shoot(browser, width, height, scheme)
+                await deferToThread((directory / f"{name}.png").write_bytes, picture)
+            consoles = {
+                name: await shoot(browser, *_CONSOLE, scheme)
+                for name, (scheme, _) in BESIDE.items()
+            }
+            session = [
+                (command, await deferToThread(terminal.printed, redis, command))
+                for command in TYPED
+            ]
+            for name, (scheme, theme) in BESIDE.items():
+                page = _PAGE.format(
+                    picture=base64.b64encode(consoles[name]).decode(),
+                    terminal=terminal.html(session, theme),
+                    **_COLOURS[scheme],
+                )
+                await browser.open(
+                    f"data:text/html;base64,{base64.b64encode(page.encode()).decode()}"
+                )
+                picture = await photograph(browser, *_OVERVIEW, scheme)
+                await deferToThread((directory / f"{name}.png").write_bytes, picture)
         finally:
             browser.quit()
 
 
-async def shoot(browser: Browser, file: Path, width: int, height: int, scheme: str) -> None:
-    """One picture of the page as it is for one reader."""
-    await browser.command(
-        "Emulation.setDeviceMetricsOverride",
-        width=width, height=height, deviceScaleFactor=1.5, mobile=width < 600,
-    )  # fmt: skip
-    await browser.command(
-        "Emulation.setEmulatedMedia",
-        features=[{"name": "prefers-color-scheme", "value": scheme}],
-    )
+async def shoot(browser: Browser, width: int, height: int, scheme: str) -> bytes:
+    """One picture of the console page as it is for one reader."""
+    await as_for(browser, width, height, scheme)
     await browser.run(
         """
         for (const one of document.querySelectorAll(".service")) one.open = false;
@@ -153,8 +219,26 @@ async def shoot(browser: Browser, file: Path, width: int, height: int, scheme: s
         await new Promise((resolve) => setTimeout(resolve, 1500));
         """
     )
+    return await photograph(browser, width, height, scheme)
+
+
+async def as_for(browser: Browser, width: int, height: int, scheme: str) -> None:
+    """Show the page as it is for one reader."""
+    await browser.command(
+        "Emulation.setDeviceMetricsOverride",
+        width=width, height=height, deviceScaleFactor=1.5, mobile=width < 600,
+    )  # fmt: skip
+    await browser.command(
+        "Emulation.setEmulatedMedia",
+        features=[{"name": "prefers-color-scheme", "value": scheme}],
+    )
+
+
+async def photograph(browser: Browser, width: int, height: int, scheme: str) -> bytes:
+    """What is shown, as PNG."""
+    await as_for(browser, width, height, scheme)
     picture = await browser.command("Page.captureScreenshot", format="png")
-    await deferToThread(file.write_bytes, base64.b64decode(picture["data"]))
+    return base64.b64decode(picture["data"])
 
 
 def main(_: object) -> Deferred[None]:

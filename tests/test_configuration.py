@@ -193,7 +193,7 @@ max-clients = 5
         (tmp_path / "password").write_text("hush")
         file = self.write(tmp_path, f'redis-password-file = "{tmp_path}/password"\n')
         assert mistakes(file, "--redis", "redis://:other@h") == [
-            "--redis: the URL has a password already, beside that of the file"
+            "--redis: the URL has a password already, beside that of the file: name one of the two"
         ]
         assert mistakes(file, "--redis", "embedded:/data") == [
             "FILE:1: redis-password-file: an embedded server has no password"
@@ -404,7 +404,9 @@ class ProgramTests(CommandTestCase):
 
 def test_the_file_in_the_docs_is_right(tmp_path: Path) -> None:
     (block,) = re.findall(
-        r"^```toml\n(.*?)^```", (ROOT / "docs" / "running.md").read_text(), re.MULTILINE | re.DOTALL
+        r"^```toml\n(.*?)^```",
+        (ROOT / "docs" / "how-to" / "running.md").read_text(),
+        re.MULTILINE | re.DOTALL,
     )
     password = tmp_path / "password"
     password.write_text("hush")

@@ -122,7 +122,10 @@ class Guard:
         """
         elsewhere = _header(request, "Sec-Fetch-Site") in {"cross-site", "same-site"}
         if elsewhere and _header(request, "Sec-Fetch-Mode") != "navigate":
-            raise Refused(HTTPStatus.FORBIDDEN, "A page of another site asks.")
+            raise Refused(
+                HTTPStatus.FORBIDDEN,
+                "A page of another site asks: open this program's own address.",
+            )
         if not self.may_read(request):
             request.setHeader("WWW-Authenticate", 'Bearer realm="opentera-bus"')
             raise Refused(
@@ -150,11 +153,17 @@ class Guard:
             Refused: one does.
         """
         if _header(request, "Sec-Fetch-Site") not in {"", "same-origin"}:
-            raise Refused(HTTPStatus.FORBIDDEN, "A page of another site asks.")
+            raise Refused(
+                HTTPStatus.FORBIDDEN,
+                "A page of another site asks: open this program's own address.",
+            )
         origin = _header(request, "Origin")
         # The scheme is not compared: a proxy may speak TLS for us.
         if origin and origin.partition("://")[2].lower() != _header(request, "Host").lower():
-            raise Refused(HTTPStatus.FORBIDDEN, "A page of another origin asks.")
+            raise Refused(
+                HTTPStatus.FORBIDDEN,
+                "A page of another origin asks: open this program's own address.",
+            )
 
     def log_in(self, token: str, request: Any) -> bool:
         """Begin a session if that is the token, and set its cookie.

@@ -110,7 +110,9 @@ class RedisAddress:
         try:
             parts = urlsplit(url)
         except ValueError:
-            raise InvalidArgument(f"not a URL of a Redis server: {_mask(url)}") from None
+            raise InvalidArgument(
+                f"{_mask(url)} is not a URL of a Redis server: expected {_FORMS}"
+            ) from None
         scheme, _, via = parts.scheme.partition("+")
         if scheme not in {"redis", "rediss", "unix"} or via not in {"", "sentinel"}:
             raise InvalidArgument(f"{_mask(url)} is not a URL of a Redis server: expected {_FORMS}")
@@ -122,7 +124,7 @@ class RedisAddress:
                 "in a user or password of a URL, write / ? # and @ as %2F %3F %23 %40"
             )
         if parts.fragment:
-            raise InvalidArgument("a Redis URL has no part behind #")
+            raise InvalidArgument("a Redis URL has no part behind #: write # as %23")
         options = dict(parse_qsl(parts.query))
         if not known.issuperset(options):
             raise InvalidArgument(
@@ -202,7 +204,7 @@ def _hosts(netloc: str, default_port: int, url: str) -> tuple[tuple[str, int], .
             port = parts.port or default_port
         except ValueError:
             raise InvalidArgument(
-                f"not a URL of a Redis server (host or port): {_mask(url)}"
+                f"not a host with a port from 1 to 65535 in the URL of a Redis server: {_mask(url)}"
             ) from None
         hosts.append((parts.hostname or "127.0.0.1", port))
     if default_port == REDIS_PORT and len(hosts) > 1:
@@ -225,7 +227,7 @@ def _certificates(path: str) -> list[Certificate]:
     except CryptoError:
         certificates = []
     if not certificates:
-        raise InvalidArgument(f"no certificates in {path}")
+        raise InvalidArgument(f"no certificates in {path}: expected PEM, with BEGIN CERTIFICATE")
     return certificates
 
 

@@ -190,7 +190,7 @@ class Link:
         if self._is_ready:
             return succeed(None)
         if self._stopped:
-            return fail(BusUnavailable("the bus is stopped"))
+            return fail(BusUnavailable("the bus is stopped: start it with startService()"))
         if len(self._waiting_for_ready) >= self._max_waiting:
             return fail(too_many(self._max_waiting))
         waiting: Deferred[None] = Deferred(lambda one: self._waiting_for_ready.pop(one, None))
@@ -222,7 +222,7 @@ class Link:
         if self._commands is not None:
             return self._commands.execute_command(*arguments)
         if self._stopped:
-            return fail(BusUnavailable("the bus is stopped"))
+            return fail(BusUnavailable("the bus is stopped: start it with startService()"))
         return self._waiting.add(arguments, timeout)
 
     def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
@@ -274,6 +274,12 @@ class Link:
         self.execute("CLIENT", "CACHING", "YES").addErrback(lambda _: None)
         return self.execute("GET", name)
 
+    def why_not(self) -> str:
+        """What an operator can look at when nothing came of something within its time."""
+        if self._is_ready:
+            return f"Redis at {self.address} is slow, or refuses it, which the log says"
+        return f"no link to Redis at {self._why_down()}"
+
     def _why_down(self) -> str:
         cause = f" ({self._last_cause})" if self._last_cause else ""
         return f"{self.address}{cause}"
@@ -310,7 +316,7 @@ class Link:
         except CommandFailed as error:
             if error.code == "NOAUTH":
                 raise AuthenticationFailed(
-                    f"Redis at {self.address} asks for a password: the URL has none"
+                    f"Redis at {self.address} asks for a password, which neither URL nor file has"
                 ) from None
             if error.code != "NOPERM":  # a name is a courtesy
                 raise

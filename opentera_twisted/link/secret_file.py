@@ -47,11 +47,11 @@ def read_secret(path: str) -> Secret:
     try:
         text = data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise InvalidArgument(f"{path} is no text in UTF-8") from None
+        raise InvalidArgument(f"{path} is no text in UTF-8: expected a password") from None
     if not text:
         raise InvalidArgument(f"{path} is empty: expected a password")
     if len(data) > LONGEST or not text.isprintable():
-        raise InvalidArgument(f"{path} holds more than one line of a password")
+        raise InvalidArgument(f"{path} holds more than one line: expected a password")
     return Secret(text, exposed(path, mode))
 
 
@@ -69,7 +69,9 @@ def with_password(url: str, password: str) -> str:
         InvalidArgument: it is no Redis URL, or has a password already.
     """
     if RedisAddress.parse(url).login.password is not None:
-        raise InvalidArgument("the URL has a password already, beside that of the file")
+        raise InvalidArgument(
+            "the URL has a password already, beside that of the file: name one of the two"
+        )
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     userinfo = f"{user.removesuffix(':')}:{quote(password, safe='')}"

@@ -56,7 +56,7 @@ class Login:
             if error.code not in {"NOAUTH", "WRONGPASS", "ERR"}:
                 raise
             raise AuthenticationFailed(
-                f"{where} refuses the user or the password ({error.code})"
+                f"{where} refuses the user or the password ({error.code}): correct URL or file"
             ) from None
 
 

@@ -88,4 +88,4 @@ class WaitingCommands:
 
 def too_many(most: int) -> BusUnavailable:
     """The error of what would wait beyond the limit."""
-    return BusUnavailable(f"{most} commands wait for Redis already")
+    return BusUnavailable(f"{most} commands wait for Redis already: it is away, or slow")

@@ -66,7 +66,9 @@ def execute(where: RedisAddress, *command: Argument) -> Any:
     for one, reply in zip(commands, replies, strict=True):
         if isinstance(reply, hiredis.HiredisError):
             if one[0] == "AUTH":
-                raise AuthenticationFailed(f"Redis at {where} refuses the user or the password")
+                raise AuthenticationFailed(
+                    f"Redis at {where} refuses the user or the password of redis_config"
+                )
             raise refusal(one, str(reply))
     return replies[-1]
 

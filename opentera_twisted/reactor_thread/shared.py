@@ -66,7 +66,7 @@ class Use:
             BusUnavailable: this use was closed.
         """
         if self.is_closed:
-            raise BusUnavailable("this bus was closed")
+            raise BusUnavailable("this bus was closed: make another")
         if self._shared is None:
             self._shared = _shared.get(self._address) or self._start()
             self._shared.users.add(self)
