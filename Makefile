@@ -123,7 +123,7 @@ bench-quick: $(VENV)/.bench  ## The same with a tenth of the work and few rivals
 	$(BIN)/python -m benchmarks --quick
 
 .PHONY: screenshots
-screenshots: $(VENV)/.dev  ## Take the pictures of the console page that README shows (needs Chromium).
+screenshots: $(VENV)/.dev  ## Take the pictures that README and docs show (needs Chromium): three minutes.
 	$(BIN)/python -m tests.screenshots docs/images
 
 .PHONY: messages

@@ -17,6 +17,7 @@ from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from twisted.internet import reactor, task
@@ -25,6 +26,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus, BusError, errors, variables
+from opentera_twisted.cli.commands import cli
+from opentera_twisted.options import REPEATABLE, Options
 
 from .browser import BrowserTestCase
 from .processes import Process, twistd
@@ -269,6 +272,54 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+OF_OTHERS = {
+    "twistd": "logfile pidfile",
+    "docker": "file network publish read-only stop-timeout tag",
+    "systemctl": "now",
+    "gunicorn and uWSGI": "enable-threads preload",
+    "pytest and trial": "debug debug-stacktraces nopm pdb until-failure",
+    "towncrier": "version yes",
+    "the benchmarks": "against count plots quick rounds",
+}
+"""Options that a page names and that are not of this package."""
+
+
+def own_options() -> set[str]:
+    """The names of all options of both programs."""
+    gateway = Options()
+    names = {name for name, *_ in (*gateway.optParameters, *gateway.optFlags)} | {*REPEATABLE}
+    commands: list[click.Command] = [cli]
+    while commands:
+        command = commands.pop()
+        commands += command.commands.values() if isinstance(command, click.Group) else ()
+        flags = (flag for one in command.params for flag in (*one.opts, *one.secondary_opts))
+        names |= {flag.removeprefix("--") for flag in flags}
+    return names | {"help"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_that_is_named_is_one(page: Path) -> None:
+    others = {name for names in OF_OTHERS.values() for name in names.split()}
+    told = {*re.findall(r"(?<![\w-])--([a-z][a-z-]*)", page.read_text())}
+    assert not told - own_options() - others
+
+
+def test_the_bytes_that_are_drawn_are_those_that_are_sent() -> None:
+    page = named("reference/wire.md")
+    drawn = [
+        "".join(re.findall(r"^ *((?:[0-9a-f]{2} )*[0-9a-f]{2}\b(?: …)?)", block, re.MULTILINE))
+        for block in blocks(page, "text")
+    ]
+    names: dict[str, Any] = {}
+    for block in blocks(page, "python")[:2]:
+        exec(compile(block, page.name, "exec"), names)
+    event, request = (names[name].SerializeToString().hex() for name in ("event", "request"))
+    assert drawn[1].replace(" ", "") == request
+    begin, end = drawn[0].replace(" ", "").split("…")  # there is a long name between
+    assert event.startswith(begin)
+    assert event.endswith(end)
+
+
 class ReferenceTests(TestCase):
     def test_what_is_generated_is_what_the_code_says(self) -> None:
         # In a process of its own, as make reference does: click keeps what other tests asked of it.
@@ -291,6 +342,21 @@ class ReferenceTests(TestCase):
             if inspect.isclass(one) and issubclass(one, BusError) and name not in vars(builtins)
         ]
         assert sorted([*listed, "BusError", "CallError"]) == sorted(known)
+
+    def test_every_error_has_a_cause_and_a_remedy(self) -> None:
+        tables = re.findall(
+            r"(?:^\|.*\|\n)+", named("reference/errors.md").read_text(), re.MULTILINE
+        )
+        errors_of = [table for table in tables if table.startswith("| error |")]
+        assert len(errors_of) == 4
+        for table in errors_of:
+            heads, _, *rows = (
+                [*map(str.strip, row[1:-1].split("|"))] for row in table.splitlines()
+            )
+            assert {"cause", "remedy"} <= {*heads}
+            for row in rows:
+                assert len(row) == len(heads), row
+                assert all(row), row
 
     def test_every_variable_is_listed(self) -> None:
         page = named("reference/variables.md").read_text()
