@@ -287,7 +287,7 @@ OF_OTHERS = {
 def own_options() -> set[str]:
     """The names of all options of both programs."""
     gateway = Options()
-    names = {name for name, *_ in (*gateway.optParameters, *gateway.optFlags)} | {*REPEATABLE}
+    names = {str(name) for name, *_ in (*gateway.optParameters, *gateway.optFlags)} | {*REPEATABLE}
     commands: list[click.Command] = [cli]
     while commands:
         command = commands.pop()
