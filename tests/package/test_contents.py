@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 from tests.support import ROOT
 
@@ -37,3 +40,23 @@ def test_the_sdist_has_the_whole_tree() -> None:
     with tarfile.open(built("*.tar.gz")) as sdist:
         files = [one.name.partition("/")[2] for one in sdist if one.isfile()]
     assert {name for name in files if not name.startswith(MADE)} == of_the_tree()
+
+
+def test_the_sdist_is_enough_to_lint_and_test_it(tmp_path: Path) -> None:
+    with tarfile.open(built("*.tar.gz")) as sdist:
+        sdist.extractall(tmp_path, filter="data")
+    (tree,) = tmp_path.iterdir()
+    for command in (
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("pytest", "-q", "tests/test_layout.py", "tests/test_messages.py", "tests/test_calls.py"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
