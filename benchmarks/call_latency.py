@@ -1,4 +1,7 @@
-"""One call in flight: ours against bare sockets that exchange as many bytes, and nats.py."""
+"""One call in flight: ours against bare sockets that exchange as many bytes, and nats.py.
+
+Callers run on one core and servers on another; Redis and nats-server where the scheduler likes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
-from benchmarks.children import measured, program
+from benchmarks.children import measured, on_core, program
 from benchmarks.environments import NotMeasuredError
 from benchmarks.figures import Figure, Rival, Series, Target
 from benchmarks.nats_requests import nats_requests
@@ -19,6 +22,9 @@ NAME: Final = "call-latency"
 TARGET: Final = Target("below", 2.0)
 NATS_TARGET: Final = Target("below", 0.6)
 CALLS: Final = 10_000
+
+_SERVERS, _CALLERS = range(2)
+"""Their cores."""
 
 _OURS: Final = "ours: Bus in a caller process, Redis, Bus in a server process"
 _FLOOR: Final = "floor: bare blocking sockets in both processes, same bytes over Redis"
@@ -34,10 +40,11 @@ def run(setting: Setting) -> list[Figure]:
     our_options = {"url": setting.url, "service": SERVICE}
     floor_options = {"port": setting.port, **_same_sizes()}
     with ExitStack() as stack:
-        stack.enter_context(program("our_server", **our_options)).report()
-        stack.enter_context(program("floor_server", **floor_options)).report()
+        with on_core(_SERVERS):
+            stack.enter_context(program("our_server", **our_options)).report()
+            stack.enter_context(program("floor_server", **floor_options)).report()
         try:
-            requests = stack.enter_context(nats_requests())
+            requests = stack.enter_context(nats_requests(partial(on_core, _SERVERS)))
             nats.who = requests.who
         except NotMeasuredError as error:
             missing = str(error)
@@ -49,7 +56,8 @@ def run(setting: Setting) -> list[Figure]:
             sides.append(({"p50": nats}, partial(requests.measure, **amount, in_flight=1)))
         for number in setting.each_round(NAME):
             for percentiles, measure in rotated(sides, number):
-                report = measure()
+                with on_core(_CALLERS):
+                    report = measure()
                 for percentile, series in percentiles.items():
                     series.samples.append(report[percentile])
     return [

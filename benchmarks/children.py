@@ -145,6 +145,21 @@ def redis_server() -> Iterator[int]:
         yield port
 
 
+@contextmanager
+def on_core(number: int) -> Iterator[None]:
+    """Have the processes that are started meanwhile run on one core, by its number from 0.
+
+    Where two that wake each other run decides how long that takes, and the scheduler may put both
+    on one core or not, now so and now so.
+    """
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(cores)[number % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def allow_files() -> None:
     """Let the processes that are started from now on open as many files as the system lets them."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

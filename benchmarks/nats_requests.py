@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -29,8 +29,13 @@ class Requests:
 
 
 @contextmanager
-def nats_requests() -> Iterator[Requests]:
+def nats_requests(
+    where: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[Requests]:
     """Request and reply of nats.py, with a nats-server and a responder that are ready.
+
+    Args:
+        where: the responder is started.
 
     Raises:
         NotMeasuredError: something is not installed.
@@ -38,7 +43,9 @@ def nats_requests() -> Iterator[Requests]:
     interpreter = python("nats-py", "nats-py")
     with nats_server() as server:
         options = {"port": server.port, "subject": TOPIC}
-        with program("nats_responder", interpreter, **options) as responder:
-            report = responder.report()
+        with ExitStack() as stack:
+            with where():
+                responder = program("nats_responder", interpreter, **options)
+                report = stack.enter_context(responder).report()
             who = f"nats.py {report['client']} in both processes, nats-server {report['server']}"
             yield Requests(who, partial(measured, "nats_requester", interpreter, **options))
