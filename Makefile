@@ -115,12 +115,16 @@ $(VENV)/.bench: setup.cfg $(VENV)/.dev
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/.bench  ## Measure everything against its rivals, and write build/bench: forty minutes.
+bench: $(VENV)/.bench  ## Measure everything against its rivals, and write build/bench: half an hour.
 	$(BIN)/python -m benchmarks --json build/bench/results.json --plots build/bench
 
 .PHONY: bench-quick
-bench-quick: $(VENV)/.bench  ## The same with a tenth of the work and few rivals: a minute.
+bench-quick: $(VENV)/.bench  ## The same with a tenth of the work and few rivals: a minute or two.
 	$(BIN)/python -m benchmarks --quick
+
+.PHONY: bench-docs
+bench-docs: $(VENV)/.dev  ## Write the figures of the last make bench into the page of the docs.
+	$(BIN)/python -m benchmarks.document build/bench/results.json
 
 .PHONY: screenshots
 screenshots: $(VENV)/.dev  ## Take the pictures that README and docs show (needs Chromium): three minutes.

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Final
+
+from attrs import evolve
 
 from benchmarks import (
     blocking_calls,
     call_latency,
     call_throughput,
+    event_latency,
     exclusive_calls,
     facts,
     fan_out,
@@ -23,6 +29,7 @@ from benchmarks import (
     start_up,
 )
 from benchmarks.children import redis_server
+from benchmarks.figures import Results
 from benchmarks.gateways import QUICK_RIVALS, RIVALS
 from benchmarks.scenario import Setting
 
@@ -36,22 +43,37 @@ SCENARIOS: Final = {
         publish,
         restore,
         start_up,
+        event_latency,
         fan_out,
         idle_websockets,
         growth,
     )
 }
-QUICK_SCENARIOS: Final = (call_latency, call_throughput, publish, fan_out, idle_websockets)
+QUICK_SCENARIOS: Final = (
+    call_latency,
+    call_throughput,
+    publish,
+    event_latency,
+    fan_out,
+    idle_websockets,
+)
 """What is measured in a minute, unless others are named."""
 
+ROUNDS: Final = 5
+"""Of a scenario that does not say otherwise: those of many gateways, which lie far apart, do."""
+
+QUICK_ROUNDS: Final = 2
+
+FAILED: Final = 1
 INTERRUPTED: Final = 130
+"""Exit statuses."""
 
 
 def main() -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
-    parser.add_argument("--rounds", type=int, help="how often each side is measured (5)")
+    parser.add_argument("--rounds", type=int, help="how often each side is measured (5 or 3)")
     parser.add_argument(
         "--quick", action="store_true", help="a minute: two rounds, a tenth of the work, few rivals"
     )
@@ -62,30 +84,50 @@ def main() -> None:
         metavar="GATEWAY",
         help=f"measure these beside our websockets: {', '.join(RIVALS)}",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write results there too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write results there, as they come"
+    )
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw them there as SVG")
     options = parser.parse_args()
     unknown = [name for name in options.scenarios if name not in SCENARIOS]
     if unknown:
         parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
-    rounds = (2 if options.quick else 5) if options.rounds is None else options.rounds
-    if rounds < 1:
+    if options.rounds is not None and options.rounds < 1:
         parser.error("at least one round is needed")
     against = options.against
     if against is None:
         against = QUICK_RIVALS if options.quick else RIVALS
     all_of_them = [one.NAME for one in QUICK_SCENARIOS] if options.quick else list(SCENARIOS)
+    names = options.scenarios or all_of_them
     with redis_server() as port:
-        setting = Setting(port, rounds, options.quick, frozenset(against))
-        machine = facts.gather(port)
-        figures = []
-        for name in options.scenarios or all_of_them:
-            figures += SCENARIOS[name].run(setting)
-    report.show(figures, machine)
-    if options.json is not None:
-        report.write(options.json, figures, machine)
+        setting = Setting(port, options.rounds or 0, options.quick, frozenset(against))
+        results = Results(facts.gather(port))
+        try:
+            run_each(names, setting, results, options.json)
+        finally:
+            report.show(results)
     if options.plots is not None:
-        plots.draw(options.plots, figures, machine)
+        plots.draw(options.plots, results.figures, results.machine)
+    if results.failed:
+        sys.exit(FAILED)
+
+
+def run_each(names: Sequence[str], setting: Setting, results: Results, path: Path | None) -> None:
+    """Run scenarios; one that fails is told of, and the others run all the same."""
+    for number, name in enumerate(names, start=1):
+        print(f"{name}: scenario {number} of {len(names)}", file=sys.stderr)
+        scenario = SCENARIOS[name]
+        rounds = QUICK_ROUNDS if setting.quick else getattr(scenario, "ROUNDS", ROUNDS)
+        began = perf_counter()
+        try:
+            results.figures += scenario.run(evolve(setting, rounds=setting.rounds or rounds))
+        except Exception as error:  # noqa: BLE001 (of one scenario: the others have theirs)
+            traceback.print_exc()
+            results.failed[name] = str(error) or type(error).__name__
+        results.seconds[name] = perf_counter() - began
+        print(f"{name}: {results.seconds[name]:.0f} s", file=sys.stderr)
+        if path is not None:
+            report.write(path, results)
 
 
 if __name__ == "__main__":

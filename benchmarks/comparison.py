@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Final
 
 from attrs import Factory, define, frozen
 
@@ -14,6 +16,9 @@ from benchmarks.scenario import Setting, rotated
 
 OURS: Mapping[str, Start] = {"ours": ours, "ours in a site": ours_in_a_site}
 CEILING = "ceiling"
+
+SLOW: Final = 10.0
+"""Seconds: a rival that takes longer in a round is left out of those that follow."""
 
 
 @frozen
@@ -63,16 +68,20 @@ class Comparison:
     def run(self, setting: Setting, title: str, measure: Callable[[str, Start], Measured]) -> None:
         """Measure each gateway in each round; one that cannot be had, or fails, is left out.
 
+        One that is slow is measured in one round only.
+
         Args:
             setting: says how many rounds.
             title: told of each round.
             measure: one gateway, given its name and how it is started.
         """
+        slow: set[str] = set()
         for number in setting.each_round(title):
             for name in rotated(list(self.starts), number):
-                if name in self.missing:
+                if name in self.missing or name in slow:
                     continue
-                print(f"  {name}", file=sys.stderr)
+                print(f"  {name}", end="", flush=True, file=sys.stderr)
+                began = perf_counter()
                 try:
                     measured = measure(name, self.starts[name])
                 except NotMeasuredError as error:
@@ -83,6 +92,10 @@ class Comparison:
                     self.missing[name] = f"it failed: {error}"
                 else:
                     self._add(name, measured)
+                seconds = perf_counter() - began
+                print(f" {seconds:.1f} s", file=sys.stderr)
+                if seconds > SLOW and name not in OURS:
+                    slow.add(name)
 
     def series(self, what: str, name: str) -> Series:
         """What was measured of one gateway."""

@@ -1,4 +1,4 @@
-"""Measures one gateway: opens websockets, has events published, and counts what is delivered."""
+"""Measures one gateway: opens websockets, has events published, counts and times deliveries."""
 
 from __future__ import annotations
 
@@ -97,6 +97,31 @@ class Connected:
             load=load / seconds,
             lost=1.0 - delivered / wanted,
         )
+
+    def latencies(self, each: int, pace: float) -> list[float]:
+        """Publish events of a shared topic; how long each took to each websocket, in seconds.
+
+        Args:
+            each: how many events.
+            pace: seconds between them: so many that none waits for the one before it.
+
+        Raises:
+            RuntimeError: not all came.
+        """
+        self._load.ask({"time": {"mark": MARK, "each": each, "within": each * pace + PATIENCE}})
+        sent = self._publisher.ask({"count": each, "pace": pace})["sent"]
+        arrivals = self._load.report()["arrivals"]
+        return [
+            arrived - began
+            for one in arrivals
+            for began, arrived in zip(sent, _all(one, each), strict=True)
+        ]
+
+
+def _all(arrivals: list[float], each: int) -> list[float]:
+    if len(arrivals) != each:
+        raise RuntimeError(f"{len(arrivals)} of {each} events came to a websocket")
+    return arrivals
 
 
 @contextmanager

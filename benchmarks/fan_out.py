@@ -15,6 +15,7 @@ from benchmarks.gateways import Audience, Start
 from benchmarks.scenario import Setting
 
 NAME: Final = "fan-out"
+ROUNDS: Final = 3
 TARGET: Final = Target("at least", 1.0)
 WEBSOCKETS: Final = (100, 1_000, 5_000)
 QUICK_WEBSOCKETS: Final = (1_000,)

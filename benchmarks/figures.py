@@ -76,8 +76,8 @@ class Ratio:
 
     @classmethod
     def of(cls, ours: Series, rival: Series) -> Ratio:
-        """Of two series that were measured in the same rounds."""
-        pairs = zip(ours.samples, rival.samples, strict=True)
+        """Of two series of the same rounds, of which the rival may have had the first only."""
+        pairs = zip(ours.samples[: len(rival.samples)], rival.samples, strict=True)
         ratios = [one / other for one, other in pairs]
         return cls(ours.median / rival.median, min(ratios), max(ratios))
 
@@ -175,4 +175,30 @@ class Figure:
             },
             "target": None if rival.target is None else str(rival.target),
             "reached": self.is_reached(rival),
+        }
+
+
+@define
+class Results:
+    """All that one run of the benchmarks has given so far.
+
+    Attributes:
+        machine: facts of it and versions, by name.
+        figures: of the scenarios that are over.
+        seconds: that each of these took.
+        failed: why a scenario gave no figures.
+    """
+
+    machine: dict[str, str]
+    figures: list[Figure] = Factory(list)
+    seconds: dict[str, float] = Factory(dict)
+    failed: dict[str, str] = Factory(dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the file of results."""
+        return {
+            "machine": self.machine,
+            "seconds": {name: round(seconds) for name, seconds in self.seconds.items()},
+            "failed": self.failed,
+            "figures": [figure.as_json() for figure in self.figures],
         }

@@ -15,12 +15,14 @@ from benchmarks.reports import awaiting_reports, forget_everyone
 from benchmarks.scenario import Setting
 
 NAME: Final = "idle-websockets"
+ROUNDS: Final = 3
 WEBSOCKETS: Final = 1_000
 MEMORY_TARGET: Final = Target("below", 12.0)
 SITE_TARGET: Final = Target("below", 16.0)
 REPORTED_TARGET: Final = Target("at least", 3_000.0)
 
 _MEMORY: Final = f"memory each of {WEBSOCKETS:,}"
+_BASE: Final = "memory before the first"
 _LOGINS: Final = f"{WEBSOCKETS:,} logins until subscribed"
 _COST: Final = "gateway's processor time"
 _REPORTED: Final = f"{WEBSOCKETS:,} logins until subscribed and reported"
@@ -36,6 +38,7 @@ def run(setting: Setting) -> list[Figure]:
     return [
         comparison.figure(NAME, _MEMORY, "KiB", target=MEMORY_TARGET),
         Figure(NAME, f"{_MEMORY}, in a site", "KiB", in_a_site, target=SITE_TARGET),
+        comparison.figure(NAME, _BASE, "MiB"),
         comparison.figure(NAME, _LOGINS, "logins/s"),
         comparison.figure(NAME, _COST, "µs/login"),
         *(Figure(NAME, _REPORTED, "logins/s", one, target=REPORTED_TARGET) for one in reported),
@@ -57,6 +60,7 @@ def _measure(setting: Setting, name: str, start: Start) -> Measured:
         values = {_LOGINS: WEBSOCKETS / opened["seconds"]}
         if reported is not None:
             values[_REPORTED] = WEBSOCKETS / (reported() - opened["started"])
+        values[_BASE] = memory / 1024
         values[_MEMORY] = (resident(side.pids) - memory) / WEBSOCKETS
         values[_COST] = 1e6 * (processor_time(side.pids) - cost) / WEBSOCKETS
         return Measured(side.who, values)

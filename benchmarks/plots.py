@@ -14,6 +14,9 @@ from benchmarks.figures import Figure, Series
 
 _OURS: Final = "#c2410c"
 _OTHERS: Final = ("#1d4ed8", "#15803d", "#7c3aed", "#a16207", "#0e7490", "#be185d", "#4b5563")
+_FAR_APART: Final = 50
+"""Times the least bar that the longest may be, on a linear axis."""
+
 _LABEL: Final = 34
 """Characters in one line of a label."""
 
@@ -99,6 +102,10 @@ def _lines(axes: Any, figures: Sequence[Figure]) -> None:
     point = figures[0].point
     assert point is not None
     axes.set(xscale="log", yscale="log", ylabel=figures[0].unit, xlabel=point.axis)
+    sizes = sorted({figure.point.size for figure in figures if figure.point is not None})
+    axes.set_xticks(sizes, [f"{size:,g}" for size in sizes])
+    axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_formatter("{x:,.10g}")
     axes.set_title(f"{figures[0].scenario}: {point.of}")
     axes.grid(visible=True, which="major", color="#e5e7eb")
     if len(drawn) > 1:
@@ -110,17 +117,22 @@ def _bars(axes: Any, figures: Sequence[Figure]) -> None:
     (figure,) = figures
     series = [figure.ours, *_measured(figure)]
     places = range(len(series))
+    medians = [one.median for one in series]
+    axes.set_xlabel(figure.unit)
     axes.set_yticks(places, [fill(one.who, _LABEL) for one in series], fontsize=7)
     axes.barh(
         places,
-        [one.median for one in series],
+        medians,
         xerr=_spread(series),
         color=[_color(number) for number in places],
         error_kw={"capsize": 2, "linewidth": 1},
     )
+    if min(medians) > 0 and max(medians) / min(medians) > _FAR_APART:
+        # One that is far off would leave no room for the others.
+        axes.set(xscale="log", xlabel=f"{figure.unit} (logarithmic)")
     axes.xaxis.set_major_formatter("{x:,.10g}")
     axes.invert_yaxis()
-    axes.set(title=f"{figure.scenario}: {figure.name}", xlabel=figure.unit)
+    axes.set_title(f"{figure.scenario}: {figure.name}")
     axes.grid(visible=True, axis="x", color="#e5e7eb")
     axes.set_axisbelow(True)
 

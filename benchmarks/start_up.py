@@ -13,6 +13,7 @@ from benchmarks.gateways import Audience, Start
 from benchmarks.scenario import Setting
 
 NAME: Final = "start-up"
+ROUNDS: Final = 3
 
 _WHAT: Final = "from its start until it is ready"
 

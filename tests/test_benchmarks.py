@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import capacity, document
+from benchmarks.__main__ import SCENARIOS, run_each
+from benchmarks.capacity import Costs, Machine
 from benchmarks.comparison import Comparison, Measured
 from benchmarks.deliveries import connected
 from benchmarks.environments import NotMeasuredError
 from benchmarks.events import MARK, SIZE, compact, event, text
 from benchmarks.exponents import exponent, steepest
-from benchmarks.figures import Figure, Point, Ratio, Rival, Series, Target
+from benchmarks.figures import Figure, Point, Ratio, Results, Rival, Series, Target
 from benchmarks.gateways import Audience, Start, null
 from benchmarks.plots import pictures
 from benchmarks.programs.dialects import DIALECTS, PONG, TEXT, frame
 from benchmarks.programs.marks import MarkCounter
 from benchmarks.scenario import Setting, rotated
+
+from .support import ROOT
 
 MARKED = st.lists(st.sampled_from([MARK.encode(), b"~", b"^|~", b"x" * 9, b"\x81\x7e\x01\xc9"]))
 
@@ -131,9 +140,13 @@ class TestFigures:
         ours, rival = Series("ours", [10.0, 30.0, 20.0]), Series("rival", [10.0, 10.0, 40.0])
         assert Ratio.of(ours, rival) == Ratio(2.0, 0.5, 3.0)
 
+    def test_a_rival_of_fewer_rounds_is_compared_in_these(self) -> None:
+        ours, rival = Series("ours", [10.0, 30.0, 20.0]), Series("rival", [10.0])
+        assert Ratio.of(ours, rival) == Ratio(2.0, 1.0, 1.0)
+
     def test_rounds_that_do_not_pair_are_an_error(self) -> None:
-        with pytest.raises(ValueError, match="shorter"):
-            Ratio.of(Series("ours", [1.0, 2.0]), Series("rival", [1.0]))
+        with pytest.raises(ValueError, match="longer"):
+            Ratio.of(Series("ours", [1.0]), Series("rival", [1.0, 2.0]))
 
     def test_a_rival_that_is_missing_is_told_and_reaches_nothing(self) -> None:
         rival = Rival(Series("rival"), Target("at least", 1.0), "not installed")
@@ -198,12 +211,129 @@ class TestRounds:
         ]
         assert figure.ours.samples == figure.rivals[-1].series.samples == [2.0, 2.0]
 
+    def test_a_slow_rival_is_measured_in_one_round_and_ours_in_all(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("benchmarks.comparison.SLOW", -1.0)
+        comparison = Comparison(dict.fromkeys(("ours", "slow"), null))
+        setting = Setting(0, 3, quick=True)
+        comparison.run(setting, "title", lambda name, _: Measured(name, {"speed": 2.0}))
+        figure = comparison.figure("scenario", "speed", "/s")
+        assert (len(figure.ours.samples), len(figure.rivals[0].series.samples)) == (3, 1)
+        assert figure.ratio(figure.rivals[0]) is not None
+
     def test_ours_is_never_left_out_in_silence(self) -> None:
         def measure(name: str, start: Start) -> Measured:
             raise RuntimeError(f"{name} failed")
 
         with pytest.raises(RuntimeError, match="ours failed"):
             Comparison({"ours": null}).run(Setting(0, 1, quick=True), "title", measure)
+
+
+class TestRuns:
+    def test_a_scenario_that_fails_loses_no_results_of_others(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "results.json"
+        rounds = []
+
+        def good(setting: Setting) -> list[Figure]:
+            rounds.append(setting.rounds)
+            return [Figure("good", "name", "s", Series("ours", [1.0]))]
+
+        def broken(_: Setting) -> list[Figure]:
+            assert len(json.loads(path.read_text())["figures"]) == 1
+            raise RuntimeError("it broke")
+
+        monkeypatch.setitem(SCENARIOS, "good", SimpleNamespace(run=good, ROUNDS=3))
+        monkeypatch.setitem(SCENARIOS, "broken", SimpleNamespace(run=broken))
+        results = Results({})
+        run_each(["good", "broken", "good"], Setting(0, 0, quick=False), results, path)
+        written = json.loads(path.read_text())
+        assert written["failed"] == {"broken": "it broke"}
+        assert [one["scenario"] for one in written["figures"]] == ["good", "good"]
+        assert set(written["seconds"]) == {"good", "broken"}
+        assert rounds == [3, 3]
+
+    def test_rounds_that_are_asked_for_count_for_every_scenario(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rounds = []
+
+        def run(setting: Setting) -> list[Figure]:
+            rounds.append(setting.rounds)
+            return []
+
+        monkeypatch.setitem(SCENARIOS, "any", SimpleNamespace(run=run, ROUNDS=3))
+        run_each(["any"], Setting(0, 7, quick=True), Results({}), None)
+        assert rounds == [7]
+
+
+class TestDocument:
+    results: Any = json.loads((ROOT / "tests" / "data" / "benchmarks.json").read_text())
+
+    def test_figures_stand_one_by_one_with_ratio_aim_and_what_is_missing(self) -> None:
+        lines = document.figures(self.results).splitlines()
+        assert (
+            "| p50 | 210 µs | 105 µs: floor: bare sockets | 2.00 (1.80 to 2.20) | below 2 | yes |"
+        ) in lines
+        assert "|  |  | nats.py: not measured, pip gave 1 no / network |  |  |  |" in lines
+        assert "Median of 3 rounds." in lines
+        assert "`growth` gave no figures: it broke." in lines
+
+    def test_gateways_have_a_row_each_and_loads_a_column_each(self) -> None:
+        lines = document.figures(self.results).splitlines()
+        start = lines.index("**deliveries, events/s**")
+        assert lines[start + 2 : start + 7] == [
+            "| gateway (ours to it) | burst, 100 websockets | burst, 1,000 websockets |",
+            "| --- | --- | --- |",
+            "| ours: twistd process | **100,000** | **1,000,000** |",
+            "| nats-server 2.9.10 | 50,000 (2.00) | 500,000 (2.00) |",
+            "| ws 8 | 200,000 (0.50) |  |",
+        ]
+        assert "Not measured: ws: it failed: status 1." in lines
+
+    def test_aims_are_told_below_a_table_of_gateways(self) -> None:
+        lines = document.figures(self.results).splitlines()
+        assert "* memory each of 1,000, ours: twistd process: below 12 KiB, reached" in lines
+        assert ("* ratio at least 1: not beside ws 8 (burst, 100 websockets: deliveries)") in lines
+
+    def test_only_what_stands_between_the_marks_is_replaced(self) -> None:
+        page = "before\n<!-- figures: by whom -->\nold\n<!-- end of figures -->\nafter\n"
+        new = document.written(page, "figures", "| \\1 |")
+        assert new == (
+            "before\n<!-- figures: by whom -->\n\n| \\1 |\n\n<!-- end of figures -->\nafter\n"
+        )
+        assert document.written(new, "figures", "| \\1 |") == new
+        with pytest.raises(ValueError, match="0 parts between marks of capacity"):
+            document.written(page, "capacity", "")
+
+    def test_the_page_has_a_place_for_all_that_is_written(self) -> None:
+        page = document.PAGE.read_text()
+        for part in ("figures", "capacity"):
+            assert document.written(page, part, "new") != page
+
+    def test_what_a_machine_carries_follows_from_what_was_measured(self) -> None:
+        costs = Costs.of(self.results["figures"])
+        assert (costs.base, costs.websocket, costs.login) == (56.0, 12.0, 250.0)
+        assert costs.event == pytest.approx(55.0)
+        assert costs.delivery == pytest.approx(0.5)
+        machine = Machine("a machine", memory=1_080, share=0.5)
+        assert costs.websockets(machine) == pytest.approx(1024 * 1024 / 12)
+        assert costs.logins(machine) == pytest.approx(2_000)
+        assert costs.events(machine, 1) == pytest.approx(0.5e6 / 55.5)
+        assert costs.events(machine, 1_000) == pytest.approx(0.5e6 / 555)
+
+    def test_a_run_without_what_is_needed_says_what_that_is(self) -> None:
+        figures = [one for one in self.results["figures"] if one["scenario"] != "growth"]
+        assert "cost of an event, 10 clients of one topic" in capacity.text(figures)
+
+
+def test_each_event_is_timed_at_each_websocket() -> None:
+    with connected(null, Setting(0, 1, quick=True), Audience.shared(3)) as gateway:
+        seconds = gateway.latencies(each=20, pace=0.001)
+    assert len(seconds) == 60
+    assert min(seconds) > 0
 
 
 def test_all_that_a_gateway_sends_is_counted() -> None:

@@ -15,6 +15,7 @@ import sys
 from itertools import cycle, islice
 from threading import Thread
 from time import perf_counter, sleep
+from typing import Any
 
 
 def discard(connection: socket.socket) -> None:
@@ -33,20 +34,19 @@ def greet(connection: socket.socket, send: bytes, expect: bytes) -> None:
         received += more
 
 
-def publish(connection: socket.socket, events: list[bytes], pace: float) -> dict[str, float]:
-    """Send all events; when the first was sent and the last, and how late one was at most."""
+def publish(connection: socket.socket, events: list[bytes], pace: float) -> dict[str, Any]:
+    """Send all events; when it began, and when each was sent that was paced."""
     joined = b"".join(events)
     start = perf_counter()
-    latest = 0.0
+    sent = []
     if not pace:
         connection.sendall(joined)
     else:
         for number, event in enumerate(events):
-            due = start + number * pace
-            sleep(max(0.0, due - perf_counter()))
-            latest = max(latest, perf_counter() - due)
+            sleep(max(0.0, start + number * pace - perf_counter()))
+            sent.append(perf_counter())
             connection.sendall(event)
-    return {"started": start, "ended": perf_counter(), "late": latest}
+    return {"started": start, "sent": sent}
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
-"""What a caller reports of its calls."""
+"""What is reported of how long calls and events took."""
 
 from __future__ import annotations
 
 
-def summary(seconds: list[float], total: float) -> dict[str, float]:
-    """Median and 99th percentile of a call in microseconds, and calls per second."""
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """Median and 99th percentile in microseconds."""
     ordered = sorted(seconds)
     return {
         "p50": 1e6 * ordered[len(ordered) // 2],
         "p99": 1e6 * ordered[len(ordered) * 99 // 100],
-        "per_second": len(ordered) / total,
     }
+
+
+def summary(seconds: list[float], total: float) -> dict[str, float]:
+    """Percentiles of a call, and calls per second."""
+    return {**percentiles(seconds), "per_second": len(seconds) / total}

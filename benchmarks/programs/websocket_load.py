@@ -4,6 +4,7 @@ It does what lines of JSON on standard input ask for, one after another, and rep
 
     {"open": {…}}     open websockets; when all are subscribed, how long that took
     {"count": {…}}    count from now on ("counting"), until each has its events, or time is up
+    {"time": {…}}     the same, but look at once whenever something comes, and tell when it was
 
 In between it answers pings.
 """
@@ -16,6 +17,7 @@ import select
 import socket
 import sys
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter, process_time, sleep
 from typing import Any
 
@@ -162,6 +164,22 @@ class Load:
             "closed": self.closed,
         }
 
+    def time(self, mark: str, each: int, within: float) -> dict[str, Any]:
+        """Tell when each websocket received each of its events; like `count`, but never asleep."""
+        self._counter = counter = MarkCounter(mark.encode())
+        for number in self._connections:
+            counter.add(number)
+        wanted = each * len(self._connections)
+        arrivals: dict[int, list[float]] = {number: [] for number in self._connections}
+        ends = perf_counter() + within
+        print(json.dumps({"counting": wanted}), flush=True)
+        while counter.total < wanted and perf_counter() < ends:
+            for number, _ in self._epoll.poll(1.0):
+                before = counter.total
+                self._read(number)
+                arrivals[number] += [perf_counter()] * (counter.total - before)
+        return {"arrivals": list(arrivals.values()), "closed": self.closed}
+
     def wait_for_command(self) -> Any:
         """Answer pings until there is a line on standard input; None at its end."""
         self._epoll.register(sys.stdin, select.EPOLLIN)
@@ -200,10 +218,14 @@ if __name__ == "__main__":
     parser.add_argument("--dialect", choices=DIALECTS, required=True)
     options = parser.parse_args()
     load = Load(options.port, options.dialect)
+    commands: dict[str, Callable[..., object]] = {
+        "open": load.open,
+        "count": load.count,
+        "time": load.time,
+    }
     while True:
         command = load.wait_for_command()
         if command is None:
             break
         for name, arguments in command.items():
-            report = load.open(**arguments) if name == "open" else load.count(**arguments)
-            print(json.dumps(report), flush=True)
+            print(json.dumps(commands[name](**arguments)), flush=True)
