@@ -14,6 +14,9 @@ from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BIT
 
 DEFAULT_WEBSOCKET: Final = "tcp:40085:interface=127.0.0.1"
 
+SHAREABLE: Final = ("tcp", "tcp6", "unix", "systemd")
+"""Kinds of endpoints that listen with a socket and do nothing else."""
+
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted, as far as the system allows."""
 
@@ -26,6 +29,17 @@ def count(text: str) -> int:
         number = -1
     if number < 0:
         raise InvalidArgument(f"{text!r} is not a whole number from 0 on")
+    return number
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise InvalidArgument(f"{text!r} is not a whole number from 1 on")
     return number
 
 
@@ -69,6 +83,21 @@ def check_endpoint(text: str) -> None:
         raise InvalidArgument(
             f"{text!r} is not an endpoint such as {DEFAULT_WEBSOCKET}: {error}"
         ) from None
+
+
+def check_shareable(text: str) -> None:
+    """See that several workers can share this endpoint."""
+    kind = text.partition(":")[0]
+    if kind == "ssl":
+        raise InvalidArgument(
+            f"{text!r} has a certificate of its own, which --workers cannot share: make it a tcp: "
+            "endpoint with --certificate and --private-key"
+        )
+    if kind not in SHAREABLE:
+        raise InvalidArgument(
+            f"{text!r} cannot be shared by --workers: expected one of "
+            f"{', '.join(f'{one}:' for one in SHAREABLE)}"
+        )
 
 
 def with_backlog(endpoint: str) -> str:

@@ -7,25 +7,25 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Any, Final, Literal, TypeVar
 
-from attrs import fields_dict
 from twisted.python import usage
 
 from opentera_twisted.admin_options import check_host, read_token
 from opentera_twisted.configuration import Configuration
 from opentera_twisted.errors import InvalidArgument, InvalidTopic
-from opentera_twisted.gateway import DefaultPolicy, GatewayLimits
+from opentera_twisted.gateway import DefaultPolicy
 from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.proxies import TrustedProxies
 from opentera_twisted.gateway.tls import Certificate
+from opentera_twisted.gateway_options import LIMITS, default_of
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.secret_file import Secret, mask, read_secret, with_password
 from opentera_twisted.option_values import (
     DEFAULT_WEBSOCKET,
     check_endpoint,
+    check_shareable,
     choice,
-    count,
     is_loopback,
-    seconds,
+    positive,
     window,
 )
 from opentera_twisted.program_log import has_own_format
@@ -63,36 +63,18 @@ class StartFailed(SystemExit, Exception):
         self.add_note(str(reason))
 
 
-def _default(name: str) -> float:
-    default: Any = fields_dict(GatewayLimits)[name.replace("-", "_")].default
-    return default  # type: ignore[no-any-return]
-
-
-_LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
-    "max-clients": (count, "Websockets at a time; more are answered 503."),
-    "max-clients-per-identity": (
-        count,
-        "Websockets of one user, participant or device; more are answered 429.",
-    ),
-    "handshake-timeout": (seconds, "Seconds from connecting to open."),
-    "max-message-size": (count, "Bytes of a client's message; a larger one is closed with 1009."),
-    "max-send-buffer": (
-        count,
-        "Bytes that may wait for a client that does not read; then it is closed with 1008.",
-    ),
-    "failed-logins-per-minute": (count, "Of one address; then it is answered 429."),
-    "shutdown-timeout": (seconds, "Seconds that ending may take, with all clients reported."),
-}
-
-
 _CHECKS: Final[Mapping[str, Callable[[str], Any]]] = {
     "console": choice("read", "write", "off"),
     "on-gap": choice("keep", "close"),
     "log-format": choice("text", "json"),
     "compression": window,
-    **{name: check for name, (check, _) in _LIMITS.items()},
+    "workers": positive,
+    **{name: check for name, (check, _) in LIMITS.items()},
 }
 """Of what is not text: from what is written to what it means."""
+
+NUMBERS: Final = frozenset({"workers", "compression", *LIMITS})
+"""Options that are numbers in a file too."""
 
 REPEATABLE: Final = ("websocket", "origin", "trusted-proxy", "broadcast", "admin-host")
 """Options that may be given several times; lists in a file."""
@@ -104,8 +86,6 @@ class Options(usage.Options):
     All of them are checked before anything starts, and all mistakes are told at once.
 
     Attributes:
-        limits: of the gateway.
-        policy: of who sees which broadcast event.
         certificate: of the websocket endpoints, or None.
         password: of Redis, from its file, or None.
         sources: where each option has its value from: ``--name``, ``FILE:LINE`` or ``default``.
@@ -178,7 +158,13 @@ class Options(usage.Options):
             0,
             "Window of permessage-deflate as its logarithm, 9 to 15; 0: no compression.",
         ),
-        *((name, None, _default(name), text) for name, (_, text) in _LIMITS.items()),
+        (
+            "workers",
+            None,
+            1,
+            "Processes that share the websockets of this machine; one that dies is replaced.",
+        ),
+        *((name, None, default_of(name), text) for name, (_, text) in LIMITS.items()),
     )
     optFlags = (
         (
@@ -261,6 +247,8 @@ class Options(usage.Options):
             self[name] = self._check(name, _of_text(check))
         self["websocket"] = self["websocket"] or [DEFAULT_WEBSOCKET]
         self._check_each("websocket", check_endpoint)
+        if (self["workers"] or 1) > 1:
+            self._check_each("websocket", check_shareable)
         self._check_admin()
         self._check_redis()
         self._check_each("origin", lambda one: Origins([one]))
@@ -275,8 +263,6 @@ class Options(usage.Options):
         self._check_certificate()
         if self._mistakes:
             raise usage.UsageError("\n".join(text for _, text in sorted(self._mistakes)))
-        self.policy = DefaultPolicy(self["broadcast"])
-        self.limits = GatewayLimits(**{name.replace("-", "_"): self[name] for name in _LIMITS})
 
     def redis(self) -> tuple[str, Literal["auto", "embedded"] | None, str | None]:
         """As `parse_redis`, with the password of the file in the URL."""
@@ -327,7 +313,7 @@ class Options(usage.Options):
             return value
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise InvalidArgument(
-                "expected a number" if name in _LIMITS else 'expected a text: "…"'
+                "expected a number" if name in NUMBERS else 'expected a text: "…"'
             )
         return str(value)
 

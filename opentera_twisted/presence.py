@@ -112,6 +112,8 @@ _REAP: Final = Script(
     """
 )
 
+_EXPIRE: Final = Script("redis.call('ZADD', KEYS[1], 'XX', 0, ARGV[1])")
+
 _END: Final = Script(
     f"""
     if redis.call('EXISTS', '{HELD}' .. ARGV[1]) == 0 then redis.call('ZREM', KEYS[1], ARGV[1]) end
@@ -196,6 +198,27 @@ class Presence:
             ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT),
             source=topics.module_messages(topics.TWISTED_MODULE),
         )
+
+    def report_gone(self, gateway: str) -> Deferred[None]:
+        """Report those gone whom a gateway has held that is known to have died.
+
+        Without it others do so when its lease has run out.
+
+        Args:
+            gateway: its name in Redis; one that is there no more is no mistake.
+
+        Returns:
+            Fires when Redis has all reports.
+
+        Fails with:
+            BusUnavailable, ConnectionLost, CommandFailed.
+        """
+        return Deferred.fromCoroutine(self._report_gone(gateway))
+
+    async def _report_gone(self, gateway: str) -> None:
+        await self._link.run(_EXPIRE, [GATEWAYS], gateway)
+        while await self._link.run(_REAP, [GATEWAYS]):
+            pass
 
 
 @frozen

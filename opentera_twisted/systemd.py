@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 from twisted.internet.task import LoopingCall
@@ -49,11 +49,27 @@ class Supervisor:
         self._alive = LoopingCall(self._tell, "WATCHDOG=1")
         self._alive.clock = link.reactor
         self._fails = False
+        self._is_started = False
+        self._missing: Callable[[], str] = str  # nothing
+
+    def wait_for(self, missing: Callable[[], str]) -> None:
+        """Have something else be waited for, beside the link; `changed` tells that it has changed.
+
+        Args:
+            missing: says in words what is not as it should be; empty when all is.
+        """
+        self._missing = missing
+
+    def changed(self) -> None:
+        """What is waited for beside the link has changed."""
+        if self._address is not None and self._is_started and self._link.is_ready:
+            self._ready()
 
     def start(self) -> None:
         """Begin to tell; the program listens already, and its link is about to be started."""
         if self._address is None:
             return
+        self._is_started = True
         link = self._link
         self._status(f"waiting for Redis at {link.address}")
         link.on_ready.append(self._ready)
@@ -66,6 +82,7 @@ class Supervisor:
         """Tell that the program is ending; signs of life go on until it has ended."""
         if self._address is None:
             return
+        self._is_started = False
         link = self._link
         for observers, observer in (
             (link.on_ready, self._ready),
@@ -77,7 +94,11 @@ class Supervisor:
         self._tell("STOPPING=1", "STATUS=sending clients away")
 
     def _ready(self) -> None:
-        self._status(f"the link to Redis at {self._link.address} is ready", "READY=1")
+        missing = self._missing()
+        if missing:
+            self._status(missing)
+        else:
+            self._status(f"the link to Redis at {self._link.address} is ready", "READY=1")
 
     def _down(self, cause: Failure) -> None:
         self._status(f"no link to Redis at {self._link.address}: {cause.getErrorMessage()}")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-import socket
 import sys
-from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from twisted.application.service import IService, MultiService
@@ -25,9 +23,11 @@ from opentera_twisted.admin_options import Websockets
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.doctor.server import eviction, memory, version
 from opentera_twisted.cli.redis_info import parse_info
-from opentera_twisted.errors import BusError, InvalidArgument
+from opentera_twisted.errors import BusError
 from opentera_twisted.extras import MissingExtra
-from opentera_twisted.gateway import Gateway, RpcIdentities
+from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway.tls import read_again
+from opentera_twisted.gateway_options import limits_of, make_gateway, options_of
 from opentera_twisted.link.embedded import EmbeddedServer
 from opentera_twisted.option_values import is_loopback, with_backlog
 from opentera_twisted.options import (
@@ -38,14 +38,17 @@ from opentera_twisted.options import (
     StartFailed,
     parse_redis,
 )
+from opentera_twisted.probe import probe
 from opentera_twisted.program_log import log_observer
 from opentera_twisted.systemd import Supervisor
 from opentera_twisted.user_manager import UserManager
+from opentera_twisted.workers import Pool, Settings
+from opentera_twisted.workers.process import Worker
 
 __all__ = ["Options", "makeService"]
 
-PROBE_TIMEOUT: Final = 2.0
-"""Seconds that what listens at Redis's address may take to answer."""
+WORKERS_SHARE: Final = 0.9
+"""Of the time that ending may take, what workers get of it."""
 
 
 def makeService(options: Options) -> IService:
@@ -77,30 +80,17 @@ class Program(MultiService):
         self._server: EmbeddedServer | None = None
         self._bus = Bus(url, reactor=reactor, name=options["name"])
         self._supervisor = Supervisor(self._bus.link)
-        server = options["identity-rpc"]
         self._bus.link.on_ready.append(self._ready)
-        self._gateway = Gateway(
-            self._bus,
-            require_bound_keys=options["require-bound-keys"],
-            identities=None if server is None else RpcIdentities(self._bus, server),
-            policy=options.policy,
-            limits=options.limits,
-            origins=options["origin"],
-            trusted_proxies=options["trusted-proxy"],
-            on_gap=options["on-gap"],
-            compression=options["compression"],
-        )
-        self._certificate = options.certificate
+        self._shutdown_timeout = limits_of(options).shutdown_timeout
         self._listeners = MultiService()
-        factory: IProtocolFactory = self._gateway.factory
-        if self._certificate is not None:
-            factory = self._certificate.wrap(factory, reactor)
+        self._serving: Gateway | Pool
+        if options["workers"] == 1:
+            self._serving = self._serve_here(options)
+        else:
+            self._serving = self._serve_with_workers(options, url)
         for endpoint in options["websocket"]:
-            listen(with_backlog(endpoint), factory, reactor=reactor).setServiceParent(
-                self._listeners
-            )
             self._log.info("websockets on {endpoint}", endpoint=endpoint)
-        if self._gateway.takes_any_origin and not all(map(is_loopback, options["websocket"])):
+        if not options["origin"] and not all(map(is_loopback, options["websocket"])):
             self._log.warn("pages of any origin may log in: name those that may with --origin")
         for hint in options.hints:
             self._log.warn("{hint}", hint=hint)
@@ -108,8 +98,48 @@ class Program(MultiService):
             self._add_admin(options)
         # Not the bus: it starts when its Redis is there.
         self._user_manager = UserManager(self._bus) if options["user-manager"] else None
-        for child in filter(None, (self._user_manager, self._gateway, self._listeners)):
+        for child in filter(None, (self._user_manager, self._serving, self._listeners)):
             child.setServiceParent(self)
+
+    def _serve_here(self, options: Options) -> Gateway:
+        """A gateway in this process."""
+        gateway = make_gateway(self._bus, options)
+        factory: IProtocolFactory = gateway.factory
+        if options.certificate is not None:
+            factory = options.certificate.wrap(factory, self._reactor)
+        for endpoint in options["websocket"]:
+            service = listen(with_backlog(endpoint), factory, reactor=self._reactor)
+            service.setServiceParent(self._listeners)
+        return gateway
+
+    def _serve_with_workers(self, options: Options, url: str) -> Pool:
+        """Gateways in processes of their own, which share the sockets."""
+        gateway = options_of(options)
+        # They have to be done when this process would kill them.
+        gateway["shutdown-timeout"] *= WORKERS_SHARE
+        files = options["certificate"], options["private-key"]
+        pool = Pool(
+            self._reactor,
+            options["workers"],
+            [with_backlog(endpoint) for endpoint in options["websocket"]],
+            Settings(
+                redis=url,
+                name=options["name"],
+                options=gateway,
+                certificate=None if options.certificate is None else files,
+            ),
+            self._give_up,
+        )
+        pool.on_died.append(self._report_gone)
+        self._supervisor.wait_for(pool.missing)
+        pool.on_changed.append(self._supervisor.changed)
+        return pool
+
+    def _report_gone(self, worker: Worker) -> None:
+        """Its clients are gone; others would notice when its lease has run out."""
+        if worker.lease is not None:
+            reported = self._bus.presence.report_gone(worker.lease)
+            reported.addErrback(lambda failure: failure.trap(BusError))
 
     def setServiceParent(self, parent: Any) -> None:
         """Become twistd's service, and write its log."""
@@ -123,7 +153,7 @@ class Program(MultiService):
     def _add_admin(self, options: Options) -> None:
         endpoint = options["admin"]
         try:
-            from opentera_twisted.admin import admin_site  # noqa: PLC0415 (an extra)
+            from opentera_twisted.admin import Here, Overview, admin_site  # noqa: PLC0415 (an extra)
         except MissingExtra as error:
             message = f"no admin endpoint: {error}"
             if endpoint != DEFAULT_ADMIN:
@@ -134,9 +164,16 @@ class Program(MultiService):
             Websockets.of(one, certificate=options.certificate is not None)
             for one in options["websocket"]
         ]
+        overview: Overview
+        if isinstance(self._serving, Pool):
+            from opentera_twisted.workers.overview import AllWorkers  # noqa: PLC0415 (an extra)
+
+            overview = AllWorkers(self._bus, self._serving)
+        else:
+            overview = Here(self._bus, self._serving)
         site = admin_site(
             self._bus,
-            self._gateway,
+            overview,
             token=options.admin_token,
             hosts=options["admin-host"],
             console=options["console"],
@@ -180,7 +217,7 @@ class Program(MultiService):
             signal.signal(signal.SIGHUP, self._hung_up)
         if self._user_manager is not None:
             serving = self._user_manager.serving()
-            serving.addErrback(lambda failure: self._give_up([failure]))
+            serving.addErrback(lambda failure: self._give_up(failure.getErrorMessage()))
         if self._server is None:
             self._bus.startService()
             return
@@ -190,7 +227,7 @@ class Program(MultiService):
         ready.addCallbacks(lambda _: self._bus.startService(), failed.append)
         if failed:  # at once: the reactor does not run yet
             raise StartFailed(failed[0].getErrorMessage())
-        ready.addCallback(lambda _: self._give_up(failed) if failed else None)
+        ready.addCallback(lambda _: self._give_up(failed[0].getErrorMessage()) if failed else None)
 
     def _ready(self) -> None:
         Deferred.fromCoroutine(self._look_at_redis()).addErrback(
@@ -209,21 +246,22 @@ class Program(MultiService):
     def stopService(self) -> Deferred[None]:
         """Stop listening, send clients away, close the link, stop the server: in this order."""
         stopped = Deferred.fromCoroutine(self._stop())
-        timeout = self._gateway.limits.shutdown_timeout
-        if timeout:
-            stopped.addTimeout(timeout, self._reactor)
+        if self._shutdown_timeout:
+            stopped.addTimeout(self._shutdown_timeout, self._reactor)
             stopped.addErrback(self._stopped_late)
         return stopped
 
     def _stopped_late(self, failure: Failure) -> None:
         failure.trap(DeferredTimeout)
         self._log.error("Redis did not answer in time; ending all the same")
+        if isinstance(self._serving, Pool):
+            self._serving.kill()
 
     async def _stop(self) -> None:
         self.running = False
         self._supervisor.stop()
         await self._listeners.stopService()
-        await self._gateway.stopService()
+        await self._serving.stopService()
         if self._user_manager is not None:
             await self._user_manager.stopService()
         await self._bus.stopService()
@@ -234,21 +272,17 @@ class Program(MultiService):
         self._reactor.callFromThread(self._reload_certificate)
 
     def _reload_certificate(self) -> None:
-        if self._certificate is None:
-            self._log.info("SIGHUP: there is no certificate to read again")
-            return
-        try:
-            self._certificate.reload()
-        except InvalidArgument as error:
-            self._log.error("the certificate stays as it was: {reason}", reason=str(error))
+        certificate = self._options.certificate
+        if isinstance(self._serving, Pool) and certificate is not None:
+            self._serving.reload()
         else:
-            self._log.info("the certificate was read again")
+            read_again(certificate)
 
-    def _give_up(self, failed: Sequence[Failure]) -> None:
+    def _give_up(self, reason: str) -> None:
         """It cannot serve: end the program with a status that says so."""
         if not self.running:  # it is ending anyway
             return
-        self._log.critical("{reason}", reason=failed[0].getErrorMessage())
+        self._log.critical("{reason}", reason=reason)
         atexit.register(_exit_failed)  # after twistd has removed its pidfile
         self._reactor.stop()
 
@@ -257,17 +291,3 @@ def _exit_failed() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)  # twistd itself would report success
-
-
-def probe(host: str, port: int) -> Literal["redis", "other", "nothing"]:
-    """What listens at an address; asked before the reactor runs, so it may wait."""
-    try:
-        with socket.create_connection((host, port), timeout=PROBE_TIMEOUT) as connection:
-            connection.sendall(b"PING\r\n")
-            answer = connection.recv(64)
-    except ConnectionRefusedError:
-        return "nothing"
-    except OSError:
-        return "other"
-    # +PONG, or an error such as -NOAUTH or -LOADING
-    return "redis" if answer[:1] in {b"+", b"-"} else "other"

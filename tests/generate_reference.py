@@ -13,13 +13,14 @@ from pathlib import Path
 import click
 from prometheus_client.parser import text_string_to_metric_families
 
-from opentera_twisted.admin.health import Health
-from opentera_twisted.admin.metrics import Metrics
-from opentera_twisted.admin.pulse import Pulse
+from opentera_twisted.admin import Here
+from opentera_twisted.admin.metrics import page_of
 from opentera_twisted.cli.commands import cli
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.options import REPEATABLE, Options
 from opentera_twisted.testing import MemoryBus
+from opentera_twisted.workers import Pool, Settings
+from opentera_twisted.workers.overview import families
 
 _OPEN = {"command", "version"}
 """Labels whose values are not listed: there may be others."""
@@ -83,11 +84,13 @@ def _walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Comman
 def metrics() -> Iterator[str]:
     """The page of ``/metrics``."""
     bus = MemoryBus()
-    gateway = Gateway(bus)
-    page = Metrics(bus, gateway, Pulse(bus, gateway), Health(bus, gateway)).page().decode()
+    pool = Pool(bus.link.reactor, 2, (), Settings(redis="", name="", options={}), print)
+    page = page_of([*Here(bus, Gateway(bus)).families(), *families(pool)]).decode()
     yield "# Metrics"
     yield ""
     yield "What `GET /metrics` of the admin endpoint answers, in Prometheus's text format 0.0.4."
+    yield "With `--workers`, those of a worker have its number in a further label, `worker`; those"
+    yield "of the parent have none. `opentera_bus_workers…` are there with `--workers` alone."
     yield "What to look at is told in [reading the metrics](../how-to/metrics.md)."
     yield ""
     rows = []

@@ -74,6 +74,7 @@ class TestFile:
             "max-send-buffer": 4,
             "failed-logins-per-minute": 5,
             "shutdown-timeout": 6,
+            "workers": 7,
             "require-bound-keys": True,
             "user-manager": True,
         }
@@ -84,7 +85,7 @@ class TestFile:
         options = parse(self.write(tmp_path, text))
         for name, value in settings.items():
             assert options[name] == value, name
-        assert (options.limits.handshake_timeout, options.limits.max_clients) == (2.5, 1)
+        assert (options["handshake-timeout"], options["max-clients"]) == (2.5, 1)
         assert options.redis() == ("redis://:hush@h/1", None, None)
 
     def test_an_empty_file_changes_nothing(self, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from selenium.common.exceptions import WebDriverException
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Procedures
-from opentera_twisted.admin import Websockets, admin_site
+from opentera_twisted.admin import Here, Websockets, admin_site
 from opentera_twisted.admin import traffic as watching
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
@@ -49,7 +49,9 @@ class ConsoleTestCase(BrowserTestCase):
         self.addCleanup(self.gateway.stopService)
         port = self.listen(self.gateway.factory)
         where = [Websockets("ws", port)]
-        site = admin_site(self.bus_shown, self.gateway, websockets=where, **options)
+        site = admin_site(
+            self.bus_shown, Here(self.bus_shown, self.gateway), websockets=where, **options
+        )
         self.url = f"http://127.0.0.1:{self.listen(site)}/"
         await self.browser.console()
         await self.browser.open(self.url)

@@ -4,6 +4,7 @@ guard      who may ask
 health     how the program is
 pulse      how late the reactor is, and each second's rates
 metrics    what Prometheus reads
+overview   all three of this process, behind what the site asks of any
 traffic    what is published, while somebody watches
 summary    one line of it, and all of it
 rights     what the panels need on Redis
@@ -17,8 +18,9 @@ from opentera_twisted.admin_options import ConsoleMode, Websockets
 from opentera_twisted.extras import explained
 
 try:
+    from opentera_twisted.admin.overview import Here, Overview
     from opentera_twisted.admin.resource import admin_site
 except ModuleNotFoundError as error:
     raise explained(error) from None
 
-__all__ = ["ConsoleMode", "Websockets", "admin_site"]
+__all__ = ["ConsoleMode", "Here", "Overview", "Websockets", "admin_site"]

@@ -10,14 +10,12 @@ from twisted.python.failure import Failure
 
 from opentera_twisted.admin.asked import Call, Key
 from opentera_twisted.admin.guard import Guard
-from opentera_twisted.admin.health import Health
-from opentera_twisted.admin.pulse import Pulse
+from opentera_twisted.admin.overview import Overview
 from opentera_twisted.admin.rights import SERVICES, lacking
 from opentera_twisted.admin.traffic import Traffic
 from opentera_twisted.admin_options import ConsoleMode, Websockets
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import CallError, PermissionDenied
-from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages.decoding import strict
 from opentera_twisted.rpc import Listening
 from opentera_twisted.rpc.description import to_json
@@ -34,10 +32,8 @@ class Console:
     """Answers the page.
 
     Args:
-        bus: that it shows, and calls with.
-        gateway: that it shows.
-        health: of both.
-        pulse: with the rates.
+        bus: that it asks, and calls with.
+        overview: of what it shows.
         guard: whose page token the page gets.
         mode: what it may do.
         websockets: where the gateway listens, when that is known.
@@ -50,10 +46,8 @@ class Console:
     def __init__(
         self,
         bus: Bus,
-        gateway: Gateway,
+        overview: Overview,
         *,
-        health: Health,
-        pulse: Pulse,
         guard: Guard,
         mode: ConsoleMode,
         websockets: Sequence[Websockets],
@@ -61,9 +55,7 @@ class Console:
         self.traffic = Traffic(bus)
         self.may_write = mode == "write"
         self._bus = bus
-        self._gateway = gateway
-        self._health = health
-        self._pulse = pulse
+        self._overview = overview
         self._guard = guard
         self._websockets = websockets
         self._waiting: list[Deferred[list[Listening]]] = []  # for who listens
@@ -79,16 +71,7 @@ class Console:
 
     def state(self, after: int) -> dict[str, Any]:
         """How all is, and the samples after the one of that number."""
-        gateway, caller = self._gateway, self._bus.caller
-        return {
-            "health": self._health.page(),
-            "taken": self._pulse.taken,
-            "samples": self._pulse.after(after),
-            "logins": dict(gateway.logins),
-            "limited": {name: count for name, count in gateway.limited.items() if count},
-            "calls": {**caller.outcomes, "in_flight": caller.in_flight},
-            "watched": self.traffic.watched,
-        }
+        return {**self._overview.state(after), "watched": self.traffic.watched}
 
     async def presence(self) -> dict[str, Any]:
         """Who is online at any gateway: how many, and the first of their UUIDs."""

@@ -21,10 +21,10 @@ class Health:
 
     Args:
         bus: its link decides whether all is well.
-        gateway: whose clients are counted.
+        gateway: whose clients are counted; None: there is none.
     """
 
-    def __init__(self, bus: Bus, gateway: Gateway) -> None:
+    def __init__(self, bus: Bus, gateway: Gateway | None) -> None:
         self._bus = bus
         self._gateway = gateway
         self._started = time()
@@ -74,7 +74,7 @@ class Health:
                 "wanted": len(link.subscriptions.wanted),
                 "acknowledged": len(link.subscriptions.acknowledged),
             },
-            "clients": dict(self._gateway.clients),
+            "clients": {} if self._gateway is None else dict(self._gateway.clients),
             "version": self.version,
             "versions": {**self._versions, "redis": self._redis},
         }

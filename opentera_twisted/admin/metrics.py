@@ -6,7 +6,7 @@ No label holds what a client or another program has chosen: no UUID, key, topic 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from attrs import fields
@@ -45,16 +45,16 @@ class _Collecting(Collector):
 
 
 class Metrics:
-    """The page that Prometheus reads.
+    """What Prometheus reads of this process.
 
     Args:
         bus: whose counts it shows.
-        gateway: whose counts it shows.
+        gateway: whose counts it shows; None: there is none.
         pulse: knows how late the reactor is.
         health: knows the version.
     """
 
-    def __init__(self, bus: Bus, gateway: Gateway, pulse: Pulse, health: Health) -> None:
+    def __init__(self, bus: Bus, gateway: Gateway | None, pulse: Pulse, health: Health) -> None:
         self._bus = bus
         self._gateway = gateway
         self._pulse = pulse
@@ -64,9 +64,9 @@ class Metrics:
             self._registry.register(_Collecting(collect))
         ProcessCollector("opentera_bus", registry=self._registry)
 
-    def page(self) -> bytes:
-        """The metrics as they are now, in the text format 0.0.4."""
-        return generate_latest(self._registry)
+    def families(self) -> Sequence[Metric]:
+        """The metrics as they are now."""
+        return list(self._registry.collect())
 
     def _program(self) -> Iterable[Metric]:
         info = InfoMetricFamily("opentera_bus", "The program.")
@@ -178,6 +178,8 @@ class Metrics:
 
     def _clients(self) -> Iterable[Metric]:
         gateway = self._gateway
+        if gateway is None:
+            return
         yield _gauges("clients", "Websockets that are open.", "kind", gateway.clients)
         yield _counters(
             "logins",
@@ -203,6 +205,13 @@ class Metrics:
             gateway.dropped,
         )
         yield _gauge("client_backlog_bytes", "Bytes waiting for clients.", gateway.backlog)
+
+
+def page_of(families: Sequence[Metric]) -> bytes:
+    """Metrics in the text format 0.0.4."""
+    registry = CollectorRegistry()
+    registry.register(_Collecting(lambda: families))
+    return generate_latest(registry)
 
 
 _Kind = type[GaugeMetricFamily] | type[CounterMetricFamily]

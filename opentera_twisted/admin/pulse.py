@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -31,18 +31,25 @@ class Pulse:
 
     Args:
         bus: whose messages and calls are counted.
-        gateway: whose clients are.
+        gateway: whose clients are; None: there is none.
+        combine: gets each sample, and returns the one that is kept.
 
     Attributes:
         delay: how late the reactor called, at each beat.
         taken: how many samples there were.
     """
 
-    def __init__(self, bus: Bus, gateway: Gateway) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        gateway: Gateway | None,
+        combine: Callable[[Sample], Sample] = lambda sample: sample,
+    ) -> None:
         self.delay = Durations()
         self.taken = 0
         self._bus = bus
         self._gateway = gateway
+        self._combine = combine
         self._reactor: Any = bus.link.reactor
         self._samples: deque[Sample] = deque(maxlen=KEPT)
         self._beat: IDelayedCall | None = None
@@ -87,15 +94,15 @@ class Pulse:
         seconds = max(now - self._since, INTERVAL)
         counts = self._counts()
         rates = {name: (count - self._counted[name]) / seconds for name, count in counts.items()}
-        self._samples.append(
-            {
-                "time": time.time(),
-                "clients": sum(self._gateway.clients.values()),
-                "backlog": self._gateway.backlog,
-                "delay": self._greatest,
-                **rates,
-            }
-        )
+        gateway = self._gateway
+        sample = {
+            "time": time.time(),
+            "clients": 0 if gateway is None else sum(gateway.clients.values()),
+            "backlog": 0 if gateway is None else gateway.backlog,
+            "delay": self._greatest,
+            **rates,
+        }
+        self._samples.append(self._combine(sample))
         self.taken += 1
         self._counted, self._since, self._beats, self._greatest = counts, now, 0, 0.0
 
@@ -104,7 +111,7 @@ class Pulse:
         return {
             "received": bus.pubsub.received,
             "published": bus.link.statistics["client"].commands["PUBLISH"],
-            "delivered": gateway.delivered,
+            "delivered": 0 if gateway is None else gateway.delivered,
             "calls": bus.caller.outcomes.total(),
-            "logins": gateway.logins["accepted"],
+            "logins": 0 if gateway is None else gateway.logins["accepted"],
         }

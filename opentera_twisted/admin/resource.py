@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import wraps
 from hashlib import sha256
 from http import HTTPStatus
@@ -19,15 +19,13 @@ from twisted.web.server import Site
 from opentera_twisted.admin.asked import parse_call, parse_key
 from opentera_twisted.admin.console import Console
 from opentera_twisted.admin.guard import Guard, Refused
-from opentera_twisted.admin.health import Health
-from opentera_twisted.admin.metrics import CONTENT_TYPE, Metrics
-from opentera_twisted.admin.pulse import Pulse
+from opentera_twisted.admin.metrics import CONTENT_TYPE
+from opentera_twisted.admin.overview import Overview
 from opentera_twisted.admin.site import AdminSite
 from opentera_twisted.admin.traffic import DEFAULT_PATTERNS
 from opentera_twisted.admin_options import ConsoleMode, Websockets
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError, InvalidArgument, PermissionDenied
-from opentera_twisted.gateway import Gateway
 
 JAVASCRIPT_CLIENT: Final = "opentera-bus.js"
 """The client for browsers: its file beside this one, and its path."""
@@ -44,7 +42,7 @@ TYPES: Final = {
 
 def admin_site(
     bus: Bus,
-    gateway: Gateway,
+    overview: Overview,
     *,
     token: str | None = None,
     hosts: Iterable[str] = (),
@@ -54,41 +52,36 @@ def admin_site(
     """The site of the admin endpoint: health, metrics, the console, the client for browsers.
 
     Args:
-        bus: that it tells of.
-        gateway: that it tells of.
+        bus: that the console asks, and calls with.
+        overview: of what it tells: `Here`, or of all workers.
         token: that requests have to show; None: whoever reaches the site may ask.
         hosts: names by which it may be asked, beside those of loopback and its own address.
         console: what the console page may do.
         websockets: where the gateway listens, for the page's test websocket.
     """
     guard = Guard(bus.link.reactor, token, hosts)
-    health = Health(bus, gateway)
-    pulse = Pulse(bus, gateway)
-    metrics = Metrics(bus, gateway, pulse, health)
     routes = _Routes(guard)
-    _add_health(routes, health)
+    _add_health(routes, overview)
 
     @routes.read("/metrics")
-    def metrics_page(request: Any) -> bytes:
+    def metrics(request: Any) -> bytes | Awaitable[bytes]:
         request.setHeader("Content-Type", CONTENT_TYPE)
-        return metrics.page()
+        return overview.metrics()
 
     _add_client(routes)
-    page = Console(
-        bus, gateway, health=health, pulse=pulse, guard=guard, mode=console, websockets=websockets
-    )
+    page = Console(bus, overview, guard=guard, mode=console, websockets=websockets)
     if console != "off":
         _add_page(routes)
         _add_console(routes, page)
 
     def stop() -> None:
-        pulse.stop()
+        overview.stop()
         page.traffic.stop()
 
     return AdminSite(
         routes.app.resource(),
         opens_websockets=page.may_write,
-        on_start=pulse.start,
+        on_start=overview.start,
         on_stop=stop,
     )
 
@@ -146,7 +139,7 @@ class _Routes:
         return decorate
 
 
-def _add_health(routes: _Routes, health: Health) -> None:
+def _add_health(routes: _Routes, overview: Overview) -> None:
     guard = routes.guard
 
     @routes.all("/health/live")
@@ -155,9 +148,10 @@ def _add_health(routes: _Routes, health: Health) -> None:
 
     @routes.named("/health")
     def page(request: Any) -> Any:
-        if not health.is_ready:
+        health = overview.health()
+        if health["status"] != "ready":
             request.setResponseCode(HTTPStatus.SERVICE_UNAVAILABLE)
-        return health.page() if guard.may_read(request) else {"status": health.status}
+        return health if guard.may_read(request) else {"status": health["status"]}
 
 
 def _add_client(routes: _Routes) -> None:

@@ -159,6 +159,11 @@ class Gateway(Service):
         return sum(client.backlog for client in self.factory.connections)
 
     @property
+    def lease(self) -> str:
+        """Its name in Redis, under which its clients are online; another one in each process."""
+        return self._presence.gateway
+
+    @property
     def takes_any_origin(self) -> bool:
         """Whether pages of any origin may open websockets."""
         return self._origins.any

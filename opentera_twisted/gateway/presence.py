@@ -76,6 +76,11 @@ class LocalPresence:
         self._renewal.clock = link.reactor
         self._told = ""
 
+    @property
+    def gateway(self) -> str:
+        """The gateway's name in Redis."""
+        return self._lease.gateway
+
     def start(self) -> None:
         """Take the lease, keep it, and report those gone whose gateways have lost theirs."""
         if not self._renewal.running:

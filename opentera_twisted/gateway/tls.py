@@ -11,10 +11,13 @@ from OpenSSL import SSL
 from OpenSSL.crypto import PKey
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.internet.ssl import CertificateOptions
+from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from opentera_twisted.errors import InvalidArgument
+
+_log = Logger()
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -70,3 +73,16 @@ class Certificate:
                 f"private key of {self._certificate}"
             ) from None
         return context
+
+
+def read_again(certificate: Certificate | None) -> None:
+    """Do what SIGHUP asks for, and log what came of it."""
+    if certificate is None:
+        _log.info("SIGHUP: there is no certificate to read again")
+        return
+    try:
+        certificate.reload()
+    except InvalidArgument as error:
+        _log.error("the certificate stays as it was: {reason}", reason=str(error))
+    else:
+        _log.info("the certificate was read again")

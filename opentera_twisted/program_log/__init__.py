@@ -7,6 +7,6 @@ destination  where twistd would have written, with both of these
 
 from opentera_twisted.program_log.bounded import Bounded
 from opentera_twisted.program_log.destination import has_own_format, log_observer
-from opentera_twisted.program_log.lines import json_line
+from opentera_twisted.program_log.lines import fields_of, json_line
 
-__all__ = ["Bounded", "has_own_format", "json_line", "log_observer"]
+__all__ = ["Bounded", "fields_of", "has_own_format", "json_line", "log_observer"]

@@ -33,14 +33,18 @@ def json_line(event: LogEvent) -> str | None:
         "level": "info" if level is None else level.name,
         "module": str(event.get("log_namespace") or "-"),
         "event": text,
-        "fields": _fields(event),
+        "fields": fields_of(event),
     }
     if failure is not None:
         line["traceback"] = failure.getTraceback()
     return json.dumps(line) + "\n"
 
 
-def _fields(event: LogEvent) -> Mapping[str, Any]:
+def fields_of(event: LogEvent) -> Mapping[str, Any]:
+    """The values that an event's text names, as JSON can hold them."""
+    if "log_fields" in event:  # it was logged in another process, where they were looked up
+        there: Mapping[str, Any] = event["log_fields"]
+        return there
     found: dict[str, Any] = {}
     try:
         parsed = list(_FORMATTER.parse(str(event.get("log_format") or "")))

@@ -1,0 +1,83 @@
+"""What the options say of a gateway: its limits, how each is checked, and the gateway they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import fields_dict
+
+from opentera_twisted.bus import Bus
+from opentera_twisted.gateway import DefaultPolicy, Gateway, GatewayLimits, RpcIdentities
+from opentera_twisted.option_values import count, seconds
+
+LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
+    "max-clients": (
+        count,
+        "Websockets at a time, of each worker; more are answered 503.",
+    ),
+    "max-clients-per-identity": (
+        count,
+        "Websockets of one user, participant or device, at each worker; more are answered 429.",
+    ),
+    "handshake-timeout": (seconds, "Seconds from connecting to open."),
+    "max-message-size": (count, "Bytes of a client's message; a larger one is closed with 1009."),
+    "max-send-buffer": (
+        count,
+        "Bytes that may wait for a client that does not read; then it is closed with 1008.",
+    ),
+    "failed-logins-per-minute": (count, "Of one address, at each worker; then it is answered 429."),
+    "shutdown-timeout": (seconds, "Seconds that ending may take, with all clients reported."),
+}
+"""By option: from what is written to its value, and what it is for."""
+
+_OTHERS: Final = (
+    "require-bound-keys",
+    "identity-rpc",
+    "broadcast",
+    "origin",
+    "trusted-proxy",
+    "on-gap",
+    "compression",
+)
+
+
+def default_of(name: str) -> float:
+    """What a limit is when no option says otherwise."""
+    default: Any = fields_dict(GatewayLimits)[_attribute(name)].default
+    return default  # type: ignore[no-any-return]
+
+
+def limits_of(options: Mapping[str, Any]) -> GatewayLimits:
+    """The limits of options that have been checked."""
+    return GatewayLimits(**{_attribute(name): options[name] for name in LIMITS})
+
+
+def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options that a gateway is made of, as JSON can hold them; none is secret."""
+    return {name: options[name] for name in (*_OTHERS, *LIMITS)}
+
+
+def make_gateway(bus: Bus, options: Mapping[str, Any]) -> Gateway:
+    """The gateway of options that have been checked.
+
+    Args:
+        bus: whose clients it lets in.
+        options: those of `options_of` at least.
+    """
+    server = options["identity-rpc"]
+    return Gateway(
+        bus,
+        require_bound_keys=bool(options["require-bound-keys"]),
+        identities=None if server is None else RpcIdentities(bus, server),
+        policy=DefaultPolicy(options["broadcast"]),
+        limits=limits_of(options),
+        origins=options["origin"],
+        trusted_proxies=options["trusted-proxy"],
+        on_gap=options["on-gap"],
+        compression=options["compression"],
+    )
+
+
+def _attribute(name: str) -> str:
+    return name.replace("-", "_")
