@@ -253,9 +253,11 @@ class Program(MultiService):
 
     def _stopped_late(self, failure: Failure) -> None:
         failure.trap(DeferredTimeout)
-        self._log.error("Redis did not answer in time; ending all the same")
-        if isinstance(self._serving, Pool):
+        if isinstance(self._serving, Pool) and self._serving.workers:
+            self._log.error("workers did not end in time; they are killed")
             self._serving.kill()
+        else:
+            self._log.error("Redis did not answer in time; ending all the same")
 
     async def _stop(self) -> None:
         self.running = False

@@ -152,13 +152,21 @@ def twistd(
     return Process(*command, environment=environment)
 
 
-def twistd_with_sockets(listening: dict[str, socket.socket], *options: str) -> Process:
+def twistd_with_sockets(
+    listening: dict[str, socket.socket],
+    *options: str,
+    environment: dict[str, str] | None = None,
+) -> Process:
     """``twistd -n opentera-bus`` with sockets as systemd hands them over, by their names."""
     numbers = [one.fileno() for one in listening.values()]
     command = _twistd("--nodaemon", "--pidfile=", options=options, redis_port=6379)
     return Process(
         sys.executable, "-c", _ACTIVATE, *map(str, numbers), "--", *command,
-        environment={"LISTEN_FDS": str(len(numbers)), "LISTEN_FDNAMES": ":".join(listening)},
+        environment={
+            "LISTEN_FDS": str(len(numbers)),
+            "LISTEN_FDNAMES": ":".join(listening),
+            **(environment or {}),
+        },
         descriptors=numbers,
     )  # fmt: skip
 

@@ -1,11 +1,16 @@
-"""A worker's log on its way to the parent's: events as text, with what they need to be written."""
+"""A worker's log on its way to the parent's: each event as it is to be written.
+
+Twisted's own events in JSON would lose what an error says, and how numbers are to be written.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
-from twisted.logger import ILogObserver, LogEvent, eventAsJSON, eventFromJSON
+from attrs import frozen
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
@@ -34,14 +39,54 @@ class Sending:
             self._reactor.callFromThread(self._send, text)
 
 
+@frozen
+class Raised:
+    """What was raised in a worker, as far as a log asks for it."""
+
+    message: str
+    traceback: str
+
+    def getErrorMessage(self) -> str:
+        """Tell what it says."""
+        return self.message
+
+    def getTraceback(self) -> str:
+        """Tell where it was raised."""
+        return self.traceback
+
+
 def to_text(event: LogEvent) -> str:
-    """An event as text: what its format names is written as it is now."""
-    return eventAsJSON({**event, "log_fields": fields_of(event)})
+    """An event as text."""
+    level, failure = event.get("log_level"), event.get("log_failure")
+    return json.dumps(
+        {
+            "time": event.get("log_time", 0.0),
+            "level": "info" if level is None else level.name,
+            "namespace": event.get("log_namespace"),
+            "system": event.get("log_system"),
+            "text": formatEvent(event),
+            "fields": fields_of(event),
+            "raised": None
+            if failure is None
+            else (failure.getErrorMessage(), failure.getTraceback()),
+        },
+        default=str,
+    )
 
 
 def from_text(text: str, worker: int) -> LogEvent:
     """The event, which says which worker it is from."""
-    event = eventFromJSON(text)
-    event["log_format"] = f"worker {worker}: {event.get('log_format') or ''}"
-    event["log_fields"] = {**event.get("log_fields", {}), "worker": worker}
+    sent = json.loads(text)
+    event = {
+        "log_time": sent["time"],
+        "log_level": LogLevel.levelWithName(sent["level"]),
+        "log_namespace": sent["namespace"],
+        "log_format": f"worker {worker}: {{text}}",
+        "log_fields": {**sent["fields"], "worker": worker},
+        "text": sent["text"],
+    }
+    if sent["system"] is not None:
+        event["log_system"] = sent["system"]
+    if sent["raised"] is not None:
+        event["log_failure"] = Raised(*sent["raised"])
     return event

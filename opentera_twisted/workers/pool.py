@@ -86,6 +86,7 @@ class Pool(Service):
         self._waits: Counter[int] = Counter()  # how often one had to wait, by number
         self._replacing: dict[int, IDelayedCall] = {}
         self._failures = 0
+        self._emptied: Deferred[None] | None = None
         self._was_complete = False
         self._watch = LoopingCall(self._look)
         self._watch.clock = reactor
@@ -137,12 +138,13 @@ class Pool(Service):
         for waiting in self._replacing.values():
             waiting.cancel()
         self._replacing.clear()
-        ending = [worker.ended for worker in self.workers.values()]
         for worker in self.workers.values():
             worker.stop()
         shared, self._shared = self._shared, []
         await DeferredList([one.close() for one in shared])
-        await DeferredList(ending)
+        if self.workers:
+            self._emptied = Deferred()
+            await self._emptied
 
     def kill(self) -> None:
         """End those that are left."""
@@ -178,6 +180,8 @@ class Pool(Service):
 
     def _ended(self, worker: Worker, how: str) -> None:
         del self.workers[worker.number]
+        if self._emptied is not None and not self.workers:
+            self._emptied.callback(None)
         self._lost(worker, f"ended: {how}")
 
     def _lost(self, worker: Worker, how: str) -> None:

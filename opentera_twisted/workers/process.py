@@ -45,7 +45,6 @@ class Worker(ProcessProtocol):
         lease: its gateway's name in Redis, once it listens.
         told: what the admin endpoint shows of it; empty until it has said so.
         silent: reports that it owes.
-        ended: fires when its process has ended.
     """
 
     _log = Logger()
@@ -65,7 +64,6 @@ class Worker(ProcessProtocol):
         self.lease: str | None = None
         self.told: Mapping[str, Any] = {}
         self.silent = 0
-        self.ended: Deferred[None] = Deferred()
         self._settings = settings
         self._changed = changed
         self._has_ended = has_ended
@@ -166,4 +164,3 @@ class Worker(ProcessProtocol):
         self.state = "ended"
         self.is_ready = False
         self._has_ended(self, how)
-        self.ended.callback(None)

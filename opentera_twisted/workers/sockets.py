@@ -8,7 +8,6 @@ the same one: whoever is free takes what waits.
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
+from twisted.internet.unix import Port as UnixPort
 
 IS_SPREAD: Final = sys.platform == "linux"
 """Whether the kernel spreads connections over the sockets of one port."""
@@ -105,24 +105,49 @@ class _Websockets(Factory):
     noisy = False
 
 
-class Accepting:
-    """A socket that a worker has inherited.
+def accept(reactor: Any, descriptor: int, factory: Any) -> Any:
+    """Accept on a socket that was inherited.
 
     Args:
         reactor: reads it.
         descriptor: of the socket; taken over.
         factory: makes the protocol of each connection.
+
+    Returns:
+        The port.
+    """
+    inherited = socket.socket(fileno=descriptor)
+    inherited.setblocking(False)
+    if inherited.family == socket.AF_UNIX:
+        port = _Inherited(inherited, factory, reactor)
+        port.startListening()
+        return port
+    with inherited:  # what is adopted is a copy
+        return reactor.adoptStreamPort(inherited.fileno(), inherited.family, factory)
+
+
+class _Inherited(UnixPort):
+    """A Unix socket whose file is the parent's.
+
+    Twisted's own way to adopt one would let everybody write to that file, shorten the queue, and
+    remove the file at the end.
     """
 
-    def __init__(self, reactor: Any, descriptor: int, factory: Any) -> None:
-        with socket.socket(fileno=os.dup(descriptor)) as inherited:
-            inherited.setblocking(False)
-            self._family = inherited.family
-            self._port = reactor.adoptStreamPort(descriptor, inherited.family, factory)
-        os.close(descriptor)
+    _shouldShutdown = False  # as of a TCP socket that is adopted: others accept on it
 
-    def stop(self) -> None:
-        """Accept no more here; a Unix socket's file stays, for the others."""
-        self._port.stopReading()
-        if self._family != socket.AF_UNIX:
-            self._port.stopListening()
+    def __init__(self, inherited: socket.socket, factory: Any, reactor: Any) -> None:
+        super().__init__(inherited.getsockname(), factory, reactor=reactor)
+        self.socket = inherited
+
+    def startListening(self) -> None:
+        """Accept; it listens already."""
+        factory: Any = self.factory
+        factory.doStart()
+        self.connected = True
+        self.fileno = self.socket.fileno  # type: ignore[method-assign]  # as Twisted does
+        self.numberAccepts = 100
+        self.startReading()
+
+    def connectionLost(self, reason: Any) -> None:
+        """Close it here; its file stays."""
+        Port.connectionLost(self, reason)

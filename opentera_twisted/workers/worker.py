@@ -18,6 +18,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
+from twisted.python.failure import Failure
 
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError
@@ -25,7 +26,10 @@ from opentera_twisted.gateway.tls import Certificate, read_again
 from opentera_twisted.gateway_options import make_gateway
 from opentera_twisted.workers.channel import DESCRIPTOR, REPORTS, Channel, Settings
 from opentera_twisted.workers.log import Sending
-from opentera_twisted.workers.sockets import Accepting
+from opentera_twisted.workers.sockets import accept
+
+READY_WITHIN: Final = 3.0
+"""Seconds for the link to be ready, after which clients are answered all the same."""
 
 LAST_WORDS: Final = 2.0
 """Seconds that the parent may take to read what was said last."""
@@ -101,23 +105,28 @@ class Child:
                 range(DESCRIPTOR + 1, DESCRIPTOR + 1 + sockets),
                 self._report,
             )
-        except (BusError, OSError) as error:
-            self._log.critical("it cannot serve: {reason}", reason=str(error))
-            self.status = 1
-            self._stop()
+        except Exception:  # noqa: BLE001 (whatever it is, the parent hears of it)
+            self._failed(Failure())
             return
-        except BaseException:
-            self.status = 1
-            self._stop()
-            raise
-        self.channel.tell("listening", self._serving.gateway.lease)
+        lease = self._serving.gateway.lease
+        self._serving.listening.addCallback(lambda _: self.channel.tell("listening", lease))
+        self._serving.listening.addErrback(self._failed)
         self._reporting.start(REPORTS)
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(BusError, OSError):
+            self._log.critical("it cannot serve: {reason}", reason=failure.getErrorMessage())
+        else:
+            self._log.failure("it cannot serve", failure)
+        self.status = 1
+        self._stop()
 
     def _report(self) -> None:
         if self._serving is None:  # it is being made
             return
         is_ready, told = self._serving.report()
-        self.channel.tell("report", is_ready and not self._is_ending, told)
+        is_ready = is_ready and self._serving.listening.called and not self._is_ending
+        self.channel.tell("report", is_ready, told)
 
     def _reload(self) -> None:
         if self._serving is not None:
@@ -159,6 +168,10 @@ class Serving:
 
     Raises:
         BusError, OSError: it cannot.
+
+    Attributes:
+        gateway: that lets clients in.
+        listening: fires when they are accepted.
     """
 
     _log = Logger()
@@ -172,6 +185,7 @@ class Serving:
         changed: Callable[[], None],
     ) -> None:
         self._reactor = reactor
+        self._is_stopping = False
         self._certificate = (
             None if settings.certificate is None else Certificate(*settings.certificate)
         )
@@ -191,7 +205,14 @@ class Serving:
         self.gateway.startService()
         if self._overview is not None:
             self._overview.start()
-        self._accepting = [Accepting(reactor, one, factory) for one in descriptors]
+        self._ports: list[Any] = []
+        # Who waits in the queue is better off there than with a 503, but not for long.
+        ready = self._bus.connected().addTimeout(READY_WITHIN, reactor)
+        self.listening = ready.addBoth(lambda _: self._accept(descriptors, factory))
+
+    def _accept(self, descriptors: range, factory: Any) -> None:
+        if not self._is_stopping:
+            self._ports = [accept(self._reactor, one, factory) for one in descriptors]
 
     def report(self) -> tuple[bool, Mapping[str, Any]]:
         """Whether clients can log in, and what the admin endpoint shows."""
@@ -224,7 +245,8 @@ class Serving:
     async def _stop(self) -> None:
         if self._overview is not None:
             self._overview.stop()
-        for one in self._accepting:
-            one.stop()
+        self._is_stopping = True
+        for port in self._ports:
+            port.stopListening()
         await self.gateway.stopService()
         await self._bus.stopService()

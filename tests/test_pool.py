@@ -1,0 +1,237 @@
+"""The parts of ``--workers``: the channel, the log's way, and a pool whose workers misbehave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.logger import Logger, LogLevel, formatEvent
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from opentera_twisted import SessionKeys
+from opentera_twisted.gateway_options import options_of
+from opentera_twisted.link.server_process import free_port
+from opentera_twisted.messages import UserEvent
+from opentera_twisted.messages.packing import module_message
+from opentera_twisted.options import Options
+from opentera_twisted.presence import GATEWAYS, REPORTS, Lease, Transition
+from opentera_twisted.program_log import json_line
+from opentera_twisted.templates import template
+from opentera_twisted.workers import Pool, Settings, process
+from opentera_twisted.workers.channel import Channel
+from opentera_twisted.workers.log import from_text, to_text
+
+from .support import UUID, Collector, RedisTestCase, log_of, message
+from .websockets import connect
+
+
+class Pair:
+    """Two ends of a channel in memory."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.lost = Collector()
+        self.asking = Channel({})
+        self.answering = Channel(answers, self.lost)
+        for end in (self.asking, self.answering):
+            end.makeConnection(StringTransport())
+
+    def carry(self) -> None:
+        """Carry what was said, both ways, in single bytes."""
+        for here, there in ((self.asking, self.answering), (self.answering, self.asking)):
+            said: Any = here.transport
+            for byte in said.value():
+                there.dataReceived(bytes([byte]))
+            said.clear()
+
+
+class ChannelTests(TestCase):
+    def test_what_is_told_is_called_and_what_is_asked_is_answered(self) -> None:
+        told = Collector()
+        pair = Pair(tell=told, double=lambda number: 2 * number)
+        pair.asking.tell("tell", {"é": [1.5, None]})
+        answers = [pair.asking.ask("double", number) for number in (2, 3)]
+        pair.carry()
+        assert told.items == [{"é": [1.5, None]}]
+        assert [self.successResultOf(one) for one in answers] == [4, 6]
+
+    def test_an_answer_that_is_wanted_no_more_is_dropped(self) -> None:
+        pair = Pair(name=str)
+        answer = pair.asking.ask("name")
+        answer.cancel()
+        self.failureResultOf(answer)
+        pair.carry()
+        assert self.successResultOf(self.asked(pair, "name")) == ""
+
+    @staticmethod
+    def asked(pair: Pair, name: str) -> Deferred[Any]:
+        answer = pair.asking.ask(name)
+        pair.carry()
+        return answer
+
+    def test_one_that_fails_is_logged_and_the_channel_goes_on(self) -> None:
+        pair = Pair(fail=lambda: 1 / 0, name=lambda: "n")
+        self.assertNoResult(self.asked(pair, "fail"))
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+        assert self.successResultOf(self.asked(pair, "name")) == "n"
+
+    def test_the_end_of_the_other_one_is_told_and_fails_who_waits(self) -> None:
+        pair = Pair()
+        waiting = pair.asking.ask("name")
+        for end in (pair.asking, pair.answering):
+            end.connectionLost(Failure(ConnectionDone()))
+        self.failureResultOf(waiting, ConnectionDone)
+        self.failureResultOf(pair.asking.ask("name"), ConnectionDone)
+        pair.asking.tell("name")
+        assert len(pair.lost.items) == 1
+
+
+class Address:
+    """A value that JSON cannot hold."""
+
+    port = 6379
+
+    def __str__(self) -> str:
+        return "redis://h"
+
+
+class LogTests(TestCase):
+    def event(self, text: str, level: LogLevel = LogLevel.info, **values: Any) -> Any:
+        """An event as the parent has it, and as it was."""
+        events: list[Any] = []
+        observer: Any = events.append
+        Logger("a.module", observer=observer).emit(level, text, **values)
+        return from_text(to_text(events[0]), 2), events[0]
+
+    def test_the_text_is_the_same_and_says_which_worker(self) -> None:
+        for text in (
+            "link to {address} is ready",
+            "port {address.port} after {seconds:.1f} s: {what!r}",
+            "{{nothing}}",
+        ):
+            carried, was = self.event(text, address=Address(), seconds=1.25, what="é\n", key="hush")
+            assert formatEvent(carried) == f"worker 2: {formatEvent(was)}"
+
+    def test_the_line_of_json_has_the_same_fields_and_the_worker(self) -> None:
+        carried, was = self.event(
+            "{address} {seconds}", LogLevel.warn, address=Address(), seconds=2
+        )
+        line, there = json.loads(json_line(carried) or ""), json.loads(json_line(was) or "")
+        assert line["fields"] == {**there["fields"], "worker": 2}
+        assert there["fields"] == {"address": "redis://h", "seconds": 2}
+        for name in ("time", "level", "module"):
+            assert line[name] == there[name]
+
+    def test_a_failure_keeps_its_traceback(self) -> None:
+        try:
+            raise ValueError("no such thing")
+        except ValueError:
+            carried, _ = self.event("it failed", LogLevel.critical, log_failure=Failure())
+        line = json.loads(json_line(carried) or "")
+        assert "ValueError: no such thing" in line["traceback"]
+        assert "test_a_failure_keeps_its_traceback" in line["traceback"]
+
+
+class PoolTests(RedisTestCase):
+    timeout = 120
+
+    def pool(self, **options: Any) -> Pool:
+        """Two workers that are started, on a free port."""
+        self.port = free_port()
+        known = Options()
+        known.parseOptions(["--admin", "none"])
+        self.given_up = Collector()
+        pool = Pool(
+            reactor,
+            2,
+            [f"tcp:{self.port}:interface=127.0.0.1"],
+            Settings(redis=self.gateway_url, name="pooled", options=options_of(known)),
+            self.given_up,
+            **options,
+        )
+        self.changed = Collector()
+        pool.on_changed.append(self.changed)
+        pool.privilegedStartService()
+        pool.startService()
+        self.addCleanup(pool.stopService)
+        return pool
+
+    async def ready(self, pool: Pool) -> None:
+        while pool.missing():
+            await self.changed.wait(len(self.changed.items) + 1)
+
+    async def test_one_that_hangs_is_killed_and_replaced(self) -> None:
+        log = log_of(self)
+        died = Collector()
+        pool = self.pool(patience=5)
+        pool.on_died.append(died)
+        await self.ready(pool)
+        hangs = pool.workers[1]
+        os.kill(hangs.pid, signal.SIGSTOP)
+        await died.wait(1)
+        assert died.items == [hangs]
+        await self.ready(pool)
+        assert pool.workers[1].pid != hangs.pid
+        assert pool.replaced == 1
+        text = f"worker 1, process {hangs.pid}, does not answer: it is killed"
+        assert any(text in one for one in log.items)
+        key = await SessionKeys(await self.bus()).issue("user", UUID)
+        client = await connect(self.port, f"/wss/user?id={key}")
+        client.sendClose()
+        await client.closed
+
+    async def test_when_none_can_start_that_is_said_and_all_is_given_up(self) -> None:
+        script = tempfile.NamedTemporaryFile("w", suffix=".py")  # noqa: SIM115 (closed at the end)
+        self.addCleanup(script.close)
+        script.write("raise SystemExit('no such library')")
+        script.flush()
+        self.patch(process, "START", Path(script.name))
+        log = log_of(self)
+        pool = self.pool()
+        (reason,) = await self.given_up.wait(1)
+        assert reason.startswith("no worker can be started; the last one ended: exit status 1")
+        assert "no such library" in reason
+        assert sum("another one takes its place" in text for text in log.items) == 3
+        await pool.stopService()
+        assert len(self.given_up.items) == 1
+        assert not pool.workers
+
+    async def test_one_that_dies_again_and_again_waits_longer_each_time(self) -> None:
+        log = log_of(self)
+        pool = self.pool()
+        await self.ready(pool)
+        for wait in ("now", "in 0.5 s", "in 1 s"):
+            os.kill(pool.workers[2].pid, signal.SIGKILL)
+            await self.changed.wait(len(self.changed.items) + 1)
+            assert any(f"takes its place {wait}'" in text for text in log.items), log.items
+            await self.ready(pool)
+        assert not self.given_up.items
+
+    def test_what_is_missing_is_said_in_words(self) -> None:
+        pool = Pool(reactor, 3, (), Settings(redis="", name="", options={}), pytest.fail)
+        assert pool.missing() == "3 of 3 workers not ready"
+
+
+class PresenceTests(RedisTestCase):
+    async def test_those_of_a_gateway_that_is_known_to_have_died_are_reported_at_once(self) -> None:
+        bus = await self.bus(self.gateway_url)
+        dead, lives = (Lease(bus.link, 1000.0) for _ in range(2))
+        for lease, who in ((dead, "user.a"), (dead, "user.b"), (lives, "user.b")):
+            event = UserEvent(user_uuid=who)
+            gone = template(module_message("test", REPORTS, [event], 0.0))
+            await lease.renew([Transition("enter", who, b"", gone)], join=True)
+        reports = self.subscribed(REPORTS)
+        await bus.presence.report_gone(dead.gateway)
+        assert b"user.a" in await message(reports)
+        await bus.presence.report_gone(dead.gateway)  # it is there no more
+        assert await bus.presence.online("user") == ["b"]
+        assert self.redis.zrange(GATEWAYS, 0, -1) == [lives.gateway.encode()]
