@@ -27,6 +27,7 @@ from benchmarks import (
     report,
     restore,
     start_up,
+    workers,
 )
 from benchmarks.children import redis_server
 from benchmarks.figures import Results
@@ -47,6 +48,7 @@ SCENARIOS: Final = {
         fan_out,
         idle_websockets,
         growth,
+        workers,
     )
 }
 QUICK_SCENARIOS: Final = (

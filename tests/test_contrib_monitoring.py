@@ -45,8 +45,9 @@ class MetricTests(ProgramTestCase):
     async def test_all_that_is_named_is_in_the_metrics(self) -> None:
         admin = free_port()
         endpoint = f"tcp:{admin}:interface=127.0.0.1"
-        program, _ = self.start("--redis", self.gateway_url, "--admin", endpoint)
-        await program.says("is ready")
+        options = ("--redis", self.gateway_url, "--admin", endpoint, "--workers", "2")
+        program, _ = self.start(*options)
+        await program.says("workers are ready")
 
         def read() -> str:
             with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics") as page:

@@ -206,7 +206,8 @@ while (!document.body.innerText.includes(wanted)) {
 
 class HowToTests(CommandTestCase):
     async def test_metrics(self) -> None:
-        await self.start_gateway()
+        gateway = await self.start_gateway("--workers", "2")
+        await gateway.says("workers are ready")
         (command,) = blocks(named("how-to/metrics.md"), "sh")
         there = set(re.findall(r"^(opentera_bus_\w+)", await self.run_here(command), re.MULTILINE))
         told = set(re.findall(r"`(opentera_bus_\w+)`", named("how-to/metrics.md").read_text()))

@@ -11,10 +11,20 @@ from benchmarks.gateways.nats import nats
 from benchmarks.gateways.nchan import nchan
 from benchmarks.gateways.node import socket_io, ws
 from benchmarks.gateways.null import null
-from benchmarks.gateways.ours import ours, ours_in_a_site
+from benchmarks.gateways.ours import ours, ours_in_a_site, with_two_workers
 from benchmarks.gateways.side import Audience, Side, Start
 
-__all__ = ["QUICK_RIVALS", "RIVALS", "Audience", "Side", "Start", "null", "ours", "ours_in_a_site"]
+__all__ = [
+    "QUICK_RIVALS",
+    "RIVALS",
+    "Audience",
+    "Side",
+    "Start",
+    "null",
+    "ours",
+    "ours_in_a_site",
+    "with_two_workers",
+]
 
 RIVALS: Final[Mapping[str, Start]] = {
     "nats-server": nats,

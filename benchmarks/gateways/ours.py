@@ -16,6 +16,7 @@ import redis
 from benchmarks.children import Child, program, running
 from benchmarks.events import event
 from benchmarks.gateways.side import Audience, Side, published_in_redis, publishing
+from benchmarks.processes import children_of
 from benchmarks.scenario import Setting
 from opentera_twisted import topics
 from opentera_twisted.link.server_process import free_port
@@ -29,6 +30,13 @@ def ours(setting: Setting, audience: Audience) -> Iterator[Side]:
 
 
 @contextmanager
+def with_two_workers(setting: Setting, audience: Audience) -> Iterator[Side]:
+    """Our gateway with two workers, beside the process that watches them."""
+    with twistd(setting, "--workers", "2") as (gateway, port):
+        yield _side("ours: 2 workers", setting, audience, gateway, port)
+
+
+@contextmanager
 def ours_in_a_site(setting: Setting, audience: Audience) -> Iterator[Side]:
     """Our gateway as a resource of a site of twisted.web."""
     with program("our_site", url=setting.url) as gateway:
@@ -37,14 +45,17 @@ def ours_in_a_site(setting: Setting, audience: Audience) -> Iterator[Side]:
 
 
 @contextmanager
-def twistd(setting: Setting) -> Iterator[tuple[Child, int]]:
+def twistd(setting: Setting, *options: str) -> Iterator[tuple[Child, int]]:
     """A gateway that is ready, and the port of its websockets."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile="]
     command += ["opentera-bus", "--redis", setting.url, "--admin", "none"]
-    command += ["--websocket", f"tcp:{port}:interface=127.0.0.1"]
+    command += ["--websocket", f"tcp:{port}:interface=127.0.0.1", *options]
     with running(*command) as gateway:
-        gateway.wait_for_line("link to Redis", "is ready")
+        if "--workers" in options:
+            gateway.wait_for_line("workers are ready")
+        else:
+            gateway.wait_for_line("link to Redis", "is ready")
         gateway.discard_output()
         yield gateway, port
 
@@ -58,7 +69,7 @@ def _side(who: str, setting: Setting, audience: Audience, gateway: Child, port: 
         who=who,
         dialect="plain",
         port=port,
-        pids=(gateway.pid,),
+        pids=(gateway.pid, *children_of(gateway.pid)),
         paths=[f"/wss/user?id={key}" for key in _issue_keys(setting, audience)],
         publisher=partial(publishing, setting.port, commands),
     )

@@ -47,7 +47,8 @@ function countsOf(title, counts) {
 
 function show({ health, logins, limited, calls }) {
   const ready = health.status === "ready";
-  showStatus(ready ? "good" : "bad", ready ? `Ready for ${ago(health.since)}` : `No link to Redis for ${ago(health.since)}`);
+  const trouble = health.redis.cause || !health.reason ? "No link to Redis" : health.reason; // workers may be missing
+  showStatus(ready ? "good" : "bad", `${ready ? "Ready" : trouble} for ${ago(health.since)}`);
   document.title = ready ? "opentera-bus" : "✕ opentera-bus";
   setText(byId("address"), health.redis.address);
   showLink(health);
