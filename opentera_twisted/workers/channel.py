@@ -1,5 +1,7 @@
 """What a worker and its parent say to each other, over a socket that both alone hold.
 
+::
+
     to the worker    begin(settings, sockets)  listen on so many, and let clients in
                      stop()             send them away, report them, end
                      reload()           read the certificate again

@@ -41,6 +41,9 @@ class Shared:
 
     def close(self) -> Deferred[Any]:
         """Close them here; a Unix socket's file is removed."""
+        for port in self.ports:
+            # As of a socket that Twisted adopts: to shut it down would fail those who accept on it.
+            port._shouldShutdown = False  # noqa: SLF001
         return DeferredList([port.stopListening() for port in self.ports])
 
 
@@ -133,7 +136,7 @@ class _Inherited(UnixPort):
     remove the file at the end.
     """
 
-    _shouldShutdown = False  # as of a TCP socket that is adopted: others accept on it
+    _shouldShutdown = False  # others accept on it
 
     def __init__(self, inherited: socket.socket, factory: Any, reactor: Any) -> None:
         super().__init__(inherited.getsockname(), factory, reactor=reactor)
