@@ -40,6 +40,8 @@ class ConsoleTestCase(BrowserTestCase):
         super().setUp()
         self.addCleanup(lambda: self.browser.command("Emulation.clearDeviceMetricsOverride"))
 
+    overview: type[Here] = Here
+
     async def show(self, *, url: str | None = None, found: str = "found", **options: Any) -> None:
         """Show the page of a gateway that runs, and wait until it knows how all is."""
         self.bus_shown = start_bus(self, url or self.server.url)
@@ -49,9 +51,8 @@ class ConsoleTestCase(BrowserTestCase):
         self.addCleanup(self.gateway.stopService)
         port = self.listen(self.gateway.factory)
         where = [Websockets("ws", port)]
-        site = admin_site(
-            self.bus_shown, Here(self.bus_shown, self.gateway), websockets=where, **options
-        )
+        overview = self.overview(self.bus_shown, self.gateway)
+        site = admin_site(self.bus_shown, overview, websockets=where, **options)
         self.url = f"http://127.0.0.1:{self.listen(site)}/"
         await self.browser.console()
         await self.browser.open(self.url)
@@ -85,6 +86,24 @@ class ConsoleTestCase(BrowserTestCase):
     async def problems(self) -> list[str]:
         """What the browser complained of, such as of the Content-Security-Policy."""
         return [one["message"] for one in await self.browser.console() if one["level"] == "SEVERE"]
+
+
+class OneMissing(Here):
+    """One of two workers is not there."""
+
+    def health(self) -> dict[str, Any]:
+        reason = "1 of 2 workers not ready"
+        return {**super().health(), "status": "unavailable", "reason": reason}
+
+
+class WorkersTests(ConsoleTestCase):
+    overview = OneMissing
+
+    async def test_a_worker_that_is_missing_is_no_link_that_is_missing(self) -> None:
+        await self.show()
+        shown = await self.sees("#status[data-state=bad]", "1 of 2 workers not ready for ")
+        assert "link" not in shown
+        assert not await self.problems()
 
 
 class LinkTests(ConsoleTestCase):
