@@ -8,10 +8,12 @@ import txredisapi
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from opentera_twisted import CommandFailed, ConnectionLost
 from opentera_twisted.link.protocol import CommandProtocol, SubscriberProtocol
@@ -177,6 +179,22 @@ class ProtocolTests(SynchronousTestCase):
             self.receive(protocol, data[:cut])
             self.receive(protocol, data[cut:])
         self.assertEqual(self.messages, [(None, b"a", payload), (None, b"a", b"")] * len(data))
+
+
+@implementer(ITCPTransport)
+class TcpTransport(StringTransport):  # type: ignore[misc]  # only what is used here
+    """Tells whether it holds back small writes."""
+
+    no_delay = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.no_delay = enabled
+
+
+def test_a_command_does_not_wait_for_the_acknowledgement_of_the_one_before() -> None:
+    transport = TcpTransport()
+    CommandProtocol(lambda _: None).makeConnection(transport)
+    assert transport.no_delay
 
 
 class Socket(FileDescriptor):

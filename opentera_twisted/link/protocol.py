@@ -18,7 +18,7 @@ import txredisapi
 from attrs import define
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError, ConnectionLost, ReadOnlyReplica
@@ -88,6 +88,9 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
     def connectionMade(self) -> None:
         """Leave logging in to the owner: txredisapi would give up for good when it fails."""
         self.connected = 1
+        if ITCPTransport.providedBy(self.transport):
+            # A command does not wait until the other end has acknowledged the one before it.
+            self.transport.setTcpNoDelay(True)
         # The socket itself, never what a wrapper such as TLS would lead to behind its back.
         if isinstance(self.transport, FileDescriptor) and not getattr(self.transport, "TLS", False):
             self._socket = self.transport
