@@ -1,6 +1,7 @@
 """Writes the figures of one run into the page of the docs: ``python -m benchmarks.document``.
 
-What stands between the marks of a part is replaced; all else of the page is written by hand.
+What stands between the marks of a part is replaced; all else of the page is written by hand. The
+pictures that the page shows are copied from beside the results.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +20,15 @@ from benchmarks.report import digits, markdown
 
 PAGE: Final = ROOT / "docs" / "explanation" / "performance.md"
 RESULTS: Final = ROOT / "build" / "bench" / "results.json"
+
+IMAGES: Final = ROOT / "docs" / "images"
+PICTURES: Final = (
+    "fan-out-one-topic-burst-deliveries",
+    "fan-out-personal-topics-burst-deliveries",
+    "idle-websockets-memory-each-of-1-000",
+    "call-throughput-calls-per-second",
+)
+"""Those of a run's pictures that the page shows."""
 
 GATEWAYS: Final = ("event-latency", "fan-out", "idle-websockets", "start-up")
 """Scenarios whose figures are told gateway by gateway; of the others, one after another."""
@@ -36,6 +47,8 @@ def main() -> None:
     page = written(page, "figures", figures(results))
     page = written(page, "capacity", capacity.text(results["figures"]))
     options.page.write_text(page)
+    for name in PICTURES:
+        shutil.copyfile(options.results.with_name(f"{name}.svg"), IMAGES / f"{name}.svg")
 
 
 def written(page: str, part: str, text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -312,6 +313,10 @@ class TestDocument:
         page = document.PAGE.read_text()
         for part in ("figures", "capacity"):
             assert document.written(page, part, "new") != page
+
+    def test_the_page_shows_the_pictures_that_are_copied(self) -> None:
+        shown = re.findall(r"\]\(\.\./images/(.+)\.svg\)", document.PAGE.read_text())
+        assert sorted(shown) == sorted(document.PICTURES)
 
     def test_what_a_machine_carries_follows_from_what_was_measured(self) -> None:
         costs = Costs.of(self.results["figures"])
