@@ -196,7 +196,7 @@ class CommandLineTests(CommandTestCase):
                 ("--timeout", "nan", "services"): "'--timeout': nan is not a number of seconds",
                 ("--timeout", "inf", "services"): "'--timeout': inf is not a number of seconds",
                 ("--redis", "nonsense", "services"): "--redis: 'nonsense' is not a URL",
-                ("--redis", "redis://h:99999", "services"): "--redis: not a URL of a Redis server",
+                ("--redis", "redis://h:99999", "services"): "not a host with a port from 1",
                 ("set", "a", "hex:x"): "hex:x is not hexadecimal",
                 ("set", "a", "b", "--ttl", "0"): "--ttl",
             }
