@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
-from opentera_twisted.bus import DEFAULT_LIMITS, DISCOVERY_TIMEOUT, Bus
+from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
 from opentera_twisted.errors import BusUnavailable, ForkedProcess, InvalidArgument
 from opentera_twisted.link import DEFAULT_URL, RedisAddress
 from opentera_twisted.logs import LogPublisher
@@ -21,6 +21,7 @@ from opentera_twisted.pubsub import Handler, OnGap
 from opentera_twisted.reactor_thread import OneByOne, Use, in_thread, run
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
+    DEFAULT_LIMITS,
     Answer,
     ArgumentValue,
     Description,

@@ -15,6 +15,7 @@ from opentera_twisted.presence import Presence
 from opentera_twisted.pubsub import Handler, OnGap, PubSub, Subscription
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
+    DEFAULT_LIMITS,
     Answer,
     ArgumentValue,
     Caller,
@@ -25,6 +26,7 @@ from opentera_twisted.rpc import (
     Procedures,
     ProcedureServer,
     Proxy,
+    Served,
     describe,
     services,
 )
@@ -35,8 +37,6 @@ DISCOVERY_TIMEOUT: Final = 1.0
 
 DRAIN_TIMEOUT: Final = 10.0
 """Seconds that stopping waits for the calls that run."""
-
-DEFAULT_LIMITS: Final = Limits()
 
 
 class Bus(Service):
@@ -57,6 +57,7 @@ class Bus(Service):
         variables: shared variables.
         pubsub: publishing and subscriptions.
         caller: calls under way.
+        served: counts of the calls that this program's servers answered.
         presence: who is online at the gateways.
     """
 
@@ -78,6 +79,7 @@ class Bus(Service):
         self.variables = Variables(self.link)
         self.pubsub = PubSub(self.link)
         self.caller = Caller(self.link, self.pubsub)
+        self.served = Served()
         self.presence = Presence(self.link, self.pubsub)
         self._servers: set[ProcedureServer] = set()
         self._stopping: Deferred[None] | None = None
@@ -325,6 +327,7 @@ class Bus(Service):
             limits,
             exclusive,
             self._servers.discard,
+            self.served,
         )
         self._servers.add(server)
         return Deferred.fromCoroutine(self._start_server(server))

@@ -83,6 +83,30 @@ class MetricsTests(AdminTestCase):
         assert found["opentera_bus_call_seconds_count"] == 4
         assert found["opentera_bus_calls_in_flight"] == 0
 
+    async def test_calls_served_are_counted_and_timed_also_after_their_server_has_stopped(
+        self,
+    ) -> None:
+        admin = await self.admin()
+        for version in ("1", "2"):
+            procedures = Procedures(version)
+            procedures.expose(name="divide")(lambda a, b: a / b)
+            server = await admin.bus.serve_service("Sum", procedures)
+            await admin.bus.call_service("Sum", "divide", 6, 3)
+            for arguments in (("multiply",), ("divide", 1), ("divide", 1, 0)):
+                with self.assertRaises(BusError):
+                    await admin.bus.call_service("Sum", *arguments)
+            await admin.bus.call_service("Sum", "opentera.ping")
+            await server.stop()
+        self.flushLoggedErrors(ZeroDivisionError)
+        found = await admin.metrics()
+        for outcome, count in {
+            "returned": 2, "unknown_procedure": 2, "invalid_arguments": 2, "procedure_failed": 2,
+            "overloaded": 0, "bad_request": 0,
+        }.items():  # fmt: skip
+            name = f'opentera_bus_calls_served_total{{outcome="{outcome}"}}'
+            assert found[name] == count, outcome
+        assert found["opentera_bus_call_served_seconds_count"] == 4
+
     async def test_commands_are_counted_by_name_and_some_are_timed(self) -> None:
         admin = await self.admin()
         before = await admin.metrics()

@@ -25,7 +25,7 @@ from opentera_twisted.admin.pulse import Pulse
 from opentera_twisted.bus import Bus
 from opentera_twisted.durations import Durations
 from opentera_twisted.gateway import Gateway, GatewayLimits
-from opentera_twisted.rpc import OUTCOMES
+from opentera_twisted.rpc import OUTCOMES, SERVED_OUTCOMES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -174,6 +174,18 @@ class Metrics:
             "replies_dropped",
             "Replies that came late, twice or to no call.",
             caller.dropped_replies,
+        )
+        served = self._bus.served
+        yield _counters(
+            "calls_served",
+            "Calls that this program's servers answered, by their outcome.",
+            "outcome",
+            {outcome: served.outcomes[outcome] for outcome in SERVED_OUTCOMES},
+        )
+        yield _histogram(
+            "call_served_seconds",
+            "From the start of a procedure to its reply, of calls that had one run.",
+            served.seconds,
         )
 
     def _clients(self) -> Iterable[Metric]:

@@ -6,7 +6,7 @@
     description  what a server says of itself
     signature    the arguments of a function as callers can give them
     procedures   what a server offers, declared by signatures
-    statistics   what a server counts
+    statistics   what servers count
     server       answers requests with procedures
     discovery    which servers listen now
     proxy        a server's procedures as methods, and as a stub for editors
@@ -23,13 +23,16 @@ from opentera_twisted.rpc.description import (
 from opentera_twisted.rpc.discovery import Listening, describe, services
 from opentera_twisted.rpc.procedures import Procedures
 from opentera_twisted.rpc.proxy import Proxy, stub
-from opentera_twisted.rpc.server import Limits, ProcedureServer
+from opentera_twisted.rpc.server import DEFAULT_LIMITS, Limits, ProcedureServer
+from opentera_twisted.rpc.statistics import SERVED_OUTCOMES, Served
 from opentera_twisted.rpc.values import ArgumentValue
 from opentera_twisted.rpc.wire import Json
 
 __all__ = [
     "CALL_TIMEOUT",
+    "DEFAULT_LIMITS",
     "OUTCOMES",
+    "SERVED_OUTCOMES",
     "Answer",
     "ArgumentDescription",
     "ArgumentValue",
@@ -42,6 +45,7 @@ __all__ = [
     "ProcedureServer",
     "Procedures",
     "Proxy",
+    "Served",
     "describe",
     "services",
     "stub",

@@ -42,7 +42,6 @@ from opentera_twisted.rpc.wire import Json, decode_reply, encode_request, return
 CALL_TIMEOUT: Final = 10.0
 """Seconds that a call waits for its reply, unless it says otherwise; as deployed callers do."""
 
-
 OUTCOMES: Final[Mapping[type[BusError], str]] = {
     NoResponder: "no_responder",
     CallNotSent: "not_sent",

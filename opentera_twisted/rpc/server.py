@@ -26,7 +26,7 @@ from opentera_twisted.link import Done, Link
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 from opentera_twisted.rpc.description import DESCRIBE, to_json
 from opentera_twisted.rpc.procedures import ArgumentsMismatch, Procedure, Procedures
-from opentera_twisted.rpc.statistics import Statistics
+from opentera_twisted.rpc.statistics import Served, Statistics
 from opentera_twisted.rpc.wire import (
     BAD_REQUEST,
     INVALID_ARGUMENTS,
@@ -41,7 +41,6 @@ from opentera_twisted.rpc.wire import (
 
 CLAIM_LIFETIME: Final = 60.0
 """Seconds that Redis remembers which of several servers has taken a call."""
-
 
 LONGEST_MESSAGE: Final = 10_000
 """Characters of an error's message, at most."""
@@ -62,6 +61,9 @@ class Limits:
     reply: int = 8 * 2**20
 
 
+DEFAULT_LIMITS: Final = Limits()
+
+
 class ProcedureServer:
     """Serves procedures on one topic, or on several that mean the same.
 
@@ -74,6 +76,7 @@ class ProcedureServer:
         limits: what it allows.
         exclusive: of several servers of a topic, exactly one executes each call.
         on_stopped: called when the server has been stopped and its last call answered.
+        served: where its calls are counted with those of other servers; its own when None.
     """
 
     _log = Logger()
@@ -85,9 +88,10 @@ class ProcedureServer:
         service: str,
         topics: Sequence[str],
         procedures: Procedures,
-        limits: Limits = Limits(),
+        limits: Limits = DEFAULT_LIMITS,
         exclusive: bool = False,
         on_stopped: Callable[[ProcedureServer], None] = lambda _: None,
+        served: Served | None = None,
     ) -> None:
         self.topics = tuple(topics)
         self._link = link
@@ -105,7 +109,7 @@ class ProcedureServer:
         self._callers: Counter[str] = Counter()
         self._drained: list[Deferred[None]] = []
         self._junk = Junk("an RPC topic", "a request")
-        self._statistics = Statistics()
+        self._statistics = Statistics(served or Served())
         self._since = time.time()
         self._own: dict[str, Callable[[], Any]] = {
             DESCRIBE: lambda: to_json(procedures.describe(service)),

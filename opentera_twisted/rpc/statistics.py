@@ -1,4 +1,4 @@
-"""What a server counts: calls, errors by code, and how long calls took."""
+"""What servers count: calls, errors by code, and how long calls took."""
 
 from __future__ import annotations
 
@@ -8,8 +8,31 @@ from typing import Any, Final
 
 from attrs import Factory, define
 
+from opentera_twisted.durations import Durations
+from opentera_twisted.rpc.wire import CODES
+
 KEPT: Final = 1000
 """Calls of one procedure whose durations are kept."""
+
+RETURNED: Final = "returned"
+
+SERVED_OUTCOMES: Final = (RETURNED, *CODES)
+"""What is counted as the outcome of a call that was served."""
+
+
+@define(eq=False)
+class Served:
+    """Calls that the servers of one bus answered; it outlives them.
+
+    Those of ``opentera.ping`` and the like are not counted.
+
+    Attributes:
+        outcomes: how many ended how: one of `SERVED_OUTCOMES`.
+        seconds: that procedures ran, of the calls that had one run.
+    """
+
+    outcomes: Counter[str] = Factory(Counter)
+    seconds: Durations = Factory(Durations)
 
 
 @define(eq=False)
@@ -20,9 +43,14 @@ class _Procedure:
 
 
 class Statistics:
-    """Counts of one server; procedures it does not have are counted together."""
+    """Counts of one server; procedures it does not have are counted together.
 
-    def __init__(self) -> None:
+    Args:
+        served: where its calls are counted too.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
         self._procedures: defaultdict[str, _Procedure] = defaultdict(_Procedure)
         self._refused: Counter[str] = Counter()
 
@@ -31,12 +59,15 @@ class Statistics:
         procedure = self._procedures[name]
         procedure.calls += 1
         procedure.durations.append(seconds)
+        self._served.outcomes[code or RETURNED] += 1
+        self._served.seconds.add(seconds)
         if code is not None:
             procedure.errors[code] += 1
 
     def refused(self, code: str) -> None:
         """A call was answered without running a procedure."""
         self._refused[code] += 1
+        self._served.outcomes[code] += 1
 
     def to_json(self) -> dict[str, Any]:
         """All counts; durations in seconds, of the last `KEPT` calls of each procedure."""

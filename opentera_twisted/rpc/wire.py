@@ -37,6 +37,8 @@ INVALID_ARGUMENTS: Final = "invalid_arguments"
 PROCEDURE_FAILED: Final = "procedure_failed"
 OVERLOADED: Final = "overloaded"
 BAD_REQUEST: Final = "bad_request"
+
+CODES: Final = (UNKNOWN_PROCEDURE, INVALID_ARGUMENTS, PROCEDURE_FAILED, OVERLOADED, BAD_REQUEST)
 """Codes of errors in a reply."""
 
 _ERRORS: Final[Mapping[str, type[CallError]]] = {
