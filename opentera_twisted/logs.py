@@ -20,9 +20,9 @@ from twisted.logger import LogEvent as TwistedEvent
 from zope.interface import implementer
 
 from opentera_twisted.errors import BusError
+from opentera_twisted.link import HasLink
 from opentera_twisted.messages import LogEvent, LoginEvent
 from opentera_twisted.messages.packing import tera_event
-from opentera_twisted.sessions import HasLink
 from opentera_twisted.variables import LogList
 
 MOST_WAITING: Final = 10_000

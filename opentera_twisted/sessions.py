@@ -12,13 +12,13 @@ import json
 import re
 import secrets
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred, succeed
 
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.link import Link, Script
+from opentera_twisted.link import HasLink, Script
 from opentera_twisted.topics import KINDS, Kind
 from opentera_twisted.variables import SESSION_KEY_LIFETIME, milliseconds
 
@@ -108,14 +108,6 @@ class Redeemed:
     identity: Identity
     key: str = field(repr=False)
     stored: tuple[int, int, bytes] = field(repr=False)
-
-
-class HasLink(Protocol):
-    """A bus, as far as session keys need one."""
-
-    @property
-    def link(self) -> Link:
-        """Carries the commands."""
 
 
 class SessionKeys:

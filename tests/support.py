@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import hiredis
@@ -22,10 +21,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from opentera_twisted import Bus
+from opentera_twisted.link import retry
 from opentera_twisted.link.server_process import find_server, guarded
 
 T = TypeVar("T")
@@ -274,7 +274,7 @@ class Collector:
         return waiting
 
 
-def log_of(test: TestCase) -> Collector:
+def log_of(test: SynchronousTestCase) -> Collector:
     """Collects the text of each event that is logged during a test."""
     collector = Collector()
 
@@ -287,13 +287,13 @@ def log_of(test: TestCase) -> Collector:
     return collector
 
 
-def retries_of(test: TestCase, module: ModuleType) -> Collector:
-    """Collects the delays after which a module tries something again."""
+def quick_retries(test: TestCase) -> Collector:
+    """Has what Redis did not take tried again at once, and collects one thing for each time."""
     retries = Collector()
 
-    def later(clock: Any, delay: float) -> Deferred[None]:
+    def soon(clock: Any, delay: float) -> Deferred[None]:
         retries(delay)
-        return deferLater(clock, delay)
+        return deferLater(clock, 0.01)
 
-    test.patch(module, "deferLater", later)
+    test.patch(retry, "deferLater", soon)
     return retries

@@ -89,6 +89,12 @@ class HandshakeTests(TestCase):
         self.assertTrue(self.doorkeeper.decisions[0].called)
         self.assertEqual(self.doorkeeper.told, [])
 
+    def test_a_flood_before_the_decision_is_one_refusal(self) -> None:
+        self.client.dataReceived(b"x" * 20_000)
+        self.assertTrue(self.transport.value().startswith(b"HTTP/1.1 431 "))
+        self.end()
+        self.assertEqual(self.doorkeeper.refusals, [431])
+
     def test_what_follows_the_request_is_not_another_one(self) -> None:
         for _ in range(3):
             self.client.dataReceived(REQUEST)

@@ -45,6 +45,17 @@ def test_every_file_says_its_job_in_its_first_line(path: Path) -> None:
     assert docstring.splitlines()[0].endswith((".", "?", "…"))
 
 
+# The drawing in the docs names those of the package itself.
+PACKAGES = sorted(one.parent for one in (ROOT / "opentera_twisted").glob("*/**/__init__.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_every_package_names_its_modules(package: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    modules = {one.stem for one in FILES if one.parent == package and not one.stem.startswith("_")}
+    assert not modules - set(re.findall(r"^ *(\w+) {2,}", docstring, re.MULTILINE))
+
+
 def test_the_plugin_folders_are_no_packages() -> None:
     assert not (ROOT / "twisted" / "__init__.py").exists()
     assert not (ROOT / "twisted" / "plugins" / "__init__.py").exists()

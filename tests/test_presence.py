@@ -17,7 +17,6 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, Delivery, InvalidArgument, ReadOnlyReplica, SessionKeys
 from opentera_twisted.gateway import Gateway, GatewayLimits
-from opentera_twisted.gateway import presence as presence_module
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
 from opentera_twisted.link import connection
 from opentera_twisted.messages import ServerCommand, TeraModuleMessage
@@ -44,7 +43,7 @@ from .support import (
     RedisTestCase,
     Server,
     log_of,
-    retries_of,
+    quick_retries,
     start_server,
 )
 from .websockets import WebSocket, connect
@@ -384,7 +383,7 @@ class RedisFaultTests(PresenceTestCase):
         assert await bus.presence.online("user") == sorted((stays.uuid, comes.uuid))
 
     async def test_flapping_over_a_link_that_breaks_ends_with_what_is_open(self) -> None:
-        self.patch(presence_module, "RETRY_DELAY", 0.01)
+        quick_retries(self)
         self.patch(connection, "FIRST_DELAY", 0.001)
         proxy = Proxy(self.server.port)
         self.addCleanup(proxy.stop)
@@ -431,8 +430,7 @@ class RedisFaultTests(PresenceTestCase):
         )
 
     async def test_a_refusal_of_redis_is_told_once_and_healed(self) -> None:
-        self.patch(presence_module, "RETRY_DELAY", 0.01)
-        retries = retries_of(self, presence_module)
+        retries = quick_retries(self)
         bus = await self.bus()
         log = log_of(self)
         self.redis.set(GATEWAYS, "a string")
@@ -489,7 +487,7 @@ class RedisFaultTests(PresenceTestCase):
             server.process.send_signal(signal.SIGCONT)
 
     async def test_a_redis_that_is_full_has_the_reports_when_it_has_room(self) -> None:
-        self.patch(presence_module, "RETRY_DELAY", 0.01)
+        quick_retries(self)
         _, bus = await self.own_server()
         reports = await self.observe(bus)
         presence = self.local(bus)
@@ -517,7 +515,7 @@ class RedisFaultTests(PresenceTestCase):
         assert server.process.poll() is None
 
     async def test_a_report_that_may_not_be_published_is_made_when_it_may(self) -> None:
-        self.patch(presence_module, "RETRY_DELAY", 0.01)
+        quick_retries(self)
         self.redis.execute_command(
             "ACL", "SETUSER", "shy", "on", "nopass", "~*", "+@all", "resetchannels"
         )
@@ -528,7 +526,7 @@ class RedisFaultTests(PresenceTestCase):
         presence = self.local(bus)
         who = self.user()
         presence.opened(who)
-        while not any("reports wait" in text for text in log.items):
+        while not any("reports of presence wait" in text for text in log.items):
             await log.wait(len(log.items) + 1)
         assert await (await self.bus()).presence.online("user") == []
         self.redis.execute_command("ACL", "SETUSER", "shy", f"&{REPORTS}")

@@ -51,7 +51,7 @@ from .support import (
     Collector,
     RedisTestCase,
     log_of,
-    retries_of,
+    quick_retries,
     start_server,
     until,
 )
@@ -482,8 +482,7 @@ class StartingTests(UserManagerTestCase):
             await self.call(bus, "online_users")
 
     async def test_a_refusal_of_redis_is_told_once_and_healed(self) -> None:
-        self.patch(service, "RETRY_DELAY", 0.01)
-        retries = retries_of(self, service)
+        retries = quick_retries(self)
         bus = await self.bus()
         await self.manager(bus)
         log = log_of(self)
@@ -497,8 +496,7 @@ class StartingTests(UserManagerTestCase):
 
     async def test_messages_beyond_what_may_wait_are_dropped_from_the_oldest(self) -> None:
         self.patch(service, "MAX_WAITING", 10)
-        self.patch(service, "RETRY_DELAY", 0.01)
-        retries = retries_of(self, service)
+        retries = quick_retries(self)
         bus = await self.bus()
         manager = await self.manager(bus)
         self.redis.set(f"{registry.ONLINE}user", "a string")

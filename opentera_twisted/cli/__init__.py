@@ -1,12 +1,26 @@
 """The ``opentera-bus`` command.
 
-commands    all of them, each module of which is about one subject
-program     what they share: options, the bus, errors and statuses
-arguments   text of the command line to what it stands for
-output      results as tables on a terminal, as JSON in a pipe
-stream      lines for as long as somebody reads them
-rates       how much is published, for top
-redis_info  what Redis answers to INFO, for top and doctor
+Its commands, by their subject:
+
+calls          services and modules, and what they can be asked
+variables      shared variables
+publishing     messages that are published
+tail           what is published, as it comes
+top            how much is published
+people         users, participants and devices
+configuration  the file of options of ``twistd opentera-bus``
+doctor         what is wrong with Redis
+completion     the shell's, of command lines
+commands       all of these
+
+What they stand on:
+
+program        what they share: options, the bus, errors and statuses
+arguments      text of the command line to what it stands for
+output         results as tables on a terminal, as JSON in a pipe
+stream         lines for as long as somebody reads them
+rates          how much is published, for top
+redis_info     what Redis answers to INFO, for top and doctor
 """
 
 import sys

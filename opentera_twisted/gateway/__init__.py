@@ -6,6 +6,7 @@
     limits       what clients may take, and who has failed to log in too often
     identity     who a client is, beyond its UUID
     access       who may see a broadcast event
+    head         the head of a handshake's request, which has to be well-formed
     protocol     the Autobahn edge: handshake, writing, closing
     resource     the same edge inside a twisted.web site
     compression  permessage-deflate, agreed on so that one compressed frame serves all

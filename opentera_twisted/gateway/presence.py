@@ -14,20 +14,17 @@ from typing import Final, Literal
 from attrs import define, evolve
 from google.protobuf.message import Message
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError
-from opentera_twisted.link import Link
+from opentera_twisted.link import Link, Retry
 from opentera_twisted.messages import DeviceEvent, ParticipantEvent, UserEvent
 from opentera_twisted.messages.packing import module_message
 from opentera_twisted.presence import LEASE, REPORTS, Lease, Transition
 from opentera_twisted.sessions import Identity
 from opentera_twisted.templates import template
-
-RETRY_DELAY: Final = 1.0
-"""Seconds before what Redis did not take is sent again."""
 
 BATCH: Final = 250
 """Transitions that one step in Redis applies."""
@@ -74,7 +71,7 @@ class LocalPresence:
         self._waiting: list[Deferred[None]] = []
         self._renewal = LoopingCall(self._renew)
         self._renewal.clock = link.reactor
-        self._told = ""
+        self._retry = Retry(link.reactor, self._log)
 
     @property
     def gateway(self) -> str:
@@ -178,19 +175,9 @@ class LocalPresence:
             try:
                 await self._step()
             except BusError as error:
-                self._tell(str(error))
-                await deferLater(self._link.reactor, RETRY_DELAY)
+                await self._retry.pause(f"{len(self._changes)} reports of presence wait", error)
             else:
-                self._told = ""
-
-    def _tell(self, reason: str) -> None:
-        if reason != self._told:  # an outage is told once, not at each attempt
-            self._told = reason
-            self._log.warn(
-                "presence cannot be told to Redis, trying again: {count} reports wait: {reason}",
-                count=len(self._changes),
-                reason=reason,
-            )
+                self._retry.succeeded()
 
     async def _step(self) -> None:
         await self._link.ready()

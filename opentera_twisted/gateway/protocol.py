@@ -94,6 +94,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _socket: FileDescriptor | None = None
     _is_plain = False
     _is_slow = False
+    _was_refused = False
 
     # These four hooks skip those of Autobahn's Twisted side, which look for more about the peer and
     # colour log lines that nobody reads: a fifth of a login's time.
@@ -174,6 +175,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         self._refuse(refusal, [] if retry is None else [("Retry-After", str(retry))])
 
     def _refuse(self, refusal: Refusal, headers: Iterable[tuple[str, str]]) -> None:
+        if self._was_refused:  # for what it sent while that was being decided
+            return
+        self._was_refused = True
         self.factory.doorkeeper.refused(self._client or _peer(self.transport), refusal)
         self._answer(refusal.status, headers)
 

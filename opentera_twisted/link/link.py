@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import time
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
@@ -43,7 +43,6 @@ MAX_WAITING: Final = 10_000
 
 STOP_TIMEOUT: Final = 5.0
 """Seconds that stopping waits for the replies of commands that were sent."""
-
 
 _OVERFLOWS: Final = re.compile(rb"client_output_buffer_limit_disconnections:(\d+)")
 
@@ -409,6 +408,14 @@ class Link:
                 "Redis has closed connections whose output buffer was full "
                 "(client-output-buffer-limit pubsub): if it was ours, messages were lost"
             )
+
+
+class HasLink(Protocol):
+    """A bus, for what needs no more of it than its link."""
+
+    @property
+    def link(self) -> Link:
+        """Carries the commands."""
 
 
 def _notify(observers: Sequence[Callable[..., None]], *arguments: Failure) -> None:

@@ -9,23 +9,20 @@ from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
-from opentera_twisted.errors import AlreadyServed, BusError, CommandFailed
+from opentera_twisted.errors import AlreadyServed, BusError
 from opentera_twisted.junk import Junk
+from opentera_twisted.link import Retry
 from opentera_twisted.presence import REPORTS
 from opentera_twisted.pubsub import Delivery, Subscription
 from opentera_twisted.rpc import ProcedureServer
 from opentera_twisted.user_manager.changes import Change, NotAMessage, changes
 from opentera_twisted.user_manager.procedures import is_ours, procedures
 from opentera_twisted.user_manager.registry import Registry, fingerprint
-
-RETRY_DELAY: Final = 1.0
-"""Seconds before what Redis did not take is tried again."""
 
 STOP_TIMEOUT: Final = 5.0
 """Seconds that stopping waits for the messages that have come."""
@@ -80,7 +77,7 @@ class UserManager(Service):
         self._waiting: list[Deferred[None]] = []
         self._serving: list[Deferred[None]] = []
         self._refusal: AlreadyServed | None = None
-        self._told = ""
+        self._retry = Retry(self._reactor, self._log)
         self.lost = 0
 
     @property
@@ -130,7 +127,7 @@ class UserManager(Service):
                 self._refusal = refusal
                 break
             except BusError as error:
-                await self._retry("the module cannot be served", error)
+                await self._retry.pause("the module cannot be served", error)
             else:
                 self._log.info("the module is served: {topic}", topic=topics.rpc_of(_MODULE))
         self._tell_serving()
@@ -262,9 +259,9 @@ class UserManager(Service):
                     await self._registry.compare(await self._bus.presence.everyone())
                     self._compares = False
             except BusError as error:
-                await self._retry("messages to the module wait", error)
+                await self._retry.pause("messages to the module wait", error)
             else:
-                self._told = ""
+                self._retry.succeeded()
 
     async def _apply(self) -> None:
         batch: list[_Message] = []
@@ -281,11 +278,3 @@ class UserManager(Service):
         done = {id(one) for one in batch}
         while self._messages and id(self._messages[0]) in done:
             self._messages.popleft()
-
-    async def _retry(self, what: str, error: BusError) -> None:
-        # An outage is told once, not at each attempt, and a script is sent as EVAL the first time.
-        cause = error.code if isinstance(error, CommandFailed) else str(error)
-        if cause != self._told:
-            self._told = cause
-            self._log.warn("{what}, trying again: {reason}", what=what, reason=str(error))
-        await deferLater(self._reactor, RETRY_DELAY)
