@@ -90,7 +90,7 @@ def _complete(folder: Path, wanted: Sequence[str]) -> None:
 def _run(command: list[str], wanted: Sequence[str], folder: Path = ROOT) -> None:
     names = ", ".join(wanted)
     print(f"installing {names}: {command[0]} ...", file=sys.stderr)
-    # Their environments are none of ours.
+    # PYTHONPATH leads to this checkout, of whose packages they have their own.
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, cwd=folder, env=environ, stdout=sys.stderr, check=False)
     status = done.returncode

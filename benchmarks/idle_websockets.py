@@ -10,8 +10,8 @@ from benchmarks.children import allow_files, program
 from benchmarks.comparison import OURS, Comparison, Measured
 from benchmarks.figures import Figure, Target
 from benchmarks.gateways import Audience, Start
+from benchmarks.presence_reports import awaiting_reports, forget_everyone
 from benchmarks.processes import processor_time, resident
-from benchmarks.reports import awaiting_reports, forget_everyone
 from benchmarks.scenario import Setting
 
 NAME: Final = "idle-websockets"

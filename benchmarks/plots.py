@@ -1,4 +1,4 @@
-"""The results as pictures for the docs: lines over a size, bars of gateways beside each other."""
+"""The results as pictures: lines over a size, bars of gateways beside each other."""
 
 from __future__ import annotations
 

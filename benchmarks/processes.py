@@ -16,11 +16,6 @@ def processor_time(pids: Iterable[int]) -> float:
     return sum(time.clock_gettime((~pid << 3) | 2) for pid in pids)
 
 
-def children_of(pid: int) -> list[int]:
-    """The processes that the first thread of a process has started, as far as they run."""
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def resident(pids: Iterable[int]) -> int:
     """Resident memory of these processes in KiB, their kernel's buffers left out."""
     return sum(map(_resident, pids))

@@ -10,8 +10,8 @@ from benchmarks.comparison import Comparison, Measured
 from benchmarks.deliveries import connected
 from benchmarks.figures import Figure
 from benchmarks.gateways import Audience, Start, ours, with_two_workers
+from benchmarks.presence_reports import awaiting_reports, forget_everyone
 from benchmarks.processes import processor_time
-from benchmarks.reports import awaiting_reports, forget_everyone
 from benchmarks.scenario import Setting
 
 NAME: Final = "workers"
@@ -19,9 +19,10 @@ WEBSOCKETS: Final = 1_000
 TWO: Final = "2 workers"
 
 BURST: Final = 200
-"""Events of one topic, for each websocket, in one burst; and how often."""
+"""Events of one topic, for each websocket, in one burst."""
 
 BURSTS: Final = 5
+
 PERSONAL: Final = 50
 """Events on each websocket's own topic, in one burst."""
 
@@ -50,7 +51,7 @@ def _measure(setting: Setting, start: Start) -> Measured:
     lost = 0.0
     who = _log_in(setting, start, values)
     for what, audience, each, times in (
-        (_TOPIC, Audience.shared(WEBSOCKETS), BURST, setting.amount(10 * BURSTS) // 10 or 1),
+        (_TOPIC, Audience.shared(WEBSOCKETS), BURST, max(1, setting.amount(BURSTS))),
         (_PERSONAL, Audience.personal(WEBSOCKETS), setting.amount(PERSONAL), 1),
     ):
         forget_everyone(setting)

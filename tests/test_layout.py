@@ -46,7 +46,10 @@ def test_every_file_says_its_job_in_its_first_line(path: Path) -> None:
 
 
 # The drawing in the docs names those of the package itself.
-PACKAGES = sorted(one.parent for one in (ROOT / "opentera_twisted").glob("*/**/__init__.py"))
+PACKAGES = [
+    *sorted(one.parent for one in (ROOT / "opentera_twisted").glob("*/**/__init__.py")),
+    ROOT / "benchmarks",
+]
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)

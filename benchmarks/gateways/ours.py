@@ -16,7 +16,6 @@ import redis
 from benchmarks.children import Child, program, running
 from benchmarks.events import event
 from benchmarks.gateways.side import Audience, Side, published_in_redis, publishing
-from benchmarks.processes import children_of
 from benchmarks.scenario import Setting
 from opentera_twisted import topics
 from opentera_twisted.link.server_process import free_port
@@ -69,7 +68,7 @@ def _side(who: str, setting: Setting, audience: Audience, gateway: Child, port: 
         who=who,
         dialect="plain",
         port=port,
-        pids=(gateway.pid, *children_of(gateway.pid)),
+        pids=gateway.family(),
         paths=[f"/wss/user?id={key}" for key in _issue_keys(setting, audience)],
         publisher=partial(publishing, setting.port, commands),
     )
