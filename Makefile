@@ -140,4 +140,4 @@ changelog: $(VENV)/.dev  ## Show the changelog that the news fragments make.
 
 .PHONY: clean
 clean:  ## Remove everything that the other targets made.
-	rm -rf $(VENV) build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist benchmarks/.rivals twisted/plugins/dropin.cache *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -8,8 +8,6 @@ release = version = version_of("opentera-twisted")
 
 extensions = ["myst_parser"]
 myst_heading_anchors = 3
-# Pages are read in the repository too, so links to files beside the docs stay links to files.
-myst_enable_extensions = ["colon_fence"]
 
 html_theme = "furo"
 html_title = f"{project} {release}"

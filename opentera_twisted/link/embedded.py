@@ -55,7 +55,7 @@ GUARD_MODE: GuardMode = "prctl" if sys.platform == "linux" else "pipe"
 
 _NAMED_LINES: Final = 3
 
-log = Logger()
+_log = Logger()
 
 
 class ProcessReactor(Protocol):
@@ -236,7 +236,7 @@ class EmbeddedServer(Service):
         process.ready_at = self._reactor.seconds()
         self._served = True
         self._remove_scratch()
-        log.info(
+        _log.info(
             "embedded server ready on {address}, process {pid}",
             address=self._address,
             pid=process.pid,
@@ -258,7 +258,7 @@ class EmbeddedServer(Service):
         if self._kill.active():
             self._kill.cancel()
         self._kill = None
-        log.info("embedded server on {address} stopped: {how}", address=self._address, how=how)
+        _log.info("embedded server on {address} stopped: {how}", address=self._address, how=how)
         if self.running:
             self._start()
         waiting, self._waiting_for_end = self._waiting_for_end, []
@@ -278,7 +278,7 @@ class EmbeddedServer(Service):
             self._restart_after = min(2 * seconds, RESTART_AFTER_AT_MOST)
             self._restart = self._reactor.callLater(seconds, self._start)
             self._fail_waiting(cause)
-            log.error(
+            _log.error(
                 "{cause}; starting it again in {seconds:g} s{loss}",
                 cause=cause,
                 seconds=seconds,
@@ -287,13 +287,13 @@ class EmbeddedServer(Service):
         else:
             self._failure = cause
             self._fail_waiting(cause)
-            log.error("{cause}", cause=cause)
+            _log.error("{cause}", cause=cause)
 
     def _not_ready_in_time(self, waiter: Deferred[None]) -> None:
         """Fail one that has waited for long enough, unless the server says that it loads data."""
         process = self._process
         if process is not None and process.is_loading:
-            log.info("embedded server on {address} still loads its data", address=self._address)
+            _log.info("embedded server on {address} still loads its data", address=self._address)
             self._limit(waiter)
             return
         del self._waiting_for_ready[waiter]

@@ -25,6 +25,7 @@ DEPLOYED_MODULES: Final = (
 """Names of the modules of deployed servers."""
 
 _SCANNED: Final = 1000
+"""Keys that one SCAN looks at, more or less."""
 
 
 @frozen
