@@ -241,6 +241,18 @@ def write_slow_data(directory: Path) -> None:
     (folder / "a.1.incr.aof").write_bytes(data)
 
 
+def folder_of(test: SynchronousTestCase) -> Path:
+    """An empty folder that is there for as long as a test runs."""
+    folder = Path(tempfile.mkdtemp())
+    test.addCleanup(shutil.rmtree, folder)
+    return folder
+
+
+def turn() -> Deferred[int]:
+    """Fires when the reactor has had a turn, and other threads and programs a chance."""
+    return deferToThread(int)
+
+
 async def until(condition: Callable[[], Awaitable[T]], expected: Callable[[T], bool]) -> T:
     """Ask again, each time after an answer, until it is the one that is expected."""
     while True:

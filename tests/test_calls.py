@@ -52,7 +52,7 @@ from opentera_twisted.rpc.wire import (
 )
 
 from .deployed import DeployedCaller, DeployedServer
-from .support import DATA, UUID, Collector, RedisTestCase, until
+from .support import DATA, UUID, Collector, RedisTestCase, turn, until
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
 
@@ -285,7 +285,7 @@ class CallTests(RedisTestCase):
 
         @declared.expose
         async def coroutine() -> bool:
-            await deferToThread(int)
+            await turn()
             return threading.get_ident() == main
 
         @declared.expose
@@ -363,7 +363,7 @@ class CallTests(RedisTestCase):
                 await one
 
     async def in_flight(self) -> int:
-        await deferToThread(int)
+        await turn()
         return self.served.in_flight
 
     async def test_whatever_a_procedure_does_its_call_alone_fails(self) -> None:
@@ -616,7 +616,7 @@ class CallTests(RedisTestCase):
 
         loads = [Deferred.fromCoroutine(load()) for _ in range(64)]
         while len(outcomes) < 500:
-            await deferToThread(int)
+            await turn()
         await self.served.stop()
         await gatherResults(loads)
         assert set(outcomes) == {"answered", "NoResponder"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import string
 import tempfile
 from pathlib import Path
@@ -23,7 +22,7 @@ from opentera_twisted.options import Options, StartFailed
 
 from .commands import CommandTestCase
 from .processes import twistd
-from .support import ROOT, free_port, start_server
+from .support import ROOT, folder_of, free_port, start_server
 
 PASSWORDS = st.text(
     st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20
@@ -308,8 +307,7 @@ def seen_by_others(pid: int) -> bytes:
 class ProgramTests(CommandTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = folder_of(self)
 
     def write(self, name: str, text: str, mode: int = 0o600) -> str:
         path = self.directory / name

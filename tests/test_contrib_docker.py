@@ -9,15 +9,13 @@ import shutil
 import signal
 import subprocess
 import sysconfig
-import tempfile
-from pathlib import Path
 from unittest import SkipTest
 
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from .processes import Process
-from .support import ROOT, RedisTestCase, free_port
+from .support import ROOT, RedisTestCase, folder_of, free_port
 from .test_program import ENDED
 
 FILE = ROOT / "contrib" / "Dockerfile"
@@ -57,8 +55,7 @@ class BuildTests(RedisTestCase):
     timeout = 240
 
     async def test_what_it_builds_starts_is_healthy_and_ends(self) -> None:
-        directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, directory)
+        directory = folder_of(self)
         source, installed = directory / "source", directory / "installed"
         source.mkdir()
         for copied in instructions("COPY"):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import ssl
-import tempfile
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.threads import deferToThread
@@ -20,7 +17,7 @@ from opentera_twisted.messages.packing import tera_event
 
 from .authority import Authority
 from .processes import Process
-from .support import ROOT, UUID, free_port
+from .support import ROOT, UUID, folder_of, free_port
 from .test_gateway_limits import TOPIC
 from .test_program import ProgramTestCase
 from .tools import tool
@@ -52,8 +49,7 @@ class NginxTests(ProgramTestCase):
 
     async def front(self, gateway: int) -> int:
         """Start nginx, and give its port."""
-        self.directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = folder_of(self)
         self.authority = Authority(self.directory)
         pem = str(self.authority.issue("localhost"))
         port = free_port()

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
@@ -18,7 +15,7 @@ from opentera_twisted import SessionKeys
 from opentera_twisted.gateway import GatewayLimits
 
 from .processes import twistd_with_sockets
-from .support import PASSWORD, ROOT, UUID, RedisTestCase, free_port
+from .support import PASSWORD, ROOT, UUID, RedisTestCase, folder_of, free_port
 from .test_program import ENDED
 from .tools import tool
 from .websockets import connect
@@ -38,8 +35,7 @@ def command() -> list[str]:
 class UnitTests(TestCase):
     def setUp(self) -> None:
         """The units where systemd's tools can look at them, with a program that is there."""
-        self.directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = folder_of(self)
         text = SERVICE.read_text().replace("/opt/opentera-bus/bin/twistd", sys.executable)
         self.units = [self.directory / SERVICE.name, self.directory / SOCKET.name]
         self.units[0].write_text(text)
@@ -74,8 +70,7 @@ class StartTests(RedisTestCase):
         assert plugin == "opentera-bus"
         (name,) = re.findall(r"^FileDescriptorName=(.*)$", SOCKET.read_text(), re.MULTILINE)
         (credential,) = re.findall(r"^LoadCredential=(.*?):", SERVICE.read_text(), re.MULTILINE)
-        credentials = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, credentials)
+        credentials = folder_of(self)
         (credentials / credential).write_text(f"{PASSWORD}\n")
         options = [
             option.replace("${CREDENTIALS_DIRECTORY}", str(credentials))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import signal
-import tempfile
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,7 +19,7 @@ from opentera_twisted.cli.doctor.programs import Served
 
 from .commands import CommandTestCase
 from .processes import twistd
-from .support import ROOT, UUID, free_port, start_server, until
+from .support import ROOT, UUID, folder_of, free_port, start_server, until
 from .websockets import connect
 
 MODULE = "module.TeraServer.UserManagerModule"
@@ -197,9 +195,8 @@ class DoctorTests(CommandTestCase):
         return checks
 
     async def test_a_healthy_server(self) -> None:
-        directory = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, directory)
-        server = start_server(self, "--appendonly", "yes", "--dir", directory)
+        directory = folder_of(self)
+        server = start_server(self, "--appendonly", "yes", "--dir", str(directory))
         with server.client() as client:
             client.config_set("min-string-size-avoid-copy-reply", 2**30)
         gateway = twistd(

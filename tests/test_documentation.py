@@ -7,7 +7,6 @@ import inspect
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from opentera_twisted.options import REPEATABLE, Options
 
 from .browser import BrowserTestCase
 from .processes import Process, twistd
-from .support import ROOT, RedisTestCase, Server, free_port
+from .support import ROOT, RedisTestCase, Server, folder_of, free_port
 
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
@@ -96,8 +95,7 @@ class CommandTestCase(RedisTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = folder_of(self)
         self.ports = {str(named): free_port() for named in (40085, 40086, 8080)}
         self.ports["6379"] = self.server.port
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import shutil
 import signal
 import socket
 import sys
@@ -34,7 +33,7 @@ from opentera_twisted.link import embedded, server_process
 from opentera_twisted.link.embedded import EmbeddedServer
 from opentera_twisted.link.server_process import EmbeddedServerError, find_server
 
-from .support import server_pid, until, write_slow_data
+from .support import folder_of, server_pid, until, write_slow_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,8 +189,7 @@ class Case(TestCase):
 
     def folder(self, *names: str) -> Path:
         """Make an empty folder, or one with such programs, for the time of this test."""
-        folder = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, folder)
+        folder = folder_of(self)
         for name in names:
             (folder / name).write_bytes(b"")
             (folder / name).chmod(0o700)

@@ -25,7 +25,7 @@ from opentera_twisted.messages import (
 from opentera_twisted.messages.packing import pack, tera_event, unpack
 from opentera_twisted.variables import Secret
 
-from .support import DATA, GATEWAY, UUID, RedisTestCase, log_of, message, start_server, until
+from .support import DATA, GATEWAY, UUID, RedisTestCase, log_of, message, start_server, turn, until
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
@@ -211,7 +211,7 @@ class LoginTests(GatewayTestCase):
         await deferToThread(server.stop)
         key = "user." + "k" * 43
         while bus.link.is_ready:
-            await deferToThread(int)
+            await turn()
         with pytest.raises(HandshakeFailed, match="503"):
             await connect(port, f"/wss/user?id={key}")
         await deferToThread(server.start)
@@ -252,11 +252,11 @@ class HandshakeRaceTests(GatewayTestCase):
         assert self.redis.pubsub_numsub(topics.websocket_events("user", UUID))[0][1] == 0
 
     async def keys_left(self) -> int:
-        await deferToThread(int)
+        await turn()
         return len(self.redis.keys("user.*"))
 
     async def connected(self) -> int:
-        await deferToThread(int)
+        await turn()
         return len(self.gate.factory.connections)
 
     async def test_a_repeated_request_is_not_a_second_login(self) -> None:
@@ -313,7 +313,7 @@ class DeliveryTests(GatewayTestCase):
         await until(self.subscribers, lambda count: count == 0)
 
     async def subscribers(self) -> int:
-        await deferToThread(int)
+        await turn()
         ((_, count),) = self.redis.pubsub_numsub(topics.websocket_events("user", UUID))
         return int(count)
 

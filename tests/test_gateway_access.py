@@ -8,7 +8,6 @@ from uuid import uuid4
 import pytest
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from opentera_twisted import Identity, Procedures, topics
@@ -33,7 +32,7 @@ from opentera_twisted.messages import (
 )
 from opentera_twisted.messages.packing import tera_event, unpack
 
-from .support import UUID, log_of, message, until
+from .support import UUID, log_of, message, turn, until
 from .test_gateway import REPORTS, GatewayTestCase
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
@@ -186,7 +185,7 @@ class BroadcastTests(GatewayTestCase):
         await until(self.subscribers, lambda count: count == 0)
 
     async def subscribers(self) -> int:
-        await deferToThread(int)
+        await turn()
         ((_, count),) = self.redis.pubsub_numsub(USERS)
         return int(count)
 
@@ -261,7 +260,7 @@ class IdentityTests(GatewayTestCase):
         assert not self.redis.exists(key)
 
     async def failed_logins(self) -> dict[str, int]:
-        await deferToThread(int)
+        await turn()
         return dict(self.gate.logins)
 
     async def test_who_leaves_while_the_resolver_is_asked_is_no_failure_of_it(self) -> None:

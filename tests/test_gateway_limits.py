@@ -21,7 +21,7 @@ from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import tera_event
 
-from .support import UUID, log_of, start_server, until
+from .support import UUID, log_of, start_server, turn, until
 from .test_gateway import GatewayTestCase
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
@@ -31,9 +31,6 @@ TOPIC = topics.websocket_events("user", UUID)
 
 
 class LimitTests(GatewayTestCase):
-    async def turn(self) -> None:
-        await deferToThread(int)
-
     async def test_more_clients_are_told_to_come_again_and_keep_their_keys(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_clients=2))
         first = await self.log_in(port)
@@ -111,7 +108,7 @@ class LimitTests(GatewayTestCase):
         assert self.gate._present == {("user", UUID): 1}
 
     async def gone(self) -> int:
-        await self.turn()
+        await turn()
         return self.gate.logins["gone"]
 
     async def test_a_message_may_have_so_many_bytes(self) -> None:
@@ -148,7 +145,7 @@ class LimitTests(GatewayTestCase):
         assert len(reads.messages.items) == sent
 
     async def open(self) -> int:
-        await self.turn()
+        await turn()
         return len(self.gate.factory.connections)
 
     async def test_pongs_and_answers_are_bounded_too(self) -> None:
@@ -162,7 +159,7 @@ class LimitTests(GatewayTestCase):
         ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
         while not self.gate.limited:
             client.send(ping * 500)
-            await self.turn()
+            await turn()
             assert self.gate.backlog <= 50_000 + 10
         assert self.gate.limited == {"max_send_buffer": 1}
 
@@ -232,7 +229,7 @@ class GapTests(GatewayTestCase):
         client = await self.log_in(port)
         await deferToThread(server.stop)
         while bus.link.is_ready:
-            await deferToThread(int)
+            await turn()
         assert not client.closed.called
         await deferToThread(server.start)
         await bus.connected()
@@ -258,7 +255,7 @@ class GapTests(GatewayTestCase):
         await until(self.collected, lambda _: left() is None)
 
     async def collected(self) -> None:
-        await deferToThread(int)
+        await turn()
         gc.collect()
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -31,7 +29,7 @@ from opentera_twisted.messages.packing import tera_event
 
 from .authority import Authority
 from .processes import Process, twistd
-from .support import GATEWAY, UUID, RedisTestCase, free_port, log_of, message
+from .support import GATEWAY, UUID, RedisTestCase, folder_of, free_port, log_of, message, turn
 from .test_gateway import REPORTS
 from .test_gateway_limits import TOPIC
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
@@ -42,8 +40,7 @@ class TLSTestCase(RedisTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = folder_of(self)
         self.authority = Authority(self.directory)
 
     @property
@@ -276,7 +273,7 @@ class SiteTests(TLSTestCase):
         event = tera_event(TOPIC, [UserEvent(user_fullname="x" * 100_000)]).SerializeToString()
         while not self.gate.limited:
             self.redis.publish(TOPIC, event)
-            await deferToThread(int)
+            await turn()
         assert self.gate.limited == {"max_send_buffer": 1}
 
     async def test_stopping_says_goodbye(self) -> None:

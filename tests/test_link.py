@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from typing import Any
 
 import pytest
@@ -21,7 +19,7 @@ from opentera_twisted import (
     Procedures,
 )
 
-from .support import Collector, RedisTestCase, Server, free_port, start_bus, start_server
+from .support import Collector, RedisTestCase, Server, folder_of, free_port, start_bus, start_server
 
 
 def connections(server: Server) -> list[str]:
@@ -173,8 +171,7 @@ class LoginTests(ServerTestCase):
         assert "asks for a password" in cause.getErrorMessage()
 
     async def test_a_unix_socket(self) -> None:
-        directory = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, directory)
+        directory = folder_of(self)
         start_server(self, "--unixsocket", f"{directory}/s")
         bus = start_bus(self, f"unix://{directory}/s?db=2")
         await bus.connected()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
 import tempfile
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -32,6 +30,7 @@ from .support import (
     UUID,
     Collector,
     RedisTestCase,
+    folder_of,
     free_port,
     message,
     server_pid,
@@ -293,8 +292,7 @@ class EmbeddedTests(ProgramTestCase):
         assert self.redis.ping()
 
     async def test_a_directory_keeps_the_data(self) -> None:
-        directory = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, directory)
+        directory = folder_of(self)
         redis_port = free_port()
         for expected in (None, b"kept"):
             program, _ = self.start("--redis", f"embedded:{directory}", redis_port=redis_port)
@@ -333,8 +331,7 @@ class FailedStartTests(ProgramTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = folder_of(self)
         self.pidfile = self.directory / "twistd.pid"
         self.logfile = self.directory / "twistd.log"
         self.addCleanup(self.kill_daemon)

@@ -7,11 +7,8 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
-import tempfile
 from datetime import datetime
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -29,7 +26,7 @@ from opentera_twisted.program_log import Bounded, json_line
 from opentera_twisted.program_log.bounded import BURST, INTERVAL, KINDS, REPEATS
 
 from .processes import Process, twistd, twistd_daemon
-from .support import UUID, RedisTestCase, free_port, start_server, until
+from .support import UUID, RedisTestCase, folder_of, free_port, start_server, until
 from .test_program import ENDED, wait_for_end
 from .websockets import connect
 
@@ -195,8 +192,7 @@ class LogTestCase(RedisTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = folder_of(self)
 
     def start(self, *options: str, url: str | None = None) -> tuple[Process, int]:
         port = free_port()

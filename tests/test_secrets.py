@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,7 +17,7 @@ from opentera_twisted import SessionKeys
 
 from .authority import Authority
 from .processes import ENVIRONMENT, Process
-from .support import GATEWAY, UUID, RedisTestCase, free_port, start_with_acl
+from .support import GATEWAY, UUID, RedisTestCase, folder_of, free_port, start_with_acl
 from .websockets import HandshakeFailed, connect, connect_bytes, handshake
 
 _PROGRAM = """
@@ -62,8 +60,7 @@ class SecretTests(RedisTestCase):
         self.addCleanup(self.server.stop)
         self.redis = self.server.client()
         self.addCleanup(self.redis.close)
-        self.directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = folder_of(self)
         self.secrets: dict[str, str] = {}
         self.said: dict[str, str] = {}
         password = self.secret("password", secrets.token_hex(16))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import redis
@@ -15,7 +13,7 @@ from twisted.trial.unittest import TestCase
 from opentera_twisted import BusError, Procedures
 from opentera_twisted.link.server_process import find_server, guarded
 
-from .support import Collector, Server, free_port, start_bus, start_server
+from .support import Collector, Server, folder_of, free_port, start_bus, start_server
 
 NAME = "tera"
 
@@ -60,8 +58,7 @@ class SentinelTests(TestCase):
     timeout = 120
 
     def setUp(self) -> None:
-        directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, directory)
+        directory = folder_of(self)
         self.primary = start_server(self, "--dir", str(directory))
         self.replica = Server(
             "--dir", str(directory), "--replicaof", "127.0.0.1", str(self.primary.port)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import socket
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +21,7 @@ from opentera_twisted.link import Link, RedisAddress
 from opentera_twisted.systemd import LONGEST_STATUS, Supervisor
 
 from .processes import twistd, twistd_with_sockets
-from .support import UUID, RedisTestCase, free_port, log_of, start_server
+from .support import UUID, RedisTestCase, folder_of, free_port, log_of, start_server
 from .test_program import ENDED
 from .websockets import connect
 
@@ -32,9 +30,7 @@ class Manager:
     """The end of the socket that is systemd's."""
 
     def __init__(self, test: TestCase, *, abstract: bool = False) -> None:
-        directory = tempfile.mkdtemp()
-        test.addCleanup(shutil.rmtree, directory)
-        self.path = Path(directory, "notify")
+        self.path = folder_of(test) / "notify"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(f"\0{self.path}" if abstract else str(self.path))
         self.socket.settimeout(30)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -12,14 +9,13 @@ from twisted.internet.ssl import Certificate, CertificateOptions, PrivateCertifi
 from twisted.protocols.portforward import ProxyFactory
 
 from .authority import Authority
-from .support import Collector, RedisTestCase, start_bus
+from .support import Collector, RedisTestCase, folder_of, start_bus
 
 
 class TLSTests(RedisTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = folder_of(self)
         self.authority = Authority(self.directory)
 
     def serve(self, name: str, *, clients: bool = False) -> int:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
-
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -13,7 +9,7 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import BusUnavailable, PermissionDenied, WrongType, watches
 from opentera_twisted.link import connection
 
-from .support import Collector, RedisTestCase, start_server, write_slow_data
+from .support import Collector, RedisTestCase, folder_of, start_server, turn, write_slow_data
 
 
 class Values:
@@ -78,7 +74,7 @@ class WatchTests(RedisTestCase):
         await variables.watch("a", values)
         for number in range(500):
             self.redis.set("a", number)
-            await deferToThread(int)
+            await turn()
         await values.until(b"499")
         numbers = [int(value) for value in values.items if value is not None]
         assert numbers == sorted(numbers)
@@ -169,8 +165,7 @@ class WatchTests(RedisTestCase):
 
     async def test_watches_and_subscriptions_wait_while_redis_loads_its_data(self) -> None:
         self.patch(connection, "LONGEST_DELAY", 0.05)
-        directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, directory)
+        directory = folder_of(self)
         server = start_server(self, "--dir", str(directory), "--appendonly", "yes")
         bus = await self.bus(server.url)
         values, got = Values(), Collector()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
-import tempfile
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,7 +22,7 @@ from opentera_twisted.messages.packing import tera_event, unpack
 
 from .admin import ask
 from .processes import Process, twistd, twistd_with_sockets
-from .support import UUID, message, server_pid, until
+from .support import UUID, folder_of, message, server_pid, until
 from .test_gateway_tls import TLSTestCase
 from .test_program import ENDED, REPORTS, ProgramTestCase, wait_for_end
 from .test_systemd import Manager
@@ -275,9 +273,7 @@ class EndingTests(WorkersTestCase):
 
 class SocketTests(WorkersTestCase):
     async def test_a_unix_socket_stays_when_a_worker_ends_and_goes_with_all(self) -> None:
-        directory = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, directory)
-        path = Path(directory, "bus")
+        path = folder_of(self) / "bus"
         self.admin = free_port()
         program = twistd(
             *("--redis", self.gateway_url, "--workers", str(COUNT)),
