@@ -6,6 +6,7 @@
     description  what a server says of itself
     signature    the arguments of a function as callers can give them
     procedures   what a server offers, declared by signatures
+    limits       how much a server takes on, and how callers share it
     statistics   what servers count
     server       answers requests with procedures
     discovery    which servers listen now
@@ -21,9 +22,10 @@ from opentera_twisted.rpc.description import (
     ProcedureDescription,
 )
 from opentera_twisted.rpc.discovery import Listening, describe, services
+from opentera_twisted.rpc.limits import DEFAULT_LIMITS, Limits
 from opentera_twisted.rpc.procedures import Procedures
 from opentera_twisted.rpc.proxy import Proxy, stub
-from opentera_twisted.rpc.server import DEFAULT_LIMITS, Limits, ProcedureServer
+from opentera_twisted.rpc.server import ProcedureServer
 from opentera_twisted.rpc.statistics import SERVED_OUTCOMES, Served
 from opentera_twisted.rpc.values import ArgumentValue
 from opentera_twisted.rpc.wire import Json

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import iscoroutine
@@ -12,7 +11,6 @@ from time import perf_counter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.threads import deferToThreadPool
@@ -25,6 +23,7 @@ from opentera_twisted.junk import Junk
 from opentera_twisted.link import Done, Link
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 from opentera_twisted.rpc.description import DESCRIBE, to_json
+from opentera_twisted.rpc.limits import DEFAULT_LIMITS, Limits, Places
 from opentera_twisted.rpc.procedures import ArgumentsMismatch, Procedure, Procedures
 from opentera_twisted.rpc.statistics import Served, Statistics
 from opentera_twisted.rpc.wire import (
@@ -44,24 +43,6 @@ CLAIM_LIFETIME: Final = 60.0
 
 LONGEST_MESSAGE: Final = 10_000
 """Characters of an error's message, at most."""
-
-
-@frozen
-class Limits:
-    """What a server allows; a call beyond it is answered with an error.
-
-    Attributes:
-        concurrent: calls that run at a time.
-        request: bytes of a request.
-        reply: bytes of a reply.
-    """
-
-    concurrent: int = 1000
-    request: int = 8 * 2**20
-    reply: int = 8 * 2**20
-
-
-DEFAULT_LIMITS: Final = Limits()
 
 
 class ProcedureServer:
@@ -103,10 +84,8 @@ class ProcedureServer:
         self._on_stopped = on_stopped
         self._subscriptions: list[Subscription] = []
         self._in_flight = 0
-        self._running = 0
-        self._abandoned = 0
+        self._places = Places(limits.concurrent)
         self._failures: WeakKeyDictionary[Deferred[Any], Failure] = WeakKeyDictionary()
-        self._callers: Counter[str] = Counter()
         self._drained: list[Deferred[None]] = []
         self._junk = Junk("an RPC topic", "a request")
         self._statistics = Statistics(served or Served())
@@ -210,8 +189,8 @@ class ProcedureServer:
             refusal = (BAD_REQUEST, "the request names no procedure")
         elif procedure is None:
             refusal = (UNKNOWN_PROCEDURE, f"no procedure {request.method!r}")
-        elif self._is_overloaded(request.reply_to):
-            refusal = (OVERLOADED, f"{self._running + self._abandoned} calls are running already")
+        elif not self._places.has_one_for(request.reply_to):
+            refusal = (OVERLOADED, f"{self._places.taken} calls are running already")
         else:
             try:
                 procedure.check(request.arguments)
@@ -222,15 +201,6 @@ class ProcedureServer:
                 return
         self._statistics.refused(refusal[0])
         self._reply(request, encode_error(request, topic, *refusal))
-
-    def _is_overloaded(self, caller: str) -> bool:
-        """Whether the server is full, or half full and this caller has more than its share."""
-        limit = self._limits.concurrent
-        taken = self._running + self._abandoned + 1
-        if taken > limit:
-            return True
-        callers = len(self._callers) + (caller not in self._callers)
-        return 2 * taken > limit and (self._callers[caller] + 1) * callers > limit
 
     def _run(self, request: Request, topic: str, procedure: Procedure) -> None:
         began = perf_counter()
@@ -244,8 +214,7 @@ class ProcedureServer:
             self._reply(request, self._failed(Failure(), request, topic, ended))
             return
         if isinstance(result, Deferred):
-            self._running += 1
-            self._callers[request.reply_to] += 1
+            self._places.take(request.reply_to)
             outcome = self._outcome(procedure, result)
             outcome.addBoth(self._not_running, request.reply_to)
             outcome.addCallback(self._returned, request, topic, ended)
@@ -263,9 +232,8 @@ class ProcedureServer:
 
         def cancel(_: object) -> None:
             if procedure.thread:
-                # It cannot be stopped: until it ends it takes a place.
-                self._abandoned += 1
-                result.addBoth(lambda _: self._forget_abandoned())
+                self._places.keep()
+                result.addBoth(lambda _: self._places.give_up())
             else:
                 result.cancel()
 
@@ -289,14 +257,8 @@ class ProcedureServer:
         return outcome
 
     def _not_running(self, value: Any, caller: str) -> Any:
-        self._running -= 1
-        self._callers[caller] -= 1
-        if not self._callers[caller]:
-            del self._callers[caller]
+        self._places.leave(caller)
         return value
-
-    def _forget_abandoned(self) -> None:
-        self._abandoned -= 1
 
     def _start(self, procedure: Procedure, request: Request) -> Any:
         """Call the function; a Deferred when its result is still to come."""

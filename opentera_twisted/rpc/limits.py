@@ -1,0 +1,75 @@
+"""How much a server takes on at a time, and how callers share that."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from attrs import frozen
+
+
+@frozen
+class Limits:
+    """What a server allows; a call beyond it is answered with an error.
+
+    Attributes:
+        concurrent: calls that run at a time.
+        request: bytes of a request.
+        reply: bytes of a reply.
+    """
+
+    concurrent: int = 1000
+    request: int = 8 * 2**20
+    reply: int = 8 * 2**20
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+class Places:
+    """The places of the calls that run.
+
+    Once half of them are taken, who has more than its share among those present gets no other: so
+    one caller cannot keep out the rest.
+
+    Args:
+        limit: how many there are.
+
+    Attributes:
+        taken: how many are taken now.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.taken = 0
+        self._limit = limit
+        self._callers: Counter[str] = Counter()
+
+    def has_one_for(self, caller: str) -> bool:
+        """Whether one more call of that caller may run."""
+        wanted = self.taken + 1
+        if wanted > self._limit:
+            return False
+        if 2 * wanted <= self._limit:
+            return True
+        callers = len(self._callers) + (caller not in self._callers)
+        return (self._callers[caller] + 1) * callers <= self._limit
+
+    def take(self, caller: str) -> None:
+        """A call of that caller runs."""
+        self.taken += 1
+        self._callers[caller] += 1
+
+    def leave(self, caller: str) -> None:
+        """It has ended."""
+        self.taken -= 1
+        self._callers[caller] -= 1
+        if not self._callers[caller]:
+            del self._callers[caller]
+
+    def keep(self) -> None:
+        """A call is answered, and what runs for it cannot be stopped: it keeps a place."""
+        self.taken += 1
+
+    def give_up(self) -> None:
+        """What ran for a call that was answered has ended."""
+        self.taken -= 1
