@@ -326,4 +326,4 @@ class IdentityTests(GatewayTestCase):
         assert any("refused with 503" in text for text in log.items)
         assert len(self.flushLoggedErrors(KeyError)) == 1
         # Nobody is left behind by logins that failed.
-        assert self.gate._present == {("user", UUID): 1}
+        assert self.gate._admission._present == {("user", UUID): 1}

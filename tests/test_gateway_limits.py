@@ -105,7 +105,7 @@ class LimitTests(GatewayTestCase):
         self.redis.execute_command("CLIENT", "UNPAUSE")
         # Redis redeems the key now, for nobody: it is given back.
         await connect(port, f"/wss/user?id={key}")
-        assert self.gate._present == {("user", UUID): 1}
+        assert self.gate._admission._present == {("user", UUID): 1}
 
     async def gone(self) -> int:
         await turn()

@@ -169,7 +169,8 @@ class Fanout:
 
 
 def _without(clients: tuple[Client, ...], client: Client) -> tuple[Client, ...]:
-    if client not in clients:
+    try:
+        index = clients.index(client)
+    except ValueError:  # it did not follow
         return clients
-    index = clients.index(client)
     return clients[:index] + clients[index + 1 :]

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
-from attrs import evolve
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
-from opentera_twisted.errors import BusError, InvalidArgument
+from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.access import DefaultPolicy, IAccessPolicy
+from opentera_twisted.gateway.admission import Admission
 from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
 from opentera_twisted.gateway.delivery import Delivering
 from opentera_twisted.gateway.fanout import Fanout, Following
-from opentera_twisted.gateway.identity import IIdentityResolver, checked
-from opentera_twisted.gateway.limits import FailedLogins, GatewayLimits
+from opentera_twisted.gateway.identity import IIdentityResolver
+from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.outbox import Outbox
@@ -37,13 +36,7 @@ from opentera_twisted.gateway.protocol import (
 from opentera_twisted.gateway.proxies import Peer, TrustedProxies
 from opentera_twisted.gateway.resource import GatewayResource
 from opentera_twisted.presence import LEASE
-from opentera_twisted.sessions import Identity, Redeemed, SessionKeys
-
-REDEEM_TIMEOUT: Final = 5.0
-"""Seconds that Redis may take over a session key; then the client is told to come again."""
-
-RESOLVE_TIMEOUT: Final = 5.0
-"""Seconds that the identity resolver may take; then the client is told to come again."""
+from opentera_twisted.sessions import Identity, SessionKeys
 
 OnGap = Literal["keep", "close"]
 
@@ -55,8 +48,6 @@ _OUTCOMES: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "failed",
     HTTPStatus.SERVICE_UNAVAILABLE: "unavailable",
 }
-
-_Who = tuple[topics.Kind, str]
 
 
 class Gateway(Service):
@@ -119,20 +110,23 @@ class Gateway(Service):
         self._on_gap = on_gap
         self._bus = bus
         self._reactor: Any = bus.link.reactor
-        self._keys = SessionKeys(bus, require_bound=require_bound_keys)
-        self._identities = identities
         self._policy = policy or DefaultPolicy()
         self._origins = Origins(origins)
-        self._failed = FailedLogins(limits.failed_logins_per_minute, self._reactor.seconds)
         self._outbox = Outbox(self._reactor)
         self._delivering = Delivering(self._policy, self._outbox)
         # Bound once, and not for each client.
         self._event, self._command = self._delivering.event, self._delivering.command
-        self._fanout = Fanout(bus.pubsub)
         self._presence = LocalPresence(bus.link, presence_lease)
-        self._present: Counter[_Who] = Counter()  # from the session key on
+        self._admission = Admission(
+            bus.link,
+            limits,
+            keys=SessionKeys(bus, require_bound=require_bound_keys),
+            identities=identities,
+            origins=self._origins,
+            fanout=Fanout(bus.pubsub),
+            followings=self._followings,
+        )
         self._clients: Counter[topics.Kind] = Counter()
-        self._admitting = 0
         self._stopping = False
         self.factory = ClientFactory(
             self, self._reactor, limits, TrustedProxies(trusted_proxies), compression
@@ -218,133 +212,11 @@ class Gateway(Service):
 
     # --- what the protocols ask
 
-    async def admit(self, client: ClientProtocol, login: Login) -> Identity:
-        """Redeem the session key and subscribe the client's topics.
-
-        A key is given back unless it was decided whether the client may come in.
-
-        Raises:
-            Refusal: 403 for a key that is not valid, whatever it is; 503 when the key may be good
-                but that cannot be said now; 429 for who has failed, or is connected, too often.
-        """
-        self._check(login)
-        self._admitting += 1
-        try:
-            redeemed = await self._redeem(login)
-            who = (redeemed.identity.kind, redeemed.identity.uuid)
-            self._present[who] += 1
-            try:
-                return await self._prepare(client, redeemed.identity)
-            except BaseException as error:
-                self._gone(who)
-                if not isinstance(error, Refusal) or error.is_for_now:
-                    self._give_back(redeemed)
-                raise
-        finally:
-            self._admitting -= 1
-
-    def _check(self, login: Login) -> None:
-        """Whether there is any use in asking Redis."""
-        if self._stopping or not self._bus.link.is_ready:
-            raise _unavailable("no link to Redis")
-        limit = self.limits.max_clients
-        if limit and self._clients.total() + self._admitting >= limit:
-            raise _unavailable("too many clients", limit="max_clients")
-        if self._failed.are_too_many(login.peer.address):
-            raise Refusal(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "too many failed logins",
-                limit="failed_logins_per_minute",
-                retry_after=60,
-            )
-        if not self._origins.allow(login.origin):
-            raise Refusal(HTTPStatus.FORBIDDEN, "a page of a foreign origin")
-
-    async def _redeem(self, login: Login) -> Redeemed:
-        try:
-            redeemed = await self._taken(login).addTimeout(REDEEM_TIMEOUT, self._reactor)
-        except DeferredTimeout:
-            raise _unavailable("Redis did not answer") from None
-        except BusError as error:
-            raise _unavailable(str(error)) from None
-        if redeemed is None:
-            self._failed.add(login.peer.address)
-            raise Refusal(HTTPStatus.FORBIDDEN, "the session key is not valid")
-        return redeemed
-
-    def _taken(self, login: Login) -> Deferred[Redeemed | None]:
-        """Take the key; if Redis answers when nobody waits any more, give it back."""
-        waiting: Deferred[Redeemed | None] = Deferred()
-
-        def taken(redeemed: Redeemed | None) -> None:
-            if not waiting.called:
-                waiting.callback(redeemed)
-            elif redeemed is not None:
-                self._give_back(redeemed)
-
-        def failed(failure: Failure) -> None:
-            if not waiting.called:
-                waiting.errback(failure)
-
-        self._keys.take(login.kind, login.key).addCallbacks(taken, failed)
-        return waiting
-
-    def _give_back(self, redeemed: Redeemed) -> None:
-        """Let a client that could not be let in come again with its key."""
-
-        def failed(failure: Failure) -> None:
-            failure.trap(BusError)
-            self._log.warn(
-                "a session key could not be given back: {reason}", reason=failure.getErrorMessage()
-            )
-
-        self._keys.give_back(redeemed).addErrback(failed)
-
-    async def _prepare(self, client: ClientProtocol, known: Identity) -> Identity:
-        """Find out who that is, and subscribe what it follows."""
-        limit = self.limits.max_clients_per_identity
-        if limit and self._present[known.kind, known.uuid] > limit:
-            raise Refusal(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"that {known.kind} is connected too often",
-                limit="max_clients_per_identity",
-                retry_after=60,
-            )
-        identity = known
-        if self._identities is not None:
-            identity = await self._resolve(self._identities, known)
-        who = (identity.kind, identity.uuid)
-        followings = self._followings(identity)
-        try:
-            await self._fanout.follow(client, who, followings)
-        except BaseException as error:
-            self._fanout.unfollow(client)
-            if isinstance(error, BusError):
-                raise _unavailable(str(error)) from None
-            raise
-        return identity
-
-    async def _resolve(self, resolver: IIdentityResolver, known: Identity) -> Identity:
-        try:
-            resolving = resolver.resolve(known.kind, known.uuid)
-            identity = checked(await resolving.addTimeout(RESOLVE_TIMEOUT, self._reactor))
-        except DeferredTimeout:
-            raise _unavailable("the identity resolver did not answer") from None
-        except CancelledError:  # the client has gone
-            raise
-        except Exception as error:  # noqa: BLE001 (it is anybody's; the client shall come again)
-            if not isinstance(error, BusError):
-                self._log.failure("the identity resolver failed")
-            raise _unavailable(f"the identity resolver failed: {error}") from None
-        if identity is None:
-            raise Refusal(HTTPStatus.FORBIDDEN, f"the identity resolver refuses that {known.kind}")
-        return evolve(
-            identity,
-            kind=known.kind,
-            uuid=known.uuid,
-            name=identity.name or known.name,
-            topics=(*known.topics, *identity.topics),
-        )
+    def admit(self, client: ClientProtocol, login: Login) -> Coroutine[Any, Any, Identity]:
+        """Decide on a login: see `Admission.admit`."""
+        if self._stopping:
+            raise Refusal.for_now("the gateway ends")
+        return self._admission.admit(client, login)
 
     def refused(self, peer: Peer, refusal: Refusal) -> None:
         """Count and log a login that failed."""
@@ -367,8 +239,7 @@ class Gateway(Service):
 
     def closed(self, client: ClientProtocol, identity: Identity) -> None:
         """Forget a client; report it if it had come."""
-        self._fanout.unfollow(client)
-        self._gone((identity.kind, identity.uuid))
+        self._admission.left(client, identity)
         if client.was_opened:
             self._clients[identity.kind] -= 1
             self._presence.closed(identity)
@@ -382,11 +253,6 @@ class Gateway(Service):
             who="not logged in" if client.identity is None else f"a {client.identity.kind}",
             backlog=client.backlog,
         )
-
-    def _gone(self, who: _Who) -> None:
-        self._present[who] -= 1
-        if not self._present[who]:
-            del self._present[who]
 
     def _followings(self, identity: Identity) -> tuple[Following, ...]:
         """What a client follows: its own topics wholly, broadcasts as the policy says."""
@@ -403,7 +269,3 @@ class Gateway(Service):
 
     def _missed_something(self) -> None:
         self.factory.close_open(SERVICE_RESTART, "events may have been missed")
-
-
-def _unavailable(cause: str, *, limit: str | None = None) -> Refusal:
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, cause, limit=limit, retry_after=5)

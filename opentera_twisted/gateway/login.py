@@ -46,6 +46,11 @@ class Refusal(Exception):
         self.limit = limit
         self.retry_after = retry_after
 
+    @classmethod
+    def for_now(cls, cause: str, *, limit: str | None = None) -> Refusal:
+        """One that decides nothing about the client."""
+        return cls(HTTPStatus.SERVICE_UNAVAILABLE, cause, limit=limit, retry_after=5)
+
     @property
     def is_for_now(self) -> bool:
         """Whether nothing was decided about the client: it may come in with the same key later."""

@@ -1,0 +1,211 @@
+"""Whether a login comes in: is there room, is its key good, who is that, what does it follow?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted.errors import BusError
+from opentera_twisted.gateway.fanout import Fanout, Following, Who
+from opentera_twisted.gateway.identity import IIdentityResolver, checked
+from opentera_twisted.gateway.limits import FailedLogins, GatewayLimits
+from opentera_twisted.gateway.login import Login, Refusal
+from opentera_twisted.gateway.origins import Origins
+from opentera_twisted.gateway.outbox import Client
+from opentera_twisted.link import Link
+from opentera_twisted.sessions import Identity, Redeemed, SessionKeys
+
+REDEEM_TIMEOUT: Final = 5.0
+"""Seconds that Redis may take over a session key; then the client is told to come again."""
+
+RESOLVE_TIMEOUT: Final = 5.0
+"""Seconds that the identity resolver may take; then the client is told to come again."""
+
+
+class Admission:
+    """Decides on logins, and knows who is inside.
+
+    Args:
+        link: has to be ready.
+        limits: of clients.
+        keys: redeems their session keys.
+        identities: says who a client is; None: its key does.
+        origins: of the pages that are let in.
+        fanout: subscribes what clients follow.
+        followings: what somebody follows.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        link: Link,
+        limits: GatewayLimits,
+        *,
+        keys: SessionKeys,
+        identities: IIdentityResolver | None,
+        origins: Origins,
+        fanout: Fanout,
+        followings: Callable[[Identity], tuple[Following, ...]],
+    ) -> None:
+        self._link = link
+        self._limits = limits
+        self._keys = keys
+        self._identities = identities
+        self._origins = origins
+        self._fanout = fanout
+        self._followings = followings
+        self._failed = FailedLogins(limits.failed_logins_per_minute, link.reactor.seconds)
+        self._inside = 0  # from the attempt on
+        self._present: Counter[Who] = Counter()  # from the session key on
+
+    async def admit(self, client: Client, login: Login) -> Identity:
+        """Redeem the session key and subscribe the client's topics.
+
+        A key is given back unless it was decided whether the client may come in.
+
+        Returns:
+            Who that is; call `left` when the client is gone.
+
+        Raises:
+            Refusal: 403 for a key that is not valid, whatever it is; 503 when the key may be good
+                but that cannot be said now; 429 for who has failed, or is connected, too often.
+        """
+        self._check(login)
+        self._inside += 1
+        try:
+            redeemed = await self._redeem(login)
+            who = (redeemed.identity.kind, redeemed.identity.uuid)
+            self._present[who] += 1
+            try:
+                return await self._prepare(client, redeemed.identity)
+            except BaseException as error:
+                self._gone(who)
+                if not isinstance(error, Refusal) or error.is_for_now:
+                    self._give_back(redeemed)
+                raise
+        except BaseException:
+            self._inside -= 1
+            raise
+
+    def left(self, client: Client, identity: Identity) -> None:
+        """An admitted client is gone."""
+        self._inside -= 1
+        self._fanout.unfollow(client)
+        self._gone((identity.kind, identity.uuid))
+
+    def _gone(self, who: Who) -> None:
+        self._present[who] -= 1
+        if not self._present[who]:
+            del self._present[who]
+
+    def _check(self, login: Login) -> None:
+        """Whether there is any use in asking Redis."""
+        if not self._link.is_ready:
+            raise Refusal.for_now("no link to Redis")
+        limit = self._limits.max_clients
+        if limit and self._inside >= limit:
+            raise Refusal.for_now("too many clients", limit="max_clients")
+        if self._failed.are_too_many(login.peer.address):
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too many failed logins",
+                limit="failed_logins_per_minute",
+                retry_after=60,
+            )
+        if not self._origins.allow(login.origin):
+            raise Refusal(HTTPStatus.FORBIDDEN, "a page of a foreign origin")
+
+    async def _redeem(self, login: Login) -> Redeemed:
+        try:
+            redeemed = await self._taken(login).addTimeout(REDEEM_TIMEOUT, self._link.reactor)
+        except DeferredTimeout:
+            raise Refusal.for_now("Redis did not answer") from None
+        except BusError as error:
+            raise Refusal.for_now(str(error)) from None
+        if redeemed is None:
+            self._failed.add(login.peer.address)
+            raise Refusal(HTTPStatus.FORBIDDEN, "the session key is not valid")
+        return redeemed
+
+    def _taken(self, login: Login) -> Deferred[Redeemed | None]:
+        """Take the key; if Redis answers when nobody waits any more, give it back."""
+        waiting: Deferred[Redeemed | None] = Deferred()
+
+        def taken(redeemed: Redeemed | None) -> None:
+            if not waiting.called:
+                waiting.callback(redeemed)
+            elif redeemed is not None:
+                self._give_back(redeemed)
+
+        def failed(failure: Failure) -> None:
+            if not waiting.called:
+                waiting.errback(failure)
+
+        self._keys.take(login.kind, login.key).addCallbacks(taken, failed)
+        return waiting
+
+    def _give_back(self, redeemed: Redeemed) -> None:
+        """Let a client that could not be let in come again with its key."""
+
+        def failed(failure: Failure) -> None:
+            failure.trap(BusError)
+            self._log.warn(
+                "a session key could not be given back: {reason}", reason=failure.getErrorMessage()
+            )
+
+        self._keys.give_back(redeemed).addErrback(failed)
+
+    async def _prepare(self, client: Client, known: Identity) -> Identity:
+        """Find out who that is, and subscribe what it follows."""
+        limit = self._limits.max_clients_per_identity
+        if limit and self._present[known.kind, known.uuid] > limit:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"that {known.kind} is connected too often",
+                limit="max_clients_per_identity",
+                retry_after=60,
+            )
+        identity = known
+        if self._identities is not None:
+            identity = await self._resolve(self._identities, known)
+        who = (identity.kind, identity.uuid)
+        followings = self._followings(identity)
+        try:
+            await self._fanout.follow(client, who, followings)
+        except BaseException as error:
+            self._fanout.unfollow(client)
+            if isinstance(error, BusError):
+                raise Refusal.for_now(str(error)) from None
+            raise
+        return identity
+
+    async def _resolve(self, resolver: IIdentityResolver, known: Identity) -> Identity:
+        try:
+            resolving = resolver.resolve(known.kind, known.uuid)
+            identity = checked(await resolving.addTimeout(RESOLVE_TIMEOUT, self._link.reactor))
+        except DeferredTimeout:
+            raise Refusal.for_now("the identity resolver did not answer") from None
+        except CancelledError:  # the client has gone
+            raise
+        except Exception as error:  # noqa: BLE001 (it is anybody's; the client shall come again)
+            if not isinstance(error, BusError):
+                self._log.failure("the identity resolver failed")
+            raise Refusal.for_now(f"the identity resolver failed: {error}") from None
+        if identity is None:
+            raise Refusal(HTTPStatus.FORBIDDEN, f"the identity resolver refuses that {known.kind}")
+        return evolve(
+            identity,
+            kind=known.kind,
+            uuid=known.uuid,
+            name=identity.name or known.name,
+            topics=(*known.topics, *identity.topics),
+        )
