@@ -67,6 +67,7 @@ class TLS:
                 raise InvalidArgument(
                     f"no certificate with its key in {self.certificate}"
                     + (f" and {self.private_key}" if self.private_key else "")
+                    + ": expected both in PEM"
                 ) from None
         return wrapClientTLS(optionsForClientTLS(hostname, trust, ours), endpoint)
 
