@@ -5,8 +5,8 @@
     proxies      who a client is behind a proxy
     limits       what clients may take, and who has failed to log in too often
     identity     who a client is, beyond its UUID
-    admission    whether a login comes in: room, key, identity, topics
     access       who may see a broadcast event
+    admission    whether a login comes in: room, key, identity, topics
     head         the head of a handshake's request, which has to be well-formed
     protocol     the Autobahn edge: handshake, writing, closing
     resource     the same edge inside a twisted.web site

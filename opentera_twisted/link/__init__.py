@@ -1,19 +1,19 @@
 """The link to Redis: two connections that come back by themselves, and the embedded server.
 
-address         a Redis URL, and the endpoint it stands for
-sentinel        that endpoint where sentinels know which Redis is the primary
-secret_file     a URL's password in a file of its own
-protocol        txredisapi's protocols, replies matched by order and name
 refusals        Redis's error replies as errors
+statistics      what each connection counts
+protocol        txredisapi's protocols, replies matched by order and name
+sentinel        an endpoint that asks sentinels which Redis is the primary
+address         a Redis URL, and the endpoint it stands for
+secret_file     a URL's password in a file of its own
 connection      the state machine that keeps one connection
 subscriptions   what is wanted, and what is acknowledged
-statistics      what each connection counts
 waiting         the commands that wait for the link
 link            both connections
 retry           trying again what Redis did not take
-embedded        a Redis-compatible server of the program's own
-server_process  one run of it
-guard           the script that ends it with its parent, however that ends
+guard           a script that ends a server with its parent, however that ends
+server_process  one run of a Redis-compatible server under it
+embedded        such a server of the program's own, started again whenever it dies
 """
 
 from opentera_twisted.link.address import DEFAULT_URL, RedisAddress
