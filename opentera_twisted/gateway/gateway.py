@@ -111,7 +111,6 @@ class Gateway(Service):
         self._bus = bus
         self._reactor: Any = bus.link.reactor
         self._policy = policy or DefaultPolicy()
-        self._origins = Origins(origins)
         self._outbox = Outbox(self._reactor)
         self._delivering = Delivering(self._policy, self._outbox)
         # Bound once, and not for each client.
@@ -122,7 +121,7 @@ class Gateway(Service):
             limits,
             keys=SessionKeys(bus, require_bound=require_bound_keys),
             identities=identities,
-            origins=self._origins,
+            origins=Origins(origins),
             fanout=Fanout(bus.pubsub),
             followings=self._followings,
         )
@@ -156,11 +155,6 @@ class Gateway(Service):
     def lease(self) -> str:
         """Its name in Redis, under which its clients are online; another one in each process."""
         return self._presence.gateway
-
-    @property
-    def takes_any_origin(self) -> bool:
-        """Whether pages of any origin may open websockets."""
-        return self._origins.any
 
     def resource(self) -> IResource:
         """A resource for a ``twisted.web`` site: ``root.putChild(b"wss", gateway.resource())``.
