@@ -40,7 +40,6 @@ _ACKNOWLEDGED: Final[dict[bytes, Operation]] = {
     b"punsubscribe": "PUNSUBSCRIBE",
 }
 
-
 Done = Callable[[Any], None]
 """Called once with a reply, or with the `BusError` that took its place; must not raise."""
 
