@@ -46,6 +46,13 @@ class LimitTests(GatewayTestCase):
         await first.closed
         await connect(port, f"/wss/user?id={key}")
 
+    async def test_who_was_refused_takes_no_place(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_clients=1))
+        for _ in range(3):
+            with pytest.raises(HandshakeFailed, match="403"):
+                await connect(port, f"/wss/user?id=user.{'k' * 43}")
+        await self.log_in(port)
+
     async def test_a_crowd_that_says_nothing_is_turned_away(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_clients=2))
         silent = [await connect_bytes(port) for _ in range(4)]
