@@ -45,8 +45,7 @@ class Connection:
         """Acknowledge one name of the oldest command, or refuse the command."""
         operation, names, result = self.waiting[0]
         if "UN" not in operation and self._refused.intersection(names):
-            self.waiting.pop(0)
-            result.errback(CommandFailed(operation, "NOPERM no"))
+            self.refuse()
             return
         text = names.pop(0)
         name = Name(text, operation.startswith("P"))
@@ -56,6 +55,19 @@ class Connection:
         self._table.acknowledge(operation, text)
         if not names:
             result.callback(None)
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether the oldest command subscribes, and none of its names was acknowledged."""
+        if not self.waiting:
+            return False
+        operation, names, _ = self.waiting[0]
+        return (operation, names) == self.sent[-len(self.waiting)] and "UN" not in operation
+
+    def refuse(self) -> None:
+        """Refuse the oldest command."""
+        operation, _, result = self.waiting.pop(0)
+        result.errback(CommandFailed(operation, "NOPERM no"))
 
     def answer_all(self) -> None:
         while self.waiting:
@@ -69,7 +81,7 @@ class Connection:
 
 
 class SubscriptionMachine(RuleBasedStateMachine):
-    """Wants, drops, acknowledgements and breaks in any order."""
+    """Wants, drops, acknowledgements, refusals and breaks in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +95,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         def end(result: object) -> None:
             self.ended += 1
             if isinstance(result, Failure):
-                result.trap(CancelledError)
+                result.trap(CancelledError, CommandFailed)
 
         self.waits += 1
         waiting.addBoth(end)
@@ -117,6 +129,12 @@ class SubscriptionMachine(RuleBasedStateMachine):
         assert self.connection is not None
         self.connection.answer()
 
+    @precondition(lambda self: self.connection is not None and self.connection.may_refuse)
+    @rule()
+    def refuse(self) -> None:
+        assert self.connection is not None
+        self.connection.refuse()
+
     @invariant()
     def wanted_is_what_was_asked(self) -> None:
         assert self.table.wanted == self.wanted
@@ -126,9 +144,17 @@ class SubscriptionMachine(RuleBasedStateMachine):
         subscribed = self.connection.subscribed if self.connection else set()
         assert self.table.acknowledged <= subscribed
 
+    @invariant()
+    def nobody_waits_when_redis_has_answered_everything(self) -> None:
+        if self.connection is not None and not self.connection.waiting:
+            assert self.ended == self.waits
+
     def teardown(self) -> None:
-        if self.connection is None:
-            self.connect()
+        if self.connection is not None:
+            self.connection.answer_all()
+            self.nobody_waits_when_redis_has_answered_everything()
+            self.connection.lose()  # what was refused is asked for again
+        self.connect()
         assert self.connection is not None
         self.connection.answer_all()
         assert self.table.acknowledged == self.wanted == self.connection.subscribed
@@ -191,6 +217,19 @@ class RestoreTests(SynchronousTestCase):
         again.connect()
         again.answer_all()
         self.assertEqual(self.table.acknowledged, self.table.wanted)
+
+    def test_one_that_is_dropped_before_its_batch_is_refused_is_forgotten(self) -> None:
+        for name in (b"good", b"dropped"):
+            self.table.want(Name(name)).addErrback(lambda failure: failure.trap(CancelledError))
+        bad = self.table.want(Name(b"bad"))
+        connection = Connection(self.table, refused=frozenset({b"bad"}))
+        connection.connect()
+        dropped = self.table.drop(Name(b"dropped"))
+        connection.answer_all()
+        self.successResultOf(dropped)
+        self.successResultOf(connection.restored)
+        self.failureResultOf(bad, CommandFailed)
+        self.assertEqual(connection.subscribed, {Name(b"good")})
 
     def test_a_refusal_fails_everyone_who_waits_for_the_name(self) -> None:
         connection = Connection(self.table, refused=frozenset({b"bad"}))

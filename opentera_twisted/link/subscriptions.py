@@ -223,7 +223,10 @@ class SubscriptionTable:
                 return
             # Redis refuses a command as a whole: find out which name it was.
             for name in due:
-                self._entries[name].state = "off"
+                entry = self._entries[name]
+                entry.state = "off"
+                if not entry.wanted:  # it was dropped meanwhile
+                    self._settle(name, entry)
             for name in due:
                 await self._subscribe([name])
 
