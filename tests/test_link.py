@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from opentera_twisted import (
     AuthenticationFailed,
@@ -18,6 +19,7 @@ from opentera_twisted import (
     CommandFailed,
     Procedures,
 )
+from opentera_twisted.link.waiting import WaitingCommands
 
 from .support import Collector, RedisTestCase, Server, folder_of, free_port, start_bus, start_server
 
@@ -131,6 +133,18 @@ class LinkTests(RedisTestCase):
         for wait in waits:
             with pytest.raises(BusUnavailable):
                 await wait
+
+
+class WaitingTests(SynchronousTestCase):
+    def test_a_reply_to_what_was_cancelled_after_it_was_sent_is_dropped(self) -> None:
+        waiting = WaitingCommands(Clock(), 10, str)
+        command = waiting.add(("PING",), 1.0)
+        sent: Deferred[Any] = Deferred()
+        waiting.send(lambda *_: sent)
+        command.cancel()
+        self.failureResultOf(command, CancelledError)
+        sent.callback(b"PONG")
+        self.successResultOf(sent)  # without an error that nobody would handle
 
 
 class ServerTestCase(TestCase):

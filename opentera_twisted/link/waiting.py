@@ -61,7 +61,7 @@ class WaitingCommands:
     def send(self, execute: Callable[..., Deferred[Any]]) -> None:
         """Send them all."""
         for command in self._take_all():
-            execute(*command.arguments).chainDeferred(command.result)
+            execute(*command.arguments).addBoth(_answer, command)
 
     def fail(self, error: BusUnavailable) -> None:
         """Fail them all."""
@@ -84,6 +84,11 @@ class WaitingCommands:
         self._commands.pop(command, None)
         if command.expiry.active():
             command.expiry.cancel()
+
+
+def _answer(answer: Any, command: _Command) -> None:
+    if not command.result.called:  # who asked may have cancelled it since it was sent
+        command.result.callback(answer)
 
 
 def too_many(most: int) -> BusUnavailable:
