@@ -71,7 +71,8 @@ class Bounded:
             self._end(kind)
 
     def _is_written(self, event: LogEvent) -> bool:
-        kind: _Kind = tuple(event.get(f"log_{one}") for one in ("level", "namespace", "format"))
+        form = event.get("log_kind", event.get("log_format"))  # what comes from workers has both
+        kind: _Kind = (event.get("log_level"), event.get("log_namespace"), form)
         text = _text(event)
         with self._lock:
             if kind not in self._seen and len(self._seen) >= KINDS:

@@ -64,6 +64,7 @@ def to_text(event: LogEvent) -> str:
             "level": "info" if level is None else level.name,
             "namespace": event.get("log_namespace"),
             "system": event.get("log_system"),
+            "format": str(event.get("log_format")),
             "text": formatEvent(event),
             "fields": fields_of(event),
             "raised": None
@@ -82,6 +83,7 @@ def from_text(text: str, worker: int) -> LogEvent:
         "log_level": LogLevel.levelWithName(sent["level"]),
         "log_namespace": sent["namespace"],
         "log_format": f"worker {worker}: {{text}}",
+        "log_kind": f"worker {worker}: {sent['format']}",
         "log_fields": {**sent["fields"], "worker": worker},
         "text": sent["text"],
     }
