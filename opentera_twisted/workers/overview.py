@@ -41,6 +41,8 @@ class AllWorkers:
         self._pool = pool
         self._reactor: Any = bus.link.reactor
         self._dead: dict[str, Counter[str]] = {name: Counter() for name in _COUNTS}
+        self._dead_reconnects: Counter[str] = Counter()
+        self._dead_gaps = 0
         self._was_complete = False
         self._since = time()
         pool.have_told()
@@ -69,8 +71,11 @@ class AllWorkers:
         page["clients"] = _sum(one["clients"] for one in told.values())
         everyone = [page, *told.values()]
         page["subscriptions"] = _sum(one["subscriptions"] for one in everyone)
-        page["redis"]["gaps"] = sum(one["redis"]["gaps"] for one in everyone)
-        page["redis"]["reconnects"] = _sum(one["redis"]["reconnects"] for one in everyone)
+        redis = [one["redis"] for one in everyone]
+        page["redis"]["reconnects"] = _sum(
+            [self._dead_reconnects, *(one["reconnects"] for one in redis)]
+        )
+        page["redis"]["gaps"] = self._dead_gaps + sum(one["gaps"] for one in redis)
         page["workers"] = {
             "count": self._pool.count,
             "ready": self._pool.ready,
@@ -130,6 +135,10 @@ class AllWorkers:
         for name, counts in self._dead.items():
             counts.update(worker.told.get(name, {}))
         del self._dead["calls"]["in_flight"]
+        if "health" in worker.told:
+            redis = worker.told["health"]["redis"]
+            self._dead_reconnects.update(redis["reconnects"])
+            self._dead_gaps += redis["gaps"]
 
 
 def families(pool: Pool) -> Sequence[Metric]:
