@@ -20,6 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 
+from opentera_twisted import garbage
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.tls import Certificate, read_again
@@ -112,6 +113,7 @@ class Child:
         self._serving.listening.addCallback(lambda _: self.channel.tell("listening", lease))
         self._serving.listening.addErrback(self._failed)
         self._reporting.start(REPORTS)
+        garbage.collect_seldom()
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(BusError, OSError):
