@@ -36,7 +36,7 @@ class Worker(ProcessProtocol):
         number: from 1 on; one that takes another's place has its number.
         settings: what it is to do.
         changed: called when its state, or whether it is ready, changes.
-        has_ended: called, with how, when its process has ended, after all that it said.
+        has_ended: called, with how, when its process has ended and all that it said was read.
 
     Attributes:
         pid: of its process.
@@ -69,8 +69,11 @@ class Worker(ProcessProtocol):
         self._has_ended = has_ended
         self._unfinished = {1: b"", 2: b""}
         self._last_line = ""
+        self._how: str | None = None
+        self._has_said_all = False
         self._channel = Channel(
-            {"listening": self._listening, "report": self._report, "log": self._logged}
+            {"listening": self._listening, "report": self._report, "log": self._logged},
+            self._said_all,
         )
 
     def spawn(self, reactor: Any, descriptors: Sequence[int]) -> None:
@@ -83,19 +86,24 @@ class Worker(ProcessProtocol):
         with here, there:
             here.setblocking(False)
             there.setblocking(False)
-            inherited = enumerate([there.fileno(), *descriptors], start=DESCRIPTOR)
-            module = type(reactor).__module__
-            reactor.spawnProcess(
-                self,
-                sys.executable,
-                [sys.executable, "-P", str(START), str(self.number), module],
-                # Twisted's own folder of plugins is found through the path, too.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                childFDs={0: "w", 1: "r", 2: "r", **dict(inherited)},
-            )
             factory = Factory.forProtocol(lambda: self._channel)
             factory.noisy = False
+            # First what may fail here, such as for want of descriptors: then there is no process.
             reactor.adoptStreamConnection(here.fileno(), socket.AF_UNIX, factory)
+            inherited = enumerate([there.fileno(), *descriptors], start=DESCRIPTOR)
+            module = type(reactor).__module__
+            try:
+                reactor.spawnProcess(
+                    self,
+                    sys.executable,
+                    [sys.executable, "-P", str(START), str(self.number), module],
+                    # Twisted's own folder of plugins is found through the path, too.
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    childFDs={0: "w", 1: "r", 2: "r", **dict(inherited)},
+                )
+            except OSError:
+                self._channel.close()
+                raise
         self._channel.tell("begin", asdict(self._settings), len(descriptors))
 
     def stop(self) -> None:
@@ -148,7 +156,7 @@ class Worker(ProcessProtocol):
             self._log.warn("worker {worker}: {line}", worker=self.number, line=self._last_line)
 
     def processEnded(self, reason: Failure) -> None:
-        """Tell how it ended."""
+        """Remember how it ended."""
         for descriptor in self._unfinished:
             self.childDataReceived(descriptor, b"\n")
         how = "exit status 0"
@@ -161,6 +169,16 @@ class Worker(ProcessProtocol):
             )
         if self._last_line and self.state == "starting":
             how += f", saying {self._last_line!r}"
-        self.state = "ended"
-        self.is_ready = False
-        self._has_ended(self, how)
+        self._how = how
+        self._look_whether_it_has_ended()
+
+    def _said_all(self) -> None:
+        self._has_said_all = True
+        self._look_whether_it_has_ended()
+
+    def _look_whether_it_has_ended(self) -> None:
+        """What it said last, its counts among it, may be read after its process has ended."""
+        if self._how is not None and self._has_said_all:
+            self.state = "ended"
+            self.is_ready = False
+            self._has_ended(self, self._how)
