@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +15,28 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.logger import Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from opentera_twisted import SessionKeys
+from opentera_twisted import Bus, SessionKeys, garbage
 from opentera_twisted.gateway_options import options_of
 from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import module_message
 from opentera_twisted.options import Options
 from opentera_twisted.presence import GATEWAYS, REPORTS, Lease, Transition
-from opentera_twisted.program_log import json_line
+from opentera_twisted.program_log import Bounded, json_line
+from opentera_twisted.program_log.bounded import BURST
 from opentera_twisted.templates import template
 from opentera_twisted.workers import Pool, Settings, process
-from opentera_twisted.workers.channel import Channel
+from opentera_twisted.workers import pool as pools
+from opentera_twisted.workers.channel import DESCRIPTOR, Channel
 from opentera_twisted.workers.log import from_text, to_text
+from opentera_twisted.workers.overview import AllWorkers
+from opentera_twisted.workers.process import Worker
 
 from .support import UUID, Collector, RedisTestCase, log_of, message
 from .websockets import connect
@@ -140,11 +147,134 @@ class LogTests(TestCase):
         assert "ValueError: no such thing" in line["traceback"]
         assert "test_a_failure_keeps_its_traceback" in line["traceback"]
 
+    def test_a_flood_of_one_kind_holds_back_no_other_of_its_module(self) -> None:
+        written: list[Any] = []
+        bounded = Bounded(written.append, lambda *_: None)
+        for number in range(2 * BURST):
+            bounded(self.event("it is {number}", LogLevel.warn, number=number)[0])
+        bounded(self.event("it is another", LogLevel.warn)[0])
+        assert len(written) == BURST + 1
+        assert formatEvent(written[-1]) == "worker 2: it is another"
+
+
+class Fake:
+    """A worker without a process: the first listens at once, the others cannot be started."""
+
+    def __init__(
+        self,
+        number: int,
+        settings: Settings,
+        changed: Callable[[], None],
+        has_ended: Callable[[Any, str], None],
+    ) -> None:
+        self.number = number
+        self.pid = 0
+        self.state = "starting"
+        self.is_ready = False
+        self.lease: str | None = None
+        self.silent = 0
+        self.killed = Collector()
+        self.kill = self.killed
+        self._changed = changed
+
+    def spawn(self, reactor: Any, descriptors: Any) -> None:
+        """Start, or fail."""
+        if self.number > 1:
+            raise OSError(errno.EAGAIN, "no more processes")
+        self.state = "listening"
+        self.lease = "one"
+        self._changed()
+
+
+class TimeTests(TestCase):
+    """What a pool does as time goes by; no processes."""
+
+    def pool(self, count: int, patience: int) -> Pool:
+        self.patch(pools, "Worker", Fake)
+        self.clock = Clock()
+        nothing = Settings(redis="", name="", options={})
+        started = Pool(self.clock, count, (), nothing, pytest.fail, patience)
+        started.startService()
+        return started
+
+    def test_one_that_can_never_start_is_tried_for_ever_while_another_one_serves(self) -> None:
+        started = self.pool(2, 10**6)
+        tries = 3_000  # a wait that doubled as often would be no number any more
+        for _ in range(tries):
+            calls: Any = self.clock.getDelayedCalls()
+            (call,) = [one for one in calls if one.func == started._start]
+            wait = call.getTime() - self.clock.seconds()
+            self.clock.advance(wait)
+        assert wait == pools.WAIT_AT_MOST
+        assert started.replaced == tries + 1
+
+    def test_one_that_starts_may_be_silent_for_longer_when_many_start(self) -> None:
+        started = self.pool(1, patience=5)
+        (one,) = started.workers.values()
+        fake: Any = one
+        for _ in range(5 + pools.SLOW_START - 1):
+            self.clock.advance(1)
+        assert not fake.killed.items
+        self.clock.advance(1)
+        assert fake.killed.items
+        many: Any = self.pool(9, patience=5).workers[1]
+        for _ in range(5 + 9 * pools.SLOW_START - 1):
+            self.clock.advance(1)
+        assert not many.killed.items
+
+
+SAYS_MUCH_AND_ENDS = f"""
+import json, os, socket
+channel = socket.socket(fileno={DESCRIPTOR})
+channel.setblocking(True)
+event = dict(time=0, level="info", namespace="n", system=None, format="", fields={{}}, raised=None)
+for number in range(1000):
+    event["text"] = f"said {{number}} {{'-' * 999}}"
+    text = json.dumps([None, "log", [json.dumps(event)]])
+    channel.sendall(len(text).to_bytes(4, "big") + text.encode())
+os._exit(3)
+"""
+
+TELLS_OF_ITS_GARBAGE = f"""
+import gc, runpy
+runpy.run_path({str(process.START)!r})["main"]()
+print("collects", gc.get_threshold(), gc.get_freeze_count() > 0)
+"""
+
+
+class Unable:
+    """The reactor, which cannot start a process."""
+
+    def __init__(self) -> None:
+        self.failed = Collector()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+    def spawnProcess(self, *_: Any, **__: Any) -> None:
+        """Fail, as a system that has no room."""
+        self.failed()
+        raise OSError(errno.EAGAIN, "no more processes")
+
+
+def watched() -> list[Any]:
+    """What the reactor reads, or writes to."""
+    here: Any = reactor
+    return [*here.getReaders(), *here.getWriters()]
+
 
 class PoolTests(RedisTestCase):
     timeout = 120
 
-    def pool(self, **options: Any) -> Pool:
+    def script(self, text: str) -> None:
+        """Have workers run something else."""
+        script = tempfile.NamedTemporaryFile("w", suffix=".py")  # noqa: SIM115 (closed at the end)
+        self.addCleanup(script.close)
+        script.write(text)
+        script.flush()
+        self.patch(process, "START", Path(script.name))
+
+    def pool(self, reactor: Any = reactor, **options: Any) -> Pool:
         """Two workers that are started, on a free port."""
         self.port = free_port()
         known = Options()
@@ -190,20 +320,50 @@ class PoolTests(RedisTestCase):
         await client.closed
 
     async def test_when_none_can_start_that_is_said_and_all_is_given_up(self) -> None:
-        script = tempfile.NamedTemporaryFile("w", suffix=".py")  # noqa: SIM115 (closed at the end)
-        self.addCleanup(script.close)
-        script.write("raise SystemExit('no such library')")
-        script.flush()
-        self.patch(process, "START", Path(script.name))
+        self.script("raise SystemExit('no such library')")
         log = log_of(self)
         pool = self.pool()
         (reason,) = await self.given_up.wait(1)
         assert reason.startswith("no worker can be started; the last one ended: exit status 1")
         assert "no such library" in reason
-        assert sum("another one takes its place" in text for text in log.items) == 3
+        assert sum("another one takes its place" in text for text in log.items) >= 3
         await pool.stopService()
         assert len(self.given_up.items) == 1
         assert not pool.workers
+
+    async def test_where_no_process_can_be_started_nothing_of_the_attempts_is_left(self) -> None:
+        unable = Unable()
+        pool = self.pool(unable)
+        (reason,) = await self.given_up.wait(1)
+        assert reason.startswith("no worker can be started; the last one could not be started: ")
+        assert "no more processes" in reason
+        attempts = len(unable.failed.items)
+        await pool.stopService()
+        assert attempts == len(unable.failed.items) >= 4
+        while any(isinstance(getattr(one, "protocol", None), Channel) for one in watched()):
+            await deferLater(reactor, 0)  # its end comes with the next turn
+
+    async def test_all_that_one_has_said_comes_before_its_end(self) -> None:
+        self.script(SAYS_MUCH_AND_ENDS)
+        log = log_of(self)
+        self.pool()
+        await self.given_up.wait(1)
+        for number in (1, 2):
+            said = [text for text in log.items if f"worker {number}" in text]
+            ends = [index for index, text in enumerate(said) if "exit status 3" in text]
+            assert len(ends) >= 2
+            for end in ends:
+                assert f"worker {number}: said 999 -" in said[end - 1]
+
+    async def test_a_worker_collects_garbage_as_seldom_as_the_program(self) -> None:
+        self.script(TELLS_OF_ITS_GARBAGE)
+        log = log_of(self)
+        pool = self.pool()
+        await self.ready(pool)
+        await pool.stopService()
+        for number in (1, 2):
+            told = f"worker {number}: collects {garbage.THRESHOLDS} True"
+            assert any(told in text for text in log.items), log.items
 
     async def test_one_that_dies_again_and_again_waits_longer_each_time(self) -> None:
         log = log_of(self)
@@ -219,6 +379,40 @@ class PoolTests(RedisTestCase):
     def test_what_is_missing_is_said_in_words(self) -> None:
         pool = Pool(reactor, 3, (), Settings(redis="", name="", options={}), pytest.fail)
         assert pool.missing() == "3 of 3 workers not ready"
+
+
+class OverviewTests(TestCase):
+    def test_what_a_dead_worker_has_counted_stays_in_the_sums(self) -> None:
+        nothing = Settings(redis="", name="", options={})
+        pool = Pool(reactor, 2, (), nothing, pytest.fail)
+        overview = AllWorkers(Bus("redis://127.0.0.1:1/0", reactor=reactor), pool)
+        for number in (1, 2):
+            worker = Worker(number, nothing, pytest.fail, lambda *_: None)
+            worker.told = {
+                "health": {
+                    "clients": {"user": 1},
+                    "subscriptions": {"wanted": 2},
+                    "redis": {"gaps": 2, "reconnects": {"client": 3, "subscriber": number}},
+                },
+                "logins": {"accepted": 4, "refused": number},
+                "limited": {"max_clients": 5},
+                "calls": {"returned": 6, "in_flight": 7},
+            }
+            pool.workers[number] = worker
+        before = overview.state(0)
+        assert before["logins"] == {"accepted": 8, "refused": 3}
+        assert before["calls"] == {"returned": 12, "in_flight": 14}
+        assert before["health"]["redis"]["reconnects"] == {"client": 6, "subscriber": 3}
+        dead = pool.workers.pop(1)
+        for tell in pool.on_died:
+            tell(dead)
+        after = overview.state(0)
+        for name in ("logins", "limited"):
+            assert after[name] == before[name]
+        assert after["calls"] == {"returned": 12, "in_flight": 7}
+        for name in ("gaps", "reconnects"):
+            assert after["health"]["redis"][name] == before["health"]["redis"][name]
+        assert after["health"]["clients"] == {"user": 1}
 
 
 class PresenceTests(RedisTestCase):

@@ -3,7 +3,7 @@
 ::
 
     starting --listens--> listening --ends--> waiting, 0 s to 10 s --> starting
-    starting --ends--> waiting; when all do so, again and again: given up
+    starting --ends--> waiting; when each has done so twice, and none listens: given up
     any --silent for 20 s--> killed
 
 A worker that dies is replaced at once; one that dies again soon, after a while that doubles.
@@ -11,7 +11,7 @@ A worker that dies is replaced at once; one that dies again soon, after a while 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -28,6 +28,9 @@ from opentera_twisted.workers.sockets import Shared, share
 
 PATIENCE: Final = 20
 """Reports that a worker may owe; then its reactor does not turn, and it is killed."""
+
+SLOW_START: Final = 2
+"""Reports that one that starts may owe besides, for each worker: all may start at once."""
 
 STEADY: Final = 10.0
 """Seconds that a worker must have lived for the next to come at once."""
@@ -83,9 +86,10 @@ class Pool(Service):
         self._patience = patience
         self._shared: list[Shared] = []
         self._born: dict[int, float] = {}
-        self._waits: Counter[int] = Counter()  # how often one had to wait, by number
+        self._waits: dict[int, float] = defaultdict(float)  # for the next one, by number
         self._replacing: dict[int, IDelayedCall] = {}
-        self._failures = 0
+        self._failures: Counter[int] = Counter()
+        self._has_given_up = False
         self._emptied: Deferred[None] | None = None
         self._was_complete = False
         self._watch = LoopingCall(self._look)
@@ -159,6 +163,7 @@ class Pool(Service):
     def _start(self, number: int) -> None:
         self._replacing.pop(number, None)
         worker = Worker(number, self._settings, self._changed, self._ended)
+        worker.silent = -SLOW_START * self.count
         self._born[number] = self._reactor.seconds()
         descriptors = [one.descriptor(number) for one in self._shared]
         try:
@@ -170,7 +175,7 @@ class Pool(Service):
 
     def _changed(self) -> None:
         if any(worker.state == "listening" for worker in self.workers.values()):
-            self._failures = 0
+            self._failures.clear()
         is_complete = not self.missing()
         if is_complete and not self._was_complete:
             self._log.info("all {count} workers are ready", count=self.count)
@@ -190,20 +195,19 @@ class Pool(Service):
         if not self.running:
             return
         if worker.lease is None:
-            self._failures += 1
-        if self._failures >= ATTEMPTS * self.count:
+            self._failures[number] += 1
+        if all(self._failures[one] >= ATTEMPTS for one in range(1, self.count + 1)):
             self._log.error(
                 "worker {worker}, process {pid}, {how}", worker=number, pid=worker.pid, how=how
             )
-            if self._failures == ATTEMPTS * self.count:
+            if not self._has_given_up:
+                self._has_given_up = True
                 self._give_up(f"no worker can be started; the last one {how}")
             return
         if self._reactor.seconds() - self._born[number] >= STEADY:
-            del self._waits[number]
-        wait = (
-            min(WAIT * 2 ** (self._waits[number] - 1), WAIT_AT_MOST) if self._waits[number] else 0
-        )
-        self._waits[number] += 1
+            self._waits[number] = 0
+        wait = self._waits[number]
+        self._waits[number] = min(2 * wait or WAIT, WAIT_AT_MOST)
         self.replaced += 1
         self._log.error(
             "worker {worker}, process {pid}, {how}; another one takes its place {when}",
