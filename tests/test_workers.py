@@ -19,6 +19,7 @@ from opentera_twisted import SessionKeys
 from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import tera_event, unpack
+from opentera_twisted.presence import GATEWAYS
 
 from .admin import ask
 from .processes import Process, twistd, twistd_with_sockets
@@ -149,6 +150,10 @@ class ServingTests(WorkersTestCase):
         killed, stays = await self.pids()
         here = await self.metric("opentera_bus_clients", kind="user")
         await until(lambda: self.page("/health"), lambda one: one["clients"]["user"] == CLIENTS)
+        # Nobody but the parent knows that it has died: for the others its lease runs on.
+        os.kill(killed, signal.SIGSTOP)
+        for lease in self.redis.zrange(GATEWAYS, 0, -1):
+            self.redis.zadd(GATEWAYS, {lease: 10**15}, xx=True)
         os.kill(killed, signal.SIGKILL)
         events = await self.reported(reports, int(here["1"]))
         assert {kind for kind, _ in events} == {UserEvent.USER_DISCONNECTED}
