@@ -152,8 +152,8 @@ class ServingTests(WorkersTestCase):
         await until(lambda: self.page("/health"), lambda one: one["clients"]["user"] == CLIENTS)
         # Nobody but the parent knows that it has died: for the others its lease runs on.
         os.kill(killed, signal.SIGSTOP)
-        for lease in self.redis.zrange(GATEWAYS, 0, -1):
-            self.redis.zadd(GATEWAYS, {lease: 10**15}, xx=True)
+        leases: Any = self.redis.zrange(GATEWAYS, 0, -1)
+        self.redis.zadd(GATEWAYS, dict.fromkeys(leases, 10**15), xx=True)
         os.kill(killed, signal.SIGKILL)
         events = await self.reported(reports, int(here["1"]))
         assert {kind for kind, _ in events} == {UserEvent.USER_DISCONNECTED}
