@@ -1,8 +1,9 @@
 """The reactor's thread: started when it is needed first, and asked from all others.
 
 A program that runs the reactor itself keeps it; any other gets one from crochet, which ends it
-with the main thread. Nothing is started before it is needed: so a program may be loaded, and then
-forked, by gunicorn, uWSGI or Celery.
+with the main thread. Nothing is started, nor is crochet imported, before it is needed: so a
+program may be loaded, and then forked, by gunicorn, uWSGI or Celery. Under Python 3.13 a thread
+that crochet has made before a fork cannot be started after it, and the child would not end.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, Final
 
 from twisted.python.threadable import isInIOThread
@@ -19,10 +21,8 @@ from opentera_twisted.errors import BusUnavailable, ForkedProcess, InReactorThre
 from opentera_twisted.extras import explained
 from opentera_twisted.reactor_thread.errands import ReactorThread, stopped
 
-try:
-    import crochet
-except ModuleNotFoundError as error:
-    raise explained(error) from None
+if find_spec("crochet") is None:
+    raise explained(ModuleNotFoundError(name="crochet"))
 
 START_WITHIN: Final = 10.0
 """Seconds in which a reactor that is to be running has to answer."""
@@ -105,6 +105,8 @@ def _start() -> ReactorThread:
                 raise stopped()
             if reactor is _process.inherited:
                 _renew(reactor)
+            import crochet  # noqa: PLC0415 (only after a fork)
+
             crochet.setup()
         thread = _process.thread
         if thread is None:
