@@ -11,16 +11,21 @@ from datetime import UTC, datetime
 from time import time
 from typing import Any, Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.samples import Sample as MetricSample
 from twisted.internet.defer import DeferredList
 
 from opentera_twisted.admin import Here
 from opentera_twisted.admin.metrics import page_of
 from opentera_twisted.admin.pulse import Sample
 from opentera_twisted.bus import Bus
+from opentera_twisted.extras import explained
 from opentera_twisted.workers.pool import Pool
 from opentera_twisted.workers.process import Worker
+
+try:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.samples import Sample as MetricSample
+except ModuleNotFoundError as error:
+    raise explained(error) from None
 
 ANSWER_WITHIN: Final = 2.0
 """Seconds that a worker may take to tell its metrics; after that the page is without them."""

@@ -159,7 +159,12 @@ class TestWithoutExtras:
         done = environment().python(MODULES)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == {
-            "opentera_twisted.admin": "klein is missing: pip install 'opentera-twisted[admin]'",
+            **{
+                f"opentera_twisted.{name}": (
+                    "prometheus_client is missing: pip install 'opentera-twisted[admin]'"
+                )
+                for name in ("admin", "workers.overview")
+            },
             **{
                 f"opentera_twisted.{name}": (
                     "crochet is missing: pip install 'opentera-twisted[blocking]'"
@@ -200,7 +205,7 @@ class TestWithoutExtras:
         )
         assert done.returncode == 1
         assert done.stderr == (
-            "twistd opentera-bus: no admin endpoint: klein is missing: "
+            "twistd opentera-bus: no admin endpoint: prometheus_client is missing: "
             "pip install 'opentera-twisted[admin]'\n"
         )
 
@@ -228,7 +233,7 @@ class TestWithoutExtras:
             )
         )
         program.wait_for("is ready")
-        assert "no admin endpoint: klein is missing" in program.output
+        assert "no admin endpoint: prometheus_client is missing" in program.output
         program.terminate()
 
 
