@@ -21,6 +21,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted.child_output import split_lines
 from opentera_twisted.errors import BusError
 
 GUARD: Final = Path(__file__).with_name("guard.py")
@@ -29,7 +30,6 @@ GuardMode = Literal["prctl", "pipe"]
 """A way in which ``guard.py`` notices the end of this process."""
 
 _LAST_LINES: Final = 20
-_LONGEST_LINE: Final = 16_384
 
 _MACHINES: Final = {
     ("linux", "x86_64"): "linux-x86_64",
@@ -137,11 +137,7 @@ class ServerProcess(ProcessProtocol):
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Split standard output or standard error into lines."""
-        *lines, rest = (self._unfinished[childFD] + data).split(b"\n")
-        if len(rest) > _LONGEST_LINE:
-            lines.append(rest)
-            rest = b""
-        self._unfinished[childFD] = rest
+        lines, self._unfinished[childFD] = split_lines(self._unfinished[childFD] + data)
         for line in lines:
             self._line_received(line)
 

@@ -19,14 +19,13 @@ from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
+from opentera_twisted.child_output import split_lines
 from opentera_twisted.workers.channel import DESCRIPTOR, Channel, Settings
 from opentera_twisted.workers.log import from_text
 
 START: Final = Path(__file__).with_name("start.py")
 
 State = Literal["starting", "listening", "ended"]
-
-_LONGEST_LINE = 16_384
 
 
 class Worker(ProcessProtocol):
@@ -146,11 +145,7 @@ class Worker(ProcessProtocol):
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Log what it writes beside its log: what Python says before it dies, for example."""
-        *lines, rest = (self._unfinished[childFD] + data).split(b"\n")
-        if len(rest) > _LONGEST_LINE:
-            lines.append(rest)
-            rest = b""
-        self._unfinished[childFD] = rest
+        lines, self._unfinished[childFD] = split_lines(self._unfinished[childFD] + data)
         for line in filter(None, lines):
             self._last_line = line.decode(errors="replace")
             self._log.warn("worker {worker}: {line}", worker=self.number, line=self._last_line)
