@@ -26,6 +26,7 @@ from opentera_twisted.cli.redis_info import parse_info
 from opentera_twisted.errors import BusError
 from opentera_twisted.extras import MissingExtra
 from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.tls import read_again
 from opentera_twisted.gateway_options import limits_of, make_gateway, options_of
 from opentera_twisted.link.embedded import EmbeddedServer
@@ -90,7 +91,7 @@ class Program(MultiService):
             self._serving = self._serve_with_workers(options, url)
         for endpoint in options["websocket"]:
             self._log.info("websockets on {endpoint}", endpoint=endpoint)
-        if not options["origin"] and not all(map(is_loopback, options["websocket"])):
+        if Origins(options["origin"]).any and not all(map(is_loopback, options["websocket"])):
             self._log.warn("pages of any origin may log in: name those that may with --origin")
         for hint in options.hints:
             self._log.warn("{hint}", hint=hint)

@@ -172,6 +172,16 @@ class ServingTests(ProgramTestCase):
         assert (await deferToThread(ask, url, **bearer)).status == 404  # no console
         assert token not in program.output
 
+    async def test_it_is_warned_of_that_pages_of_any_origin_may_come_from_elsewhere(self) -> None:
+        warning = "pages of any origin may log in"
+        for origins in ((), ("--origin", "*"), ("--origin", "https://rehab.example.org")):
+            program, _ = self.start(
+                *("--redis", self.gateway_url, "--websocket", f"tcp:{free_port()}"), *origins
+            )
+            await program.says("is ready")
+            named = any("https" in one for one in origins)
+            assert (warning in program.output) is not named, origins
+
     async def test_a_redis_that_may_delete_anything_is_warned_of(self) -> None:
         server = start_server(self, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
         program, _ = self.start("--redis", server.url)
