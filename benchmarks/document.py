@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from benchmarks import capacity
 from benchmarks.children import ROOT
-from benchmarks.report import digits, markdown
+from benchmarks.report import digits, markdown, yes_or_no
 
 PAGE: Final = ROOT / "docs" / "explanation" / "performance.md"
 RESULTS: Final = ROOT / "build" / "bench" / "results.json"
@@ -93,7 +93,7 @@ def _one_by_one(figures: Iterable[Json]) -> str:
     for figure in figures:
         unit, ours = figure["unit"], figure["ours"]
         value = f"{digits(ours['median'])} {unit}"
-        own = (figure["target"] or "", _yes(figure["reached"]))
+        own = (figure["target"] or "", yes_or_no(figure["reached"]))
         first, *more = figure["rivals"] or [None]
         aim = _aim(first) if first is not None and any(_aim(first)) else own
         rows.append((figure["name"], value, *_beside(first, unit), *aim))
@@ -113,11 +113,7 @@ def _beside(rival: Json | None, unit: str) -> tuple[str, str]:
 
 
 def _aim(rival: Json) -> tuple[str, str]:
-    return rival.get("target") or "", _yes(rival.get("reached"))
-
-
-def _yes(reached: bool | None) -> str:
-    return {None: "", True: "yes", False: "no"}[reached]
+    return rival.get("target") or "", yes_or_no(rival.get("reached"))
 
 
 def _by_gateway(figures: Sequence[Json]) -> Iterator[str]:

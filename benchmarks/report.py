@@ -63,7 +63,12 @@ def digits(figure: float) -> str:
 
 
 def _reached(target: Target | None, reached: bool | None) -> tuple[str, str]:
-    return "" if target is None else str(target), {None: "", True: "yes", False: "no"}[reached]
+    return "" if target is None else str(target), yes_or_no(reached)
+
+
+def yes_or_no(reached: bool | None) -> str:
+    """Whether a target was reached; nothing where there is none."""
+    return {None: "", True: "yes", False: "no"}[reached]
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -23,23 +23,21 @@ BACKLOG: Final = 4096
 
 def count(text: str) -> int:
     """A whole number from 0 on."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise InvalidArgument(f"{text!r} is not a whole number from 0 on")
-    return number
+    return _whole(text, 0)
 
 
 def positive(text: str) -> int:
     """A whole number from 1 on."""
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise InvalidArgument(f"{text!r} is not a whole number from 1 on")
+        number = least - 1
+    if number < least:
+        raise InvalidArgument(f"{text!r} is not a whole number from {least} on")
     return number
 
 

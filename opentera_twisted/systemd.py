@@ -62,7 +62,7 @@ class Supervisor:
 
     def changed(self) -> None:
         """What is waited for beside the link has changed."""
-        if self._address is not None and self._is_started and self._link.is_ready:
+        if self._is_started and self._link.is_ready:
             self._ready()
 
     def start(self) -> None:

@@ -122,10 +122,7 @@ class Guard:
         """
         elsewhere = _header(request, "Sec-Fetch-Site") in {"cross-site", "same-site"}
         if elsewhere and _header(request, "Sec-Fetch-Mode") != "navigate":
-            raise Refused(
-                HTTPStatus.FORBIDDEN,
-                "A page of another site asks: open this program's own address.",
-            )
+            raise _of_another("site")
         if not self.may_read(request):
             request.setHeader("WWW-Authenticate", 'Bearer realm="opentera-bus"')
             raise Refused(
@@ -153,17 +150,11 @@ class Guard:
             Refused: one does.
         """
         if _header(request, "Sec-Fetch-Site") not in {"", "same-origin"}:
-            raise Refused(
-                HTTPStatus.FORBIDDEN,
-                "A page of another site asks: open this program's own address.",
-            )
+            raise _of_another("site")
         origin = _header(request, "Origin")
         # The scheme is not compared: a proxy may speak TLS for us.
         if origin and origin.partition("://")[2].lower() != _header(request, "Host").lower():
-            raise Refused(
-                HTTPStatus.FORBIDDEN,
-                "A page of another origin asks: open this program's own address.",
-            )
+            raise _of_another("origin")
 
     def log_in(self, token: str, request: Any) -> bool:
         """Begin a session if that is the token, and set its cookie.
@@ -215,6 +206,12 @@ def host_name(text: str) -> str:
     """The name or address in a ``Host``, without its port and brackets; empty when it is none."""
     found = _HOST.fullmatch(text.strip().lower())
     return "" if found is None else found[1] or found[2] or found[3]
+
+
+def _of_another(what: str) -> Refused:
+    return Refused(
+        HTTPStatus.FORBIDDEN, f"A page of another {what} asks: open this program's own address."
+    )
 
 
 def _digest(text: str) -> bytes:

@@ -189,7 +189,7 @@ class Link:
         if self._is_ready:
             return succeed(None)
         if self._stopped:
-            return fail(BusUnavailable("the bus is stopped: start it with startService()"))
+            return fail(_is_stopped())
         if len(self._waiting_for_ready) >= self._max_waiting:
             return fail(too_many(self._max_waiting))
         waiting: Deferred[None] = Deferred(lambda one: self._waiting_for_ready.pop(one, None))
@@ -221,7 +221,7 @@ class Link:
         if self._commands is not None:
             return self._commands.execute_command(*arguments)
         if self._stopped:
-            return fail(BusUnavailable("the bus is stopped: start it with startService()"))
+            return fail(_is_stopped())
         return self._waiting.add(arguments, timeout)
 
     def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
@@ -416,6 +416,10 @@ class HasLink(Protocol):
     @property
     def link(self) -> Link:
         """Carries the commands."""
+
+
+def _is_stopped() -> BusUnavailable:
+    return BusUnavailable("the bus is stopped: start it with startService()")
 
 
 def _notify(observers: Sequence[Callable[..., None]], *arguments: Failure) -> None:
