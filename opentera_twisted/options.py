@@ -200,7 +200,8 @@ class Options(usage.Options):
     def opt_origin(self, origin: str) -> None:
         """Origin whose pages may log in, such as https://rehab.example.org; repeatable.
 
-        https://*.example.org stands for all below, * for any, which is the default.
+        Any scheme will do, such as capacitor://localhost. https://*.example.org stands for all
+        below, null for pages without an origin, * for any, which is the default.
         """
         self.setdefault("origin", []).append(origin)
 

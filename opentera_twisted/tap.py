@@ -91,8 +91,14 @@ class Program(MultiService):
             self._serving = self._serve_with_workers(options, url)
         for endpoint in options["websocket"]:
             self._log.info("websockets on {endpoint}", endpoint=endpoint)
-        if Origins(options["origin"]).any and not all(map(is_loopback, options["websocket"])):
+        origins = Origins(options["origin"])
+        if origins.any and not all(map(is_loopback, options["websocket"])):
             self._log.warn("pages of any origin may log in: name those that may with --origin")
+        if origins.null and not origins.any:
+            self._log.warn(
+                "--origin null accepts sandboxed frames of any site, and local files: "
+                "give the pages an origin of their own, such as app://localhost"
+            )
         for hint in options.hints:
             self._log.warn("{hint}", hint=hint)
         if options["admin"] != "none":

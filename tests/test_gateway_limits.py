@@ -202,6 +202,20 @@ class OriginTests(GatewayTestCase):
             client.send(handshake(f"/wss/user?id={key}".encode(), b"Origin: " + origin))
             assert (await client.until(b"\r\n\r\n")).split()[1] == status
 
+    async def test_an_apps_origin_and_null_are_accepted_by_name(self) -> None:
+        origins = ["capacitor://localhost", "app://.", "chrome-extension://abcdefghijkl", "null"]
+        port = await self.gateway(origins=origins)
+        key = await self.keys.issue("user", UUID)
+        client = await connect_bytes(port)
+        client.send(handshake(f"/wss/user?id={key}".encode(), b"Origin: tauri://localhost"))
+        assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
+        for origin in [*origins, "file://"]:
+            key = await self.keys.issue("user", UUID)
+            client = await connect_bytes(port)
+            header = b"Origin: " + origin.encode()
+            client.send(handshake(f"/wss/user?id={key}".encode(), header))
+            assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 "), origin
+
     async def test_pages_without_an_origin_of_their_own_are_let_in_where_any_are(self) -> None:
         for compression in (0, 9):
             port = await self.gateway(compression=compression)

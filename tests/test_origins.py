@@ -39,6 +39,24 @@ from opentera_twisted.gateway.origins import Origins
         ("http://[::1]:8080", "http://[::1]:8080", True),
         ("http://localhost:3000", "http://localhost:3000", True),
         ("*", "https://anywhere", True),
+        ("https://a.example", "https://a.example:0", False),
+        ("https://a.example", "https://a.example:65536", False),
+        ("https://a.example", "ht\ntps://a.example", False),
+        ("capacitor://localhost", "capacitor://localhost", True),
+        ("capacitor://localhost", "https://localhost", False),
+        ("capacitor://localhost", "capacitor://localhost:1", False),
+        ("ionic://localhost", "IONIC://localhost", True),
+        ("app://-", "app://-", True),
+        ("app://.", "app://.", True),
+        ("tauri://localhost", "tauri://localhost.evil", False),
+        ("chrome-extension://abcdefghijklmnop", "chrome-extension://abcdefghijklmnop", True),
+        ("chrome-extension://abcdefghijklmnop", "chrome-extension://other", False),
+        ("moz-extension://0e24a6f3-45a4", "moz-extension://0e24a6f3-45a4", True),
+        ("null", "null", True),
+        ("null", "https://null", False),
+        ("null", "file://", True),
+        ("file://", "null", True),
+        ("https://null", "null", False),
     ],
 )
 def test_an_origin_is_scheme_host_and_port(allowed: str, origin: str, expected: bool) -> None:
@@ -67,6 +85,10 @@ def test_without_any_every_page_is_let_in() -> None:
         "https://a?b",
         "https://*",
         "https://a:b",
+        "https://a:65536",
+        "capacitor://",
+        "capacitor:localhost",
+        "null/",
     ],
 )
 def test_what_is_no_origin_is_refused(text: str) -> None:
@@ -77,3 +99,8 @@ def test_what_is_no_origin_is_refused(text: str) -> None:
 @given(st.text())
 def test_no_text_fails_or_passes_by_accident(text: str) -> None:
     assert Origins(["https://a.example"]).allow(text) == (text == "")
+
+
+def test_null_is_told_apart_from_any() -> None:
+    assert Origins(["https://a.example", "null"]).null
+    assert not Origins(["https://a.example", "*"]).null

@@ -182,6 +182,12 @@ class ServingTests(ProgramTestCase):
             named = any("https" in one for one in origins)
             assert (warning in program.output) is not named, origins
 
+    async def test_origin_null_is_warned_of_and_an_apps_origin_is_not(self) -> None:
+        for origin, is_warned in (("null", True), ("capacitor://localhost", False)):
+            program, _ = self.start("--redis", self.gateway_url, "--origin", origin)
+            await program.says("is ready")
+            assert ("--origin null accepts" in program.output) is is_warned, origin
+
     async def test_a_redis_that_may_delete_anything_is_warned_of(self) -> None:
         server = start_server(self, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
         program, _ = self.start("--redis", server.url)

@@ -8,43 +8,65 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import urlsplit
 
 from attrs import frozen
 
 from opentera_twisted.errors import InvalidArgument
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_HOST: Final = re.compile(r"(\*\.)?(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\])")
+_SOCKETS: Final = frozenset({"ws", "wss"})
+_LARGEST_PORT: Final = 65535
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://"
+    r"(?P<host>(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\.|\[[0-9a-f:.]+\])"
+    r"(?::(?P<port>[0-9]{1,5}))?",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 @frozen
 class Origin:
-    """Scheme, host and port of a page."""
+    """Scheme, host and port of a page.
+
+    Attributes:
+        port: None where neither the origin nor its scheme has one.
+    """
 
     scheme: str
     host: str
-    port: int
+    port: int | None
+
+
+_NULL: Final = Origin("null", "", None)
+"""The origin of pages without one of their own."""
+
+_OF_NO_SITE: Final = {"null": _NULL, "file://": _NULL}
+"""Local files send one or the other, depending on the browser."""
 
 
 class Origins:
-    """The origins whose pages are let in.
+    """The origins whose pages may open websockets.
 
     Args:
-        allowed: such as ``https://rehab.example.org``, with a port unless it is the scheme's own,
-            ``https://*.example.org`` for all below a name, or ``*`` for any. None: any.
+        allowed: such as ``https://rehab.example.org``, ``capacitor://localhost`` or
+            ``chrome-extension://ID``, with a port unless it is the scheme's own;
+            ``https://*.example.org`` for all below a name; ``null`` for pages without an origin
+            of their own; ``*`` for any. None: any.
 
     Raises:
         InvalidArgument: one is not of that form.
 
     Attributes:
-        any: whether every origin is let in.
+        any: whether every origin is accepted.
+        null: whether ``null`` is accepted by name. Sandboxed frames of any site and local files
+            send it.
     """
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         texts = list(allowed)
         self.any = not texts or "*" in texts
         self._allowed = frozenset(_pattern(text) for text in texts if text != "*")
+        self.null = _NULL in self._allowed
 
     def allow(self, origin: str) -> bool:
         """Whether a page may open a websocket.
@@ -72,23 +94,20 @@ def _pattern(text: str) -> Origin:
     if origin is None:
         raise InvalidArgument(
             f"{text!r} is not an origin: expected such as https://rehab.example.org, "
-            "https://*.example.org or *, without a path"
+            "https://*.example.org, capacitor://localhost, null or *, without a path"
         )
     return origin
 
 
 def _parse(text: str) -> Origin | None:
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
+    of_no_site = _OF_NO_SITE.get(text.lower())
+    if of_no_site:
+        return of_no_site
+    parts = _ORIGIN.fullmatch(text)
+    if parts is None:
         return None
-    scheme = parts.scheme.lower()
-    host = parts.netloc.lower().rpartition("@")[2]
-    if port is not None:
-        host = host.rpartition(":")[0]
-    if scheme not in _DEFAULT_PORTS or "@" in parts.netloc or not _HOST.fullmatch(host):
+    scheme = parts["scheme"].lower()
+    port = _DEFAULT_PORTS.get(scheme) if parts["port"] is None else int(parts["port"])
+    if scheme in _SOCKETS or (port or 0) > _LARGEST_PORT:
         return None
-    if parts.path or parts.query or parts.fragment:
-        return None
-    return Origin(scheme, host, port or _DEFAULT_PORTS[scheme])
+    return Origin(scheme, parts["host"].lower(), port)
