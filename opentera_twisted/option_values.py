@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Final
 
 from twisted.internet.endpoints import serverFromString
 
+from opentera_twisted import ip_addresses
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
 
@@ -111,7 +111,4 @@ def is_loopback(endpoint: str) -> bool:
     if endpoint.startswith("unix:"):
         return True
     found = re.search(r":interface=((?:[^:\\]|\\.)*)", endpoint)
-    try:
-        return found is not None and ip_address(found[1].replace("\\", "")).is_loopback
-    except ValueError:
-        return False
+    return found is not None and ip_addresses.is_loopback(found[1].replace("\\", ""))

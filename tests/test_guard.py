@@ -102,6 +102,30 @@ class _Request:
         return None if value is None else value.encode()
 
 
+@pytest.mark.parametrize(
+    ("own", "named", "status"),
+    [
+        ("::ffff:192.0.2.1", "192.0.2.1:40086", None),
+        ("192.0.2.1", "[::ffff:192.0.2.1]:40086", None),
+        ("fe80::1%eth0", "[fe80::1]:40086", None),
+        ("fe80::1%eth0", "[fe80::1%25eth0]:40086", None),
+        ("2001:db8::1", "[2001:DB8:0::1]", None),
+        ("::ffff:192.0.2.1", "192.0.2.2", 403),
+        ("fe80::1%eth0", "[fe80::2]", 403),
+        ("::ffff:192.0.2.1", "evil.example.org", 403),
+    ],
+)
+def test_the_own_address_is_a_host_in_any_form(own: str, named: str, status: int | None) -> None:
+    request: Any = _Request(Host=named)
+    request.getHost = lambda: type("Address", (), {"host": own})
+    found = None
+    try:
+        Guard(Clock()).check_host(request)
+    except Refused as refused:
+        found = int(refused.status)
+    assert found == status
+
+
 class TestSessions:
     def test_a_session_ends_in_time(self) -> None:
         clock: Any = Clock()

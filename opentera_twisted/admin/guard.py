@@ -14,12 +14,12 @@ from collections.abc import Iterable
 from hashlib import sha256
 from hmac import compare_digest
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
 from opentera_twisted.gateway.limits import FailedLogins
+from opentera_twisted.ip_addresses import is_loopback, same_host
 
 SESSION_LIFETIME: Final = 12 * 3600.0
 """Seconds after which a browser has to show the token again."""
@@ -34,7 +34,9 @@ PAGE_HEADER: Final = "X-Opentera-Bus-Token"
 """Where our page shows the token that only it can read."""
 
 _HOST: Final = re.compile(
-    r"(?:\[([0-9a-f:.]+)\]|([^\s:,\[\]]+))(?::[0-9]*)?|([0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*)"
+    r"(?:\[([0-9a-f:.]+)(?:%[\w.-]+)?\]|([^\s:,\[\]]+))(?::[0-9]*)?"
+    r"|([0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*)(?:%[\w.-]+)?",
+    re.ASCII,
 )
 
 
@@ -95,11 +97,7 @@ class Guard:
     def _is_ours(self, name: str, request: Any) -> bool:
         if name == "localhost" or name in self._hosts:
             return True
-        try:
-            address = ip_address(name)
-        except ValueError:
-            return False
-        return address.is_loopback or name == getattr(request.getHost(), "host", None)
+        return is_loopback(name) or same_host(name, getattr(request.getHost(), "host", ""))
 
     def may_read(self, request: Any) -> bool:
         """Whether a request shows the token, or the cookie of a session.
@@ -203,7 +201,10 @@ class Guard:
 
 
 def host_name(text: str) -> str:
-    """The name or address in a ``Host``, without its port and brackets; empty when it is none."""
+    """Read the name or address in a ``Host``, without port, brackets and scope.
+
+    Empty when it is none.
+    """
     found = _HOST.fullmatch(text.strip().lower())
     return "" if found is None else found[1] or found[2] or found[3]
 

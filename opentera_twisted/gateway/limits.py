@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from attrs import field, frozen
 from attrs.validators import ge
+
+from opentera_twisted.ip_addresses import network_of
 
 FAILURES_PERIOD: Final = 60.0
 """Seconds over which failed logins are counted."""
@@ -58,7 +59,7 @@ class FailedLogins:
         """Whether an address may not try again yet."""
         if not self._failures:
             return False
-        failures = self._failures.get(_network(address))
+        failures = self._failures.get(network_of(address))
         if failures is None:
             return False
         while failures and failures[0] <= self._now() - FAILURES_PERIOD:
@@ -69,22 +70,9 @@ class FailedLogins:
         """A login from an address failed."""
         if not self._limit:
             return
-        network = _network(address)
+        network = network_of(address)
         failures = self._failures.pop(network, None) or deque(maxlen=self._limit)
         failures.append(self._now())
         self._failures[network] = failures
         if len(self._failures) > REMEMBERED_ADDRESSES:
             del self._failures[next(iter(self._failures))]
-
-
-def _network(address: str) -> str:
-    """Who an address counts for: of IPv6 its /64, within which anyone has any address."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:  # a Unix socket's
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return address
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return parsed.exploded[:19]

@@ -15,7 +15,6 @@ import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, ISSLTransport
 from twisted.internet.tcp import Connection
@@ -29,6 +28,7 @@ from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal, parse_login
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
+from opentera_twisted.ip_addresses import parse_ip
 from opentera_twisted.sessions import Identity
 
 PING_INTERVAL: Final = 10
@@ -477,8 +477,8 @@ def _cancel(call: IDelayedCall | None) -> None:
 
 
 def _peer(transport: Any) -> Peer:
-    address = transport.getPeer()
-    host = address.host if isinstance(address, (IPv4Address, IPv6Address)) else UNIX
+    address = parse_ip(getattr(transport.getPeer(), "host", None) or "")
+    host = UNIX if address is None else str(address)
     return Peer(host, ISSLTransport.providedBy(transport))
 
 

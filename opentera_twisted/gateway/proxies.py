@@ -6,12 +6,18 @@ Source: the de-facto standard headers X-Forwarded-For and X-Forwarded-Proto.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from attrs import frozen
 
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.ip_addresses import (
+    Network,
+    parse_ip,
+    parse_network,
+    scope_of,
+    without_scope,
+)
 
 UNIX: Final = "unix"
 """Stands for whoever connects through a Unix socket."""
@@ -34,21 +40,22 @@ class TrustedProxies:
     """The proxies whose word on their clients is taken.
 
     Args:
-        addresses: IP addresses, networks such as ``10.0.0.0/8``, or ``unix``.
+        addresses: IP addresses, networks such as ``10.0.0.0/8``, or ``unix``. An address with a
+            scope, such as ``fe80::1%eth0``, is trusted on that interface only.
 
     Raises:
         InvalidArgument: one is none of these.
     """
 
     def __init__(self, addresses: Iterable[str] = ()) -> None:
-        self._networks: list[IPv4Network | IPv6Network] = []
+        self._networks: list[tuple[Network, str]] = []  # each with its scope
         self._unix = False
         for address in addresses:
             if address == UNIX:
                 self._unix = True
                 continue
             try:
-                self._networks.append(ip_network(address))
+                self._networks.append(_scoped_network(address))
             except ValueError as error:
                 raise InvalidArgument(
                     f"{address!r} is not a proxy's address: expected an IP address, a network "
@@ -85,22 +92,26 @@ class TrustedProxies:
             return self._unix
         if not self._networks:
             return False
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        return any((mapped or parsed) in network for network in self._networks)
+        parsed = parse_ip(address)
+        return parsed is not None and any(
+            parsed in network and scope in {"", scope_of(parsed)}
+            for network, scope in self._networks
+        )
 
 
 def _address(hop: str) -> str | None:
-    """The IP address in one entry, which may have a port."""
+    """Read the IP address in one entry, which may have a port; its scope is another machine's."""
     text = hop.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return None
+    address = parse_ip(text)
+    return None if address is None else str(without_scope(address))
+
+
+def _scoped_network(text: str) -> tuple[Network, str]:
+    address = parse_ip(text)
+    if address is None:
+        return parse_network(text), ""
+    return parse_network(str(without_scope(address))), scope_of(address)
