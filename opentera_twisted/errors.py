@@ -6,8 +6,27 @@ sent; what the world did fails the Deferred.
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
 
-class BusError(Exception):
+Error = TypeVar("Error", bound=BaseException)
+
+
+class PortableError(Exception):
+    """An exception that survives pickle, copy and deepcopy, whatever its constructor takes.
+
+    Python itself would call the constructor again, with nothing but the message.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args), vars(self)
+
+
+def _restored(kind: type[Error], arguments: tuple[Any, ...]) -> Error:
+    """Make an exception without its constructor; its attributes follow."""
+    return kind.__new__(kind, *arguments)
+
+
+class BusError(PortableError):
     """Anything that the bus reports."""
 
 
@@ -177,7 +196,7 @@ class BadReply(CallError):
     """A reply to the call came, but not in a reply's form."""
 
 
-class ProcedureError(Exception):
+class ProcedureError(PortableError):
     """Raise this in a procedure to fail the call with a message that the caller may read.
 
     Of any other exception the caller learns only the name of its class.

@@ -62,6 +62,9 @@ class StartFailed(SystemExit, Exception):
         # The end of a traceback is what twistd shows in that shell, up to its 98th byte.
         self.add_note(str(reason))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ("\n".join(self.mistakes),), vars(self)
+
 
 _CHECKS: Final[Mapping[str, Callable[[str], Any]]] = {
     "console": choice("read", "write", "off"),

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
+from opentera_twisted.errors import PortableError
 from opentera_twisted.gateway.limits import FailedLogins
 from opentera_twisted.ip_addresses import is_loopback, same_host
 
@@ -40,7 +41,7 @@ _HOST: Final = re.compile(
 )
 
 
-class Refused(Exception):
+class Refused(PortableError):
     """A request is not answered.
 
     Args:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import frozen
 
+from opentera_twisted.errors import PortableError
 from opentera_twisted.gateway.proxies import Peer
 from opentera_twisted.topics import KINDS, Kind
 
@@ -22,7 +23,7 @@ _USUAL: Final = re.compile(r"(/wss/\w+)\?(id=[\w.-]*)", re.ASCII)
 _PATHS: Final[Mapping[str, Kind]] = {f"/wss/{kind}": kind for kind in KINDS}
 
 
-class Refusal(Exception):
+class Refusal(PortableError):
     """A handshake is refused.
 
     Attributes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, Final
 
 from attrs import frozen
@@ -21,7 +22,14 @@ from opentera_twisted.rpc.values import TYPES, ArgumentValue, accepts
 DESCRIBE: Final = "opentera.describe"
 """The procedure by which every server of ours says it."""
 
-NO_DEFAULT: Final = object()
+
+class NoDefault(Enum):
+    """The type of `NO_DEFAULT`, which stays the same object in copies and other processes."""
+
+    NO_DEFAULT = "no default"
+
+
+NO_DEFAULT: Final = NoDefault.NO_DEFAULT
 
 _BY_NAME: Final[Mapping[str, type]] = {kind.__name__: kind for kind in TYPES}
 
