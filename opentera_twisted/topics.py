@@ -30,6 +30,9 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 USER_MANAGER_MODULE: Final = "TeraServer.UserManagerModule"
 TWISTED_MODULE: Final = "TeraServer.TwistedModule"
 
+REPLY_CHANNELS: Final = "RedisRPCClient."
+"""Beginning of the channels on which callers get their replies, those of existing programs too."""
+
 # The name is the shortest that fits: it ends before the first part that is the word ``events``.
 _TOPIC = re.compile(
     r"websocket\.(?P<client>(?:user|participant|device)\..+)\.events"
@@ -160,27 +163,35 @@ def is_pattern(text: str) -> bool:
 
 
 def compile_pattern(pattern: bytes) -> re.Pattern[bytes]:
-    """What fits a pattern of Redis, as a regular expression of the whole topic.
+    """Compile a pattern of Redis to a regular expression of the whole topic.
+
+    Matching takes steps in proportion to the lengths of both, however many ``*`` there are: what
+    stands between two of them is looked for once, from the left, and never again.
 
     Source: Redis's ``stringmatchlen``.
     """
-    at, parts = 0, []
+    at, part = 0, b""
+    parts = [part]
     while at < len(pattern):
         one = pattern[at : at + 1]
         at += 1
         if one == b"*":
-            parts.append(b".*")
-        elif one == b"?":
-            parts.append(b".")
+            parts.append(b"")
+            continue
+        if one == b"?":
+            part = b"."
         elif one == b"[":
             part, at = _set(pattern, at)
-            parts.append(part)
         else:
             if one == b"\\" and at < len(pattern):
                 one = pattern[at : at + 1]
                 at += 1
-            parts.append(re.escape(one))
-    return re.compile(b"".join(parts), re.DOTALL)
+            part = re.escape(one)
+        parts[-1] += part
+    first, *between = parts
+    last = between.pop() if between else None
+    text = first + b"".join(b"(?>.*?%b)" % one for one in between if one)
+    return re.compile(text if last is None else text + b".*" + last, re.DOTALL)
 
 
 def _set(text: bytes, at: int) -> tuple[bytes, int]:

@@ -8,13 +8,14 @@ import gc
 import json
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
@@ -45,14 +46,17 @@ from opentera_twisted.messages import RPCMessage
 from opentera_twisted.rpc import Caller
 from opentera_twisted.rpc.wire import (
     Request,
+    answers,
     decode_request,
     encode_error,
     encode_reply,
     encode_request,
 )
+from opentera_twisted.testing import MemoryBus
+from opentera_twisted.topics import compile_pattern
 
 from .deployed import DeployedCaller, DeployedServer
-from .support import DATA, UUID, Collector, RedisTestCase, turn, until
+from .support import DATA, UUID, Collector, RedisTestCase, log_of, turn, until
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
 
@@ -219,6 +223,11 @@ class OurCallerTests(RedisTestCase):
         assert not isinstance(caught.value, BusUnavailable)
         assert (caught.value.topic, caught.value.procedure) == ("module.Old.rpc", "none")
         assert caught.value.seconds == 0.2
+
+    async def test_its_reply_may_name_a_wider_pattern(self) -> None:
+        self.deployed("service.*.rpc", value=lambda: 7)
+        bus = await self.bus()
+        assert await bus.call_service("Old", "value") == 7
 
 
 class CallTests(RedisTestCase):
@@ -644,13 +653,62 @@ class CallTests(RedisTestCase):
         request = decode_request(delivery.payload)
         assert request is not None
         for junk in (b"", b"{", b"[]", b"null", b'{"id": "0"}', b'{"id": true}', b'{"id": 99}',
-                     b'{"id": 1.0}', b"\xff", b"[" * 100_000):  # fmt: skip
+                     b'{"id": 1.0}', b"\xff", b"[" * 100_000, b'{"id": %d}' % request.id,
+                     encode_reply(request, "service.Other.rpc", "of another service"),
+                     encode_reply(request, "service.*.events", "of another pattern"),
+                     encode_reply(request, "*" * 1001, "of a long pattern")):  # fmt: skip
             self.redis.publish(request.reply_to, junk)
         good = encode_reply(request, "service.Ours.rpc", "good")
         self.redis.publish(request.reply_to, good)
         self.redis.publish(request.reply_to, good)
         assert await call == "good"
         assert not bus.caller.in_flight
+
+    async def test_another_service_cannot_be_made_to_reply_to_a_call(self) -> None:
+        declared, running = hanging()
+        bus = await self.pair(declared)
+        deputy = await self.bus()
+
+        @declared.expose
+        def echo(text: str) -> str:
+            return text
+
+        await deputy.serve_service("Deputy", declared)
+        requests = Collector()
+        await deputy.subscribe("service.Ours.rpc", requests)
+        call = bus.call_service("Ours", "hang")
+        request = decode_request((await requests.wait(1))[0].payload)
+        assert request is not None
+        forged = encode_request("echo", request.reply_to, request.id, ("forged",))
+        self.redis.publish("service.Deputy.rpc", forged)
+        await until(self.dropped(bus), lambda count: count == 1)
+        (waiting,) = await running.wait(1)
+        waiting.callback("true")
+        assert await call == "true"
+
+    def dropped(self, bus: Bus) -> Callable[[], Awaitable[int]]:
+        async def count() -> int:
+            await turn()
+            return bus.caller.dropped_replies
+
+        return count
+
+    async def test_a_server_never_replies_on_a_topic_of_other_programs(self) -> None:
+        declared, running = hanging()
+        bus = await self.pair(declared)
+        topics = ("module.A.messages", "service.Ours.rpc", "websocket.user.u.events", "log.info",
+                  "__redis__:invalidate")  # fmt: skip
+        overheard, logged = self.subscribed(*topics), log_of(self)
+        for topic in topics:
+            for method in ("hang", "none", "opentera.ping"):
+                self.redis.publish("service.Ours.rpc", encode_request(method, topic, 1, ()))
+        stats: Any = await bus.call_service("Ours", "opentera.stats")
+        assert stats["refused"] == {"bad_request": 15}
+        assert not running.items
+        received = [overheard.get_message(timeout=10) for _ in range(16)]  # the requests alone
+        assert {one["channel"] for one in received if one} == {b"service.Ours.rpc"}
+        assert overheard.get_message(timeout=0) is None
+        assert len([one for one in logged.items if "a reply channel of its own" in one]) == 1
 
     async def test_a_reply_without_a_replys_form_is_a_bad_reply(self) -> None:
         requests = Collector()
@@ -663,7 +721,10 @@ class CallTests(RedisTestCase):
             delivery = (await requests.wait(number + 1))[number]
             request = decode_request(delivery.payload)
             assert request is not None
-            self.redis.publish(request.reply_to, json.dumps({"id": request.id, **reply}))
+            self.redis.publish(
+                request.reply_to,
+                json.dumps({"id": request.id, "pattern": "service.Ours.rpc", **reply}),
+            )
             with pytest.raises(BadReply):
                 await call
 
@@ -681,6 +742,34 @@ class CallTests(RedisTestCase):
         with pytest.raises(InvalidTopic):
             bus.call("A B", "c")
         assert bus.caller.in_flight == 0
+
+
+def test_ids_of_calls_cannot_be_guessed_from_each_other() -> None:
+    bus = MemoryBus()
+    bus.subscribe("service.Ours.rpc", lambda _: None)
+    for _ in range(100):
+        bus.call_service("Ours", "add").addErrback(lambda _: None)
+    requests = map(decode_request, bus.published_on("service.Ours.rpc"))
+    ids = sorted(request.id for request in requests if request is not None)
+    distances = [later - before for before, later in pairwise(ids)]
+    assert len(distances) == 99
+    assert min(distances) > 1
+    assert max(ids) < 2**53
+    bus.stopService()
+
+
+@given(st.text("*?[ab]-^\\."), st.text("ab.", min_size=1))
+@example("\ud800*", "a")
+@example("[", "a")
+def test_replies_count_that_name_the_topic_or_a_pattern_of_it(pattern: str, topic: str) -> None:
+    matching = compile_pattern(pattern.encode(errors="surrogatepass")).fullmatch(topic.encode())
+    assert answers({"pattern": pattern}, topic) == (pattern == topic or matching is not None)
+
+
+@pytest.mark.parametrize("pattern", [None, 1, ["a"], "b", "a" * 2000, "*" * 2000])
+def test_replies_with_another_pattern_do_not_count(pattern: Any) -> None:
+    assert not answers({"pattern": pattern}, "a")
+    assert not answers({}, "a")
 
 
 class Recorder:

@@ -29,6 +29,24 @@ def test_the_same_topics_as_redis(pattern: str, topic: str) -> None:
         assert matches(pattern, topic) == (redis.keys(pattern) == [topic.encode()])
 
 
+STARS = st.lists(st.sampled_from(["*", "**", "?", "a", "b", "ab", "[ab]"]), max_size=8)
+
+
+@example("*ab*", "aab")
+@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(STARS.map("".join).filter(bool), st.text("ab", min_size=1, max_size=8))
+def test_several_stars_match_as_in_redis(pattern: str, topic: str) -> None:
+    with shared_server().client() as redis:
+        redis.flushall()
+        redis.set(topic, "")
+        assert matches(pattern, topic) == (redis.keys(pattern) == [topic.encode()])
+
+
+def test_many_stars_end_matching_soon() -> None:
+    assert not matches("*a" * 400 + "*c", "a" * 1000 + "b")
+    assert matches("*a" * 400 + "*", "a" * 1000 + "b")
+
+
 def test_a_topic_is_itself_and_no_pattern() -> None:
     assert not is_pattern("module.TeraServer.UserManagerModule.events")
     assert all(map(is_pattern, ("a*", "a?", "[ab]", "a\\*")))

@@ -172,7 +172,7 @@ class Metrics:
         yield _gauge("calls_in_flight", "Calls that wait for their reply.", caller.in_flight)
         yield _counter(
             "replies_dropped",
-            "Replies that came late, twice or to no call.",
+            "Replies that came late, twice, from another topic, or to no call.",
             caller.dropped_replies,
         )
         served = self._bus.served

@@ -8,9 +8,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from opentera_twisted.messages.decoding import Decoded, decode
-
-REPLIES: Final = "RedisRPCClient."
-"""How the topics begin on which replies to calls come."""
+from opentera_twisted.topics import REPLY_CHANNELS
 
 SHOWN_BYTES: Final = 256
 """Bytes of what is neither a message nor text that are shown, in hexadecimal."""
@@ -51,7 +49,7 @@ def summarize(topic: str, payload: bytes) -> Summary:
             text = ", ".join(json.dumps(one, ensure_ascii=False) for one in value)
             line = _short(f"{decoded.head['method']}({_short(text)})")
             return Summary("request", line, {**decoded.head, "arguments": value})
-        case "json" if topic.startswith(REPLIES) and _is_reply(value):
+        case "json" if topic.startswith(REPLY_CHANNELS) and _is_reply(value):
             return Summary("reply", _short(f"{value['method']}: {value['status']}"), value)
         case "json":
             return Summary("JSON", _short(payload.decode()), value)

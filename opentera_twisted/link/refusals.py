@@ -14,6 +14,7 @@ from opentera_twisted.errors import (
     ServerLoading,
     WrongType,
 )
+from opentera_twisted.topics import REPLY_CHANNELS
 
 _CLASSES: Final[Mapping[str, type[CommandFailed]]] = {
     "LOADING": ServerLoading,
@@ -50,4 +51,10 @@ def _missing_right(command: str, arguments: Sequence[bytes | str | int], reply: 
     if not sign or command not in _SHOWN or len(arguments) != 2 + (command == "PUBLISH"):
         return ""
     name = arguments[1]
-    return sign + (name.decode(errors="replace") if isinstance(name, bytes) else str(name))
+    return sign + shown(name if isinstance(name, bytes) else str(name).encode())
+
+
+def shown(name: bytes) -> str:
+    """Write a name for an error or the log; reply channels are secret, and shown as a pattern."""
+    text = name.decode(errors="replace")
+    return f"{REPLY_CHANNELS}*" if text.startswith(REPLY_CHANNELS) else text

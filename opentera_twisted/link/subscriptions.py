@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusUnavailable, CommandFailed, ConnectionLost
 from opentera_twisted.link.protocol import Operation
+from opentera_twisted.link.refusals import shown
 
 Send = Callable[[Operation, Sequence[bytes]], "Deferred[Any]"]
 """Sends one command for several names; fires when Redis has acknowledged each of them."""
@@ -249,7 +250,7 @@ class SubscriptionTable:
         _log.error(
             "Redis refuses {operation} of {name}: {reason}",
             operation=name.subscribe,
-            name=name.text.decode(errors="replace"),
+            name=shown(name.text),
             reason=failure.getErrorMessage(),
         )
         # It stays wanted, unless who is told now drops it: rights may come back.

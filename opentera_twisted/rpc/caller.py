@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import count
+from secrets import randbits
 from typing import Any, Final
 from uuid import uuid4
 
@@ -37,10 +37,14 @@ from opentera_twisted.errors import (
 from opentera_twisted.link import Link
 from opentera_twisted.pubsub import Delivery, PubSub
 from opentera_twisted.rpc.values import ArgumentValue, is_timeout
-from opentera_twisted.rpc.wire import Json, decode_reply, encode_request, return_value
+from opentera_twisted.rpc.wire import Json, answers, decode_reply, encode_request, return_value
+from opentera_twisted.topics import REPLY_CHANNELS
 
 CALL_TIMEOUT: Final = 10.0
 """Seconds that a call waits for its reply, unless it says otherwise; as deployed callers do."""
+
+ID_BITS: Final = 53
+"""Bits of a call's id: as many as every reader of JSON keeps exactly."""
 
 OUTCOMES: Final[Mapping[type[BusError], str]] = {
     NoResponder: "no_responder",
@@ -105,7 +109,7 @@ class Caller:
     Attributes:
         outcomes: how many calls ended how: ``returned``, ``cancelled``, or one of `OUTCOMES`.
         seconds: from the call to its reply, of those that got one.
-        dropped_replies: how many replies came late, twice, or to no call.
+        dropped_replies: how many replies came late, twice, from another topic, or to no call.
     """
 
     _log = Logger()
@@ -113,10 +117,9 @@ class Caller:
     def __init__(self, link: Link, pubsub: PubSub) -> None:
         self._link = link
         self._pubsub = pubsub
-        self._ids = count()
         self._calls: dict[int, _Call] = {}
         self._gatherings: dict[int, _Gathering] = {}
-        self._reply_to = f"RedisRPCClient.{uuid4()}"
+        self._reply_to = f"{REPLY_CHANNELS}{uuid4()}"
         self.outcomes: Counter[str] = Counter()
         self.seconds = Durations()
         self.dropped_replies = 0
@@ -149,7 +152,7 @@ class Caller:
         Raises:
             InvalidArgument: an argument, the name or the timeout is not of the right kind.
         """
-        call_id = next(self._ids)
+        call_id = self._new_id()
         request = encode_call(procedure, self._reply_to, call_id, arguments, timeout)
         result: Deferred[Json] = Deferred(lambda _: self._cancelled(call_id))
         expiry = self._link.reactor.callLater(timeout, self._expire, call_id, timeout)
@@ -184,7 +187,7 @@ class Caller:
         Fails with:
             BusUnavailable, ConnectionLost.
         """
-        call_id = next(self._ids)
+        call_id = self._new_id()
         request = encode_call(procedure, self._reply_to, call_id, arguments, timeout)
         return Deferred.fromCoroutine(self._gather(call_id, topic, procedure, request, timeout))
 
@@ -287,16 +290,24 @@ class Caller:
     def _replied(self, delivery: Delivery) -> None:
         reply = decode_reply(delivery.payload)
         if reply is not None and type(call_id := reply.get("id")) is int:
-            call = self._take(call_id)
-            if call is not None:
+            call = self._calls.get(call_id)
+            if call is not None and answers(reply, call.topic):
+                self._take(call_id)
                 self._settle(call, reply)
                 return
             gathering = self._gatherings.get(call_id)
-            if gathering is not None:
+            if gathering is not None and answers(reply, gathering.topic):
                 self._collect(gathering, reply)
                 return
         self.dropped_replies += 1
         self._log.debug("dropped a reply to no call that waits")
+
+    def _new_id(self) -> int:
+        """Choose an id that no other program can guess, so that none can reply to the call."""
+        call_id = randbits(ID_BITS)
+        while call_id in self._calls or call_id in self._gatherings:
+            call_id = randbits(ID_BITS)
+        return call_id
 
     def _settle(self, call: _Call, reply: Mapping[str, Any]) -> None:
         try:

@@ -36,6 +36,7 @@ from opentera_twisted.rpc.wire import (
     decode_request,
     encode_error,
     encode_reply,
+    may_carry_replies,
 )
 
 CLAIM_LIFETIME: Final = 60.0
@@ -88,6 +89,7 @@ class ProcedureServer:
         self._failures: WeakKeyDictionary[Deferred[Any], Failure] = WeakKeyDictionary()
         self._drained: list[Deferred[None]] = []
         self._junk = Junk("an RPC topic", "a request")
+        self._misdirected = Junk("an RPC topic", "a request with a reply channel of its own")
         self._statistics = Statistics(served or Served())
         self._since = time.time()
         self._own: dict[str, Callable[[], Any]] = {
@@ -146,6 +148,10 @@ class ProcedureServer:
         request = decode_request(payload)
         if request is None or not (request.method or request.reply_to):
             self._junk.dropped(topic)
+            return
+        if not may_carry_replies(request.reply_to):
+            self._misdirected.dropped(topic)
+            self._statistics.refused(BAD_REQUEST)
             return
         self._in_flight += 1
         if self._exclusive and request.method not in self._own:

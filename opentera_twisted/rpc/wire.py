@@ -17,6 +17,7 @@ from uuid import UUID
 import attrs
 from google.protobuf.message import DecodeError
 
+from opentera_twisted import topics
 from opentera_twisted.errors import (
     ArgumentsRejected,
     BadReply,
@@ -47,6 +48,13 @@ _ERRORS: Final[Mapping[str, type[CallError]]] = {
     BAD_REQUEST: ArgumentsRejected,
     OVERLOADED: Overloaded,
 }
+
+
+LONGEST_PATTERN: Final = 1000
+"""Characters of a pattern that a reply may name; no topic of a server is that long."""
+
+# Servers, gateways and loggers listen there, and Redis itself publishes on what begins with __.
+_NOT_FOR_REPLIES: Final = ("module.", "service.", "websocket.", "log.", "__")
 
 
 class Request(NamedTuple):
@@ -122,6 +130,30 @@ def decode_reply(payload: bytes) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return reply if isinstance(reply, dict) else None
+
+
+def may_carry_replies(channel: str) -> bool:
+    """Refuse channels of the naming convention, and Redis's own.
+
+    A server that replied there would publish, with its own rights, what a caller has chosen.
+    """
+    return not channel.startswith(_NOT_FOR_REPLIES)
+
+
+def answers(reply: Mapping[str, Any], topic: str) -> bool:
+    """Check that a reply names the topic that was called, or a pattern that matches it.
+
+    Existing servers name the pattern that they subscribed, which may be wider than the topic.
+    """
+    pattern = reply.get("pattern")
+    if pattern == topic:
+        return True
+    if not isinstance(pattern, str) or len(pattern) > LONGEST_PATTERN:
+        return False
+    if not topics.is_pattern(pattern):
+        return False
+    matching = topics.compile_pattern(pattern.encode(errors="surrogatepass"))
+    return matching.fullmatch(topics.encode(topic)) is not None
 
 
 def return_value(reply: Mapping[str, Any], topic: str, procedure: str) -> Json:

@@ -89,7 +89,7 @@ def purposes(database: int) -> Iterator[Purpose]:
         "calls",
         "warning",
         (
-            _subscribe(f"RedisRPCClient.{_UUID}", "&RedisRPCClient.*"),
+            _subscribe(f"{topics.REPLY_CHANNELS}{_UUID}", f"&{topics.REPLY_CHANNELS}*"),
             _publish(topics.module_rpc(topics.USER_MANAGER_MODULE), "&module.*"),
             _publish(topics.service_rpc(_UUID), "&service.*"),
         ),
@@ -99,7 +99,7 @@ def purposes(database: int) -> Iterator[Purpose]:
         "warning",
         (
             _subscribe(topics.service_rpc(_UUID), "&service.*"),
-            _publish(f"RedisRPCClient.{_UUID}", "&RedisRPCClient.*"),
+            _publish(f"{topics.REPLY_CHANNELS}{_UUID}", f"&{topics.REPLY_CHANNELS}*"),
             Right(("SET", f"opentera.claim.{_UUID}", "", "NX"), "+set ~opentera.*"),
         ),
     )
