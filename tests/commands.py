@@ -28,7 +28,7 @@ class Result(NamedTuple):
 class Running:
     """A command under way, its output and its errors apart; it is killed at the end of the test."""
 
-    def __init__(self, *arguments: str, url: str, terminal: bool = False) -> None:
+    def __init__(self, *arguments: str, url: str, terminal: bool = False, **env: str) -> None:
         self.output = ""
         self.errors = ""
         self._changed = threading.Condition()
@@ -42,7 +42,14 @@ class Running:
             stdin=stdout if terminal else subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,
-            env={**ENVIRONMENT, "REDIS_URL": url, "TERM": "xterm", "COLUMNS": "120", "LINES": "30"},
+            env={
+                **ENVIRONMENT,
+                "REDIS_URL": url,
+                "TERM": "xterm",
+                "COLUMNS": "120",
+                "LINES": "30",
+                **env,
+            },
             start_new_session=True,
         )
         if terminal:
@@ -133,9 +140,9 @@ class CommandTestCase(RedisTestCase):
         return deferToThread(run)
 
     def start_command(
-        self, *arguments: str, url: str | None = None, terminal: bool = False
+        self, *arguments: str, url: str | None = None, terminal: bool = False, **env: str
     ) -> Running:
         """Start a command that runs on."""
-        running = Running(*arguments, url=url or self.server.url, terminal=terminal)
+        running = Running(*arguments, url=url or self.server.url, terminal=terminal, **env)
         self.addCleanup(running.kill)
         return running

@@ -198,7 +198,7 @@ class WatchTests(StreamTestCase):
     async def test_on_a_terminal_until_ctrl_c(self) -> None:
         self.redis.set("a", "x\x1b[2Jy")
         command = self.start_command("watch", "a", terminal=True)
-        await command.says("x\ufffd[2Jy")
+        await command.says("x\\u001b[2Jy")
         self.redis.delete("a")
         await command.says("(none)")
         command.interrupt()

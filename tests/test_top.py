@@ -56,7 +56,7 @@ class TopTests(StreamTestCase):
         command = self.start_command("top", "--interval", "0.1", terminal=True)
         await self.listening(patterns=1)
         self.redis.publish("service.a.events\x1b[2J", b"12345")
-        await command.says("service.a.events\ufffd[2J")
+        await command.says("service.a.events\\u001b[2J")
         self.redis.publish("second", b"12345")
         await command.says("second")
         assert "messages/s" in command.output

@@ -26,10 +26,13 @@ redis_info     what Redis answers to INFO, for top and doctor
 import sys
 
 from opentera_twisted.extras import MissingExtra, explained
+from opentera_twisted.printable import escape_unencodable
 
 
 def main() -> None:
     """Run the command, or say what it lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        escape_unencodable(stream)
     try:
         from opentera_twisted.cli.commands import cli  # noqa: PLC0415 (an extra)
     except ModuleNotFoundError as error:

@@ -10,7 +10,13 @@ import click
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import Seconds, parse_argument
-from opentera_twisted.cli.output import print_description, print_json, print_latency, print_services
+from opentera_twisted.cli.output import (
+    print_bytes,
+    print_description,
+    print_json,
+    print_latency,
+    print_services,
+)
 from opentera_twisted.cli.program import Work, cli, command, fail
 from opentera_twisted.errors import BusError
 from opentera_twisted.rpc import stub as make_stub
@@ -122,6 +128,6 @@ def stub(server: str) -> Work:
     timeout = click.get_current_context().obj.timeout
 
     async def work(bus: Bus) -> None:
-        click.echo(make_stub(await bus.describe(server, timeout)), nl=False)
+        print_bytes(make_stub(await bus.describe(server, timeout)).encode())
 
     return work

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from opentera_twisted.cli.doctor.finding import Finding, Verdict
+from opentera_twisted.printable import printable
 from opentera_twisted.rpc import Description, Listening
 from opentera_twisted.rpc.description import ArgumentDescription, to_json
 from opentera_twisted.rpc.statistics import percentiles
@@ -25,13 +26,29 @@ def is_terminal() -> bool:
 
 
 def print_json(value: Any) -> None:
-    """One value on one line; on a terminal, what it can show stands as it is and not escaped.
+    """Print a value as JSON on one line; a terminal gets unescaped the characters it can show.
 
     Raises:
         ValueError: a number in it is not finite, which JSON has no word for.
     """
-    text = json.dumps(value, ensure_ascii=not is_terminal(), allow_nan=False)
-    print("".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text))  # noqa: T201
+    print(printable(json.dumps(value, ensure_ascii=not is_terminal(), allow_nan=False)))  # noqa: T201
+
+
+def print_bytes(value: bytes) -> None:
+    """Print a value as it is in a pipe; on a terminal, its text."""
+    if is_terminal():
+        print(printable(text_or_hex(value)), flush=True)  # noqa: T201
+    else:
+        sys.stdout.buffer.write(value)
+        sys.stdout.buffer.flush()
+
+
+def text_or_hex(value: bytes) -> str:
+    """Return a value's text, or ``hex:DEADBEEF`` when it is not UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"hex:{value.hex()}"
 
 
 def print_description(description: Description) -> None:
@@ -120,7 +137,7 @@ def print_findings(findings: Sequence[Finding], verdict: Verdict) -> None:
     for one in findings:
         found = _text(one.reason)
         if one.remedy:
-            found.append(f"\n→ {clean(one.remedy)}", "bold")
+            found.append(f"\n→ {printable(one.remedy)}", "bold")
         table.add_row(Text(one.verdict, _STYLES[one.verdict]), _text(one.check), found)
     Console().print(table)
 
@@ -135,14 +152,9 @@ def _add(table: Table, *cells: str) -> None:
     table.add_row(*map(_text, cells))
 
 
-def clean(foreign: str) -> str:
-    """What a program far away says, less what would move the cursor."""
-    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in foreign)
-
-
 def _text(foreign: str) -> Text:
     """What a program far away says, as it is: no markup either."""
-    return Text(clean(foreign))
+    return Text(printable(foreign))
 
 
 def _argument(argument: ArgumentDescription) -> str:

@@ -18,6 +18,7 @@ from opentera_twisted.cli.arguments import Seconds
 from opentera_twisted.errors import BusError, InvalidArgument, InvalidTopic
 from opentera_twisted.link import DEFAULT_URL
 from opentera_twisted.link.secret_file import read_secret, with_password
+from opentera_twisted.printable import printable
 
 P = ParamSpec("P")
 
@@ -156,8 +157,10 @@ def run_with_bus(work: Work, context: click.Context) -> None:
 
 
 def say(message: str) -> None:
-    """A message for people, on standard error."""
-    click.echo(f"opentera-bus: {message}", err=True)
+    """Print a message for people on standard error; its further lines are indented."""
+    text = f"opentera-bus: {printable(message)}".replace("\n", "\n    ")
+    # click would write UTF-8 where the terminal has only ASCII.
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def fail(message: str) -> NoReturn:

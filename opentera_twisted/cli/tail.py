@@ -13,12 +13,13 @@ from rich.text import Text
 
 from opentera_twisted import messages, topics
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.output import clean, is_terminal
+from opentera_twisted.cli.output import is_terminal
 from opentera_twisted.cli.program import Work, cli, command
 from opentera_twisted.cli.stream import Stream, tell_gaps
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link import Name
 from opentera_twisted.messages.decoding import Decoded, decode
+from opentera_twisted.printable import printable
 from opentera_twisted.pubsub import Delivery
 
 LONGEST = 2000
@@ -108,18 +109,18 @@ def _line(delivery: Delivery, decoded: Decoded) -> str:
 def _lines(delivery: Delivery, decoded: Decoded) -> str:
     """For people: when and where, and below that each message."""
     text = Text.assemble(
-        (f"{_now():%H:%M:%S.%f}"[:-3], "dim"), " ", (clean(delivery.topic), "bold"), " "
+        (f"{_now():%H:%M:%S.%f}"[:-3], "dim"), " ", (printable(delivery.topic, ""), "bold"), " "
     )
     if decoded.form in {"TeraEvent", "TeraModuleMessage"}:
-        text.append(clean(str(decoded.head.get("source", ""))), "dim")
+        text.append(printable(str(decoded.head.get("source", "")), ""), "dim")
         for message in decoded.messages:
             fields = {name: value for name, value in message.items() if name != "@type"}
             text.append("\n  ")
-            text.append(clean(message["@type"]), "cyan")
+            text.append(printable(message["@type"], ""), "cyan")
             text.append(f" {_short(fields)}")
     elif decoded.form == "RPCMessage":
         text.append("\n  ")
-        text.append(clean(decoded.head["method"]), "cyan")
+        text.append(printable(decoded.head["method"], ""), "cyan")
         text.append(_short(decoded.value))
     else:
         text.append(decoded.form, "dim")
@@ -131,5 +132,5 @@ def _lines(delivery: Delivery, decoded: Decoded) -> str:
 
 
 def _short(value: object) -> str:
-    text = clean(json.dumps(value, ensure_ascii=False))
+    text = printable(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"

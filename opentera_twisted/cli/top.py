@@ -15,12 +15,13 @@ from twisted.internet.task import LoopingCall, deferLater
 
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import Seconds
-from opentera_twisted.cli.output import clean, is_terminal, print_json
+from opentera_twisted.cli.output import is_terminal, print_json
 from opentera_twisted.cli.program import Work, cli, command
 from opentera_twisted.cli.rates import Rate, Rates
 from opentera_twisted.cli.redis_info import parse_info
 from opentera_twisted.cli.stream import tell_gaps
 from opentera_twisted.errors import CommandFailed
+from opentera_twisted.printable import printable
 from opentera_twisted.pubsub import Delivery
 
 _SHOWN: Final = {
@@ -126,7 +127,7 @@ def _screen(rates: Sequence[Rate], redis: Mapping[str, int], height: int) -> Gro
         table.add_column(column, justify="right")
     for rate in rates[:height]:
         table.add_row(
-            Text(clean(rate.topic), no_wrap=True, overflow="ellipsis"),
+            Text(printable(rate.topic, ""), no_wrap=True, overflow="ellipsis"),
             f"{rate.messages:,.1f}",
             f"{rate.bytes:,.0f}",
             f"{rate.total:,}",

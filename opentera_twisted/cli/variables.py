@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import datetime
 
 import click
 
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import Seconds, parse_bytes
-from opentera_twisted.cli.output import clean, is_terminal, print_json
+from opentera_twisted.cli.output import is_terminal, print_bytes, print_json, text_or_hex
 from opentera_twisted.cli.program import Work, cli, command, fail
 from opentera_twisted.cli.stream import Stream, tell_gaps
+from opentera_twisted.printable import printable
 from opentera_twisted.variables import encode_name
 
 
@@ -31,10 +31,7 @@ def get(name: str) -> Work:
         value = await bus.variables.get(name)
         if value is None:
             fail(f"no variable {name}")
-        sys.stdout.buffer.write(value)
-        if sys.stdout.isatty():
-            sys.stdout.buffer.write(b"\n")
-        sys.stdout.buffer.flush()
+        print_bytes(value)
 
     return work
 
@@ -115,12 +112,11 @@ def watch(name: str, as_json: bool, count: int | None) -> Work:
 
 def _change(name: str, value: bytes | None, *, as_json: bool) -> str:
     now = datetime.now().astimezone()
+    text = "(none)" if value is None else text_or_hex(value)
+    if not as_json:
+        return f"{now:%H:%M:%S} {printable(text)}"
     try:
-        text = None if value is None else value.decode()
-        shown = {"value": text}
+        shown = {"value": None if value is None else value.decode()}
     except UnicodeDecodeError:
-        text = f"hex:{value.hex() if value else ''}"
         shown = {"hex": text.removeprefix("hex:")}
-    if as_json:
-        return json.dumps({"time": now.isoformat(), "name": name, **shown})
-    return f"{now:%H:%M:%S} {'(none)' if text is None else clean(text)}"
+    return json.dumps({"time": now.isoformat(), "name": name, **shown})

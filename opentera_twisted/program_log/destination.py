@@ -11,10 +11,12 @@ from twisted.logger import (
     FileLogObserver,
     ILogObserver,
     LegacyLogObserverWrapper,
-    textFileLogObserver,
+    LogEvent,
+    formatEventAsClassicLogText,
 )
 from twisted.python.logfile import LogFile
 
+from opentera_twisted.printable import escape_unencodable, printable
 from opentera_twisted.program_log.bounded import Bounded
 from opentera_twisted.program_log.lines import json_line
 
@@ -43,7 +45,7 @@ def log_observer(twistd: Mapping[str, Any], log_format: str, reactor: Any) -> IL
     elif log_format == "json":
         observer = FileLogObserver(_file(twistd, reactor), json_line)
     else:
-        observer = textFileLogObserver(_file(twistd, reactor))
+        observer = FileLogObserver(_file(twistd, reactor), _line)
     bounded = Bounded(
         observer, lambda seconds, call: reactor.callFromThread(reactor.callLater, seconds, call)
     )
@@ -51,10 +53,17 @@ def log_observer(twistd: Mapping[str, Any], log_format: str, reactor: Any) -> IL
     return bounded
 
 
+def _line(event: LogEvent) -> str | None:
+    """Format an event as twistd does; names and values in it may be of other programs."""
+    text = formatEventAsClassicLogText(event)
+    return None if text is None else printable(text)
+
+
 def _file(twistd: Mapping[str, Any], reactor: Any) -> IO[Any]:
     """Standard output, or the file that SIGUSR1 rotates."""
     name = twistd.get("logfile")
     if name == "-" or (not name and twistd.get("nodaemon")):
+        escape_unencodable(sys.stdout)
         return sys.stdout
     file: Any = LogFile.fromFullPath(name or "twistd.log")
     if not signal.getsignal(signal.SIGUSR1):
