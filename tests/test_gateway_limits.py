@@ -156,7 +156,9 @@ class LimitTests(GatewayTestCase):
         return len(self.gate.factory.connections)
 
     async def test_pongs_and_answers_are_bounded_too(self) -> None:
-        port = await self.gateway(limits=GatewayLimits(max_send_buffer=50_000))
+        port = await self.gateway(
+            limits=GatewayLimits(max_send_buffer=50_000, max_messages_per_minute=0)
+        )
         key = await self.keys.issue("user", UUID)
         client = await connect_bytes(port)
         client.send(handshake(f"/wss/user?id={key}".encode()))
@@ -176,6 +178,7 @@ class LimitTests(GatewayTestCase):
             max_clients_per_identity=0,
             handshake_timeout=0,
             max_message_size=0,
+            max_messages_per_minute=0,
             max_send_buffer=0,
             failed_logins_per_minute=0,
         )

@@ -147,6 +147,7 @@ class StormTests(ProgramTestCase):
             "max_clients_per_identity",
             "handshake_timeout",
             "max_message_size",
+            "max_messages_per_minute",
             "max_send_buffer",
             "failed_logins_per_minute",
             "shutdown_timeout",

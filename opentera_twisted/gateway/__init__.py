@@ -8,6 +8,8 @@
     access       who may see a broadcast event
     admission    whether a login comes in: room, key, identity, topics
     head         the head of a handshake's request, which has to be well-formed
+    allowance    a number of times that something may happen within a period
+    intake       a bounded, fair share of what clients send is handled in each turn
     protocol     the Autobahn edge: handshake, writing, closing
     resource     the same edge inside a twisted.web site
     compression  permessage-deflate, agreed on so that one compressed frame serves all

@@ -23,8 +23,10 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-from opentera_twisted.gateway import compression, head
+from opentera_twisted.gateway import compression, head, intake
+from opentera_twisted.gateway.allowance import Allowance
 from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.intake import Intake
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal, parse_login
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
@@ -41,10 +43,14 @@ CLOSE_TIMEOUT: Final = 2
 MAX_HANDSHAKE: Final = 16_384
 """Bytes of a handshake's request."""
 
+ANSWERS_PER_SECOND: Final = 10
+"""Messages of one client that are answered; the others are dropped."""
+
 GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
 SERVICE_RESTART: Final = 1012
 
+_CLOSE: Final = 8
 _NOT_ALLOWED: Final = Frame("Not allowed to send message").plain
 
 
@@ -91,6 +97,8 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _closing: tuple[int, str] | None = None
     _timeout: IDelayedCall | None = None
     _drop: IDelayedCall | None = None
+    _frames: Allowance | None = None
+    _answers: Allowance | None = None
     _socket: FileDescriptor | None = None
     _is_plain = False
     _is_slow = False
@@ -238,9 +246,29 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         )
         self.__dict__ = kept
 
-    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+    def onFrameBegin(self) -> None:
+        """Count a frame: messages, their fragments, pings and pongs."""
+        limit = self.factory.limits.max_messages_per_minute
+        if limit and self.state == self.STATE_OPEN and self.current_frame.opcode != _CLOSE:
+            if self._frames is None:
+                self._frames = Allowance()
+            if not self._frames.take(limit, 60.0, self.factory.clock.seconds()):
+                self.factory.doorkeeper.reached("max_messages_per_minute", self)
+                self._fail_connection(POLICY_VIOLATION, "too many messages")
+                return
+        super().onFrameBegin()
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        """Keep nothing of a message; Autobahn has checked its size and its text."""
+
+    def onMessageEnd(self) -> None:
         """Clients have nothing to say; nor have we after a close, which the message may cross."""
-        if self.state == self.STATE_OPEN:
+        self.message_data = None
+        if self.state != self.STATE_OPEN:
+            return
+        if self._answers is None:
+            self._answers = Allowance()
+        if self._answers.take(ANSWERS_PER_SECOND, 1.0, self.factory.clock.seconds()):
             self.sendData(_NOT_ALLOWED)
 
     def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
@@ -331,10 +359,31 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         return not self.failedByMe and bool(super().processData())
 
     def consumeData(self) -> None:
-        """Take what has come; of a client that we are done with, nothing is kept."""
-        super().consumeData()
+        """Have what has come handled when it is this client's turn."""
+        self.factory.intake.arrived(self)
+
+    def handle(self, work: int) -> tuple[int, bool]:
+        """Take some of what has come; of a client that we are done with, nothing is kept."""
+        if self.state == self.STATE_CONNECTING:
+            self.processHandshake()
+            return intake.HANDSHAKE, False
+        done, has_more = 0, True
+        while has_more and done < work:
+            before = self.trafficStats.incomingOctetsAppLevel
+            has_more = self.processData() and self.state != self.STATE_CLOSED
+            done += 1 + (self.trafficStats.incomingOctetsAppLevel - before) // intake.BYTES
         if self.failedByMe or self.state == self.STATE_CLOSED:
             self.data = b""
+            has_more = False
+        return done, has_more
+
+    def hold(self) -> None:
+        """Leave what else it sends to TCP."""
+        self.transport.pauseProducing()
+
+    def go_on(self) -> None:
+        """Read again."""
+        self.transport.resumeProducing()
 
     # --- gone
 
@@ -389,6 +438,7 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         self.proxies = proxies
         self.window_bits = window_bits
         self.connections: set[ClientProtocol] = set()
+        self.intake = Intake(reactor)
         self._emptied: list[Deferred[None]] = []
         accept = partial(
             compression.accept, window_bits=window_bits, max_message_size=limits.max_message_size
@@ -462,6 +512,7 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
     def lost(self, client: ClientProtocol) -> None:
         """A connection is gone."""
         self.connections.discard(client)
+        self.intake.forget(client)
         self._tell_if_empty()
 
     def _tell_if_empty(self) -> None:

@@ -46,8 +46,8 @@ def lengths() -> Iterator[Case]:
         yield taken(
             f"{count} frames in one segment are each taken",
             "5.2",
-            frame(TEXT, b"one of many") * count,
-            *[REFUSED] * count,
+            b"".join(frame(PING, bytes([number])) for number in range(count)),
+            *(f"pong {number:02x}" for number in range(count)),
         )
 
 

@@ -35,7 +35,9 @@ def peer() -> Iterator[Peer]:
     server = shared_server()
     port = free_port()
     endpoint = f"tcp:{port}:interface=127.0.0.1"
-    program = twistd("--redis", server.url, "--websocket", endpoint, "--admin", "none")
+    options = ("--redis", server.url, "--websocket", endpoint, "--admin", "none")
+    # The peer sends a ping after each piece, to hear that the piece was read.
+    program = twistd(*options, "--max-messages-per-minute", "0")
     try:
         program.wait_for("is ready")
         with server.client() as client:

@@ -83,11 +83,12 @@ def valid() -> Iterator[Case]:
         "pong ff",
         REFUSED,
     )
+    some = [*INVALID.values()][::3]  # only ten messages a second are answered
     yield taken(
         "a binary message need not be text",
         "5.6",
-        b"".join(frame(BINARY, data) for data in INVALID.values()),
-        *[REFUSED] * len(INVALID),
+        b"".join(frame(BINARY, data) for data in some),
+        *[REFUSED] * len(some),
     )
     yield taken(
         "a binary message in fragments need not be text",

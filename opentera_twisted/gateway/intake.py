@@ -1,0 +1,93 @@
+"""A bounded share of what clients send is handled in each turn of the reactor, in fair rotation.
+
+A client that sends ten thousand frames at once has a few of them parsed in each turn, after those
+of all others that wait. Nothing more is read of it meanwhile, so that TCP slows it down.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+WORK_PER_TURN: Final = 64
+"""Units of work in one turn, for all clients: about two milliseconds."""
+
+WORK_AT_ONCE: Final = 8
+"""Units of work for one client before the next one gets its share."""
+
+HANDSHAKE: Final = 16
+"""Units of work of a handshake; a frame is one, and `BYTES` of its payload are one more."""
+
+BYTES: Final = 4096
+
+
+class Source(Protocol):
+    """A client whose bytes wait to be handled."""
+
+    def handle(self, work: int) -> tuple[int, bool]:
+        """Handle some of what came.
+
+        Args:
+            work: units after which to stop.
+
+        Returns:
+            The units that were done, and whether more can be done at once.
+        """
+
+    def hold(self) -> None:
+        """Read nothing more."""
+
+    def go_on(self) -> None:
+        """Read again."""
+
+
+class Intake:
+    """Shares each turn's work among the clients that have sent something.
+
+    Args:
+        reactor: whose turns these are.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._left = WORK_PER_TURN
+        self._waiting: dict[Source, None] = {}  # an ordered set
+        self._is_scheduled = False
+
+    def arrived(self, source: Source) -> None:
+        """Handle what a client sent: now, or when those before it had their share."""
+        if source in self._waiting:
+            return
+        self._schedule()
+        if self._waiting or self._left <= 0 or self._serve(source):
+            self._wait(source)
+
+    def forget(self, source: Source) -> None:
+        """Drop a client that is gone."""
+        self._waiting.pop(source, None)
+
+    def _wait(self, source: Source) -> None:
+        source.hold()
+        self._waiting[source] = None
+
+    def _serve(self, source: Source) -> bool:
+        done, has_more = source.handle(WORK_AT_ONCE)
+        self._left -= done
+        return has_more
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._reactor.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        self._is_scheduled = False
+        self._left = WORK_PER_TURN
+        while self._waiting and self._left > 0:
+            source = next(iter(self._waiting))
+            del self._waiting[source]
+            if self._serve(source):
+                self._waiting[source] = None
+            else:
+                source.go_on()
+        if self._waiting or self._left < WORK_PER_TURN:
+            self._schedule()

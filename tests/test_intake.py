@@ -1,0 +1,96 @@
+"""How a turn's work is shared among clients, and how often something may happen."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from opentera_twisted.gateway.allowance import Allowance
+from opentera_twisted.gateway.intake import WORK_AT_ONCE, WORK_PER_TURN, Intake
+
+
+class Source:
+    """A client with so much work in it."""
+
+    def __init__(self, left: int, order: list[Source]) -> None:
+        self.left = left
+        self.is_held = False
+        self._order = order
+
+    def handle(self, work: int) -> tuple[int, bool]:
+        done = min(work, self.left)
+        self.left -= done
+        self._order.append(self)
+        return done, self.left > 0
+
+    def hold(self) -> None:
+        assert not self.is_held
+        self.is_held = True
+
+    def go_on(self) -> None:
+        assert self.is_held
+        self.is_held = False
+
+
+@given(st.lists(st.integers(1, 500), max_size=20))
+def test_a_turn_has_bounded_work_and_all_of_it_is_done(amounts: list[int]) -> None:
+    clock, order = Clock(), list[Source]()
+    intake = Intake(clock)
+    sources = [Source(amount, order) for amount in amounts]
+    for source in sources:
+        intake.arrived(source)
+    total = left = sum(amounts)
+    while clock.getDelayedCalls():
+        now = sum(source.left for source in sources)
+        assert left - now < WORK_PER_TURN + WORK_AT_ONCE
+        left = now
+        clock.advance(0)
+    assert not any(source.left or source.is_held for source in sources)
+    assert total == 0 or left < total
+
+
+def test_clients_that_wait_take_turns() -> None:
+    clock, order = Clock(), list[Source]()
+    intake = Intake(clock)
+    flood = [Source(10_000, order) for _ in range(3)]
+    for source in flood:
+        intake.arrived(source)
+    while not flood[-1].is_held:
+        clock.advance(0)
+    honest = Source(1, order)
+    intake.arrived(honest)
+    order.clear()
+    while honest.left:
+        clock.advance(0)
+    shares = order[: order.index(honest)]
+    assert max(map(shares.count, flood)) - min(map(shares.count, flood)) <= 1
+    assert len(shares) <= len(flood)
+
+
+def test_a_client_that_is_gone_is_forgotten() -> None:
+    clock, order = Clock(), list[Source]()
+    intake = Intake(clock)
+    source = Source(10_000, order)
+    intake.arrived(source)
+    intake.forget(source)
+    order.clear()
+    clock.advance(0)
+    assert not order
+    assert not intake._waiting
+
+
+@given(st.integers(1, 20), st.lists(st.floats(0, 200), max_size=100))
+def test_no_period_has_more_than_its_limit(limit: int, moments: list[float]) -> None:
+    allowance = Allowance()
+    allowed = [now for now in sorted(moments) if allowance.take(limit, 60.0, now)]
+    for began in allowed:
+        assert sum(began <= now < began + 60 for now in allowed) <= 2 * limit
+    assert len(allowed) >= min(limit, len(moments))
+
+
+def test_a_clock_that_is_set_back_begins_a_new_period() -> None:
+    allowance = Allowance()
+    assert allowance.take(1, 60.0, 1000.0)
+    assert not allowance.take(1, 60.0, 1001.0)
+    assert allowance.take(1, 60.0, 10.0)
