@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Optional, Union
 
 import pytest
+from twisted.application.service import Service
 
 from opentera_twisted import BadReply, InvalidArgument, Procedures
 from opentera_twisted.rpc.description import NO_DEFAULT, from_json, to_json
@@ -166,6 +170,113 @@ def test_the_public_methods_of_an_object_are_its_procedures() -> None:
     double = procedures.get("double")
     assert double is not None
     assert (double.function(4), double.doc) == (8, "Twice as much.")
+
+
+class Descriptor:
+    """Must not run, as those of databases may do anything."""
+
+    def __get__(self, target: object, kind: type) -> Any:
+        raise AssertionError("it was run")
+
+
+class Base:
+    def inherited(self) -> int:
+        return 1
+
+    def hidden(self) -> int:
+        return 1
+
+
+class Rehab(Base):
+    """Offers add."""
+
+    row = Descriptor()
+    system = os.system
+    hidden = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self.notify = os.system
+        self.shadowed = os.system  # type: ignore[assignment]
+
+    def add(self, a: int, b: int) -> int:
+        return a + b
+
+    def shadowed(self) -> str:
+        return "of the class"
+
+    @staticmethod
+    def static(a: int) -> int:
+        return a
+
+    @classmethod
+    def of_class(cls) -> str:
+        return cls.__name__
+
+    @cached_property
+    def database(self) -> Any:
+        raise AssertionError("it was run")
+
+    @property
+    def plain(self) -> Any:
+        raise AssertionError("it was run")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError("it was asked")
+
+
+def test_callables_that_are_no_methods_of_the_class_stay_private() -> None:
+    offered = {one.name: one for one in Procedures.of(Rehab())}
+    assert offered.keys() == {"add", "inherited", "of_class", "shadowed", "static"}
+    assert offered["static"].function(3) == 3
+    assert offered["of_class"].function() == "Rehab"
+    assert offered["shadowed"].function() == "of the class"
+    assert Procedures.of(Rehab()).doc == "Offers add."
+
+
+def test_methods_of_frameworks_stay_private_even_when_overridden() -> None:
+    class Served(Service):
+        def add(self, a: int) -> int:
+            return a
+
+        def stopService(self) -> None: ...
+
+    class Thread(threading.Thread):
+        def add(self, a: int) -> int:
+            return a
+
+        def run(self) -> None: ...
+
+    for kind in (Served, Thread):
+        procedures = Procedures.of(kind())
+        assert [one.name for one in procedures] == ["add"]
+        assert procedures.doc == ""
+
+
+def test_arguments_without_a_hint_are_warned_of() -> None:
+    class Loose:
+        def show(self, a, *b, c=1, **d) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003
+
+    with pytest.warns(
+        UserWarning, match=r"Loose\.show \(.*test_procedures\.py:\d+\): .* a, b, so"
+    ) as warned:
+        Procedures.of(Loose())
+    assert warned[0].filename == __file__
+
+
+def test_lambdas_are_refused() -> None:
+    class Short:
+        double = lambda self, a: a  # type: ignore[no-untyped-def]  # noqa: E731
+
+    with pytest.raises(InvalidArgument, match=r"Short\.double is a lambda \(.*\.py:\d+\)"):
+        Procedures.of(Short())
+    with pytest.raises(InvalidArgument, match=r"a lambda has no name \(.*\.py:\d+\)"):
+        Procedures().expose(lambda: 1)
+    Procedures().expose(name="one")(lambda: 1)
+
+
+def test_a_class_is_no_object() -> None:
+    with pytest.raises(InvalidArgument, match="is a class"):
+        Procedures.of(Calculator)
 
 
 def test_an_object_without_public_methods_has_nothing_to_offer() -> None:

@@ -5,6 +5,7 @@
     caller       calls, and which of them wait for a reply
     description  what a server says of itself
     signature    the arguments of a function as callers can give them
+    methods      the methods of an object that callers may call
     procedures   what a server offers, declared by signatures
     limits       how much a server takes on, and how callers share it
     statistics   what servers count

@@ -16,6 +16,7 @@ runs: it gets what its signature says.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar, overload
 
@@ -27,6 +28,7 @@ from opentera_twisted.rpc.description import (
     Description,
     ProcedureDescription,
 )
+from opentera_twisted.rpc.methods import own_doc, own_methods, without_hint
 from opentera_twisted.rpc.signature import Parameter, parameters, returns, where
 from opentera_twisted.rpc.values import ArgumentValue, is_timeout
 
@@ -140,22 +142,32 @@ class Procedures:
     def of(cls, target: object, version: str = "", doc: str | None = None) -> Procedures:
         """The public methods of an object, each under its own name.
 
+        Only functions that the class of the object defines are offered, and those of its bases in
+        the same top-level package. Attributes of the object, properties, names that begin with an
+        underscore, and names that another base defines (a service of Twisted, a thread) stay
+        private; `expose` can offer them by name.
+
         Args:
-            target: whose methods these are; names that begin with an underscore stay private.
+            target: whose methods these are.
             version: of the service.
-            doc: what the service is for; the object's own documentation when None.
+            doc: what the service is for; that of the object's class when None.
 
         Raises:
-            InvalidArgument: a method cannot be called from elsewhere, or there is none.
+            InvalidArgument: there is no method, or one is a lambda or cannot be called from afar.
+
+        Warns:
+            UserWarning: an argument without a type hint, which callers may give any type.
         """
-        procedures = cls(version, inspect.getdoc(target) or "" if doc is None else doc)
-        for name in dir(target):
-            # Looked at without running it: a property may do anything.
-            kind = inspect.getattr_static(target, name)
-            if not name.startswith("_") and not isinstance(kind, property):
-                member = getattr(target, name)
-                if inspect.isroutine(member):
-                    procedures.expose(name=name)(member)
+        procedures = cls(version, own_doc(target) if doc is None else doc)
+        for name, method in own_methods(target):
+            procedures.expose(name=name)(method)
+            missing = without_hint(method)
+            if missing:
+                warnings.warn(
+                    f"{type(target).__name__}.{name} ({where(method)}): no type hint of "
+                    f"{', '.join(missing)}, so callers may give any type",
+                    stacklevel=2,
+                )
         if not procedures._procedures:
             raise InvalidArgument(f"{target!r} has no public methods")
         return procedures
@@ -226,6 +238,8 @@ class Procedures:
         if not callable(function):
             raise InvalidArgument(f"a procedure is a function, not {function!r}")
         name = getattr(function, "__name__", None) if name is None else name
+        if name == "<lambda>":
+            raise InvalidArgument(f"a lambda has no name ({where(function)}): give name=...")
         if not isinstance(name, str) or not name:
             raise InvalidArgument(f"a procedure's name is a string, not {name!r}")
         if name.startswith(RESERVED):

@@ -1,0 +1,70 @@
+"""The methods of an object that other programs may call.
+
+Only functions in the bodies of the user's own classes count: nothing is read from the object, whose
+attributes may hold any callable, and no descriptor runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any
+
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.rpc.signature import where
+
+
+def own_methods(target: object) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Find the public methods of an object, each under its name.
+
+    The user's own classes are that of the object, and its bases of the same top-level package. A
+    name that any other base defines is left out, even when a class of the user overrides it: such
+    as ``stopService`` of a service of Twisted.
+
+    Raises:
+        InvalidArgument: the target is a class, or a method is a lambda.
+    """
+    if isinstance(target, type):
+        raise InvalidArgument(f"{target!r} is a class: give an object of it")
+    kind = type(target)
+    found: dict[str, Any] = {}
+    of_others: set[str] = set()
+    for base in kind.__mro__:
+        if _package(base) == _package(kind):
+            found = {**vars(base), **found}
+        else:
+            of_others.update(vars(base))
+    for name, member in sorted(found.items()):
+        is_wrapped = isinstance(member, (staticmethod, classmethod))
+        function = member.__func__ if is_wrapped else member
+        if name.startswith("_") or name in of_others or not isinstance(function, FunctionType):
+            continue
+        if function.__name__ == "<lambda>":
+            raise InvalidArgument(
+                f"{kind.__name__}.{name} is a lambda ({where(function)}): "
+                "define it with def, and type hints"
+            )
+        yield name, member.__get__(target, kind)
+
+
+def own_doc(target: object) -> str:
+    """Read the documentation of an object's class, or of the user's own base that has one."""
+    kind = type(target)
+    own = [base for base in kind.__mro__ if _package(base) == _package(kind)]
+    docs = (vars(base).get("__doc__") for base in own)
+    return next((inspect.cleandoc(doc) for doc in docs if isinstance(doc, str)), "")
+
+
+def without_hint(method: Callable[..., Any]) -> list[str]:
+    """Name the arguments of a method that callers can give, and that have no type hint."""
+    return [
+        parameter.name
+        for parameter in inspect.signature(method).parameters.values()
+        if parameter.annotation is parameter.empty
+        and parameter.kind not in {parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD}
+    ]
+
+
+def _package(kind: type) -> str:
+    return str(kind.__module__).partition(".")[0]
