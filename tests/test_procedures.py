@@ -265,7 +265,7 @@ def test_arguments_without_a_hint_are_warned_of() -> None:
 
 def test_lambdas_are_refused() -> None:
     class Short:
-        double = lambda self, a: a  # type: ignore[no-untyped-def]  # noqa: E731
+        double = lambda self, a: a  # noqa: E731
 
     with pytest.raises(InvalidArgument, match=r"Short\.double is a lambda \(.*\.py:\d+\)"):
         Procedures.of(Short())
