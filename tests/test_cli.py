@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -24,8 +27,44 @@ from opentera_twisted.topics import websocket_events
 
 from .commands import CommandTestCase
 from .deployed import DeployedServer
+from .processes import ENVIRONMENT
 from .support import UUID, free_port, message
 from .websockets import connect
+
+_INTERRUPTED = """
+import builtins, os, signal, sys
+there, *sys.argv[1:] = sys.argv[1:]
+import_ = builtins.__import__
+def interrupting(name, *arguments):
+    if name == there:
+        os.kill(os.getpid(), signal.SIGINT)
+    return import_(name, *arguments)
+builtins.__import__ = interrupting
+from opentera_bus import main
+main()
+"""
+
+
+@pytest.mark.parametrize("there", ["opentera_twisted.bus", "opentera_twisted.cli.commands"])
+def test_ctrl_c_while_the_command_loads_prints_nothing(there: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED, there, "services"],
+        capture_output=True, env=ENVIRONMENT, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+def summaries(group: click.Group, path: str = "") -> Iterator[tuple[str, str]]:
+    """Each command with its line in the help of its group."""
+    for name, command in group.commands.items():
+        yield f"{path}{name}", command.get_short_help_str(limit=60)
+        if isinstance(command, click.Group):
+            yield from summaries(command, f"{name} ")
+
+
+@pytest.mark.parametrize(("name", "summary"), list(summaries(cli)))
+def test_the_summary_of_a_command_fits_its_line(name: str, summary: str) -> None:
+    assert not summary.endswith("..."), name
 
 
 class CommandLineTests(CommandTestCase):
@@ -125,6 +164,22 @@ class CommandLineTests(CommandTestCase):
         assert result == (1, "", "opentera-bus: nobody listens on service.Nobody.rpc\n")
         result = await self.run_command("call", "service.Sum", "add", "--timeout", "0", "1")
         assert result.status == 2
+
+    async def test_repeat_prints_nothing_but_figures_in_a_pipe(self) -> None:
+        bus = await self.bus()
+        await bus.serve_service("Sum", Procedures())
+        arguments = ("call", "service.Sum", "opentera.ping", "--repeat", "2")
+        result = await self.run_command(*arguments)
+        assert (result.status, result.errors) == (0, "")
+        assert json.loads(result.output)["calls"] == 2
+
+    async def test_a_value_may_begin_with_a_dash(self) -> None:
+        assert await self.run_command("set", "x", "-5") == (0, "", "")
+        assert self.redis.get("x") == b"-5"
+        pubsub = self.subscribed("t")
+        assert await self.run_command("publish", "--raw", "t", "-5") == (0, "1\n", "")
+        assert await message(pubsub) == b"-5"
+        assert (await self.run_command("set", "x", "1", "--tll", "5")).status == 2
 
     async def test_session_keys(self) -> None:
         result = await self.run_command("key", "issue", "user", UUID, "--ttl", "9", "--name", "Zoé")

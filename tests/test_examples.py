@@ -162,7 +162,14 @@ class EmbeddedTests(RedisTestCase):
         key = await SessionKeys(bus).issue("user", UUID)
         receiver = self.start("receive.py", f"ws://127.0.0.1:{port}/wss/user?id={key}")
         await message(reports)
+        refused = self.start("receive.py", f"ws://127.0.0.1:{port}/wss/user?id={key}")
+        assert await refused.ended() == 1
+        assert "403" in refused.output
         await bus.publish_event(f"websocket.user.{UUID}.events", UserEvent(user_fullname="Ana"))
         await receiver.says("Ana")
         embedded.send(signal.SIGTERM)
         await receiver.says("closed: 1001")
+        assert await receiver.ended() == 0
+        away = self.start("receive.py", f"ws://127.0.0.1:{free_port()}/wss/user?id={key}")
+        assert await away.ended() == 1
+        assert "refused" in away.output

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 
 import click
@@ -42,7 +44,9 @@ from opentera_twisted.rpc.caller import encode_call
 def call(
     server: str, method: str, arguments: tuple[str, ...], timeout: float | None, repeat: int | None
 ) -> Work:
-    """Call METHOD of a service or a module, and print what it returns as JSON.
+    """Call METHOD of a service or a module.
+
+    Prints what it returns as JSON.
 
     An ARG is read as JSON when it is a JSON bool, int, float or string, as bytes when written
     hex:DEADBEEF, otherwise as the text itself.
@@ -65,7 +69,7 @@ def call(
 
     async def work(bus: Bus) -> None:
         durations, errors = [], []
-        with click.progressbar(range(repeat or 0), label="calls", file=sys.stderr) as calls:
+        with _progress(range(repeat or 0)) as calls:
             for _ in calls:
                 began = perf_counter()
                 try:
@@ -82,11 +86,20 @@ def call(
     return once if repeat is None else work
 
 
+def _progress(calls: Sequence[int]) -> AbstractContextManager[Iterable[int]]:
+    """Draw a bar on a terminal; click would print its label elsewhere."""
+    if sys.stderr.isatty():
+        return click.progressbar(calls, label="calls", file=sys.stderr)
+    return nullcontext(calls)
+
+
 @cli.command()
 @click.argument("server", metavar="service.KEY|module.NAME")
 @command
 def describe(server: str) -> Work:
-    """Print the procedures of a service or a module: a table on a terminal, JSON in a pipe.
+    """Print the procedures of a service or a module.
+
+    A table on a terminal, JSON in a pipe.
 
     \b
     opentera-bus describe service.VideoRehabService
@@ -103,7 +116,9 @@ def describe(server: str) -> Work:
 @cli.command()
 @command
 def services() -> Work:
-    """Print which services and modules listen now: a table on a terminal, JSON in a pipe.
+    """Print which services and modules listen now.
+
+    A table on a terminal, JSON in a pipe.
 
     \b
     opentera-bus services | jq -r '.[].server'
@@ -119,7 +134,9 @@ def services() -> Work:
 @click.argument("server", metavar="service.KEY|module.NAME")
 @command
 def stub(server: str) -> Work:
-    """Print a typed Python stub of a service's procedures, for editors and mypy.
+    """Print a typed Python stub of a service's procedures.
+
+    For editors and mypy.
 
     \b
     opentera-bus stub service.Sum > sum_service.py

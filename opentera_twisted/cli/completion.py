@@ -13,7 +13,7 @@ PROGRAM = "opentera-bus"
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that completes commands and options in SHELL.
+    """Print the script that completes commands in SHELL.
 
     \b
     opentera-bus completion bash > ~/.local/share/bash-completion/completions/opentera-bus

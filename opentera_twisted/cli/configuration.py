@@ -17,7 +17,9 @@ def config() -> None:
 @config.command()
 @click.argument("file")
 def check(file: str) -> None:
-    """Look for mistakes in FILE, and print each with its line; status 1 when there are any.
+    """Print each mistake in FILE with its line.
+
+    Status 1 when there are any.
 
     \b
     opentera-bus config check /etc/opentera-bus.toml
@@ -29,7 +31,9 @@ def check(file: str) -> None:
 @config.command()
 @click.argument("file")
 def show(file: str) -> None:
-    """Print every option with its value and where it is from, secrets masked.
+    """Print every option with its value and where it is from.
+
+    Secrets are masked.
 
     \b
     opentera-bus config show /etc/opentera-bus.toml

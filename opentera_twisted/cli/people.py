@@ -22,9 +22,10 @@ from opentera_twisted.variables import SESSION_KEY_LIFETIME
 )
 @command
 def online(kind: topics.Kind | None) -> Work:
-    """Print who has a websocket open: a table on a terminal, JSON in a pipe.
+    """Print who has a websocket open.
 
-    A list of UUIDs with KIND, otherwise an object with a list for each kind.
+    A table on a terminal. In a pipe a JSON list of UUIDs with KIND, otherwise an object with a
+    list for each kind.
 
     \b
     opentera-bus online
@@ -43,9 +44,9 @@ def online(kind: topics.Kind | None) -> Work:
 @click.argument("uuid")
 @command
 def disconnect(kind: topics.Kind, uuid: str) -> Work:
-    """Have the websockets of UUID closed, and print how many gateways were told.
+    """Close the websockets of UUID.
 
-    Status 1 when there is none.
+    Prints how many gateways close some; status 1 when none does.
 
     \b
     opentera-bus disconnect user 11111111-2222-3333-4444-555555555555
@@ -79,7 +80,9 @@ def key() -> None:
 @click.option("--name", help="The name that others see.")
 @command
 def issue(kind: topics.Kind, uuid: str, ttl: float, name: str | None) -> Work:
-    """Print a key that logs one websocket of KIND in as UUID, once.
+    """Print a session key for one websocket of KIND.
+
+    It logs a client in as UUID, once.
 
     \b
     opentera-bus key issue user 11111111-2222-3333-4444-555555555555 --name Zoé

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn, ParamSpec
@@ -148,12 +149,16 @@ def run_with_bus(work: Work, context: click.Context) -> None:
         finally:
             finished = True
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else Twisted leaves it alone
     try:
         react(lambda _: Deferred.fromCoroutine(main()))
     except SystemExit:
         if not finished:
             raise SystemExit(INTERRUPTED) from None
         raise
+    except KeyboardInterrupt:  # the reactor was not running yet
+        raise SystemExit(INTERRUPTED) from None
 
 
 def say(message: str) -> None:

@@ -17,7 +17,7 @@ from opentera_twisted.messages.packing import module_message as module_message_o
 from opentera_twisted.messages.packing import tera_event
 
 
-@cli.command()
+@cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("topic")
 @click.argument("message")
 @click.option("--raw", is_flag=True, help="Publish MESSAGE itself: text, or hex:DEADBEEF.")

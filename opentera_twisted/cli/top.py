@@ -47,10 +47,10 @@ _FRAME: Final = 6
 @click.option("--once", is_flag=True, help="Print the rates of one interval as JSON, and end.")
 @command
 def top(interval: float, once: bool) -> Work:
-    """Show how much is published on which topics: live on a terminal, until Ctrl-C.
+    """Show how much is published on which topics.
 
-    In a pipe, or with --once, the rates of one interval as JSON. Redis sends it all that is
-    published meanwhile.
+    Live on a terminal, until Ctrl-C. In a pipe, or with --once, the rates of one interval as JSON.
+    Redis sends it all that is published meanwhile.
 
     \b
     opentera-bus top

@@ -20,7 +20,9 @@ from opentera_twisted.variables import encode_name
 @click.argument("name")
 @command
 def get(name: str) -> Work:
-    """Print the value of the variable NAME; status 1 when there is none.
+    """Print the value of the variable NAME.
+
+    Status 1 when there is none.
 
     \b
     opentera-bus get service.VideoRehabService | jq .
@@ -36,14 +38,16 @@ def get(name: str) -> Work:
     return work
 
 
-@cli.command("set")
+@cli.command("set", context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("value")
 @click.option("--ttl", type=Seconds(min=0.001), help="Delete it after that time.")
 @click.option("--only-if-absent", is_flag=True, help="Leave a variable that exists as it is.")
 @command
 def set_(name: str, value: str, ttl: float | None, only_if_absent: bool) -> Work:
-    """Write VALUE (text, or hex:DEADBEEF) to the variable NAME; status 1 when it was not.
+    """Write VALUE to the variable NAME.
+
+    VALUE is text, or hex:DEADBEEF. Status 1 when the variable was not written.
 
     \b
     opentera-bus set greeting hello --ttl 60
@@ -83,9 +87,9 @@ def delete(names: tuple[str, ...]) -> Work:
 @click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many lines.")
 @command
 def watch(name: str, as_json: bool, count: int | None) -> Work:
-    """Print the variable NAME, now and whenever it changes, until Ctrl-C.
+    """Print the variable NAME now and whenever it changes.
 
-    Of changes that follow each other closely, only the last may be printed.
+    Until Ctrl-C. Of changes that follow each other closely, only the last may be printed.
 
     \b
     opentera-bus watch service.VideoRehabService

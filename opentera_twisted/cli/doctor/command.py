@@ -35,7 +35,7 @@ _CONFIG: Final = ("client-output-buffer-limit", "min-string-size-avoid-copy-repl
 @click.option("--strict", is_flag=True, help="Status 1 for warnings too.")
 @click.pass_context
 def doctor(context: click.Context, strict: bool) -> None:
-    """Look for what is wrong with Redis and with the programs on it.
+    """Find what is wrong with Redis and the programs on it.
 
     Prints each check with its verdict, the reason and the remedy: a table on a terminal, JSON in a
     pipe. Status 1 when something is wrong. It looks with the rights of the URL: give it that of the
