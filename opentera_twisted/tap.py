@@ -27,7 +27,7 @@ from opentera_twisted.errors import BusError
 from opentera_twisted.extras import MissingExtra
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.gateway.origins import Origins
-from opentera_twisted.gateway.tls import read_again
+from opentera_twisted.gateway.tls import TLSListening, read_again
 from opentera_twisted.gateway_options import limits_of, make_gateway, options_of
 from opentera_twisted.link.embedded import EmbeddedServer
 from opentera_twisted.option_values import is_loopback, with_backlog
@@ -114,8 +114,9 @@ class Program(MultiService):
         factory: IProtocolFactory = gateway.factory
         if options.certificate is not None:
             factory = options.certificate.wrap(factory, self._reactor)
+        reactor: Any = TLSListening(self._reactor)
         for endpoint in options["websocket"]:
-            service = listen(with_backlog(endpoint), factory, reactor=self._reactor)
+            service = listen(with_backlog(endpoint), factory, reactor=reactor)
             service.setServiceParent(self._listeners)
         return gateway
 
@@ -186,7 +187,8 @@ class Program(MultiService):
             console=options["console"],
             websockets=[one for one in websockets if one is not None],
         )
-        listen(endpoint, site, reactor=self._reactor).setServiceParent(self._listeners)
+        reactor: Any = TLSListening(self._reactor)
+        listen(endpoint, site, reactor=reactor).setServiceParent(self._listeners)
         what = "health" if options["console"] == "off" else "health and console"
         self._log.info("{what} on {endpoint}", what=what, endpoint=endpoint)
 

@@ -200,6 +200,12 @@ class Metrics:
             {outcome: gateway.logins[outcome] for outcome in _LOGINS},
         )
         yield _counters(
+            "tls_handshakes_failed",
+            "TLS handshakes with clients that failed.",
+            "reason",
+            {reason: gateway.tls_failures[reason] for reason in ("error", "closed")},
+        )
+        yield _counters(
             "limited",
             "Clients sent away because of a limit.",
             "limit",

@@ -11,6 +11,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from opentera_twisted import topics
@@ -35,6 +36,7 @@ from opentera_twisted.gateway.protocol import (
 )
 from opentera_twisted.gateway.proxies import Peer, TrustedProxies
 from opentera_twisted.gateway.resource import GatewayResource
+from opentera_twisted.gateway.tls import failure_of_handshake
 from opentera_twisted.presence import LEASE
 from opentera_twisted.sessions import Identity, SessionKeys
 
@@ -80,6 +82,8 @@ class Gateway(Service):
             identity resolver), ``gone`` (it left, or ran out of time) or ``failed`` (an error
             here).
         limited: how often which limit was reached.
+        tls_failures: how many TLS handshakes failed, by reason: ``error`` (either side refused what
+            the other said) or ``closed`` (the client went away, or ran out of time).
     """
 
     _log = Logger()
@@ -107,6 +111,7 @@ class Gateway(Service):
         self.limits = limits
         self.logins: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
+        self.tls_failures: Counter[str] = Counter()
         self._on_gap = on_gap
         self._bus = bus
         self._reactor: Any = bus.link.reactor
@@ -223,6 +228,14 @@ class Gateway(Service):
             scheme="wss" if peer.secure else "ws",
             status=int(refusal.status),
             cause=refusal.cause,
+        )
+
+    def tls_failed(self, peer: Peer, reason: Failure) -> None:
+        """Count and log a TLS handshake that failed."""
+        kind, text = failure_of_handshake(reason)
+        self.tls_failures[kind] += 1
+        self._log.debug(
+            "TLS handshake with {address} failed: {reason}", address=peer.address, reason=text
         )
 
     def opened(self, client: ClientProtocol, identity: Identity) -> None:

@@ -16,14 +16,15 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, ISSLTransport
+from twisted.internet.interfaces import IDelayedCall, IProtocolNegotiationFactory, ISSLTransport
 from twisted.internet.tcp import Connection
 from twisted.internet.unix import Server as UnixServer
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from opentera_twisted.gateway import compression, head, intake
+from opentera_twisted.gateway import compression, head, intake, tls
 from opentera_twisted.gateway.allowance import Allowance
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.intake import Intake
@@ -68,6 +69,9 @@ class Doorkeeper(Protocol):
 
     def closed(self, client: ClientProtocol, identity: Identity) -> None:
         """An admitted client is gone, whether its websocket was open or not."""
+
+    def tls_failed(self, peer: Peer, reason: Failure) -> None:
+        """A connection ended before its TLS handshake was complete."""
 
     def reached(self, limit: str, client: ClientProtocol) -> None:
         """A client is sent away because of a limit, one of the names of `GatewayLimits`."""
@@ -125,6 +129,8 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone; `onClose` has heard of it when this returns."""
         self._connectionLost(reason)
+        if not self._is_plain and tls.is_incomplete(self.transport):
+            self.factory.doorkeeper.tls_failed(_peer(self.transport), reason)
         _cancel(self._drop)
         _cancel(self._timeout)
         if self.closeHandshakeTimeoutCall is not None:  # Autobahn would keep it, and us with it
@@ -407,6 +413,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
             self.factory.doorkeeper.closed(self, identity)
 
 
+@implementer(IProtocolNegotiationFactory)
 class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn is not annotated
     """Makes the protocol of each connection to a websocket endpoint.
 
@@ -471,6 +478,10 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         accept = options["perMessageCompressionAccept"]
         options["perMessageCompressionAccept"] = staticmethod(accept)
         return type("ClientProtocol", (ClientProtocol,), {**options, "CONFIG_ATTRS": ()})
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """List the protocols that TLS may negotiate, for users' own endpoints too."""
+        return [tls.HTTP]
 
     def is_crowded(self) -> bool:
         """Whether there is no room even for one more handshake."""

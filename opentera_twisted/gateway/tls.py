@@ -1,21 +1,34 @@
-"""A certificate that can be changed without dropping clients: new connections get the new one."""
+"""TLS of the websockets: the certificate, the protocol that is negotiated, handshakes that fail.
+
+Source: RFC 7301 (ALPN).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from OpenSSL.crypto import PKey
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.interfaces import (
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IProtocolNegotiationFactory,
+)
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from opentera_twisted.errors import InvalidArgument
+
+HTTP: Final = b"http/1.1"
+"""The protocol in which a websocket's handshake is written, by its name in ALPN."""
 
 _log = Logger()
 
@@ -56,6 +69,7 @@ class Certificate:
     def _load(self) -> SSL.Context:
         # Twisted's own options know what is safe: versions, ciphers, no compression.
         context: SSL.Context = CertificateOptions().getContext()
+        context.set_alpn_select_callback(_negotiated)
         try:
             context.use_certificate_chain_file(self._certificate)
         except SSL.Error:
@@ -73,6 +87,62 @@ class Certificate:
                 f"private key of {self._certificate}"
             ) from None
         return context
+
+
+class TLSListening:
+    """The reactor for endpoints that may speak TLS (``ssl:``); it negotiates as `Certificate` does.
+
+    Twisted itself ends the handshake of a client that offers only protocols it does not know.
+
+    Args:
+        reactor: listens.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenSSL(
+        self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> Any:
+        """Listen with TLS."""
+        contextFactory.getContext().set_alpn_select_callback(_negotiated)
+        return self._reactor.listenSSL(port, factory, contextFactory, backlog, interface)
+
+
+def _negotiated(connection: SSL.Connection, offered: Sequence[bytes]) -> Any:
+    """Select the protocol to speak; without a common one, go on as if the client had not asked."""
+    factory = IProtocolNegotiationFactory(connection.get_app_data().factory.wrappedFactory, None)
+    spoken = [HTTP] if factory is None else factory.acceptableProtocols()
+    return next((one for one in spoken if one in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+
+
+def is_incomplete(transport: Any) -> bool:
+    """Return whether a connection with TLS ended before its handshake was complete."""
+    while isinstance(transport, ProtocolWrapper):
+        if isinstance(transport, TLSMemoryBIOProtocol):
+            return transport.getHandle().get_peer_finished() is None
+        transport = transport.transport
+    return False
+
+
+def failure_of_handshake(reason: Failure) -> tuple[Literal["closed", "error"], str]:
+    """Describe why a TLS handshake failed.
+
+    Args:
+        reason: why the connection was lost.
+
+    Returns:
+        ``closed`` when the client went away or ran out of time, ``error`` when either side refused
+        what the other said; and the reason in words, none of which the client has chosen.
+    """
+    error = reason.value
+    if not isinstance(error, SSL.Error):
+        return "closed", reason.getErrorMessage()
+    [errors] = error.args or [()]
+    return "error", ", ".join(text for _, _, text in errors) or "an error of OpenSSL"
 
 
 def read_again(certificate: Certificate | None) -> None:
