@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
 
 from opentera_twisted.gateway.limits import (
     FAILURES_PERIOD,
@@ -23,6 +24,20 @@ class Clock:
         return self.now
 
 
+def begin(failed: FailedLogins, address: str = ADDRESSES[0]) -> Deferred[bool]:
+    return Deferred.fromCoroutine(failed.begin(address))
+
+
+def attempt(failed: FailedLogins, address: str) -> bool:
+    """Fail to log in, if the address may try."""
+    begun = begin(failed, address)
+    assert begun.called
+    if not begun.result:
+        return False
+    failed.end(address, failed=True)
+    return True
+
+
 @given(
     st.integers(0, 4),
     st.lists(st.tuples(st.sampled_from(ADDRESSES), st.booleans(), st.floats(0, 40)), max_size=60),
@@ -35,8 +50,7 @@ def test_an_address_is_held_back_while_it_has_failed_too_often_within_a_minute(
     times: list[tuple[str, float]] = []
     for address, fails, seconds in steps:
         clock.now += seconds
-        if fails:
-            failed.add(address)
+        if fails and attempt(failed, address):
             times.append((address, clock.now))
         recent = [at for one, at in times if one == address and at > clock.now - FAILURES_PERIOD]
         assert failed.are_too_many(address) == (limit > 0 and len(recent) >= limit)
@@ -53,7 +67,7 @@ def test_an_address_is_held_back_while_it_has_failed_too_often_within_a_minute(
 )
 def test_whom_an_address_counts_for(one: str, other: str, same: bool) -> None:
     failed = FailedLogins(1, Clock())
-    failed.add(one)
+    attempt(failed, one)
     assert failed.are_too_many(other) == same
 
 
@@ -61,10 +75,47 @@ def test_memory_is_bounded_and_the_latest_are_kept() -> None:
     failed = FailedLogins(1, Clock())
     addresses = [f"10.{number >> 8}.{number & 255}.1" for number in range(REMEMBERED_ADDRESSES + 1)]
     for address in addresses:
-        failed.add(address)
+        attempt(failed, address)
     assert not failed.are_too_many(addresses[0])
     assert failed.are_too_many(addresses[1])
     assert failed.are_too_many(addresses[-1])
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.sampled_from(["begin", "fail", "succeed", "cancel"]), max_size=40),
+)
+def test_no_more_attempts_are_decided_at_a_time_than_may_fail(limit: int, steps: list[str]) -> None:
+    failed = FailedLogins(limit, Clock())
+    attempts: list[Deferred[bool]] = []
+    failures = 0
+    for step in steps:
+        waiting = [one for one in attempts if not one.called]
+        deciding = [one for one in attempts if one.called and one.result]
+        if step == "begin":
+            attempts.append(begin(failed))
+        elif step == "cancel" and waiting:
+            attempts.remove(waiting[0])
+            waiting[0].addErrback(lambda failure: failure.trap(CancelledError))
+            waiting[0].cancel()
+        elif step in {"fail", "succeed"} and deciding:
+            attempts.remove(deciding[0])
+            failures += step == "fail"
+            failed.end(ADDRESSES[0], failed=step == "fail")
+        called = [one for one in attempts if one.called]
+        allowed = sum(bool(one.result) for one in called)
+        assert failures + allowed <= limit
+        if len(called) < len(attempts):
+            assert failures + allowed == limit, "nobody waits without need"
+            assert failures < limit, "nobody waits in vain"
+
+
+def test_very_many_that_wait_are_refused_one_after_another() -> None:
+    failed = FailedLogins(1, Clock())
+    attempts = [begin(failed) for _ in range(5000)]
+    failed.end(ADDRESSES[0], failed=True)
+    assert [one.result for one in attempts] == [True] + [False] * 4999
+    assert not failed._attempts
 
 
 def test_a_limit_cannot_be_negative() -> None:

@@ -115,24 +115,25 @@ class Admission:
         if limit and self._inside >= limit:
             raise Refusal.for_now("too many clients", limit="max_clients")
         if self._failed.are_too_many(login.peer.address):
-            raise Refusal(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "too many failed logins",
-                limit="failed_logins_per_minute",
-                retry_after=60,
-            )
+            raise _failed_too_often()
         if not self._origins.allow(login.origin):
             raise Refusal(HTTPStatus.FORBIDDEN, "a page of a foreign origin")
 
     async def _redeem(self, login: Login) -> Redeemed:
+        address = login.peer.address
+        if not await self._failed.begin(address):
+            raise _failed_too_often()
+        failed = False
         try:
             redeemed = await self._taken(login).addTimeout(REDEEM_TIMEOUT, self._link.reactor)
+            failed = redeemed is None
         except DeferredTimeout:
             raise Refusal.for_now("Redis did not answer") from None
         except BusError as error:
             raise Refusal.for_now(str(error)) from None
+        finally:
+            self._failed.end(address, failed=failed)
         if redeemed is None:
-            self._failed.add(login.peer.address)
             raise Refusal(HTTPStatus.FORBIDDEN, "the session key is not valid")
         return redeemed
 
@@ -209,3 +210,12 @@ class Admission:
             name=identity.name or known.name,
             topics=(*known.topics, *identity.topics),
         )
+
+
+def _failed_too_often() -> Refusal:
+    return Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too many failed logins",
+        limit="failed_logins_per_minute",
+        retry_after=60,
+    )
