@@ -42,6 +42,9 @@ class Doorkeeper:
     def refused(self, peer: Peer, refusal: Refusal) -> None:
         self.refusals.append(int(refusal.status))
 
+    def tls_failed(self, peer: Peer, reason: Failure) -> None:
+        raise AssertionError
+
     def reached(self, limit: str, client: ClientProtocol) -> None:
         self.limits.append(limit)
 

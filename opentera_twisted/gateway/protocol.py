@@ -6,13 +6,13 @@ can meet: a peer that goes away meanwhile, or that keeps sending.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.compress import PerMessageDeflateOfferAccept
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,7 +24,8 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from opentera_twisted.gateway import compression, head, intake, tls
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.gateway import compression, head, intake, subprotocols, tls
 from opentera_twisted.gateway.allowance import Allowance
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.intake import Intake
@@ -96,6 +97,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     identity: Identity | None = None
     was_opened = False
     window_bits = 0
+    _agreed: PerMessageDeflateOfferAccept | None = None
     _client: Peer | None = None
     _admission: Deferred[Identity] | None = None
     _closing: tuple[int, str] | None = None
@@ -103,6 +105,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _drop: IDelayedCall | None = None
     _frames: Allowance | None = None
     _answers: Allowance | None = None
+    _subprotocol: str | None = None
     _socket: FileDescriptor | None = None
     _is_plain = False
     _is_slow = False
@@ -160,20 +163,53 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
                 self.data = checked + self.data[rest:]
                 super().processHandshake()
 
-    def onConnect(self, request: ConnectionRequest) -> Deferred[None]:
-        """Ask the gateway whether to let the client in."""
+    def onConnect(self, request: ConnectionRequest) -> Deferred[str | None]:
+        """Ask the gateway whether to let the client in; fires with the subprotocol to speak."""
         self._admission = Deferred.fromCoroutine(self._admit(request))
         return self._admission.addCallbacks(self._admitted, self._refused)
 
     async def _admit(self, request: ConnectionRequest) -> Identity:
         self._client = self.factory.proxies.client(_peer(self.transport), request.headers)
         login = parse_login(self.http_request_uri, self._client, request.origin)
+        # All that can be refused comes before the session key is redeemed.
+        self._negotiate(request)
         return await self.factory.doorkeeper.admit(self, login)
 
-    def _admitted(self, identity: Identity) -> None:
+    def _admitted(self, identity: Identity) -> str | None:
         self.identity = identity
         if self.state != self.STATE_CONNECTING:  # it went away; Autobahn would open it all the same
             self._leave()
+        return self._subprotocol
+
+    def _negotiate(self, request: ConnectionRequest) -> None:
+        """Agree on the compression, and select the subprotocol."""
+        factory = self.factory
+        # Autobahn reads these leniently.
+        reason = head.mistake(request.headers)
+        if reason is not None:
+            raise Refusal(HTTPStatus.BAD_REQUEST, reason)
+        offers = request.headers.get("sec-websocket-extensions", "")
+        try:
+            agreed = compression.agree(offers, factory.window_bits, factory.limits.max_message_size)
+        except InvalidArgument as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
+        if agreed is not None:
+            self._agreed = agreed
+            self.websocket_extensions: list[tuple[str, dict[str, Any]]] = [(compression.NAME, {})]
+        if request.protocols:
+            self._subprotocol = subprotocols.select(request.protocols)
+
+    def _parseExtensionsHeader(
+        self, header: str, removeQuotes: bool = True
+    ) -> list[tuple[str, dict[str, list[str]]]]:
+        """Leave the offers to `compression`: Autobahn fails at those that it cannot use."""
+        return []
+
+    def perMessageCompressionAccept(
+        self, offers: Sequence[object]
+    ) -> PerMessageDeflateOfferAccept | None:
+        """Answer as was agreed on."""
+        return self._agreed
 
     def _refused(self, failure: Failure) -> None:
         if isinstance(failure.value, Refusal):
@@ -447,9 +483,6 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         self.connections: set[ClientProtocol] = set()
         self.intake = Intake(reactor)
         self._emptied: list[Deferred[None]] = []
-        accept = partial(
-            compression.accept, window_bits=window_bits, max_message_size=limits.max_message_size
-        )
         # In one call: another would take back what this one says of origins.
         self.setProtocolOptions(
             versions=[13],
@@ -463,7 +496,6 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
             autoPingInterval=PING_INTERVAL,
             autoPingTimeout=PONG_TIMEOUT,
             autoPingRestartOnAnyTraffic=False,
-            perMessageCompressionAccept=accept if window_bits else None,
         )
         self.protocol = self._configured()
 
@@ -473,10 +505,10 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         Autobahn would copy them into each connection: kilobytes and most of an accept's time.
         """
         options: dict[str, Any] = {
-            name: getattr(self, name) for name in ClientProtocol.CONFIG_ATTRS
+            name: getattr(self, name)
+            for name in ClientProtocol.CONFIG_ATTRS
+            if name != "perMessageCompressionAccept"  # a method of ours
         }
-        accept = options["perMessageCompressionAccept"]
-        options["perMessageCompressionAccept"] = staticmethod(accept)
         return type("ClientProtocol", (ClientProtocol,), {**options, "CONFIG_ATTRS": ()})
 
     def acceptableProtocols(self) -> list[bytes]:

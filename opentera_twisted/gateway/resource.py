@@ -6,28 +6,71 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from autobahn.twisted.resource import WebSocketResource
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource
+from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
+
+from opentera_twisted.gateway.protocol import ClientFactory
 
 
-class GatewayResource(WebSocketResource):  # type: ignore[misc]  # Autobahn is not annotated
+@implementer(IResource)
+class GatewayResource:
     """Takes over the connection of a request for ``user``, ``participant`` or ``device`` below it.
 
     The site never answers such a request itself, so its access log does not see the session key.
+
+    Args:
+        factory: makes the protocol that the connection is handed to.
     """
+
+    isLeaf = True
+
+    def __init__(self, factory: ClientFactory) -> None:
+        self._factory = factory
+
+    def getChildWithDefault(self, name: bytes, request: Any) -> Any:
+        """Have no children: what is below is read in `render`."""
+        return notFound()
+
+    def putChild(self, path: bytes, child: Any) -> None:
+        """Ignore a child."""
 
     def render(self, request: Any) -> int | bytes:
         """Hand the connection and the request to the gateway's protocol."""
-        transport = request.channel.transport
+        channel = request.channel
+        transport = channel.transport
         if transport is None:  # HTTP/2: many requests share the connection
             request.setResponseCode(HTTPStatus.UPGRADE_REQUIRED)
             request.uri = request.path
             return b""
-        # Wherever the resource was put, its paths are the gateway's own. They come unquoted, and
-        # Autobahn writes the request anew: a line's end in one would begin another header.
-        _, mark, query = request.uri.partition(b"?")
-        path = "/".join(quote_from_bytes(segment, safe="") for segment in request.postpath)
-        request.uri = b"/wss/" + path.encode() + mark + query
-        taken: int = super().render(request)
-        # The site's channel would pause reading when much waits to be written; and be kept.
+        protocol = self._factory.buildProtocol(transport.getPeer())
+        channel.transport = None
+        wrapper = transport if isinstance(transport, ProtocolWrapper) else transport.protocol
+        if isinstance(wrapper, ProtocolWrapper):  # TLS, or another layer
+            wrapper.wrappedProtocol = protocol
+        else:
+            transport.protocol = protocol
+        # The channel would pause reading when much waits to be written; and be kept.
         transport.unregisterProducer()
-        return taken
+        transport.resumeProducing()  # paused while the site answers
+        protocol.makeConnection(transport)
+        protocol.dataReceived(_as_it_came(request))
+        return NOT_DONE_YET
+
+
+def _as_it_came(request: Any) -> bytes:
+    """Write the request anew: its version and each line of its headers are the gateway's to check.
+
+    Wherever the resource was put, its paths are the gateway's own. They come unquoted: a line's
+    end in one would begin another header.
+    """
+    _, mark, query = request.uri.partition(b"?")
+    path = "/".join(quote_from_bytes(segment, safe="") for segment in request.postpath)
+    lines = [
+        b"%b /wss/%b%b%b %b" % (request.method, path.encode(), mark, query, request.clientproto)
+    ]
+    for name, values in request.requestHeaders.getAllRawHeaders():
+        lines += [b"%b: %b" % (name, value) for value in values]
+    return b"\r\n".join([*lines, b"", request.content.read()])

@@ -143,6 +143,8 @@ def needed() -> Iterator[Case]:
         ("Connection", b"", "that is empty", 400),
         ("Connection", b"upgraded", "that only begins so", 400),
         ("Host", b"127.0.0.1:http", "with a port that is no number", 400),
+        ("Host", b"127.0.0.1:8_0", "with an underscore in its port", 400),
+        ("Host", b"127.0.0.1:+80", "with a sign before its port", 400),
     ):
         value = {header: text}
         yield refused(f"{header} {words} is refused", "4.2.1", request(change=value), status)
@@ -193,6 +195,9 @@ def versions() -> Iterator[Case]:
         (b"13, 8", "a list"),
         (b"1 3", "two numbers"),
         (b"13.0", "a fraction"),
+        (b"013", "13 with a zero before it"),
+        (b"+13", "13 with a sign"),
+        (b"1_3", "13 with an underscore"),
     ):
         yield refused(
             f"a version that is {words} is refused",
@@ -200,14 +205,6 @@ def versions() -> Iterator[Case]:
             request(change={"Sec-WebSocket-Version": version}),
             400,
         )
-    yield deviating(
-        opened(
-            "a version with a zero before it is refused",
-            "4.3",
-            request(change={"Sec-WebSocket-Version": b"013"}),
-        ),
-        "taken for 13: Autobahn reads it as a number",
-    )
     yield refused(
         "a version of the draft, with its own header of the origin, is refused",
         "4.2.1",
@@ -295,21 +292,47 @@ def headers() -> Iterator[Case]:
 
 
 def offers() -> Iterator[Case]:
-    """Subprotocols and extensions, of which none is spoken; and origins."""
+    """Subprotocols, of which one is selected; extensions, of which none is; and origins."""
     protocol, extensions = "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"
-    for text in (b"chat", b"chat, superchat", b"chat,superchat", b"mqtt"):
+    for text, selected in (
+        (b"chat", "chat"),
+        (b"chat, superchat", "chat"),
+        (b"superchat,chat", "superchat"),
+        (b"opentera-bus.recovery.v1, events", "events"),
+    ):
         yield opened(
-            f"the subprotocols offered as {text.decode()!r} are not taken up",
+            f"of the subprotocols offered as {text.decode()!r} {selected} is selected",
             "4.2.2",
             request(protocol.encode() + b": " + text),
-            (protocol, "none"),
+            (protocol, selected),
         )
     yield opened(
-        "subprotocols on two lines are not taken up",
+        "without an offer no subprotocol is selected", "4.2.2", request(), (protocol, "none")
+    )
+    yield opened(
+        "subprotocols on two lines are one list",
         "11.3.4",
         request(b"Sec-WebSocket-Protocol: a", b"Sec-WebSocket-Protocol: b"),
-        (protocol, "none"),
+        (protocol, "a"),
     )
+    for text in (b"opentera-bus.recovery.v1", b"opentera-bus.x, opentera-bus.y"):
+        yield refused(
+            f"the subprotocols offered as {text.decode()!r}, which are not spoken, are refused",
+            "4.2.2",
+            request(protocol.encode() + b": " + text),
+            400,
+        )
+    for text, words in (
+        (b"a b", "with a space"),
+        (b"a/b", "with a slash"),
+        (b"caf\xe9", "with a letter beyond ASCII"),
+    ):
+        yield refused(
+            f"a subprotocol {words} is refused",
+            "4.1",
+            request(protocol.encode() + b": " + text),
+            400,
+        )
     yield refused(
         "a subprotocol that is offered twice is refused",
         "4.1",
@@ -325,12 +348,26 @@ def offers() -> Iterator[Case]:
         b"foo",
         b'foo; bar="1"; baz',
         b"foo, bar, permessage-deflate",
+        b"permessage-deflate; client_max_window_bits=8",
+        b"permessage-deflate; server_max_window_bits=8",
+        b"permessage-deflate; server_max_window_bits=16",
+        b"permessage-deflate; unknown",
+        b"permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+        b"permessage-bzip2; unknown",
+        b"",
     ):
         yield opened(
             f"the extensions offered as {text.decode()!r} are not taken up",
             "9.1",
             request(extensions.encode() + b": " + text),
             (extensions, "none"),
+        )
+    for text in (b"foo;", b"foo; =", b"foo bar", b'foo; bar="', b"(foo)"):
+        yield refused(
+            f"the extensions offered as {text.decode()!r}, which are malformed, are refused",
+            "9.1",
+            request(extensions.encode() + b": " + text),
+            400,
         )
     yield deviating(
         refused(

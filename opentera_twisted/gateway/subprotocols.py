@@ -1,0 +1,51 @@
+"""The subprotocol that a client offers, and the gateway selects.
+
+The gateway sends one kind of frames, and no name for it is in use. A client that offers a name
+wants to connect, and many clients (all browsers among them) fail when none is selected. So the
+first name is selected, as the client's name for these frames.
+
+Names under `RESERVED` promise more than these frames. The gateway selects them only when it keeps
+the promise, which it does for none of them yet. A client that offers one, and behind it a name of
+its own, connects to every gateway, and reads from the selected name what it has got.
+
+Source: RFC 6455, sections 4.1 and 4.2.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from opentera_twisted.gateway.login import Refusal
+
+RESERVED: Final = "opentera-bus."
+"""The beginning of names that this package defines."""
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def select(offered: Sequence[str]) -> str | None:
+    """Select one of a client's subprotocols, before its session key is redeemed.
+
+    Args:
+        offered: the names, in the client's order; empty ones are elements that a list may have.
+
+    Returns:
+        The name, or None when the client offers none.
+
+    Raises:
+        Refusal: 400; a name is malformed, or all are reserved and the gateway speaks none of them.
+    """
+    names = [name for name in offered if name]
+    if not all(map(_TOKEN.fullmatch, names)):
+        raise Refusal(HTTPStatus.BAD_REQUEST, "a subprotocol's name is malformed")
+    known = [name for name in names if not name.startswith(RESERVED)]
+    if names and not known:
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            f"this gateway speaks no subprotocol {RESERVED}…; a client that offers one and also a "
+            "name of its own is accepted with that",
+        )
+    return known[0] if known else None
