@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import gc
 import json
+import math
 import threading
 import uuid
 from collections.abc import Awaitable, Callable
@@ -55,6 +56,7 @@ from opentera_twisted.rpc.wire import (
 from opentera_twisted.testing import MemoryBus
 from opentera_twisted.topics import compile_pattern
 
+from . import support
 from .deployed import DeployedCaller, DeployedServer
 from .support import DATA, UUID, Collector, RedisTestCase, log_of, turn, until
 
@@ -325,13 +327,115 @@ class CallTests(RedisTestCase):
 
         @declared.expose
         def bad(which: int) -> Any:
-            return [b"x", float("nan"), object(), {b"k": 1}][which]
+            return [b"x", object(), {b"k": 1}, {UUID: 1, uuid.UUID(UUID): 2}][which]
 
         bus = await self.pair(declared)
         assert await bus.call_service("Ours", "point") == {"x": 1, "y": [2, 3]}
         for which in range(4):
             with pytest.raises(ProcedureFailed, match="JSON"):
                 await bus.call_service("Ours", "bad", which)
+
+    async def test_keys_of_results_are_treated_like_values(self) -> None:
+        moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+
+        @attrs.frozen
+        class Busy:
+            sessions: dict[Any, Any]
+
+        declared = Procedures()
+
+        @declared.expose
+        def keys() -> Any:
+            inner = {uuid.UUID(UUID): moment, Colour.RED: Colour.RED, 1: {moment.date(): (1,)}}
+            return [Busy({moment: inner}), {None: 1.5, "a": True}]
+
+        bus = await self.pair(declared)
+        assert await bus.call_service("Ours", "keys") == [
+            {
+                "sessions": {
+                    "2026-01-02T03:04:05+00:00": {
+                        UUID: "2026-01-02T03:04:05+00:00",
+                        "red": "red",
+                        "1": {"2026-01-02": [1]},
+                    }
+                }
+            },
+            {"null": 1.5, "a": True},
+        ]
+
+    async def test_results_that_are_not_finite_are_sent_as_existing_servers_do(self) -> None:
+        numbers = [math.nan, math.inf, -math.inf]
+        declared = Procedures()
+
+        @declared.expose
+        def odd() -> list[float]:
+            return numbers
+
+        bus = await self.pair(declared)
+        server = DeployedServer(self.redis, "service.Old.rpc", odd=lambda: numbers)
+        self.addCleanup(server.close)
+        caller = DeployedCaller(self.redis)
+        self.addCleanup(caller.close)
+        for key in ("Ours", "Old"):
+            ours: Any = await bus.call_service(key, "odd")
+            existing = await deferToThread(caller.call, f"service.{key}.rpc", "odd")
+            assert existing is not None
+            for nan, *infinite in (ours, existing["return_value"]):
+                assert math.isnan(nan)
+                assert infinite == numbers[1:]
+
+    async def test_errors_stay_within_the_limit_of_replies(self) -> None:
+        declared = Procedures()
+
+        @declared.expose
+        def explain() -> None:
+            raise ProcedureError("\U0001f600" * 20_000)
+
+        bus = await self.pair(declared, limits=Limits(reply=3000))
+        caller = DeployedCaller(self.redis)
+        self.addCleanup(caller.close)
+        replies = self.subscribed(caller.reply_to())
+        for method in ("explain", "\x01" * 1_000_000, "\U0001f600" * 1_000_000):
+            reply = await deferToThread(caller.call, "service.Ours.rpc", method)
+            assert reply is not None
+            assert reply["error"]["message"]
+            assert method.startswith(reply["method"].removesuffix("…"))
+            assert len(await support.message(replies)) <= 3000
+        with pytest.raises(ProcedureFailed):
+            await bus.call_service("Ours", "explain")
+
+    async def test_a_long_message_of_another_program_is_cut(self) -> None:
+        error = {"code": "procedure_failed", "message": "x" * 1_000_000}
+        requests = Collector()
+        other = await self.bus()
+        await other.subscribe("service.Ours.rpc", requests)
+        bus = await self.bus()
+        for number, (sent, shown) in enumerate(((error, 11_000), ({"message": [[]]}, 100))):
+            call = bus.call_service("Ours", "add")
+            request = decode_request((await requests.wait(number + 1))[number].payload)
+            assert request is not None
+            reply = {"id": request.id, "pattern": "service.Ours.rpc", "status": "Error"}
+            self.redis.publish(request.reply_to, json.dumps({**reply, "error": sent}))
+            with pytest.raises(ProcedureFailed) as caught:
+                await call
+            assert len(str(caught.value)) < shown
+
+    async def test_a_result_that_is_nested_too_deeply_is_a_bad_reply(self) -> None:
+        good: Any = 7
+        for _ in range(50):
+            good = {"a": [good]}
+        declared = Procedures()
+
+        @declared.expose
+        def nested(more: int) -> Any:
+            return [good] * more or good
+
+        bus = await self.pair(declared)
+        assert await bus.call_service("Ours", "nested", 0) == good
+        with pytest.raises(BadReply, match="more than 100 levels"):
+            await bus.call_service("Ours", "nested", 1)
+        (answer,) = await bus.call_all("service.Ours", "nested", 1, timeout=60)
+        assert isinstance(answer.error, BadReply)
 
     async def test_a_procedure_that_takes_too_long_fails_its_call(self) -> None:
         declared = Procedures()
@@ -836,8 +940,29 @@ def test_calls_that_time_out_leave_no_trace() -> None:
     assert len(gc.get_objects()) - before < 100
 
 
-@given(st.text(), st.text())
+@given(st.text(max_size=200), st.text(max_size=10_000))
 @settings(max_examples=50)
 def test_error_replies_are_json_whatever_the_texts(method: str, text: str) -> None:
     reply = json.loads(encode_error(Request(method, "r", 1, 0.0, ()), "t", "bad_request", text))
     assert reply["error"] == {"code": "bad_request", "message": text}
+
+
+KEYS = st.one_of(
+    st.text(max_size=3),
+    st.integers(),
+    st.booleans(),
+    st.none(),
+    st.uuids(),
+    st.datetimes(),
+    st.sampled_from(Colour),
+)
+
+
+@given(st.dictionaries(KEYS, st.one_of(st.integers(), st.uuids()), max_size=5))
+def test_keys_have_the_text_that_they_have_as_values(value: dict[Any, Any]) -> None:
+    def sent(result: Any) -> Any:
+        return json.loads(encode_reply(Request("m", "r", 1, 0.0, ()), "t", result))["return_value"]
+
+    texts = [key if isinstance(key, str) else json.dumps(sent(key)).strip('"') for key in value]
+    if len(set(texts)) == len(texts):
+        assert sent(value) == dict(zip(texts, sent(list(value.values())), strict=True))

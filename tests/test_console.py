@@ -242,6 +242,18 @@ class ServicesTests(AdminTestCase):
         assert wrong.status == 400
         assert "argument 1" in wrong.json()["message"]
 
+    async def test_a_bad_description_is_listed_as_such_beside_the_others(self) -> None:
+        admin = await self.admin()
+        await admin.bus.serve_service("Sum", Procedures())
+        bad: dict[str, Any] = {"service": [[]]}
+        server = DeployedServer(self.redis, "service.Odd.rpc", **{"opentera.describe": lambda: bad})
+        self.addCleanup(server.close)
+        await admin.bus.subscribe("service.Odd.rpc", lambda _: None)  # so that it is listed
+        found = {one["server"]: one for one in (await admin.ask("/api/services")).json()}
+        assert found["service.Odd"]["description"] is None
+        assert "in another form" in found["service.Odd"]["problem"]
+        assert found["service.Sum"]["problem"] == ""
+
     async def test_what_a_browser_would_not_read_is_never_handed_on(self) -> None:
         admin = await self.admin(console="write")
         deep: Any = []

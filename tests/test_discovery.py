@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from opentera_twisted import (
@@ -12,9 +14,10 @@ from opentera_twisted import (
     NoResponder,
     Procedures,
 )
+from opentera_twisted.rpc.wire import decode_request, encode_reply
 
 from .deployed import DeployedServer
-from .support import RedisTestCase
+from .support import Collector, RedisTestCase
 
 
 class DiscoveryTests(RedisTestCase):
@@ -66,6 +69,36 @@ class DiscoveryTests(RedisTestCase):
             Listening("service.Sum", self.procedures().describe("Sum")),
             Listening("service.VideoRehabService", None),
         ]
+
+    async def test_a_description_that_cannot_be_read_is_listed_as_such(self) -> None:
+        bus, other = await self.bus(self.server.url), await self.bus()
+        await other.serve_service("Sum", self.procedures())
+        nested: Any = "deep"
+        for _ in range(900):
+            nested = [nested]
+        good = {"service": "Bad", "version": "", "doc": "", "procedures": []}
+        argument = {"name": "a", "type": "int", "default": nested}
+        procedure = {"name": "p", "doc": "", "arguments": [argument], "returns": ""}
+        requests = Collector()
+        await other.subscribe("service.Bad.rpc", requests)
+        for number, bad in enumerate(
+            ({**good, "doc": nested}, {**good, "procedures": [procedure]}, {**good, "version": 1})
+        ):
+            finding, answering = (
+                bus.services(timeout=60),
+                bus.call_all("service.Bad", "x", timeout=60),
+            )
+            for delivery in (await requests.wait(2 * number + 2))[2 * number :]:
+                request = decode_request(delivery.payload)
+                assert request is not None
+                reply = encode_reply(request, "service.Bad.rpc", bad)
+                self.redis.publish(request.reply_to, reply)
+            listed, sum_ = await finding
+            assert (listed.server, listed.description) == ("service.Bad", None)
+            assert listed.problem
+            assert sum_ == Listening("service.Sum", self.procedures().describe("Sum"))
+            (answer,) = await answering
+            assert (answer.error is None) == (bad["version"] == 1)
 
     async def test_a_proxy_calls_with_names_and_types(self) -> None:
         bus = await self.bus()

@@ -38,11 +38,16 @@ def test_a_description_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_services_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_services(
-        [Listening("service.Sum", DESCRIPTION), Listening("module.TeraServer.LoginModule", None)]
+        [
+            Listening("service.Sum", DESCRIPTION),
+            Listening("module.TeraServer.LoginModule", None),
+            Listening("service.Bad", None, "it describes itself in another form"),
+        ]
     )
     shown = capsys.readouterr().out
     for text in ("service.Sum", "1.2", "add", "module.TeraServer.LoginModule", "does not describe"):
         assert text in shown
+    assert "in another form" in shown
 
 
 def test_who_is_online_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:

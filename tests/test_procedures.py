@@ -123,6 +123,7 @@ async def coroutine() -> None: ...
         (takes_keyword, {}, "a can only be given by keyword"),
         (anything, {"name": "opentera.x"}, "reserved"),
         (anything, {"name": ""}, "name"),
+        (anything, {"name": "a" * 201}, "200 characters"),
         (anything, {"timeout": 0}, "timeout"),
         (anything, {"timeout": True}, "timeout"),
         (coroutine, {"thread": True}, "coroutine"),

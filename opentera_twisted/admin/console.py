@@ -91,6 +91,7 @@ class Console:
             {
                 "server": one.server,
                 "description": None if one.description is None else to_json(one.description),
+                "problem": one.problem,
             }
             for one in await waiting
         ]

@@ -73,6 +73,7 @@ def print_services(services: Sequence[Listening]) -> None:
                 {
                     "server": one.server,
                     "description": None if one.description is None else to_json(one.description),
+                    "problem": one.problem,
                 }
                 for one in services
             ]
@@ -80,7 +81,9 @@ def print_services(services: Sequence[Listening]) -> None:
         return
     table = _table(None, "server", "version", "procedures", "")
     for one in services:
-        if one.description is None:
+        if one.problem:
+            _add(table, one.server, "", "", one.problem)
+        elif one.description is None:
             _add(table, one.server, "", "", "does not describe itself")
         else:
             names = ", ".join(procedure.name for procedure in one.description.procedures)

@@ -132,15 +132,15 @@ def from_json(value: Any, topic: str) -> Description:
     """
     try:
         return Description(
-            str(value["service"]),
-            str(value["version"]),
-            str(value["doc"]),
+            _text(value, "service"),
+            _text(value, "version"),
+            _text(value, "doc"),
             tuple(
                 ProcedureDescription(
-                    str(procedure["name"]),
-                    str(procedure["doc"]),
+                    _text(procedure, "name"),
+                    _text(procedure, "doc"),
                     tuple(map(_argument_from_json, procedure["arguments"])),
-                    str(procedure["returns"]),
+                    _text(procedure, "returns"),
                 )
                 for procedure in value["procedures"]
             ),
@@ -163,4 +163,12 @@ def _argument_from_json(value: Mapping[str, Any]) -> ArgumentDescription:
         default = bytes.fromhex(default["hex"])
     elif isinstance(default, list) or (isinstance(default, float) and not math.isfinite(default)):
         raise ValueError("no default of an argument")
-    return ArgumentDescription(str(value["name"]), str(value["type"]), default)
+    return ArgumentDescription(_text(value, "name"), _text(value, "type"), default)
+
+
+def _text(value: Mapping[str, Any], name: str) -> str:
+    """Read a text; nothing else is made one, as it may be nested too deep for that."""
+    text = value[name]
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is no text")
+    return text

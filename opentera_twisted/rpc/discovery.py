@@ -9,7 +9,13 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
 
 from opentera_twisted import topics
-from opentera_twisted.errors import CallError, InvalidTopic, NoResponder, PermissionDenied
+from opentera_twisted.errors import (
+    BadReply,
+    CallError,
+    InvalidTopic,
+    NoResponder,
+    PermissionDenied,
+)
 from opentera_twisted.link import Link
 from opentera_twisted.rpc.caller import Caller
 from opentera_twisted.rpc.description import DESCRIBE, Description, from_json
@@ -34,11 +40,13 @@ class Listening:
 
     Attributes:
         server: ``service.<key>`` or ``module.<name>``.
-        description: what it says of itself; None for a deployed one, which cannot.
+        description: what it says of itself; None for an existing one, which cannot.
+        problem: what is wrong with the description that came; empty when nothing is.
     """
 
     server: str
     description: Description | None
+    problem: str = ""
 
 
 async def describe(caller: Caller, topic: str, timeout: float) -> Description:
@@ -105,5 +113,7 @@ async def _ask(caller: Caller, topic: str, timeout: float, *, is_listed: bool) -
         return None
     except PermissionDenied:  # who may only read cannot ask
         return Listening(server, None) if is_listed else None
+    except BadReply as error:
+        return Listening(server, None, str(error))
     except CallError:
         return Listening(server, None)

@@ -31,6 +31,7 @@ from opentera_twisted.rpc.description import (
 from opentera_twisted.rpc.methods import own_doc, own_methods, without_hint
 from opentera_twisted.rpc.signature import Parameter, parameters, returns, where
 from opentera_twisted.rpc.values import ArgumentValue, is_timeout
+from opentera_twisted.rpc.wire import LONGEST_NAME
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -242,6 +243,10 @@ class Procedures:
             raise InvalidArgument(f"a lambda has no name ({where(function)}): give name=...")
         if not isinstance(name, str) or not name:
             raise InvalidArgument(f"a procedure's name is a string, not {name!r}")
+        if len(name) > LONGEST_NAME:
+            raise InvalidArgument(
+                f"a procedure's name has at most {LONGEST_NAME} characters: {where(function)}"
+            )
         if name.startswith(RESERVED):
             raise InvalidArgument(f"{name}: names that begin with {RESERVED} are reserved")
         if name in self._procedures:

@@ -29,10 +29,13 @@ from opentera_twisted.rpc.statistics import Served, Statistics
 from opentera_twisted.rpc.wire import (
     BAD_REQUEST,
     INVALID_ARGUMENTS,
+    LONGEST_MESSAGE,
+    LONGEST_NAME,
     OVERLOADED,
     PROCEDURE_FAILED,
     UNKNOWN_PROCEDURE,
     Request,
+    cut,
     decode_request,
     encode_error,
     encode_reply,
@@ -41,9 +44,6 @@ from opentera_twisted.rpc.wire import (
 
 CLAIM_LIFETIME: Final = 60.0
 """Seconds that Redis remembers which of several servers has taken a call."""
-
-LONGEST_MESSAGE: Final = 10_000
-"""Characters of an error's message, at most."""
 
 
 class ProcedureServer:
@@ -175,7 +175,7 @@ class ProcedureServer:
             # Without a claim it is not executed: another server may have it.
             self._log.warn(
                 "a call of {method} could not be claimed: {reason}",
-                method=request.method,
+                method=cut(request.method, LONGEST_NAME),
                 reason=str(reply),
             )
             self._ended(request)
@@ -194,7 +194,7 @@ class ProcedureServer:
         elif not request.method:
             refusal = (BAD_REQUEST, "the request names no procedure")
         elif procedure is None:
-            refusal = (UNKNOWN_PROCEDURE, f"no procedure {request.method!r}")
+            refusal = (UNKNOWN_PROCEDURE, f"no procedure {cut(request.method, LONGEST_NAME)!r}")
         elif not self._places.has_one_for(request.reply_to):
             refusal = (OVERLOADED, f"{self._places.taken} calls are running already")
         else:
@@ -206,7 +206,7 @@ class ProcedureServer:
                 self._run(request, topic, procedure)
                 return
         self._statistics.refused(refusal[0])
-        self._reply(request, encode_error(request, topic, *refusal))
+        self._reply(request, self._error(request, topic, *refusal))
 
     def _run(self, request: Request, topic: str, procedure: Procedure) -> None:
         began = perf_counter()
@@ -296,12 +296,8 @@ class ProcedureServer:
                 id=request.id,
                 error=repr(error),
             )
-            reply = encode_error(
-                request,
-                topic,
-                PROCEDURE_FAILED,
-                _short(f"its result cannot be sent as JSON: {error}"),
-            )
+            message = f"its result cannot be sent as JSON: {error}"
+            reply = self._error(request, topic, PROCEDURE_FAILED, message)
             ended(PROCEDURE_FAILED)
         else:
             ended(None)
@@ -316,7 +312,7 @@ class ProcedureServer:
     ) -> bytes:
         """The reply that a procedure raised; only a `ProcedureError` speaks to the caller."""
         if failure.check(ProcedureError):
-            message = _short(failure.getErrorMessage())
+            message = failure.getErrorMessage()
         elif failure.check(DeferredTimeout):
             message = "it took too long"
         else:
@@ -329,7 +325,16 @@ class ProcedureServer:
                 id=request.id,
             )
         ended(PROCEDURE_FAILED)
-        return encode_error(request, topic, PROCEDURE_FAILED, message)
+        return self._error(request, topic, PROCEDURE_FAILED, message)
+
+    def _error(self, request: Request, topic: str, code: str, message: str) -> bytes:
+        """Encode an error reply, with as much of its message as the limit of replies allows."""
+        message = cut(message, LONGEST_MESSAGE)
+        reply = encode_error(request, topic, code, message)
+        while len(reply) > self._limits.reply and message:
+            message = message[: len(message) // 2]
+            reply = encode_error(request, topic, code, message)
+        return reply
 
     def _reply(self, request: Request, reply: bytes) -> None:
         if request.reply_to:
@@ -341,7 +346,7 @@ class ProcedureServer:
         if isinstance(receivers, BusError):
             self._log.warn(
                 "the reply of {method} was lost: {reason}",
-                method=request.method,
+                method=cut(request.method, LONGEST_NAME),
                 reason=str(receivers),
             )
         self._ended(request)
@@ -352,8 +357,3 @@ class ProcedureServer:
             drained, self._drained = self._drained, []
             for one in drained:
                 one.callback(None)
-
-
-def _short(message: str) -> str:
-    """A message for the caller, cut where nobody would read on."""
-    return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"

@@ -50,6 +50,15 @@ _ERRORS: Final[Mapping[str, type[CallError]]] = {
 }
 
 
+LONGEST_NAME: Final = 200
+"""Characters of a procedure's name that an error repeats."""
+
+LONGEST_MESSAGE: Final = 10_000
+"""Characters of an error's message."""
+
+MOST_NESTED: Final = 100
+"""Levels of lists and objects in a result: more could exhaust the stack of whoever reads it."""
+
 LONGEST_PATTERN: Final = 1000
 """Characters of a pattern that a reply may name; no topic of a server is that long."""
 
@@ -110,26 +119,43 @@ def decode_request(payload: bytes) -> Request | None:
 def encode_reply(request: Request, topic: str, value: Any) -> bytes:
     """The reply that a procedure returned a value.
 
+    NaN and infinities are sent as existing servers do.
+
     Raises:
         TypeError, ValueError, RecursionError: the value is not JSON.
     """
-    return _encode(_reply(request, topic, "OK", value)).encode()
+    try:
+        text = _encode(_reply(request, topic, "OK", value))
+    except TypeError:  # perhaps a key, for which the encoder asks nobody
+        text = _encode(_reply(request, topic, "OK", _with_plain_keys(value)))
+    return text.encode()
 
 
 def encode_error(request: Request, topic: str, code: str, message: str) -> bytes:
-    """The reply that a request gave no value, and why."""
-    reply = _reply(request, topic, "Error", None)
-    reply["error"] = {"code": code, "message": message}
+    """The reply that a request gave no value, and why; its texts are cut."""
+    named = request._replace(method=cut(request.method, LONGEST_NAME))
+    reply = _reply(named, topic, "Error", None)
+    reply["error"] = {"code": code, "message": cut(message, LONGEST_MESSAGE)}
     return _encode(reply).encode()
 
 
+def cut(text: str, longest: int) -> str:
+    """Shorten a text of another program."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def decode_reply(payload: bytes) -> Mapping[str, Any] | None:
-    """The object of a reply, or None when it is none."""
+    """The object of a reply, or None when it is none; `return_value` refuses a deep result."""
     try:
         reply = _decode(payload.decode())
     except (ValueError, RecursionError):
         return None
-    return reply if isinstance(reply, dict) else None
+    if not isinstance(reply, dict):
+        return None
+    opened = payload.count(b"[") + payload.count(b"{")
+    if opened > MOST_NESTED and _is_nested_deeper(reply.get("return_value"), MOST_NESTED):
+        reply["return_value"] = _TOO_DEEP
+    return reply
 
 
 def may_carry_replies(channel: str) -> bool:
@@ -166,6 +192,12 @@ def return_value(reply: Mapping[str, Any], topic: str, procedure: str) -> Json:
     status = reply.get("status")
     if status == "OK" and "return_value" in reply:
         value: Json = reply["return_value"]
+        if value is _TOO_DEEP:
+            raise BadReply(
+                f"{topic} answered {procedure} with a result of more than {MOST_NESTED} levels",
+                topic=topic,
+                procedure=procedure,
+            )
         return value
     if status != "Error":
         raise BadReply(
@@ -174,11 +206,31 @@ def return_value(reply: Mapping[str, Any], topic: str, procedure: str) -> Json:
             procedure=procedure,
         )
     error = reply.get("error")
-    if not isinstance(error, dict):  # a deployed server
-        error = {"message": "the server does not say why"}
-    raise _ERRORS.get(str(error.get("code")), ProcedureFailed)(
-        f"{procedure} of {topic}: {error.get('message', '')}", topic=topic, procedure=procedure
+    code, message = "", "the server does not say why"  # an existing server
+    if isinstance(error, dict):
+        code, message = (_text(error.get(name)) for name in ("code", "message"))
+    raise _ERRORS.get(code, ProcedureFailed)(
+        f"{procedure} of {topic}: {cut(message, LONGEST_MESSAGE)}", topic=topic, procedure=procedure
     )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _is_nested_deeper(value: Any, levels: int) -> bool:
+    """Measure a value of JSON level by level, without recursion."""
+    inside = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(levels):
+        if not inside:
+            return False
+        inside = [
+            one
+            for container in inside
+            for one in (container.values() if isinstance(container, dict) else container)
+            if isinstance(one, (dict, list))
+        ]
+    return bool(inside)
 
 
 def _reply(request: Request, topic: str, status: str, value: Any) -> dict[str, Any]:
@@ -206,5 +258,35 @@ def _to_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+def _with_plain_keys(value: Any) -> Any:
+    """Copy a value with keys of JSON: those that are a UUID, an Enum or a date become its text.
+
+    Raises:
+        TypeError: a key, or a value, is not JSON.
+        ValueError: two keys of one dictionary have the same text.
+    """
+    if isinstance(value, dict):
+        plain = {_plain_key(key): _with_plain_keys(one) for key, one in value.items()}
+        if len(plain) < len(value):
+            raise ValueError("two keys of a dictionary have the same text")
+        return plain
+    if isinstance(value, (list, tuple)):
+        return [_with_plain_keys(one) for one in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    return _with_plain_keys(_to_json(value))
+
+
+def _plain_key(key: Any) -> str | int | float | None:
+    if key is None or isinstance(key, (str, int, float)):
+        return key
+    if isinstance(key, Enum):
+        return _plain_key(key.value)
+    if isinstance(key, (UUID, dt.datetime, dt.date, dt.time)):
+        return _plain_key(_to_json(key))
+    raise TypeError(f"a key of a dictionary is {type(key).__name__}, which is not JSON")
+
+
+_TOO_DEEP: Final = object()
 _decode: Final = json.JSONDecoder().decode
-_encode: Final = json.JSONEncoder(allow_nan=False, default=_to_json).encode
+_encode: Final = json.JSONEncoder(default=_to_json).encode

@@ -124,9 +124,10 @@ function signature({ name, arguments: list, returns }) {
   return element("h3", { class: "signature" }, name, element("span", { class: "type" }, `(${written.join(", ")})${returns ? ` → ${returns}` : ""}`));
 }
 
-function serviceOf({ server, description }) {
+function serviceOf({ server, description, problem }) {
   const inside = element("div", { class: "inside" });
-  const about = description === null ? "does not describe itself"
+  const about = problem ? "its description cannot be read"
+    : description === null ? "does not describe itself"
     : `${description.version ? `version ${description.version} · ` : ""}${count(description.procedures.length)} procedures`;
   const shown = element("details", { class: "service", "data-server": server },
     element("summary", {}, element("span", { class: "mono" }, server), element("span", { class: "note" }, about)), inside);
@@ -134,7 +135,9 @@ function serviceOf({ server, description }) {
     if (!shown.open || inside.childElementCount) {
       return;
     }
-    if (description === null) {
+    if (problem) {
+      inside.append(element("p", { class: "note" }, problem));
+    } else if (description === null) {
       inside.append(element("p", { class: "note" }, "A deployed server, or one of another program."));
     } else if (description.doc) {
       inside.append(element("p", {}, description.doc));
