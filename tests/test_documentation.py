@@ -91,7 +91,7 @@ for _page in PAGES:
 class CommandTestCase(RedisTestCase):
     """Pages whose commands are run, on free ports instead of those that they name."""
 
-    timeout = 120
+    timeout = 300
 
     def setUp(self) -> None:
         super().setUp()
@@ -104,6 +104,13 @@ class CommandTestCase(RedisTestCase):
         for port, free in self.ports.items():
             text = re.sub(rf"(127\.0\.0\.1:|tcp:){port}\b", rf"\g<1>{free}", text)
         return text
+
+    async def start_first_gateway(self, *options: str) -> Process:
+        """A gateway where no Redis runs yet, which runs its own."""
+        gateway = twistd(*map(self.here, options), redis_port=int(self.ports["6379"]))
+        self.addCleanup(gateway.kill)
+        await gateway.says("is ready")
+        return gateway
 
     async def start_gateway(self, *options: str) -> Process:
         endpoints = ("--websocket", "tcp:40085:interface=127.0.0.1")
@@ -126,7 +133,7 @@ class CommandTestCase(RedisTestCase):
     @property
     def environment(self) -> dict[str, str]:
         path = f"{COMMANDS}{os.pathsep}{os.environ['PATH']}"
-        return {"PATH": path, "REDIS_URL": self.server.url}
+        return {"PATH": path, "REDIS_URL": f"redis://127.0.0.1:{self.ports['6379']}/0"}
 
     async def run_here(self, script: str) -> str:
         """What a shell prints that runs a script to its end, each command of which succeeds."""
@@ -157,10 +164,10 @@ class ReadmeTests(CommandTestCase):
         for target in re.findall(r"^make (\w+)", make, re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
         assert_extras(install)
-        program = self.start(
-            self.here(twistd_line.strip().replace("-n", "-n --pidfile=", 1)) + " --admin none"
-        )
-        await program.says("is ready")
+        self.ports["6379"] = free_port()
+        start, options = twistd_line.strip().split("opentera-bus")
+        assert start == "twistd -n "
+        await self.start_first_gateway(*options.split(), "--admin", "none")
         printed = (await self.run_here(commands)).splitlines()
         assert printed[0].startswith("user.")
         assert printed[1:] == ["[]", "0"]
@@ -174,7 +181,10 @@ def assert_extras(script: str) -> None:
 
 
 class TutorialTests(CommandTestCase, BrowserTestCase):
+    timeout = 300
+
     async def test_the_tutorial(self) -> None:
+        self.ports["6379"] = free_port()
         page = named("tutorial.md")
         install, run_gateway, run_service, ring, look = blocks(page, "sh")
         assert_extras(install)
@@ -183,7 +193,11 @@ class TutorialTests(CommandTestCase, BrowserTestCase):
         (html,) = blocks(page, "html")
         (self.directory / "bell.py").write_text(self.here(service))
         (self.directory / "page.html").write_text(self.here(html))
-        await self.start_gateway()
+        listening = (
+            *("--websocket", "tcp:40085:interface=127.0.0.1"),
+            *("--admin", "tcp:40086:interface=127.0.0.1"),
+        )
+        gateway = await self.start_first_gateway(*listening)
         program = self.start(run_service)
         await program.says("Open http")
         await self.browser.open(f"http://127.0.0.1:{self.ports['8080']}/")
@@ -191,15 +205,25 @@ class TutorialTests(CommandTestCase, BrowserTestCase):
         assert await self.run_here(ring) == "1\n"
         await self.browser.run(SHOWN, "Hello, Zoé")
         assert "Bell" in await self.run_here(look)
+        gateway.interrupt()
+        await gateway.ended()
+        login = "curl -s -o /dev/null -w '%{http_code}' -X POST http://127.0.0.1:8080/login"
+        assert await self.run_here(login) == "503"
+        await self.browser.run(NOT_SHOWN, "open")
+        await self.start_first_gateway(*listening)
+        await self.browser.run(SHOWN, "open")
+        assert "Traceback" not in program.output
 
 
-SHOWN = """
+UNTIL = """
 const wanted = arguments[0];
-while (!document.body.innerText.includes(wanted)) {
+while (IS_MISSING) {
   await new Promise((resolve) => new MutationObserver(resolve).observe(
     document.body, {childList: true, subtree: true, characterData: true}));
 }
 """
+SHOWN = UNTIL.replace("IS_MISSING", "!document.body.innerText.includes(wanted)")
+NOT_SHOWN = UNTIL.replace("IS_MISSING", "document.body.innerText.includes(wanted)")
 
 
 class HowToTests(CommandTestCase):
