@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from attrs import evolve
 from google.protobuf.message import Message
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
@@ -18,7 +18,7 @@ from opentera_twisted.errors import BusUnavailable, ForkedProcess, InvalidArgume
 from opentera_twisted.link import DEFAULT_URL, RedisAddress
 from opentera_twisted.logs import LogPublisher
 from opentera_twisted.pubsub import Handler, OnGap
-from opentera_twisted.reactor_thread import OneByOne, Use, in_thread, run
+from opentera_twisted.reactor_thread import OneByOne, ThreadLogPublisher, Use, in_thread, run
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
     DEFAULT_LIMITS,
@@ -359,8 +359,14 @@ class BlockingBus:
         return self._do(lambda bus: SessionKeys(bus, require_bound).redeem(kind, key))
 
     def log_publisher(self, sender: str) -> LogPublisher:
-        """Publishes what the program logs: ``addHandler(bus.log_publisher("me").handler())``."""
-        return self._do(lambda bus: succeed(LogPublisher(bus, sender)))
+        """Publish what the program logs: ``addHandler(bus.log_publisher("me").handler())``.
+
+        It may be made, and used, before a fork: it does not start the reactor's thread.
+
+        Args:
+            sender: named in messages without a sender of their own.
+        """
+        return ThreadLogPublisher(self._use, sender)
 
     def _do(self, ask: Callable[[Bus], Awaitable[T]]) -> T:
         value: T = run(lambda: ask(self._use.bus))

@@ -3,24 +3,29 @@
 It observes ``twisted.logger``, and its `LogPublisher.handler` does for ``logging``. Nothing waits
 for Redis: what cannot be sent yet is kept, up to a limit, and of more the oldest is dropped.
 
+The reactor sends. In the child of a process whose reactor ran at the fork, a thread does.
+
 Source: wire contract, section 3.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
 from typing import Any, Final
+from weakref import WeakSet
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import ILogObserver, LogLevel, formatEvent
 from twisted.logger import LogEvent as TwistedEvent
 from zope.interface import implementer
 
-from opentera_twisted.errors import BusError
-from opentera_twisted.link import HasLink
+from opentera_twisted.errors import BusError, ConnectionLost
+from opentera_twisted.link import HasLink, RedisAddress
+from opentera_twisted.link.plain import PlainConnection
 from opentera_twisted.messages import LogEvent, LoginEvent
 from opentera_twisted.messages.packing import tera_event
 from opentera_twisted.variables import LogList
@@ -109,13 +114,25 @@ class LogPublisher:
 
     def __init__(self, bus: HasLink, sender: str, most_waiting: int = MOST_WAITING) -> None:
         self.dropped = 0
-        self._link = bus.link
+        self._bus = bus
         self._sender = sender
         self._most_waiting = most_waiting
         self._lock = threading.Lock()
         self._waiting: deque[tuple[LogList, bytes]] = deque()
         self._is_sending = False
         self._flushed: list[Deferred[None]] = []
+        self._is_orphan = False
+        _publishers.add(self)
+
+    @property
+    def address(self) -> RedisAddress:
+        """Where the lists are."""
+        return self._bus.link.address
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor that sends, or None where a thread has to."""
+        return None if self._is_orphan else self._bus.link.reactor
 
     def __call__(self, event: TwistedEvent) -> None:
         """Publish an event of ``twisted.logger``."""
@@ -164,7 +181,7 @@ class LogPublisher:
 
     def flush(self) -> Deferred[None]:
         """Wait, in the reactor's thread, until nothing waits; fires at once without a link."""
-        if not self._is_sending or not self._link.is_ready:
+        if not self._is_sending or not self._bus.link.is_ready:
             return succeed(None)
         flushed: Deferred[None] = Deferred()
         self._flushed.append(flushed)
@@ -181,9 +198,20 @@ class LogPublisher:
             begin = not self._is_sending
             self._is_sending = True
         if begin:
-            self._link.reactor.callFromThread(self._begin)
+            self._begin()
 
     def _begin(self) -> None:
+        reactor = self.reactor
+        if reactor is not None:
+            reactor.callFromThread(self._send_over_link)
+            return
+        thread = threading.Thread(target=self._send_plainly, name="opentera-bus log")
+        try:
+            thread.start()
+        except RuntimeError:  # the program is ending, and starts no more threads
+            self._send_plainly()
+
+    def _send_over_link(self) -> None:
         sending = Deferred.fromCoroutine(self._send_all())
         sending.addErrback(lambda _: None)
 
@@ -193,7 +221,7 @@ class LogPublisher:
             while batch := self._take_batch():
                 level, payloads = batch
                 try:
-                    await self._link.ready()
+                    await self._bus.link.ready()
                 except BusError:  # the bus was stopped
                     self.dropped += len(payloads)
                     continue
@@ -205,10 +233,35 @@ class LogPublisher:
 
     async def _send(self, level: LogList, payloads: list[bytes]) -> None:
         try:
-            await self._link.execute("RPUSH", level.value, *payloads)
+            await self._bus.link.execute("RPUSH", level.value, *payloads)
         except BusError:
             # Refused, or maybe written: twice would be worse than not at all.
             self.dropped += len(payloads)
+
+    def _send_plainly(self) -> None:
+        """Send what waits over a connection of its own, in a thread."""
+        try:
+            with PlainConnection(self.address) as connection:
+                while batch := self._take_batch():
+                    level, payloads = batch
+                    try:
+                        connection.execute("RPUSH", level.value, *payloads)
+                    except BusError as error:
+                        self.dropped += len(payloads)
+                        if isinstance(error, ConnectionLost):
+                            raise
+        except BusError:
+            with self._lock:
+                self._is_sending = False  # the next message tries again
+
+    def forked(self) -> None:
+        """Begin anew in a child: the parent keeps its running reactor, and sends what waited."""
+        self._lock = threading.Lock()
+        reactor = self.reactor
+        if reactor is None or reactor.running:
+            self._is_orphan = True
+            self._is_sending = False
+            self._waiting.clear()
 
     def _take_batch(self) -> tuple[LogList, list[bytes]] | None:
         """The oldest messages that go to one list; None ends the sending."""
@@ -227,3 +280,14 @@ def _text(text: Any) -> str:
     """What protobuf can hold, and people can read."""
     whole = str(text).encode(errors="backslashreplace").decode()
     return whole if len(whole) <= LONGEST_MESSAGE else f"{whole[:LONGEST_MESSAGE]}…"
+
+
+_publishers: Final[WeakSet[LogPublisher]] = WeakSet()
+
+
+def _forked() -> None:
+    for publisher in list(_publishers):
+        publisher.forked()
+
+
+os.register_at_fork(after_in_child=_forked)

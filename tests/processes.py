@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from .support import ROOT
+from .support import ROOT, RedisTestCase
 
 ENVIRONMENT = {
     **os.environ,
@@ -179,3 +180,29 @@ def twistd_daemon(*options: str, redis_port: int, pidfile: str, logfile: str) ->
 
 def _twistd(*own: str, options: Sequence[str], redis_port: int) -> list[str]:
     return [sys.executable, "-c", _TWISTD, str(redis_port), *own, "opentera-bus", *options]
+
+
+_BLOCKING = """
+import os, sys, threading, time
+from opentera_twisted import *
+from opentera_twisted.blocking import BlockingBus
+from opentera_twisted.link.server_process import free_port
+url = sys.argv[1]
+"""
+
+
+class BlockingProgramTestCase(RedisTestCase):
+    """Tests of programs that use `BlockingBus`."""
+
+    def program(self, code: str, url: str | None = None, before: str = "") -> Process:
+        """Start a program, killed at the end of the test.
+
+        Args:
+            code: with what `_BLOCKING` imports.
+            url: of its Redis; the shared server when None.
+            before: code that runs before these imports.
+        """
+        whole = f"{before}\n{_BLOCKING}{textwrap.dedent(code)}"
+        process = Process(sys.executable, "-c", whole, url or self.server.url)
+        self.addCleanup(process.kill)
+        return process

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import sys
-import textwrap
 from collections.abc import Callable
 from threading import Thread
 from typing import Any
@@ -29,27 +27,11 @@ from opentera_twisted.reactor_thread.errands import Errand, ReactorThread
 from opentera_twisted.reactor_thread.handlers import OneByOne
 from opentera_twisted.testing import MemoryClock
 
-from .processes import Process
+from .processes import BlockingProgramTestCase
 from .support import Collector, RedisTestCase, free_port, until
 
-PREFIX = """
-import os, sys, threading, time
-from opentera_twisted import *
-from opentera_twisted.blocking import BlockingBus
-from opentera_twisted.link.server_process import free_port
-url = sys.argv[1]
-"""
 
-
-class ProgramTests(RedisTestCase):
-    timeout = 120
-
-    def program(self, code: str, url: str | None = None) -> Process:
-        whole = PREFIX + textwrap.dedent(code)
-        process = Process(sys.executable, "-c", whole, url or self.server.url)
-        self.addCleanup(process.kill)
-        return process
-
+class ProgramTests(BlockingProgramTestCase):
     async def serve(self) -> None:
         procedures = Procedures()
 

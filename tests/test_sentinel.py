@@ -6,11 +6,13 @@ import contextlib
 import subprocess
 from pathlib import Path
 
+import pytest
 import redis
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from opentera_twisted import BusError, Procedures
+from opentera_twisted import BusError, BusUnavailable, Procedures
+from opentera_twisted.link import RedisAddress, plain
 from opentera_twisted.link.server_process import find_server, guarded
 
 from .support import Collector, Server, folder_of, free_port, start_bus, start_server
@@ -105,8 +107,14 @@ class SentinelTests(TestCase):
 
     async def test_sentinels_may_ask_for_a_password(self) -> None:
         hosts = await self.sentinels(1, password="hush")
-        bus = start_bus(self, f"redis+sentinel://{hosts}/{NAME}?sentinel_password=hush")
+        url = f"redis+sentinel://{hosts}/{NAME}?sentinel_password=hush"
+        bus = start_bus(self, url)
         await bus.connected()
+        address = RedisAddress.parse(url)
+        assert await deferToThread(plain.execute, address, "PING") == b"PONG"
+        unknown = RedisAddress.parse(url.replace(NAME, "unknown"))
+        with pytest.raises(BusUnavailable, match="no sentinel knows unknown"):
+            await deferToThread(plain.execute, unknown, "PING")
 
     async def test_a_name_that_no_sentinel_knows_is_told(self) -> None:
         hosts = await self.sentinels(1)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet import reactor
 from twisted.internet.ssl import Certificate, CertificateOptions, PrivateCertificate
+from twisted.internet.threads import deferToThread
 from twisted.protocols.portforward import ProxyFactory
+
+from opentera_twisted import ConnectionLost
+from opentera_twisted.link import RedisAddress, plain
 
 from .authority import Authority
 from .support import Collector, RedisTestCase, folder_of, start_bus
@@ -70,4 +75,8 @@ class TLSTests(RedisTestCase):
         url = f"rediss://localhost:{port}?ca={self.authority.file}"
         bus = start_bus(self, f"{url}&certificate={ours}")
         await bus.connected()
+        address = RedisAddress.parse(f"{url}&certificate={ours}")
+        assert await deferToThread(plain.execute, address, "PING") == b"PONG"
         await self.refused(url)
+        with pytest.raises(ConnectionLost):
+            await deferToThread(plain.execute, RedisAddress.parse(url), "PING")

@@ -10,6 +10,7 @@ connection      the state machine that keeps one connection
 subscriptions   what is wanted, and what is acknowledged
 waiting         the commands that wait for the link
 link            both connections
+plain           connections that block, without a reactor
 retry           trying again what Redis did not take
 guard           a script that ends a server with its parent, however that ends
 server_process  one run of a Redis-compatible server under it

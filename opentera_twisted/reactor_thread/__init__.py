@@ -4,10 +4,12 @@ running   starts it when it is needed, and runs functions there
 errands   such a function, and the thread that waits for it
 shared    one bus for each Redis, however many objects use it
 handlers  what a program has given us, called in its threads and not in the reactor's
+logs      log messages, sent by a thread where no reactor runs
 """
 
 from opentera_twisted.reactor_thread.handlers import OneByOne, in_thread
+from opentera_twisted.reactor_thread.logs import ThreadLogPublisher
 from opentera_twisted.reactor_thread.running import check_not_forked, run
 from opentera_twisted.reactor_thread.shared import Use
 
-__all__ = ["OneByOne", "Use", "check_not_forked", "in_thread", "run"]
+__all__ = ["OneByOne", "ThreadLogPublisher", "Use", "check_not_forked", "in_thread", "run"]

@@ -93,6 +93,13 @@ def check_not_forked() -> None:
         )
 
 
+def running_reactor() -> Any:
+    """The reactor while it runs in this process, in whatever thread; else None."""
+    reactor = sys.modules.get("twisted.internet.reactor")
+    is_running = not _process.is_forked and getattr(reactor, "running", False)
+    return reactor if is_running else None
+
+
 def _start() -> ReactorThread:
     """See that the reactor runs, in whatever thread."""
     check_not_forked()

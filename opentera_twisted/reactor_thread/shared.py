@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusUnavailable
-from opentera_twisted.link import RedisAddress
+from opentera_twisted.link import Link, RedisAddress
 
 
 @define(eq=False)
@@ -43,11 +43,12 @@ class Use:
         name: of the bus in Redis's list of clients, if this use is its first.
 
     Attributes:
+        address: of the Redis.
         is_closed: whether it is over.
     """
 
     def __init__(self, address: RedisAddress, name: str) -> None:
-        self._address = address
+        self.address = address
         self._name = name
         self._shared: _Shared | None = None
         self._ends: dict[object, Callable[[], Any]] = {}
@@ -68,17 +69,22 @@ class Use:
         if self.is_closed:
             raise BusUnavailable("this bus was closed: make another")
         if self._shared is None:
-            self._shared = _shared.get(self._address) or self._start()
+            self._shared = _shared.get(self.address) or self._start()
             self._shared.users.add(self)
         return self._shared.bus
+
+    @property
+    def link(self) -> Link:
+        """The link of the bus; raises like `bus`."""
+        return self.bus.link
 
     def _start(self) -> _Shared:
         from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
 
-        bus = Bus(self._address, reactor=reactor, name=self._name)
+        bus = Bus(self.address, reactor=reactor, name=self._name)
         bus.startService()
         trigger = reactor.addSystemEventTrigger("before", "shutdown", bus.stopService)
-        shared = _shared[self._address] = _Shared(bus, trigger)
+        shared = _shared[self.address] = _Shared(bus, trigger)
         return shared
 
     def keep(self, what: object, end: Callable[[], Any]) -> None:
@@ -118,6 +124,6 @@ class Use:
         if not shared.users:
             from twisted.internet import reactor  # noqa: PLC0415 (it is running)
 
-            del _shared[self._address]
+            del _shared[self.address]
             reactor.removeSystemEventTrigger(shared.trigger)
             await shared.bus.stopService()

@@ -1,0 +1,136 @@
+"""Commands over plain connections that block, for threads of a process without a reactor."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from types import TracebackType
+from typing import Any, Final, Self
+
+import hiredis
+
+from opentera_twisted.errors import AuthenticationFailed, BusUnavailable, ConnectionLost
+from opentera_twisted.link.address import TLS, RedisAddress
+from opentera_twisted.link.protocol import Argument
+from opentera_twisted.link.refusals import refusal
+from opentera_twisted.link.sentinel import Login
+
+TIMEOUT: Final = 10.0
+"""Seconds for connecting, and for each reply."""
+
+
+class PlainConnection:
+    """A connection that blocks; a context manager that closes it.
+
+    Args:
+        address: of a Redis, or of the sentinels that know its address.
+
+    Raises:
+        BusUnavailable: Redis cannot be reached.
+        AuthenticationFailed: it refuses the user or the password.
+    """
+
+    def __init__(self, address: RedisAddress) -> None:
+        self._where = str(address)
+        self._reader = hiredis.Reader()
+        try:
+            self._socket = _connect(address)
+        except OSError as error:
+            raise BusUnavailable(f"no Redis at {address}: {error}") from None
+        try:
+            self._log_in(address.login)
+            if address.database:
+                self.execute("SELECT", address.database)
+        except ConnectionLost as error:
+            self._socket.close()
+            raise BusUnavailable(str(error)) from None
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+
+    def execute(self, *command: Argument) -> Any:
+        """Send a command and return its reply.
+
+        Raises:
+            ConnectionLost: no reply came; Redis may have executed the command.
+            CommandFailed: Redis refuses the command.
+        """
+        reply = self._ask(command)
+        if isinstance(reply, hiredis.HiredisError):
+            raise refusal(command, str(reply))
+        return reply
+
+    def _log_in(self, login: Login) -> None:
+        """Source: Redis command AUTH."""
+        if login.password is None:
+            return
+        user = () if login.username is None else (login.username,)
+        if isinstance(self._ask(("AUTH", *user, login.password)), hiredis.HiredisError):
+            raise AuthenticationFailed(f"Redis at {self._where} refuses the user or the password")
+
+    def _ask(self, command: tuple[Argument, ...]) -> Any:
+        try:
+            self._socket.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
+            while (reply := self._reader.gets()) is False:
+                data = self._socket.recv(65536)
+                if not data:
+                    raise ConnectionResetError("it closed the connection")
+                self._reader.feed(data)
+        except OSError as error:
+            raise ConnectionLost(f"Redis at {self._where} did not reply: {error}") from None
+        return reply
+
+
+def execute(address: RedisAddress, *command: Argument) -> Any:
+    """Connect, send one command and return its reply; raises what `PlainConnection` raises."""
+    with PlainConnection(address) as connection:
+        return connection.execute(*command)
+
+
+def _connect(address: RedisAddress) -> socket.socket:
+    if address.path:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(TIMEOUT)
+        connection.connect(address.path)
+        return connection
+    host, port = _primary(address) if address.primary else address.hosts[0]
+    connection = socket.create_connection((host, port), TIMEOUT)
+    return connection if address.tls is None else _encrypted(connection, host, address.tls)
+
+
+def _encrypted(connection: socket.socket, host: str, tls: TLS) -> socket.socket:
+    context = ssl.create_default_context(cafile=tls.ca)
+    if tls.certificate is not None:
+        # Without a password OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(tls.certificate, tls.private_key, password="")
+    return context.wrap_socket(connection, server_hostname=host)
+
+
+def _primary(address: RedisAddress) -> tuple[str, int]:
+    """Ask one sentinel after another for the primary.
+
+    Source: Redis command SENTINEL GET-MASTER-ADDR-BY-NAME.
+    """
+    causes = []
+    for host in address.hosts:
+        sentinel = RedisAddress(hosts=(host,), login=address.sentinel_login, tls=address.tls)
+        try:
+            reply = execute(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.primary)
+        except Exception as error:  # noqa: BLE001 (the next sentinel may know)
+            causes.append(str(error))
+        else:
+            if reply is not None:
+                return reply[0].decode(), int(reply[1])
+            causes.append(f"{sentinel} does not know the name")
+    raise ConnectionError(f"no sentinel knows {address.primary} ({'; '.join(causes)})")

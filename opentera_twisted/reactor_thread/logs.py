@@ -1,0 +1,36 @@
+"""`ThreadLogPublisher`: log messages of programs whose reactor may not run, or not yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentera_twisted.link import RedisAddress
+from opentera_twisted.logs import MOST_WAITING, LogPublisher
+from opentera_twisted.reactor_thread.running import running_reactor
+from opentera_twisted.reactor_thread.shared import Use
+
+
+class ThreadLogPublisher(LogPublisher):
+    """A `LogPublisher` that starts no reactor: where none runs, a thread sends.
+
+    So a program may log before it forks, and use the bus after that.
+
+    Args:
+        use: of the bus that sends.
+        sender: as of `LogPublisher`.
+        most_waiting: as of `LogPublisher`.
+    """
+
+    def __init__(self, use: Use, sender: str, most_waiting: int = MOST_WAITING) -> None:
+        super().__init__(use, sender, most_waiting)
+        self._address = use.address
+
+    @property
+    def address(self) -> RedisAddress:
+        """Where the lists are."""
+        return self._address
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor of this process while it runs, or None."""
+        return running_reactor()
