@@ -19,6 +19,7 @@
     delivery     what comes on a topic: parsed, filtered and encoded once
     frames       events as finished websocket frames
     outbox       what falls due in one turn of the reactor, written once to each client
+    sending      what waits to be written to one client, as views of shared bytes
     presence     tells the bus who came and who went
     gateway      the service that joins them
 

@@ -30,7 +30,8 @@ class GatewayLimits:
         max_message_size: bytes of a client's message.
         max_messages_per_minute: messages, fragments of messages, pings and pongs of one client; of
             more it is closed.
-        max_send_buffer: bytes that may wait for one client that does not read; then it is closed.
+        max_send_buffer: bytes that may wait for one client that takes nothing for two seconds; then
+            it is closed, and at once when four times as many wait.
         failed_logins_per_minute: of one address; further attempts are refused unheard.
         shutdown_timeout: seconds that stopping may take.
     """

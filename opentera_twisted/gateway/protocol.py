@@ -6,7 +6,7 @@ can meet: a peer that goes away meanwhile, or that keeps sending.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -14,13 +14,11 @@ import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflateOfferAccept
 from autobahn.websocket.types import ConnectionRequest
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IProtocolNegotiationFactory, ISSLTransport
 from twisted.internet.tcp import Connection
 from twisted.internet.unix import Server as UnixServer
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -32,6 +30,7 @@ from opentera_twisted.gateway.intake import Intake
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal, parse_login
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
+from opentera_twisted.gateway.sending import Sending
 from opentera_twisted.ip_addresses import parse_ip
 from opentera_twisted.sessions import Identity
 
@@ -78,6 +77,16 @@ class Doorkeeper(Protocol):
         """A client is sent away because of a limit, one of the names of `GatewayLimits`."""
 
 
+class _Unheard:
+    """Stands for Autobahn's Deferreds of a connection, which would hold it in a reference cycle."""
+
+    def callback(self, result: object) -> None:
+        """Do nothing."""
+
+
+_UNHEARD: Final = _Unheard()
+
+
 class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn is not annotated
     """One client's websocket.
 
@@ -106,10 +115,13 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _frames: Allowance | None = None
     _answers: Allowance | None = None
     _subprotocol: str | None = None
-    _socket: FileDescriptor | None = None
+    _sending: Sending | None = None
     _is_plain = False
-    _is_slow = False
     _was_refused = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open = self.is_closed = _UNHEARD
 
     # These four hooks skip those of Autobahn's Twisted side, which look for more about the peer and
     # colour log lines that nobody reads: a fifth of a login's time.
@@ -117,7 +129,6 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     def connectionMade(self) -> None:
         """A peer has connected."""
         self.factory.connections.add(self)
-        self._socket = _socket_of(self.transport)
         self._is_plain = isinstance(self.transport, Connection)
         if self._is_plain and not isinstance(self.transport, UnixServer):
             self.transport.setTcpNoDelay(True)
@@ -136,9 +147,13 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
             self.factory.doorkeeper.tls_failed(_peer(self.transport), reason)
         _cancel(self._drop)
         _cancel(self._timeout)
+        self._drop = self._timeout = None  # one that has run holds us
         if self.closeHandshakeTimeoutCall is not None:  # Autobahn would keep it, and us with it
             self.closeHandshakeTimeoutCall.cancel()
             self.closeHandshakeTimeoutCall = None
+        if self._sending is not None:
+            self._sending.drop()
+            self._sending = None
         self.factory.lost(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -327,17 +342,27 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
 
     def _write(self, data: bytes) -> bool:
         transport: Any = self.transport
-        if self._is_plain and not (transport.dataBuffer or transport._tempDataBuffer):  # noqa: SLF001
+        sending = self._sending
+        rest: bytes | memoryview = data
+        if (
+            self._is_plain
+            and (sending is None or sending.is_idle)
+            and not (transport.dataBuffer or transport._tempDataBuffer)  # noqa: SLF001
+        ):
             # Twisted would wait for the socket to be writable, which it nearly always is: two
             # system calls for nothing.
             sent = transport.writeSomeData(data)
             if sent == len(data):
                 return True
             if isinstance(sent, int):
-                data = data[sent:]
-        elif self.state == self.STATE_OPEN and not self._has_room(len(data)):
+                rest = memoryview(data)[sent:]
+        if sending is None:
+            bound = self.factory.limits.max_send_buffer
+            sending = Sending(transport, self.factory.clock, bound, self._too_slow)
+            self._sending = sending
+        if self.state == self.STATE_OPEN and not sending.has_room(len(rest)):
             return False
-        transport.write(data)
+        sending.put(rest)
         return True
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
@@ -350,21 +375,11 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     @property
     def backlog(self) -> int:
         """Bytes that wait for the client to read."""
-        if self._socket is None:
-            return 0
-        waiting: Any = self._socket
-        return waiting._tempDataLen + len(waiting.dataBuffer) - waiting.offset  # type: ignore[no-any-return]  # noqa: SLF001
+        return 0 if self._sending is None else self._sending.backlog
 
-    def _has_room(self, size: int) -> bool:
-        """Whether so much may be added to what waits; else the client is closed."""
-        limit = self.factory.limits.max_send_buffer
-        waiting = self.backlog
-        if not waiting or not limit or waiting + size <= limit or self._is_slow:
-            return True
-        self._is_slow = True  # the frame that says so may be added
+    def _too_slow(self) -> None:
         self.factory.doorkeeper.reached("max_send_buffer", self)
         self.close(POLICY_VIOLATION, "too slow")
-        return False
 
     def close(self, code: int, reason: str) -> None:
         """Begin to close the websocket; one that is not open yet, once it is."""
@@ -383,10 +398,10 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         closed its own, or for `CLOSE_TIMEOUT`.
         """
         super()._fail_connection(code, reason)
-        if self._is_plain:
-            self.transport.loseWriteConnection()
-        else:  # TLS: its own goodbye has the same effect
-            self.transport.loseConnection()
+        if ISSLTransport.providedBy(self.transport):  # TLS: its own goodbye has the same effect
+            self._end_with(self.transport.loseConnection)
+        else:
+            self._end_with(self.transport.loseWriteConnection)
 
     def _protocol_violation(self, reason: str) -> bool:
         super()._protocol_violation(reason)
@@ -436,6 +451,24 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         super().dropConnection(abort)
         if not abort and self._drop is None and self in self.factory.connections:
             self._drop = self.factory.clock.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        if not abort:
+            self._end_with(self.transport.loseConnection)
+            return
+        if self._sending is not None:
+            self._sending.drop()
+        self.transport.abortConnection()
+
+    def _end_with(self, how: Callable[[], None]) -> None:
+        """End the transport in some way, once what waits was given to it."""
+        if self._sending is None:
+            how()
+        else:
+            self._sending.finish(how)
+
+    def unregisterProducer(self) -> None:
+        """Leave it to `Sending`, when all is written: Autobahn asks for it before."""
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The connection is gone, in whatever state it was."""
@@ -574,10 +607,3 @@ def _peer(transport: Any) -> Peer:
     address = parse_ip(getattr(transport.getPeer(), "host", None) or "")
     host = UNIX if address is None else str(address)
     return Peer(host, ISSLTransport.providedBy(transport))
-
-
-def _socket_of(transport: Any) -> FileDescriptor | None:
-    """What writes to the socket, below TLS."""
-    while isinstance(transport, TLSMemoryBIOProtocol):
-        transport = transport.transport
-    return transport if isinstance(transport, FileDescriptor) else None

@@ -1,0 +1,189 @@
+"""What waits to be written to one client, as views of bytes that it shares with others.
+
+The transport is given little at a time, whatever it consists of (TCP, TLS, a PROXY protocol): so an
+event of megabytes is in memory once for all its clients, what waits is counted here, and it is
+freed with the connection.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.protocols.policies import ProtocolWrapper
+from zope.interface import implementer
+
+PIECE: Final = 131_072
+"""Bytes that the transport is given at once; it asks for more when it has sent them."""
+
+STALLED: Final = 2.0
+"""Seconds without progress after which a client is slow, when more than the bound waits for it."""
+
+BURST: Final = 4
+"""Times the bound that may wait behind the batch being sent, for a client that makes progress."""
+
+
+@implementer(IPushProducer)
+class Sending:
+    """Writes to one client what its transport takes, and keeps the rest.
+
+    A client is slow when more than the bound waits and it takes nothing for some seconds, or when
+    several times the bound wait behind the batch that is being sent. That batch may have any size,
+    as a client that reads has to be able to receive it.
+
+    Args:
+        transport: to the client.
+        clock: measures progress.
+        bound: bytes that may wait; 0: any number.
+        too_slow: called once, when the client is slow.
+    """
+
+    def __init__(
+        self, transport: Any, clock: Any, bound: int, too_slow: Callable[[], None]
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._bound = bound
+        self._too_slow: Callable[[], None] | None = too_slow
+        self._socket = socket_of(transport)
+        self._waiting: deque[bytes | memoryview] = deque()
+        self._size = 0
+        self._given = 0
+        self._is_registered = False
+        self._is_paused = False
+        self._finish: Callable[[], None] | None = None
+        self._watch: IDelayedCall | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the transport has been given everything."""
+        return not self._size
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait, here and at the socket."""
+        return self._size + buffered(self._socket)
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether a batch of that size may be put; if not, the client is slow."""
+        if not self._bound or self.backlog + size <= self._bound or self._too_slow is None:
+            return True
+        if self._size and self._size - len(self._waiting[0]) + size > BURST * self._bound:
+            self._is_slow()
+            return False
+        if self._watch is None:
+            self._watch_progress()
+        return True
+
+    def put(self, data: bytes | memoryview) -> None:
+        """Write bytes after all that was put before."""
+        self._waiting.append(data)
+        self._size += len(data)
+        if not self._is_registered:
+            self._is_registered = True
+            self._transport.registerProducer(self, True)
+        if not self._is_paused:
+            self._give()
+
+    def finish(self, how: Callable[[], None]) -> None:
+        """End the transport in some way, once it has been given everything."""
+        if self._size:
+            self._finish = how
+        else:
+            self._unregister()
+            how()
+
+    def drop(self) -> None:
+        """Free what waits; the connection is gone or aborted."""
+        self._waiting.clear()
+        self._size = 0
+        self._finish = self._too_slow = None
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        self._unregister()
+        if self._socket is not None:
+            free(self._socket)
+
+    def pauseProducing(self) -> None:
+        """Keep what follows: the transport has enough."""
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        """Give the transport more."""
+        self._is_paused = False
+        self._give()
+
+    def stopProducing(self) -> None:
+        """Give it nothing more."""
+        self._is_paused = True
+
+    def _give(self) -> None:
+        while self._size and not self._is_paused:
+            piece = self._next_piece()
+            self._size -= len(piece)
+            self._given += len(piece)
+            self._transport.write(piece)
+        if self._finish is not None and not self._size:
+            finish, self._finish = self._finish, None
+            self._unregister()
+            finish()
+
+    def _next_piece(self) -> bytes:
+        first = self._waiting.popleft()
+        if len(first) > PIECE:
+            view = memoryview(first)
+            self._waiting.appendleft(view[PIECE:])
+            return bytes(view[:PIECE])
+        pieces, size = [first], len(first)
+        while self._waiting and size + len(self._waiting[0]) <= PIECE:
+            pieces.append(self._waiting.popleft())
+            size += len(pieces[-1])
+        return b"".join(pieces)
+
+    def _unregister(self) -> None:
+        if self._is_registered:
+            self._is_registered = False
+            self._transport.unregisterProducer()
+
+    def _watch_progress(self) -> None:
+        taken = self._given - buffered(self._socket)
+        self._watch = self._clock.callLater(STALLED, self._look, taken)
+
+    def _look(self, before: int) -> None:
+        self._watch = None
+        if self.backlog <= self._bound:
+            return
+        if self._given - buffered(self._socket) > before:
+            self._watch_progress()
+        else:
+            self._is_slow()
+
+    def _is_slow(self) -> None:
+        too_slow, self._too_slow = self._too_slow, None
+        if too_slow is not None:
+            too_slow()
+
+
+def socket_of(transport: Any) -> FileDescriptor | None:
+    """Find what writes to the socket, below TLS and other wrappers."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport if isinstance(transport, FileDescriptor) else None
+
+
+def buffered(socket: Any) -> int:
+    """Count the bytes that wait at a socket."""
+    if socket is None:
+        return 0
+    return socket._tempDataLen + len(socket.dataBuffer) - socket.offset  # type: ignore[no-any-return]  # noqa: SLF001
+
+
+def free(socket: Any) -> None:
+    """Drop the bytes that wait at a socket."""
+    socket.dataBuffer = b""
+    socket.offset = socket._tempDataLen = 0  # noqa: SLF001
+    socket._tempDataBuffer = []  # noqa: SLF001
