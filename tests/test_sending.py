@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.protocol import Protocol
+from twisted.internet.ssl import Certificate as TrustRoot
+from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -28,7 +29,7 @@ from .conformance.frames import PING, close, frame
 from .support import UUID, folder_of, turn
 from .test_gateway import GatewayTestCase
 from .test_gateway_limits import TOPIC
-from .websockets import Bytes, connect_bytes, handshake
+from .websockets import Bytes, connect, connect_bytes, handshake
 
 PROXY = b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 40085\r\n"
 
@@ -142,16 +143,6 @@ class TestSending:
         assert self.transport.producer is None
 
 
-class Reading(Protocol):
-    """Reads, and counts."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def dataReceived(self, data: bytes) -> None:
-        self.count += len(data)
-
-
 def event(size: int) -> bytes:
     return tera_event(TOPIC, [UserEvent(user_fullname="x" * size)]).SerializeToString()
 
@@ -165,6 +156,7 @@ class WrappedTestCase(GatewayTestCase):
         if endpoint == "tls":
             authority = Authority(folder_of(self))
             pem = str(authority.issue("localhost"))
+            self.root = TrustRoot.loadPEM(authority.file.read_bytes())
             factory, endpoint = Certificate(pem, pem).wrap(factory, reactor), "tcp"
         port: Any = await serverFromString(reactor, f"{endpoint}:0:interface=127.0.0.1").listen(
             factory
@@ -313,6 +305,34 @@ class FreeingTests(WrappedTestCase):
 
     async def test_nothing_is_left_behind_the_proxy_protocol(self) -> None:
         await self.freed("haproxy:tcp", PROXY)
+
+    async def test_nothing_is_left_of_tls(self) -> None:
+        port = await self.listen("tls")
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        left = []
+        for end in ("close", "drop", "send away"):
+            key = await self.keys.issue("user", UUID)
+            client = await connect(
+                port, f"/wss/user?id={key}", optionsForClientTLS("localhost", self.root)
+            )
+            (there,) = self.gate.factory.connections
+            # Of a broken connection Twisted keeps the wrapper in a cycle of its own; not its bytes.
+            kept = [weakref.ref(there), weakref.ref(there.transport.wrappedProtocol)]
+            if end == "close":
+                client.sendClose()
+            elif end == "drop":
+                client.dropConnection(abort=True)
+            else:
+                there.close(4000, "CMD_CLIENT_DISCONNECT")
+            del there
+            await client.closed
+            while self.gate.factory.connections:
+                await turn()
+            await turn()
+            left += [end for one in kept if one() is not None]
+        assert not left
 
     async def test_nothing_is_left_of_handshakes(self) -> None:
         port = await self.gateway(limits=GatewayLimits(handshake_timeout=0.5))

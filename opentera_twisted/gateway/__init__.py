@@ -13,7 +13,7 @@
     protocol     the Autobahn edge: handshake, writing, closing
     resource     the same edge inside a twisted.web site
     compression  permessage-deflate, agreed on so that one compressed frame serves all
-    subprotocols which of the offered subprotocols is selected
+    subprotocols  which of the offered subprotocols is selected
     tls          the certificate, what is negotiated, handshakes that fail
     fanout       one subscription a topic, for all the clients that follow it
     delivery     what comes on a topic: parsed, filtered and encoded once
