@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 # A checkout is not installed as files: Twisted finds the plugin through the import path.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
+# Environments with OpenTera's own package.
+OPENTERA := build/opentera$(if $(filter .venv,$(VENV)),,-$(notdir $(VENV)))
+export OPENTERA_ENVIRONMENTS := $(CURDIR)/$(OPENTERA)
 # One more than there are processors, as tests often wait for programs. A single test needs none of it.
 AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST_AT_ONCE := pytest --numprocesses $(AT_ONCE) --maxprocesses 8 --dist loadgroup
@@ -43,11 +46,34 @@ lint: $(VENV)/.dev  ## Check formatting, lint, types and import order.
 
 .PHONY: test
 test: $(VENV)/.dev  ## Everything that must hold: lint, types, import order, docs, tests, coverage.
+	@mkdir -p build
+	@$(MAKE) $(OPENTERA)/.made >build/opentera.log 2>&1 || true
 	$(MAKE) --jobs 2 lint docs
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m $(PYTEST_AT_ONCE)
 	-@$(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*  # a program that a test killed leaves half a file
 	$(BIN)/coverage report
+	@if test -e $(OPENTERA)/.made; then $(MAKE) test-opentera; else \
+	    echo "Left out: the tests with OpenTera's own package, whose environments could not be made (see"; \
+	    echo "build/opentera.log). With access to a package index, make test-opentera makes and runs them."; fi
+
+# OpenTera as it is published; and with this package's names, on what this package is tested with.
+$(OPENTERA)/.made: tests/opentera/package.txt tests/opentera/pins.txt | $(VENV)/.dev
+	@rm -rf $(OPENTERA)
+	@echo "Installing OpenTera into $(OPENTERA) ..."
+	@$(PYTHON) -m venv $(OPENTERA)/theirs
+	@$(PYTHON) -m venv $(OPENTERA)/moved
+	@$(OPENTERA)/theirs/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    -r tests/opentera/package.txt -r tests/opentera/pins.txt
+	@$(OPENTERA)/moved/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    -r tests/opentera/package.txt
+	@$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
+	    >$$($(OPENTERA)/moved/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth
+	@touch $@
+
+.PHONY: test-opentera
+test-opentera: $(VENV)/.dev $(OPENTERA)/.made  ## Tests with OpenTera's own package, beside this one and moved over to it.
+	$(BIN)/python -m $(PYTEST_AT_ONCE) tests/opentera
 
 .PHONY: docs
 docs: $(VENV)/.dev build/docs/api/index.html  ## Build the documentation into build/docs; a warning is an error.

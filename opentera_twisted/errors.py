@@ -207,5 +207,9 @@ class InReactorThread(BusError, RuntimeError):
     """A call that blocks was made in the reactor's thread, which would wait for itself for ever."""
 
 
+class InstalledTooLate(BusError, ImportError):
+    """`install` was called after the program had imported what it replaces."""
+
+
 class ForkedProcess(BusError, RuntimeError):
     """The process was forked after its reactor had started; the child has no reactor."""

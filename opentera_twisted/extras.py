@@ -10,6 +10,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
     "crochet": "blocking",
     "klein": "admin",
     "prometheus_client": "admin",
+    "redis": "opentera",
     "rich": "cli",
 }
 """The extra that brings a module; the embedded server's is a file, not a module."""

@@ -91,6 +91,11 @@ class Process:
             self._ended = True
             self._changed.notify_all()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._popen.poll() is not None
+
     def says(self, text: str) -> Deferred[None]:
         """Fires when the text is in the output; fails when that has ended without it."""
         return deferToThread(self.wait_for, text)

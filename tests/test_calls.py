@@ -909,7 +909,7 @@ class Recorder:
 def test_any_bytes_give_at_most_one_reply_and_never_an_exception(payload: bytes) -> None:
     link: Any = Recorder()
     server = ProcedureServer(link, link, "Ours", ["service.Ours.rpc"], procedures())
-    server._received(Delivery("service.Ours.rpc", None, payload))
+    server.received(Delivery("service.Ours.rpc", None, payload))
     assert len(link.sent) <= 1
     assert server.in_flight == 0
     for _, reply_to, reply in link.sent:

@@ -300,6 +300,7 @@ OF_OTHERS = {
     "docker": "file network publish read-only stop-timeout tag",
     "systemctl": "now",
     "gunicorn and uWSGI": "enable-threads preload",
+    "pip": "no-deps",
     "pytest and trial": "debug debug-stacktraces nopm pdb until-failure",
     "towncrier": "version yes",
     "the benchmarks": "against count plots quick rounds",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from datetime import timedelta
@@ -13,9 +14,16 @@ import pytest
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import AuthenticationFailed, BusUnavailable, InReactorThread, WrongType
+from opentera_twisted import (
+    AuthenticationFailed,
+    BusUnavailable,
+    InReactorThread,
+    InvalidArgument,
+    WrongType,
+)
 from opentera_twisted.messages import (
     LogEvent,
+    LoginEvent,
     ServerCommand,
     TeraEvent,
     TeraModuleMessage,
@@ -33,11 +41,23 @@ from opentera_twisted.opentera import (
     create_module_message_topic_from_name,
     early,
     names,
+    threads,
 )
+from opentera_twisted.opentera.__main__ import besides
 
-from .deployed import DeployedCaller
-from .processes import Process
-from .support import UUID, Collector, RedisTestCase, Server, free_port, until
+from .deployed import DeployedCaller, DeployedServer
+from .processes import ENVIRONMENT, Process
+from .support import (
+    UUID,
+    Collector,
+    RedisTestCase,
+    Server,
+    folder_of,
+    free_port,
+    log_of,
+    message,
+    until,
+)
 
 NAME = "TeraServer.OnlineModule"
 
@@ -51,6 +71,34 @@ if not os.fork():
     client.subscribe("t").addErrback(lambda failed: os.write(1, failed.value.args[0].encode()))
     os._exit(0)
 print("child ended:", os.wait()[1])
+"""
+
+MOVED = """
+import sys
+from opentera_twisted.opentera import install
+import opentera_twisted.opentera as ours
+install()
+install(blocking_in_reactor=True)
+from opentera.redis.RedisClient import RedisClient
+from opentera.redis.RedisRPCClient import RedisRPCClient
+from opentera.redis.RedisVars import RedisVars
+from opentera.logging.LoggingClient import LoggingClient
+from opentera.modules.BaseModule import BaseModule, ModuleNames
+from opentera.modules.BaseModule import create_module_message_topic_from_name
+from opentera.modules.BaseModule import create_module_event_topic_from_name
+import opentera.redis.RedisClient as module
+assert module.RedisClient is RedisClient
+for name, one in dict(globals()).items():
+    if name in ours.__all__:
+        assert one is getattr(ours, name), name
+import opentera.redis.Other
+print(opentera.redis.Other.name, ours.threads.blocking_calls.are_allowed)
+"""
+
+LATE = """
+import opentera.redis.RedisClient
+from opentera_twisted.opentera import install
+install()
 """
 
 
@@ -90,6 +138,12 @@ class OwnRpcModule(OnlineModule):
         self.messages((pattern, channel, message))
 
 
+class CountingModule(OnlineModule):
+    def notify_module_rpc(self, pattern: str, channel: str, message: bytes) -> None:
+        self.messages(message)
+        super().notify_module_rpc(pattern, channel, message)
+
+
 class ListeningService(ServiceOpenTera):
     def __init__(self, config: Any, info: Any) -> None:
         self.ready = Collector()
@@ -97,6 +151,7 @@ class ListeningService(ServiceOpenTera):
         super().__init__(config, info)
 
     def setup_rpc_interface(self) -> None:
+        super().setup_rpc_interface()
         self.rpc_api["who"] = {"args": [], "returns": "str", "callback": lambda: "me"}
 
     @inlineCallbacks
@@ -253,6 +308,97 @@ class OpenTeraTests(RedisTestCase):
         (*_, (pattern, channel, payload)) = await module.messages.wait(2)
         assert (pattern, channel, payload) == (f"module.{NAME}.rpc", f"module.{NAME}.rpc", b"call")
 
+    async def test_an_overridden_rpc_method_can_call_the_original(self) -> None:
+        module = await self.module(CountingModule)
+        await until(self.subscribed_to(f"module.{NAME}.rpc"), bool)
+        module.messages.items.clear()
+        rpc = RedisRPCClient(self.config)
+        self.addCleanup(deferToThread, rpc._bus.close)
+        assert await deferToThread(rpc.call, NAME, "add", 2, 3) == 5
+        assert await deferToThread(rpc.call, NAME, "nothing") is None
+        assert len(module.messages.items) == 2
+
+    async def test_redis_attribute_is_a_redis_py_client(self) -> None:
+        client = self.client()
+
+        def use() -> None:
+            client.redis.rpush("log.info", b"1", b"2")
+            assert client.redis.llen("log.info") == 2
+            assert client.redis.lpop("log.info") == b"1"
+            assert client.redis.set("a", "Zoé", ex=100) is True
+            assert client.redis.get("a") == "Zoé".encode()
+            assert client.redis is client.redis
+            with client.redis.pipeline() as pipeline:
+                assert pipeline.get("a").delete("a").execute() == ["Zoé".encode(), 1]
+
+        await deferToThread(use)
+
+    async def test_redis_attribute_can_be_assigned(self) -> None:
+        client = self.client()
+        client.redis = self.redis
+        assert client.redis is self.redis
+
+    async def test_redis_attribute_is_refused_in_the_reactor_thread(self) -> None:
+        client = self.client()
+        await client.subscribe("t")  # the reactor runs
+        with pytest.raises(InReactorThread, match=r"await self\.bus\.link\.execute"):
+            client.redis.get("a")
+        with pytest.raises(InReactorThread, match="deferToThread"):
+            client.redis.pipeline().get("a").execute()
+
+    async def test_redis_attributes_of_a_process_share_connections(self) -> None:
+        pools = {id(self.client().redis.connection_pool) for _ in range(5)}
+        assert len(pools) == 1
+
+    async def test_blocking_calls_in_the_reactor_warn_once_for_each_place(self) -> None:
+        self.patch(threads.blocking_calls, "are_allowed", True)
+        self.patch(threads.blocking_calls, "places", set())
+        log = log_of(self)
+        client = self.client()
+        await client.subscribe("t")  # the reactor runs
+        for _ in range(3):
+            assert client.redisSet("a", "1", ex=100) is True
+            assert client.redisGet("a") == b"1"
+            assert client.redisDelete("a") == 1
+        assert client.redis.get("a") is None
+        assert await client.publish("t", "x") == 1
+        warnings_ = [text for text in log.items if "blocks the reactor" in text]
+        assert len(warnings_) == 4
+        assert all(text.startswith(f"{__file__}:") for text in warnings_)
+
+    async def test_blocking_rpc_in_the_reactor_returns_the_value(self) -> None:
+        self.patch(threads.blocking_calls, "are_allowed", True)
+        client = self.client()
+        await client.subscribe("t")  # the reactor runs
+        server = DeployedServer(self.server.client(), "service.S.rpc", add=lambda a, b: a + b)
+        self.addCleanup(deferToThread, server.close)
+        rpc = RedisRPCClient(self.config)
+        assert rpc.call_service("S", "add", 1, 2) == 3
+        assert rpc.call("Nobody", "add") is None
+        rpc.timeout = 0.05
+        assert rpc.call_service("S", "nothing") is None
+
+    async def test_a_login_event_is_on_the_list_of_its_level(self) -> None:
+        module = await self.module()
+        module.logger.send_login_event(
+            "sender", LogEvent.LOGLEVEL_ERROR, LoginEvent.LOGIN_TYPE_TOKEN,
+            LoginEvent.LOGIN_STATUS_SUCCESS, "client", "1.0", "127.0.0.1", "Linux", "6",
+            user_uuid=UUID, participant_uuid=None, server_endpoint="/login", message="text",
+        )  # fmt: skip
+        await until(lambda: deferToThread(self.redis.llen, "log.error"), bool)
+        payload: Any = self.redis.lrange("log.error", 0, -1)[0]
+        event = TeraEvent.FromString(payload)
+        assert event.header.topic == "log.error"
+        logged = unpack(event.events[0])
+        assert isinstance(logged, LoginEvent)
+        assert logged.log_header.level == LogEvent.LOGLEVEL_ERROR
+        assert (logged.log_header.sender, logged.log_header.message) == ("sender", "text")
+        assert (logged.user_uuid, logged.participant_uuid) == (UUID, "")
+        assert (logged.login_type, logged.server_endpoint) == (
+            LoginEvent.LOGIN_TYPE_TOKEN,
+            "/login",
+        )
+
     def subscribed_to(self, topic: str) -> Any:
         async def count() -> int:
             receivers: int = await deferToThread(self.redis.publish, topic, b"")
@@ -281,11 +427,26 @@ class OpenTeraTests(RedisTestCase):
         await until(self.subscribed_to("service.S.rpc"), bool)
         for name in ("S", UUID):
             assert await deferToThread(rpc.call_service, name, "who") == "me"
+        assert await deferToThread(rpc.call_service, "S", "session_type_config", 1) == {}
         service.send_tera_message(UserEvent(), "service.S", "module.A.events")
         service.send_event_message(UserEvent(user_uuid="1"), "module.A.events")
         await service.messages.wait(2)
         event = TeraEvent.FromString(service.messages.items[1][2])
         assert unpack(event.events[0]) == UserEvent(user_uuid="1")
+
+    async def test_a_service_takes_its_uuid_from_its_configuration(self) -> None:
+        config = SimpleNamespace(redis_config=self.config, service_config={"ServiceUUID": UUID})
+        service = ListeningService(config, {"service_key": "S"})
+        self.addCleanup(service.redisClose)
+        await service.ready.wait(1)
+        assert service.service_uuid == UUID
+        topic = self.subscribed("service.S.events")
+        service.send_service_event_message(UserEvent(user_uuid=UUID))
+        event = TeraEvent.FromString(await message(topic))
+        assert unpack(event.events[0]) == UserEvent(user_uuid=UUID)
+        config.service_config = {}
+        with pytest.raises(InvalidArgument, match="ServiceUUID of service_config"):
+            ListeningService(config, {"service_key": "S"})
 
     async def test_what_a_module_logs_is_on_the_lists(self) -> None:
         module = await self.module()
@@ -336,6 +497,52 @@ class OpenTeraTests(RedisTestCase):
         module.logger.log_info("x", "y")
         connected = {one["name"] for one in self.redis.client_list() if one["name"]}
         assert connected == {"OnlineModule.client", "OnlineModule.subscriber"}
+
+
+class InstallTests(RedisTestCase):
+    async def run_with_opentera(self, code: str, version: str | None = "1.3.1") -> Process:
+        """The ended program, run beside a package with OpenTera's names of modules."""
+        folder = folder_of(self)
+        for name in ("", "redis", "modules", "logging") if version != "missing" else ():
+            (folder / "opentera" / name).mkdir()
+            (folder / "opentera" / name / "__init__.py").touch()
+        if version != "missing":
+            for name in ("RedisClient", "Other"):
+                (folder / "opentera/redis" / f"{name}.py").write_text(f"name = {name!r}")
+        if version not in {None, "missing"}:
+            (folder / "opentera.dist-info").mkdir()
+            about = f"Metadata-Version: 2.1\nName: opentera\nVersion: {version}\n"
+            (folder / "opentera.dist-info" / "METADATA").write_text(about)
+        process = Process(
+            *(sys.executable, "-W", "default::UserWarning", "-c", code),
+            environment={"PYTHONPATH": f"{ENVIRONMENT['PYTHONPATH']}{os.pathsep}{folder}"},
+        )
+        self.addCleanup(process.kill)
+        await process.ended()
+        return process
+
+    async def test_install_puts_our_classes_under_the_names_of_opentera(self) -> None:
+        process = await self.run_with_opentera(MOVED)
+        assert process.output == "Other True\n"
+
+    async def test_install_warns_of_a_version_it_was_not_tried_with(self) -> None:
+        for version, found in (("1.4.0", "1.4.0"), (None, "of an unknown version")):
+            process = await self.run_with_opentera(MOVED, version)
+            assert f"tried with OpenTera 1.3.1; this one is {found}" in process.output
+            assert "Other True\n" in process.output
+
+    async def test_install_after_the_import_is_refused(self) -> None:
+        process = await self.run_with_opentera(LATE)
+        assert "InstalledTooLate: opentera.redis.RedisClient: imported already" in process.output
+
+    async def test_install_without_opentera_tells_how_to_get_it(self) -> None:
+        process = await self.run_with_opentera(MOVED, "missing")
+        assert "pip install --no-deps opentera==1.3.1" in process.output
+
+
+def test_requirements_leave_out_what_comes_with_this_package() -> None:
+    listed = ["Twisted==25.5.0", "Flask==3.1.2", "pyOpenSSL==25.3.0", 'a==1; sys_platform == "b"']
+    assert [*besides(listed)] == ["Flask==3.1.2", 'a==1; sys_platform == "b"']
 
 
 def create_module_message_topic_from_name_of(name: str) -> str:

@@ -10,12 +10,15 @@ calls    `RedisRPCClient`: calls that block, and None when there is no answer
 logs     `LoggingClient`: the lists of log messages
 served   the procedures of an ``rpc_api``
 modules  `BaseModule` and `ServiceOpenTera`
+plain    redis-py, for ``RedisClient.redis``
+moving   `install`: all of this under OpenTera's own names
 """
 
 from opentera_twisted.opentera.calls import RedisRPCClient
 from opentera_twisted.opentera.client import RedisClient
 from opentera_twisted.opentera.logs import LoggingClient
 from opentera_twisted.opentera.modules import BaseModule, ServiceOpenTera
+from opentera_twisted.opentera.moving import install
 from opentera_twisted.opentera.names import (
     ModuleNames,
     RedisVars,
@@ -33,4 +36,5 @@ __all__ = [
     "ServiceOpenTera",
     "create_module_event_topic_from_name",
     "create_module_message_topic_from_name",
+    "install",
 ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.logger import Logger
 
+from opentera_twisted import topics
 from opentera_twisted.blocking import BlockingBus
 from opentera_twisted.errors import CallError, CallNotSent
 from opentera_twisted.opentera import early
 from opentera_twisted.opentera.names import prefer
+from opentera_twisted.opentera.threads import check_may_block, in_reactor_thread
 from opentera_twisted.rpc import ArgumentValue, Json
 
 
@@ -28,7 +30,8 @@ class RedisRPCClient:
         prefer("RedisRPCClient", "BlockingBus, whose calls raise errors that say what happened")
         self.config = config
         self.timeout = timeout
-        self._bus = BlockingBus(early.address(config), name="RedisRPCClient")
+        self._address = early.address(config)
+        self._bus = BlockingBus(self._address, name="RedisRPCClient")
 
     def call(self, module_name: str, function_name: str, *args: ArgumentValue) -> Json:
         """Call a procedure of a module.
@@ -42,15 +45,30 @@ class RedisRPCClient:
             InReactorThread: this is the reactor's thread: ``await bus.call(...)`` there.
             CallNotSent: Redis was not to be had in that time.
         """
-        return self._call(self._bus.call, module_name, function_name, *args)
+        ask = self._bus.call
+        return self._call(ask, topics.module_rpc, module_name, function_name, *args)
 
     def call_service(self, service_key: str, function_name: str, *args: ArgumentValue) -> Json:
         """Call a procedure of a service; otherwise like `call`."""
-        return self._call(self._bus.call_service, service_key, function_name, *args)
+        ask = self._bus.call_service
+        return self._call(ask, topics.service_rpc, service_key, function_name, *args)
 
-    def _call(self, call: Any, *arguments: ArgumentValue) -> Json:
+    def _call(
+        self,
+        ask: Callable[..., Json],
+        topic_of: Callable[[str], str],
+        server: str,
+        procedure: str,
+        *arguments: ArgumentValue,
+    ) -> Json:
+        check_may_block("a call", "await bus.call(...)")
         try:
-            value: Json = call(*arguments, timeout=self.timeout)
+            if in_reactor_thread():
+                from opentera_twisted.opentera import plain  # noqa: PLC0415 (as for RedisClient)
+
+                topic = topic_of(server)
+                return plain.call(self._address, topic, procedure, arguments, self.timeout)
+            return ask(server, procedure, *arguments, timeout=self.timeout)
         except CallNotSent:
             raise
         except CallError as error:
@@ -58,4 +76,3 @@ class RedisRPCClient:
                 "a call gives None: {kind}: {error}", kind=type(error).__name__, error=str(error)
             )
             return None
-        return value

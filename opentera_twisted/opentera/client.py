@@ -14,10 +14,11 @@ from twisted.python.failure import Failure
 
 from opentera_twisted import callbacks, topics
 from opentera_twisted.bus import Bus
-from opentera_twisted.errors import InReactorThread
 from opentera_twisted.opentera import early
 from opentera_twisted.opentera.names import prefer
 from opentera_twisted.opentera.threads import (
+    blocking_calls,
+    check_may_block,
     global_reactor,
     in_reactor,
     in_reactor_thread,
@@ -35,7 +36,8 @@ class RedisClient:
 
     Subscriptions come back by themselves after a break, so `redisConnectionMade` is called once.
     In the reactor's thread `publish`, `redisSet` and `redisDelete` do not wait, and return a
-    Deferred instead of the result; `redisGet` cannot, and raises `InReactorThread`.
+    Deferred instead of the result; `redisGet` cannot, and raises `InReactorThread`. After
+    ``install(blocking_in_reactor=True)`` variables are read and written there as in any thread.
 
     Args:
         config: ``hostname``, ``port``, ``db``, ``username`` and ``password``; the Redis of this
@@ -55,6 +57,7 @@ class RedisClient:
         self._use = Use(self._address, type(self).__name__)
         self._subscriptions: dict[str, Deferred[Subscription]] = {}
         self._is_closed = False
+        self._redis: Any = None
         # After the constructor of whatever class this is.
         in_reactor(self._connect_soon)
 
@@ -65,11 +68,20 @@ class RedisClient:
 
     @property
     def redis(self) -> Any:
-        """The client of redis-py that there is no more."""
-        raise AttributeError(
-            "there is no redis-py client: use redisGet, redisSet, redisDelete and publish, or "
-            "client.bus.link.execute(...) in the reactor's thread"
-        )
+        """A client of redis-py, made when it is first used; a program may assign another one.
+
+        Raises:
+            MissingExtra: redis-py is not installed.
+        """
+        if self._redis is None:
+            from opentera_twisted.opentera import plain  # noqa: PLC0415 (redis-py may be missing)
+
+            self._redis = plain.client(self._address, type(self).__name__)
+        return self._redis
+
+    @redis.setter
+    def redis(self, client: Any) -> None:
+        self._redis = client
 
     def getConfig(self) -> Mapping[str, Any]:
         """What was given as config."""
@@ -117,12 +129,8 @@ class RedisClient:
         Raises:
             InReactorThread: waiting would stop all that the reactor does.
         """
-        if in_reactor_thread():
-            raise InReactorThread(
-                "redisGet waits, and would stop all that the reactor does: "
-                "await self.bus.variables.get(key) instead, or call it with deferToThread"
-            )
-        return self._command("GET", key)
+        check_may_block("redisGet", "await self.bus.variables.get(key)")
+        return self._variable("GET", key)
 
     def redisSet(
         self, key: str, value: bytes | str | float, ex: int | timedelta | None = None
@@ -131,17 +139,23 @@ class RedisClient:
         data = value if isinstance(value, (bytes, str)) else str(value)
         seconds = int(ex.total_seconds()) if isinstance(ex, timedelta) else ex
         lifetime = () if seconds is None else ("EX", seconds)
-        reply = self._command("SET", key, data, *lifetime)
+        reply = self._variable("SET", key, data, *lifetime)
         return reply if isinstance(reply, Deferred) else True
 
     def redisDelete(self, key: str) -> Any:
         """Delete a variable; how many there were."""
-        return self._command("DEL", key)
+        return self._variable("DEL", key)
 
     def redisClose(self) -> Deferred[Any]:
         """End the subscriptions, and with the last client of the process the connections."""
         self._is_closed = True
         return in_reactor(self._use.close)
+
+    def _variable(self, *command: bytes | str | int) -> Any:
+        if blocking_calls.are_allowed and in_reactor_thread():
+            # All on one connection: a variable that was written is there when it is read.
+            return self.redis.execute_command(*command)
+        return self._command(*command)
 
     def _command(self, *command: bytes | str | int) -> Any:
         def execute() -> Deferred[Any]:

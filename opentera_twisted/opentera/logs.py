@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opentera_twisted.logs import log_event
+from opentera_twisted.messages import LogEvent, LoginEvent
 from opentera_twisted.opentera import early
 from opentera_twisted.opentera.names import prefer
 from opentera_twisted.opentera.threads import in_reactor
@@ -60,6 +61,65 @@ class LoggingClient:
     def log_fatal(self, sender: str, *args: object) -> None:
         """Log arguments as one message."""
         self._push(LogList.FATAL, sender, args)
+
+    def send_login_event(
+        self,
+        sender: str,
+        level: int,
+        login_type: int,
+        login_status: int,
+        client_name: str,
+        client_version: str,
+        client_ip: str,
+        os_name: str,
+        os_version: str,
+        user_uuid: str | None = "",
+        participant_uuid: str | None = "",
+        device_uuid: str | None = "",
+        service_uuid: str | None = "",
+        server_endpoint: str = "",
+        message: str = "",
+    ) -> None:
+        """Log a login, or an attempt.
+
+        Args:
+            sender: part of the program, for people to read.
+            level: a ``LogEvent.LOGLEVEL_…``; chooses the list.
+            login_type: a ``LoginEvent.LOGIN_TYPE_…``.
+            login_status: a ``LoginEvent.LOGIN_STATUS_…``.
+            client_name: program that logs in.
+            client_version: its version.
+            client_ip: its address.
+            os_name: its operating system.
+            os_version: the version of that.
+            user_uuid: user who logs in, if one does.
+            participant_uuid: participant who logs in, if one does.
+            device_uuid: device that logs in, if one does.
+            service_uuid: service that logs in or reports the login, if one does.
+            server_endpoint: path of the request.
+            message: text for people to read.
+        """
+        try:
+            log_list = LogList[LogEvent.LogLevel.Name(level).removeprefix("LOGLEVEL_")]
+        except (KeyError, ValueError):
+            log_list = LogList.INFO  # nobody reads a list of any other name
+        event = LoginEvent(
+            log_header=log_event(log_list, message, sender),
+            login_type=login_type,  # type: ignore[arg-type]  # any number
+            login_status=login_status,  # type: ignore[arg-type]
+            client_name=client_name,
+            client_version=client_version,
+            client_ip=client_ip,
+            os_name=os_name,
+            os_version=os_version,
+            user_uuid=user_uuid,
+            participant_uuid=participant_uuid,
+            device_uuid=device_uuid,
+            service_uuid=service_uuid,
+            server_endpoint=server_endpoint,
+        )
+        event.log_header.level = level  # type: ignore[assignment]
+        self._publisher.push(log_list, event)
 
     def _push(self, level: LogList, sender: str, args: tuple[object, ...]) -> None:
         self._publisher.push(level, log_event(level, str(args), sender))

@@ -10,11 +10,13 @@ from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, gatherResults
 
 from opentera_twisted import topics
+from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import ServerCommand, TeraEvent, TeraModuleMessage
 from opentera_twisted.messages.packing import module_message, pack, tera_event
-from opentera_twisted.opentera.client import RedisClient
+from opentera_twisted.opentera.client import Callback, RedisClient
 from opentera_twisted.opentera.logs import LoggingClient
 from opentera_twisted.opentera.served import RpcApi, RpcApiProcedures
+from opentera_twisted.pubsub import Delivery
 from opentera_twisted.rpc import Procedures, ProcedureServer
 
 
@@ -23,6 +25,7 @@ class _Program(RedisClient):
 
     rpc_api: RpcApi
     logger: LoggingClient
+    _answering: ProcedureServer | None = None
 
     def setup_rpc_interface(self) -> None:
         """For derived classes: put procedures into ``rpc_api``."""
@@ -40,27 +43,39 @@ class _Program(RedisClient):
         """Publish an event in its envelope."""
         return self.publish(topic, tera_event(topic, [event]))
 
-    def _answer(
+    def _serve(
         self,
-        own: str,
+        method: Callback,
+        base: Callable[..., None],
         rpc: Sequence[str],
         serve: Callable[[Procedures], Deferred[ProcedureServer]],
     ) -> list[Deferred[Any]]:
-        """Answer calls from ``rpc_api``, unless the class has a method of its own for them."""
-        method = getattr(self, own, None)
-        if method is not None:
+        """Answer calls from ``rpc_api``, or pass them to the method that a class overrides."""
+        if getattr(method, "__func__", None) is not base:
             return [self.subscribe_pattern_with_callback(topic, method) for topic in rpc]
-        serving = serve(RpcApiProcedures(self.rpc_api, type(self).__doc__ or ""))
+        serving = serve(self._procedures())
         return [serving.addCallback(lambda server: self._use.keep(server, server.stop))]
+
+    def _answer(self, name: str, delivery: Delivery) -> None:
+        """Answer one call from ``rpc_api``, for a class that overrides the method."""
+        server = self._answering
+        if server is None:
+            bus = self.bus
+            server = self._answering = ProcedureServer(
+                bus.link, bus.pubsub, name, (), self._procedures(), served=bus.served
+            )
+            self._use.keep(server, server.stop)
+        server.received(delivery)
+
+    def _procedures(self) -> Procedures:
+        return RpcApiProcedures(self.rpc_api, type(self).__doc__ or "")
 
 
 class BaseModule(_Program):
     """A module: its messages and calls come to the methods of a derived class.
 
     Calls are answered from ``rpc_api``, each exactly once, an unknown one with an error. A callback
-    runs in the reactor's thread and may return a Deferred; meanwhile other calls are answered. A
-    class that defines ``notify_module_rpc(pattern, channel, message)`` gets them there, and answers
-    them itself.
+    runs in the reactor's thread and may return a Deferred; meanwhile other calls are answered.
 
     Args:
         module_name: as in its topics.
@@ -92,6 +107,10 @@ class BaseModule(_Program):
     def notify_module_messages(self, pattern: str, channel: str, message: bytes) -> None:
         """For derived classes: a ``TeraModuleMessage`` to this module has come."""
 
+    def notify_module_rpc(self, pattern: str, channel: str, message: bytes) -> None:
+        """Answer one call from ``rpc_api``; a derived class may do more, or all of it."""
+        self._answer(self.module_name, Delivery(channel, pattern, message))
+
     def redisConnectionMade(self) -> None:
         """Serve and subscribe, once Redis is there."""
         self.setup_rpc_interface()
@@ -103,8 +122,9 @@ class BaseModule(_Program):
         listening = self.subscribe_pattern_with_callback(
             self.source_name(), self.notify_module_messages
         )
-        serving = self._answer(
-            "notify_module_rpc",
+        serving = self._serve(
+            self.notify_module_rpc,
+            BaseModule.notify_module_rpc,
             [topics.module_rpc(self.module_name)],
             partial(self.bus.serve_module, self.module_name),
         )
@@ -143,34 +163,53 @@ class BaseModule(_Program):
 
 
 class ServiceOpenTera(_Program):
-    """A service, as far as the bus goes: it makes no HTTP requests and signs no tokens.
+    """A new service that needs no OpenTera: it makes no HTTP requests and signs no tokens.
 
-    It listens under its key and its UUID, and answers calls as `BaseModule` does; a method that has
-    them instead is called ``notify_service_rpc``.
+    It listens under its key and its UUID, and answers calls as `BaseModule` does. Existing services
+    keep OpenTera's own class, which works on the `RedisClient` of this package: see `install`.
 
     Args:
-        config_man: its ``redis_config`` is as of `RedisClient`; ``service_config`` and
-            ``backend_config`` are kept.
-        service_info: ``service_key`` and ``service_uuid``, and whatever else.
+        config_man: its ``redis_config`` is as of `RedisClient`; its ``service_config`` is kept.
+        service_info: ``service_key``, ``service_uuid`` and whatever else; without a
+            ``service_uuid`` that is the ``ServiceUUID`` of ``service_config``.
     """
 
     def __init__(self, config_man: Any, service_info: Mapping[str, Any]) -> None:
         self.config_man = config_man
         self.config = config_man.service_config
         self.service_info = service_info
-        self.service_uuid: str = service_info["service_uuid"]
-        backend = getattr(config_man, "backend_config", {})
-        self.backend_hostname = backend.get("hostname", "")
-        self.backend_port = backend.get("port", 0)
+        uuid = service_info.get("service_uuid") or self.config.get("ServiceUUID")
+        if not uuid:
+            raise InvalidArgument(
+                "a service has a UUID: service_uuid of service_info, or ServiceUUID of "
+                "service_config"
+            )
+        self.service_uuid: str = uuid
         self.rpc_api = {}
         super().__init__(config_man.redis_config)
         self.logger = LoggingClient(config_man.redis_config, f"LoggingClient_{type(self).__name__}")
+
+    def setup_rpc_interface(self) -> None:
+        """Put the procedure into ``rpc_api`` that an OpenTera server calls of every service."""
+        self.rpc_api["session_type_config"] = {
+            "args": ["int:id_session_type"],
+            "returns": "dict",
+            "callback": self.get_session_type_config_form,
+        }
+
+    def get_session_type_config_form(self, id_session_type: int) -> Mapping[str, Any]:
+        """For derived classes: the form with the settings of a type of session; none here."""
+        return {}
 
     def register_to_events(self) -> Any:
         """For derived classes: subscribe what else is wanted."""
 
     def notify_service_messages(self, pattern: str, channel: str, message: bytes) -> None:
         """For derived classes: a ``TeraModuleMessage`` to this service has come."""
+
+    def notify_service_rpc(self, pattern: str, channel: str, message: bytes) -> None:
+        """Answer one call from ``rpc_api``; a derived class may do more, or all of it."""
+        self._answer(self.service_info["service_key"], Delivery(channel, pattern, message))
 
     def redisConnectionMade(self) -> None:
         """Serve and subscribe, once Redis is there."""
@@ -188,12 +227,18 @@ class ServiceOpenTera(_Program):
             )
             for name in names
         ]
-        serving = self._answer(
-            "notify_service_rpc",
+        serving = self._serve(
+            self.notify_service_rpc,
+            ServiceOpenTera.notify_service_rpc,
             [topics.service_rpc(name) for name in names],
             partial(self.bus.serve_service, key, uuid=self.service_uuid),
         )
         return gatherResults([*listening, *serving], consumeErrors=True)
+
+    def send_service_event_message(self, event: Message) -> Any:
+        """Publish an event on the topic of this service's events."""
+        topic = topics.service_events(self.service_info["service_key"])
+        return self.send_event_message(event, topic)
 
     def create_tera_message(self, src: str = "", dest: str = "", seq: int = 0) -> TeraModuleMessage:
         """An envelope for messages to a topic."""

@@ -1,14 +1,17 @@
-"""Where existing programs call from: the reactor's thread, another one, or before it runs."""
+"""Threads of existing programs: the reactor's, another one, or none while it does not run."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+from attrs import Factory, define
 from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.logger import Logger
 from twisted.python.threadable import isInIOThread
 
-from opentera_twisted.errors import ForkedProcess
+from opentera_twisted.errors import ForkedProcess, InReactorThread
 from opentera_twisted.reactor_thread import check_not_forked
 
 
@@ -54,3 +57,65 @@ def in_reactor(function: Callable[[], Any]) -> Deferred[Any]:
     else:
         global_reactor().callFromThread(call)
     return result
+
+
+@define
+class _BlockingCalls:
+    """Blocking calls in the reactor's thread.
+
+    Attributes:
+        are_allowed: run them with a warning instead of refusing them.
+        places: files and lines that were warned of.
+    """
+
+    are_allowed: bool = False
+    places: set[tuple[str, int]] = Factory(set)
+
+
+blocking_calls: Final = _BlockingCalls()
+"""Set by `install`."""
+
+_log = Logger()
+
+
+def check_may_block(what: str, instead: str) -> None:
+    """Refuse a blocking call in the reactor's thread, or warn of it once for each place.
+
+    Args:
+        what: the call.
+        instead: the call that does not block.
+
+    Raises:
+        InReactorThread: this is the reactor's thread, and it must not block.
+    """
+    if not in_reactor_thread():
+        return
+    if not blocking_calls.are_allowed:
+        raise InReactorThread(
+            f"{what} waits, and would stop all that the reactor does: {instead} instead, "
+            "or call it with deferToThread"
+        )
+    place = _caller()
+    if place not in blocking_calls.places:
+        blocking_calls.places.add(place)
+        file, line = place
+        _log.warn(
+            "{file}:{line}: {what} blocks the reactor; {instead} instead, or call it with "
+            "deferToThread",
+            file=file,
+            line=line,
+            what=what,
+            instead=instead,
+        )
+
+
+def _caller() -> tuple[str, int]:
+    """File and line of the program's code that called this package or redis-py."""
+    frame = sys._getframe(1)  # noqa: SLF001 (as in logging and warnings)
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in {"opentera_twisted", "redis"}

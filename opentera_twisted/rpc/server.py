@@ -111,7 +111,7 @@ class ProcedureServer:
         """
         try:
             for topic in self.topics:
-                self._subscriptions.append(await self._pubsub.subscribe(topic, self._received))
+                self._subscriptions.append(await self._pubsub.subscribe(topic, self.received))
         except BusError:
             await self.stop()
             raise
@@ -143,7 +143,8 @@ class ProcedureServer:
             **self._statistics.to_json(),
         }
 
-    def _received(self, delivery: Delivery) -> None:
+    def received(self, delivery: Delivery) -> None:
+        """Answer the request in a delivery of one of the topics."""
         topic, payload = delivery.topic, delivery.payload
         request = decode_request(payload)
         if request is None or not (request.method or request.reply_to):

@@ -17,7 +17,7 @@ from tests.support import free_port, shared_server
 
 from .environment import Environment
 
-EXTRAS = ("admin", "blocking", "cli", "embedded")
+EXTRAS = ("admin", "blocking", "cli", "embedded", "opentera")
 FOR_DEVELOPERS = ("bench", "dev")
 
 CALL = """
@@ -71,6 +71,16 @@ from opentera_twisted.blocking import BlockingBus
 with BlockingBus(sys.argv[1]) as bus:
     bus.variables.set("name", "waited")
     print(bus.variables.get("name"))
+"""
+
+EXISTING = """
+import sys
+from opentera_twisted.opentera import RedisClient
+
+config = {"hostname": "127.0.0.1", "port": int(sys.argv[1]), "db": 0}
+client = RedisClient(config)
+client.redis.set("name", "here")
+print(client.redisGet("name"))
 """
 
 EMBEDDED = """
@@ -245,6 +255,10 @@ class TestEachExtraAlone:
     def test_blocking(self, environment: Made) -> None:
         done = environment("blocking").python(BLOCKING, shared_server().url)
         assert (done.returncode, done.stdout) == (0, "b'waited'\n"), done.stderr
+
+    def test_opentera(self, environment: Made) -> None:
+        done = environment("opentera").python(EXISTING, str(shared_server().port))
+        assert (done.returncode, done.stdout) == (0, "b'here'\n"), done.stderr
 
     def test_cli(self, environment: Made) -> None:
         command = ("opentera-bus", "--redis", shared_server().url)

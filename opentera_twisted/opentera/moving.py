@@ -1,0 +1,106 @@
+"""`install`: this package's implementations under OpenTera's own names."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, Final
+
+from opentera_twisted.errors import InstalledTooLate
+from opentera_twisted.opentera.calls import RedisRPCClient
+from opentera_twisted.opentera.client import RedisClient
+from opentera_twisted.opentera.logs import LoggingClient
+from opentera_twisted.opentera.modules import BaseModule
+from opentera_twisted.opentera.names import (
+    ModuleNames,
+    RedisVars,
+    create_module_event_topic_from_name,
+    create_module_message_topic_from_name,
+)
+from opentera_twisted.opentera.threads import blocking_calls
+
+TRIED_WITH: Final = "1.3.1"
+"""Version of OpenTera whose programs and tests run on this package."""
+
+_REPLACED: Final[Mapping[str, tuple[Any, ...]]] = {
+    "opentera.redis.RedisVars": (RedisVars,),
+    "opentera.redis.RedisClient": (RedisClient,),
+    "opentera.redis.RedisRPCClient": (RedisRPCClient,),
+    "opentera.logging.LoggingClient": (LoggingClient,),
+    "opentera.modules.BaseModule": (
+        BaseModule,
+        ModuleNames,
+        create_module_event_topic_from_name,
+        create_module_message_topic_from_name,
+    ),
+}
+
+
+def install(blocking_in_reactor: bool = False) -> None:
+    """Move a whole OpenTera program over: call this at its top, before it imports OpenTera.
+
+    Afterwards ``opentera.redis.RedisVars``, ``opentera.redis.RedisClient``,
+    ``opentera.redis.RedisRPCClient``, ``opentera.logging.LoggingClient`` and
+    ``opentera.modules.BaseModule`` hold the classes of this package; all else, such as
+    ``opentera.services`` and ``opentera.db``, is OpenTera's own. It was tried with OpenTera 1.3.1;
+    another version is warned of.
+
+    Args:
+        blocking_in_reactor: run calls that block the reactor (``redisGet``, ``self.redis``,
+            ``RedisRPCClient.call``) as OpenTera does, with a warning in the log once for each
+            place, instead of refusing them. Until they are mended the program stops for each.
+
+    Raises:
+        ModuleNotFoundError: OpenTera is not there.
+        InstalledTooLate: OpenTera's own modules were imported already; nothing was replaced.
+    """
+    if find_spec("opentera") is None:
+        raise ModuleNotFoundError(
+            f"there is no OpenTera to install into: pip install --no-deps opentera=={TRIED_WITH}",
+            name="opentera",
+        )
+    late = [name for name in _REPLACED if name in sys.modules and not _is_ours(name)]
+    if late:
+        raise InstalledTooLate(
+            f"{', '.join(late)}: imported already, as OpenTera's own; call install() at the top of "
+            "the program, before it imports anything of opentera"
+        )
+    _warn_of_another_version()
+    for name, contents in _REPLACED.items():
+        if not _is_ours(name):
+            _replace(name, contents)
+    blocking_calls.are_allowed = blocking_in_reactor
+
+
+def _is_ours(name: str) -> bool:
+    return isinstance(sys.modules.get(name), _Replacement)
+
+
+class _Replacement(ModuleType):
+    """A module of OpenTera's name with contents of this package."""
+
+
+def _replace(name: str, contents: tuple[Any, ...]) -> None:
+    module = _Replacement(name, f"Of opentera_twisted, in place of OpenTera's own {name}.")
+    for one in contents:
+        setattr(module, one.__name__, one)
+    parent, _, child = name.rpartition(".")
+    setattr(import_module(parent), child, module)
+    sys.modules[name] = module
+
+
+def _warn_of_another_version() -> None:
+    try:
+        found = version("opentera")
+    except PackageNotFoundError:  # a checkout in the import path
+        found = "of an unknown version"
+    if found != TRIED_WITH:
+        warnings.warn(
+            f"opentera_twisted was tried with OpenTera {TRIED_WITH}; this one is {found}",
+            stacklevel=3,
+        )

@@ -1,0 +1,100 @@
+"""Plain redis-py clients, for the ``redis`` attribute that existing programs use.
+
+All clients of one Redis share the connections of one pool. A command in the reactor's thread is
+refused, or allowed with a warning: see `threads.check_may_block`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from opentera_twisted.errors import BadReply, CallInterrupted, CallTimeout, NoResponder
+from opentera_twisted.extras import explained
+from opentera_twisted.link import RedisAddress
+from opentera_twisted.opentera.threads import check_may_block
+from opentera_twisted.rpc import ArgumentValue, Json
+from opentera_twisted.rpc.wire import decode_reply, encode_request, return_value
+
+try:
+    import redis
+except ModuleNotFoundError as error:
+    raise explained(error) from None
+
+
+class _Pool(redis.ConnectionPool):
+    """Connections that the reactor's thread gets only where it may block."""
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Hand out a connection: for each command, pipeline or subscription."""
+        check_may_block("self.redis", "await self.bus.link.execute(...)")
+        return super().get_connection(*args, **kwargs)
+
+
+def client(address: RedisAddress, name: str) -> redis.Redis:
+    """Make a client of redis-py.
+
+    Args:
+        address: host, port, database and login of the Redis.
+        name: in Redis's list of clients, if this client is the first of the process.
+    """
+    pool = _pools.get(address) or _pools.setdefault(address, _pool(address, name))
+    return redis.Redis(connection_pool=pool)
+
+
+_pools: dict[RedisAddress, _Pool] = {}
+
+
+def _pool(address: RedisAddress, name: str) -> _Pool:
+    host, port = address.hosts[0]
+    login = address.login
+    return _Pool(
+        host=host,
+        port=port,
+        db=address.database,
+        username=login.username,
+        password=login.password,
+        client_name=name,
+    )
+
+
+def call(
+    address: RedisAddress,
+    topic: str,
+    procedure: str,
+    arguments: Sequence[ArgumentValue],
+    timeout: float,
+) -> Json:
+    """Call a procedure and block until its reply.
+
+    Args:
+        address: of the Redis.
+        topic: of the server.
+        procedure: its name.
+        arguments: as of `Bus.call`.
+        timeout: seconds.
+
+    Raises:
+        CallError: the procedure gave no value.
+    """
+    known = {"topic": topic, "procedure": procedure}
+    reply_to = f"RedisRPCClient.{uuid4()}"
+    request = encode_request(procedure, reply_to, 0, arguments)
+    caller = client(address, "RedisRPCClient")
+    try:
+        with caller.pubsub() as replies:  # type: ignore[no-untyped-call]
+            replies.subscribe(reply_to)
+            replies.get_message(timeout=timeout)  # Redis acknowledges the subscription
+            if not caller.publish(topic, request):
+                raise NoResponder(f"no program listens on {topic}", **known)
+            received = replies.get_message(timeout=timeout)
+    except redis.RedisError as error:
+        raise CallInterrupted(f"{procedure} of {topic}: {error}", **known) from None
+    if received is None:
+        text = f"{topic} did not answer {procedure} in {timeout:g} seconds"
+        raise CallTimeout(text, **known, seconds=timeout)
+    reply = decode_reply(received["data"])
+    if reply is None:
+        raise BadReply(f"{topic} answered {procedure} with no JSON object", **known)
+    return return_value(reply, topic, procedure)
