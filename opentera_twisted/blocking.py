@@ -194,7 +194,7 @@ class BlockingBus:
 
         def connected(bus: Bus) -> Deferred[None]:
             waiting = bus.connected()
-            return waiting if timeout is None else waiting.addTimeout(timeout, bus.link.reactor)
+            return waiting if timeout is None else waiting.addTimeout(timeout, bus.link.clock)
 
         try:
             self._do(connected)

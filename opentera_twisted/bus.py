@@ -113,7 +113,7 @@ class Bus(Service):
         self._servers.clear()
         drained = DeferredList([server.stop() for server in servers], consumeErrors=True)
         if self.link.is_ready:
-            await drained.addTimeout(DRAIN_TIMEOUT, self.link.reactor)
+            await drained.addTimeout(DRAIN_TIMEOUT, self.link.clock)
             running = sum(server.in_flight for server in servers)
             if running:
                 self._log.warn("stopping with {running} calls unfinished", running=running)

@@ -218,7 +218,7 @@ class PubSub:
     async def _join(self, subscription: Subscription) -> Subscription:
         acknowledged = self._link.subscriptions.want(subscription.name)
         try:
-            await acknowledged.addTimeout(SUBSCRIBE_TIMEOUT, self._link.reactor)
+            await acknowledged.addTimeout(SUBSCRIBE_TIMEOUT, self._link.clock)
         except DeferredTimeout:
             what = f"Redis did not acknowledge the subscription of {subscription.topic}"
             raise BusUnavailable(

@@ -47,7 +47,7 @@ class Supervisor:
             self.watchdog = int(microseconds) / 2_000_000  # twice in the time it allows
         self._link = link
         self._alive = LoopingCall(self._tell, "WATCHDOG=1")
-        self._alive.clock = link.reactor
+        self._alive.clock = link.clock
         self._fails = False
         self._is_started = False
         self._missing: Callable[[], str] = str  # nothing

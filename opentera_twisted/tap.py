@@ -23,6 +23,7 @@ from opentera_twisted.admin_options import Websockets
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.doctor.server import eviction, memory, version
 from opentera_twisted.cli.redis_info import parse_info
+from opentera_twisted.clock import make_steady
 from opentera_twisted.errors import BusError
 from opentera_twisted.extras import MissingExtra
 from opentera_twisted.gateway import Gateway
@@ -56,6 +57,7 @@ def makeService(options: Options) -> IService:
     """The services that the options ask for."""
     from twisted.internet import reactor  # noqa: PLC0415 (twistd has chosen it by now)
 
+    make_steady(reactor)
     return Program(options, reactor)
 
 

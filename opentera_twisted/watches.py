@@ -107,7 +107,7 @@ class Watches:
         elif self._link.is_ready:
             self._start_again()
         try:
-            await watch.first.addTimeout(COMMAND_TIMEOUT, self._link.reactor)
+            await watch.first.addTimeout(COMMAND_TIMEOUT, self._link.clock)
         except BaseException as error:
             self._forget(watch)
             if isinstance(error, DeferredTimeout):

@@ -181,7 +181,7 @@ class PulseTests(AdminTestCase):
         admin = await self.admin()
         clock = Clock()
         pulse = Pulse(admin.bus, admin.gateway)
-        pulse._reactor = clock
+        pulse._clock = clock
         pulse.start()
         clock.pump([INTERVAL] * BEATS)
         assert pulse.taken == 1

@@ -111,8 +111,8 @@ class Console:
 
     async def call(self, asked: Call) -> dict[str, Any]:
         """Call a procedure; what it answers with an error is an answer too."""
-        reactor = self._bus.link.reactor
-        began = reactor.seconds()
+        clock = self._bus.link.clock
+        began = clock.seconds()
         answer: dict[str, Any]
         owner, _, name = asked.server.partition(".")
         call = self._bus.call_service if owner == "service" else self._bus.call
@@ -122,7 +122,7 @@ class Console:
             answer = {"error": type(error).__name__, "message": str(error)}
         else:
             answer = _returned(value)
-        return {**answer, "seconds": reactor.seconds() - began}
+        return {**answer, "seconds": clock.seconds() - began}
 
     async def issue(self, asked: Key) -> dict[str, Any]:
         """Issue a session key, for the page that asks and for nobody else."""

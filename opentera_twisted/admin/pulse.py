@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall
 
@@ -50,7 +50,7 @@ class Pulse:
         self._bus = bus
         self._gateway = gateway
         self._combine = combine
-        self._reactor: Any = bus.link.reactor
+        self._clock = bus.link.clock
         self._samples: deque[Sample] = deque(maxlen=KEPT)
         self._beat: IDelayedCall | None = None
         self._due = 0.0
@@ -62,7 +62,7 @@ class Pulse:
     def start(self) -> None:
         """Begin."""
         self._counted = self._counts()
-        self._since = self._reactor.seconds()
+        self._since = self._clock.seconds()
         self._schedule()
 
     def stop(self) -> None:
@@ -77,11 +77,11 @@ class Pulse:
         return list(islice(self._samples, len(self._samples) - new, None))
 
     def _schedule(self) -> None:
-        self._due = self._reactor.seconds() + INTERVAL
-        self._beat = self._reactor.callLater(INTERVAL, self._beaten)
+        self._due = self._clock.seconds() + INTERVAL
+        self._beat = self._clock.callLater(INTERVAL, self._beaten)
 
     def _beaten(self) -> None:
-        late = max(self._reactor.seconds() - self._due, 0.0)
+        late = max(self._clock.seconds() - self._due, 0.0)
         self.delay.add(late)
         self._greatest = max(self._greatest, late)
         self._beats += 1
@@ -90,7 +90,7 @@ class Pulse:
         self._schedule()
 
     def _sample(self) -> None:
-        now = self._reactor.seconds()
+        now = self._clock.seconds()
         seconds = max(now - self._since, INTERVAL)
         counts = self._counts()
         rates = {name: (count - self._counted[name]) / seconds for name, count in counts.items()}

@@ -59,7 +59,7 @@ def admin_site(
         console: what the console page may do.
         websockets: where the gateway listens, for the page's test websocket.
     """
-    guard = Guard(bus.link.reactor, token, hosts)
+    guard = Guard(bus.link.clock, token, hosts)
     routes = _Routes(guard)
     _add_health(routes, overview)
 

@@ -151,7 +151,7 @@ class Traffic:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._reactor: Any = bus.link.reactor
+        self._clock = bus.link.clock
         self._watches: dict[str, _Watch] = {}
         self._serials = itertools.count(1)
 
@@ -232,7 +232,7 @@ class Traffic:
         if watch.expiry is not None:
             watch.expiry.reset(LEASE)
         elif self._watches.get(watch.patterns) is watch:
-            watch.expiry = self._reactor.callLater(LEASE, self._end, watch)
+            watch.expiry = self._clock.callLater(LEASE, self._end, watch)
 
     def _end(self, watch: _Watch) -> None:
         if self._watches.get(watch.patterns) is not watch:

@@ -16,6 +16,7 @@ from twisted.internet.task import react
 
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import Seconds
+from opentera_twisted.clock import make_steady
 from opentera_twisted.errors import BusError, InvalidArgument, InvalidTopic
 from opentera_twisted.link import DEFAULT_URL
 from opentera_twisted.link.secret_file import read_secret, with_password
@@ -129,6 +130,7 @@ def run_with_bus(work: Work, context: click.Context) -> None:
         bus = Bus(settings.url, name=BUS_NAME)
     except InvalidArgument as error:
         raise click.BadParameter(str(error), context, param_hint="--redis") from None
+    make_steady(bus.link.reactor)
     finished = False
 
     async def main() -> None:

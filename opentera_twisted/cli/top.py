@@ -59,16 +59,17 @@ def top(interval: float, once: bool) -> Work:
 
     async def work(bus: Bus) -> None:
         reactor: Any = bus.link.reactor
-        rates = Rates(reactor.seconds())
+        clock = bus.link.clock
+        rates = Rates(clock.seconds())
 
         def received(delivery: Delivery) -> None:
             rates.add(delivery.topic, len(delivery.payload))
 
         await bus.subscribe_pattern("*", received)
-        rates.read(reactor.seconds())
+        rates.read(clock.seconds())
         if once or not is_terminal():
-            await deferLater(reactor, interval)
-            measured = rates.read(reactor.seconds())
+            await deferLater(clock, interval)
+            measured = rates.read(clock.seconds())
             print_json(_object(interval, measured, await _redis(bus)))
             return
         tell_gaps(bus, "what was published meanwhile is not counted")
@@ -79,10 +80,12 @@ def top(interval: float, once: bool) -> Work:
         async def draw() -> None:
             redis = await _redis(bus)
             height = max(1, live.console.height - _FRAME)
-            live.update(_screen(rates.read(reactor.seconds()), redis, height), refresh=True)
+            live.update(_screen(rates.read(clock.seconds()), redis, height), refresh=True)
 
         with live:
-            await LoopingCall(lambda: Deferred.fromCoroutine(draw())).start(interval)
+            drawing = LoopingCall(lambda: Deferred.fromCoroutine(draw()))
+            drawing.clock = clock
+            await drawing.start(interval)
 
     return work
 

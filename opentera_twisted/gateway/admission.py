@@ -63,7 +63,7 @@ class Admission:
         self._origins = origins
         self._fanout = fanout
         self._followings = followings
-        self._failed = FailedLogins(limits.failed_logins_per_minute, link.reactor.seconds)
+        self._failed = FailedLogins(limits.failed_logins_per_minute, link.clock.seconds)
         self._inside = 0  # from the attempt on
         self._present: Counter[Who] = Counter()  # from the session key on
 
@@ -125,7 +125,7 @@ class Admission:
             raise _failed_too_often()
         failed = False
         try:
-            redeemed = await self._taken(login).addTimeout(REDEEM_TIMEOUT, self._link.reactor)
+            redeemed = await self._taken(login).addTimeout(REDEEM_TIMEOUT, self._link.clock)
             failed = redeemed is None
         except DeferredTimeout:
             raise Refusal.for_now("Redis did not answer") from None
@@ -192,7 +192,7 @@ class Admission:
     async def _resolve(self, resolver: IIdentityResolver, known: Identity) -> Identity:
         try:
             resolving = resolver.resolve(known.kind, known.uuid)
-            identity = checked(await resolving.addTimeout(RESOLVE_TIMEOUT, self._link.reactor))
+            identity = checked(await resolving.addTimeout(RESOLVE_TIMEOUT, self._link.clock))
         except DeferredTimeout:
             raise Refusal.for_now("the identity resolver did not answer") from None
         except CancelledError:  # the client has gone

@@ -114,9 +114,9 @@ class Gateway(Service):
         self.tls_failures: Counter[str] = Counter()
         self._on_gap = on_gap
         self._bus = bus
-        self._reactor: Any = bus.link.reactor
+        self._clock = bus.link.clock
         self._policy = policy or DefaultPolicy()
-        self._outbox = Outbox(self._reactor)
+        self._outbox = Outbox(self._clock)
         self._delivering = Delivering(self._policy, self._outbox)
         # Bound once, and not for each client.
         self._event, self._command = self._delivering.event, self._delivering.command
@@ -133,7 +133,7 @@ class Gateway(Service):
         self._clients: Counter[topics.Kind] = Counter()
         self._stopping = False
         self.factory = ClientFactory(
-            self, self._reactor, limits, TrustedProxies(trusted_proxies), compression
+            self, self._clock, limits, TrustedProxies(trusted_proxies), compression
         )
 
     @property
@@ -191,13 +191,13 @@ class Gateway(Service):
         super().stopService()
         self._stopping = True
         allowed = self.limits.shutdown_timeout
-        began = self._reactor.seconds()
+        began = self._clock.seconds()
         # Half of the time is for those who do not answer, the rest for the reports.
         await self.factory.close_all(GOING_AWAY, "the server is going away", allowed / 2)
         reported = self._presence.stop()
         if allowed:
-            left = max(0.0, began + allowed - self._reactor.seconds())
-            reported = reported.addTimeout(left, self._reactor)
+            left = max(0.0, began + allowed - self._clock.seconds())
+            reported = reported.addTimeout(left, self._clock)
         try:
             await reported
         except DeferredTimeout:

@@ -6,7 +6,9 @@ of all others that wait. Nothing more is read of it meanwhile, so that TCP slows
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
+
+from twisted.internet.interfaces import IReactorTime
 
 WORK_PER_TURN: Final = 64
 """Units of work in one turn, for all clients: about two milliseconds."""
@@ -44,11 +46,11 @@ class Intake:
     """Shares each turn's work among the clients that have sent something.
 
     Args:
-        reactor: whose turns these are.
+        clock: of the reactor whose turns these are.
     """
 
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
         self._left = WORK_PER_TURN
         self._waiting: dict[Source, None] = {}  # an ordered set
         self._is_scheduled = False
@@ -77,7 +79,7 @@ class Intake:
     def _schedule(self) -> None:
         if not self._is_scheduled:
             self._is_scheduled = True
-            self._reactor.callLater(0, self._turn)
+            self._clock.callLater(0, self._turn)
 
     def _turn(self) -> None:
         self._is_scheduled = False

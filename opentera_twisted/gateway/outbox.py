@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Protocol
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from opentera_twisted.gateway.frames import Frame
@@ -41,7 +42,7 @@ class Outbox:
     """Joins what the same clients get in the same turn, and writes it once to each.
 
     Args:
-        reactor: whose turns these are.
+        clock: of the reactor whose turns these are.
 
     Attributes:
         delivered: how many frames were written, to all clients together.
@@ -49,9 +50,9 @@ class Outbox:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self.delivered = 0
-        self._reactor = reactor
+        self._clock = clock
         self._batches: dict[int, _Batch] = {}
         self._count = 0
 
@@ -65,7 +66,7 @@ class Outbox:
         batch = self._batches.get(id(audience))
         if batch is None:
             if not self._batches:
-                self._reactor.callLater(0, self._flush)
+                self._clock.callLater(0, self._flush)
             batch = self._batches[id(audience)] = _Batch(audience)
         batch.frames.append((self._count, frame))
         self._count += 1

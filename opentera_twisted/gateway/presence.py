@@ -70,8 +70,8 @@ class LocalPresence:
         self._working: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
         self._renewal = LoopingCall(self._renew)
-        self._renewal.clock = link.reactor
-        self._retry = Retry(link.reactor, self._log)
+        self._renewal.clock = link.clock
+        self._retry = Retry(link.clock, self._log)
 
     @property
     def gateway(self) -> str:

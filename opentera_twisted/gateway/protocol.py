@@ -15,11 +15,17 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from autobahn.websocket.compress import PerMessageDeflateOfferAccept
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IProtocolNegotiationFactory, ISSLTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProtocolNegotiationFactory,
+    IReactorTime,
+    ISSLTransport,
+)
 from twisted.internet.tcp import Connection
 from twisted.internet.unix import Server as UnixServer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from txaio._common import _BatchedTimer
 from zope.interface import implementer
 
 from opentera_twisted.errors import InvalidArgument
@@ -40,6 +46,10 @@ PONG_TIMEOUT: Final = 20
 
 CLOSE_TIMEOUT: Final = 2
 """Seconds that a client may take to answer a close."""
+
+TIMER_BUCKET: Final = 0.2
+TIMER_CHUNK: Final = 1000
+"""Seconds that share one timer of Autobahn's, and calls that one reactor turn makes of it."""
 
 MAX_HANDSHAKE: Final = 16_384
 """Bytes of a handshake's request."""
@@ -488,7 +498,7 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
 
     Args:
         doorkeeper: decides who comes in.
-        reactor: for time.
+        clock: for all timers, Autobahn's too.
         limits: of connections and what they may take.
         proxies: whose word on their clients is taken.
         window_bits: of the compression that clients are offered; 0: none.
@@ -502,19 +512,22 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
     def __init__(
         self,
         doorkeeper: Doorkeeper,
-        reactor: Any,
+        clock: IReactorTime,
         limits: GatewayLimits,
         proxies: TrustedProxies,
         window_bits: int = 0,
     ) -> None:
-        super().__init__(server="", reactor=reactor)
-        self.clock = reactor
+        super().__init__(server="", reactor=clock)
+        self.clock = clock
+        self._batched_timer = _BatchedTimer(
+            TIMER_BUCKET * 1000.0, TIMER_CHUNK, clock.seconds, clock.callLater
+        )
         self.doorkeeper = doorkeeper
         self.limits = limits
         self.proxies = proxies
         self.window_bits = window_bits
         self.connections: set[ClientProtocol] = set()
-        self.intake = Intake(reactor)
+        self.intake = Intake(clock)
         self._emptied: list[Deferred[None]] = []
         # In one call: another would take back what this one says of origins.
         self.setProtocolOptions(

@@ -28,6 +28,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport
 from twisted.logger import Logger
 
+from opentera_twisted.clock import clock_of
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.server_process import (
     EmbeddedServerError,
@@ -114,6 +115,7 @@ class EmbeddedServer(Service):
         directory: str | os.PathLike[str] | None = None,
     ) -> None:
         self._reactor = reactor
+        self._clock = clock_of(reactor)
         self._directory = None if directory is None else str(Path(directory).absolute())
         for value in (host, self._directory or ""):
             if not {"\n", "\r", "\0"}.isdisjoint(value):
@@ -162,7 +164,7 @@ class EmbeddedServer(Service):
         return waiter
 
     def _limit(self, waiter: Deferred[None]) -> None:
-        self._waiting_for_ready[waiter] = self._reactor.callLater(
+        self._waiting_for_ready[waiter] = self._clock.callLater(
             READY_WITHIN, self._not_ready_in_time, waiter
         )
 
@@ -181,7 +183,7 @@ class EmbeddedServer(Service):
             return succeed(None)
         if self._kill is None:
             self._process.signal(signal.SIGTERM)
-            self._kill = self._reactor.callLater(KILL_AFTER, self._process.kill)
+            self._kill = self._clock.callLater(KILL_AFTER, self._process.kill)
         end: Deferred[None] = Deferred(self._waiting_for_end.remove)
         self._waiting_for_end.append(end)
         return end
@@ -233,7 +235,7 @@ class EmbeddedServer(Service):
         """Serve: the process accepts connections."""
         if self._kill is not None:
             return  # it was stopped meanwhile
-        process.ready_at = self._reactor.seconds()
+        process.ready_at = self._clock.seconds()
         self._served = True
         self._remove_scratch()
         _log.info(
@@ -250,7 +252,7 @@ class EmbeddedServer(Service):
         self._remove_scratch()
         if self._kill is None:
             served_from = process.ready_at
-            now = self._reactor.seconds()
+            now = self._clock.seconds()
             if served_from is not None and now - served_from >= RESTART_AFTER_AT_MOST:
                 self._restart_after = RESTART_AFTER
             self._has_failed(self._cause(process, how))
@@ -276,7 +278,7 @@ class EmbeddedServer(Service):
         if self._served:
             seconds = self._restart_after
             self._restart_after = min(2 * seconds, RESTART_AFTER_AT_MOST)
-            self._restart = self._reactor.callLater(seconds, self._start)
+            self._restart = self._clock.callLater(seconds, self._start)
             self._fail_waiting(cause)
             _log.error(
                 "{cause}; starting it again in {seconds:g} s{loss}",

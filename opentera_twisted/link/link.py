@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted import callbacks
+from opentera_twisted.clock import clock_of
 from opentera_twisted.errors import (
     AuthenticationFailed,
     BusUnavailable,
@@ -64,11 +65,13 @@ class Link:
 
     Args:
         address: where Redis is.
-        reactor: for connecting and for time.
+        reactor: for connecting; intervals follow its `clock_of`.
         name: given to Redis as ``<name>.client`` and ``<name>.subscriber`` (CLIENT SETNAME).
         max_waiting: commands, and calls, that may wait for the link; more fail at once.
 
     Attributes:
+        reactor: as given.
+        clock: for every interval of the bus and of what stands on it.
         subscriptions: what the subscriber connection is, and should be, subscribed to.
         statistics: of each connection, by ``client`` and ``subscriber``.
         gaps: how often the subscriptions came back after messages may have been missed.
@@ -89,6 +92,7 @@ class Link:
     ) -> None:
         self.address = address
         self.reactor = reactor
+        self.clock = clock_of(reactor)
         self.subscriptions = SubscriptionTable()
         self.statistics: Mapping[str, ConnectionStatistics] = {
             "client": ConnectionStatistics(),
@@ -124,7 +128,7 @@ class Link:
         self._commands: CommandProtocol | None = None
         self._subscriber_id: int | None = None
         self._max_waiting = max_waiting
-        self._waiting = WaitingCommands(reactor, max_waiting, self._why_down)
+        self._waiting = WaitingCommands(self.clock, max_waiting, self._why_down)
         self._waiting_for_ready: dict[Deferred[None], None] = {}
         self._is_ready = False
         self._has_subscribed = False
@@ -172,7 +176,7 @@ class Link:
             try:
                 # Replies come in the order of the commands: this one is the last.
                 last = self._commands.execute_command("PING")
-                await last.addTimeout(STOP_TIMEOUT, self.reactor)
+                await last.addTimeout(STOP_TIMEOUT, self.clock)
             except (CommandFailed, ConnectionLost, DeferredTimeout):
                 pass
         await gatherResults([self._client.disconnect(), self._subscriber.disconnect()])
@@ -285,7 +289,7 @@ class Link:
 
     def _factory(self, role: str, build: Any, prepare: Any) -> ConnectionFactory:
         return ConnectionFactory(
-            self.reactor, build, prepare, lambda state, cause: self._entered(role, state, cause)
+            self.clock, build, prepare, lambda state, cause: self._entered(role, state, cause)
         )
 
     async def _prepare_client(

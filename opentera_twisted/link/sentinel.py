@@ -16,6 +16,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from zope.interface import implementer
 
+from opentera_twisted.clock import clock_of
 from opentera_twisted.errors import AuthenticationFailed, BusError, CommandFailed
 from opentera_twisted.link.protocol import CommandProtocol
 
@@ -83,7 +84,7 @@ class SentinelEndpoint:
         login: Login,
         endpoint_of: Callable[[str, int], IStreamClientEndpoint],
     ) -> None:
-        self._reactor = reactor
+        self._clock = clock_of(reactor)
         self._sentinels = list(sentinels)
         self._primary = primary
         self._login = login
@@ -102,7 +103,7 @@ class SentinelEndpoint:
         for sentinel in list(self._sentinels):
             asking = Deferred.fromCoroutine(self._ask(sentinel))
             try:
-                host, port = await asking.addTimeout(SENTINEL_TIMEOUT, self._reactor)
+                host, port = await asking.addTimeout(SENTINEL_TIMEOUT, self._clock)
             except CancelledError:
                 raise
             except DeferredTimeout:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from twisted.python.threadable import isInIOThread
 
+from opentera_twisted.clock import make_steady
 from opentera_twisted.errors import BusUnavailable, ForkedProcess, InReactorThread
 from opentera_twisted.extras import explained
 from opentera_twisted.reactor_thread.errands import ReactorThread, stopped
@@ -114,6 +115,7 @@ def _start() -> ReactorThread:
                 _renew(reactor)
             import crochet  # noqa: PLC0415 (only after a fork)
 
+            make_steady(reactor)
             crochet.setup()
         thread = _process.thread
         if thread is None:

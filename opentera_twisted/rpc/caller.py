@@ -155,9 +155,9 @@ class Caller:
         call_id = self._new_id()
         request = encode_call(procedure, self._reply_to, call_id, arguments, timeout)
         result: Deferred[Json] = Deferred(lambda _: self._cancelled(call_id))
-        expiry = self._link.reactor.callLater(timeout, self._expire, call_id, timeout)
+        expiry = self._link.clock.callLater(timeout, self._expire, call_id, timeout)
         self._calls[call_id] = call = _Call(
-            topic, procedure, result, expiry, self._link.reactor.seconds()
+            topic, procedure, result, expiry, self._link.clock.seconds()
         )
         if self._link.is_ready:
             self._send(call_id, call, request)
@@ -197,7 +197,7 @@ class Caller:
         gathering = _Gathering(topic, procedure, Deferred())
         self._gatherings[call_id] = gathering
         try:
-            clock = self._link.reactor
+            clock = self._link.clock
             ends = clock.seconds() + seconds
             await self._link.ready().addTimeout(seconds, clock)
             left = max(ends - clock.seconds(), 0)
@@ -311,7 +311,7 @@ class Caller:
 
     def _settle(self, call: _Call, reply: Mapping[str, Any]) -> None:
         try:
-            self.seconds.add(self._link.reactor.seconds() - call.began)
+            self.seconds.add(self._link.clock.seconds() - call.began)
             value = return_value(reply, call.topic, call.procedure)
         except Exception:  # noqa: BLE001 (goes to who called)
             self._fail(call, Failure())

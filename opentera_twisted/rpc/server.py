@@ -260,7 +260,7 @@ class ProcedureServer:
 
         result.addBoth(settle)
         if procedure.timeout is not None:
-            outcome.addTimeout(procedure.timeout, self._link.reactor)
+            outcome.addTimeout(procedure.timeout, self._link.clock)
         return outcome
 
     def _not_running(self, value: Any, caller: str) -> Any:

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 
 from opentera_twisted.bus import Bus
+from opentera_twisted.clock import clock_of
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.pubsub import Delivery, encode_payload
 from opentera_twisted.testing.clock import MemoryClock
@@ -49,7 +50,7 @@ class MemoryBus(Bus):
         self, redis: MemoryRedis | None = None, *, reactor: Any = None, name: str = "memory"
     ) -> None:
         self.clock = MemoryClock() if reactor is None else reactor
-        self.redis = MemoryRedis(self.clock) if redis is None else redis
+        self.redis = MemoryRedis(clock_of(self.clock)) if redis is None else redis
         super().__init__(
             _MemoryAddress(hosts=(("memory", 0),), redis=self.redis), reactor=self.clock, name=name
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final
+from typing import Final
 
 from attrs import frozen
 from twisted.application.service import Service
@@ -64,7 +64,7 @@ class UserManager(Service):
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._reactor: Any = bus.link.reactor
+        self._clock = bus.link.clock
         self._registry = Registry(bus.link)
         self._junk = Junk("the module's topic", "a message of presence or of sessions")
         self._cursor = 0
@@ -77,7 +77,7 @@ class UserManager(Service):
         self._waiting: list[Deferred[None]] = []
         self._serving: list[Deferred[None]] = []
         self._refusal: AlreadyServed | None = None
-        self._retry = Retry(self._reactor, self._log)
+        self._retry = Retry(self._clock, self._log)
         self.lost = 0
 
     @property
@@ -171,7 +171,7 @@ class UserManager(Service):
             self._starting.cancel()
         ending = Deferred.fromCoroutine(self._end())
         try:
-            await ending.addTimeout(STOP_TIMEOUT, self._reactor)
+            await ending.addTimeout(STOP_TIMEOUT, self._clock)
         except DeferredTimeout:
             self._log.warn(
                 "Redis does not answer: stopping with {count} messages to the module not applied",

@@ -44,7 +44,7 @@ class AllWorkers:
     def __init__(self, bus: Bus, pool: Pool) -> None:
         self._own = Here(bus, None, self._combine)
         self._pool = pool
-        self._reactor: Any = bus.link.reactor
+        self._clock = bus.link.clock
         self._dead: dict[str, Counter[str]] = {name: Counter() for name in _COUNTS}
         self._dead_reconnects: Counter[str] = Counter()
         self._dead_gaps = 0
@@ -102,7 +102,7 @@ class AllWorkers:
         """The parent's metrics, and those of each worker with its number as a label."""
         asked = dict(self._pool.workers)
         answers = await DeferredList(
-            [one.metrics().addTimeout(ANSWER_WITHIN, self._reactor) for one in asked.values()],
+            [one.metrics().addTimeout(ANSWER_WITHIN, self._clock) for one in asked.values()],
             consumeErrors=True,
         )
         told = {

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted import garbage
 from opentera_twisted.bus import Bus
+from opentera_twisted.clock import make_steady
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.tls import Certificate, read_again
 from opentera_twisted.gateway_options import make_gateway
@@ -48,6 +49,7 @@ def run(number: int) -> int:
     from twisted.internet import reactor as installed  # noqa: PLC0415 (the caller has chosen it)
 
     reactor: Any = installed
+    make_steady(reactor)
     child = Child(reactor, number)
     globalLogBeginner.beginLoggingTo(
         [Sending(reactor, lambda text: child.channel.tell("log", text))], redirectStandardIO=False

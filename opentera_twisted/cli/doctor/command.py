@@ -90,7 +90,7 @@ async def _connection(bus: Bus, timeout: float) -> Finding:
             refused.errback(cause)
 
     link.on_refused.append(failed)
-    connected = bus.connected().addTimeout(timeout, link.reactor)
+    connected = bus.connected().addTimeout(timeout, link.clock)
     both = DeferredList(
         [connected, refused], fireOnOneCallback=True, fireOnOneErrback=True, consumeErrors=True
     )
@@ -139,13 +139,13 @@ async def _config(bus: Bus) -> Mapping[str, str]:
 
 
 async def _journey(bus: Bus) -> Sequence[Finding]:
-    reactor = bus.link.reactor
+    clock = bus.link.clock
     seconds = []
     try:
         for _ in range(ROUND_TRIPS):
-            began = reactor.seconds()
+            began = clock.seconds()
             await bus.link.execute("PING")
-            seconds.append(reactor.seconds() - began)
+            seconds.append(clock.seconds() - began)
         findings = [journey.latency(seconds)]
     except CommandFailed as error:
         findings = [_not_told("latency", error, "+ping")]
