@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    UNIXClientEndpoint,
+)
 from twisted.internet.testing import MemoryReactorClock
 
 from opentera_twisted import Bus, InvalidArgument
@@ -105,9 +112,13 @@ def test_what_is_shown_has_no_password(url: str, shown: str) -> None:
 
 def test_the_scheme_decides_on_the_endpoint() -> None:
     reactor = MemoryReactorClock()
-    tcp = RedisAddress.parse("redis://h").endpoint(reactor, 1)
-    assert isinstance(tcp, HostnameEndpoint)
-    unix = RedisAddress.parse("unix:///s").endpoint(reactor, 1)
-    assert isinstance(unix, UNIXClientEndpoint)
+    for url, kind in (
+        ("redis://h", HostnameEndpoint),
+        ("redis://10.1.2.3", TCP4ClientEndpoint),
+        ("redis://[fe80::1%25lo]", TCP6ClientEndpoint),
+        ("unix:///s", UNIXClientEndpoint),
+    ):
+        endpoint: Any = RedisAddress.parse(url).endpoint(reactor, 1)
+        assert isinstance(endpoint.endpoint, kind), url
     sentinel = RedisAddress.parse("redis+sentinel://a/m").endpoint(reactor, 1)
     assert isinstance(sentinel, SentinelEndpoint)

@@ -3,6 +3,7 @@
 refusals        Redis's error replies as errors
 statistics      what each connection counts
 protocol        txredisapi's protocols, replies matched by order and name
+endpoints       endpoints that wait for no thread of the program
 sentinel        an endpoint that asks sentinels which Redis is the primary
 address         a Redis URL, and the endpoint it stands for
 secret_file     a URL's password in a file of its own

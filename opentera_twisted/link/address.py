@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from attrs import frozen
 from OpenSSL.crypto import Error as CryptoError
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import (
     Certificate,
@@ -19,6 +19,7 @@ from twisted.internet.ssl import (
 )
 
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.link.endpoints import tcp_endpoint, unix_endpoint
 from opentera_twisted.link.sentinel import NO_LOGIN, Login, SentinelEndpoint
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
@@ -184,11 +185,11 @@ class RedisAddress:
         """
 
         def connecting(host: str, port: int) -> IStreamClientEndpoint:
-            endpoint = HostnameEndpoint(reactor, host, port, timeout=timeout)
+            endpoint = tcp_endpoint(reactor, host, port, timeout)
             return endpoint if self.tls is None else self.tls.wrap(host, endpoint)
 
         if self.path:
-            return UNIXClientEndpoint(reactor, self.path, timeout=timeout)
+            return unix_endpoint(reactor, self.path, timeout)
         if self.primary:
             sentinels = [connecting(*host) for host in self.hosts]
             return SentinelEndpoint(
