@@ -26,7 +26,7 @@ from opentera_twisted.link.connection import (
     State,
     reconnect_delay,
 )
-from opentera_twisted.link.protocol import CommandProtocol
+from opentera_twisted.link.protocol import CHECKS, CommandProtocol
 
 PING = b"*1\r\n$4\r\nPING\r\n"
 
@@ -175,9 +175,21 @@ class ConnectionTests(SynchronousTestCase):
         transport = self.endpoint.transport
         self.clock.advance(PING_INTERVAL)
         self.assertEqual(transport.written(), PING)
-        self.clock.advance(PING_TIMEOUT)
+        self.clock.pump([PING_TIMEOUT / CHECKS] * CHECKS)
         self.assertTrue(transport.disconnected)
         self.assertLess(PING_INTERVAL + PING_TIMEOUT, 15)
+
+    def test_a_late_reactor_is_not_taken_for_a_silent_server(self) -> None:
+        protocol = self.harness.make_ready()
+        transport = self.endpoint.transport
+        self.clock.advance(PING_INTERVAL)
+        # A handler blocks: all timers are late, and the answer waits in the socket.
+        self.clock.advance(PING_TIMEOUT + 1)
+        self.assertFalse(transport.disconnected)
+        protocol.dataReceived(b"+PONG\r\n")
+        self.clock.advance(PING_TIMEOUT)
+        self.assertFalse(transport.disconnected)
+        self.assertEqual(transport.written(), PING + PING)
 
     def test_a_server_that_answers_pings_is_kept(self) -> None:
         protocol = self.harness.make_ready()

@@ -33,6 +33,9 @@ Argument = bytes | str | int
 BATCH: Final = 16
 """Commands that are held back at most, to be written to the socket together."""
 
+CHECKS: Final = 8
+"""Checks for the answer to a ping within its timeout."""
+
 _ACKNOWLEDGED: Final[dict[bytes, Operation]] = {
     b"subscribe": "SUBSCRIBE",
     b"unsubscribe": "UNSUBSCRIBE",
@@ -126,10 +129,13 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         """Ping every ``interval`` seconds; abort when one is not answered for ``timeout`` seconds.
 
         TCP does not tell of a peer that froze, or of one that went away without a word.
+
+        Count checks, not seconds: the reactor reads between two of them, so a reply that waits
+        while a handler blocks the reactor is found before the last check.
         """
 
         def ping() -> None:
-            self._watch = clock.callLater(timeout, frozen)
+            self._watch = clock.callLater(timeout / CHECKS, check, 1)
             self._unsampled = 1
             # An error is an answer too.
             self.execute_command("PING").addBoth(answered)
@@ -139,7 +145,10 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
                 self._watch.cancel()
                 self._watch = clock.callLater(interval, ping)
 
-        def frozen() -> None:
+        def check(count: int) -> None:
+            if count < CHECKS:
+                self._watch = clock.callLater(timeout / CHECKS, check, count + 1)
+                return
             self._watch = None
             self.abort(f"Redis did not answer a ping for {timeout:g} seconds")
 
