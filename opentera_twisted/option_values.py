@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from twisted.internet.endpoints import serverFromString
@@ -11,6 +12,7 @@ from twisted.internet.endpoints import serverFromString
 from opentera_twisted import ip_addresses
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
+from opentera_twisted.private_key import private_key
 
 DEFAULT_WEBSOCKET: Final = "tcp:40085:interface=127.0.0.1"
 
@@ -76,11 +78,31 @@ def check_endpoint(text: str) -> None:
     from twisted.internet import reactor  # noqa: PLC0415 (twistd has chosen it by now)
 
     try:
+        if (file := _key_file(text)) is not None:
+            private_key(Path(file).read_bytes(), file)
         serverFromString(reactor, text)
+    except InvalidArgument:
+        raise
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise InvalidArgument(
             f"{text!r} is not an endpoint such as {DEFAULT_WEBSOCKET}: {error}"
         ) from None
+
+
+def _key_file(endpoint: str) -> str | None:
+    """The file of the private key of an ``ssl:`` endpoint, behind any number of wrappers.
+
+    Source: Twisted, "Getting Connected with Endpoints", SSL server endpoints.
+    """
+    fields = [
+        re.sub(r"\\(.)", r"\1", one) for one in re.findall(r"((?:[^:\\]|\\.)*)(?::|$)", endpoint)
+    ]
+    if "ssl" not in fields:
+        return None
+    arguments = fields[fields.index("ssl") + 1 :]
+    named = dict(one.split("=", 1) for one in arguments if "=" in one)
+    positional = [one for one in arguments if one and "=" not in one]
+    return named.get("privateKey") or (positional[1] if len(positional) > 1 else "server.pem")
 
 
 def check_shareable(text: str) -> None:

@@ -9,10 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
-from OpenSSL.crypto import PKey
 from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
@@ -26,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.private_key import private_key
 
 HTTP: Final = b"http/1.1"
 """The protocol in which a websocket's handshake is written, by its name in ALPN."""
@@ -77,14 +75,15 @@ class Certificate:
                 f"{self._certificate} is not a readable PEM file of a certificate"
             ) from None
         try:
-            # OpenSSL's own reader would ask the terminal for a passphrase, and all would wait.
-            key: Any = load_pem_private_key(Path(self._private_key).read_bytes(), password=None)
-            context.use_privatekey(PKey.from_cryptography_key(key))
+            pem = Path(self._private_key).read_bytes()
+        except OSError as error:
+            raise InvalidArgument(f"cannot read {self._private_key}: {error.strerror}") from None
+        try:
+            context.use_privatekey(private_key(pem, self._private_key))
             context.check_privatekey()
-        except (OSError, ValueError, TypeError, UnsupportedAlgorithm, SSL.Error):
+        except SSL.Error:
             raise InvalidArgument(
-                f"{self._private_key} is not a readable PEM file, without a passphrase, of the "
-                f"private key of {self._certificate}"
+                f"{self._private_key} is not the private key of {self._certificate}"
             ) from None
         return context
 

@@ -21,6 +21,7 @@ from twisted.internet.ssl import (
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.endpoints import tcp_endpoint, unix_endpoint
 from opentera_twisted.link.sentinel import NO_LOGIN, Login, SentinelEndpoint
+from opentera_twisted.private_key import private_key
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
 
@@ -60,10 +61,10 @@ class TLS:
             trust = trustRootFromCertificates(_certificates(self.ca))
         if self.certificate is not None:
             pem = _read(self.certificate)
-            if self.private_key is not None:
-                pem += b"\n" + _read(self.private_key)
+            key = pem if self.private_key is None else _read(self.private_key)
+            private_key(key, self.private_key or self.certificate)
             try:
-                ours = PrivateCertificate.loadPEM(pem)
+                ours = PrivateCertificate.loadPEM(key + b"\n" + pem)
             except CryptoError:
                 raise InvalidArgument(
                     f"no certificate with its key in {self.certificate}"
