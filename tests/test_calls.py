@@ -880,7 +880,7 @@ class Recorder:
     """Stands for the link and the pub/sub of a server: keeps what is sent."""
 
     def __init__(self) -> None:
-        self.reactor = Clock()
+        self.reactor = self.clock = Clock()
         self.sent: list[tuple[Any, ...]] = []
 
     def send(self, arguments: tuple[Any, ...], done: Callable[[Any], None]) -> None:
@@ -920,7 +920,7 @@ def test_any_bytes_give_at_most_one_reply_and_never_an_exception(payload: bytes)
 def test_calls_that_time_out_leave_no_trace() -> None:
     clock = Clock()
     link: Any = Recorder()
-    link.reactor = clock
+    link.reactor = link.clock = clock
     link.is_ready = True
     link.on_interrupted = []
     link.on_ready = []

@@ -1,5 +1,6 @@
 """The link to Redis: two connections that come back by themselves, and the embedded server.
 
+strangers       what answers where Redis should
 refusals        Redis's error replies as errors
 statistics      what each connection counts
 protocol        txredisapi's protocols, replies matched by order and name

@@ -324,7 +324,9 @@ class Link:
             if error.code != "NOPERM":  # a name is a courtesy
                 raise
         try:
-            await protocol.execute_command("PING")
+            answer = await protocol.execute_command("PING")
+            if answer != b"PONG":
+                raise BusUnavailable("something else answered instead of Redis: PING got no PONG")
         except PermissionDenied:
             pass
         except ServerLoading:

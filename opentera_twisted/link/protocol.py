@@ -18,10 +18,11 @@ import txredisapi
 from attrs import define
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport, ITCPTransport
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError, ConnectionLost, ReadOnlyReplica
+from opentera_twisted.link import strangers
 from opentera_twisted.link.refusals import refusal
 from opentera_twisted.link.statistics import SAMPLED, ConnectionStatistics
 
@@ -79,8 +80,14 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         self._waiting: deque[_Waiting] = deque()
         self._watch: IDelayedCall | None = None
         self._cause: Failure | None = None
+        self._was_heard = False
         self._unsent = 0
         self._socket: FileDescriptor | None = None
+
+    @property
+    def _is_secure(self) -> bool:
+        """Whether the connection speaks TLS."""
+        return bool(ISSLTransport.providedBy(self.transport))
 
     @property
     def waiting(self) -> int:
@@ -106,19 +113,29 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         waiting, self._waiting = self._waiting, deque()
         self._statistics.lost += len(waiting)
         # First the owner: who asks again on a failure then waits for the next connection.
-        self._on_lost(self._cause or reason)
+        cause = self._cause or strangers.closed(
+            reason,
+            is_secure=self._is_secure,
+            was_heard=self._was_heard,
+        )
+        self._on_lost(cause)
+        known = "" if cause is reason else f": {cause.getErrorMessage()}"
         for one in waiting:
             one.done(
                 ConnectionLost(
-                    f"the connection broke while {one.arguments[0]!s} waited for its reply"
+                    f"the connection broke while {one.arguments[0]!s} waited for its reply{known}"
                 )
             )
 
     def dataReceived(self, data: bytes) -> None:
         """Hand over each reply; txredisapi would look through all values to convert some."""
+        self._was_heard = True
         self._reader.feed(data)
-        while self._cause is None and (reply := self._reader.gets()) is not False:
-            self.replyReceived(reply)
+        try:
+            while self._cause is None and (reply := self._reader.gets()) is not False:
+                self.replyReceived(reply)
+        except txredisapi.InvalidData:
+            self.abort(strangers.answered(data))
 
     def abort(self, cause: str) -> None:
         """Close the connection at once, for a reason that its loss will name."""
@@ -150,7 +167,10 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
                 self._watch = clock.callLater(timeout / CHECKS, check, count + 1)
                 return
             self._watch = None
-            self.abort(f"Redis did not answer a ping for {timeout:g} seconds")
+            silent = f"Redis did not answer a ping for {timeout:g} seconds"
+            if not self._was_heard:
+                silent = strangers.silent(interval + timeout, is_secure=self._is_secure)
+            self.abort(silent)
 
         self._watch = clock.callLater(interval, ping)
 
