@@ -26,7 +26,7 @@ from opentera_twisted.messages.packing import tera_event
 
 from .authority import Authority
 from .conformance.frames import PING, close, frame
-from .support import UUID, folder_of, turn
+from .support import UUID, folder_of, log_of, turn
 from .test_gateway import GatewayTestCase
 from .test_gateway_limits import TOPIC
 from .websockets import Bytes, connect, connect_bytes, handshake
@@ -199,6 +199,17 @@ class SlowTests(WrappedTestCase):
             assert received.count(b"y") > 1_500_000
             assert not self.gate.limited
             client.drop()
+
+    async def test_an_event_of_any_size_is_not_taken(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_send_buffer=10_000))
+        log = log_of(self)
+        client = await self.log_in(port)
+        for size in (16 * 10_000, 10):
+            self.redis.publish(TOPIC, event(size))
+        first = await client.event(0)
+        assert len(first["events"][0]["userFullname"]) == 10
+        assert self.gate.dropped == 1
+        assert any("not an event of at most 160,000 bytes" in text for text in log.items)
 
     async def test_a_large_event_is_in_memory_once_for_many_clients(self) -> None:
         port = await self.gateway()

@@ -39,20 +39,27 @@ class Delivering:
     Args:
         policy: says who may see an event of a topic that is not followed wholly.
         outbox: carries the frames.
+        largest: bytes of an event that are still delivered; 0: any number.
 
     Attributes:
         dropped: what was no event and no command.
+        too_large: events that were not delivered to anyone.
     """
 
     _log = Logger()
 
-    def __init__(self, policy: IAccessPolicy, outbox: Outbox) -> None:
+    def __init__(self, policy: IAccessPolicy, outbox: Outbox, largest: int = 0) -> None:
         self._policy = policy
         self._outbox = outbox
+        self._largest = largest
         self.dropped = Junk("a websocket's topic", "an event or a command")
+        self.too_large = Junk("a websocket's topic", f"an event of at most {largest:,} bytes")
 
     def event(self, followers: Followers, delivery: Delivery) -> None:
         """A ``TeraEvent``: to each client the events it may see, encoded once for all alike."""
+        if self._largest and len(delivery.payload) > self._largest:
+            self.too_large.dropped(delivery.topic)
+            return
         try:
             event = TeraEvent.FromString(delivery.payload)
             visible = [

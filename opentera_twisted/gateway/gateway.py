@@ -44,6 +44,9 @@ OnGap = Literal["keep", "close"]
 
 DEFAULT_LIMITS: Final = GatewayLimits()
 
+LARGEST_EVENT: Final = 16
+"""Times ``max_send_buffer`` that an event may have; a larger one is delivered to no one."""
+
 _OUTCOMES: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.REQUEST_TIMEOUT: "gone",
     HTTPStatus.TOO_MANY_REQUESTS: "limited",
@@ -117,7 +120,9 @@ class Gateway(Service):
         self._clock = bus.link.clock
         self._policy = policy or DefaultPolicy()
         self._outbox = Outbox(self._clock)
-        self._delivering = Delivering(self._policy, self._outbox)
+        self._delivering = Delivering(
+            self._policy, self._outbox, LARGEST_EVENT * limits.max_send_buffer
+        )
         # Bound once, and not for each client.
         self._event, self._command = self._delivering.event, self._delivering.command
         self._presence = LocalPresence(bus.link, presence_lease)
@@ -148,8 +153,8 @@ class Gateway(Service):
 
     @property
     def dropped(self) -> int:
-        """How many messages on clients' topics were neither an event nor a command."""
-        return self._delivering.dropped.count
+        """How many messages on clients' topics were no event or command, or were too large."""
+        return self._delivering.dropped.count + self._delivering.too_large.count
 
     @property
     def backlog(self) -> int:
