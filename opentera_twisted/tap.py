@@ -41,7 +41,7 @@ from opentera_twisted.options import (
     parse_redis,
 )
 from opentera_twisted.probe import probe
-from opentera_twisted.program_log import log_observer
+from opentera_twisted.program_log import drain, log_observer
 from opentera_twisted.systemd import Supervisor
 from opentera_twisted.user_manager import UserManager
 from opentera_twisted.workers import Pool, Settings
@@ -301,6 +301,7 @@ class Program(MultiService):
 
 
 def _exit_failed() -> None:
+    drain()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)  # twistd itself would report success

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from datetime import datetime
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.error import ConnectError
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.logger import FileLogObserver, LogEvent, Logger, LogLevel, formatEvent
@@ -24,11 +29,12 @@ from opentera_twisted import SessionKeys
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.program_log import Bounded, json_line
 from opentera_twisted.program_log.bounded import BURST, INTERVAL, KINDS, REPEATS
+from opentera_twisted.program_log.unblocked import MOST, Unblocked, unblocked
 
-from .processes import Process, twistd, twistd_daemon
+from .processes import ENVIRONMENT, Process, twistd, twistd_daemon
 from .support import UUID, RedisTestCase, folder_of, free_port, start_server, until
 from .test_program import ENDED, wait_for_end
-from .websockets import connect
+from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
 
 class Lines:
@@ -187,6 +193,38 @@ class TestBounded:
         assert [event.get("count", 1) for event in self.events] == [1] * REPEATS + [2000 - REPEATS]
 
 
+class TestUnblocked:
+    def test_nobody_reads_and_nobody_waits(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"." * 512)
+        os.set_blocking(writing, True)
+        stream = Unblocked(writing, "utf-8", lambda count: f"lost {count}\n")
+        line = "x" * 9_999 + "\n"
+        for _ in range(1000):
+            stream.write(line)
+        kept = MOST // len(line)
+        received = b""
+        while received.count(b"\n") < kept:
+            received += os.read(reading, 1_000_000)
+        stream.drain()
+        stream.write("again\n")
+        while b"again\n" not in received:
+            received += os.read(reading, 1_000_000)
+        lines = received.decode().lstrip(".").splitlines(keepends=True)
+        assert lines == [line] * kept + [f"lost {1000 - kept}\n", "again\n"]
+        os.close(reading)
+        stream.write("to nobody\n")
+        stream.drain()
+        os.close(writing)
+
+    def test_a_file_is_written_as_it_is(self, tmp_path: Path) -> None:
+        with (tmp_path / "log").open("w") as file:
+            assert unblocked(file, str) is file
+
+
 class LogTestCase(RedisTestCase):
     timeout = 120
 
@@ -259,6 +297,52 @@ class ProgramTests(LogTestCase):
         os.kill(pid, signal.SIGTERM)
         await deferToThread(wait_for_end, pid)
         assert any("shutting down" in line["event"] for line in await lines())
+
+    def start_unread(self, log: int) -> tuple[subprocess.Popen[bytes], int]:
+        """Start a program whose log goes to a descriptor; it believes what its clients forward."""
+        port = free_port()
+        program = subprocess.Popen(
+            [
+                *(str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="),
+                *("opentera-bus", "--redis", self.server.url, "--admin", "none"),
+                *("--websocket", f"tcp:{port}:interface=127.0.0.1"),
+                *("--trusted-proxy", "127.0.0.1"),
+            ],
+            stdout=log,
+            stderr=log,
+            env=ENVIRONMENT,
+            cwd="/",
+        )
+        return program, port
+
+    async def test_a_log_that_nobody_reads_stops_nothing(self) -> None:
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        if sys.platform == "linux":
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+        program, port = self.start_unread(writing)
+        os.close(writing)
+        self.addCleanup(program.wait)
+        self.addCleanup(program.kill)
+        keys = SessionKeys(await self.bus())
+
+        async def log_in() -> WebSocket | None:
+            try:
+                return await connect(port, f"/wss/user?id={await keys.issue('user', UUID)}")
+            except (HandshakeFailed, ConnectError):
+                return None
+
+        await until(log_in, bool)
+        for number in range(200):
+            client = await connect_bytes(port)
+            forwarded = f"X-Forwarded-For: 192.0.2.{number}".encode()
+            client.send(handshake(b"/wss/user?id=x", forwarded))
+            assert (await client.closed).split()[1] == b"403"
+        last = await log_in()
+        assert last is not None
+        program.send_signal(signal.SIGTERM)
+        assert (await last.closed)[0] == 1001
+        assert await deferToThread(program.wait) in ENDED
 
     async def test_twistd_s_own_ways_to_log_have_their_own_format(self) -> None:
         for option in ("--syslog", "--logger=twisted.logger.eventAsJSON"):

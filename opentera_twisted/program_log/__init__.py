@@ -2,11 +2,13 @@
 
 lines        an event as one JSON object
 bounded      a warning that is repeated is counted
+unblocked    a stream that cannot block the reactor, though nobody reads it
 destination  where twistd would have written, with both of these
 """
 
 from opentera_twisted.program_log.bounded import Bounded
 from opentera_twisted.program_log.destination import has_own_format, log_observer
 from opentera_twisted.program_log.lines import fields_of, json_line
+from opentera_twisted.program_log.unblocked import drain
 
-__all__ = ["Bounded", "fields_of", "has_own_format", "json_line", "log_observer"]
+__all__ = ["Bounded", "drain", "fields_of", "has_own_format", "json_line", "log_observer"]

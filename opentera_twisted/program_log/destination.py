@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -12,6 +13,7 @@ from twisted.logger import (
     ILogObserver,
     LegacyLogObserverWrapper,
     LogEvent,
+    LogLevel,
     formatEventAsClassicLogText,
 )
 from twisted.python.logfile import LogFile
@@ -19,6 +21,7 @@ from twisted.python.logfile import LogFile
 from opentera_twisted.printable import escape_unencodable, printable
 from opentera_twisted.program_log.bounded import Bounded
 from opentera_twisted.program_log.lines import json_line
+from opentera_twisted.program_log.unblocked import unblocked
 
 
 def has_own_format(twistd: Mapping[str, Any]) -> bool:
@@ -42,10 +45,10 @@ def log_observer(twistd: Mapping[str, Any], log_format: str, reactor: Any) -> IL
 
         emit: Any = syslog.SyslogObserver(twistd["prefix"]).emit
         observer = LegacyLogObserverWrapper(emit)
-    elif log_format == "json":
-        observer = FileLogObserver(_file(twistd, reactor), json_line)
     else:
-        observer = FileLogObserver(_file(twistd, reactor), _line)
+        form = json_line if log_format == "json" else _line
+        file = unblocked(_file(twistd, reactor), lambda count: form(_lost(count)))
+        observer = FileLogObserver(file, form)
     bounded = Bounded(
         observer, lambda seconds, call: reactor.callFromThread(reactor.callLater, seconds, call)
     )
@@ -57,6 +60,16 @@ def _line(event: LogEvent) -> str | None:
     """Format an event as twistd does; names and values in it may be of other programs."""
     text = formatEventAsClassicLogText(event)
     return None if text is None else printable(text)
+
+
+def _lost(count: int) -> LogEvent:
+    return {
+        "log_time": time.time(),
+        "log_level": LogLevel.warn,
+        "log_namespace": __name__,
+        "log_format": "{count} lines of the log are lost: nobody read it",
+        "count": count,
+    }
 
 
 def _file(twistd: Mapping[str, Any], reactor: Any) -> IO[Any]:
