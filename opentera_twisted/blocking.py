@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
-from opentera_twisted.errors import BusUnavailable, ForkedProcess, InvalidArgument
+from opentera_twisted.errors import BusUnavailable, ForkedProcess
 from opentera_twisted.link import DEFAULT_URL, RedisAddress
 from opentera_twisted.logs import LogPublisher
-from opentera_twisted.pubsub import Handler, OnGap
+from opentera_twisted.pubsub import Handler, OnGap, check_handlers
 from opentera_twisted.reactor_thread import OneByOne, ThreadLogPublisher, Use, in_thread, run
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
@@ -33,9 +33,10 @@ from opentera_twisted.rpc import (
 )
 from opentera_twisted.rpc.procedures import Procedure
 from opentera_twisted.sessions import Identity, SessionKeys
+from opentera_twisted.thread_pool import THREADS, ThreadPool
 from opentera_twisted.topics import Kind
 from opentera_twisted.variables import SESSION_KEY_LIFETIME
-from opentera_twisted.watches import WatchHandler
+from opentera_twisted.watches import WatchHandler, check_watch_handler
 
 T = TypeVar("T")
 
@@ -74,9 +75,10 @@ class BlockingProxy(Proxy):
 class BlockingVariables:
     """Shared variables, as `Variables`, for threads that may wait."""
 
-    def __init__(self, do: Do, use: Use) -> None:
+    def __init__(self, do: Do, use: Use, threads: ThreadPool) -> None:
         self._do = do
         self._use = use
+        self._threads = threads
 
     def get(self, name: str) -> bytes | None:
         """Read a variable: see `Variables.get`."""
@@ -104,9 +106,11 @@ class BlockingVariables:
 
     def watch(self, name: str, handler: WatchHandler) -> Ending:
         """Have a handler called in a thread as a variable changes: see `Variables.watch`."""
+        check_watch_handler(handler)
 
         async def watch(bus: Bus) -> Ending:
-            called = in_thread(bus.link.reactor, handler)
+            what = f"a handler of the variable {name}"
+            called = in_thread(bus.link.reactor, self._threads, what, handler)
             watch = await bus.variables.watch(name, called)
             return _ending(self._use, watch.cancel)
 
@@ -145,6 +149,8 @@ class BlockingBus:
     Args:
         url: as of `Bus`.
         name: shown in Redis's list of clients; of several objects the first one's.
+        handler_threads: number of threads for the handlers of this object. Procedures have
+            threads of their own, as many as their server's `Limits` allow.
 
     Attributes:
         variables: shared variables.
@@ -152,11 +158,16 @@ class BlockingBus:
     """
 
     def __init__(
-        self, url: str | RedisAddress = DEFAULT_URL, *, name: str = "opentera-bus"
+        self,
+        url: str | RedisAddress = DEFAULT_URL,
+        *,
+        name: str = "opentera-bus",
+        handler_threads: int = THREADS,
     ) -> None:
         address = url if isinstance(url, RedisAddress) else RedisAddress.parse(url)
         self._use = Use(address, name)
-        self.variables = BlockingVariables(self._do, self._use)
+        self._threads = ThreadPool("handlers of a BlockingBus", handler_threads)
+        self.variables = BlockingVariables(self._do, self._use, self._threads)
         self.presence = BlockingPresence(self._do)
 
     def __enter__(self) -> Self:
@@ -181,6 +192,7 @@ class BlockingBus:
         # The reactor may have stopped, and all with it; or it is the parent's.
         with suppress(BusUnavailable, ForkedProcess):
             run(self._use.close)
+        self._threads.stop()
 
     def connected(self, timeout: float | None = None) -> None:
         """Wait for Redis.
@@ -236,11 +248,11 @@ class BlockingBus:
     def _subscribe(
         self, is_pattern: bool, topic: str, handler: Handler, on_gap: OnGap | None
     ) -> Ending:
-        if not callable(handler):
-            raise InvalidArgument(f"a handler is a function of a Delivery, not {handler!r}")
+        check_handlers(handler, on_gap)
 
         async def subscribe(bus: Bus) -> Ending:
-            queue = OneByOne(bus.link.reactor, f"a handler of {topic}", handler, on_gap)
+            what = f"a handler of {topic}"
+            queue = OneByOne(bus.link.reactor, self._threads, what, handler, on_gap)
             ask = bus.subscribe_pattern if is_pattern else bus.subscribe
             called = handler if iscoroutinefunction(handler) else queue
             gap = None if on_gap is None else lambda: queue.call(on_gap)

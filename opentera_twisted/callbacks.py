@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import iscoroutine
+from inspect import iscoroutine, signature
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -31,10 +31,42 @@ def run(what: object, function: Callable[..., Any], *arguments: Any) -> Deferred
     except BaseException:  # noqa: BLE001 (sys.exit() of a handler would end the connection)
         _failed(Failure(), what)
         return None
-    if result is None:
-        return None
-    if iscoroutine(result):
-        result = Deferred.fromCoroutine(result)
+    return _follow(what, result)
+
+
+def run_in_thread(
+    reactor: Any, what: object, function: Callable[..., Any], *arguments: Any
+) -> None:
+    """Call a function in this thread; a coroutine that it returns runs in the reactor's."""
+    try:
+        result = function(*arguments)
+    except BaseException:  # noqa: BLE001 (the thread has more to do)
+        _failed(Failure(), what)
+        return
+    if result is not None:
+        reactor.callFromThread(_follow, what, result)
+
+
+def outcome(result: Any) -> Any:
+    """What a function returned; a coroutine as a Deferred, begun in this thread: the reactor's."""
+    return Deferred.fromCoroutine(result) if iscoroutine(result) else result
+
+
+def accepts(function: Callable[..., Any], count: int) -> bool:
+    """Tell if a function can be called with that many arguments; True when nobody can know."""
+    try:
+        declared = signature(function)
+    except (TypeError, ValueError):  # such as some functions written in C
+        return True
+    try:
+        declared.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
+def _follow(what: object, result: Any) -> Deferred[Any] | None:
+    result = outcome(result)
     if not isinstance(result, Deferred):
         return None
     return result.addErrback(_failed, what)

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from opentera_twisted import callbacks, topics
-from opentera_twisted.errors import BusUnavailable, InvalidArgument
+from opentera_twisted.errors import BusUnavailable, InvalidArgument, InvalidTopic
 from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
 from opentera_twisted.messages.packing import module_message, tera_event
 
@@ -150,13 +150,22 @@ class PubSub:
         Returns:
             Fires when Redis has acknowledged the subscription.
 
+        Raises:
+            InvalidTopic: the topic is empty, or a pattern of the topics of this module.
+            InvalidArgument: a handler cannot be called as it will be.
+
         Fails with:
             BusUnavailable: Redis did not acknowledge in time; the handler is forgotten.
             CommandFailed: Redis refuses the topic.
 
         Source: Redis command SUBSCRIBE.
         """
-        return self._subscribe(Name(topics.encode(topic)), topic, handler, on_gap)
+        name = Name(topics.encode(topic))
+        if topics.is_pattern(topic) and topic.startswith(topics.OWNERS):
+            raise InvalidTopic(
+                f"{topic!r} is a pattern, which no topic of that form is: use subscribe_pattern"
+            )
+        return self._subscribe(name, topic, handler, on_gap)
 
     def keep(self, topic: str, handler: Handler) -> tuple[Subscription, Deferred[None]]:
         """Subscribe a topic, and keep it wanted whatever becomes of that.
@@ -204,8 +213,7 @@ class PubSub:
     def _subscribe(
         self, name: Name, topic: str, handler: Handler, on_gap: OnGap | None
     ) -> Deferred[Subscription]:
-        if not callable(handler):
-            raise InvalidArgument(f"a handler is a function of a Delivery, not {handler!r}")
+        check_handlers(handler, on_gap)
         subscription = Subscription(topic, name, handler, on_gap, self)
         self._attach(subscription)
         return Deferred.fromCoroutine(self._join(subscription))
@@ -286,6 +294,20 @@ class PubSub:
                 for subscription in subscriptions:
                     if subscription.acknowledged and subscription.on_gap is not None:
                         callbacks.run(subscription, subscription.on_gap)
+
+
+def check_handlers(handler: Handler, on_gap: OnGap | None) -> None:
+    """See that handlers can be called.
+
+    Raises:
+        InvalidArgument: one cannot be called as it will be.
+    """
+    if not callable(handler):
+        raise InvalidArgument(f"a handler is a function of a Delivery, not {handler!r}")
+    if not callbacks.accepts(handler, 1):
+        raise InvalidArgument(f"a handler takes one argument, a Delivery, unlike {handler!r}")
+    if on_gap is not None and not (callable(on_gap) and callbacks.accepts(on_gap, 0)):
+        raise InvalidArgument(f"on_gap takes no argument, unlike {on_gap!r}")
 
 
 def encode_payload(payload: bytes | str | Message) -> bytes:

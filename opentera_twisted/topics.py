@@ -33,6 +33,9 @@ TWISTED_MODULE: Final = "TeraServer.TwistedModule"
 REPLY_CHANNELS: Final = "RedisRPCClient."
 """Beginning of the channels on which callers get their replies, those of existing programs too."""
 
+OWNERS: Final = ("module.", "service.", "websocket.")
+"""How the topics of the naming convention begin; pattern characters are in none of them."""
+
 # The name is the shortest that fits: it ends before the first part that is the word ``events``.
 _TOPIC = re.compile(
     r"websocket\.(?P<client>(?:user|participant|device)\..+)\.events"

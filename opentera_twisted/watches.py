@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted import callbacks
-from opentera_twisted.errors import BusError, BusUnavailable, CommandFailed
+from opentera_twisted.errors import BusError, BusUnavailable, CommandFailed, InvalidArgument
 from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
 
 WatchHandler = Callable[[str, bytes | None], Awaitable[object] | object]
@@ -94,9 +94,13 @@ class Watches:
         Returns:
             Fires when the handler has got the present value.
 
+        Raises:
+            InvalidArgument: the handler cannot be called with a name and a value.
+
         Fails with:
             BusUnavailable, CommandFailed: the variable could not be read; the watch is forgotten.
         """
+        check_watch_handler(handler)
         return Deferred.fromCoroutine(self._watch(name, handler))
 
     async def _watch(self, name: bytes, handler: WatchHandler) -> Watch:
@@ -226,3 +230,15 @@ class Watches:
         watch.is_busy = False
         if watch.told != watch.newest:
             self._tell(watch)
+
+
+def check_watch_handler(handler: WatchHandler) -> None:
+    """See that a handler can be called with a name and a value.
+
+    Raises:
+        InvalidArgument: it cannot.
+    """
+    if not callable(handler) or not callbacks.accepts(handler, 2):
+        raise InvalidArgument(
+            f"a handler of a variable takes a name and a value, unlike {handler!r}"
+        )

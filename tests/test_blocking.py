@@ -26,6 +26,7 @@ from opentera_twisted.reactor_thread import handlers, shared
 from opentera_twisted.reactor_thread.errands import Errand, ReactorThread
 from opentera_twisted.reactor_thread.handlers import OneByOne
 from opentera_twisted.testing import MemoryClock
+from opentera_twisted.thread_pool import ThreadPool
 
 from .processes import BlockingProgramTestCase
 from .support import Collector, RedisTestCase, free_port, until
@@ -467,7 +468,7 @@ class BlockingBusTests(RedisTestCase):
             blockingCallFromThread(reactor, dropped)  # type: ignore[arg-type]
 
         await self.bus()  # the reactor runs
-        queue = OneByOne(reactor, "a handler", handle, told)
+        queue = OneByOne(reactor, ThreadPool("test"), "a handler", handle, told)
         for number in range(20):
             queue(number)
         go_on.callback(None)

@@ -97,9 +97,7 @@ class RedisClient:
         """Called for each message of a subscription; calls what was registered for its pattern."""
         callback = self.callbacks_dict.get(pattern)
         if callback is not None:
-            result = callback(pattern, channel, message)
-            if isinstance(result, Deferred):
-                result.addErrback(partial(self._failed, pattern))
+            callbacks.run(f"the callback of {pattern}", callback, pattern, channel, message)
 
     def subscribe(self, topic: str) -> Deferred[Any]:
         """Receive what is published on a topic or pattern; fires when Redis has acknowledged it."""
@@ -213,9 +211,6 @@ class RedisClient:
     def _received(self, delivery: Delivery) -> None:
         assert delivery.pattern is not None  # noqa: S101 (it was subscribed as one)
         self.redisMessageReceived(delivery.pattern, delivery.topic, delivery.payload)
-
-    def _failed(self, pattern: str, failure: Failure) -> None:
-        self._log.failure("the callback of {pattern} failed", failure, pattern=pattern)
 
 
 def _tell(told: Deferred[Any], outcome: Any) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from inspect import iscoroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from opentera_twisted import callbacks
 from opentera_twisted.errors import BusUnavailable
 
 
@@ -44,8 +44,7 @@ class Errand:
         except BaseException:  # noqa: BLE001 (goes to the thread that waits)
             self.end(Failure())
             return
-        if iscoroutine(result):
-            result = Deferred.fromCoroutine(result)
+        result = callbacks.outcome(result)
         if isinstance(result, Deferred):
             self._outcome = result
             result.addBoth(self.end)

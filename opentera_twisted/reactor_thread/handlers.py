@@ -1,34 +1,34 @@
-"""What a program has given us, called in threads of the reactor's pool: there it may block."""
+"""What a program has given us, called in threads, where it may block."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from opentera_twisted import callbacks
+from opentera_twisted.thread_pool import ThreadPool
 
 MOST_WAITING: Final = 10_000
 """Deliveries that wait for a handler at most; of more, the oldest are dropped."""
 
 
-def in_thread(reactor: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that calls another in a thread, and returns a Deferred of its result.
+def in_thread(
+    reactor: Any, threads: ThreadPool, what: str, function: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Make a function that calls another in a thread, and returns a Deferred of its result.
 
     A coroutine function stays as it is: it runs in the reactor's thread.
     """
     if iscoroutinefunction(function):
         return function
 
-    @wraps(function)
     def call(*arguments: Any) -> Deferred[Any]:
-        return deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
+        return threads.run(reactor, what, function, *arguments)
 
     return call
 
@@ -37,7 +37,8 @@ class OneByOne:
     """Calls a handler in a thread, for one thing after another and in their order.
 
     Args:
-        reactor: for its threads.
+        reactor: for time.
+        threads: in which the handler runs.
         what: whose handler it is, for the log.
         handler: what is called; it may block.
         on_dropped: called when something had to be dropped, once until the handler is through.
@@ -48,11 +49,13 @@ class OneByOne:
     def __init__(
         self,
         reactor: Any,
+        threads: ThreadPool,
         what: str,
         handler: Callable[..., Any],
         on_dropped: Callable[[], Any] | None = None,
     ) -> None:
         self._reactor = reactor
+        self._threads = threads
         self._what = what
         self._handler = handler
         self._on_dropped = on_dropped
@@ -91,18 +94,17 @@ class OneByOne:
     def _work(self) -> None:
         if not self._is_running and self._waiting:
             self._is_running = True
-            pool = self._reactor.getThreadPool()
-            working = deferToThreadPool(self._reactor, pool, self._call_all)
+            working = self._threads.run(self._reactor, self._what, self._call_all)
             working.addBoth(self._done)
 
     def _call_all(self) -> None:
-        """Call the handler until nothing waits, in a thread of the pool."""
+        """Call the handler until nothing waits, in a thread."""
         while not self._is_ended:
             try:
                 function, arguments = self._waiting.popleft()
             except IndexError:
                 return
-            callbacks.run(self._what, function, *arguments)
+            callbacks.run_in_thread(self._reactor, self._what, function, *arguments)
 
     def _done(self, _: object) -> None:
         self._is_running = False

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
+from inspect import currentframe
 from typing import Any, Final
 
 from twisted.python.threadable import isInIOThread
@@ -30,6 +31,13 @@ START_WITHIN: Final = 10.0
 
 POOL_SIZE: Final = 32
 """Threads in which handlers and procedures run."""
+
+
+_RUN_THE_REACTOR: Final = {
+    ("twisted.application.app", "run"),
+    ("twisted.internet.task", "react"),
+}
+"""Functions that call the program first, and run the reactor in the same thread after that."""
 
 
 class _Process:
@@ -109,6 +117,7 @@ def _start() -> ReactorThread:
 
         is_running = reactor.running
         if not is_running:
+            _check_nobody_is_about_to_run_it()
             if getattr(reactor, "_startedBefore", False):
                 raise stopped()
             if reactor is _process.inherited:
@@ -123,6 +132,24 @@ def _start() -> ReactorThread:
         if not is_running:
             _wait_for(thread)
         return thread
+
+
+def _check_nobody_is_about_to_run_it() -> None:
+    """See that no caller of this function runs the reactor next, which would run already.
+
+    Raises:
+        InReactorThread: a function given to ``react``, or the plugin that twistd loads, calls.
+    """
+    frame = currentframe()
+    while frame is not None:
+        place = (frame.f_globals.get("__name__"), frame.f_code.co_name)
+        if place in _RUN_THE_REACTOR:
+            raise InReactorThread(
+                f"this call blocks before {place[0]}.{place[1]} runs the reactor, and would "
+                "start it in another thread: use Bus and await its Deferreds, or call from another "
+                "thread once the reactor runs (deferToThread)"
+            )
+        frame = frame.f_back
 
 
 def _renew(reactor: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 
 from attrs import frozen
 
+from opentera_twisted.thread_pool import THREADS
+
 
 @frozen
 class Limits:
@@ -16,11 +18,13 @@ class Limits:
         concurrent: calls that run at a time.
         request: bytes of a request.
         reply: bytes of a reply.
+        threads: for procedures that block. A call that gets none for 5 seconds is refused.
     """
 
     concurrent: int = 1000
     request: int = 8 * 2**20
     reply: int = 8 * 2**20
+    threads: int = THREADS
 
 
 DEFAULT_LIMITS: Final = Limits()

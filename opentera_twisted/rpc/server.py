@@ -6,14 +6,12 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from inspect import iscoroutine
 from time import perf_counter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -41,6 +39,7 @@ from opentera_twisted.rpc.wire import (
     encode_reply,
     may_carry_replies,
 )
+from opentera_twisted.thread_pool import NoThread, ThreadPool
 
 CLAIM_LIFETIME: Final = 60.0
 """Seconds that Redis remembers which of several servers has taken a call."""
@@ -86,6 +85,7 @@ class ProcedureServer:
         self._subscriptions: list[Subscription] = []
         self._in_flight = 0
         self._places = Places(limits.concurrent)
+        self._threads = ThreadPool(f"procedures of {service}", limits.threads)
         self._failures: WeakKeyDictionary[Deferred[Any], Failure] = WeakKeyDictionary()
         self._drained: list[Deferred[None]] = []
         self._junk = Junk("an RPC topic", "a request")
@@ -132,6 +132,7 @@ class ProcedureServer:
             finished: Deferred[None] = Deferred()
             self._drained.append(finished)
             await finished
+        self._threads.stop()
         self._on_stopped(self)
 
     def _stats(self) -> dict[str, Any]:
@@ -270,12 +271,14 @@ class ProcedureServer:
     def _start(self, procedure: Procedure, request: Request) -> Any:
         """Call the function; a Deferred when its result is still to come."""
         if procedure.thread:
-            reactor = self._link.reactor
-            return deferToThreadPool(
-                reactor, reactor.getThreadPool(), procedure.function, *request.arguments
+            return self._threads.run(
+                self._link.reactor,
+                procedure.name,
+                procedure.function,
+                *request.arguments,
+                refuse=True,
             )
-        result = procedure.function(*request.arguments)
-        return Deferred.fromCoroutine(result) if iscoroutine(result) else result
+        return callbacks.outcome(procedure.function(*request.arguments))
 
     def _returned(
         self,
@@ -312,8 +315,11 @@ class ProcedureServer:
         ended: Callable[[str | None], None],
     ) -> bytes:
         """The reply that a procedure raised; only a `ProcedureError` speaks to the caller."""
+        code = PROCEDURE_FAILED
         if failure.check(ProcedureError):
             message = failure.getErrorMessage()
+        elif failure.check(NoThread):
+            code, message = OVERLOADED, failure.getErrorMessage()
         elif failure.check(DeferredTimeout):
             message = "it took too long"
         else:
@@ -325,8 +331,8 @@ class ProcedureServer:
                 topic=topic,
                 id=request.id,
             )
-        ended(PROCEDURE_FAILED)
-        return self._error(request, topic, PROCEDURE_FAILED, message)
+        ended(code)
+        return self._error(request, topic, code, message)
 
     def _error(self, request: Request, topic: str, code: str, message: str) -> bytes:
         """Encode an error reply, with as much of its message as the limit of replies allows."""

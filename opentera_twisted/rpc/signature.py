@@ -94,6 +94,8 @@ def _hints(
     }
     while isinstance(function, functools.partial):
         function = function.func
+    if not inspect.isroutine(function):  # an object with __call__
+        function = type(function).__call__
     names = getattr(inspect.unwrap(function), "__globals__", {})
     try:
         return typing.get_type_hints(types.SimpleNamespace(__annotations__=annotations), names)

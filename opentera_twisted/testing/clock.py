@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+
+
+class _AtOnce(Executor):
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 (as a thread does)
+            future.set_exception(error)
+        return future
 
 
 class MemoryClock(Clock):
@@ -30,6 +41,10 @@ class MemoryClock(Clock):
             onResult(False, Failure())
         else:
             onResult(True, result)
+
+    def make_executor(self, size: int, name: str) -> Executor:
+        """An executor that runs everything at once."""
+        return _AtOnce()
 
     def callFromThread(self, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:  # noqa: A002 (Twisted's name)
         """Call a function."""
