@@ -5,20 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 
 from opentera_twisted import Identity, topics
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import EVERYONE, NOBODY, Audience, DefaultPolicy
+from opentera_twisted.gateway.access import reaches_owner
 from opentera_twisted.messages import (
     ArchiveEvent,
+    CreateSession,
     DatabaseEvent,
     DeviceEvent,
     JoinSessionEvent,
     JoinSessionReplyEvent,
     LeaveSessionEvent,
     ParticipantEvent,
+    Result,
+    RPCMessage,
+    ServerCommand,
     StopSessionEvent,
     UserEvent,
+    UserRegisterToEvent,
 )
 
 ME, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
@@ -48,6 +55,53 @@ FILES = topics.service_events("FileTransferService")
 def test_a_client_sees_what_is_about_itself(event: Any, kinds: set[str]) -> None:
     audience = DefaultPolicy().audience(USERS, event)
     assert {kind for kind in topics.KINDS if audience.includes(kind, ME)} == kinds
+
+
+@pytest.mark.parametrize("kind", topics.KINDS)
+@pytest.mark.parametrize(
+    ("event", "reaches"),
+    [
+        (UserEvent(user_uuid=OTHER), True),
+        (ParticipantEvent(participant_uuid=OTHER), True),
+        (DeviceEvent(device_uuid=OTHER), True),
+        (StopSessionEvent(session_uuid=OTHER), True),
+        (LeaveSessionEvent(session_uuid=OTHER, leaving_users=[OTHER]), True),
+        (JoinSessionReplyEvent(user_uuid=OTHER, device_uuid=OTHER), True),
+        (
+            JoinSessionEvent(
+                session_users=[ME], session_participants=[ME], session_devices=[OTHER, ME]
+            ),
+            True,
+        ),
+        (
+            JoinSessionEvent(
+                session_users=[OTHER], session_participants=[OTHER], session_devices=[OTHER]
+            ),
+            False,
+        ),
+        (JoinSessionReplyEvent(user_uuid=ME, participant_uuid=ME, device_uuid=ME), False),
+        (ArchiveEvent(owner_uuid=ME), True),
+        (ArchiveEvent(owner_uuid=OTHER, archive_uuid=ME), False),
+        (DatabaseEvent(), False),
+        (CreateSession(), False),
+        (Result(), False),
+        (ServerCommand(), False),
+        (UserRegisterToEvent(), False),
+        (RPCMessage(), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Message) else str(value),
+)
+def test_a_client_gets_on_its_own_topic_what_existing_gateways_send(
+    kind: topics.Kind, event: Any, reaches: bool
+) -> None:
+    assert reaches_owner(topics.websocket_events(kind, ME), event) is reaches
+
+
+def test_an_invitation_of_another_kind_does_not_reach_the_owner() -> None:
+    event = JoinSessionEvent(session_users=[ME])
+    assert not reaches_owner(topics.websocket_events("device", ME), event)
+    reply = JoinSessionReplyEvent(user_uuid=ME)
+    assert reaches_owner(topics.websocket_events("device", ME), reply)
 
 
 def test_a_topic_is_opened_to_a_kind() -> None:

@@ -18,6 +18,7 @@ from opentera_twisted.messages import (
     DatabaseEvent,
     LogEvent,
     ServerCommand,
+    StopSessionEvent,
     TeraMessage,
     TeraModuleMessage,
     UserEvent,
@@ -285,7 +286,11 @@ class DeliveryTests(GatewayTestCase):
     async def test_events_arrive_as_the_text_of_deployed_gateways(self) -> None:
         port = await self.gateway()
         client = await self.log_in(port)
-        vectors = self.golden("websocket_text_frame")
+        # Recorded with the event filter switched off, which withholds these two.
+        withheld = {"event DatabaseEvent", "event JoinSessionReplyEvent"}
+        vectors = [
+            one for one in self.golden("websocket_text_frame") if one["name"] not in withheld
+        ]
         for vector in vectors:
             assert self.redis.publish(vector["topic"], bytes.fromhex(vector["hex"])) == 1
         expected = [vector["websocket_text_frame"] for vector in vectors]
@@ -329,11 +334,13 @@ class DeliveryTests(GatewayTestCase):
             tera_event(topic, []).SerializeToString(),
             unknown.SerializeToString(),
             tera_event(topic, [LogEvent(message="hush")]).SerializeToString(),
-            tera_event(topic, [LogEvent(message="hush"), DatabaseEvent()]).SerializeToString(),
+            tera_event(
+                topic, [LogEvent(message="hush"), DatabaseEvent(), StopSessionEvent()]
+            ).SerializeToString(),
         ):
             self.redis.publish(topic, payload)
         event = await client.event(0)
-        assert [one["@type"].rpartition(".")[2] for one in event["events"]] == ["DatabaseEvent"]
+        assert [one["@type"].rpartition(".")[2] for one in event["events"]] == ["StopSessionEvent"]
         assert "hush" not in client.messages.items[0]
 
     async def test_topics_of_the_key_are_followed_too(self) -> None:

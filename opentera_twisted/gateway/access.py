@@ -17,10 +17,17 @@ from opentera_twisted import topics
 from opentera_twisted.errors import InvalidArgument, InvalidTopic
 from opentera_twisted.messages import (
     ArchiveEvent,
+    CreateSession,
+    DatabaseEvent,
     DeviceEvent,
     JoinSessionEvent,
+    JoinSessionReplyEvent,
     ParticipantEvent,
+    Result,
+    RPCMessage,
+    ServerCommand,
     UserEvent,
+    UserRegisterToEvent,
 )
 from opentera_twisted.sessions import Identity
 from opentera_twisted.topics import KINDS, Kind
@@ -53,8 +60,9 @@ EVERYONE: Final = Audience(frozenset(KINDS))
 class IAccessPolicy(Interface):
     """Says which broadcast topics clients follow, and who may see what is published there.
 
-    A client's own topic, and the topics named in its session key, are not asked about: they are
-    the client's. Logs and database events are withheld there and here, whatever a policy says.
+    A policy is not consulted on a client's own topic, nor on the topics named in its session key.
+    The gateway withholds logs everywhere. Database events reach no client by way of a policy, and
+    `reaches_owner` decides on a client's own topic.
     """
 
     def topics(identity: Identity) -> Iterable[str]:  # noqa: N805 (zope)
@@ -126,6 +134,33 @@ def concerned(event: Any) -> frozenset[tuple[Kind, str]]:
             }
             return frozenset((kind, uuid) for kind in KINDS for uuid in invited[kind])
     return frozenset()
+
+
+def reaches_owner(topic: str, event: Any) -> bool:
+    """Decide on an event of a client's own topic, as existing gateways do.
+
+    Args:
+        topic: ``websocket.<kind>.<uuid>.events``.
+        event: an event that was published there.
+    """
+    kind = type(event)
+    if kind in _FOR_PROGRAMS:
+        return False
+    if kind not in _FOR_SOME:
+        return True
+    _, client, rest = topic.split(".", 2)
+    uuid = rest.removesuffix(".events")
+    if isinstance(event, JoinSessionReplyEvent):
+        return getattr(event, f"{client}_uuid", None) != uuid
+    return (client, uuid) in concerned(event)
+
+
+_FOR_PROGRAMS: Final[frozenset[type]] = frozenset(
+    {CreateSession, DatabaseEvent, Result, RPCMessage, ServerCommand, UserRegisterToEvent}
+)
+_FOR_SOME: Final[frozenset[type]] = frozenset(
+    {ArchiveEvent, JoinSessionEvent, JoinSessionReplyEvent}
+)
 
 
 def parse_broadcast(text: str) -> tuple[Kind, str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError, Message
 from twisted.logger import Logger
 
-from opentera_twisted.gateway.access import NOBODY, Audience, IAccessPolicy
+from opentera_twisted.gateway.access import NOBODY, Audience, IAccessPolicy, reaches_owner
 from opentera_twisted.gateway.fanout import Followers
 from opentera_twisted.gateway.frames import Frame, event_frame
 from opentera_twisted.gateway.outbox import Client, Outbox
@@ -57,6 +57,15 @@ class Delivering:
 
     def event(self, followers: Followers, delivery: Delivery) -> None:
         """A ``TeraEvent``: to each client the events it may see, encoded once for all alike."""
+        self._deliver(followers, delivery, _is_for_clients)
+
+    def own_event(self, followers: Followers, delivery: Delivery) -> None:
+        """A ``TeraEvent`` on a client's own topic, less what `reaches_owner` withholds."""
+        self._deliver(followers, delivery, reaches_owner)
+
+    def _deliver(
+        self, followers: Followers, delivery: Delivery, allows: Callable[[str, Message], bool]
+    ) -> None:
         if self._largest and len(delivery.payload) > self._largest:
             self.too_large.dropped(delivery.topic)
             return
@@ -65,7 +74,9 @@ class Delivering:
             visible = [
                 (packed, message)
                 for packed in event.events
-                if (message := unpack(packed)) is not None and not isinstance(message, _NEVER)
+                if (message := unpack(packed)) is not None
+                and not isinstance(message, _NEVER)
+                and allows(delivery.topic, message)
             ]
             if not visible:
                 return
@@ -130,3 +141,7 @@ class Delivering:
             self._log.failure("the access policy failed on an event of {topic}", topic=topic)
             return NOBODY
         return audience
+
+
+def _is_for_clients(_topic: str, _message: Message) -> bool:
+    return True

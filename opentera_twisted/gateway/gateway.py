@@ -125,6 +125,7 @@ class Gateway(Service):
         )
         # Bound once, and not for each client.
         self._event, self._command = self._delivering.event, self._delivering.command
+        self._own_event = self._delivering.own_event
         self._presence = LocalPresence(bus.link, presence_lease)
         self._admission = Admission(
             bus.link,
@@ -274,8 +275,9 @@ class Gateway(Service):
             topic: Following(topic, self._event, wholly=False)
             for topic in self._policy.topics(identity)
         }
-        for topic in (*identity.topics, own):
+        for topic in identity.topics:
             followings[topic] = Following(topic, self._event)
+        followings[own] = Following(own, self._own_event)
         followings[command] = Following(command, self._command)
         return tuple(followings.values())
 
