@@ -213,3 +213,7 @@ class InstalledTooLate(BusError, ImportError):
 
 class ForkedProcess(BusError, RuntimeError):
     """The process was forked after its reactor had started; the child has no reactor."""
+
+
+class PatchedThreads(BusError, RuntimeError):
+    """gevent or eventlet has replaced the threads of the process; the reactor needs a real one."""

@@ -22,9 +22,11 @@ from opentera_twisted.clock import make_steady
 from opentera_twisted.errors import BusUnavailable, ForkedProcess, InReactorThread
 from opentera_twisted.extras import explained
 from opentera_twisted.reactor_thread.errands import ReactorThread, stopped
+from opentera_twisted.reactor_thread.real_threads import check_threads
 
 if find_spec("crochet") is None:
     raise explained(ModuleNotFoundError(name="crochet"))
+check_threads()
 
 START_WITHIN: Final = 10.0
 """Seconds in which a reactor that is to be running has to answer."""
@@ -74,6 +76,7 @@ def run(function: Callable[..., Any], *arguments: Any) -> Any:
     Raises:
         InReactorThread: this is the reactor's thread.
         ForkedProcess: the reactor stayed in the parent of this process.
+        PatchedThreads: gevent or eventlet has replaced the threads of this process.
         BusUnavailable: the reactor was stopped, or does not run.
         Exception: whatever the function raised, or its Deferred failed with.
     """
@@ -112,6 +115,7 @@ def running_reactor() -> Any:
 def _start() -> ReactorThread:
     """See that the reactor runs, in whatever thread."""
     check_not_forked()
+    check_threads()
     with _process.lock:
         from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
 
