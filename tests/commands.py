@@ -13,6 +13,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from .forked import forked
 from .processes import ENVIRONMENT
 from .support import RedisTestCase
 
@@ -28,54 +29,47 @@ class Result(NamedTuple):
 class Running:
     """A command under way, its output and its errors apart; it is killed at the end of the test."""
 
-    def __init__(self, *arguments: str, url: str, terminal: bool = False, **env: str) -> None:
-        self.output = ""
-        self.errors = ""
+    def __init__(self, *arguments: str, env: dict[str, str], terminal: bool = False) -> None:
+        self._said = {"output": b"", "errors": b""}
         self._changed = threading.Condition()
         self._open = 2
-        self._terminal = -1
-        stdout = subprocess.PIPE
-        if terminal:
-            self._terminal, stdout = pty.openpty()
-        self._popen = subprocess.Popen(
+        output, stdout = pty.openpty() if terminal else os.pipe()
+        errors, stderr = os.pipe()
+        self._popen = forked(
             [*COMMAND, *arguments],
             stdin=stdout if terminal else subprocess.DEVNULL,
             stdout=stdout,
-            stderr=subprocess.PIPE,
-            env={
-                **ENVIRONMENT,
-                "REDIS_URL": url,
-                "TERM": "xterm",
-                "COLUMNS": "120",
-                "LINES": "30",
-                **env,
-            },
-            start_new_session=True,
+            stderr=stderr,
+            env={**ENVIRONMENT, **env},
         )
-        if terminal:
-            os.close(stdout)
-        else:
-            assert self._popen.stdout is not None
-            self._output_fd = self._popen.stdout.fileno()
-        assert self._popen.stderr is not None
+        os.close(stdout)
+        os.close(stderr)
+        self._files = {"output": output, "errors": errors}
         self._readers = [
-            threading.Thread(target=self._read, args=(name, fd), daemon=True)
-            for name, fd in (
-                ("output", self._terminal if terminal else self._output_fd),
-                ("errors", self._popen.stderr.fileno()),
-            )
+            threading.Thread(target=self._read, args=(name, file), daemon=True)
+            for name, file in self._files.items()
         ]
         for reader in self._readers:
             reader.start()
 
-    def _read(self, name: str, fd: int) -> None:
+    @property
+    def output(self) -> str:
+        """What it has written to standard output."""
+        return self._said["output"].decode(errors="replace")
+
+    @property
+    def errors(self) -> str:
+        """What it has written to standard error."""
+        return self._said["errors"].decode(errors="replace")
+
+    def _read(self, name: str, file: int) -> None:
         while True:
             try:
-                data = os.read(fd, 65536)
-            except OSError:  # a terminal whose other end was closed, or a pipe that we have
+                data = os.read(file, 65536)
+            except OSError:  # a terminal whose other end was closed
                 data = b""
             with self._changed:
-                setattr(self, name, getattr(self, name) + data.decode(errors="replace"))
+                self._said[name] += data
                 self._open -= not data
                 self._changed.notify_all()
             if not data:
@@ -94,13 +88,14 @@ class Running:
     def ended(self) -> Deferred[int]:
         """Fires with the exit status, when all output is there."""
 
-        def wait() -> int:
-            status = self._popen.wait(60)
-            for reader in self._readers:
-                reader.join(30)
-            return status
+        return deferToThread(self.wait)
 
-        return deferToThread(wait)
+    def wait(self) -> int:
+        """Return the exit status when all output is there."""
+        status = self._popen.wait(60)
+        for reader in self._readers:
+            reader.join(30)
+        return status
 
     def interrupt(self) -> None:
         """What Ctrl-C does: SIGINT to the whole group."""
@@ -112,11 +107,8 @@ class Running:
         self._popen.wait()
         for reader in self._readers:
             reader.join(30)
-        for stream in (self._popen.stdout, self._popen.stderr):
-            if stream is not None:
-                stream.close()
-        if self._terminal >= 0:
-            os.close(self._terminal)
+        for file in self._files.values():
+            os.close(file)
 
 
 class CommandTestCase(RedisTestCase):
@@ -128,14 +120,11 @@ class CommandTestCase(RedisTestCase):
         """Run a command to its end, in pipes."""
 
         def run() -> Result:
-            done = subprocess.run(
-                [*COMMAND, *arguments],
-                capture_output=True,
-                text=True,
-                check=False,
-                env={**ENVIRONMENT, "REDIS_URL": url or self.server.url, **env},
-            )
-            return Result(done.returncode, done.stdout, done.stderr)
+            command = Running(*arguments, env={"REDIS_URL": url or self.server.url, **env})
+            try:
+                return Result(command.wait(), command.output, command.errors)
+            finally:
+                command.kill()
 
         return deferToThread(run)
 
@@ -143,6 +132,13 @@ class CommandTestCase(RedisTestCase):
         self, *arguments: str, url: str | None = None, terminal: bool = False, **env: str
     ) -> Running:
         """Start a command that runs on."""
-        running = Running(*arguments, url=url or self.server.url, terminal=terminal, **env)
+        env = {
+            "REDIS_URL": url or self.server.url,
+            "TERM": "xterm",
+            "COLUMNS": "120",
+            "LINES": "30",
+            **env,
+        }
+        running = Running(*arguments, env=env, terminal=terminal)
         self.addCleanup(running.kill)
         return running

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Sequence
+from subprocess import Popen
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from . import forked
 from .support import ROOT, RedisTestCase
 
 ENVIRONMENT = {
@@ -52,6 +54,7 @@ class Process:
         command: and its arguments.
         environment: beside the usual one.
         descriptors: of files that it inherits.
+        fork: whether it may be forked from a process that has imported what it needs.
     """
 
     def __init__(
@@ -59,20 +62,19 @@ class Process:
         *command: str,
         environment: dict[str, str] | None = None,
         descriptors: Sequence[int] = (),
+        fork: bool = False,
     ) -> None:
         self.output = ""
         self._changed = threading.Condition()
         self._ended = False
-        self._popen = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**ENVIRONMENT, **(environment or {})},
-            cwd="/",
-            start_new_session=True,
-            pass_fds=descriptors,
+        env = {**ENVIRONMENT, **(environment or {})}
+        number, theirs = os.pipe()
+        self._stdout = open(number, encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115
+        start: Any = forked.forked if fork else forked.started
+        self._popen: Popen[bytes] | forked.Program = start(
+            command, stdout=theirs, stderr=theirs, env=env, cwd="/", pass_fds=descriptors
         )
+        os.close(theirs)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -82,8 +84,7 @@ class Process:
         return self._popen.pid
 
     def _read(self) -> None:
-        assert self._popen.stdout is not None
-        for line in self._popen.stdout:
+        for line in self._stdout:
             with self._changed:
                 self.output += line
                 self._changed.notify_all()
@@ -141,8 +142,7 @@ class Process:
         self._popen.kill()
         self._popen.wait()
         self._reader.join(30)
-        assert self._popen.stdout is not None
-        self._popen.stdout.close()
+        self._stdout.close()
 
 
 def twistd(
@@ -151,11 +151,15 @@ def twistd(
     pidfile: str = "",
     own: Sequence[str] = (),
     environment: dict[str, str] | None = None,
+    fork: bool = True,
 ) -> Process:
-    """``twistd -n opentera-bus``, with another port for its own server; ``own`` are twistd's."""
+    """``twistd -n opentera-bus``, with another port for its own server; ``own`` are twistd's.
+
+    Without ``fork`` its command line is its own in ``/proc`` too.
+    """
     all_own = ("--nodaemon", f"--pidfile={pidfile}", *own)
     command = _twistd(*all_own, options=options, redis_port=redis_port)
-    return Process(*command, environment=environment)
+    return Process(*command, environment=environment, fork=fork)
 
 
 def twistd_with_sockets(
@@ -180,7 +184,7 @@ def twistd_with_sockets(
 def twistd_daemon(*options: str, redis_port: int, pidfile: str, logfile: str) -> Process:
     """``twistd opentera-bus``, which ends when the daemon that it leaves behind has started."""
     own = (f"--pidfile={pidfile}", f"--logfile={logfile}")
-    return Process(*_twistd(*own, options=options, redis_port=redis_port))
+    return Process(*_twistd(*own, options=options, redis_port=redis_port), fork=True)
 
 
 def _twistd(*own: str, options: Sequence[str], redis_port: int) -> list[str]:

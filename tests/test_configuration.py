@@ -324,7 +324,7 @@ class ProgramTests(CommandTestCase):
             f'redis = "{server.url}"\nredis-password-file = "{password}"\nadmin = "none"\n'
             f'websocket = ["tcp:{free_port()}:interface=127.0.0.1"]\nname = "of-the-file"\n',
         )
-        program = twistd("--config", file)
+        program = twistd("--config", file, fork=False)
         self.addCleanup(program.kill)
         await program.says("is ready")
         with server.client(password="hush-hush") as client:

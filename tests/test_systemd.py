@@ -97,6 +97,7 @@ class NotifyTests(RedisTestCase):
             "--redis", self.gateway_url, "--admin", "none",
             "--websocket", f"tcp:{free_port()}:interface=127.0.0.1",
             environment={"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "100000"},
+            fork=False,
         )  # fmt: skip
         self.addCleanup(program.kill)
         for _ in range(5):

@@ -75,7 +75,7 @@ def connect(
         Fires when it is open; fails with `HandshakeFailed`.
     """
     factory = WebSocketClientFactory(f"ws://127.0.0.1:{port}{path}", reactor=reactor)
-    factory.setProtocolOptions(**options)
+    factory.setProtocolOptions(openHandshakeTimeout=0, **options)  # the test has its own guard
     protocol = WebSocket()
     protocol.factory = factory
     endpoint: Any = TCP4ClientEndpoint(
