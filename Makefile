@@ -91,6 +91,22 @@ build/docs/api/index.html: $(shell find opentera_twisted -name '*.py') | $(VENV)
 reference: $(VENV)/.dev  ## Write what the code says of options, commands and metrics into docs.
 	$(BIN)/python -m tests.generate_reference docs/reference
 
+NODE_CLIENTS := build/clients
+
+$(NODE_CLIENTS)/.node: tests/clients/package.json
+	@command -v node >/dev/null && command -v npm >/dev/null || { \
+	    echo "make test-clients needs node 20.18 or later, and npm, for the clients ws and undici:"; \
+	    echo "see https://nodejs.org/en/download, or apt-get install nodejs npm where that is new enough."; \
+	    exit 1; }
+	@mkdir -p $(NODE_CLIENTS)
+	@cp $< $(NODE_CLIENTS)
+	@npm install --silent --no-audit --no-fund --prefix $(NODE_CLIENTS)
+	@touch $@
+
+.PHONY: test-clients
+test-clients: $(VENV)/.dev $(NODE_CLIENTS)/.node  ## Try the gateway with all clients, those of node too.
+	OPENTERA_BUS_NODE_CLIENTS=$(CURDIR)/$(NODE_CLIENTS) $(BIN)/python -m pytest tests/clients
+
 .PHONY: faults
 faults: $(VENV)/.dev  ## Break Redis and the network in every way, and write the table into docs.
 	FAULT_TABLE=docs/explanation/faults.md $(BIN)/python -m pytest tests/faults

@@ -100,6 +100,14 @@ def shared_browser() -> Browser:
     return Browser()
 
 
+def missing_browser() -> str | None:
+    """Why tests that need a browser are left out; None: they are not."""
+    if _CHROMIUM and _DRIVER:
+        return None
+    assert not os.environ.get(REQUIRED), _MISSING
+    return _MISSING
+
+
 class Page(Resource):
     """Answers each request with what a function returns: bytes, or a Deferred of bytes."""
 
@@ -142,10 +150,8 @@ class BrowserTestCase(RedisTestCase):
 
     def setUp(self) -> None:
         """Start the browser, if it does not run yet."""
-        if _CHROMIUM is None or _DRIVER is None:
-            if os.environ.get(REQUIRED):
-                self.fail(_MISSING)
-            self.skipTest(_MISSING)
+        if (missing := missing_browser()) is not None:
+            self.skipTest(missing)
         super().setUp()
         self.browser = shared_browser()
 

@@ -1,0 +1,24 @@
+"""``twistd opentera-bus`` that pings each second, and tells whenever a client has answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.scripts.twistd import run
+
+from opentera_twisted.gateway import protocol
+
+_ClientProtocol: Any = protocol.ClientProtocol
+
+
+class _Telling(_ClientProtocol):  # type: ignore[misc]  # Autobahn is not annotated
+    def onPong(self, payload: bytes) -> None:
+        print(f"pong of {self.identity.uuid}", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    names: Any = protocol
+    names.PING_INTERVAL = 1
+    names.PONG_TIMEOUT = 120  # the machine may be busy
+    names.ClientProtocol = _Telling
+    run()

@@ -1,0 +1,138 @@
+"""Visits of the clients in pure Python."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from typing import Any
+
+import aiohttp
+import websocket
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.sync.client import connect
+
+from .visit import Client, Seen, Visit
+
+GUARD = 120
+"""Seconds that a client waits for the gateway, which may be slow on a busy machine."""
+
+
+def _trust(visit: Visit) -> ssl.SSLContext | None:
+    if not visit.url.startswith("wss:"):
+        return None
+    return ssl.create_default_context(cafile=visit.authority)
+
+
+def _websockets(visit: Visit) -> Seen:
+    seen = Seen()
+    offers: dict[str, Any] = {
+        "usual": {},
+        "small": {
+            "compression": None,
+            "extensions": [ClientPerMessageDeflateFactory(client_max_window_bits=9)],
+        },
+        "unusable": {
+            "compression": None,
+            "extensions": [ClientPerMessageDeflateFactory(server_max_window_bits=8)],
+        },
+    }
+    protocols: Any = visit.protocols or None
+    try:
+        opening: Any = connect(
+            visit.url,
+            ssl=_trust(visit),
+            subprotocols=protocols,
+            proxy=None,
+            open_timeout=GUARD,
+            **offers[visit.offer],
+        )
+    except InvalidHandshake:
+        return seen
+    with opening as client:
+        seen.opened = True
+        seen.protocol = client.subprotocol or ""
+        extensions = client.response.headers.get("Sec-WebSocket-Extensions", "")
+        seen.compressed = "permessage-deflate" in extensions
+        if visit.want:  # else it may be closed before the answer
+            seen.ponged = client.ping().wait(GUARD)
+        try:
+            while not visit.want or len(seen.messages) < visit.want:
+                seen.messages.append(client.recv(GUARD))
+            client.close(1000, "bye")
+        except ConnectionClosed:
+            pass
+        seen.code, seen.reason = client.close_code, client.close_reason or ""
+    return seen
+
+
+async def _with_aiohttp(visit: Visit) -> Seen:
+    seen = Seen()
+    async with aiohttp.ClientSession() as session:
+        try:
+            client = await session.ws_connect(
+                visit.url,
+                protocols=visit.protocols,
+                ssl=_trust(visit) or True,
+                compress={"usual": 0, "largest": 15}[visit.offer],
+            )
+        except aiohttp.WSServerHandshakeError:
+            return seen
+        seen.opened = True
+        seen.protocol = client.protocol or ""
+        seen.compressed = bool(client.compress)
+        await client.ping()
+        while not client.closed:
+            message = await client.receive(GUARD)
+            if message.type is aiohttp.WSMsgType.TEXT:
+                seen.messages.append(message.data)
+                if len(seen.messages) == visit.want:
+                    await client.close(code=1000)
+            else:
+                seen.reason = str(message.extra or "")
+        seen.code = client.close_code
+    return seen
+
+
+def _aiohttp(visit: Visit) -> Seen:
+    return asyncio.run(_with_aiohttp(visit))
+
+
+def _websocket_client(visit: Visit) -> Seen:
+    seen = Seen(ponged=False)
+    offer = "permessage-deflate; client_max_window_bits=8"
+    try:
+        client = websocket.create_connection(
+            visit.url,
+            timeout=GUARD,
+            sslopt={"context": _trust(visit)},
+            subprotocols=visit.protocols or None,
+            header=[f"Sec-WebSocket-Extensions: {offer}"] if visit.offer == "unusable" else None,
+        )
+    except websocket.WebSocketException:
+        return seen
+    seen.opened = True
+    seen.protocol = client.getsubprotocol() or ""
+    seen.compressed = "sec-websocket-extensions" in (client.getheaders() or {})
+    client.ping()
+    while seen.code is None:
+        opcode, data = client.recv_data(control_frame=True)
+        if opcode == websocket.ABNF.OPCODE_PONG:
+            seen.ponged = True
+        elif opcode == websocket.ABNF.OPCODE_CLOSE:
+            [seen.code] = struct.unpack_from("!H", data)
+            seen.reason = data[2:].decode()
+        elif opcode == websocket.ABNF.OPCODE_TEXT:
+            seen.messages.append(data.decode())
+            if len(seen.messages) == visit.want:
+                client.send_close(1000, b"bye")
+    client.shutdown()
+    return seen
+
+
+PURE = [
+    Client("websockets", _websockets, {"usual": True, "small": True, "unusable": False}),
+    Client("aiohttp", _aiohttp, {"usual": False, "largest": True}),
+    Client("websocket-client", _websocket_client, {"usual": False, "unusable": False}),
+]
