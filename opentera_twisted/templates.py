@@ -23,11 +23,13 @@ PUBLISH: Final = """
     local function publish(topic, template)
         local at = template:byte(1)
         if at then
-            redis.call('PUBLISH', topic, template:sub(2, at + 1) .. stamp .. template:sub(at + 2))
+            local payload = template:sub(2, at + 1) .. stamp .. template:sub(at + 2)
+            return redis.call('PUBLISH', topic, payload)
         end
     end
 """
-"""Lua: ``publish(topic, template)``, and ``now``, milliseconds since the epoch by Redis's clock."""
+"""Lua: ``now``, milliseconds since the epoch by Redis's clock, and ``publish(topic, template)``,
+which returns the number of receivers; nil, and nothing is published, for an empty template."""
 
 
 def template(envelope: TeraEvent | TeraModuleMessage) -> bytes:

@@ -26,11 +26,12 @@ from opentera_twisted import (
 )
 from opentera_twisted.gateway import DefaultPolicy, Gateway, RpcIdentities
 from opentera_twisted.gateway.presence import presence_event
+from opentera_twisted.holders import GATEWAYS, HELD, REPORTS
+from opentera_twisted.lease import Lease
 from opentera_twisted.link.server_process import find_server
 from opentera_twisted.logs import LogPublisher
 from opentera_twisted.messages import JoinSessionEvent, StopSessionEvent, UserEvent
 from opentera_twisted.messages.packing import module_message
-from opentera_twisted.presence import GATEWAYS, HELD, REPORTS, Lease
 from opentera_twisted.templates import template
 from opentera_twisted.user_manager import UserManager, registry
 from opentera_twisted.variables import LogList, Secret
@@ -123,6 +124,13 @@ class RightsTestCase(RedisTestCase):
         """A bus of another program, which may do anything."""
         return await self.bus(f"redis://127.0.0.1:{self.server.port}/{DATABASE}", name="other")
 
+    def open_elsewhere(self, uuid: str) -> None:
+        """Have a user open at an existing gateway, which subscribes to a pattern."""
+        existing = self.redis.pubsub()
+        self.addCleanup(existing.close)
+        existing.psubscribe(topics.websocket_events("user", uuid))
+        existing.get_message(timeout=60)
+
     def check(self, user: str) -> None:
         """Nothing was refused, and without any one of its rules something would have been."""
         assert self.redis.acl_log() == []
@@ -182,8 +190,9 @@ class GatewayRightsTests(RightsTestCase):
         number = port.getHost().port
 
         clients = []
-        for kind in topics.KINDS:
-            key = await SessionKeys(bus).issue(kind, UUID, name="Zoé")
+        people = {kind: str(uuid4()) for kind in topics.KINDS}
+        for kind, uuid in people.items():
+            key = await SessionKeys(bus).issue(kind, uuid, name="Zoé")
             clients.append(await connect(number, f"/wss/{kind}?id={key}"))
         deployed = "0123456789abcdef" * 8
         self.redis.set(deployed, str(uuid4()), ex=60)
@@ -192,17 +201,17 @@ class GatewayRightsTests(RightsTestCase):
         async def ask(function: str, *arguments: Any) -> Any:
             return await other.call("TeraServer.UserManagerModule", function, *arguments)
 
-        await until(lambda: ask("online_devices"), lambda online: online == [UUID])
+        await until(lambda: ask("online_devices"), lambda online: online == [people["device"]])
         session = str(uuid4())
         for event in (
-            JoinSessionEvent(session_uuid=session, session_users=[UUID]),
+            JoinSessionEvent(session_uuid=session, session_users=[people["user"]]),
             StopSessionEvent(session_uuid=session),
         ):
             await other.send_module_message(REPORTS, event, source="test")
         for kind in topics.KINDS:
             await ask(f"busy_{kind}s")
             await ask(f"status_{kind}s")
-        await ask("update_device_status", UUID, "fine", 1.5)
+        await ask("update_device_status", people["device"], "fine", 1.5)
         # A log that is full, and is cut.
         self.redis.rpush(registry.LOG, *["x"] * registry.LOG_LENGTH)
         await other.send_module_message(
@@ -219,11 +228,14 @@ class GatewayRightsTests(RightsTestCase):
         self.redis.hset(
             HELD + gone, f"user.{gone}", template(module_message("t", REPORTS, [going], 0.0))
         )
-        while await Lease(bus.link).reap():
+        reaper = Lease(bus.link)
+        reaper.since = 0
+        while await reaper.reap():
             pass
-        assert await bus.presence.online("device") == [UUID]
-        assert await bus.presence.disconnect("device", UUID)
-        for client in clients[:3]:
+        assert await bus.presence.online("device") == [people["device"]]
+        self.open_elsewhere(people["user"])
+        for kind, client in zip(topics.KINDS, clients, strict=False):
+            assert await bus.presence.disconnect(kind, people[kind])
             assert (await client.closed)[0] == 4000
         await gateway.stopService()
         assert (await clients[3].closed)[0] == 1001

@@ -23,11 +23,12 @@ from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus, SessionKeys, garbage
 from opentera_twisted.gateway_options import options_of
+from opentera_twisted.holders import GATEWAYS, REPORTS
+from opentera_twisted.lease import Lease, Transition
 from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import module_message
 from opentera_twisted.options import Options
-from opentera_twisted.presence import GATEWAYS, REPORTS, Lease, Transition
 from opentera_twisted.program_log import Bounded, json_line
 from opentera_twisted.program_log.bounded import BURST
 from opentera_twisted.templates import template

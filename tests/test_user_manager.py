@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import AlreadyServed, Bus, Delivery, ProcedureFailed, Procedures
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
+from opentera_twisted.holders import REPORTS
 from opentera_twisted.link import connection
 from opentera_twisted.messages import (
     DeviceEvent,
@@ -30,7 +31,6 @@ from opentera_twisted.messages import (
     UserEvent,
 )
 from opentera_twisted.messages.packing import module_message, unpack_all
-from opentera_twisted.presence import REPORTS
 from opentera_twisted.sessions import Identity
 from opentera_twisted.topics import KINDS, USER_MANAGER_MODULE, Kind
 from opentera_twisted.user_manager import UserManager, registry, service

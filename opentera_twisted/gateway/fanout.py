@@ -156,6 +156,12 @@ class Fanout:
             subscriptions.append(topic.subscription)
         return self._pubsub.acknowledged(*subscriptions)
 
+    def clients_of(self, who: Who, following: Following) -> list[Client]:
+        """The clients of somebody, found by what all of them follow wholly."""
+        topic = self._topics.get((following.topic, following.deliver))
+        clients = () if topic is None else topic.followers.whole
+        return [one for one in clients if self._followings[one][0] == who]
+
     def unfollow(self, client: Client) -> None:
         """Have a client receive nothing any more, whatever it followed."""
         who, followings = self._followings.pop(client)

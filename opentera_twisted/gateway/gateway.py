@@ -26,10 +26,11 @@ from opentera_twisted.gateway.identity import IIdentityResolver
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.origins import Origins
-from opentera_twisted.gateway.outbox import Outbox
+from opentera_twisted.gateway.outbox import Client, Outbox
 from opentera_twisted.gateway.presence import LocalPresence
 from opentera_twisted.gateway.protocol import (
     GOING_AWAY,
+    POLICY_VIOLATION,
     SERVICE_RESTART,
     ClientFactory,
     ClientProtocol,
@@ -37,7 +38,7 @@ from opentera_twisted.gateway.protocol import (
 from opentera_twisted.gateway.proxies import Peer, TrustedProxies
 from opentera_twisted.gateway.resource import GatewayResource
 from opentera_twisted.gateway.tls import failure_of_handshake
-from opentera_twisted.presence import LEASE
+from opentera_twisted.lease import LEASE
 from opentera_twisted.sessions import Identity, SessionKeys
 
 OnGap = Literal["keep", "close"]
@@ -126,14 +127,15 @@ class Gateway(Service):
         # Bound once, and not for each client.
         self._event, self._command = self._delivering.event, self._delivering.command
         self._own_event = self._delivering.own_event
-        self._presence = LocalPresence(bus.link, presence_lease)
+        self._presence = LocalPresence(bus.link, presence_lease, self._conflicts)
+        self._fanout = Fanout(bus.pubsub)
         self._admission = Admission(
             bus.link,
             limits,
             keys=SessionKeys(bus, require_bound=require_bound_keys),
             identities=identities,
             origins=Origins(origins),
-            fanout=Fanout(bus.pubsub),
+            fanout=self._fanout,
             followings=self._followings,
         )
         self._clients: Counter[topics.Kind] = Counter()
@@ -280,6 +282,19 @@ class Gateway(Service):
         followings[own] = Following(own, self._own_event)
         followings[command] = Following(command, self._command)
         return tuple(followings.values())
+
+    def _clients_of(self, kind: topics.Kind, uuid: str) -> list[Client]:
+        command = Following(topics.disconnect_command(uuid), self._command)
+        return self._fanout.clients_of((kind, uuid), command)
+
+    def _conflicts(self, identity: Identity) -> None:
+        """Close the clients of an identity whose UUID is open under another kind."""
+        self._log.warn(
+            "closing the clients of a {kind}: its UUID is connected as another kind",
+            kind=identity.kind,
+        )
+        for client in self._clients_of(identity.kind, identity.uuid):
+            client.close(POLICY_VIOLATION, "that UUID is connected as another kind")
 
     def _missed_something(self) -> None:
         self.factory.close_open(SERVICE_RESTART, "events may have been missed")

@@ -8,6 +8,7 @@ when the lease had run out, as that of a gateway that was frozen.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from itertools import chain
 from typing import Final, Literal
 
@@ -19,10 +20,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError
+from opentera_twisted.holders import REPORTS
+from opentera_twisted.lease import LEASE, Lease, Renewal, Transition
 from opentera_twisted.link import Link, Retry
 from opentera_twisted.messages import DeviceEvent, ParticipantEvent, UserEvent
 from opentera_twisted.messages.packing import module_message
-from opentera_twisted.presence import LEASE, REPORTS, Lease, Transition
 from opentera_twisted.sessions import Identity
 from opentera_twisted.templates import template
 
@@ -40,11 +42,11 @@ class _Here:
 
 @define(eq=False)
 class _Change:
-    """Somebody came, or went; or came before, and Redis has lost that."""
+    """Somebody came, or went; or came before, and Redis or the module has lost that."""
 
     who: str
     identity: Identity | None
-    what: Literal["came", "went", "was here"]
+    what: Literal["came", "went", "was here", "again"]
 
 
 class LocalPresence:
@@ -53,12 +55,20 @@ class LocalPresence:
     Args:
         link: carries what is told.
         lease: seconds after which others report those gone who are here, if this gateway dies.
+        on_conflict: called with an identity that may not be open here, because its UUID is open
+            under another kind; it is not reported.
     """
 
     _log = Logger()
 
-    def __init__(self, link: Link, lease: float = LEASE) -> None:
+    def __init__(
+        self,
+        link: Link,
+        lease: float = LEASE,
+        on_conflict: Callable[[Identity], None] = lambda _: None,
+    ) -> None:
         self._link = link
+        self._on_conflict = on_conflict
         self._lease = Lease(link, lease)
         self._here: dict[str, _Here] = {}
         self._changes: deque[_Change] = deque()
@@ -67,6 +77,10 @@ class LocalPresence:
         self._joins = True
         self._renewal_is_due = False
         self._reaps = False
+        self._settles = False
+        self._settled_until = b"0"
+        self._listening_since: bytes | None = None
+        self._conflicts: set[str] = set()
         self._working: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
         self._renewal = LoopingCall(self._renew)
@@ -118,6 +132,7 @@ class LocalPresence:
         here.websockets -= 1
         if not here.websockets:
             del self._here[who]
+            self._conflicts.discard(who)
             self._changes.append(_Change(who, here.identity, "went"))
             self._work()
 
@@ -171,7 +186,13 @@ class LocalPresence:
 
     async def _work_off(self) -> None:
         """Take steps until Redis has everything, one at a time."""
-        while self._changes or self._corrections or self._renewal_is_due or self._reaps:
+        while (
+            self._changes
+            or self._corrections
+            or self._renewal_is_due
+            or self._reaps
+            or self._settles
+        ):
             try:
                 await self._step()
             except BusError as error:
@@ -188,28 +209,56 @@ class LocalPresence:
             except BaseException:
                 self._is_doubtful = True
                 raise
-        batch = self._batch()
+        batch, is_everything = self._batch()
         # Redis may publish them before it answers: until it does, they count as not reported.
         transitions = [_transition(change) for change in batch]
         self._renewal_is_due, was_due = False, self._renewal_is_due
+        expected = len(self._here) - len(self._conflicts) if is_everything else -1
         try:
-            has_lease = await self._lease.renew(transitions, join=self._joins)
+            renewal = await self._lease.renew(transitions, join=self._joins, expected=expected)
         except BaseException:
             self._renewal_is_due = True
             raise
-        if not has_lease:  # it ran out, or Redis has lost its data
+        if renewal is None:  # it ran out, or Redis has lost its data
             self._log.warn("the lease of presence was lost: those who are here are told again")
             self._is_doubtful = self._renewal_is_due = True
             return
         self._joins = False
-        self._forget(len(batch))
+        self._heed(renewal)
+        self._forget(renewal.applied)
         self._reaps = (was_due or self._reaps) and await self._lease.reap()
+        if renewal.owes and (was_due or self._settles):
+            self._settled_until, settled = await self._lease.settle(self._settled_until)
+            self._settles = settled > 0
+        else:
+            self._settles = False
+
+    def _heed(self, renewal: Renewal) -> None:
+        """Act on what a renewal has found."""
+        for who in renewal.conflicts:
+            if who in self._here:
+                self._conflicts.add(who)
+                self._on_conflict(self._here[who].identity)
+        if renewal.differs:
+            self._log.warn(
+                "Redis has lost part of presence (evicted or deleted); reporting clients again"
+            )
+            self._is_doubtful = self._renewal_is_due = True
+        before, self._listening_since = self._listening_since, renewal.listening_since
+        if before is not None and before != renewal.listening_since:
+            self._log.info("the user manager listens again; reporting connected clients again")
+            self._corrections += [
+                _Change(who, here.identity, "again") for who, here in self._here.items()
+            ]
 
     async def _correct(self) -> None:
         """Have Redis told all who are here, and those gone of whom it is not known here."""
         held = await self._lease.held()
         was_reaped = await self._lease.was_reaped()
         self._joins = True
+        again = [one for one in self._corrections if one.what == "again" and one.who in held]
+        if not held:  # all are reported below
+            self._listening_since = None
         first = {change.who: change for change in reversed(self._changes)}
         self._corrections = deque(
             _Change(who, None, "went") for who in held if who not in self._here and who not in first
@@ -222,17 +271,24 @@ class LocalPresence:
                 if change.what == "went" and who not in held
             ]
         self._corrections += [
-            _Change(who, here.identity, "came") for who, here in self._here.items()
+            _Change(who, here.identity, "came")
+            for who, here in self._here.items()
+            if who not in self._conflicts
         ]
+        self._corrections += again
 
-    def _batch(self) -> list[_Change]:
-        """What is next, each identity once: so it may be sent again if its outcome is unknown."""
+    def _batch(self) -> tuple[list[_Change], bool]:
+        """What is next, each identity once: so it may be sent again if its outcome is unknown.
+
+        Returns:
+            And whether it is all there is.
+        """
         batch: dict[str, _Change] = {}
         for change in chain(self._corrections, self._changes):
             if change.who in batch or len(batch) == BATCH:
                 break
             batch[change.who] = change
-        return list(batch.values())
+        return list(batch.values()), len(batch) == len(self._corrections) + len(self._changes)
 
     def _forget(self, count: int) -> None:
         for _ in range(count):
@@ -247,8 +303,9 @@ def _transition(change: _Change) -> Transition:
     if change.what == "went" or change.identity is None:
         return Transition("leave", change.who)
     identity = _sendable(change.identity)
-    came = _report(identity, connected=True) if change.what == "came" else b""
-    return Transition("enter", change.who, came, _report(identity, connected=False))
+    came = b"" if change.what == "was here" else _report(identity, connected=True)
+    what: Literal["enter", "again"] = "again" if change.what == "again" else "enter"
+    return Transition(what, change.who, came, _report(identity, connected=False))
 
 
 def _who(identity: Identity) -> str:

@@ -9,6 +9,7 @@ from attrs import frozen
 from google.protobuf.message import DecodeError, Message
 
 from opentera_twisted import topics
+from opentera_twisted.holders import NOBODY
 from opentera_twisted.messages import (
     DeviceEvent,
     JoinSessionEvent,
@@ -26,9 +27,6 @@ from opentera_twisted.topics import Kind
 
 EVENTS: Final = topics.module_events(topics.USER_MANAGER_MODULE)
 """Where changes are published."""
-
-NOBODY: Final = "00000000-0000-0000-0000-000000000000"
-"""Stands in a template for the UUID of whom only Redis knows."""
 
 MOST_CHANGES: Final = 1000
 """Changes of one message; what asks for more is refused as a whole."""
@@ -88,7 +86,7 @@ def event(kind: Kind, what: str, uuid: str = NOBODY, **fields: str) -> bytes:
     Args:
         kind: of whom.
         what: the event's type without the kind, such as ``JOINED_SESSION``.
-        uuid: of whom.
+        uuid: of whom; `NOBODY` stands for the UUID of whom only Redis knows.
         fields: of the event.
     """
     message = _EVENT_OF[kind](**{f"{kind}_uuid": uuid, **fields})

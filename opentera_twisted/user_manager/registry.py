@@ -23,11 +23,11 @@ from typing import Any, Final
 from twisted.internet.defer import gatherResults
 
 from opentera_twisted import topics
+from opentera_twisted.holders import HOLDERS, NOBODY
 from opentera_twisted.link import Link, Script
-from opentera_twisted.presence import HOLDERS
 from opentera_twisted.templates import PUBLISH
 from opentera_twisted.topics import Kind
-from opentera_twisted.user_manager.changes import EVENTS, NOBODY, Change, event
+from opentera_twisted.user_manager.changes import EVENTS, Change, event
 
 ONLINE: Final = "opentera.user_manager.online."
 BUSY: Final = "opentera.user_manager.busy."

@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import AlreadyServed, BusError
+from opentera_twisted.holders import REPORTS
 from opentera_twisted.junk import Junk
 from opentera_twisted.link import Retry
-from opentera_twisted.presence import REPORTS
 from opentera_twisted.pubsub import Delivery, Subscription
 from opentera_twisted.rpc import ProcedureServer
 from opentera_twisted.user_manager.changes import Change, NotAMessage, changes

@@ -13,8 +13,8 @@ from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.doctor.finding import Finding, Verdict
 from opentera_twisted.errors import CommandFailed, PermissionDenied
+from opentera_twisted.holders import GATEWAYS, HELD, REAPED, REPORTS
 from opentera_twisted.link import Script
-from opentera_twisted.presence import GATEWAYS, HELD, REAPED, REPORTS
 from opentera_twisted.user_manager.registry import BUSY, LOG
 
 # Source: Redis documentation of redis.acl_check_cmd, which Redis 7 and Valkey have.
@@ -163,13 +163,18 @@ def _presence() -> Iterator[Right]:
         ("HEXISTS", "f"),
         ("HKEYS",),
         ("HSCAN", "0"),
+        ("HLEN",),
+        ("PEXPIRE", "1"),
         ("TYPE",),
         ("EXISTS",),
     ):
         yield _key(command, held, "~opentera.*", *arguments)
     yield _key("SET", REAPED + _UUID, "~opentera.*", "", "EX", "1")
     yield _key("DEL", REAPED + _UUID, "~opentera.*")
+    yield Right(("PUBSUB", "NUMSUB", REPORTS), "+pubsub|numsub")
+    yield Right(("PUBSUB", "NUMPAT"), "+pubsub|numpat")
     yield _publish(REPORTS)
+    yield _publish(topics.websocket_events("user", _UUID), "&websocket.*.events")
     yield _publish(topics.disconnect_command(_UUID), _DISCONNECT_RULE)
 
 

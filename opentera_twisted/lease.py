@@ -1,0 +1,365 @@
+"""One gateway's part of presence in Redis, under a lease, and what becomes of it without one.
+
+A change and its report are one step in Redis. Only Redis's clock counts, and it may step: a lease
+that ends later than its length from now is cut, and a gateway that was late with its renewal, for
+whatever reason, waits for one lease before it believes that others are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+from uuid import uuid4
+
+from attrs import frozen
+
+from opentera_twisted import topics
+from opentera_twisted.holders import (
+    GATEWAYS,
+    HELD,
+    HOLDERS,
+    LEASES,
+    LISTENING,
+    OWED,
+    REAPED,
+    REPORTS,
+)
+from opentera_twisted.link import Link, Script
+from opentera_twisted.templates import PUBLISH
+
+LEASE: Final = 15.0
+"""Seconds until a gateway that does not renew its lease, three times in that, counts as gone."""
+
+REAPED_AT_ONCE: Final = 250
+"""Identities of gateways that are gone which one step in Redis reports, more or less."""
+
+GATEWAYS_AT_ONCE: Final = 100
+"""Gateways that are gone which one step in Redis forgets."""
+
+LOOKUPS: Final = 25_000
+"""Lookups that one step in Redis makes: one at each gateway for each identity."""
+
+MOST_OWED: Final = 10_000
+"""Reports that are kept for later; further ones are only published."""
+
+_NOBODYS: Final = topics.module_events("TeraServer.Nobody")
+
+_REPORTING: Final = (
+    HOLDERS
+    + f"""
+    local most = math.max(1, math.floor({LOOKUPS} / (#gateways + 1)))
+    local hears
+    local function note(are_listening)
+        hears = are_listening
+        if not hears then
+            redis.call('HSET', '{LISTENING}', 'no', '')
+        elseif redis.call('HDEL', '{LISTENING}', 'no') == 1 then
+            redis.call('HSET', '{LISTENING}', 'since', now)
+        end
+    end
+    local function report(template)
+        local count = publish('{REPORTS}', template)
+        if count and hears == nil then
+            note(count > (patterns > 0 and receivers('{_NOBODYS}') or 0))
+        end
+    end
+    local function report_gone(who, template)
+        local later = is_elsewhere(who)
+        if not later then report(template) end
+        local owed = redis.pcall('HLEN', '{OWED}')
+        if (later or not hears) and type(owed) == 'number' and owed < {MOST_OWED} then
+            redis.call('HSET', '{OWED}', who, template)
+            redis.pcall('PEXPIRE', '{OWED}', 86400000)
+        end
+    end
+    """
+)
+"""Lua: ``report(template)``, and ``hears``: a user manager listens; nil when nobody has tried."""
+
+# The lease first: a replica refuses that, and would not refuse to publish.
+# A report before the change that it tells of: Redis may refuse to publish it.
+_RENEW: Final = Script(
+    PUBLISH
+    + f"""
+    local id, lease, may_join = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+    local expected, listeners_before = tonumber(ARGV[4]), ARGV[5]
+    local ends = tonumber(redis.call('ZSCORE', KEYS[1], id) or nil)
+    local is_running = ends and ends > now
+    if may_join == '' and not is_running then return {{}} end
+    redis.call('ZADD', KEYS[1], now + lease, id)
+    local was_late = not is_running or ends - now > lease or now - (ends - lease) >= lease * 2 / 3
+    if was_late then redis.call('HSET', '{LEASES}', id, lease) end
+    if may_join ~= '' then redis.call('DEL', '{REAPED}' .. id) end
+    """
+    + _REPORTING
+    + f"""
+    local own, applied, conflicts = '{HELD}' .. id, 0, {{}}
+    local function conflicts_with(who)
+        for _, other in ipairs(other_kinds(who)) do
+            if is_held(other) then return true end
+        end
+        return false
+    end
+    local function is_first(who)
+        for _, other in ipairs(gateways) do
+            if other < id and redis.pcall('HEXISTS', '{HELD}' .. other, who) == 1
+                and tonumber(redis.call('ZSCORE', KEYS[1], other)) > now then return false end
+        end
+        return true
+    end
+    for i = 6, #ARGV, 4 do
+        if applied == most then break end
+        applied = applied + 1
+        local what, who, came, gone = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+        local held = redis.call('HGET', own, who)
+        if what == 'enter' and not held then
+            if conflicts_with(who) then
+                conflicts[#conflicts + 1] = who
+            else
+                if not is_held(who, id) then report(came) end
+                redis.call('HSET', own, who, gone)
+                redis.call('HDEL', '{OWED}', who)
+            end
+        elseif what == 'again' and held then
+            if is_first(who) then report(came) end
+        elseif what == 'leave' and held then
+            if not is_held(who, id) then report_gone(who, held) end
+            redis.call('HDEL', own, who)
+        end
+    end
+    local exact = redis.pcall('PUBSUB', 'NUMSUB', '{REPORTS}')
+    local listeners = exact.err and '' or patterns .. ' ' .. exact[2]
+    if hears == nil and listeners ~= listeners_before then
+        if patterns == 0 or exact[2] > 0 then
+            note(exact[2] > 0)
+        elseif listeners_before ~= '' then
+            note(receivers('{REPORTS}') > receivers('{_NOBODYS}'))
+        end
+    end
+    local size = redis.pcall('HLEN', own)
+    local differs = expected >= 0 and applied == (#ARGV - 5) / 4 and type(size) == 'number'
+        and size ~= expected - #conflicts
+    return {{
+        applied, was_late and now or '', redis.call('HGET', '{LISTENING}', 'since') or '',
+        differs and 1 or 0, redis.call('EXISTS', '{OWED}'), conflicts, listeners,
+    }}
+    """
+)
+
+_REAP: Final = Script(
+    PUBLISH
+    + _REPORTING
+    + f"""
+    local since, lease, dead = tonumber(ARGV[1]), tonumber(ARGV[2]), nil
+    if ARGV[3] == '' then
+        local late = redis.call(
+            'ZRANGEBYSCORE', KEYS[1], '(' .. now + lease, '+inf', 'LIMIT', 0, {GATEWAYS_AT_ONCE})
+        for _, id in ipairs(late) do
+            local ends = now + (tonumber(redis.call('HGET', '{LEASES}', id) or nil) or lease)
+            if tonumber(redis.call('ZSCORE', KEYS[1], id)) > ends then
+                redis.call('ZADD', KEYS[1], ends, id)
+            end
+        end
+        if not since or now - since < lease then return 0 end
+        dead = redis.call(
+            'ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, {GATEWAYS_AT_ONCE})
+    else
+        local ends = redis.call('ZSCORE', KEYS[1], ARGV[3])
+        dead = ends and tonumber(ends) <= now and {{ARGV[3]}} or {{}}
+    end
+    local left = math.min(most, {REAPED_AT_ONCE})
+    for _, id in ipairs(dead) do
+        local held = '{HELD}' .. id
+        redis.call('SET', '{REAPED}' .. id, '', 'EX', 86400)
+        if redis.call('TYPE', held).ok == 'hash' then
+            local cursor = '0'
+            repeat
+                local found = redis.call('HSCAN', held, cursor, 'COUNT', left)
+                cursor = found[1]
+                for i = 1, #found[2], 2 do
+                    local who, gone = found[2][i], found[2][i + 1]
+                    if redis.call('HEXISTS', held, who) == 1 then
+                        if not is_held(who, id) then report_gone(who, gone) end
+                        redis.call('HDEL', held, who)
+                        left = left - 1
+                    end
+                end
+            until cursor == '0' or left <= 0
+            if redis.call('EXISTS', held) == 1 then return 1 end
+        end
+        redis.call('ZREM', KEYS[1], id)
+        redis.call('HDEL', '{LEASES}', id)
+        if left <= 0 then return 1 end
+    end
+    return #dead == {GATEWAYS_AT_ONCE} and 1 or 0
+    """
+)
+
+_SETTLE: Final = Script(
+    PUBLISH
+    + _REPORTING
+    + """
+    local found = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', math.min(most, 100))
+    local settled = 0
+    for i = 1, #found[2], 2 do
+        local who, gone = found[2][i], found[2][i + 1]
+        local is_here = is_held(who)
+        if is_here or not is_elsewhere(who) then
+            if not is_here then report(gone) end
+            if hears == false then break end
+            settled = settled + redis.call('HDEL', KEYS[1], who)
+        end
+    end
+    return {found[1], settled}
+    """
+)
+
+_EXPIRE: Final = Script("redis.call('ZADD', KEYS[1], 'XX', 0, ARGV[1])")
+
+_END: Final = Script(
+    f"""
+    if redis.call('EXISTS', '{HELD}' .. ARGV[1]) == 0 then
+        redis.call('ZREM', KEYS[1], ARGV[1])
+        redis.call('HDEL', '{LEASES}', ARGV[1])
+    end
+    """
+)
+
+
+@frozen
+class Transition:
+    """Somebody's first websocket at a gateway opened, or the last one closed.
+
+    Attributes:
+        what: which of them; ``again`` repeats the report of coming, to a module that forgot it.
+        who: ``<kind>.<uuid>``.
+        came: the report of its coming, a template; empty when it was reported before.
+        gone: the report of its going, a template, for whoever publishes it later.
+    """
+
+    what: Literal["enter", "leave", "again"]
+    who: str
+    came: bytes = b""
+    gone: bytes = b""
+
+
+@frozen
+class Renewal:
+    """Outcome of a renewal.
+
+    Attributes:
+        applied: number of transitions that were applied, from the first on.
+        listening_since: changes when the module begins to listen after nobody did.
+        differs: Redis holds another number of identities than the gateway expects.
+        owes: reports of going wait until they can be made.
+        conflicts: ``<kind>.<uuid>`` that was not entered, as its UUID is open under another kind.
+    """
+
+    applied: int
+    listening_since: bytes
+    differs: bool
+    owes: bool
+    conflicts: tuple[str, ...]
+
+
+class Lease:
+    """One gateway's part of what Redis knows: who is open there, as long as its lease runs.
+
+    Args:
+        link: carries the commands.
+        seconds: length of the lease, from each renewal on.
+
+    Attributes:
+        gateway: its name in Redis, another one in each process.
+        seconds: as given.
+        since: Redis's time in milliseconds since which no renewal was late; None: not renewed yet.
+    """
+
+    def __init__(self, link: Link, seconds: float = LEASE) -> None:
+        self.gateway = str(uuid4())
+        self.seconds = seconds
+        self.since: int | None = None
+        self._listeners = b""  # as Redis told them last
+        self._link = link
+
+    @property
+    def _milliseconds(self) -> int:
+        return round(self.seconds * 1000)
+
+    async def renew(
+        self, transitions: Iterable[Transition], *, join: bool, expected: int = -1
+    ) -> Renewal | None:
+        """Renew the lease, and apply transitions in their order, each with its report.
+
+        Transitions of different identities may be applied again when it is not known whether they
+        were: nothing is reported twice.
+
+        Args:
+            transitions: each of another identity.
+            join: take a lease if there is none.
+            expected: number of identities that Redis should hold afterwards; -1: not known.
+
+        Returns:
+            None when the lease was not running, and was not taken: nothing was done, and what the
+            gateway held may be reported gone.
+        """
+        arguments: list[bytes | str | int] = [
+            self.gateway,
+            self._milliseconds,
+            "join" if join else "",
+            expected,
+            self._listeners,
+        ]
+        for one in transitions:
+            arguments += one.what, one.who, one.came, one.gone
+        answer = await self._link.run(_RENEW, [GATEWAYS], *arguments)
+        if not answer:
+            return None
+        applied, late, listening_since, differs, owes, conflicts, self._listeners = answer
+        if late:
+            self.since = late
+        names = tuple(map(topics.decode, conflicts))
+        return Renewal(applied, listening_since, bool(differs), bool(owes), names)
+
+    async def held(self) -> set[str]:
+        """Who is open here, as Redis has it."""
+        who: Sequence[bytes] = await self._link.execute("HKEYS", HELD + self.gateway)
+        return {topics.decode(one) for one in who}
+
+    async def was_reaped(self) -> bool:
+        """Whether others have reported those gone who were open here; until it joins again."""
+        return bool(await self._link.execute("EXISTS", REAPED + self.gateway))
+
+    async def reap(self) -> bool:
+        """Report a number of those gone whom gateways without a lease have held.
+
+        Does nothing until the own lease was renewed in time for as long as it is.
+
+        Returns:
+            Whether there are more.
+        """
+        since = "" if self.since is None else self.since
+        return bool(await self._link.run(_REAP, [GATEWAYS], since, self._milliseconds, ""))
+
+    async def settle(self, cursor: bytes) -> tuple[bytes, int]:
+        """Make some of the reports that are owed: the person is nowhere, and the module listens.
+
+        Args:
+            cursor: ``0``, or as returned by the call before.
+
+        Returns:
+            The next cursor, and the number of reports that are owed no longer.
+        """
+        following, settled = await self._link.run(_SETTLE, [OWED], cursor)
+        return following, settled
+
+    async def end(self) -> None:
+        """Give the lease back, if nobody is open here any more."""
+        await self._link.run(_END, [GATEWAYS], self.gateway)
+
+
+async def report_gone(link: Link, gateway: str) -> None:
+    """Report everybody gone whom a gateway has held that is known to have died."""
+    await link.run(_EXPIRE, [GATEWAYS], gateway)
+    while await link.run(_REAP, [GATEWAYS], "", 0, gateway):
+        pass

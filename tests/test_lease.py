@@ -1,0 +1,383 @@
+"""Leases of presence when clocks step, Redis stands still, keys vanish, or nobody listens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import gatherResults
+
+from opentera_twisted import Bus
+from opentera_twisted.gateway.presence import LocalPresence
+from opentera_twisted.holders import GATEWAYS, HELD, LEASES, LISTENING, OWED, REPORTS
+from opentera_twisted.lease import GATEWAYS_AT_ONCE, LOOKUPS, Lease
+from opentera_twisted.sessions import Identity
+
+from .support import UUID, Collector, log_of, turn, until
+from .test_presence import PresenceTestCase, enter, leave
+
+LONG = 3_600_000
+"""An hour in milliseconds."""
+
+
+class LeaseTestCase(PresenceTestCase):
+    def now(self) -> int:
+        seconds, microseconds = self.redis.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def ends(self, lease: Lease) -> float:
+        score: Any = self.redis.zscore(GATEWAYS, lease.gateway)
+        return float(score)
+
+    async def renewed(self, presence: LocalPresence) -> None:
+        """Have a renewal made, and wait until nothing of it is left to do."""
+        presence._renew()
+        while presence._working is not None:
+            await turn()
+
+    def pattern(self, pattern: str) -> Any:
+        """A subscription of an existing program, or of one that listens to more."""
+        pubsub = self.redis.pubsub()
+        self.addCleanup(pubsub.close)
+        pubsub.psubscribe(pattern)
+        pubsub.get_message(timeout=60)
+        return pubsub
+
+    async def patterns(self, count: int) -> None:
+        """Wait until Redis knows so many patterns."""
+
+        async def ask() -> Any:
+            await turn()
+            return self.redis.pubsub_numpat()
+
+        await until(ask, lambda found: found == count)
+
+    async def clients(self, presence: LocalPresence, count: int) -> list[Identity]:
+        people = [self.user() for _ in range(count)]
+        for one in people:
+            presence.opened(one)
+        await presence.reported()
+        return people
+
+
+class ReapingTests(LeaseTestCase):
+    async def test_after_an_outage_no_gateway_reports_the_others_clients(self) -> None:
+        buses = [await self.bus() for _ in range(3)]
+        reports = await self.observe(await self.bus())
+        presences = [self.local(bus) for bus in buses]
+        for one in presences:
+            await self.clients(one, 3)
+        await reports.wait(9)
+        # As when Redis stood still for longer than the lease, and their links broke.
+        self.end_lease(*(one._lease for one in presences))
+        self.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        for one in presences:
+            await self.renewed(one)
+            await until(one._lease.held, lambda held: len(held) == 3)
+        assert len(reports.items) == 9
+
+    async def test_a_late_gateway_waits_one_lease_before_it_reaps(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        late, dead = Lease(bus.link), Lease(bus.link)
+        await dead.renew([enter(self.user())], join=True)
+        await late.renew([], join=True)
+        late.since = 0
+        self.redis.zadd(GATEWAYS, {dead.gateway: 0, late.gateway: self.now() + 4000})
+        await late.renew([], join=False)  # 11 of the 15 seconds had passed
+        assert not await late.reap()
+        assert len(self.redis.keys(f"{HELD}*")) == 1
+        late.since = self.now() - 15_001
+        await late.reap()
+        assert [what for what, _ in await reports.wait(2)] == ["CONNECTED", "DISCONNECTED"]
+
+    async def test_a_new_gateway_waits_one_lease_before_it_reaps(self) -> None:
+        bus = await self.bus()
+        dead, new = Lease(bus.link), Lease(bus.link)
+        await dead.renew([enter(self.user())], join=True)
+        self.end_lease(dead)
+        assert not await new.reap()
+        await new.renew([], join=True)
+        assert not await new.reap()
+        assert len(self.redis.keys(f"{HELD}*")) == 1
+
+    async def test_the_clients_of_one_dead_gateway_are_reported_and_of_no_other(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        dead, late = Lease(bus.link), Lease(bus.link)
+        gone = self.user()
+        await dead.renew([enter(gone)], join=True)
+        await late.renew([enter(self.user())], join=True)
+        self.end_lease(late)
+        await bus.presence.report_gone(dead.gateway)
+        await bus.link.execute("PING")
+        assert reports.items[2:] == [("DISCONNECTED", gone.uuid)]
+
+    async def test_a_lease_that_ends_too_late_is_cut(self) -> None:
+        bus = await self.bus()
+        dead, longer, own = Lease(bus.link), Lease(bus.link, 1000), self.reaper(bus)
+        for one in (dead, longer, own):
+            await one.renew([], join=True)
+        before = self.now()
+        # As when Redis's clock went back by an hour.
+        everyone = {one.gateway: before + LONG for one in (dead, longer, own)}
+        self.redis.zadd(GATEWAYS, everyone)
+        await own.renew([], join=False)
+        await own.reap()
+        for one in (dead, longer, own):
+            length = one.seconds * 1000
+            assert before + length <= self.ends(one) <= self.now() + length
+        assert own.since is not None
+        assert own.since >= before  # it waits anew
+
+    async def test_a_longer_lease_of_another_gateway_is_kept(self) -> None:
+        bus = await self.bus()
+        longer, own = Lease(bus.link, 1000), self.reaper(bus)
+        await longer.renew([], join=True)
+        before = self.ends(longer)
+        await own.reap()
+        assert self.ends(longer) == before
+
+    async def test_a_step_forgets_a_bounded_number_of_gateways(self) -> None:
+        bus = await self.bus()
+        count = 10 * GATEWAYS_AT_ONCE
+        self.redis.zadd(GATEWAYS, {f"dead-{number}": 0 for number in range(count)})
+        self.redis.hset(LEASES, "dead-1", 1)
+        reaper = self.reaper(bus)
+        left = count
+        while await reaper.reap():
+            before, left = left, self.redis.zcard(GATEWAYS)
+            assert before - left == GATEWAYS_AT_ONCE
+        assert self.redis.zcard(GATEWAYS) == 0
+        assert not self.redis.exists(LEASES)
+
+    async def test_a_step_makes_a_bounded_number_of_lookups(self) -> None:
+        bus = await self.bus()
+        self.redis.zadd(GATEWAYS, {f"other-{number}": 2**50 for number in range(LOOKUPS // 10)})
+        people = [self.user() for _ in range(100)]
+        lease = Lease(bus.link)
+        renewal = await lease.renew(map(enter, people), join=True)
+        assert renewal is not None
+        assert 0 < renewal.applied <= 10
+        presence = self.local(bus)
+        here = await self.clients(presence, 50)
+        assert await presence._lease.held() == {f"user.{one.uuid}" for one in here}
+
+
+class VanishedKeysTests(LeaseTestCase):
+    async def test_what_redis_has_lost_of_presence_is_back_with_the_next_renewal(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        log = log_of(self)
+        presence = self.local(bus)
+        people = await self.clients(presence, 3)
+        names = {f"user.{one.uuid}" for one in people}
+        held = HELD + presence.gateway
+        for lose in (
+            lambda: self.redis.delete(held),
+            lambda: self.redis.hdel(held, min(names)),
+            lambda: self.redis.hset(held, "user.ghost", enter(self.user()).gone),
+            lambda: self.redis.delete(GATEWAYS),
+            self.redis.flushdb,
+        ):
+            lose()
+            await self.renewed(presence)
+            assert await presence._lease.held() == names
+            assert len(await bus.presence.online("user")) == 3
+        assert any("Redis has lost part of presence" in text for text in log.items)
+        for one in people:
+            presence.closed(one)
+        await presence.reported()
+        await bus.link.execute("PING")
+        gone = [uuid for what, uuid in reports.items if what == "DISCONNECTED"]
+        assert {*gone} >= {one.uuid for one in people}
+
+    async def test_nothing_is_reported_while_nothing_is_lost(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        log = log_of(self)
+        presence = self.local(bus)
+        await self.clients(presence, 3)
+        for _ in range(3):
+            await self.renewed(presence)
+        assert len(reports.items) == 3
+        assert not any("lost" in text for text in log.items)
+
+
+class ListeningTests(LeaseTestCase):
+    """The user manager module: it may be away, and forget everybody meanwhile."""
+
+    async def start(self) -> tuple[Bus, list[LocalPresence]]:
+        buses = [await self.bus() for _ in range(2)]
+        return buses[0], [self.local(bus) for bus in buses]
+
+    async def test_a_module_that_missed_reports_has_everybody_again_once(self) -> None:
+        _, (one, two) = await self.start()
+        both, gone = self.user(), self.user()
+        for presence in (one, two):
+            presence.opened(both)
+        one.opened(gone)
+        one.closed(gone)
+        await gatherResults([one.reported(), two.reported()])
+        here = await self.clients(two, 2)
+        reports = await self.observe(await self.bus())
+        for _ in range(3):
+            for presence in (one, two):
+                await self.renewed(presence)
+        last = self.user()
+        one.opened(last)
+        await reports.wait(5)
+        assert sorted(reports.items[:-1]) == sorted(
+            [("CONNECTED", one.uuid) for one in (both, *here)] + [("DISCONNECTED", gone.uuid)]
+        )
+        assert reports.items[-1] == ("CONNECTED", last.uuid)
+        assert not self.redis.exists(OWED)
+
+    async def test_a_module_that_was_away_between_reports_has_everybody_again(self) -> None:
+        _, (one, two) = await self.start()
+        module = self.pattern(REPORTS)
+        here = await self.clients(one, 2)
+        for presence in (one, two):
+            await self.renewed(presence)
+        module.close()
+        await until(
+            lambda: turn().addCallback(lambda _: self.redis.pubsub_numpat()), lambda n: not n
+        )
+        await self.renewed(two)
+        self.pattern(REPORTS)
+        reports = await self.observe(await self.bus())
+        for presence in (two, one):
+            await self.renewed(presence)
+        await reports.wait(2)
+        assert sorted(reports.items) == sorted(("CONNECTED", one.uuid) for one in here)
+
+    async def test_who_listens_to_everything_is_no_module(self) -> None:
+        _, (one, _) = await self.start()
+        self.pattern("module.*")
+        here = await self.clients(one, 1)
+        assert self.redis.hexists(LISTENING, "no")
+        reports = await self.observe(await self.bus())
+        await self.renewed(one)
+        await self.renewed(one)
+        assert await reports.wait(1) == [("CONNECTED", here[0].uuid)]
+
+    async def test_clients_come_back_after_flushdb(self) -> None:
+        bus, (one, two) = await self.start()
+        here = await self.clients(one, 2)
+        here += await self.clients(two, 1)
+        reports = await self.observe(bus)
+        self.redis.flushdb()  # an existing server does so when it ends
+        for presence in (one, two):
+            await self.renewed(presence)
+        await reports.wait(3)
+        assert sorted(reports.items) == sorted(("CONNECTED", one.uuid) for one in here)
+        assert len(await bus.presence.online("user")) == 3
+
+
+class ElsewhereTests(LeaseTestCase):
+    """An existing gateway has the same person open."""
+
+    def existing(self, who: Identity) -> Any:
+        """A websocket at an existing gateway: it subscribes to its topic as a pattern."""
+        return self.pattern(f"websocket.{who.kind}.{who.uuid}.events")
+
+    async def closed(self, pubsub: Any) -> None:
+        count: Any = self.redis.pubsub_numpat()
+        pubsub.close()
+        await until(
+            lambda: turn().addCallback(lambda _: self.redis.pubsub_numpat()),
+            lambda now: now < count,
+        )
+
+    async def test_who_is_open_at_an_existing_gateway_is_not_reported_gone(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        presence = self.local(bus)
+        stays, goes = await self.clients(presence, 2)
+        existing = self.existing(stays)
+        for one in (stays, goes):
+            presence.closed(one)
+        await presence.reported()
+        await reports.wait(3)
+        assert reports.items[2:] == [("DISCONNECTED", goes.uuid)]
+        await self.renewed(presence)
+        assert len(reports.items) == 3
+        # It may have been killed: what it did not report is reported.
+        await self.closed(existing)
+        await self.renewed(presence)
+        assert (await reports.wait(4))[3:] == [("DISCONNECTED", stays.uuid)]
+        await self.renewed(presence)
+        assert len(reports.items) == 4
+
+    async def test_who_comes_back_is_not_reported_gone_afterwards(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        presence = self.local(bus)
+        (who,) = await self.clients(presence, 1)
+        existing = self.existing(who)
+        presence.closed(who)
+        presence.opened(who)
+        await presence.reported()
+        await self.closed(existing)
+        await self.renewed(presence)
+        assert {what for what, _ in reports.items} == {"CONNECTED"}
+
+    async def test_who_a_dead_gateway_had_may_be_open_at_an_existing_one(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        dead = Lease(bus.link)
+        who, other = self.user(), self.user()
+        await dead.renew([enter(who), enter(other)], join=True)
+        self.existing(who)
+        self.end_lease(dead)
+        await self.reap_all(self.reaper(bus))
+        assert (await reports.wait(3))[2:] == [("DISCONNECTED", other.uuid)]
+
+    async def test_who_listens_to_everything_holds_nobody(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        self.pattern("websocket.*")
+        self.pattern("*")
+        presence = self.local(bus)
+        (who,) = await self.clients(presence, 1)
+        await bus.subscribe(f"websocket.user.{who.uuid}.events", Collector())
+        presence.closed(who)
+        assert (await reports.wait(2))[1:] == [("DISCONNECTED", who.uuid)]
+
+
+class KindTests(LeaseTestCase):
+    async def test_one_uuid_is_never_reported_under_two_kinds(self) -> None:
+        bus, other_bus = await self.bus(), await self.bus()
+        reports = await self.observe(bus)
+        conflicts = Collector()
+        first = self.local(bus)
+        second = LocalPresence(other_bus.link, on_conflict=conflicts)
+        second.start()
+        self.addCleanup(second.give_up)
+        user, device = Identity("user", UUID), Identity("device", UUID)
+        first.opened(user)
+        await first.reported()
+        second.opened(device)
+        await second.reported()
+        assert conflicts.items == [device]
+        await self.renewed(second)
+        assert conflicts.items == [device]
+        second.closed(device)
+        await second.reported()
+        assert reports.items == [("CONNECTED", UUID)]
+        first.closed(user)
+        await first.reported()
+        second.opened(device)
+        await second.reported()
+        await reports.wait(3)
+        assert conflicts.items == [device]
+
+    async def test_transitions_that_conflict_are_named(self) -> None:
+        lease = Lease((await self.bus()).link)
+        user, device = Identity("user", UUID), Identity("device", UUID)
+        renewal = await lease.renew([enter(user), enter(device)], join=True)
+        assert renewal is not None
+        assert renewal.conflicts == (f"device.{UUID}",)
+        renewal = await lease.renew([leave(device), leave(user)], join=True)
+        assert renewal is not None
+        assert renewal.conflicts == ()
+        assert self.redis.hlen(HELD + lease.gateway) == 0
