@@ -288,6 +288,16 @@ class BlockingBus:
             lambda bus: bus.call_service(service_key, function_name, *args, timeout=timeout)
         )
 
+    def call_server(
+        self,
+        server: str,
+        function_name: str,
+        *args: ArgumentValue,
+        timeout: float = CALL_TIMEOUT,
+    ) -> Json:
+        """Call a procedure of a service or a module: see `Bus.call_server`."""
+        return self._do(lambda bus: bus.call_server(server, function_name, *args, timeout=timeout))
+
     def call_all(
         self,
         server: str,
@@ -308,11 +318,9 @@ class BlockingBus:
 
     def proxy(self, server: str, timeout: float = CALL_TIMEOUT) -> BlockingProxy:
         """A server's procedures as methods that wait for their results: see `Bus.proxy`."""
-        owner, _, name = server.partition(".")
 
         def call(procedure: str, arguments: Sequence[ArgumentValue]) -> Any:
-            ask = self.call_service if owner == "service" else self.call
-            return ask(name, procedure, *arguments, timeout=timeout)
+            return self.call_server(server, procedure, *arguments, timeout=timeout)
 
         return BlockingProxy(self.describe(server, timeout), call)
 

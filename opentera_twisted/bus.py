@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from opentera_twisted import topics
+from opentera_twisted.errors import AlreadyServed, InvalidArgument
 from opentera_twisted.link import DEFAULT_URL, MAX_WAITING, Link, RedisAddress
 from opentera_twisted.presence import Presence
 from opentera_twisted.pubsub import Handler, OnGap, PubSub, Subscription
@@ -30,6 +31,7 @@ from opentera_twisted.rpc import (
     describe,
     services,
 )
+from opentera_twisted.timeouts import check_timeout
 from opentera_twisted.variables import Variables
 
 DISCOVERY_TIMEOUT: Final = 1.0
@@ -188,7 +190,7 @@ class Bus(Service):
         Source: wire contract, section 4.
         """
         topic = topics.module_rpc(module_name)
-        return self.caller.call(topic, function_name, args, timeout)
+        return self.call_server(topic, function_name, *args, timeout=timeout)
 
     def call_service(
         self,
@@ -199,7 +201,24 @@ class Bus(Service):
     ) -> Deferred[Json]:
         """Call a procedure of a service, by its key or its UUID; otherwise like `call`."""
         topic = topics.service_rpc(service_key)
-        return self.caller.call(topic, function_name, args, timeout)
+        return self.call_server(topic, function_name, *args, timeout=timeout)
+
+    def call_server(
+        self,
+        server: str,
+        function_name: str,
+        *args: ArgumentValue,
+        timeout: float = CALL_TIMEOUT,
+    ) -> Deferred[Json]:
+        """Call a procedure of a service or a module; otherwise like `call`.
+
+        Args:
+            server: ``service.<key>`` or ``module.<name>``, as for `describe` and `call_all`.
+            function_name: of the procedure.
+            args: bool, int, float, str or bytes.
+            timeout: seconds until `CallTimeout`; waiting for the link counts.
+        """
+        return self.caller.call(topics.rpc_of(server), function_name, args, timeout)
 
     def call_all(
         self,
@@ -234,6 +253,7 @@ class Bus(Service):
             server: ``service.<key>`` or ``module.<name>``.
             timeout: seconds; a deployed server cannot describe itself, and does not answer.
         """
+        check_timeout(timeout)
         return Deferred.fromCoroutine(describe(self.caller, topics.rpc_of(server), timeout))
 
     def services(self, timeout: float = DISCOVERY_TIMEOUT) -> Deferred[list[Listening]]:
@@ -250,6 +270,7 @@ class Bus(Service):
 
         Source: Redis commands PUBSUB CHANNELS and PUBSUB NUMPAT.
         """
+        check_timeout(timeout)
         return Deferred.fromCoroutine(services(self.link, self.caller, timeout))
 
     def proxy(self, server: str, timeout: float = CALL_TIMEOUT) -> Deferred[Proxy]:
@@ -262,6 +283,7 @@ class Bus(Service):
         Returns:
             Fires with a `Proxy` once the server has described itself; fails like `call`.
         """
+        check_timeout(timeout)
         return Deferred.fromCoroutine(self._proxy(topics.rpc_of(server), timeout))
 
     async def _proxy(self, topic: str, timeout: float) -> Proxy:
@@ -292,6 +314,10 @@ class Bus(Service):
             Fires with the server once Redis has acknowledged its topics; ``await server.stop()``
             takes no more calls and finishes those that run.
 
+        Raises:
+            InvalidTopic, InvalidArgument: the key or the procedures are not of their form.
+            AlreadyServed: this bus serves it, and not both times with ``exclusive``.
+
         Fails with:
             BusUnavailable, CommandFailed.
         """
@@ -318,6 +344,20 @@ class Bus(Service):
         exclusive: bool,
         limits: Limits,
     ) -> Deferred[ProcedureServer]:
+        if not isinstance(procedures, Procedures):
+            raise InvalidArgument(
+                "procedures are a Procedures object, such as Procedures.of(object), not "
+                f"{type(procedures).__name__}"
+            )
+        for other in self._servers:
+            shared = set(other.topics).intersection(rpc)
+            if other.is_listening and shared and not (exclusive and other.is_exclusive):
+                topic = min(shared)
+                raise AlreadyServed(
+                    f"this bus serves {topic} already, and each call would run twice: stop that "
+                    "server first, or give exclusive=True both times",
+                    topic=topic,
+                )
         server = ProcedureServer(
             self.link,
             self.pubsub,

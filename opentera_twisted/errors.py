@@ -117,7 +117,7 @@ class OutOfMemory(CommandFailed):
 
 
 class AlreadyServed(BusError):
-    """Another program answers on the topic, and would answer each call a second time.
+    """Somebody answers on the topic already: another program, or another server of this bus.
 
     Attributes:
         topic: where it answers.

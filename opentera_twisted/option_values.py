@@ -13,6 +13,7 @@ from opentera_twisted import ip_addresses
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
 from opentera_twisted.private_key import private_key
+from opentera_twisted.timeouts import LONGEST
 
 DEFAULT_WEBSOCKET: Final = "tcp:40085:interface=127.0.0.1"
 
@@ -49,8 +50,10 @@ def seconds(text: str) -> float:
         number = float(text)
     except ValueError:
         number = -1.0
-    if not 0 <= number < float("inf"):
-        raise InvalidArgument(f"{text!r} is not a number of seconds from 0 on")
+    if not 0 <= number < LONGEST:
+        raise InvalidArgument(
+            f"{text!r} is not a number of seconds from 0 on, and below {LONGEST:.0f}"
+        )
     return number
 
 

@@ -43,8 +43,9 @@ _TOPIC = re.compile(
     r"(?:(?P<channel>messages|rpc)|events(?:\.(?P<subtopic>.+))?)",
     re.DOTALL,
 )
-# Pattern characters are excluded because deployed programs subscribe with PSUBSCRIBE.
-_UNFIT = re.compile(r"[\s\x00-\x1f\x7f*?\[\]\\\ud800-\udfff]")
+# Pattern characters are excluded because existing programs subscribe with PSUBSCRIBE.
+# A space is none, and stands in the names of some.
+_UNFIT = re.compile(r"[^\S ]|[\x00-\x1f\x7f*?\[\]\\\ud800-\udfff]")
 
 
 @frozen
@@ -91,7 +92,7 @@ def parse(topic: str) -> Topic:
 
 def module_messages(name: str) -> str:
     """Topic of the messages that the module ``name`` receives."""
-    return f"module.{_name(name)}.messages"
+    return f"module.{_bare(name)}.messages"
 
 
 def module_events(name: str, subtopic: str | None = None) -> str:
@@ -101,12 +102,12 @@ def module_events(name: str, subtopic: str | None = None) -> str:
 
 def module_rpc(name: str) -> str:
     """Topic on which the module ``name`` is called."""
-    return f"module.{_name(name)}.rpc"
+    return f"module.{_bare(name)}.rpc"
 
 
 def service_messages(key: str) -> str:
     """Topic of the messages that a service receives; ``key`` is its key or its UUID."""
-    return f"service.{_name(key)}.messages"
+    return f"service.{_bare(key)}.messages"
 
 
 def service_events(key: str, subtopic: str | None = None) -> str:
@@ -116,7 +117,7 @@ def service_events(key: str, subtopic: str | None = None) -> str:
 
 def service_rpc(key: str) -> str:
     """Topic on which a service is called; ``key`` is its key or its UUID."""
-    return f"service.{_name(key)}.rpc"
+    return f"service.{_bare(key)}.rpc"
 
 
 def websocket_events(kind: Kind, uuid: str) -> str:
@@ -223,8 +224,19 @@ def _set(text: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _events(owner: Owner, name: str, subtopic: str | None) -> str:
-    base = f"{owner}.{_name(name)}.events"
+    base = f"{owner}.{_bare(name)}.events"
     return base if subtopic is None else f"{base}.{_subtopic(subtopic)}"
+
+
+def _bare(name: str) -> str:
+    """Refuse a name that says already what it names, which would stand twice in the topic."""
+    owner, _, rest = _name(name).partition(".")
+    if owner in {"module", "service"} and rest:
+        raise InvalidTopic(
+            f"{name!r} is a {owner} with its prefix: give its name alone, "
+            f"{rest.removesuffix('.rpc')!r}"
+        )
+    return name
 
 
 def _name(name: str) -> str:

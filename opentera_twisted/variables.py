@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link import Link, Script
+from opentera_twisted.timeouts import shown
 from opentera_twisted.watches import Watch, Watches, WatchHandler
 
 LOGIN_ATTEMPTS_LIFETIME: Final = 120.0
@@ -188,12 +189,7 @@ class Variables:
 
         Source: Redis commands GET and SET, in one script.
         """
-        return Deferred.fromCoroutine(self._compare_and_set(name, expected, value, ttl))
-
-    async def _compare_and_set(
-        self, name: str, expected: bytes | str | None, value: bytes | str, ttl: float | None
-    ) -> bool:
-        reply = await self._link.run(
+        compared = self._link.run(
             COMPARE_AND_SET,
             [encode_name(name)],
             "absent" if expected is None else "equal",
@@ -201,7 +197,7 @@ class Variables:
             _value(value),
             "" if ttl is None else milliseconds(ttl),
         )
-        return bool(reply)
+        return compared.addCallback(bool)
 
 
 def milliseconds(ttl: float) -> int:
@@ -211,7 +207,7 @@ def milliseconds(ttl: float) -> int:
         InvalidArgument: when it is not a number of at least a millisecond.
     """
     if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0.001 <= ttl < 2**40:
-        raise InvalidArgument(f"a ttl is a number of seconds, at least 0.001, not {ttl!r}")
+        raise InvalidArgument(f"a ttl is a number of seconds, at least 0.001, not {shown(ttl)}")
     return round(ttl * 1000)
 
 

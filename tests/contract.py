@@ -232,6 +232,7 @@ class BusContract:
     async def test_many_calls_at_once_each_get_their_own_answer(self) -> None:
         one, other = await self.make(), await self.make()
         await one.serve_module("M", procedures())
+        assert await other.call_server("module.M", "add", 1, 2) == 3
         answers = await gatherResults([other.call("M", "add", n, n) for n in range(100)])
         assert answers == [2 * n for n in range(100)]
 
@@ -279,6 +280,7 @@ class BusContract:
         proxy = await other.proxy("service.S")
         assert await proxy.add(b=2, a=1) == 3
         await self.refused(InvalidArgument, lambda: proxy.add("one"))
+        assert await other.call_server("service.S", "add", 1) == 2
         answers = await other.call_all("service.S", "add", 1)
         assert [answer.value for answer in answers] == [2, 2]
 
@@ -338,6 +340,9 @@ class BusContract:
             (InvalidTopic, lambda: bus.publish("", b"")),
             (InvalidTopic, lambda: bus.subscribe("", print)),
             (InvalidTopic, lambda: bus.call("a*", "b")),
+            (InvalidTopic, lambda: bus.call_service("service.S", "f")),
+            (InvalidTopic, lambda: bus.call_server("S", "f")),
+            (InvalidTopic, lambda: bus.serve_service("service.S", procedures([]))),
             (InvalidArgument, lambda: bus.publish("t", 1)),
             (InvalidArgument, lambda: bus.subscribe("t", "no function")),
             (InvalidArgument, lambda: bus.call_service("S", "f", None)),

@@ -66,7 +66,7 @@ class TestAsked:
         ("changes", "expected"),
         [
             ({"server": "A"}, "no server"),
-            ({"server": "service.a b"}, "cannot be a name"),
+            ({"server": "service.a*b"}, "cannot be a name"),
             ({"procedure": " "}, "procedure is missing"),
             ({"arguments": {}}, "arguments are a list"),
             ({"timeout": 0}, "timeout"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 import warnings
 from datetime import timedelta
 from threading import Thread
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
@@ -44,6 +46,7 @@ from opentera_twisted.opentera import (
     threads,
 )
 from opentera_twisted.opentera.__main__ import besides
+from opentera_twisted.opentera.client import stored
 
 from .deployed import DeployedCaller, DeployedServer
 from .processes import ENVIRONMENT, Process
@@ -163,6 +166,33 @@ class ListeningService(ServiceOpenTera):
         self.messages(args)
 
 
+VALUES: list[Any] = [
+    b"x",
+    bytearray(b"x"),
+    memoryview(b"x"),
+    "Zoé",
+    1,
+    -1,
+    2.5,
+    1e22,
+    None,
+    True,
+    {},
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
+def test_values_are_stored_or_refused_as_redis_py_does(value: Any) -> None:
+    try:
+        expected = bytes(redis.Connection().encoder.encode(value))
+    except redis.DataError:
+        with pytest.raises(InvalidArgument):
+            stored(value)
+    else:
+        data = stored(value)
+        assert (data.encode() if isinstance(data, str) else data) == expected
+
+
 class OpenTeraTests(RedisTestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -198,6 +228,11 @@ class OpenTeraTests(RedisTestCase):
             assert client.redisSet("n", 5) is True
             assert client.redisGet("n") == b"5"
             assert client.redisDelete("a") == 1
+            assert client.redisGet("a") is None
+            value: Any
+            for value in (None, True, {}, [], uuid.UUID(UUID)):
+                with pytest.raises(InvalidArgument, match=f"not {type(value).__name__}"):
+                    client.redisSet("a", value)
             assert client.redisGet("a") is None
             assert client.publish("nobody", b"x") == 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from opentera_twisted.topics import Topic, parse
 
 from .support import UUID
 
-parts = st.text("abcXYZ019_-é", min_size=1).filter(lambda part: part != "events")
+parts = st.text("abcXYZ019_-é ", min_size=1).filter(lambda part: part != "events")
 names = st.lists(parts, min_size=1, max_size=4).map(".".join)
 subtopics = st.lists(st.text("abcXYZ019_-é", min_size=1), min_size=1, max_size=3).map(".".join)
 
@@ -58,7 +60,7 @@ def test_any_text_is_a_topic_with_its_own_name_or_none(text: str) -> None:
     "text",
     ["", "module", "module.rpc", "module..rpc", "module.A.events.", "websocket.user.events",
      "websocket.admin.x.events", "websocket.user.x.events.y", "service.x", "other.x.rpc",
-     "module.A.events\n", "module.A b.rpc"],
+     "module.A.events\n", "module.A\tb.rpc", "module.A\u2028b.rpc"],
 )  # fmt: skip
 def test_what_is_no_topic_is_refused(text: str) -> None:
     with pytest.raises(InvalidTopic):
@@ -66,11 +68,29 @@ def test_what_is_no_topic_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a..b", ".a", "a.", "a b", "a*", "events", "a.events.b", "a\n", "\ud800"]
+    "name",
+    ["", "a..b", ".a", "a.", "a\tb", "a\xa0b", "a*", "events", "a.events.b", "a\n", "\ud800"],
 )
 def test_names_that_would_make_another_topic_are_refused(name: str) -> None:
     with pytest.raises(InvalidTopic):
         topics.module_rpc(name)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        topics.module_messages,
+        topics.module_events,
+        topics.module_rpc,
+        topics.service_messages,
+        topics.service_events,
+        topics.service_rpc,
+    ],
+)
+@pytest.mark.parametrize("name", ["service.Sum", "module.Sum", "service.Sum.rpc"])
+def test_a_name_with_its_prefix_is_refused(build: Callable[[str], str], name: str) -> None:
+    with pytest.raises(InvalidTopic, match="give its name alone, 'Sum'"):
+        build(name)
 
 
 def test_the_command_to_disconnect_has_the_deployed_topic() -> None:

@@ -114,10 +114,11 @@ class Console:
         clock = self._bus.link.clock
         began = clock.seconds()
         answer: dict[str, Any]
-        owner, _, name = asked.server.partition(".")
-        call = self._bus.call_service if owner == "service" else self._bus.call
+        call = self._bus.call_server
         try:
-            value = await call(name, asked.procedure, *asked.arguments, timeout=asked.timeout)
+            value = await call(
+                asked.server, asked.procedure, *asked.arguments, timeout=asked.timeout
+            )
         except CallError as error:
             answer = {"error": type(error).__name__, "message": str(error)}
         else:

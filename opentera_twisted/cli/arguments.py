@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from typing import Any
 
 import click
 from google.protobuf import json_format
@@ -15,11 +15,9 @@ from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage
 from opentera_twisted.messages.packing import TYPE_URL_PREFIX
 from opentera_twisted.rpc import ArgumentValue
+from opentera_twisted.timeouts import LONGEST
 
 _HEX = "hex:"
-
-LONGEST: Final = 2**31
-"""Seconds that an option may not reach."""
 
 
 class Seconds(click.FloatRange):

@@ -55,13 +55,13 @@ def call(
     opentera-bus call module.TeraServer.UserManagerModule online_users
     opentera-bus call service.Sum add 1 2 --repeat 1000
     """  # noqa: D301 (click takes the character itself)
-    topic = topics.rpc_of(server)
+    topics.rpc_of(server)
     values = [parse_argument(argument) for argument in arguments]
     seconds = timeout or click.get_current_context().obj.timeout
     encode_call(method, "", 0, values, seconds)
 
     async def once(bus: Bus) -> None:
-        value = await bus.caller.call(topic, method, values, seconds)
+        value = await bus.call_server(server, method, *values, timeout=seconds)
         try:
             print_json(value)
         except ValueError:
@@ -73,7 +73,7 @@ def call(
             for _ in calls:
                 began = perf_counter()
                 try:
-                    await bus.caller.call(topic, method, values, seconds)
+                    await bus.call_server(server, method, *values, timeout=seconds)
                 except BusError as error:
                     errors.append(str(error))
                 else:

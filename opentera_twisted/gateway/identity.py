@@ -12,6 +12,7 @@ from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BadReply, InvalidArgument, InvalidTopic
 from opentera_twisted.sessions import Identity
+from opentera_twisted.timeouts import check_timeout
 from opentera_twisted.topics import Kind
 
 
@@ -65,12 +66,13 @@ class RpcIdentities:
         timeout: seconds that it may take to answer.
 
     Raises:
-        InvalidArgument: that is no server's name.
+        InvalidArgument: that is no server's name, or no number of seconds.
     """
 
     def __init__(self, bus: Bus, server: str, timeout: float = 5.0) -> None:
         self._bus = bus
         self._server = server
+        check_timeout(timeout)
         self._timeout = timeout
         try:
             self._topic = topics.rpc_of(server)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 from attrs import Factory, define, field, frozen
-from attrs.validators import ge
+from attrs.validators import ge, lt
 from twisted.internet.defer import Deferred
 
 from opentera_twisted.ip_addresses import network_of
+from opentera_twisted.timeouts import LONGEST
 
 FAILURES_PERIOD: Final = 60.0
 """Seconds over which failed logins are counted."""
@@ -38,12 +39,12 @@ class GatewayLimits:
 
     max_clients: int = field(default=10_000, validator=ge(0))
     max_clients_per_identity: int = field(default=1_000, validator=ge(0))
-    handshake_timeout: float = field(default=10.0, validator=ge(0))
+    handshake_timeout: float = field(default=10.0, validator=[ge(0), lt(LONGEST)])
     max_message_size: int = field(default=65_536, validator=ge(0))
     max_messages_per_minute: int = field(default=600, validator=ge(0))
     max_send_buffer: int = field(default=1_048_576, validator=ge(0))
     failed_logins_per_minute: int = field(default=600, validator=ge(0))
-    shutdown_timeout: float = field(default=10.0, validator=ge(0))
+    shutdown_timeout: float = field(default=10.0, validator=[ge(0), lt(LONGEST)])
 
 
 @define

@@ -35,6 +35,7 @@ from opentera_twisted.link.protocol import (
 from opentera_twisted.link.statistics import ConnectionStatistics
 from opentera_twisted.link.subscriptions import SubscriptionTable
 from opentera_twisted.link.waiting import WaitingCommands, too_many
+from opentera_twisted.timeouts import check_timeout
 
 COMMAND_TIMEOUT: Final = 10.0
 """Seconds that a command waits for the link, unless it says otherwise."""
@@ -217,11 +218,16 @@ class Link:
         Returns:
             Fires with Redis's reply: bytes, int, None or a list of these.
 
+        Raises:
+            InvalidArgument: the timeout is no number of seconds.
+
         Fails with:
             BusUnavailable: the link was down for all that time; nothing was sent.
             CommandFailed: Redis answered with an error.
             ConnectionLost: the link broke before the reply came.
         """
+        if timeout is not COMMAND_TIMEOUT:
+            check_timeout(timeout)
         if self._commands is not None:
             return self._commands.execute_command(*arguments)
         if self._stopped:

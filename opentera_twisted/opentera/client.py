@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted import callbacks, topics
 from opentera_twisted.bus import Bus
+from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.opentera import early
 from opentera_twisted.opentera.names import prefer
 from opentera_twisted.opentera.threads import (
@@ -133,8 +134,12 @@ class RedisClient:
     def redisSet(
         self, key: str, value: bytes | str | float, ex: int | timedelta | None = None
     ) -> Any:
-        """Write a variable, for ``ex`` seconds or a ``timedelta``, or for ever; True."""
-        data = value if isinstance(value, (bytes, str)) else str(value)
+        """Write a variable, for ``ex`` seconds or a ``timedelta``, or for ever; True.
+
+        Raises:
+            InvalidArgument: the value is None, bool, or of another type that redis-py refuses.
+        """
+        data = stored(value)
         seconds = int(ex.total_seconds()) if isinstance(ex, timedelta) else ex
         lifetime = () if seconds is None else ("EX", seconds)
         reply = self._variable("SET", key, data, *lifetime)
@@ -211,6 +216,23 @@ class RedisClient:
     def _received(self, delivery: Delivery) -> None:
         assert delivery.pattern is not None  # noqa: S101 (it was subscribed as one)
         self.redisMessageReceived(delivery.pattern, delivery.topic, delivery.payload)
+
+
+def stored(value: Any) -> bytes | str:
+    """Write a value as redis-py does.
+
+    Raises:
+        InvalidArgument: redis-py refuses it, too.
+    """
+    if isinstance(value, (bytes, str)):
+        return value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(value)
+    raise InvalidArgument(
+        f"a value is bytes, str, int or float, not {type(value).__name__}: convert it first"
+    )
 
 
 def _tell(told: Deferred[Any], outcome: Any) -> Any:

@@ -36,8 +36,9 @@ from opentera_twisted.errors import (
 )
 from opentera_twisted.link import Link
 from opentera_twisted.pubsub import Delivery, PubSub
-from opentera_twisted.rpc.values import ArgumentValue, is_timeout
+from opentera_twisted.rpc.values import ArgumentValue
 from opentera_twisted.rpc.wire import Json, answers, decode_reply, encode_request, return_value
+from opentera_twisted.timeouts import check_timeout
 from opentera_twisted.topics import REPLY_CHANNELS
 
 CALL_TIMEOUT: Final = 10.0
@@ -381,6 +382,5 @@ def encode_call(
         raise InvalidArgument(f"a procedure's name is a string, not {procedure!r}")
     if not procedure.isprintable():
         raise InvalidArgument(f"a procedure's name is printable text, not {procedure!r}")
-    if not is_timeout(timeout):
-        raise InvalidArgument(f"a timeout is a number of seconds above 0, not {timeout!r}")
+    check_timeout(timeout)
     return encode_request(procedure, reply_to, call_id, arguments)

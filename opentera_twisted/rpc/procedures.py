@@ -30,8 +30,9 @@ from opentera_twisted.rpc.description import (
 )
 from opentera_twisted.rpc.methods import own_doc, own_methods, without_hint
 from opentera_twisted.rpc.signature import Parameter, parameters, returns, where
-from opentera_twisted.rpc.values import ArgumentValue, is_timeout
+from opentera_twisted.rpc.values import ArgumentValue
 from opentera_twisted.rpc.wire import LONGEST_NAME
+from opentera_twisted.timeouts import check_timeout
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -255,8 +256,8 @@ class Procedures:
             raise InvalidArgument(f"{name} is a generator: a call has one result")
         if thread and inspect.iscoroutinefunction(function):
             raise InvalidArgument(f"{name} is a coroutine: it cannot run in a thread")
-        if timeout is not None and not is_timeout(timeout):
-            raise InvalidArgument(f"{name}: a timeout is a number of seconds above 0")
+        if timeout is not None:
+            check_timeout(timeout, f"the timeout of {name}")
         declared, rest = parameters(name, function)
         self._procedures[name] = Procedure(
             name,

@@ -152,7 +152,7 @@ def stub(description: Description) -> str:
         names = [procedure.name, *(one.name.removeprefix("*") for one in procedure.arguments)]
         known = all(one.type_names <= _ARGUMENT_TYPES for one in procedure.arguments)
         if not known or not all(map(_is_name, names)):
-            lines += ["", f"    # {procedure.name!r} cannot be written here: use bus.call_service"]
+            lines += ["", f"    # {procedure.name!r} cannot be written here: use bus.call_server"]
             continue
         arguments = "".join(f", {_signature(one)}" for one in procedure.arguments)
         lines += [

@@ -58,6 +58,11 @@ class ProcedureServer:
         exclusive: of several servers of a topic, exactly one executes each call.
         on_stopped: called when the server has been stopped and its last call answered.
         served: where its calls are counted with those of other servers; its own when None.
+
+    Attributes:
+        topics: where it listens.
+        is_exclusive: whether it shares its calls with other servers.
+        is_listening: whether it has not been stopped.
     """
 
     _log = Logger()
@@ -75,12 +80,13 @@ class ProcedureServer:
         served: Served | None = None,
     ) -> None:
         self.topics = tuple(topics)
+        self.is_exclusive = exclusive
+        self.is_listening = True
         self._link = link
         self._pubsub = pubsub
         self._service = service
         self._procedures = procedures
         self._limits = limits
-        self._exclusive = exclusive
         self._on_stopped = on_stopped
         self._subscriptions: list[Subscription] = []
         self._in_flight = 0
@@ -125,6 +131,7 @@ class ProcedureServer:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self.is_listening = False
         subscriptions, self._subscriptions = self._subscriptions, []
         drained = [subscription.drain() for subscription in subscriptions]
         await gatherResults(drained, consumeErrors=True)
@@ -140,7 +147,7 @@ class ProcedureServer:
             "service": self._service,
             "since": self._since,
             "in_flight": self._in_flight,
-            "exclusive": self._exclusive,
+            "exclusive": self.is_exclusive,
             **self._statistics.to_json(),
         }
 
@@ -156,7 +163,7 @@ class ProcedureServer:
             self._statistics.refused(BAD_REQUEST)
             return
         self._in_flight += 1
-        if self._exclusive and request.method not in self._own:
+        if self.is_exclusive and request.method not in self._own:
             self._claim(topic, request, partial(self._claimed, request, topic, len(payload)))
         else:
             self._answer(request, topic, len(payload))

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import Value
+from opentera_twisted.timeouts import shown
 
 ArgumentValue = bool | int | float | str | bytes
 """What an argument of a call can be."""
@@ -44,7 +45,7 @@ def set_value(target: Value, value: Any) -> None:
         elif value in _UINT64:
             target.uint_value = value
         else:
-            raise InvalidArgument(f"{value} does not fit 64 bits: -2**63 to 2**64 - 1")
+            raise InvalidArgument(f"{shown(value)} does not fit 64 bits: -2**63 to 2**64 - 1")
     elif kind is bool:
         target.bool_value = value
     elif kind is float:
@@ -79,8 +80,3 @@ def _plain(value: Any) -> ArgumentValue:
     raise InvalidArgument(
         f"an argument of a call is bool, int, float, str or bytes, not {type(value).__name__}"
     )
-
-
-def is_timeout(value: Any) -> bool:
-    """Whether it is a number of seconds above 0."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
