@@ -7,7 +7,8 @@ import io
 import json
 from typing import Final, TextIO
 
-_ERRORS: Final = "opentera-bus-escape"
+ERRORS: Final = "opentera-bus-escape"
+"""The name of the error handler of codecs that escapes as JSON does."""
 
 
 def printable(foreign: str, keep: str = "\n\t") -> str:
@@ -29,7 +30,7 @@ def escape_unencodable(stream: TextIO | None) -> None:
         stream: such as ``sys.stdout``; a stream without an encoding stays as it is.
     """
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors=_ERRORS)
+        stream.reconfigure(errors=ERRORS)
 
 
 def _escape(text: str) -> str:
@@ -42,4 +43,4 @@ def _handle(error: UnicodeError) -> tuple[str, int]:
     return _escape(error.object[error.start : error.end]), error.end
 
 
-codecs.register_error(_ERRORS, _handle)
+codecs.register_error(ERRORS, _handle)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from threading import Condition, Thread
 from typing import Any, Final
 
+from opentera_twisted.printable import ERRORS
+
 MOST: Final = 1_048_576
 """Bytes that wait to be written; further lines are dropped."""
 
@@ -69,7 +71,7 @@ class Unblocked:
             self._is_stuck = not self._changed.wait_for(lambda: not self._size, timeout)
 
     def _encoded(self, text: str) -> bytes:
-        return text.encode(self._encoding, errors="backslashreplace")
+        return text.encode(self._encoding, errors=ERRORS)
 
     def _put(self, line: bytes) -> None:
         self._lines.append(line)
