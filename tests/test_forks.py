@@ -142,6 +142,19 @@ BlockingBus(url).variables.get("a")
         assert self.messages("log.info") == ["('before the reactor runs',)", "('from the parent',)"]
         assert self.messages("log.warning") == ["('from the child',)"]
 
+    async def test_the_client_of_existing_programs_works_in_a_child(self) -> None:
+        await self.logs(f"""
+from opentera_twisted.opentera import RedisClient
+client = RedisClient({{"hostname": "127.0.0.1", "port": {self.server.port}, "db": 0}})
+BlockingBus(url).variables.set("a", "1")
+def child():
+    assert client.redisGet("a") == b"1"
+    client.redisSet("b", "2")
+in_child(child)
+assert client.redisGet("b") == b"2"
+""")
+        assert self.redis.get("b") == b"2"
+
     async def test_without_redis_messages_wait_for_the_next_one(self) -> None:
         url = f"redis://127.0.0.1:{free_port()}/0"
         output = await self.logs(

@@ -306,6 +306,19 @@ class IdentityTests(GatewayTestCase):
         await connect(port, f"/wss/user?id={key}")
         assert self.redis.pubsub_numsub("service.A.events")[0][1] == 0
 
+    async def test_a_resolver_may_be_a_coroutine_function(self) -> None:
+        @implementer(IIdentityResolver)
+        class Mine:
+            async def resolve(self, kind: topics.Kind, uuid: str) -> Identity | None:
+                await turn()
+                return Identity(kind, uuid, name="Zoé")
+
+        port = await self.gateway(identities=Mine())
+        reports = self.subscribed(REPORTS)
+        await self.log_in(port)
+        event = await self.report(reports)
+        assert (event.user_uuid, event.user_fullname) == (UUID, "Zoé")
+
     async def test_a_resolver_of_ones_own(self) -> None:
         @implementer(IIdentityResolver)
         class Mine:

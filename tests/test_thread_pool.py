@@ -72,6 +72,25 @@ class ThreadPoolTests(RedisTestCase):
             await bus.call_service("Slow", "hang", timeout=120)
         assert [one for one in log.items if "all 2 threads for procedures of Slow" in one]
 
+    async def test_a_call_of_its_own_service_ends_without_a_free_thread(self) -> None:
+        self.patch(thread_pool, "PATIENCE", 0.05)
+        bus, blocking = await self.bus(name="caller"), await self.blocking()
+        procedures = Procedures()
+
+        @procedures.expose
+        def ask(deeper: bool) -> str:
+            if not deeper:
+                return "answered"
+            try:
+                return str(blocking.call_service("S", "ask", False, timeout=100))
+            except Overloaded as error:
+                return type(error).__name__
+
+        limits = Limits(threads=1)
+        await deferToThread(blocking.serve_service, "S", procedures, limits=limits)
+        assert await bus.call_service("S", "ask", True, timeout=120) == "Overloaded"
+        assert await bus.call_service("S", "ask", False, timeout=120) == "answered"
+
     async def test_a_service_that_hangs_delays_no_other(self) -> None:
         bus = await self.bus()
         await self.hanging(bus, "Slow", 32)

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Final
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -191,7 +191,7 @@ class Admission:
 
     async def _resolve(self, resolver: IIdentityResolver, known: Identity) -> Identity:
         try:
-            resolving = resolver.resolve(known.kind, known.uuid)
+            resolving = maybeDeferred(resolver.resolve, known.kind, known.uuid)
             identity = checked(await resolving.addTimeout(RESOLVE_TIMEOUT, self._link.clock))
         except DeferredTimeout:
             raise Refusal.for_now("the identity resolver did not answer") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,8 +19,8 @@ from opentera_twisted.topics import Kind
 class IIdentityResolver(Interface):
     """Says who a user, participant or device is."""
 
-    def resolve(kind: Kind, uuid: str) -> Deferred[Identity | None]:  # noqa: N805 (zope)
-        """Look one up.
+    def resolve(kind: Kind, uuid: str) -> Awaitable[Identity | None]:  # noqa: N805 (zope)
+        """Look one up; a coroutine function may, too.
 
         Returns:
             Fires with who that is, or None when it may not log in. What the session key says

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.threadable import isInIOThread
 
 from opentera_twisted.errors import ForkedProcess, InReactorThread
-from opentera_twisted.reactor_thread import check_not_forked
+from opentera_twisted.reactor_thread import check_not_forked, running_reactor
 
 
 def global_reactor() -> Any:
@@ -23,8 +23,8 @@ def global_reactor() -> Any:
 
 
 def is_running() -> bool:
-    """Whether the reactor runs, in whatever thread."""
-    return bool(global_reactor().running)
+    """Tell if the reactor runs in this process; that of its parent does not count."""
+    return running_reactor() is not None
 
 
 def in_reactor_thread() -> bool:

@@ -10,7 +10,15 @@ logs          log messages, sent by a thread where no reactor runs
 
 from opentera_twisted.reactor_thread.handlers import OneByOne, in_thread
 from opentera_twisted.reactor_thread.logs import ThreadLogPublisher
-from opentera_twisted.reactor_thread.running import check_not_forked, run
+from opentera_twisted.reactor_thread.running import check_not_forked, run, running_reactor
 from opentera_twisted.reactor_thread.shared import Use
 
-__all__ = ["OneByOne", "ThreadLogPublisher", "Use", "check_not_forked", "in_thread", "run"]
+__all__ = [
+    "OneByOne",
+    "ThreadLogPublisher",
+    "Use",
+    "check_not_forked",
+    "in_thread",
+    "run",
+    "running_reactor",
+]
