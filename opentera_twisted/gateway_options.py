@@ -8,7 +8,7 @@ from typing import Any, Final
 from attrs import fields_dict
 
 from opentera_twisted.bus import Bus
-from opentera_twisted.gateway import DefaultPolicy, Gateway, GatewayLimits, RpcIdentities
+from opentera_twisted.gateway import DefaultPolicy, Gateway, GatewayLimits, RpcAccess, RpcIdentities
 from opentera_twisted.option_values import count, seconds
 
 LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
@@ -38,6 +38,7 @@ LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
 _OTHERS: Final = (
     "require-bound-keys",
     "identity-rpc",
+    "access-rpc",
     "broadcast",
     "origin",
     "trusted-proxy",
@@ -70,11 +71,13 @@ def make_gateway(bus: Bus, options: Mapping[str, Any]) -> Gateway:
         options: those of `options_of` at least.
     """
     server = options["identity-rpc"]
+    access = options["access-rpc"]
+    broadcasts = options["broadcast"]
     return Gateway(
         bus,
         require_bound_keys=bool(options["require-bound-keys"]),
         identities=None if server is None else RpcIdentities(bus, server),
-        policy=DefaultPolicy(options["broadcast"]),
+        policy=DefaultPolicy(broadcasts) if access is None else RpcAccess(bus, access, broadcasts),
         limits=limits_of(options),
         origins=options["origin"],
         trusted_proxies=options["trusted-proxy"],

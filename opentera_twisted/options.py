@@ -150,6 +150,12 @@ class Options(usage.Options):
             "service.KEY whose identify(kind, uuid) says who a client is, or null to refuse it.",
         ),
         (
+            "access-rpc",
+            None,
+            None,
+            "service.KEY whose may_see(kind, uuid) lists whose events a client sees.",
+        ),
+        (
             "on-gap",
             None,
             "keep",
@@ -258,8 +264,9 @@ class Options(usage.Options):
         self._check_each("origin", lambda one: Origins([one]))
         self._check_each("trusted-proxy", lambda one: TrustedProxies([one]))
         self._check_each("broadcast", lambda one: DefaultPolicy([one]))
-        if self["identity-rpc"] is not None:
-            self._check("identity-rpc", rpc_of)
+        for name in ("identity-rpc", "access-rpc"):
+            if self[name] is not None:
+                self._check(name, rpc_of)
         if self["log-format"] == "json" and has_own_format(self.parent or {}):
             self._mistaken(
                 "log-format", "twistd's --logger and --syslog have a format of their own"

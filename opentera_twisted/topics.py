@@ -29,6 +29,7 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 USER_MANAGER_MODULE: Final = "TeraServer.UserManagerModule"
 TWISTED_MODULE: Final = "TeraServer.TwistedModule"
+DATABASE_MODULE: Final = "TeraServer.DatabaseModule"
 
 REPLY_CHANNELS: Final = "RedisRPCClient."
 """Beginning of the channels on which callers get their replies, those of existing programs too."""

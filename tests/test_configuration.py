@@ -64,6 +64,7 @@ class TestFile:
             "trusted-proxy": ["10.0.0.0/8", "unix"],
             "broadcast": ["user:service.a.events"],
             "identity-rpc": "service.Who",
+            "access-rpc": "service.Access",
             "on-gap": "close",
             "compression": 12,
             "max-clients": 1,

@@ -6,6 +6,7 @@
     limits       what clients may take, and who has failed to log in too often
     identity     who a client is, beyond its UUID
     access       who may see a broadcast event
+    rpc_access   the same, learnt from a service
     admission    whether a login comes in: room, key, identity, topics
     head         the head of a handshake's request, which has to be well-formed
     allowance    a number of times that something may happen within a period
@@ -32,10 +33,12 @@ from opentera_twisted.gateway.access import (
     Audience,
     DefaultPolicy,
     IAccessPolicy,
+    IPreparedPolicy,
 )
 from opentera_twisted.gateway.gateway import Gateway
 from opentera_twisted.gateway.identity import IIdentityResolver, RpcIdentities
 from opentera_twisted.gateway.limits import GatewayLimits
+from opentera_twisted.gateway.rpc_access import RpcAccess
 
 __all__ = [
     "EVERYONE",
@@ -46,5 +49,7 @@ __all__ = [
     "GatewayLimits",
     "IAccessPolicy",
     "IIdentityResolver",
+    "IPreparedPolicy",
+    "RpcAccess",
     "RpcIdentities",
 ]

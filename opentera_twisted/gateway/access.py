@@ -11,6 +11,7 @@ from typing import Any, Final
 from attrs import field, frozen
 from attrs.validators import instance_of
 from google.protobuf.message import Message
+from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
 from opentera_twisted import topics
@@ -73,6 +74,23 @@ class IAccessPolicy(Interface):
 
         Called once for each event, in the reactor's thread; what it raises denies the event.
         """
+
+
+class IPreparedPolicy(IAccessPolicy):
+    """A policy that has to look something up before a client comes in."""
+
+    def prepare(identity: Identity) -> Deferred[None]:  # noqa: N805 (zope)
+        """Prepare for a client that logs in; several clients may have one identity.
+
+        Returns:
+            Fires when `audience` can decide for that client.
+
+        Fails with:
+            Any error: the client is told to come again, and its session key stays good.
+        """
+
+    def forget(identity: Identity) -> None:  # noqa: N805 (zope)
+        """Undo one `prepare` that succeeded: a client has left."""
 
 
 @implementer(IAccessPolicy)

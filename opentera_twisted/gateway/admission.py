@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError
+from opentera_twisted.gateway.access import IAccessPolicy, IPreparedPolicy
 from opentera_twisted.gateway.fanout import Fanout, Following, Who
 from opentera_twisted.gateway.identity import IIdentityResolver, checked
 from opentera_twisted.gateway.limits import FailedLogins, GatewayLimits
@@ -41,6 +42,7 @@ class Admission:
         origins: of the pages that are let in.
         fanout: subscribes what clients follow.
         followings: what somebody follows.
+        policy: the access policy, to prepare it for clients.
     """
 
     _log = Logger()
@@ -55,6 +57,7 @@ class Admission:
         origins: Origins,
         fanout: Fanout,
         followings: Callable[[Identity], tuple[Following, ...]],
+        policy: IAccessPolicy,
     ) -> None:
         self._link = link
         self._limits = limits
@@ -63,6 +66,7 @@ class Admission:
         self._origins = origins
         self._fanout = fanout
         self._followings = followings
+        self._prepared: Any = policy if IPreparedPolicy.providedBy(policy) else None
         self._failed = FailedLogins(limits.failed_logins_per_minute, link.clock.seconds)
         self._inside = 0  # from the attempt on
         self._present: Counter[Who] = Counter()  # from the session key on
@@ -100,6 +104,8 @@ class Admission:
         """An admitted client is gone."""
         self._inside -= 1
         self._fanout.unfollow(client)
+        if self._prepared is not None:
+            self._prepared.forget(identity)
         self._gone((identity.kind, identity.uuid))
 
     def _gone(self, who: Who) -> None:
@@ -178,6 +184,31 @@ class Admission:
         identity = known
         if self._identities is not None:
             identity = await self._resolve(self._identities, known)
+        if self._prepared is None:
+            await self._follow(client, identity)
+            return identity
+        await self._prepare_policy(identity)
+        try:
+            await self._follow(client, identity)
+        except BaseException:
+            self._prepared.forget(identity)
+            raise
+        return identity
+
+    async def _prepare_policy(self, identity: Identity) -> None:
+        try:
+            preparing = self._prepared.prepare(identity)
+            await preparing.addTimeout(RESOLVE_TIMEOUT, self._link.clock)
+        except DeferredTimeout:
+            raise Refusal.for_now("the access policy was not ready in time") from None
+        except CancelledError:  # the client has gone
+            raise
+        except Exception as error:  # noqa: BLE001 (it is anybody's; the client shall come again)
+            if not isinstance(error, BusError):
+                self._log.failure("the access policy failed")
+            raise Refusal.for_now(f"the access policy failed: {error}") from None
+
+    async def _follow(self, client: Client, identity: Identity) -> None:
         who = (identity.kind, identity.uuid)
         followings = self._followings(identity)
         try:
@@ -187,7 +218,6 @@ class Admission:
             if isinstance(error, BusError):
                 raise Refusal.for_now(str(error)) from None
             raise
-        return identity
 
     async def _resolve(self, resolver: IIdentityResolver, known: Identity) -> Identity:
         try:

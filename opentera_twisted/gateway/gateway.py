@@ -137,6 +137,7 @@ class Gateway(Service):
             origins=Origins(origins),
             fanout=self._fanout,
             followings=self._followings,
+            policy=self._policy,
         )
         self._clients: Counter[topics.Kind] = Counter()
         self._stopping = False
