@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
@@ -33,6 +34,7 @@ _END: Final = re.compile(rf"{_SPACE}(?:,|$)")
 _BITS: Final = re.compile(r"[89]|1[0-5]")
 
 
+@lru_cache(maxsize=64)  # browsers of one kind all offer the same
 def agree(
     offers: str, window_bits: int, max_message_size: int
 ) -> PerMessageDeflateOfferAccept | None:
