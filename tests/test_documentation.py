@@ -299,7 +299,7 @@ OF_OTHERS = {
     "twistd": "logfile pidfile",
     "docker": "file network publish read-only stop-timeout tag",
     "systemctl": "now",
-    "gunicorn and uWSGI": "enable-threads preload",
+    "gunicorn and uWSGI": "enable-threads preload threads worker-class",
     "pip": "no-deps",
     "pytest and trial": "debug debug-stacktraces nopm pdb until-failure",
     "towncrier": "version yes",
