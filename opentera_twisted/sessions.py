@@ -33,13 +33,19 @@ MAX_VALUE: Final = 16_384
 # else stays as it is, and the answer does not tell it from a key that is not there. The answer is
 # what the script has read: UUID, name, topics. Redis reads JSON that Python does not, such as 0x10.
 # Before that, what it takes to give the key back: when it was taken, what it had left, its value.
+# A refusal writes too, and changes nothing: a replica, whose data may be old, answers READONLY.
 REDEEM: Final = Script(
     f"""
     local key = KEYS[1]
-    if redis.call('TYPE', key).ok ~= 'string' then return false end
+    local kind = redis.call('TYPE', key).ok
+    local function refuse()
+        if kind == 'none' then redis.call('DEL', key) else redis.call('SET', key, '', 'NX') end
+        return false
+    end
+    if kind ~= 'string' then return refuse() end
     local left = redis.call('PTTL', key)
-    if left < 0 then return false end
-    if redis.call('STRLEN', key) > {MAX_VALUE} then return false end
+    if left < 0 then return refuse() end
+    if redis.call('STRLEN', key) > {MAX_VALUE} then return refuse() end
     local function is_uuid(text)
         local form = '%x'
         local eight, four = form:rep(8), form:rep(4)
@@ -52,9 +58,9 @@ REDEEM: Final = Script(
     local clock = redis.call('TIME')
     local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
     if not is_uuid(value) then
-        if value:sub(1, 1) ~= '{{' then return false end
+        if value:sub(1, 1) ~= '{{' then return refuse() end
         local ok, object = pcall(cjson.decode, value)
-        if not ok or not is_string(object.uuid) or not is_uuid(object.uuid) then return false end
+        if not ok or not is_string(object.uuid) or not is_uuid(object.uuid) then return refuse() end
         identity = {{object.uuid, is_string(object.name) and object.name or ''}}
         for _, topic in ipairs(type(object.topics) == 'table' and object.topics or {{}}) do
             if is_string(topic) and topic ~= '' then table.insert(identity, topic) end
@@ -179,6 +185,18 @@ class SessionKeys:
         if not self._may_be(kind, key):
             return succeed(None)
         return self._link.run(REDEEM, [key]).addCallback(_redeemed, kind, key)
+
+    def check(self) -> Deferred[None]:
+        """Try to redeem a key that does not exist, as a login would.
+
+        Returns:
+            Fires when Redis would redeem keys now.
+
+        Fails with:
+            BusUnavailable, ConnectionLost, CommandFailed: a login would be answered 503.
+        """
+        unknown = f"{KINDS[0]}.{secrets.token_urlsafe(32)}"
+        return self._link.run(REDEEM, [unknown]).addCallback(lambda _: None)
 
     def give_back(self, redeemed: Redeemed) -> Deferred[bool]:
         """Make a key good again that nobody was let in with, for as long as it would be good.

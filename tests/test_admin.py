@@ -10,7 +10,7 @@ from opentera_twisted import Bus
 from opentera_twisted.admin.site import MAX_BODY
 
 from .admin import AdminTestCase, Answer
-from .support import ROOT, start_server, until
+from .support import ROOT, folder_of, start_server, until
 
 CLIENT = ROOT / "opentera_twisted" / "admin" / "opentera-bus.js"
 
@@ -85,6 +85,26 @@ class HealthTests(AdminTestCase):
         assert back["redis"]["reconnects"] == {"client": 1, "subscriber": 1}
         assert back["redis"]["gaps"] == 1
         assert "cause" not in back["redis"]
+
+    async def test_a_replica_is_503_as_a_login_would_be(self) -> None:
+        server = start_server(self)
+        admin = await self.admin(bus=await self.bus(server.url))
+        with server.client() as client:
+            client.replicaof("127.0.0.1", 1)
+            page = await until(lambda: admin.ask("/health"), lambda one: one.status == 503)
+            assert page.json()["status"] == "unavailable"
+            assert page.json()["redis"]["client"] == "ready"
+            assert "READONLY" in page.json()["redis"]["cause"]
+            client.replicaof("NO", "ONE")
+        back = await until(lambda: admin.ask("/health"), lambda one: one.status == 200)
+        assert "cause" not in back.json()["redis"]
+
+    async def test_a_cluster_that_is_down_is_503(self) -> None:
+        directory = folder_of(self)
+        server = start_server(self, "--cluster-enabled", "yes", "--dir", str(directory))
+        admin = await self.admin(bus=await self.bus(server.url))
+        page = await until(lambda: admin.ask("/health"), lambda one: one.status == 503)
+        assert "CLUSTERDOWN" in page.json()["redis"]["cause"]
 
     async def test_a_password_of_redis_is_not_shown(self) -> None:
         server = start_server(self, "--requirepass", "s3same-open")

@@ -243,6 +243,14 @@ class DoctorTests(CommandTestCase):
         assert checks["role"]["verdict"] == "wrong"
         assert f"a replica of 127.0.0.1:{primary.port}" in checks["role"]["reason"]
         assert f"redis://127.0.0.1:{primary.port}" in checks["role"]["remedy"]
+        assert "logins are answered 503" in checks["login"]["reason"]
+
+    async def test_a_cluster_that_is_down(self) -> None:
+        folder = str(folder_of(self))
+        server = start_server(self, "--cluster-enabled", "yes", "--dir", folder)
+        checks = await self.examine(server.url, 1)
+        assert "CLUSTERDOWN" in checks["login"]["reason"]
+        assert "--cluster check" in checks["login"]["remedy"]
 
     async def test_a_user_without_rights_and_the_remedies_that_give_them(self) -> None:
         server = start_server(self)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import gatherResults
 
-from opentera_twisted import CommandFailed, Identity, InvalidArgument, SessionKeys
+from opentera_twisted import Identity, InvalidArgument, ReadOnlyReplica, SessionKeys
 from opentera_twisted.sessions import is_uuid
 from opentera_twisted.topics import KINDS
 from opentera_twisted.variables import Secret
@@ -165,12 +165,20 @@ class SessionKeyTests(RedisTestCase):
     async def test_a_replica_says_try_later_and_not_bad_key(self) -> None:
         keys = await self.keys()
         key = await keys.issue("user", UUID)
+        self.redis.set(f"user.{'n' * 43}", UUID)  # it never expires
+        self.redis.rpush(f"user.{'l' * 43}", UUID)
+        self.redis.set(f"user.{'j' * 43}", "junk", ex=60)
         self.redis.replicaof("127.0.0.1", 1)
         try:
-            with pytest.raises(CommandFailed):
-                await keys.redeem("user", key)
+            # Its data may be old: the primary may have a key where the replica has none.
+            for name in (key, *(f"user.{letter * 43}" for letter in "anlj")):
+                with pytest.raises(ReadOnlyReplica):
+                    await keys.redeem("user", name)
+            with pytest.raises(ReadOnlyReplica):
+                await keys.check()
         finally:
             self.redis.replicaof("NO", "ONE")
+        await keys.check()
         assert await keys.redeem("user", key) == Identity("user", UUID)
 
     async def test_mistakes_are_raised_before_anything_is_sent(self) -> None:

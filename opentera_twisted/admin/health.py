@@ -10,8 +10,15 @@ from importlib.metadata import version
 from time import time
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway
+from opentera_twisted.sessions import SessionKeys
+
+CHECK_INTERVAL: Final = 2.0
+"""Seconds between two trials of what a login does."""
 
 _VERSIONS: Final = re.compile(rb"^(redis|valkey)_version:([\w.-]+)", re.MULTILINE)
 
@@ -34,14 +41,27 @@ class Health:
             "python": platform.python_version(),
             "twisted": version("twisted"),
         }
-        bus.link.on_ready.append(self._ask_version)
+        self._keys = SessionKeys(bus)
+        self._refusal = ""
+        self._changed = 0.0
+        self._checks = LoopingCall(self._check)
+        self._checks.clock = bus.link.clock
+        bus.link.on_ready.append(self._ready)
         if bus.link.is_ready:
             self._ask_version()
+
+    def start(self) -> None:
+        """Begin to try what a login does."""
+        self._checks.start(CHECK_INTERVAL)
+
+    def stop(self) -> None:
+        """Try no more."""
+        self._checks.stop()
 
     @property
     def is_ready(self) -> bool:
         """Whether clients can log in and get their events."""
-        return self._bus.link.is_ready
+        return self._bus.link.is_ready and not self._refusal
 
     @property
     def version(self) -> str:
@@ -59,7 +79,7 @@ class Health:
         since = {name: one.since for name, one in link.statistics.items()}
         page: dict[str, Any] = {
             "status": self.status,
-            "since": _text(max(since.values()) if self.is_ready else self._unavailable_since()),
+            "since": _text(self._since()),
             "started": _text(self._started),
             "redis": {
                 "address": str(link.address),
@@ -78,14 +98,36 @@ class Health:
             "version": self.version,
             "versions": {**self._versions, "redis": self._redis},
         }
-        if not self.is_ready and link.cause:
-            page["redis"]["cause"] = link.cause
+        cause = self._refusal if link.is_ready else link.cause
+        if not self.is_ready and cause:
+            page["redis"]["cause"] = cause
         return page
 
-    def _unavailable_since(self) -> float:
+    def _since(self) -> float:
+        """When the status became what it is."""
         states: Mapping[str, str] = self._bus.link.states
-        statistics = self._bus.link.statistics
-        return min(statistics[name].since for name, state in states.items() if state != "ready")
+        since = {name: one.since for name, one in self._bus.link.statistics.items()}
+        if self._bus.link.is_ready:
+            return max(*since.values(), self._changed)
+        return min(since[name] for name, state in states.items() if state != "ready")
+
+    def _check(self) -> Deferred[None] | None:
+        """Try what a login does: a replica, or a cluster that is down, takes connections too."""
+        if not self._bus.link.is_ready:
+            return None
+        return self._keys.check().addCallbacks(
+            lambda _: self._checked(""), lambda failure: self._checked(failure.getErrorMessage())
+        )
+
+    def _checked(self, refusal: str) -> None:
+        if bool(refusal) != bool(self._refusal):
+            self._changed = time()
+        self._refusal = refusal
+
+    def _ready(self) -> None:
+        self._ask_version()
+        if self._checks.running:
+            self._check()
 
     def _ask_version(self) -> None:
         asked = self._bus.link.execute("INFO", "server")

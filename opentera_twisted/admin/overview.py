@@ -57,10 +57,12 @@ class Here:
     def start(self) -> None:
         """Begin to take samples."""
         self._pulse.start()
+        self._health.start()
 
     def stop(self) -> None:
         """Take no more."""
         self._pulse.stop()
+        self._health.stop()
 
     def health(self) -> dict[str, Any]:
         """How the link is, and who is connected."""

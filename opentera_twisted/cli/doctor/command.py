@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -22,11 +23,21 @@ from opentera_twisted.cli.doctor.rights import rights
 from opentera_twisted.cli.output import print_findings
 from opentera_twisted.cli.program import FAILED, cli, run_with_bus
 from opentera_twisted.cli.redis_info import parse_info
-from opentera_twisted.errors import AuthenticationFailed, BusError, BusUnavailable, CommandFailed
+from opentera_twisted.errors import (
+    AuthenticationFailed,
+    BusError,
+    BusUnavailable,
+    CommandFailed,
+    PermissionDenied,
+)
 from opentera_twisted.rpc import Listening
+from opentera_twisted.sessions import SessionKeys
 
 ROUND_TRIPS: Final = 20
 """Pings whose time is taken."""
+
+# Of a command in a script Redis says so in a text, and not by a code.
+_LACKS_RIGHT: Final = re.compile("ACL failure|user executing the script")
 
 _CONFIG: Final = ("client-output-buffer-limit", "min-string-size-avoid-copy-reply", "save")
 
@@ -75,6 +86,7 @@ async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
     else:
         findings.extend(server_checks.examine(info, await _config(bus)))
     findings.extend(await rights(bus))
+    findings.extend(await _login(bus))
     findings.extend(await _journey(bus))
     findings.extend(await _programs(bus))
     return findings
@@ -117,7 +129,9 @@ def _remedy(cause: BaseException) -> str:
     if isinstance(cause, Refused):
         return "start Redis, or say with --redis where it is"
     if isinstance(cause, CommandFailed):
-        return getattr(cause, "remedy", "") or "look at Redis's log"
+        if cause.code == "CLUSTERDOWN":
+            return "have every slot served: redis-cli --cluster check HOST:PORT"
+        return cause.remedy or "look at Redis's log"
     return "look at Redis's log, and at what is between here and there"
 
 
@@ -136,6 +150,17 @@ async def _config(bus: Bus) -> Mapping[str, str]:
         texts = [text.decode(errors="replace") for text in reply]
         found.update(zip(texts[::2], texts[1::2], strict=True))
     return found
+
+
+async def _login(bus: Bus) -> Sequence[Finding]:
+    """Try what a login does; rights are other checks' business."""
+    try:
+        await SessionKeys(bus).check()
+    except CommandFailed as error:
+        if isinstance(error, PermissionDenied) or _LACKS_RIGHT.search(str(error)):
+            return []
+        return [Finding("login", "wrong", f"logins are answered 503: {error}", _remedy(error))]
+    return [Finding("login", "ok", "session keys can be redeemed")]
 
 
 async def _journey(bus: Bus) -> Sequence[Finding]:
