@@ -11,7 +11,6 @@ from typing import Any, Protocol, Self, TypeVar
 from attrs import evolve
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
 from opentera_twisted.errors import BusUnavailable, ForkedProcess
@@ -201,19 +200,10 @@ class BlockingBus:
             timeout: seconds; None waits for ever.
 
         Raises:
-            BusUnavailable: it did not appear in that time.
+            InvalidArgument: the timeout is not a number above 0.
+            BusUnavailable: there was no link in that time, and why.
         """
-
-        def connected(bus: Bus) -> Deferred[None]:
-            waiting = bus.connected()
-            return waiting if timeout is None else waiting.addTimeout(timeout, bus.link.clock)
-
-        try:
-            self._do(connected)
-        except DeferredTimeout:
-            raise BusUnavailable(
-                f"no link to Redis for {timeout:g} seconds", seconds=timeout or 0.0
-            ) from None
+        self._do(lambda bus: bus.connected(timeout))
 
     def publish(self, topic: str, payload: bytes | str | Message) -> int:
         """Publish a message: see `Bus.publish`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from google.protobuf.message import Message
 from twisted.application.service import Service
@@ -124,16 +124,30 @@ class Bus(Service):
         if self.running:  # started again meanwhile
             self.link.start()
 
-    def connected(self) -> Deferred[None]:
+    def connected(self, timeout: float | None = None) -> Deferred[None]:
         """Wait for Redis.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
 
         Returns:
             Fires when both connections are logged in and restored.
 
+        Raises:
+            InvalidArgument: the timeout is not a number above 0.
+
         Fails with:
-            BusUnavailable: the bus was stopped.
+            BusUnavailable: the bus was stopped, or there was no link in that time, and why.
         """
-        return self.link.ready()
+        if timeout is None:
+            return self.link.ready()
+        check_timeout(timeout)
+
+        def late(_: object, seconds: float) -> NoReturn:
+            error = self.link.unavailable(seconds)
+            raise error from error.__cause__
+
+        return self.link.ready().addTimeout(timeout, self.link.clock, late)
 
     def publish(self, topic: str, payload: bytes | str | Message) -> Deferred[int]:
         """Publish a message: see `PubSub.publish`."""

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from attrs import define
 from google.protobuf.message import Message
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from opentera_twisted import callbacks, topics
@@ -214,6 +214,8 @@ class PubSub:
         self, name: Name, topic: str, handler: Handler, on_gap: OnGap | None
     ) -> Deferred[Subscription]:
         check_handlers(handler, on_gap)
+        if (stopped := self._link.stopped()) is not None:
+            return fail(stopped)
         subscription = Subscription(topic, name, handler, on_gap, self)
         self._attach(subscription)
         return Deferred.fromCoroutine(self._join(subscription))
@@ -232,7 +234,7 @@ class PubSub:
             raise BusUnavailable(
                 f"{what} for {SUBSCRIBE_TIMEOUT:g} seconds: {self._link.why_not()}",
                 seconds=SUBSCRIBE_TIMEOUT,
-            ) from None
+            ) from self._link.error
         else:
             subscription.acknowledged = True
             return subscription

@@ -104,6 +104,8 @@ class Watches:
         return Deferred.fromCoroutine(self._watch(name, handler))
 
     async def _watch(self, name: bytes, handler: WatchHandler) -> Watch:
+        if (stopped := self._link.stopped()) is not None:
+            raise stopped
         watch = Watch(name.decode(), handler, Deferred(), self._forget)
         self._variables.setdefault(name, _Variable()).watches.append(watch)
         if self._is_tracking:
@@ -121,7 +123,7 @@ class Watches:
                 raise BusUnavailable(
                     f"{what}: {self._link.why_not()}",
                     seconds=COMMAND_TIMEOUT,
-                ) from None
+                ) from self._link.error
             raise
         return watch
 

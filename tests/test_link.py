@@ -137,7 +137,7 @@ class LinkTests(RedisTestCase):
 
 class WaitingTests(SynchronousTestCase):
     def test_a_reply_to_what_was_cancelled_after_it_was_sent_is_dropped(self) -> None:
-        waiting = WaitingCommands(Clock(), 10, str)
+        waiting = WaitingCommands(Clock(), 10, lambda _: BusUnavailable("away"))
         command = waiting.add(("PING",), 1.0)
         sent: Deferred[Any] = Deferred()
         waiting.send(lambda *_: sent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from attrs import frozen
 from OpenSSL.crypto import Error as CryptoError
@@ -110,15 +110,8 @@ class RedisAddress:
         Raises:
             InvalidArgument: saying what is wrong; passwords are never repeated.
         """
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise InvalidArgument(
-                f"{_mask(url)} is not a URL of a Redis server: expected {_FORMS}"
-            ) from None
+        parts = _split(url)
         scheme, _, via = parts.scheme.partition("+")
-        if scheme not in {"redis", "rediss", "unix"} or via not in {"", "sentinel"}:
-            raise InvalidArgument(f"{_mask(url)} is not a URL of a Redis server: expected {_FORMS}")
         known = {"db"}
         known |= _TLS_OPTIONS if scheme == "rediss" else set()
         known |= _SENTINEL_OPTIONS if via else set()
@@ -197,6 +190,29 @@ class RedisAddress:
                 reactor, sentinels, self.primary, self.sentinel_login, connecting
             )
         return connecting(*self.hosts[0])
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL that has a known scheme."""
+    if not isinstance(url, str):
+        # Not the value itself: bytes may hold a password.
+        raise InvalidArgument(
+            f"expected a URL as a string, such as {DEFAULT_URL}, not {type(url).__name__}"
+        )
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise InvalidArgument(
+            f"{_mask(url)} is not a URL of a Redis server: expected {_FORMS}"
+        ) from None
+    scheme, _, via = parts.scheme.partition("+")
+    if scheme not in {"redis", "rediss", "unix"} or via not in {"", "sentinel"}:
+        raise InvalidArgument(f"{_mask(url)} is not a URL of a Redis server: expected {_FORMS}")
+    if scheme != "unix" and not url.partition(":")[2].startswith("//"):
+        raise InvalidArgument(
+            f"{_mask(url)} lacks the two slashes before the host: expected {_FORMS}"
+        )
+    return parts
 
 
 def _hosts(netloc: str, default_port: int, url: str) -> tuple[tuple[str, int], ...]:

@@ -129,12 +129,14 @@ class Link:
         self._commands: CommandProtocol | None = None
         self._subscriber_id: int | None = None
         self._max_waiting = max_waiting
-        self._waiting = WaitingCommands(self.clock, max_waiting, self._why_down)
+        self._waiting = WaitingCommands(self.clock, max_waiting, self.unavailable)
         self._waiting_for_ready: dict[Deferred[None], None] = {}
         self._is_ready = False
         self._has_subscribed = False
         self._stopped = False
+        self._was_started = False
         self._last_cause = ""
+        self._last_error: BaseException | None = None
         self._overflows: int | None = None
 
     @property
@@ -153,6 +155,11 @@ class Link:
         return self._last_cause
 
     @property
+    def error(self) -> BaseException | None:
+        """The error behind `cause`."""
+        return self._last_error
+
+    @property
     def waiting(self) -> int:
         """How many commands wait for the link."""
         return len(self._waiting)
@@ -160,6 +167,7 @@ class Link:
     def start(self) -> None:
         """Begin to connect, and keep at it."""
         self._stopped = False
+        self._was_started = True
         for factory in (self._client, self._subscriber):
             factory.startConnecting(self._endpoint)
 
@@ -193,8 +201,8 @@ class Link:
         """
         if self._is_ready:
             return succeed(None)
-        if self._stopped:
-            return fail(_is_stopped())
+        if (stopped := self.stopped()) is not None:
+            return fail(stopped)
         if len(self._waiting_for_ready) >= self._max_waiting:
             return fail(too_many(self._max_waiting))
         waiting: Deferred[None] = Deferred(lambda one: self._waiting_for_ready.pop(one, None))
@@ -230,8 +238,8 @@ class Link:
             check_timeout(timeout)
         if self._commands is not None:
             return self._commands.execute_command(*arguments)
-        if self._stopped:
-            return fail(_is_stopped())
+        if (stopped := self.stopped()) is not None:
+            return fail(stopped)
         return self._waiting.add(arguments, timeout)
 
     def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
@@ -285,9 +293,32 @@ class Link:
 
     def why_not(self) -> str:
         """What an operator can look at when nothing came of something within its time."""
+        if not self._was_started:
+            return "the bus was not started: call its startService(), or give it a parent service"
         if self._is_ready:
             return f"Redis at {self.address} is slow, or refuses it, which the log says"
         return f"no link to Redis at {self._why_down()}"
+
+    def unavailable(self, seconds: float) -> BusUnavailable:
+        """The error of what waited for the link in vain, with its cause.
+
+        Args:
+            seconds: how long it waited.
+        """
+        message = (
+            f"no link for {seconds:g} seconds to Redis at {self._why_down()}"
+            if self._was_started
+            else f"waited {seconds:g} seconds for the link: {self.why_not()}"
+        )
+        error = BusUnavailable(message, seconds=seconds)
+        error.__cause__ = self._last_error
+        return error
+
+    def stopped(self) -> BusUnavailable | None:
+        """The error of what needs the link after it was stopped; None while it is not."""
+        if not self._stopped:
+            return None
+        return BusUnavailable("the bus is stopped: start it with startService()")
 
     def _why_down(self) -> str:
         cause = f" ({self._last_cause})" if self._last_cause else ""
@@ -386,6 +417,7 @@ class Link:
     def _up(self) -> None:
         self._is_ready = True
         self._last_cause = ""
+        self._last_error = None
         self._log.info("link to Redis at {address} is ready", address=self.address)
         for one in self._take_waiting_for_ready():
             one.callback(None)
@@ -394,6 +426,7 @@ class Link:
 
     def _down(self, role: str, cause: Failure, *, was_ready: bool) -> None:
         text = cause.getErrorMessage()
+        self._last_error = cause.value
         if text != self._last_cause:  # an outage is told once, not at each attempt
             self._last_cause = text
             log = self._log.error if cause.check(AuthenticationFailed) else self._log.warn
@@ -428,10 +461,6 @@ class HasLink(Protocol):
     @property
     def link(self) -> Link:
         """Carries the commands."""
-
-
-def _is_stopped() -> BusUnavailable:
-    return BusUnavailable("the bus is stopped: start it with startService()")
 
 
 def _notify(observers: Sequence[Callable[..., None]], *arguments: Failure) -> None:

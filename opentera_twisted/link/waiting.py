@@ -29,13 +29,15 @@ class WaitingCommands:
     Args:
         clock: for their timeouts.
         most: how many may wait at a time.
-        cause: says which Redis it is and why it is away, for the error when time runs out.
+        unavailable: makes the error of a command that waited so many seconds in vain.
     """
 
-    def __init__(self, clock: IReactorTime, most: int, cause: Callable[[], str]) -> None:
+    def __init__(
+        self, clock: IReactorTime, most: int, unavailable: Callable[[float], BusUnavailable]
+    ) -> None:
         self._clock = clock
         self._most = most
-        self._cause = cause
+        self._unavailable = unavailable
         self._commands: dict[_Command, None] = {}
 
     def __len__(self) -> int:
@@ -77,8 +79,7 @@ class WaitingCommands:
 
     def _expire(self, command: _Command, seconds: float) -> None:
         self._forget(command)
-        message = f"no link for {seconds:g} seconds to Redis at {self._cause()}"
-        command.result.errback(BusUnavailable(message, seconds=seconds))
+        command.result.errback(self._unavailable(seconds))
 
     def _forget(self, command: _Command) -> None:
         self._commands.pop(command, None)

@@ -21,7 +21,6 @@ from opentera_twisted.errors import (
     ArgumentsRejected,
     BadReply,
     BusError,
-    BusUnavailable,
     CallError,
     CallInterrupted,
     CallNotSent,
@@ -208,9 +207,7 @@ class Caller:
             if len(gathering.answers) < gathering.receivers:
                 await gathering.result
         except DeferredTimeout:
-            raise BusUnavailable(
-                f"Redis was not to be had for {seconds:g} seconds", seconds=seconds
-            ) from None
+            raise self._link.unavailable(seconds) from self._link.error
         finally:
             del self._gatherings[call_id]
             if gathering.expiry is not None and gathering.expiry.active():
@@ -326,15 +323,16 @@ class Caller:
             return
         error: type[CallTimeout] = CallTimeout if call.sent else CallNotSent
         what = "did not answer" if call.sent else "could not be asked"
-        self._fail(
-            call,
-            error(
-                f"{call.topic} {what} {call.procedure} for {seconds:g} seconds",
-                topic=call.topic,
-                procedure=call.procedure,
-                seconds=seconds,
-            ),
+        why = "" if call.sent else f": {self._link.why_not()}"
+        timeout = error(
+            f"{call.topic} {what} {call.procedure} for {seconds:g} seconds{why}",
+            topic=call.topic,
+            procedure=call.procedure,
+            seconds=seconds,
         )
+        if not call.sent:
+            timeout.__cause__ = self._link.error
+        self._fail(call, timeout)
 
     def _interrupted(self) -> None:
         """Replies are being missed: no call that was sent can count on its own any more."""
