@@ -77,7 +77,7 @@ def test_urls_say_where_and_as_whom(url: str, address: RedisAddress) -> None:
         ("rediss://:hush@h?private_key=/x", "needs certificate"),
         ("rediss://:hush@h?ca=/nonexistent", "cannot read /nonexistent"),
         ("rediss://:hush@h?ca=/etc/hostname", "no certificates in /etc/hostname"),
-        ("rediss://:hush@h?certificate=/etc/hostname", "no certificate with its key"),
+        ("rediss://:hush@h?certificate=/etc/hostname", "no private key in /etc/hostname"),
         ("unix+sentinel://:hush@a/m", "absolute path"),
         ("unix://:hush@run/redis.sock", "absolute path"),
         ("unix:///", "absolute path"),
