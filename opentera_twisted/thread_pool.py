@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted import callbacks
+from opentera_twisted.clock import clock_of
 from opentera_twisted.errors import InvalidArgument
 
 THREADS: Final = 32
@@ -79,7 +80,7 @@ class ThreadPool:
         self._pending[future] = name
         late = None
         if len(self._pending) > self._size:
-            late = reactor.callLater(PATIENCE, self._late, future, result, refuse)
+            late = clock_of(reactor).callLater(PATIENCE, self._late, future, result, refuse)
 
         def over() -> None:
             if late is not None and late.active():
