@@ -2,19 +2,87 @@
 
 from __future__ import annotations
 
-from opentera_twisted import topics
+from typing import Any
+
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
 from opentera_twisted.gateway import GatewayLimits
-from opentera_twisted.gateway.protocol import ANSWERS_PER_SECOND, ClientProtocol
-from opentera_twisted.messages import UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.gateway.intake import HANDSHAKE, WORK_AT_ONCE, WORK_PER_TURN
+from opentera_twisted.gateway.protocol import ANSWERS_PER_SECOND, ClientFactory, ClientProtocol
+from opentera_twisted.gateway.proxies import TrustedProxies
 
 from .conformance.frames import CONTINUATION, PING, TEXT, close, frame
-from .support import UUID, turn
 from .test_gateway import GatewayTestCase
+from .test_handshake import IDENTITY, REQUEST, Doorkeeper
+from .test_intake import Turns
 from .websockets import Bytes, connect_bytes, handshake
 
 HOSTILE = "99999999-2222-3333-4444-555555555555"
 NOT_ALLOWED = b"Not allowed to send message"
+
+
+class TurnTests(SynchronousTestCase):
+    """In memory, where each turn is the test's to take."""
+
+    def setUp(self) -> None:
+        self.clock = Turns()
+        self.doorkeeper = Doorkeeper()
+        limits = GatewayLimits(max_messages_per_minute=0)
+        self.factory: Any = ClientFactory(self.doorkeeper, self.clock, limits, TrustedProxies())
+
+    def client(self) -> tuple[ClientProtocol, StringTransport]:
+        """A websocket that is open."""
+        client, transport = self.factory.buildProtocol(None), StringTransport()
+        client.makeConnection(transport)
+        client.dataReceived(REQUEST)
+        while not self.doorkeeper.decisions:
+            self.clock.turn()
+        self.doorkeeper.decisions.pop().callback(IDENTITY)
+        transport.clear()
+        self.clock.turn()
+        return client, transport
+
+    def test_an_event_is_written_while_a_flood_waits(self) -> None:
+        witness, received = self.client()
+        hostile = [self.client() for _ in range(20)]
+        for opcode in (TEXT, PING):
+            sent = frame(opcode) * 1_000
+            for client, _ in hostile:
+                client.dataReceived(sent)
+            turns = 0
+            while any(client.data for client, _ in hostile):
+                waiting = sum(len(client.data) for client, _ in hostile)
+                assert all(
+                    transport.producerState == "paused"
+                    for client, transport in hostile
+                    if client.data
+                ), "what else they send is left to TCP"
+                assert witness.write(b"event")
+                witness.dataReceived(frame(PING, b"alive"))
+                self.clock.turn()
+                taken = waiting - sum(len(client.data) for client, _ in hostile)
+                assert taken <= (WORK_PER_TURN + WORK_AT_ONCE) * len(frame(opcode))
+                assert b"event" in received.value()
+                turns += 1
+            assert turns > 100
+            self.clock.turn()
+            assert received.value().count(b"\x8a\x05alive") == turns
+            assert all(transport.producerState == "producing" for _, transport in hostile)
+            received.clear()
+
+    def test_handshakes_take_turns_too(self) -> None:
+        for _ in range(100):
+            client = self.factory.buildProtocol(None)
+            client.makeConnection(StringTransport())
+            client.dataReceived(REQUEST)
+        begun = len(self.doorkeeper.logins)
+        assert begun <= WORK_PER_TURN // HANDSHAKE
+        while begun < 100:
+            self.clock.turn()
+            now = len(self.doorkeeper.logins)
+            assert now - begun <= WORK_PER_TURN // HANDSHAKE
+            begun = now
 
 
 class FloodTests(GatewayTestCase):
@@ -28,24 +96,6 @@ class FloodTests(GatewayTestCase):
         self.addCleanup(client.drop)
         (there,) = self.gate.factory.connections - known
         return client, there
-
-    async def test_an_event_arrives_while_a_flood_waits(self) -> None:
-        port = await self.gateway(limits=GatewayLimits(max_messages_per_minute=0))
-        witness = await self.log_in(port)
-        topic = topics.websocket_events("user", UUID)
-        event = tera_event(topic, [UserEvent(user_fullname="x")]).SerializeToString()
-        hostile = [await self.raw(port) for _ in range(10)]
-        for payload in (frame(TEXT, b""), frame(PING, b"")):
-            before = len(witness.messages.items)
-            for client, _ in hostile:
-                client.send(payload * (60_000 // len(payload)))
-            while not all(there.data for _, there in hostile):
-                await turn()
-            self.redis.publish(topic, event)
-            await witness.messages.wait(before + 1)
-            assert all(there.data for _, there in hostile), "their frames were not taken first"
-            while any(there.data for _, there in hostile):
-                await turn()
 
     async def test_more_messages_than_allowed_close_with_1008(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_messages_per_minute=20))
