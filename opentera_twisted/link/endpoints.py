@@ -96,7 +96,7 @@ class _Bounded:
 
 @implementer(IReactorPluggableNameResolver)
 class _Resolving:
-    """A reactor whose `HostnameEndpoint` resolves names in threads of their own."""
+    """A reactor whose ``HostnameEndpoint`` resolves names in threads of their own."""
 
     def __init__(self, reactor: Any) -> None:
         clock = clock_of(reactor)

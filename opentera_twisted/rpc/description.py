@@ -24,7 +24,7 @@ DESCRIBE: Final = "opentera.describe"
 
 
 class NoDefault(Enum):
-    """The type of `NO_DEFAULT`, which stays the same object in copies and other processes."""
+    """The type of ``NO_DEFAULT``, which stays the same object in copies and other processes."""
 
     NO_DEFAULT = "no default"
 
@@ -41,7 +41,7 @@ class ArgumentDescription:
     Attributes:
         name: as in the signature; ``*name`` for any number of further ones.
         type: named as in Python, such as ``int`` or ``str | None``.
-        default: its default, or `NO_DEFAULT`.
+        default: its default, or ``NO_DEFAULT``.
     """
 
     name: str

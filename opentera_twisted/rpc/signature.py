@@ -28,7 +28,7 @@ class Parameter:
     Attributes:
         name: as in the signature.
         types: which of the five types of arguments are accepted.
-        default: `NO_DEFAULT` when it has to be given.
+        default: ``NO_DEFAULT`` when it has to be given.
     """
 
     name: str
