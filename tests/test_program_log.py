@@ -29,12 +29,43 @@ from opentera_twisted import SessionKeys
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.program_log import Bounded, json_line
 from opentera_twisted.program_log.bounded import BURST, INTERVAL, KINDS, REPEATS
+from opentera_twisted.program_log.log_file import RotatedFile
 from opentera_twisted.program_log.unblocked import MOST, Unblocked, unblocked
 
 from .processes import ENVIRONMENT, Process, twistd, twistd_daemon
 from .support import UUID, RedisTestCase, folder_of, free_port, start_server, until
 from .test_program import ENDED, wait_for_end
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
+
+
+def test_a_line_written_in_the_midst_of_a_rotation_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = RotatedFile.fromFullPath(str(tmp_path / "log"), rotateLength=5)
+    rename = os.rename
+
+    def interrupted(*names: str) -> None:
+        file.write("before\n")  # as the handler of a signal does
+        rename(*names)
+        file.write("after\n")
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    file.write("first\n")
+    file.write("second\n")
+    file.close()
+    assert (tmp_path / "log.1").read_text() == "first\nbefore\nafter\n"
+    assert (tmp_path / "log").read_text() == "second\n"
+
+
+def test_a_file_that_cannot_be_rotated_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = RotatedFile.fromFullPath(str(tmp_path / "log"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    file.rotate()
+    file.write("line\n")
+    file.close()
+    assert (tmp_path / "log").read_text() == "line\n"
 
 
 class Lines:
@@ -296,7 +327,8 @@ class ProgramTests(LogTestCase):
         assert "is ready" in rotated.read_text()
         os.kill(pid, signal.SIGTERM)
         await deferToThread(wait_for_end, pid)
-        assert any("shutting down" in line["event"] for line in await lines())
+        # In the new file, or at the end of the old one when it came before the new one was open.
+        assert "shutting down" in rotated.read_text() + logfile.read_text()
 
     def start_unread(self, log: int) -> tuple[subprocess.Popen[bytes], int]:
         """Start a program whose log goes to a descriptor; it believes what its clients forward."""

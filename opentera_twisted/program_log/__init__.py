@@ -3,6 +3,7 @@
 lines        an event as one JSON object
 bounded      a warning that is repeated is counted
 unblocked    a stream that cannot block the reactor, though nobody reads it
+log_file     a file that loses no line while it is rotated
 destination  where twistd would have written, with both of these
 """
 

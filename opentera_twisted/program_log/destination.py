@@ -16,11 +16,11 @@ from twisted.logger import (
     LogLevel,
     formatEventAsClassicLogText,
 )
-from twisted.python.logfile import LogFile
 
 from opentera_twisted.printable import escape_unencodable, printable
 from opentera_twisted.program_log.bounded import Bounded
 from opentera_twisted.program_log.lines import json_line
+from opentera_twisted.program_log.log_file import RotatedFile
 from opentera_twisted.program_log.unblocked import unblocked
 
 
@@ -78,7 +78,8 @@ def _file(twistd: Mapping[str, Any], reactor: Any) -> IO[Any]:
     if name == "-" or (not name and twistd.get("nodaemon")):
         escape_unencodable(sys.stdout)
         return sys.stdout
-    file: Any = LogFile.fromFullPath(name or "twistd.log")
+    path = name or "twistd.log"
+    file: Any = RotatedFile.fromFullPath(path)  # type: ignore[no-untyped-call]
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
     return file  # type: ignore[no-any-return]

@@ -1,0 +1,44 @@
+"""A log file that loses no line while it is rotated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python.logfile import LogFile
+
+
+class RotatedFile(LogFile):
+    """A log file whose rotation threads and handlers of signals may interrupt with a line.
+
+    Twisted closes the old file before it opens the new one; a line in between would be lost.
+    """
+
+    _file: Any
+    _is_rotating = False
+
+    def rotate(self) -> None:
+        """Rename the files and open a new one; until then, lines go to the old one."""
+        if self._is_rotating:
+            return
+        self._is_rotating = True
+        file = self._file
+        self._file = kept = _Open(file)
+        try:
+            super().rotate()  # type: ignore[no-untyped-call]
+        finally:
+            self._is_rotating = False
+            if self._file is kept:  # the folder does not allow it
+                self._file = file
+
+
+class _Open:
+    """A file that stays open until nobody writes to it any more."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def close(self) -> None:
+        """Leave it to the last reference: another thread may be about to write."""
