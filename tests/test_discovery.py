@@ -70,6 +70,14 @@ class DiscoveryTests(RedisTestCase):
             Listening("service.VideoRehabService", None),
         ]
 
+    async def test_a_logging_service_that_subscribes_its_lists_is_no_server(self) -> None:
+        bus = await self.bus(self.server.url)
+        logging = self.redis.pubsub()
+        self.addCleanup(logging.close)
+        logging.psubscribe("log.*")
+        logging.get_message(timeout=10)
+        assert await bus.services() == []
+
     async def test_a_description_that_cannot_be_read_is_listed_as_such(self) -> None:
         bus, other = await self.bus(self.server.url), await self.bus()
         await other.serve_service("Sum", self.procedures())

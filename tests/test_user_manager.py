@@ -77,6 +77,13 @@ def test_recorded_reports_bring_somebody_online_and_offline() -> None:
         assert (change.what, change.kind, change.uuid) == (what, "user", UUID)
 
 
+def test_a_source_without_a_dot_is_accepted() -> None:
+    joined = JoinSessionEvent(session_uuid=SESSION, session_users=[UUID])
+    message = module_message("serviceVideoRehabService", REPORTS, [joined])
+    (change,) = changes(message.SerializeToString())
+    assert (change.what, change.uuid) == ("join", UUID)
+
+
 def test_sessions_change_those_whom_they_name() -> None:
     uuids = [str(uuid4()) for _ in range(4)]
     invitation = JoinSessionEvent(
