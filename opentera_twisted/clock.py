@@ -52,7 +52,7 @@ def clock_of(reactor: Any) -> IReactorTime:
     """The clock for all intervals in a reactor that may belong to another program.
 
     Args:
-        reactor: the reactor, or a `twisted.internet.task.Clock` of a test.
+        reactor: the reactor, or a ``twisted.internet.task.Clock`` of a test.
 
     Returns:
         A `SteadyClock`, one for each reactor; the reactor itself when its timers do not follow the
