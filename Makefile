@@ -111,6 +111,14 @@ test-clients: $(VENV)/.dev $(NODE_CLIENTS)/.node  ## Try the gateway with all cl
 faults: $(VENV)/.dev  ## Break Redis and the network in every way, and write the table into docs.
 	FAULT_TABLE=docs/explanation/faults.md $(BIN)/python -m pytest tests/faults
 
+# Seconds; each round is other moments at which things break.
+SOAK ?= 3600
+
+.PHONY: soak
+soak: $(VENV)/.dev  ## Repeat faults and storms for an hour (SOAK=seconds), and end at the first failure.
+	@end=$$(($$(date +%s) + $(SOAK))); while [ $$(date +%s) -lt $$end ]; do \
+		$(BIN)/python -m pytest --quiet tests/faults tests/test_storms.py || exit 1; done
+
 .PHONY: conformance
 conformance: $(VENV)/.dev  ## Try the gateway against each rule of RFC 6455, and write the table into docs.
 	CONFORMANCE_TABLE=docs/reference/conformance.md $(BIN)/python -m pytest tests/conformance

@@ -27,7 +27,7 @@ from .support import RedisTestCase
 REQUIRED = "OPENTERA_BUS_REQUIRE_CHROMIUM"
 """Environment variable: set, a missing Chromium is a failure."""
 
-SCRIPT_TIMEOUT = 30
+SCRIPT_TIMEOUT = 60
 """Seconds that a page may take over what a test runs in it."""
 
 _MISSING = (

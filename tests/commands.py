@@ -94,7 +94,7 @@ class Running:
         """Return the exit status when all output is there."""
         status = self._popen.wait(60)
         for reader in self._readers:
-            reader.join(30)
+            reader.join(60)
         return status
 
     def interrupt(self) -> None:
@@ -106,7 +106,7 @@ class Running:
         self._popen.kill()
         self._popen.wait()
         for reader in self._readers:
-            reader.join(30)
+            reader.join(60)
         for file in self._files.values():
             os.close(file)
 

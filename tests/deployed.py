@@ -37,7 +37,7 @@ class DeployedCaller:
         self._reply_to = f"RedisRPCClient.{uuid4()}"
         self._pubsub = client.pubsub()
         self._pubsub.subscribe(self._reply_to)
-        self._pubsub.get_message(timeout=10)
+        self._pubsub.get_message(timeout=60)
         self._id = 0
 
     def call(self, topic: str, method: str, *arguments: Argument) -> dict[str, Any] | None:
@@ -78,7 +78,7 @@ class DeployedServer(threading.Thread):
         self._procedures = procedures
         self._pubsub = client.pubsub()
         self._pubsub.psubscribe(topic)
-        self._pubsub.get_message(timeout=10)
+        self._pubsub.get_message(timeout=60)
         self._ended = threading.Event()
         self.start()
 

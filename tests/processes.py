@@ -118,7 +118,7 @@ class Process:
 
         def wait() -> int:
             status = self._popen.wait(60)
-            self._reader.join(30)
+            self._reader.join(60)
             return status
 
         return deferToThread(wait)
@@ -141,7 +141,7 @@ class Process:
         """End it, if it has not ended."""
         self._popen.kill()
         self._popen.wait()
-        self._reader.join(30)
+        self._reader.join(60)
         self._stdout.close()
 
 

@@ -200,7 +200,7 @@ class RedisTestCase(TestCase):
         self.addCleanup(pubsub.close)
         pubsub.subscribe(*channels)
         for _ in channels:
-            pubsub.get_message(timeout=10)
+            pubsub.get_message(timeout=60)
         return pubsub
 
 
@@ -208,10 +208,10 @@ def message(pubsub: redis.client.PubSub) -> Deferred[bytes]:
     """The next message of another program's subscription."""
 
     def get() -> bytes:
-        received = pubsub.get_message(timeout=20, ignore_subscribe_messages=True)
+        received = pubsub.get_message(timeout=60, ignore_subscribe_messages=True)
         while received is None or received["type"] not in {"message", "pmessage"}:
             assert received is not None, "no message came"
-            received = pubsub.get_message(timeout=20, ignore_subscribe_messages=True)
+            received = pubsub.get_message(timeout=60, ignore_subscribe_messages=True)
         data: bytes = received["data"]
         return data
 

@@ -524,7 +524,7 @@ class CallTests(RedisTestCase):
 
         @declared.expose(thread=True, timeout=0.05)
         def hang() -> None:
-            release.wait(20)
+            release.wait(60)
 
         bus = await self.pair(declared, limits=Limits(concurrent=2))
         for _ in range(2):
@@ -743,7 +743,7 @@ class CallTests(RedisTestCase):
         async def load() -> None:
             while "NoResponder" not in outcomes:
                 try:
-                    await bus.call_service("Ours", "add", 1, 2, timeout=2)
+                    await bus.call_service("Ours", "add", 1, 2, timeout=60)
                 except CallError as error:
                     outcomes.append(type(error).__name__)
                 else:

@@ -71,7 +71,7 @@ class BlockingBusContractTests(BusContract, RedisTestCase):
         url = self.server.url.replace("//", f"//user{self.made}@")  # no password: not asked for
         bus = BlockingBus(url, name="test")
         self.addCleanup(deferToThread, bus.close)
-        await deferToThread(bus.connected, 5)
+        await deferToThread(bus.connected, 60)
         return InThreads(bus)
 
     async def keys(self, bus: Any) -> Any:

@@ -98,7 +98,7 @@ def rules_of_the_file(user: str) -> list[str]:
 
 
 class RightsTestCase(RedisTestCase):
-    timeout = 25
+    timeout = 120
     redis_user = GATEWAY
 
     def setUp(self) -> None:

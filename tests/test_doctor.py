@@ -374,7 +374,7 @@ class DoctorTests(CommandTestCase):
         await self.examine(self.server.url, 0)
         assert self.redis.keys("*") == [b"a"]
         self.redis.publish("end", "")
-        told = iter(lambda: pubsub.get_message(timeout=10)["channel"], b"end")
+        told = iter(lambda: pubsub.get_message(timeout=60)["channel"], b"end")
         requests = [channel for channel in told if channel != b"*"]  # that is its acknowledgement
         # It asks who listens, as `services` does, and publishes nothing else.
         assert all(one.endswith(b".rpc") for one in requests), requests

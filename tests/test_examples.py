@@ -25,7 +25,7 @@ EXAMPLES = ROOT / "examples"
 
 def ask(port: int, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
     """Status and text of a page."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     body = None if form is None else urlencode(form)
     connection.request("GET" if form is None else "POST", path, body, headers)

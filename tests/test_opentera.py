@@ -310,7 +310,7 @@ class OpenTeraTests(RedisTestCase):
             assert reply is not None
             assert (reply["status"], reply["return_value"]) == ("Error", None)
             caller.close()
-            rpc = RedisRPCClient(self.config, timeout=2)
+            rpc = RedisRPCClient(self.config, timeout=60)
             assert rpc.call(NAME, "add", 4, 5) == 9
             assert rpc.call(NAME, "nothing") is None
             assert rpc.call("Nobody", "add") is None

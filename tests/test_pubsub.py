@@ -50,7 +50,7 @@ class PubSubTests(RedisTestCase):
         deployed = self.redis.pubsub()
         self.addCleanup(deployed.close)
         deployed.psubscribe("module.A.messages")
-        deployed.get_message(timeout=10)
+        deployed.get_message(timeout=60)
         assert await bus.publish("module.A.messages", b"x") == 1
         assert await message(deployed) == b"x"
 

@@ -33,7 +33,7 @@ class Manager:
         self.path = folder_of(test) / "notify"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(f"\0{self.path}" if abstract else str(self.path))
-        self.socket.settimeout(30)
+        self.socket.settimeout(60)
         test.addCleanup(self.socket.close)
         self.address = f"@{self.path}" if abstract else str(self.path)
         self.told: list[str] = []

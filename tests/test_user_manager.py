@@ -316,7 +316,7 @@ class SeveralTests(UserManagerTestCase):
         await self.has(buses[1], "online_users", sorted(online))
         assert Counter(uuid for _, uuid in events.items) == expected
         answers = await buses[0].call_all(
-            f"module.{USER_MANAGER_MODULE}", "online_users", timeout=1
+            f"module.{USER_MANAGER_MODULE}", "online_users", timeout=60
         )
         assert [one.value for one in answers] == [sorted(online)]
 

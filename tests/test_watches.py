@@ -35,7 +35,7 @@ class Values:
 
 
 class WatchTests(RedisTestCase):
-    timeout = 30
+    timeout = 120
 
     async def test_the_present_value_comes_first_and_then_each_newest(self) -> None:
         variables = (await self.bus()).variables

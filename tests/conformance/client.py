@@ -20,7 +20,7 @@ from opentera_twisted.topics import disconnect_command
 from .case import KEY, NONCE, REQUEST, Case
 from .frames import CLOSE, PING, PONG, TEXT, frame, read
 
-TIMEOUT = 30
+TIMEOUT = 60
 """Seconds after which a gateway that does not answer has failed."""
 
 END = b"\r\n\r\n"
