@@ -18,6 +18,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred, succeed
 
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.holders import HOLDERS
 from opentera_twisted.link import HasLink, Script
 from opentera_twisted.topics import KINDS, Kind
 from opentera_twisted.variables import SESSION_KEY_LIFETIME, milliseconds
@@ -34,9 +35,10 @@ MAX_VALUE: Final = 16_384
 # what the script has read: UUID, name, topics. Redis reads JSON that Python does not, such as 0x10.
 # Before that, what it takes to give the key back: when it was taken, what it had left, its value.
 # A refusal writes too, and changes nothing: a replica, whose data may be old, answers READONLY.
+# Keys of existing servers carry no kind. Whoever is open as another kind keeps its key.
 REDEEM: Final = Script(
     f"""
-    local key = KEYS[1]
+    local key, as, is_bound = KEYS[1], ARGV[1], ARGV[2] == 'bound'
     local kind = redis.call('TYPE', key).ok
     local function refuse()
         if kind == 'none' then redis.call('DEL', key) else redis.call('SET', key, '', 'NX') end
@@ -66,8 +68,14 @@ REDEEM: Final = Script(
             if is_string(topic) and topic ~= '' then table.insert(identity, topic) end
         end
     end
+    """
+    + HOLDERS
+    + """
+    for _, other in ipairs(other_kinds(as .. '.' .. identity[1])) do
+        if is_held(other) or (not is_bound and is_elsewhere(other)) then return refuse() end
+    end
     redis.call('DEL', key)
-    return {{now, left, value, identity}}
+    return {now, left, value, identity}
     """
 )
 
@@ -184,7 +192,8 @@ class SessionKeys:
         """Use a key up, so that it can be given back; otherwise like `redeem`."""
         if not self._may_be(kind, key):
             return succeed(None)
-        return self._link.run(REDEEM, [key]).addCallback(_redeemed, kind, key)
+        form = "bound" if is_bound(key) else ""
+        return self._link.run(REDEEM, [key], kind, form).addCallback(_redeemed, kind, key)
 
     def check(self) -> Deferred[None]:
         """Try to redeem a key that does not exist, as a login would.
@@ -221,6 +230,11 @@ class SessionKeys:
         if bound:
             return bound[1] == kind
         return not self._require_bound and _DEPLOYED.fullmatch(key) is not None
+
+
+def is_bound(key: str) -> bool:
+    """Tell whether a session key names its kind; those of existing servers do not."""
+    return _BOUND.fullmatch(key) is not None
 
 
 def encode_identity(uuid: str, name: str | None, topics: Sequence[str]) -> str:

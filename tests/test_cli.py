@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
 import click
 import pytest
@@ -208,6 +209,21 @@ class CommandLineTests(CommandTestCase):
         assert json.loads(result.output) == {**everyone, "device": [UUID]}
         assert await self.run_command("online", "device") == (0, f'["{UUID}"]\n', "")
         assert await self.run_command("online", "user") == (0, "[]\n", "")
+        # A user whom only the registry of an existing server holds.
+        registry = Procedures()
+        elsewhere = str(uuid4())
+        registry.expose(name="online_users")(lambda: [elsewhere])
+        registry.expose(name="online_participants")(lambda: [elsewhere][1:])
+        registry.expose(name="online_devices")(lambda: [UUID])
+        server = await bus.serve_module("TeraServer.UserManagerModule", registry)
+        assert await self.run_command("online", "user") == (0, f'["{elsewhere}"]\n', "")
+        result = await self.run_command("online", "--sources")
+        assert json.loads(result.output) == {
+            "user": {elsewhere: ["registry"]},
+            "participant": {},
+            "device": {UUID: ["gateways", "registry"]},
+        }
+        await server.stop()
         assert await self.run_command("disconnect", "device", UUID) == (0, "1\n", "")
         assert (await client.closed)[0] == 4000
         await message(reports)

@@ -61,19 +61,21 @@ class BroadcastTests(GatewayTestCase):
 
     async def test_another_kind_with_the_same_uuid_sees_nothing(self) -> None:
         port = await self.gateway()
-        device, user = await self.log_in(port, "device"), await self.log_in(port)
-        self.publish(USERS, UserEvent(user_uuid=UUID))
-        self.publish(USERS, JoinSessionEvent(session_users=[UUID], session_devices=[UUID]))
-        assert await self.names(user, 1) == ["JoinSessionEvent"]
+        other = str(uuid4())
+        device, user = await self.log_in(port, "device", other), await self.log_in(port)
+        self.publish(USERS, UserEvent(user_uuid=other))  # as a user, not as a device
+        self.publish(USERS, JoinSessionEvent(session_users=[UUID], session_devices=[other]))
+        assert await self.names(user, 0) == ["JoinSessionEvent"]
         assert await self.names(device, 0) == ["JoinSessionEvent"]
 
     async def test_a_topic_opened_to_a_kind_is_seen_by_that_kind(self) -> None:
         topic = "service.A.events"
         port = await self.gateway(policy=DefaultPolicy([f"user:{topic}", f"user:{USERS}"]))
-        user, device = await self.log_in(port), await self.log_in(port, "device")
+        other = str(uuid4())
+        user, device = await self.log_in(port), await self.log_in(port, "device", other)
         assert self.publish(topic, StopSessionEvent()) == 1
         self.publish(USERS, UserEvent(user_uuid="another"))
-        self.publish(topics.websocket_events("device", UUID), ParticipantEvent())
+        self.publish(topics.websocket_events("device", other), ParticipantEvent())
         assert await self.names(user, 0) == ["StopSessionEvent"]
         assert await self.names(user, 1) == ["UserEvent"]
         assert await self.names(device, 0) == ["ParticipantEvent"]
@@ -335,7 +337,7 @@ class IdentityTests(GatewayTestCase):
         assert (event.user_uuid, event.user_fullname) == (UUID, "Zoé")
         log = log_of(self)
         with pytest.raises(HandshakeFailed, match="503"):
-            await self.log_in(port, "device")
+            await self.log_in(port, "device", str(uuid4()))
         assert any("refused with 503" in text for text in log.items)
         assert len(self.flushLoggedErrors(KeyError)) == 1
         # Nobody is left behind by logins that failed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -51,9 +52,11 @@ def test_services_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_who_is_online_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_online({"user": [UUID, "\x1b[2J"], "participant": [], "device": []}, None)
+    user = {UUID: ["gateways", "registry"], "\x1b[2J": ["registry"]}
+    online: Any = {"user": user, "participant": {}, "device": {}}
+    output.print_online(online, None, sources=False)
     shown = capsys.readouterr().out
-    for text in ("2 online", "kind", "user", UUID):
+    for text in ("2 online", "kind", "user", UUID, "gateways, registry"):
         assert text in shown
     assert "\x1b[2J" not in shown
 

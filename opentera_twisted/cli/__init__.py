@@ -17,6 +17,7 @@ What they stand on:
 
 program        what they share: options, the bus, errors and statuses
 arguments      text of the command line to what it stands for
+online         who is online, and which program knows it
 output         results as tables on a terminal, as JSON in a pipe
 stream         lines for as long as somebody reads them
 rates          how much is published, for top

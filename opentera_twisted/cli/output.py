@@ -91,16 +91,19 @@ def print_services(services: Sequence[Listening]) -> None:
     Console().print(table)
 
 
-def print_online(online: Mapping[Kind, Sequence[str]], kind: Kind | None) -> None:
-    """Who has a websocket open, of one kind or of all."""
+def print_online(
+    known: Mapping[Kind, Mapping[str, Sequence[str]]], kind: Kind | None, *, sources: bool
+) -> None:
+    """Who has a websocket open, of one kind or of all, and which sources know it."""
     if not is_terminal():
+        online = {one: dict(uuids) if sources else list(uuids) for one, uuids in known.items()}
         print_json(online if kind is None else online[kind])
         return
-    count = sum(map(len, online.values()))
-    table = _table(f"{count} online", "kind", "UUID")
-    for one, uuids in online.items():
-        for uuid in uuids:
-            _add(table, one, uuid)
+    count = sum(map(len, known.values()))
+    table = _table(f"{count} online", "kind", "UUID", "known by")
+    for one, uuids in known.items():
+        for uuid, names in uuids.items():
+            _add(table, one, uuid, ", ".join(names))
     Console().print(table)
 
 

@@ -7,6 +7,7 @@ import click
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import Seconds
+from opentera_twisted.cli.online import known_online
 from opentera_twisted.cli.output import print_json, print_online
 from opentera_twisted.cli.program import Work, cli, command, fail
 from opentera_twisted.sessions import SessionKeys, encode_identity
@@ -20,12 +21,14 @@ from opentera_twisted.variables import SESSION_KEY_LIFETIME
     required=False,
     metavar=f"[{'|'.join(topics.KINDS)}]",  # older clicks write two pairs of brackets
 )
+@click.option("--sources", is_flag=True, help="With each UUID, who knows it: gateways, registry.")
 @command
-def online(kind: topics.Kind | None) -> Work:
+def online(kind: topics.Kind | None, sources: bool) -> Work:
     """Print who has a websocket open.
 
-    A table on a terminal. In a pipe a JSON list of UUIDs with KIND, otherwise an object with a
-    list for each kind.
+    Our gateways know it, and the registry of the user manager module, where an OpenTera server
+    runs it. A table on a terminal. In a pipe a JSON list of UUIDs with KIND, otherwise an object
+    with a list for each kind; with --sources objects from UUID to sources.
 
     \b
     opentera-bus online
@@ -33,8 +36,8 @@ def online(kind: topics.Kind | None) -> Work:
     """  # noqa: D301 (click takes the character itself)
 
     async def work(bus: Bus) -> None:
-        everyone = await bus.presence.everyone()
-        print_online(everyone if kind is None else {kind: everyone[kind]}, kind)
+        known = await known_online(bus, topics.KINDS if kind is None else (kind,))
+        print_online(known, kind, sources=sources)
 
     return work
 

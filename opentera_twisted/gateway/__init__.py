@@ -21,6 +21,7 @@
     frames       events as finished websocket frames
     outbox       what falls due in one turn of the reactor, written once to each client
     sending      what waits to be written to one client, as views of shared bytes
+    revoked      clients whom OpenTera deletes or disables
     presence     tells the bus who came and who went
     gateway      the service that joins them
 

@@ -22,7 +22,8 @@ from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.outbox import Client
 from opentera_twisted.link import Link
-from opentera_twisted.sessions import Identity, Redeemed, SessionKeys
+from opentera_twisted.sessions import Identity, Redeemed, SessionKeys, is_bound
+from opentera_twisted.topics import Kind
 
 REDEEM_TIMEOUT: Final = 5.0
 """Seconds that Redis may take over a session key; then the client is told to come again."""
@@ -43,6 +44,7 @@ class Admission:
         fanout: subscribes what clients follow.
         followings: what somebody follows.
         policy: the access policy, to prepare it for clients.
+        is_revoked: tells whether somebody was deleted or disabled since its key was issued.
     """
 
     _log = Logger()
@@ -58,6 +60,7 @@ class Admission:
         fanout: Fanout,
         followings: Callable[[Identity], tuple[Following, ...]],
         policy: IAccessPolicy,
+        is_revoked: Callable[[Kind, str], bool],
     ) -> None:
         self._link = link
         self._limits = limits
@@ -67,6 +70,7 @@ class Admission:
         self._fanout = fanout
         self._followings = followings
         self._prepared: Any = policy if IPreparedPolicy.providedBy(policy) else None
+        self._is_revoked = is_revoked
         self._failed = FailedLogins(limits.failed_logins_per_minute, link.clock.seconds)
         self._inside = 0  # from the attempt on
         self._present: Counter[Who] = Counter()  # from the session key on
@@ -74,7 +78,8 @@ class Admission:
     async def admit(self, client: Client, login: Login) -> Identity:
         """Redeem the session key and subscribe the client's topics.
 
-        A key is given back unless it was decided whether the client may come in.
+        A key is given back unless it was decided whether the client may come in. One that names no
+        kind is given back in any case: it may be for another kind than the client says.
 
         Returns:
             Who that is; call `left` when the client is gone.
@@ -93,7 +98,8 @@ class Admission:
                 return await self._prepare(client, redeemed.identity)
             except BaseException as error:
                 self._gone(who)
-                if not isinstance(error, Refusal) or error.is_for_now:
+                is_decided = isinstance(error, Refusal) and not error.is_for_now
+                if not is_decided or not is_bound(login.key):
                     self._give_back(redeemed)
                 raise
         except BaseException:
@@ -181,6 +187,8 @@ class Admission:
                 limit="max_clients_per_identity",
                 retry_after=60,
             )
+        if self._is_revoked(known.kind, known.uuid):
+            raise Refusal(HTTPStatus.FORBIDDEN, f"that {known.kind} was deleted or disabled")
         identity = known
         if self._identities is not None:
             identity = await self._resolve(self._identities, known)

@@ -20,7 +20,7 @@ from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.access import DefaultPolicy, IAccessPolicy
 from opentera_twisted.gateway.admission import Admission
 from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
-from opentera_twisted.gateway.delivery import Delivering
+from opentera_twisted.gateway.delivery import DISCONNECTED_BY_COMMAND, Delivering
 from opentera_twisted.gateway.fanout import Fanout, Following
 from opentera_twisted.gateway.identity import IIdentityResolver
 from opentera_twisted.gateway.limits import GatewayLimits
@@ -37,6 +37,7 @@ from opentera_twisted.gateway.protocol import (
 )
 from opentera_twisted.gateway.proxies import Peer, TrustedProxies
 from opentera_twisted.gateway.resource import GatewayResource
+from opentera_twisted.gateway.revoked import Revoked
 from opentera_twisted.gateway.tls import failure_of_handshake
 from opentera_twisted.lease import LEASE
 from opentera_twisted.sessions import Identity, SessionKeys
@@ -129,6 +130,7 @@ class Gateway(Service):
         self._own_event = self._delivering.own_event
         self._presence = LocalPresence(bus.link, presence_lease, self._conflicts)
         self._fanout = Fanout(bus.pubsub)
+        self._revoked = Revoked(bus.pubsub, self._clock.seconds, self._close_revoked)
         self._admission = Admission(
             bus.link,
             limits,
@@ -138,6 +140,7 @@ class Gateway(Service):
             fanout=self._fanout,
             followings=self._followings,
             policy=self._policy,
+            is_revoked=self._revoked.includes,
         )
         self._clients: Counter[topics.Kind] = Counter()
         self._stopping = False
@@ -183,6 +186,7 @@ class Gateway(Service):
             self._bus.link.on_resumed.append(self._missed_something)
         super().startService()
         self._stopping = False
+        self._revoked.start()
         self._presence.start()
 
     def stopService(self) -> Deferred[None]:
@@ -199,6 +203,7 @@ class Gateway(Service):
             self._bus.link.on_resumed.remove(self._missed_something)
         super().stopService()
         self._stopping = True
+        self._revoked.stop()
         allowed = self.limits.shutdown_timeout
         began = self._clock.seconds()
         # Half of the time is for those who do not answer, the rest for the reports.
@@ -287,6 +292,11 @@ class Gateway(Service):
     def _clients_of(self, kind: topics.Kind, uuid: str) -> list[Client]:
         command = Following(topics.disconnect_command(uuid), self._command)
         return self._fanout.clients_of((kind, uuid), command)
+
+    def _close_revoked(self, kind: topics.Kind, uuid: str) -> None:
+        """Close the clients of somebody who was deleted or disabled, as the command does."""
+        for client in self._clients_of(kind, uuid):
+            client.close(DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
 
     def _conflicts(self, identity: Identity) -> None:
         """Close the clients of an identity whose UUID is open under another kind."""

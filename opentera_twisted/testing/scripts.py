@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from opentera_twisted.presence import ONLINE
 from opentera_twisted.sessions import GIVE_BACK, MAX_VALUE, REDEEM, is_uuid
+from opentera_twisted.topics import KINDS
 from opentera_twisted.variables import COMPARE_AND_SET
 
 
@@ -46,7 +47,7 @@ def compare_and_set(redis: Strings, names: Sequence[bytes], arguments: Sequence[
     return 1
 
 
-def redeem(redis: Strings, names: Sequence[bytes], _: Sequence[bytes]) -> list[Any] | None:
+def redeem(redis: Strings, names: Sequence[bytes], arguments: Sequence[bytes]) -> list[Any] | None:
     """As the script of `SessionKeys.take`."""
     (name,) = names
     left = redis.left(name)
@@ -57,6 +58,9 @@ def redeem(redis: Strings, names: Sequence[bytes], _: Sequence[bytes]) -> list[A
         return None
     found = _identity(value.decode(errors="replace"))
     if found is None:
+        return None
+    own = arguments[0].decode()
+    if any(f"{kind}.{found[0].decode()}" in redis.online for kind in KINDS if kind != own):
         return None
     redis.delete(name)
     return [redis.now(), left, value, found]

@@ -19,6 +19,7 @@ from opentera_twisted.holders import REPORTS
 from opentera_twisted.junk import Junk
 from opentera_twisted.link import Retry
 from opentera_twisted.pubsub import Delivery, Subscription
+from opentera_twisted.revocation import TOPICS, standings
 from opentera_twisted.rpc import ProcedureServer
 from opentera_twisted.user_manager.changes import Change, NotAMessage, changes
 from opentera_twisted.user_manager.procedures import is_ours, procedures
@@ -71,6 +72,7 @@ class UserManager(Service):
         self._messages: deque[_Message] = deque()
         self._compares = False
         self._subscription: Subscription | None = None
+        self._revocations: list[Subscription] = []
         self._server: ProcedureServer | None = None
         self._starting: Deferred[None] | None = None
         self._working: Deferred[None] | None = None
@@ -157,6 +159,9 @@ class UserManager(Service):
         try:
             self._subscription = await self._bus.subscribe(REPORTS, self._received, self._compare)
             self._compare()
+            self._revocations = [
+                await self._bus.subscribe(topic, self._revoked) for topic in TOPICS
+            ]
             await self._applied()
             self._server = await self._bus.serve_module(
                 topics.USER_MANAGER_MODULE, procedures(self._registry), exclusive=True
@@ -164,6 +169,7 @@ class UserManager(Service):
         except BaseException:
             if self._subscription is not None:
                 self._subscription.cancel()
+            self._end_revocations()
             raise
 
     async def _stop(self) -> None:
@@ -185,6 +191,7 @@ class UserManager(Service):
         server, self._server = self._server, None
         if server is not None:
             await server.stop()
+        self._end_revocations()
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             await subscription.drain()
@@ -203,6 +210,26 @@ class UserManager(Service):
                 one.errback(self._refusal)
             else:
                 one.callback(None)
+
+    # --- people who are deleted or disabled
+
+    def _revoked(self, delivery: Delivery) -> None:
+        """Have all gateways close the websockets of those who were deleted or disabled."""
+        for one in standings(delivery.topic, delivery.payload):
+            if one.is_revoked:
+                self._bus.presence.disconnect(one.kind, one.uuid).addErrback(self._not_told)
+
+    def _not_told(self, failure: Failure) -> None:
+        failure.trap(BusError)
+        self._log.warn(
+            "gateways were not told to disconnect a deleted or disabled client: {reason}",
+            reason=failure.getErrorMessage(),
+        )
+
+    def _end_revocations(self) -> None:
+        revocations, self._revocations = self._revocations, []
+        for one in revocations:
+            one.cancel()
 
     # --- messages
 

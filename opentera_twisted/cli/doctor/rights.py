@@ -15,6 +15,7 @@ from opentera_twisted.cli.doctor.finding import Finding, Verdict
 from opentera_twisted.errors import CommandFailed, PermissionDenied
 from opentera_twisted.holders import GATEWAYS, HELD, REAPED, REPORTS
 from opentera_twisted.link import Script
+from opentera_twisted.revocation import TOPICS as REVOCATIONS
 from opentera_twisted.user_manager.registry import BUSY, LOG
 
 # Source: Redis documentation of redis.acl_check_cmd, which Redis 7 and Valkey have.
@@ -140,6 +141,8 @@ def _events() -> Iterator[Right]:
     yield _subscribe(topics.disconnect_command(_UUID), _DISCONNECT_RULE)
     yield _subscribe(topics.module_events(topics.USER_MANAGER_MODULE))
     yield _subscribe(topics.service_events("FileTransferService"))
+    for topic in REVOCATIONS:
+        yield _subscribe(topic)
     yield _plain("UNSUBSCRIBE")
 
 

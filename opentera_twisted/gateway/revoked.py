@@ -1,0 +1,81 @@
+"""People who were deleted or disabled: their websockets end, and their keys do not serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted.errors import BusError
+from opentera_twisted.gateway.fanout import Who
+from opentera_twisted.pubsub import Delivery, PubSub, Subscription
+from opentera_twisted.revocation import TOPICS, standings
+from opentera_twisted.topics import Kind
+
+REMEMBERED: Final = 10_000
+"""People who are remembered; of more, the one that was revoked longest ago is forgotten."""
+
+REMEMBERED_SECONDS: Final = 300.0
+"""Seconds for which they are: existing session keys live for a minute."""
+
+
+class Revoked:
+    """Follows the database events of OpenTera.
+
+    Args:
+        pubsub: carries the subscriptions.
+        now: seconds of a clock that never goes back.
+        revoked: called with the kind and the UUID of each who is revoked.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        pubsub: PubSub,
+        now: Callable[[], float],
+        revoked: Callable[[Kind, str], None],
+    ) -> None:
+        self._pubsub = pubsub
+        self._now = now
+        self._tell = revoked
+        self._since: dict[Who, float] = {}
+        self._subscriptions: list[Subscription] = []
+
+    def start(self) -> None:
+        """Subscribe."""
+        if not self._subscriptions:
+            self._subscriptions = [self._pubsub.attach(one, self._received) for one in TOPICS]
+            self._pubsub.acknowledged(*self._subscriptions).addErrback(self._refused)
+
+    def stop(self) -> None:
+        """Unsubscribe."""
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for one in subscriptions:
+            one.cancel()
+
+    def includes(self, kind: Kind, uuid: str) -> bool:
+        """Tell whether somebody was revoked a short while ago, and not enabled since."""
+        since = self._since.get((kind, uuid.lower()))
+        return since is not None and self._now() < since + REMEMBERED_SECONDS
+
+    def _refused(self, failure: Failure) -> None:
+        failure.trap(BusError, CancelledError)
+        if failure.check(BusError):
+            self._log.warn(
+                "clients whom OpenTera deletes or disables stay connected: {reason}",
+                reason=failure.getErrorMessage(),
+            )
+
+    def _received(self, delivery: Delivery) -> None:
+        for one in standings(delivery.topic, delivery.payload):
+            who = (one.kind, one.uuid.lower())
+            self._since.pop(who, None)
+            if one.is_revoked:
+                self._since[who] = self._now()
+                if len(self._since) > REMEMBERED:
+                    del self._since[next(iter(self._since))]
+                self._tell(one.kind, one.uuid)
