@@ -22,6 +22,10 @@ LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
     ),
     "handshake-timeout": (seconds, "Seconds from connecting to open."),
     "max-message-size": (count, "Bytes of a client's message; a larger one is closed with 1009."),
+    "max-connections-per-address": (
+        count,
+        "Websockets of one address, and as many connections that are not logged in; more get 429.",
+    ),
     "max-messages-per-minute": (
         count,
         "Messages, fragments, pings and pongs of one client; of more it is closed with 1008.",

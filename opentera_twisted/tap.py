@@ -31,6 +31,7 @@ from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.tls import TLSListening, read_again
 from opentera_twisted.gateway_options import limits_of, make_gateway, options_of
 from opentera_twisted.link.embedded import EmbeddedServer
+from opentera_twisted.open_files import clients_within, raise_limit
 from opentera_twisted.option_values import is_loopback, with_backlog
 from opentera_twisted.options import (
     DEFAULT_ADMIN,
@@ -215,9 +216,25 @@ class Program(MultiService):
                 self._server = EmbeddedServer(
                     self._reactor, port=REDIS_PORT, host=REDIS_HOST, directory=self._directory
                 )
+            self._allow_files()
             super().privilegedStartService()
         except (BusError, CannotListenError, OSError, OverflowError) as error:
             raise StartFailed(error) from None
+
+    def _allow_files(self) -> None:
+        """Raise the limit of open files, before workers inherit it, and say what it is good for."""
+        files = raise_limit()
+        clients, wanted = clients_within(files), self._options["max-clients"]
+        text = "{files} open files are allowed: enough for {clients} clients"
+        if clients < wanted:
+            self._log.warn(
+                text + ", and not for --max-clients {wanted}; raise ulimit -n, or LimitNOFILE=",
+                files=files,
+                clients=clients,
+                wanted=wanted,
+            )
+        else:
+            self._log.info(text, files=files, clients=clients)
 
     def startService(self) -> None:
         """Start the server, and then what uses it; until it is there, logins are answered 503."""

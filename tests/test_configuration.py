@@ -71,6 +71,7 @@ class TestFile:
             "max-clients-per-identity": 2,
             "handshake-timeout": 2.5,
             "max-message-size": 3,
+            "max-connections-per-address": 9,
             "max-messages-per-minute": 8,
             "max-send-buffer": 4,
             "failed-logins-per-minute": 5,

@@ -40,6 +40,10 @@ class TestServer:
     def test_version(self, text: str, verdict: str) -> None:
         assert server.version({"redis_version": text}).verdict == verdict
 
+    def test_open_files(self) -> None:
+        assert server.open_files(1024).verdict == "warning"
+        assert server.open_files(65_536).verdict == "ok"
+
     def test_valkey_is_called_by_its_name(self) -> None:
         info = {"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.1.2"}
         assert server.version(info) == Finding("version", "ok", "Valkey 9.1.2")

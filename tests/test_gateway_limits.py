@@ -97,6 +97,49 @@ class LimitTests(GatewayTestCase):
         assert await status("192.0.2.2", good) == b"101"
         assert self.gate.limited == {"failed_logins_per_minute": 2}
 
+    async def test_one_address_may_connect_so_often(self) -> None:
+        limits = GatewayLimits(max_connections_per_address=2)
+        port = await self.gateway(limits=limits)
+        first, _ = await self.log_in(port), await self.log_in(port)
+        with pytest.raises(HandshakeFailed, match="429"):
+            await self.log_in(port)
+        assert self.gate.limited == {"max_connections_per_address": 1}
+        first.sendClose()
+        await first.closed
+        await self.log_in(port)
+        silent = [await connect_bytes(port) for _ in range(2)]
+        third = await connect_bytes(port)
+        assert await third.closed == b""
+        assert not any(client.closed.called for client in silent)
+        assert self.gate.limited == {"max_connections_per_address": 2}
+
+    async def test_behind_a_proxy_the_address_of_the_client_counts(self) -> None:
+        limits = GatewayLimits(max_connections_per_address=1)
+        port = await self.gateway(limits=limits, trusted_proxies=["127.0.0.1"])
+        for address, status in (
+            (b"192.0.2.1", b"101"),
+            (b"192.0.2.2", b"101"),
+            (b"192.0.2.1", b"429"),
+        ):
+            client = await connect_bytes(port)
+            key = await self.keys.issue("user", UUID)
+            target = f"/wss/user?id={key}".encode()
+            client.send(handshake(target, b"X-Forwarded-For: " + address))
+            assert (await client.until(b"\r\n\r\n")).split()[1] == status
+
+    async def test_refusals_are_summed_up(self) -> None:
+        port = await self.gateway()
+        log = log_of(self)
+        for _ in range(20):
+            with pytest.raises(HandshakeFailed, match="403"):
+                await connect(port, "/wss/user?id=x")
+        text = "login from 127.0.0.1 over ws refused with 403: the session key is not valid"
+        assert [one.removesuffix("''") for one in log.items if "refused with 403" in one] == [text]
+        self.gate._strangers.tell()
+        assert any(
+            one.startswith(f"19 more within a minute, the last: {text}") for one in log.items
+        )
+
     async def test_a_handshake_may_take_so_long(self) -> None:
         port = await self.gateway(limits=GatewayLimits(handshake_timeout=0.1))
         silent = await connect_bytes(port)
@@ -184,6 +227,7 @@ class LimitTests(GatewayTestCase):
             max_clients_per_identity=0,
             handshake_timeout=0,
             max_message_size=0,
+            max_connections_per_address=0,
             max_messages_per_minute=0,
             max_send_buffer=0,
             failed_logins_per_minute=0,

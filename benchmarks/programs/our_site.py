@@ -11,13 +11,13 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from opentera_twisted import Bus, garbage
-from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway import Gateway, GatewayLimits
 
 
 async def serve(options: argparse.Namespace, reactor: object) -> None:
     """Serve until the process is ended."""
     bus = Bus(options.url, reactor=reactor, name="bench-site")
-    gateway = Gateway(bus)
+    gateway = Gateway(bus, limits=GatewayLimits(max_connections_per_address=0))
     root = Resource()
     root.putChild(b"wss", gateway.resource())
     bus.startService()

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
@@ -38,7 +38,9 @@ from opentera_twisted.gateway.protocol import (
 from opentera_twisted.gateway.proxies import Peer, TrustedProxies
 from opentera_twisted.gateway.resource import GatewayResource
 from opentera_twisted.gateway.revoked import Revoked
+from opentera_twisted.gateway.summed_log import SummedLog
 from opentera_twisted.gateway.tls import failure_of_handshake
+from opentera_twisted.ip_addresses import network_of
 from opentera_twisted.lease import LEASE
 from opentera_twisted.sessions import Identity, SessionKeys
 
@@ -121,6 +123,7 @@ class Gateway(Service):
         self._bus = bus
         self._clock = bus.link.clock
         self._policy = policy or DefaultPolicy()
+        self._strangers = SummedLog(self._log, self._clock)
         self._outbox = Outbox(self._clock)
         self._delivering = Delivering(
             self._policy, self._outbox, LARGEST_EVENT * limits.max_send_buffer
@@ -187,6 +190,7 @@ class Gateway(Service):
         super().startService()
         self._stopping = False
         self._revoked.start()
+        self._strangers.start()
         self._presence.start()
 
     def stopService(self) -> Deferred[None]:
@@ -208,6 +212,7 @@ class Gateway(Service):
         began = self._clock.seconds()
         # Half of the time is for those who do not answer, the rest for the reports.
         await self.factory.close_all(GOING_AWAY, "the server is going away", allowed / 2)
+        self._strangers.stop()
         reported = self._presence.stop()
         if allowed:
             left = max(0.0, began + allowed - self._clock.seconds())
@@ -236,7 +241,9 @@ class Gateway(Service):
         self.logins[_OUTCOMES.get(refusal.status, "refused")] += 1
         if refusal.limit is not None:
             self.limited[refusal.limit] += 1
-        self._log.info(
+        self._strangers.add(
+            (network_of(peer.address), refusal.status, refusal.cause),
+            LogLevel.info,
             "login from {address} over {scheme} refused with {status}: {cause}",
             address=peer.address,
             scheme="wss" if peer.secure else "ws",
@@ -248,8 +255,12 @@ class Gateway(Service):
         """Count and log a TLS handshake that failed."""
         kind, text = failure_of_handshake(reason)
         self.tls_failures[kind] += 1
-        self._log.debug(
-            "TLS handshake with {address} failed: {reason}", address=peer.address, reason=text
+        self._strangers.add(
+            (network_of(peer.address), kind),
+            LogLevel.debug,
+            "TLS handshake with {address} failed: {reason}",
+            address=peer.address,
+            reason=text,
         )
 
     def opened(self, client: ClientProtocol, identity: Identity) -> None:
@@ -268,10 +279,13 @@ class Gateway(Service):
     def reached(self, limit: str, client: ClientProtocol) -> None:
         """Count a client that is sent away because of a limit."""
         self.limited[limit] += 1
-        self._log.info(
+        who = "not logged in" if client.identity is None else f"a {client.identity.kind}"
+        self._strangers.add(
+            (limit, who),
+            LogLevel.info,
             "a client is sent away: {limit} is reached; it is {who}, and {backlog} bytes wait",
             limit=limit,
-            who="not logged in" if client.identity is None else f"a {client.identity.kind}",
+            who=who,
             backlog=client.backlog,
         )
 

@@ -29,6 +29,7 @@ class GatewayLimits:
         max_clients_per_identity: websockets of one user, participant or device, at this gateway.
         handshake_timeout: seconds from connecting to open.
         max_message_size: bytes of a client's message.
+        max_connections_per_address: of clients that are logged in, and as many again of others.
         max_messages_per_minute: messages, fragments of messages, pings and pongs of one client; of
             more it is closed.
         max_send_buffer: bytes that may wait for one client that takes nothing for two seconds; then
@@ -41,6 +42,7 @@ class GatewayLimits:
     max_clients_per_identity: int = field(default=1_000, validator=ge(0))
     handshake_timeout: float = field(default=10.0, validator=[ge(0), lt(LONGEST)])
     max_message_size: int = field(default=65_536, validator=ge(0))
+    max_connections_per_address: int = field(default=1_000, validator=ge(0))
     max_messages_per_minute: int = field(default=600, validator=ge(0))
     max_send_buffer: int = field(default=1_048_576, validator=ge(0))
     failed_logins_per_minute: int = field(default=600, validator=ge(0))

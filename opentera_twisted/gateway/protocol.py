@@ -31,12 +31,13 @@ from zope.interface import implementer
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import compression, head, intake, subprotocols, tls
 from opentera_twisted.gateway.allowance import Allowance
+from opentera_twisted.gateway.crowd import Crowd, Place
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.intake import Intake
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal, parse_login
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
-from opentera_twisted.gateway.sending import Sending
+from opentera_twisted.gateway.sending import Sending, has_foreign_layer
 from opentera_twisted.ip_addresses import parse_ip
 from opentera_twisted.sessions import Identity
 
@@ -126,6 +127,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _answers: Allowance | None = None
     _subprotocol: str | None = None
     _sending: Sending | None = None
+    _place: Place | None = None
     _is_plain = False
     _was_refused = False
 
@@ -147,6 +149,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if self.factory.is_crowded():
             self.factory.doorkeeper.reached("max_clients", self)
             self.dropConnection(abort=True)
+        elif not self._enter_unknown():
+            self.factory.doorkeeper.reached("max_connections_per_address", self)
+            self.dropConnection(abort=True)
         elif timeout:  # Autobahn's own timer is up to a second off
             self._timeout = self.factory.clock.callLater(timeout, self._handshake_timed_out)
 
@@ -164,6 +169,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if self._sending is not None:
             self._sending.drop()
             self._sending = None
+        self._leave_place()
         self.factory.lost(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -196,6 +202,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     async def _admit(self, request: ConnectionRequest) -> Identity:
         self._client = self.factory.proxies.client(_peer(self.transport), request.headers)
         login = parse_login(self.http_request_uri, self._client, request.origin)
+        self._enter_as(self._client)
         # All that can be refused comes before the session key is redeemed.
         self._negotiate(request)
         return await self.factory.doorkeeper.admit(self, login)
@@ -205,6 +212,32 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if self.state != self.STATE_CONNECTING:  # it went away; Autobahn would open it all the same
             self._leave()
         return self._subprotocol
+
+    def _enter_unknown(self) -> bool:
+        """Count a connection for its address, unless that of its client is told later."""
+        peer = _peer(self.transport)
+        if self.factory.proxies.trusts(peer.address) or has_foreign_layer(self.transport):
+            return True
+        self._place = self.factory.unknown.enter(peer.address)
+        return self._place is not None
+
+    def _enter_as(self, client: Peer) -> None:
+        """Count it among the clients of its address that are logged in."""
+        place = self.factory.known.enter(client.address)
+        if place is None:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too many connections of that address; a proxy is named with --trusted-proxy",
+                limit="max_connections_per_address",
+                retry_after=60,
+            )
+        self._leave_place()
+        self._place = place
+
+    def _leave_place(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.leave()
 
     def _negotiate(self, request: ConnectionRequest) -> None:
         """Agree on the compression, and select the subprotocol."""
@@ -527,6 +560,8 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         self.proxies = proxies
         self.window_bits = window_bits
         self.connections: set[ClientProtocol] = set()
+        self.unknown = Crowd(limits.max_connections_per_address)
+        self.known = Crowd(limits.max_connections_per_address)
         self.intake = Intake(clock)
         self._emptied: list[Deferred[None]] = []
         # In one call: another would take back what this one says of origins.

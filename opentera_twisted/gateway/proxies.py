@@ -87,6 +87,10 @@ class TrustedProxies:
                 break
         return Peer(address, secure)
 
+    def trusts(self, address: str) -> bool:
+        """Tell whether the word of an address on its clients is taken."""
+        return self._trust(address)
+
     def _trust(self, address: str) -> bool:
         if address == UNIX:
             return self._unix

@@ -14,6 +14,7 @@ from typing import Any, Final
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 PIECE: Final = 131_072
@@ -173,6 +174,15 @@ def socket_of(transport: Any) -> FileDescriptor | None:
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return transport if isinstance(transport, FileDescriptor) else None
+
+
+def has_foreign_layer(transport: Any) -> bool:
+    """Tell whether a layer other than TLS is in between, which may tell of another peer."""
+    while isinstance(transport, ProtocolWrapper):
+        if not isinstance(transport, TLSMemoryBIOProtocol):
+            return True
+        transport = transport.transport
+    return False
 
 
 def buffered(socket: Any) -> int:

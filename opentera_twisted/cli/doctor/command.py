@@ -30,6 +30,7 @@ from opentera_twisted.errors import (
     CommandFailed,
     PermissionDenied,
 )
+from opentera_twisted.open_files import raise_limit
 from opentera_twisted.rpc import Listening
 from opentera_twisted.sessions import SessionKeys
 
@@ -89,6 +90,7 @@ async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
     findings.extend(await _login(bus))
     findings.extend(await _journey(bus))
     findings.extend(await _programs(bus))
+    findings.append(server_checks.open_files(raise_limit()))
     return findings
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from opentera_twisted.cli.doctor.finding import Finding, Verdict
+from opentera_twisted.open_files import clients_within
 
 OLDEST: Final = (6, 2)
 """Version of Redis that the bus needs: client tracking, rights of channels, exclusive ranges."""
@@ -21,6 +22,9 @@ ALL_STRINGS: Final = 1024**3
 
 FULL: Final = 0.9
 """Share of ``maxmemory`` from which it is about to be reached."""
+
+MANY_CLIENTS: Final = 10_000
+"""Clients that a gateway lets in unless it is told otherwise."""
 
 Facts = Mapping[str, str]
 
@@ -183,3 +187,14 @@ def _size(count: int) -> str:
     if count < 1024**2:
         return f"{count / 1024:.1f} KiB"
     return f"{count / 1024**2:.1f} MiB"
+
+
+def open_files(files: int) -> Finding:
+    """Judge how many clients a gateway started from here can have, by its limit of open files."""
+    clients = clients_within(files)
+    reason = f"{files} open files are allowed here: enough for {clients} clients of a gateway"
+    if clients < MANY_CLIENTS:
+        return Finding(
+            "open files", "warning", reason, "raise ulimit -n, or LimitNOFILE= of systemd"
+        )
+    return Finding("open files", "ok", reason)

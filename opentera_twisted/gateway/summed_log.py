@@ -1,0 +1,70 @@
+"""Log lines that strangers can cause: the first of a kind at once, the others as a number."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger, LogLevel
+
+INTERVAL: Final = 60.0
+"""Seconds after which the numbers are logged."""
+
+KINDS: Final = 1000
+"""Kinds that are told apart in that time; all others are one."""
+
+
+class SummedLog:
+    """Logs the first line of each kind, and each minute how many more there were.
+
+    Args:
+        log: gets the lines.
+        clock: of the minutes.
+    """
+
+    def __init__(self, log: Logger, clock: IReactorTime) -> None:
+        self._log = log
+        self._more: dict[Hashable, int] = {}
+        self._last: dict[Hashable, tuple[LogLevel, str, dict[str, Any]]] = {}
+        self._telling = LoopingCall(self.tell)
+        self._telling.clock = clock
+
+    def start(self) -> None:
+        """Log the numbers each minute."""
+        if not self._telling.running:
+            self._telling.start(INTERVAL, now=False)
+
+    def stop(self) -> None:
+        """Log what is left."""
+        if self._telling.running:
+            self._telling.stop()
+        self.tell()
+
+    def add(self, kind: Hashable, level: LogLevel, text: str, **fields: Any) -> None:
+        """Log a line, or count it.
+
+        Args:
+            kind: lines of one kind are summed up, such as those of an address and a reason.
+            level: of the line.
+            text: its format.
+            fields: its values.
+        """
+        if kind not in self._more:
+            if len(self._more) < KINDS:
+                self._more[kind] = 0
+                self._log.emit(level, text, **fields)
+                return
+            kind = None
+        self._more[kind] = self._more.get(kind, 0) + 1
+        self._last[kind] = (level, text, fields)
+
+    def tell(self) -> None:
+        """Log how many more there were of each kind, with the last of them."""
+        more, last = self._more, self._last
+        self._more, self._last = {}, {}
+        for kind, (level, text, fields) in last.items():
+            self._log.emit(
+                level, "{count} more within a minute, the last: " + text, count=more[kind], **fields
+            )

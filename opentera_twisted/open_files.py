@@ -1,0 +1,34 @@
+"""The number of open files that the system allows this process, which bounds its connections."""
+
+from __future__ import annotations
+
+import resource
+from typing import Final
+
+RESERVED: Final = 100
+"""Files that a program needs beside its clients: Redis, sockets, log, modules."""
+
+PLENTY: Final = 1_048_576
+"""What is asked for where the hard limit is infinite."""
+
+
+def raise_limit() -> int:
+    """Raise the soft limit to the hard one, as far as the system lets it.
+
+    Returns:
+        The soft limit that holds then.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = PLENTY if hard == resource.RLIM_INFINITY else hard
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):  # macOS has another bound beside it
+            return soft
+        return wanted
+    return PLENTY if soft == resource.RLIM_INFINITY else soft
+
+
+def clients_within(files: int) -> int:
+    """How many clients a process with so many files can have."""
+    return max(files - RESERVED, 0)
