@@ -422,6 +422,20 @@ class StartingTests(UserManagerTestCase):
         await far.connected()
         await self.has(near, "online_users", [comes.uuid])
 
+    async def test_a_registry_that_vanishes_is_filled_again(self) -> None:
+        bus = await self.bus()
+        manager = await self.manager(bus)
+        here = LocalPresence(bus.link)
+        here.start()
+        self.addCleanup(here.give_up)
+        uuid = str(uuid4())
+        here.opened(Identity("user", uuid))
+        await self.has(bus, "online_users", [uuid])
+        await manager._look()
+        self.redis.delete(f"{registry.ONLINE}user")  # as an eviction would
+        await manager._look()
+        await self.has(bus, "online_users", [uuid])
+
     async def test_redis_restarted_empty_has_everyone_again(self) -> None:
         server = start_server(self)
         bus = await self.bus(server.url)

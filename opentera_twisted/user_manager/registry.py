@@ -230,6 +230,13 @@ class Registry:
             some = doubtful[start : start + 2 * COMPARED_AT_ONCE]
             await self._link.run(_COMPARE, [], *_TEMPLATES, *some)
 
+    async def sizes(self) -> list[int]:
+        """Count who is online, of each kind."""
+        counts: list[int] = await gatherResults(
+            [self._link.execute("HLEN", ONLINE + kind) for kind in topics.KINDS]
+        )
+        return counts
+
     async def online(self, kind: Kind) -> list[str]:
         """UUIDs of who is online, sorted."""
         uuids: Sequence[bytes] = await self._link.execute("HKEYS", ONLINE + kind)

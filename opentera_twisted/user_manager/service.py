@@ -9,6 +9,7 @@ from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -17,6 +18,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.errors import AlreadyServed, BusError
 from opentera_twisted.holders import REPORTS
 from opentera_twisted.junk import Junk
+from opentera_twisted.lease import LEASE
 from opentera_twisted.link import Retry
 from opentera_twisted.pubsub import Delivery, Subscription
 from opentera_twisted.revocation import TOPICS, standings
@@ -73,6 +75,9 @@ class UserManager(Service):
         self._compares = False
         self._subscription: Subscription | None = None
         self._revocations: list[Subscription] = []
+        self._sizes: list[int] = []
+        self._looking = LoopingCall(lambda: Deferred.fromCoroutine(self._look()))
+        self._looking.clock = bus.link.clock
         self._server: ProcedureServer | None = None
         self._starting: Deferred[None] | None = None
         self._working: Deferred[None] | None = None
@@ -166,6 +171,8 @@ class UserManager(Service):
             self._server = await self._bus.serve_module(
                 topics.USER_MANAGER_MODULE, procedures(self._registry), exclusive=True
             )
+            if self.running and not self._looking.running:
+                self._looking.start(LEASE / 3).addErrback(self._failed)
         except BaseException:
             if self._subscription is not None:
                 self._subscription.cancel()
@@ -175,6 +182,8 @@ class UserManager(Service):
     async def _stop(self) -> None:
         if self._starting is not None:
             self._starting.cancel()
+        if self._looking.running:
+            self._looking.stop()
         ending = Deferred.fromCoroutine(self._end())
         try:
             await ending.addTimeout(STOP_TIMEOUT, self._clock)
@@ -250,6 +259,15 @@ class UserManager(Service):
             self._compares = True
         self._messages.append(_Message(fingerprint(delivery.payload), valid))
         self._work()
+
+    async def _look(self) -> None:
+        """Compare if the registry shrank: people have left, or Redis has lost its keys."""
+        try:
+            before, self._sizes = self._sizes, await self._registry.sizes()
+        except BusError:
+            return  # when the link is back, it is compared
+        if any(now < then for now, then in zip(self._sizes, before, strict=False)):
+            self._compare()
 
     def _compare(self) -> None:
         """Compare with who is open at the gateways: messages may have been missed."""
