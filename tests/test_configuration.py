@@ -139,7 +139,7 @@ max-clients = 5
             r"FILE:6: websocket: 'nonsense' is not an endpoint .*",
             r"FILE:7: websocket: 'tcp:abc' is not an endpoint .*",
             r"FILE:10: max-clients: '-1' is not a whole number from 0 on",
-            r"FILE:11: handshake-timeout: 'soon' is not a number of seconds from 0 on",
+            r"FILE:11: handshake-timeout: 'soon' is not a number of seconds from 0 on, .*",
             r"FILE:12: max-client: no such option: is it max-clients\?",
             r"FILE:13: require-bound-keys: expected true or false",
             r'FILE:14: origin: expected a list of texts: \["…", "…"\]',
