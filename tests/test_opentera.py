@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import uuid
 import warnings
@@ -13,7 +14,9 @@ from typing import Any
 
 import pytest
 import redis
+from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import (
@@ -352,6 +355,34 @@ class OpenTeraTests(RedisTestCase):
         assert await deferToThread(rpc.call, NAME, "add", 2, 3) == 5
         assert await deferToThread(rpc.call, NAME, "nothing") is None
         assert len(module.messages.items) == 2
+
+    async def test_a_websocket_module_reads_its_handshake_before_redis_is_there(self) -> None:
+        got = Collector()
+        config = self.config
+
+        class Edge(Protocol, RedisClient):
+            def __init__(self) -> None:
+                RedisClient.__init__(self, config)
+                at_end(self.redisClose)
+
+            def dataReceived(self, data: bytes) -> None:
+                got("handshake")
+
+            def redisConnectionMade(self) -> None:
+                got("redis")
+
+            def connectionLost(self, reason: Any = None) -> None:
+                got("lost")
+
+        at_end = self.addCleanup
+        await self.client().subscribe("t")  # the link is ready
+        factory: Any = Factory.forProtocol(Edge)
+        port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        with socket.create_connection(("127.0.0.1", port.getHost().port)) as connection:
+            connection.sendall(b"GET /")
+            assert await got.wait(2) == ["handshake", "redis"]
+        await got.wait(3)
 
     async def test_redis_attribute_is_a_redis_py_client(self) -> None:
         client = self.client()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted import callbacks, topics
 from opentera_twisted.bus import Bus
-from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.errors import BusError, InvalidArgument
 from opentera_twisted.opentera import early
 from opentera_twisted.opentera.names import prefer
 from opentera_twisted.opentera.threads import (
@@ -177,11 +178,17 @@ class RedisClient:
         observers = self.bus.link.on_lost
         observers.append(self.redisConnectionLost)
         self._use.keep(self, lambda: maybeDeferred(observers.remove, self.redisConnectionLost))
-        connected = self.bus.connected()
-        connected.addCallback(
-            lambda _: callbacks.run(f"redisConnectionMade of {self}", self.redisConnectionMade)
-        )
-        connected.addErrback(lambda _: None)  # it was stopped before
+        Deferred.fromCoroutine(self._connected()).addErrback(lambda _: None)  # stopped before
+
+    async def _connected(self) -> None:
+        await self.bus.connected()
+        # OpenTera's websocket modules make a client for each websocket, and have to read its
+        # handshake first. A connection of their own took two round trips, the shared one none.
+        for _ in range(2):
+            with suppress(BusError):
+                await self.bus.link.execute("PING")
+        if not self._is_closed:
+            callbacks.run(f"redisConnectionMade of {self}", self.redisConnectionMade)
 
     def _subscribe(self, pattern: str) -> Deferred[Any]:
         subscribing = self._subscriptions.get(pattern)
