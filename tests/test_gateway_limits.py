@@ -72,7 +72,7 @@ class LimitTests(GatewayTestCase):
         first, _ = await self.log_in(port), await self.log_in(port)
         with pytest.raises(HandshakeFailed, match="429"):
             await self.log_in(port)
-        await self.log_in(port, "device")
+        await self.log_in(port, "device", uuid=str(uuid4()))
         await self.log_in(port, uuid=str(uuid4()))
         assert self.gate.limited == {"max_clients_per_identity": 1}
         first.sendClose()

@@ -42,7 +42,7 @@ class GatewayLimits:
     max_clients_per_identity: int = field(default=1_000, validator=ge(0))
     handshake_timeout: float = field(default=10.0, validator=[ge(0), lt(LONGEST)])
     max_message_size: int = field(default=65_536, validator=ge(0))
-    max_connections_per_address: int = field(default=1_000, validator=ge(0))
+    max_connections_per_address: int = field(default=8_000, validator=ge(0))
     max_messages_per_minute: int = field(default=600, validator=ge(0))
     max_send_buffer: int = field(default=1_048_576, validator=ge(0))
     failed_logins_per_minute: int = field(default=600, validator=ge(0))
