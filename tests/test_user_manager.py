@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter
 from typing import Any
 from uuid import uuid4
@@ -17,7 +18,14 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import AlreadyServed, Bus, Delivery, ProcedureFailed, Procedures
+from opentera_twisted import (
+    AlreadyServed,
+    Bus,
+    CommandFailed,
+    Delivery,
+    ProcedureFailed,
+    Procedures,
+)
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
 from opentera_twisted.holders import REPORTS
 from opentera_twisted.link import connection
@@ -26,13 +34,14 @@ from opentera_twisted.messages import (
     JoinSessionEvent,
     JoinSessionReplyEvent,
     LeaveSessionEvent,
+    RPCMessage,
     StopSessionEvent,
     TeraEvent,
     UserEvent,
 )
 from opentera_twisted.messages.packing import module_message, unpack_all
 from opentera_twisted.sessions import Identity
-from opentera_twisted.topics import KINDS, USER_MANAGER_MODULE, Kind
+from opentera_twisted.topics import KINDS, REPLY_CHANNELS, USER_MANAGER_MODULE, Kind, module_rpc
 from opentera_twisted.user_manager import UserManager, registry, service
 from opentera_twisted.user_manager.changes import (
     EVENTS,
@@ -51,6 +60,7 @@ from .support import (
     Collector,
     RedisTestCase,
     log_of,
+    message,
     quick_retries,
     start_server,
     until,
@@ -300,8 +310,7 @@ class RegistryTests(UserManagerTestCase):
 class SeveralTests(UserManagerTestCase):
     async def test_each_message_is_applied_once_and_each_call_answered_once(self) -> None:
         buses = [await self.bus() for _ in range(3)]
-        for bus in buses:
-            await self.manager(bus)
+        managers = [await self.manager(bus) for bus in buses]
         events = await self.observe(buses[0])
         chance = random.Random(2)
         people = [str(uuid4()) for _ in range(20)]
@@ -315,10 +324,18 @@ class SeveralTests(UserManagerTestCase):
         await events.wait(500)
         await self.has(buses[1], "online_users", sorted(online))
         assert Counter(uuid for _, uuid in events.items) == expected
-        answers = await buses[0].call_all(
-            f"module.{USER_MANAGER_MODULE}", "online_users", timeout=60
-        )
-        assert [one.value for one in answers] == [sorted(online)]
+        reply_to = f"{REPLY_CHANNELS}{uuid4()}"
+        replies = self.subscribed(reply_to)
+        request = RPCMessage(method="online_users", reply_to=reply_to, timestamp=time.time())
+        self.redis.publish(module_rpc(USER_MANAGER_MODULE), request.SerializeToString())
+        # All three have received it when they answer what comes after it.
+        module = f"module.{USER_MANAGER_MODULE}"
+        assert len(await buses[0].call_all(module, "opentera.ping", timeout=60)) == 3
+        for manager in managers:
+            await manager.stopService()
+        self.redis.publish(reply_to, b"the last")
+        assert json.loads(await message(replies))["return_value"] == sorted(online)
+        assert await message(replies) == b"the last"
 
     async def test_the_same_bytes_sent_again_count_again(self) -> None:
         bus = await self.bus()
@@ -435,6 +452,15 @@ class StartingTests(UserManagerTestCase):
         self.redis.delete(f"{registry.ONLINE}user")  # as an eviction would
         await manager._look()
         await self.has(bus, "online_users", [uuid])
+
+    async def test_a_refused_look_at_the_registry_is_followed_by_others(self) -> None:
+        bus = await self.bus()
+        manager = await self.manager(bus)
+        self.redis.set(f"{registry.ONLINE}user", "a string")
+        await manager._look()
+        with pytest.raises(CommandFailed, match="WRONGTYPE"):
+            await manager._registry.status("user")
+        assert manager._looking.running
 
     async def test_redis_restarted_empty_has_everyone_again(self) -> None:
         server = start_server(self)

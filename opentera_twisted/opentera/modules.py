@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 
 from opentera_twisted import topics
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.gathered import gathered
 from opentera_twisted.messages import ServerCommand, TeraEvent, TeraModuleMessage
 from opentera_twisted.messages.packing import module_message, pack, tera_event
 from opentera_twisted.opentera.client import Callback, RedisClient
@@ -128,7 +129,7 @@ class BaseModule(_Program):
             [topics.module_rpc(self.module_name)],
             partial(self.bus.serve_module, self.module_name),
         )
-        return gatherResults([listening, *serving], consumeErrors=True)
+        return gathered([listening, *serving])
 
     def create_tera_message(self, dest: str = "", seq: int = 0) -> TeraModuleMessage:
         """An envelope for messages from this module."""
@@ -233,7 +234,7 @@ class ServiceOpenTera(_Program):
             [topics.service_rpc(name) for name in names],
             partial(self.bus.serve_service, key, uuid=self.service_uuid),
         )
-        return gatherResults([*listening, *serving], consumeErrors=True)
+        return gathered([*listening, *serving])
 
     def send_service_event_message(self, event: Message) -> Any:
         """Publish an event on the topic of this service's events."""

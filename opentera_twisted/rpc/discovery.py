@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 
 from opentera_twisted import topics
 from opentera_twisted.errors import (
@@ -16,6 +16,7 @@ from opentera_twisted.errors import (
     NoResponder,
     PermissionDenied,
 )
+from opentera_twisted.gathered import gathered
 from opentera_twisted.link import Link
 from opentera_twisted.rpc.caller import Caller
 from opentera_twisted.rpc.description import DESCRIBE, Description, from_json
@@ -67,12 +68,9 @@ async def services(link: Link, caller: Caller, timeout: float) -> list[Listening
     if await link.execute("PUBSUB", "NUMPAT"):
         candidates.update(topics.module_rpc(name) for name in DEPLOYED_MODULES)
         candidates.update(await _registered(link))
-    found = await gatherResults(
-        [
-            Deferred.fromCoroutine(_ask(caller, topic, timeout, is_listed=topic in listed))
-            for topic in sorted(_servers(candidates))
-        ],
-        consumeErrors=True,
+    found = await gathered(
+        Deferred.fromCoroutine(_ask(caller, topic, timeout, is_listed=topic in listed))
+        for topic in sorted(_servers(candidates))
     )
     return [listening for listening in found if listening is not None]
 

@@ -10,13 +10,14 @@ from time import perf_counter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted import callbacks
 from opentera_twisted.errors import BusError, ProcedureError
+from opentera_twisted.gathered import gathered
 from opentera_twisted.junk import Junk
 from opentera_twisted.link import Done, Link
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
@@ -134,7 +135,7 @@ class ProcedureServer:
         self.is_listening = False
         subscriptions, self._subscriptions = self._subscriptions, []
         drained = [subscription.drain() for subscription in subscriptions]
-        await gatherResults(drained, consumeErrors=True)
+        await gathered(drained)
         if self._in_flight:
             finished: Deferred[None] = Deferred()
             self._drained.append(finished)

@@ -20,9 +20,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import gatherResults
-
 from opentera_twisted import topics
+from opentera_twisted.gathered import gathered
 from opentera_twisted.holders import HOLDERS, NOBODY
 from opentera_twisted.link import Link, Script
 from opentera_twisted.templates import PUBLISH
@@ -232,8 +231,8 @@ class Registry:
 
     async def sizes(self) -> list[int]:
         """Count who is online, of each kind."""
-        counts: list[int] = await gatherResults(
-            [self._link.execute("HLEN", ONLINE + kind) for kind in topics.KINDS]
+        counts: list[int] = await gathered(
+            self._link.execute("HLEN", ONLINE + kind) for kind in topics.KINDS
         )
         return counts
 
@@ -249,7 +248,7 @@ class Registry:
     async def status(self, kind: Kind) -> dict[str, dict[str, Any]]:
         """Whether they are online, and busy, of all who are one of both."""
         keys = (ONLINE + kind, BUSY + kind)
-        both = await gatherResults([self._link.execute("HKEYS", key) for key in keys])
+        both = await gathered(self._link.execute("HKEYS", key) for key in keys)
         online, busy = ({topics.decode(one) for one in uuids} for uuids in both)
         return {
             uuid: {"online": uuid in online, "busy": uuid in busy} for uuid in sorted(online | busy)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import click
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import DNSLookupError
@@ -30,6 +30,7 @@ from opentera_twisted.errors import (
     CommandFailed,
     PermissionDenied,
 )
+from opentera_twisted.gathered import gathered
 from opentera_twisted.open_files import raise_limit
 from opentera_twisted.rpc import Listening
 from opentera_twisted.sessions import SessionKeys
@@ -197,9 +198,7 @@ async def _programs(bus: Bus) -> Sequence[Finding]:
         listening = await bus.services()
     except CommandFailed as error:
         return [*findings, _not_told("served", error, "+pubsub +scan")]
-    served = await gatherResults(
-        [Deferred.fromCoroutine(_served(bus, one)) for one in listening], consumeErrors=True
-    )
+    served = await gathered(Deferred.fromCoroutine(_served(bus, one)) for one in listening)
     return [*findings, *programs.servers(served)]
 
 
