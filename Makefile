@@ -119,6 +119,10 @@ soak: $(VENV)/.dev  ## Repeat faults and storms for an hour (SOAK=seconds), and 
 	@end=$$(($$(date +%s) + $(SOAK))); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/python -m pytest --quiet tests/faults tests/test_storms.py || exit 1; done
 
+.PHONY: attack
+attack: $(VENV)/.dev  ## Attack a gateway from both sides, for minutes: SEED=n repeats a run, ONLY=part runs a part.
+	$(BIN)/python -m tests.attack $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(ONLY),--only $(ONLY))
+
 .PHONY: conformance
 conformance: $(VENV)/.dev  ## Try the gateway against each rule of RFC 6455, and write the table into docs.
 	CONFORMANCE_TABLE=docs/reference/conformance.md $(BIN)/python -m pytest tests/conformance

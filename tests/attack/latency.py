@@ -1,0 +1,62 @@
+"""The delay of the honest client's events while 300 hostile ones do their worst."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Event
+
+from .arena import Arena
+from .crowd import CLIENTS, FLOODS, crowd
+
+EVENTS = 1000
+INTERVAL = 0.01
+"""Seconds between events."""
+
+ROW = "{:<24}{:>10}{:>10}{:>12}{:>12}"
+
+
+def measure_latency(progress: Callable[[str], None]) -> str:
+    """Measure delays without an attack and with each kind of it, in one run.
+
+    Args:
+        progress: called with a line now and then.
+
+    Returns:
+        A table: milliseconds until half and 99 of 100 events had arrived, and as ratios.
+
+    Raises:
+        AssertionError: an event was lost, or the gateway has suffered.
+    """
+    rows = [ROW.format("", "p50 ms", "p99 ms", "p50 ratio", "p99 ratio")]
+    with Arena("--max-clients-per-identity", "0") as arena:
+        calm = _delays(arena)
+        rows.append(ROW.format("no attack", *_texts(calm), "1", "1"))
+        for kind in FLOODS:
+            progress(f"latency: {CLIENTS} clients send {kind}")
+            with crowd(arena.server.port, arena.port, kind):
+                delays = _delays(arena)
+            ratios = [f"{_part(delays, part) / _part(calm, part):.1f}" for part in (0.5, 0.99)]
+            rows.append(ROW.format(kind, *_texts(delays), *ratios))
+            arena.check()
+        found = arena.check()
+    return "\n".join([*rows, f"latency: {found}"])
+
+
+def _delays(arena: Arena) -> list[float]:
+    """Sorted seconds from the publication of events to their arrival."""
+    first = len(arena.published)
+    pace = Event()
+    for _ in range(EVENTS):
+        arena.publish()
+        pace.wait(INTERVAL)
+    arena.witnessed()
+    pairs = zip(arena.published[first:], arena.witness.arrivals[first:], strict=True)
+    return sorted(arrived - published for published, arrived in pairs)
+
+
+def _part(delays: Sequence[float], part: float) -> float:
+    return delays[int(part * len(delays))]
+
+
+def _texts(delays: Sequence[float]) -> list[str]:
+    return [f"{_part(delays, part) * 1000:.1f}" for part in (0.5, 0.99)]
