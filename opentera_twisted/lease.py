@@ -88,7 +88,7 @@ _RENEW: Final = Script(
     if may_join == '' and not is_running then return {{}} end
     redis.call('ZADD', KEYS[1], now + lease, id)
     local was_late = not is_running or ends - now > lease or now - (ends - lease) >= lease * 2 / 3
-    if was_late then redis.call('HSET', '{LEASES}', id, lease) end
+    redis.call('HSET', '{LEASES}', id, lease)
     if may_join ~= '' then redis.call('DEL', '{REAPED}' .. id) end
     """
     + _REPORTING
@@ -249,7 +249,7 @@ class Renewal:
 
     Attributes:
         applied: number of transitions that were applied, from the first on.
-        listening_since: changes when the module begins to listen after nobody did.
+        listening_since: changes when the module begins to listen after nobody did; may be lost.
         differs: Redis holds another number of identities than the gateway expects.
         owes: reports of going wait until they can be made.
         conflicts: ``<kind>.<uuid>`` that was not entered, as its UUID is open under another kind.

@@ -69,5 +69,5 @@ def _standings(kind: Kind, message: TeraEvent) -> Iterator[Standing]:
         if event.type == DatabaseEvent.DB_DELETE:
             yield Standing(kind, uuid, is_revoked=True)
         elif event.type == DatabaseEvent.DB_UPDATE and f"{kind}_enabled" in fields:
-            is_gone = "deleted_at" in fields or not fields[f"{kind}_enabled"]
+            is_gone = fields.get("deleted_at") is not None or not fields[f"{kind}_enabled"]
             yield Standing(kind, uuid, is_revoked=is_gone)

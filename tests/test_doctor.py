@@ -19,7 +19,7 @@ from opentera_twisted.cli.doctor.programs import Served
 
 from .commands import CommandTestCase
 from .processes import twistd
-from .support import ROOT, UUID, folder_of, free_port, start_server, until
+from .support import ROOT, UUID, acl, folder_of, free_port, start_server, until
 from .websockets import connect
 
 MODULE = "module.TeraServer.UserManagerModule"
@@ -315,6 +315,24 @@ class DoctorTests(CommandTestCase):
         }, checks
         assert checks["names"]["verdict"] == "unknown"
         assert checks["names"]["remedy"] == "give the user +client|list"
+
+    async def test_rights_of_an_older_release_are_warned_of(self) -> None:
+        (rules,) = re.findall(r"^user opentera-gateway on \S+ (.*)$", acl(), re.MULTILINE)
+        server = start_server(self)
+        missing = ("+hlen", "+pexpire", "+pubsub|numsub", "+pubsub|numpat")
+        with server.client() as client:
+            client.execute_command(
+                *("ACL", "SETUSER", "older", "on", ">hush"),
+                *(rule for rule in rules.split() if rule not in missing),
+            )
+        checks = await self.examine(f"redis://older:hush@127.0.0.1:{server.port}/0", 0)
+        assert checks["rights: presence"]["verdict"] == "ok"
+        beyond = checks["rights: presence beyond our gateways"]
+        assert beyond["verdict"] == "warning"
+        assert all(rule in beyond["remedy"] for rule in missing)
+        manager = checks["rights: the user manager"]
+        assert manager["verdict"] == "warning"
+        assert "+hlen" in manager["remedy"]
 
     async def test_a_user_who_may_run_no_scripts(self) -> None:
         server = start_server(self)

@@ -190,6 +190,27 @@ class VanishedKeysTests(LeaseTestCase):
         gone = [uuid for what, uuid in reports.items if what == "DISCONNECTED"]
         assert {*gone} >= {one.uuid for one in people}
 
+    async def test_lengths_of_leases_are_back_with_the_next_renewal(self) -> None:
+        bus = await self.bus()
+        longer, own = Lease(bus.link, 1000), self.reaper(bus)
+        await longer.renew([], join=True)
+        self.redis.delete(LEASES)
+        await longer.renew([], join=False)
+        before = self.ends(longer)
+        await own.reap()
+        assert self.ends(longer) == before
+
+    async def test_a_lost_note_of_who_listens_has_nothing_reported(self) -> None:
+        bus = await self.bus()
+        presence = self.local(bus)
+        await self.clients(presence, 2)  # nobody listens
+        reports = await self.observe(bus)
+        await self.renewed(presence)
+        await reports.wait(2)
+        self.redis.delete(LISTENING)
+        await self.renewed(presence)
+        assert len(reports.items) == 2
+
     async def test_nothing_is_reported_while_nothing_is_lost(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)

@@ -42,6 +42,7 @@ def test_the_standing_that_a_database_event_gives(kind: topics.Kind) -> None:
         (DatabaseEvent.DB_UPDATE, {enabled: False}, True),
         (DatabaseEvent.DB_UPDATE, {enabled: True}, False),
         (DatabaseEvent.DB_UPDATE, {enabled: True, **gone}, True),
+        (DatabaseEvent.DB_UPDATE, {enabled: True, "deleted_at": None}, False),
         (DatabaseEvent.DB_UPDATE, {}, None),
         (DatabaseEvent.DB_CREATE, {enabled: False}, None),
         (DatabaseEvent.DB_DELETE, {f"{kind}_uuid": 7}, None),

@@ -245,7 +245,8 @@ class LocalPresence:
             )
             self._is_doubtful = self._renewal_is_due = True
         before, self._listening_since = self._listening_since, renewal.listening_since
-        if before is not None and before != renewal.listening_since:
+        # Empty: nobody has listened again yet, or Redis has lost the note of it.
+        if before is not None and renewal.listening_since not in {before, b""}:
             self._log.info("the user manager listens again; reporting connected clients again")
             self._corrections += [
                 _Change(who, here.identity, "again") for who, here in self._here.items()

@@ -13,10 +13,10 @@ from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.doctor.finding import Finding, Verdict
 from opentera_twisted.errors import CommandFailed, PermissionDenied
-from opentera_twisted.holders import GATEWAYS, HELD, REAPED, REPORTS
+from opentera_twisted.holders import GATEWAYS, HELD, OWED, REAPED, REPORTS
 from opentera_twisted.link import Script
 from opentera_twisted.revocation import TOPICS as REVOCATIONS
-from opentera_twisted.user_manager.registry import BUSY, LOG
+from opentera_twisted.user_manager.registry import BUSY, LOG, ONLINE
 
 # Source: Redis documentation of redis.acl_check_cmd, which Redis 7 and Valkey have.
 _ALLOWED: Final = Script(
@@ -85,6 +85,7 @@ def purposes(database: int) -> Iterator[Purpose]:
     )
     yield Purpose("events of websockets", "wrong", tuple(_events()))
     yield Purpose("presence", "wrong", tuple(_presence()))
+    yield Purpose("presence beyond our gateways", "warning", tuple(_presence_elsewhere()))
     yield Purpose("the user manager", "warning", tuple(_user_manager()))
     yield Purpose(
         "calls",
@@ -166,19 +167,24 @@ def _presence() -> Iterator[Right]:
         ("HEXISTS", "f"),
         ("HKEYS",),
         ("HSCAN", "0"),
-        ("HLEN",),
-        ("PEXPIRE", "1"),
         ("TYPE",),
         ("EXISTS",),
     ):
         yield _key(command, held, "~opentera.*", *arguments)
     yield _key("SET", REAPED + _UUID, "~opentera.*", "", "EX", "1")
     yield _key("DEL", REAPED + _UUID, "~opentera.*")
+    yield _publish(REPORTS)
+    yield _publish(topics.disconnect_command(_UUID), _DISCONNECT_RULE)
+
+
+def _presence_elsewhere() -> Iterator[Right]:
+    """Find keys that Redis lost, clients at existing gateways, and a module that listens again."""
+    yield _key("HLEN", HELD + _UUID, "~opentera.*")
+    yield _key("PEXPIRE", OWED, "~opentera.*", "1")
     yield Right(("PUBSUB", "NUMSUB", REPORTS), "+pubsub|numsub")
     yield Right(("PUBSUB", "NUMPAT"), "+pubsub|numpat")
-    yield _publish(REPORTS)
+    yield _publish(topics.module_events("TeraServer.Nobody"))
     yield _publish(topics.websocket_events("user", _UUID), "&websocket.*.events")
-    yield _publish(topics.disconnect_command(_UUID), _DISCONNECT_RULE)
 
 
 def _user_manager() -> Iterator[Right]:
@@ -186,6 +192,7 @@ def _user_manager() -> Iterator[Right]:
     yield _subscribe(topics.module_rpc(topics.USER_MANAGER_MODULE))
     yield _publish(topics.module_events(topics.USER_MANAGER_MODULE))
     yield _key("HGETALL", BUSY + "user", "~opentera.*")
+    yield _key("HLEN", ONLINE + "user", "~opentera.*")
     for command, *arguments in (
         ("LLEN",),
         ("LRANGE", "0", "1"),
