@@ -1,6 +1,7 @@
 """Remote procedure calls: a protobuf request on a topic, a JSON reply on the caller's channel.
 
     values       Python values <-> arguments of a request
+    nesting      the levels that a result may have
     wire         requests and replies as bytes
     caller       calls, and which of them wait for a reply
     description  what a server says of itself

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from secrets import randbits
 from typing import Any, Final
 from uuid import uuid4
 
@@ -36,15 +35,19 @@ from opentera_twisted.errors import (
 from opentera_twisted.link import Link
 from opentera_twisted.pubsub import Delivery, PubSub
 from opentera_twisted.rpc.values import ArgumentValue
-from opentera_twisted.rpc.wire import Json, answers, decode_reply, encode_request, return_value
+from opentera_twisted.rpc.wire import (
+    Json,
+    answers,
+    decode_reply,
+    encode_request,
+    new_id,
+    return_value,
+)
 from opentera_twisted.timeouts import check_timeout
 from opentera_twisted.topics import REPLY_CHANNELS
 
 CALL_TIMEOUT: Final = 10.0
 """Seconds that a call waits for its reply, unless it says otherwise; as deployed callers do."""
-
-ID_BITS: Final = 53
-"""Bits of a call's id: as many as every reader of JSON keeps exactly."""
 
 OUTCOMES: Final[Mapping[type[BusError], str]] = {
     NoResponder: "no_responder",
@@ -301,10 +304,10 @@ class Caller:
         self._log.debug("dropped a reply to no call that waits")
 
     def _new_id(self) -> int:
-        """Choose an id that no other program can guess, so that none can reply to the call."""
-        call_id = randbits(ID_BITS)
+        """Choose an id that no call in flight has."""
+        call_id = new_id()
         while call_id in self._calls or call_id in self._gatherings:
-            call_id = randbits(ID_BITS)
+            call_id = new_id()
         return call_id
 
     def _settle(self, call: _Call, reply: Mapping[str, Any]) -> None:

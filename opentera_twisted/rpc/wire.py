@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from secrets import randbits
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from opentera_twisted.errors import (
     UnknownProcedure,
 )
 from opentera_twisted.messages import RPCMessage
+from opentera_twisted.rpc.nesting import MOST_NESTED, is_deep
 from opentera_twisted.rpc.values import ArgumentValue, get_value, set_value
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -50,14 +52,14 @@ _ERRORS: Final[Mapping[str, type[CallError]]] = {
 }
 
 
+ID_BITS: Final = 53
+"""Bits of a call's id: as many as every reader of JSON keeps exactly."""
+
 LONGEST_NAME: Final = 200
 """Characters of a procedure's name that an error repeats."""
 
 LONGEST_MESSAGE: Final = 10_000
 """Characters of an error's message."""
-
-MOST_NESTED: Final = 100
-"""Levels of lists and objects in a result: more could exhaust the stack of whoever reads it."""
 
 LONGEST_PATTERN: Final = 1000
 """Characters of a pattern that a reply may name; no topic of a server is that long."""
@@ -82,6 +84,11 @@ class Request(NamedTuple):
     id: int
     timestamp: float
     arguments: tuple[ArgumentValue | None, ...]
+
+
+def new_id() -> int:
+    """Choose an id that no other program can guess, so that none can reply to the call."""
+    return randbits(ID_BITS)
 
 
 def encode_request(
@@ -145,15 +152,14 @@ def cut(text: str, longest: int) -> str:
 
 
 def decode_reply(payload: bytes) -> Mapping[str, Any] | None:
-    """The object of a reply, or None when it is none; `return_value` refuses a deep result."""
+    """Read the object of a reply, or None; `return_value` refuses a deep result."""
     try:
         reply = _decode(payload.decode())
     except (ValueError, RecursionError):
         return None
     if not isinstance(reply, dict):
         return None
-    opened = payload.count(b"[") + payload.count(b"{")
-    if opened > MOST_NESTED and _is_nested_deeper(reply.get("return_value"), MOST_NESTED):
+    if is_deep(reply.get("return_value"), payload):
         reply["return_value"] = _TOO_DEEP
     return reply
 
@@ -216,21 +222,6 @@ def return_value(reply: Mapping[str, Any], topic: str, procedure: str) -> Json:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _is_nested_deeper(value: Any, levels: int) -> bool:
-    """Measure a value of JSON level by level, without recursion."""
-    inside = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(levels):
-        if not inside:
-            return False
-        inside = [
-            one
-            for container in inside
-            for one in (container.values() if isinstance(container, dict) else container)
-            if isinstance(one, (dict, list))
-        ]
-    return bool(inside)
 
 
 def _reply(request: Request, topic: str, status: str, value: Any) -> dict[str, Any]:
