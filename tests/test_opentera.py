@@ -50,6 +50,7 @@ from opentera_twisted.opentera import (
 )
 from opentera_twisted.opentera.__main__ import besides
 from opentera_twisted.opentera.client import stored
+from opentera_twisted.rpc.wire import Request, encode_reply
 
 from .deployed import DeployedCaller, DeployedServer
 from .processes import ENVIRONMENT, Process
@@ -236,7 +237,17 @@ class OpenTeraTests(RedisTestCase):
             for value in (None, True, {}, [], uuid.UUID(UUID)):
                 with pytest.raises(InvalidArgument, match=f"not {type(value).__name__}"):
                     client.redisSet("a", value)
+                for use_key in (client.redisGet, client.redisDelete):
+                    with pytest.raises(InvalidArgument, match=f"a key is .*{type(value).__name__}"):
+                        use_key(value)
+                with pytest.raises(InvalidArgument, match="a key is "):
+                    client.redisSet(value, "1")
             assert client.redisGet("a") is None
+            key: Any
+            for key in (5, 0.5, b"bytes"):
+                assert client.redisSet(key, "1") is True
+                assert self.redis.get(key) == client.redisGet(key) == b"1"
+                assert client.redisDelete(key) == 1
             assert client.publish("nobody", b"x") == 0
 
         await deferToThread(use)
@@ -443,6 +454,27 @@ class OpenTeraTests(RedisTestCase):
         assert rpc.call("Nobody", "add") is None
         rpc.timeout = 0.05
         assert rpc.call_service("S", "nothing") is None
+
+    async def test_blocking_rpc_in_the_reactor_drops_forged_replies(self) -> None:
+        self.patch(threads.blocking_calls, "are_allowed", True)
+        client = self.client()
+        await client.subscribe("t")  # the reactor runs
+        redis = self.server.client()
+        self.addCleanup(redis.close)
+
+        def balance() -> int:
+            """Have other programs reply first, as they can be made to."""
+            channels: Any = redis.pubsub_channels("RedisRPCClient.*")
+            for channel in channels:
+                for pattern in ("service.Deputy.rpc", "service.Bank.rpc"):
+                    forged = Request("balance", "", 0, 0.0, ())
+                    assert redis.publish(channel, encode_reply(forged, pattern, "forged"))
+            return 5
+
+        server = DeployedServer(self.server.client(), "service.Bank.rpc", balance=balance)
+        self.addCleanup(deferToThread, server.close)
+        rpc = RedisRPCClient(self.config, timeout=60)
+        assert rpc.call_service("Bank", "balance") == 5
 
     async def test_a_login_event_is_on_the_list_of_its_level(self) -> None:
         module = await self.module()

@@ -128,9 +128,10 @@ class RedisClient:
 
         Raises:
             InReactorThread: waiting would stop all that the reactor does.
+            InvalidArgument: the key is of a type that redis-py refuses.
         """
         check_may_block("redisGet", "await self.bus.variables.get(key)")
-        return self._variable("GET", key)
+        return self._variable("GET", stored(key, "a key"))
 
     def redisSet(
         self, key: str, value: bytes | str | float, ex: int | timedelta | None = None
@@ -138,17 +139,22 @@ class RedisClient:
         """Write a variable, for ``ex`` seconds or a ``timedelta``, or for ever; True.
 
         Raises:
-            InvalidArgument: the value is None, bool, or of another type that redis-py refuses.
+            InvalidArgument: the key or the value is None, bool, or of another type that redis-py
+                refuses.
         """
-        data = stored(value)
+        name, data = stored(key, "a key"), stored(value)
         seconds = int(ex.total_seconds()) if isinstance(ex, timedelta) else ex
         lifetime = () if seconds is None else ("EX", seconds)
-        reply = self._variable("SET", key, data, *lifetime)
+        reply = self._variable("SET", name, data, *lifetime)
         return reply if isinstance(reply, Deferred) else True
 
     def redisDelete(self, key: str) -> Any:
-        """Delete a variable; how many there were."""
-        return self._variable("DEL", key)
+        """Delete a variable; how many there were.
+
+        Raises:
+            InvalidArgument: the key is of a type that redis-py refuses.
+        """
+        return self._variable("DEL", stored(key, "a key"))
 
     def redisClose(self) -> Deferred[Any]:
         """End the subscriptions, and with the last client of the process the connections."""
@@ -225,8 +231,8 @@ class RedisClient:
         self.redisMessageReceived(delivery.pattern, delivery.topic, delivery.payload)
 
 
-def stored(value: Any) -> bytes | str:
-    """Write a value as redis-py does.
+def stored(value: Any, what: str = "a value") -> bytes | str:
+    """Write a key or a value as redis-py does.
 
     Raises:
         InvalidArgument: redis-py refuses it, too.
@@ -238,7 +244,7 @@ def stored(value: Any) -> bytes | str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)
     raise InvalidArgument(
-        f"a value is bytes, str, int or float, not {type(value).__name__}: convert it first"
+        f"{what} is bytes, str, int or float, not {type(value).__name__}: convert it first"
     )
 
 

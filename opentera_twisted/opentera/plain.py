@@ -7,15 +7,18 @@ refused, or allowed with a warning: see `threads.check_may_block`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from opentera_twisted.errors import BadReply, CallInterrupted, CallTimeout, NoResponder
+from opentera_twisted.errors import CallInterrupted, CallTimeout, NoResponder
 from opentera_twisted.extras import explained
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.opentera.threads import check_may_block
 from opentera_twisted.rpc import ArgumentValue, Json
-from opentera_twisted.rpc.wire import decode_reply, encode_request, return_value
+from opentera_twisted.rpc.caller import encode_call
+from opentera_twisted.rpc.wire import answers, decode_reply, new_id, return_value
+from opentera_twisted.topics import REPLY_CHANNELS
 
 try:
     import redis
@@ -76,11 +79,13 @@ def call(
         timeout: seconds.
 
     Raises:
+        InvalidArgument: an argument, the name or the timeout is not of the right kind.
         CallError: the procedure gave no value.
     """
     known = {"topic": topic, "procedure": procedure}
-    reply_to = f"RedisRPCClient.{uuid4()}"
-    request = encode_request(procedure, reply_to, 0, arguments)
+    reply_to = f"{REPLY_CHANNELS}{uuid4()}"
+    call_id = new_id()
+    request = encode_call(procedure, reply_to, call_id, arguments, timeout)
     caller = client(address, "RedisRPCClient")
     try:
         with caller.pubsub() as replies:  # type: ignore[no-untyped-call]
@@ -88,13 +93,14 @@ def call(
             replies.get_message(timeout=timeout)  # Redis acknowledges the subscription
             if not caller.publish(topic, request):
                 raise NoResponder(f"no program listens on {topic}", **known)
-            received = replies.get_message(timeout=timeout)
+            ends = monotonic() + timeout
+            while (left := ends - monotonic()) > 0:
+                received = replies.get_message(timeout=left)
+                reply = None if received is None else decode_reply(received["data"])
+                # As in `Caller`: another program may have been made to reply.
+                if reply is not None and reply.get("id") == call_id and answers(reply, topic):
+                    return return_value(reply, topic, procedure)
     except redis.RedisError as error:
         raise CallInterrupted(f"{procedure} of {topic}: {error}", **known) from None
-    if received is None:
-        text = f"{topic} did not answer {procedure} in {timeout:g} seconds"
-        raise CallTimeout(text, **known, seconds=timeout)
-    reply = decode_reply(received["data"])
-    if reply is None:
-        raise BadReply(f"{topic} answered {procedure} with no JSON object", **known)
-    return return_value(reply, topic, procedure)
+    text = f"{topic} did not answer {procedure} in {timeout:g} seconds"
+    raise CallTimeout(text, **known, seconds=timeout)
