@@ -63,6 +63,30 @@ class OfferTests(NegotiationTestCase):
         offer = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=9"
         assert b"client_max_window_bits=9\r\n" in await self.answer(port, await self.request(offer))
 
+    async def test_offers_on_several_lines_are_read_as_one(self) -> None:
+        port = await self.gateway(compression=15)
+        header = b"Sec-WebSocket-Extensions: "
+        for lines, accepted in (
+            ((b"x; a=1", b"permessage-deflate"), True),
+            (
+                (
+                    b"permessage-deflate; unknown",
+                    b"",
+                    b"permessage-deflate; client_max_window_bits",
+                ),
+                True,
+            ),
+            ((b"x", b"y"), False),
+        ):
+            request = await self.request(*(header + line for line in lines))
+            answer = await self.answer(
+                port, request.replace(b"Sec-WebSocket-Ext", b"sec-WEBSOCKET-ext", 1)
+            )
+            assert answer.split()[1] == b"101", lines
+            assert (b"\r\nSec-WebSocket-Extensions: permessage-deflate" in answer) == accepted, (
+                lines
+            )
+
     async def test_what_is_refused_leaves_the_key(self) -> None:
         port = await self.gateway(compression=15)
         for header in (
@@ -70,6 +94,7 @@ class OfferTests(NegotiationTestCase):
             b"Sec-WebSocket-Protocol: a/b",
             b"Sec-WebSocket-Protocol: a, a",
             b"Sec-WebSocket-Extensions: permessage-deflate;",
+            b"Sec-WebSocket-Extensions: x\r\nSec-WebSocket-Extensions: permessage-deflate;",
         ):
             good = await self.request()
             await self.is_refused(port, good[:-2] + header + b"\r\n\r\n", good, b"400")

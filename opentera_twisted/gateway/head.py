@@ -1,6 +1,7 @@
 """The head of a handshake's request, as HTTP/1.1 writes it; Autobahn's reader takes much more.
 
-Source: RFC 9112, sections 3 and 5; RFC 6455, section 4.2.1: what is not written so is refused.
+Source: RFC 9112, sections 3 and 5; RFC 6455, sections 4.2.1 and 9.1: what is not written so is
+refused.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _HEAD = re.compile(
     rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*\r\n"
 )
 
+_OFFERS = re.compile(rb"\r\nsec-websocket-extensions:([^\r]*)", re.IGNORECASE)
+
 _HOST = re.compile(r"[^:]*|.*(?:\]|:[0-9]+)")
 
 _NO_LINE_ENDS = bytes.maketrans(b"\x85", b"?")
@@ -26,12 +29,20 @@ _NO_LINE_ENDS = bytes.maketrans(b"\x85", b"?")
 
 
 def checked(head: bytes) -> bytes | None:
-    """A head as Autobahn can read it, or None when it is not well-formed.
+    """Rewrite a head as Autobahn can read it; None when it is not well-formed.
+
+    Autobahn fails at offers of extensions on several lines, which mean the same as one line.
 
     Args:
         head: the request's first bytes, up to and with the empty line.
     """
-    return head.translate(_NO_LINE_ENDS) if _HEAD.fullmatch(head) else None
+    if not _HEAD.fullmatch(head):
+        return None
+    offers = _OFFERS.findall(head)
+    if len(offers) > 1:
+        others = _OFFERS.sub(b"", head).removesuffix(END)
+        head = b"%b\r\nSec-WebSocket-Extensions:%b%b" % (others, b",".join(offers), END)
+    return head.translate(_NO_LINE_ENDS)
 
 
 def mistake(headers: Mapping[str, str]) -> str | None:
