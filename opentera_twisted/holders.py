@@ -58,8 +58,8 @@ HOLDERS: Final = f"""
         local topic = 'websocket.' .. who .. '.events'
         local exact = redis.pcall('PUBSUB', 'NUMSUB', topic)
         if exact.err then return false end
-        local broad = receivers('websocket.' .. kind .. '.{NOBODY}.events')
-        return receivers(topic) > exact[2] + broad
+        local found = receivers(topic) - exact[2]
+        return found > 0 and found > receivers('websocket.' .. kind .. '.{NOBODY}.events')
     end
     local function other_kinds(who)
         local own, uuid = who:match('^(%a+)%.(.*)$')

@@ -368,6 +368,7 @@ class KindTests(LeaseTestCase):
     async def test_one_uuid_is_never_reported_under_two_kinds(self) -> None:
         bus, other_bus = await self.bus(), await self.bus()
         reports = await self.observe(bus)
+        log = log_of(self)
         conflicts = Collector()
         first = self.local(bus)
         second = LocalPresence(other_bus.link, on_conflict=conflicts)
@@ -390,6 +391,7 @@ class KindTests(LeaseTestCase):
         await second.reported()
         await reports.wait(3)
         assert conflicts.items == [device]
+        assert not any("lost" in text for text in log.items)
 
     async def test_transitions_that_conflict_are_named(self) -> None:
         lease = Lease((await self.bus()).link)

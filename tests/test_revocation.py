@@ -46,6 +46,7 @@ def test_the_standing_that_a_database_event_gives(kind: topics.Kind) -> None:
         (DatabaseEvent.DB_UPDATE, {}, None),
         (DatabaseEvent.DB_CREATE, {enabled: False}, None),
         (DatabaseEvent.DB_DELETE, {f"{kind}_uuid": 7}, None),
+        (DatabaseEvent.DB_DELETE, {f"{kind}_uuid": "everybody"}, None),
         (DatabaseEvent.DB_DELETE, {"more": "x" * LARGEST_OBJECT}, None),
     ):
         found = standings(*database_event(kind, event, **fields))
@@ -71,9 +72,13 @@ def test_revoked_people_are_remembered_for_a_while_and_not_without_bound() -> No
         topic, payload = database_event("user", event, **fields)
         revoked._received(Delivery(topic, None, payload))
 
+    letters = "abcdefab-2222-3333-4444-55555555555F"
+    received(DatabaseEvent.DB_DELETE, user_uuid=letters)
+    assert closed == [("user", letters)]
+    assert revoked.includes("user", letters.upper())
+    assert revoked.includes("user", letters.lower())
     received(DatabaseEvent.DB_DELETE)
-    assert closed == [("user", UUID)]
-    assert revoked.includes("user", UUID.upper())
+    assert revoked.includes("user", UUID)
     assert not revoked.includes("device", UUID)
     received(DatabaseEvent.DB_UPDATE, user_enabled=True)
     assert not revoked.includes("user", UUID)
