@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from google.protobuf.message import Message
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
 
-from opentera_twisted import Procedures, SessionKeys, topics
+from opentera_twisted import Identity, ProcedureError, Procedures, SessionKeys, topics
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import RpcAccess, rpc_access
 from opentera_twisted.messages import (
@@ -19,8 +22,9 @@ from opentera_twisted.messages import (
     UserEvent,
 )
 from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.testing import MemoryBus
 
-from .support import UUID, Collector, turn, until
+from .support import UUID, Collector, log_of, turn, until
 from .test_gateway import GatewayTestCase
 from .websockets import HandshakeFailed, WebSocket, connect, leave
 
@@ -205,3 +209,88 @@ class RpcAccessTests(GatewayTestCase):
 def test_a_server_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidArgument):
         RpcAccess(None, "Directory")  # type: ignore[arg-type]
+
+
+class RenewalTests(SynchronousTestCase):
+    """Renewal by a clock, on a bus in memory."""
+
+    def setUp(self) -> None:
+        self.bus = MemoryBus()
+        self.calls: Counter[str] = Counter()
+        self.answers: dict[str, Any] = {}
+        self.policy = RpcAccess(self.bus, "service.Directory")
+        procedures = Procedures()
+
+        @procedures.expose
+        def may_see(kind: str, uuid: str) -> Any:
+            self.calls[uuid] += 1
+            answer = self.answers.get(uuid, {"participant": [THIRD]})
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        self.successResultOf(self.bus.serve_service("Directory", procedures))
+
+    def log_in(self, *uuids: str) -> None:
+        for uuid in uuids:
+            self.successResultOf(self.policy.prepare(Identity("user", uuid)))
+
+    def change(self) -> None:
+        self.bus.deliver(CHANGES, DatabaseEvent())
+
+    def sees(self, uuid: str) -> bool:
+        event = ParticipantEvent(participant_uuid=THIRD)
+        return self.policy.audience(USERS, event).includes("user", uuid)
+
+    def test_changes_without_pause_do_not_defer_the_renewal(self) -> None:
+        self.log_in(UUID)
+        for _ in range(4):
+            self.change()
+            self.bus.clock.advance(0.5)
+        assert self.calls[UUID] > 1
+
+    def test_a_client_that_fails_is_retried_alone(self) -> None:
+        warned = log_of(self)
+        self.log_in(UUID, OTHER)
+        self.answers[OTHER] = ProcedureError("no such row")
+        self.change()
+        self.bus.clock.pump([1.0] * 280)
+        assert self.calls[UUID] == 2
+        assert 10 < self.calls[OTHER] < 20
+        assert len([one for one in warned.items if "did not answer may_see" in one]) == 1
+        assert (self.sees(UUID), self.sees(OTHER)) == (True, False)
+        self.bus.clock.pump([1.0] * 300)
+        assert self.calls[UUID] == 3
+        del self.answers[OTHER]
+        self.bus.clock.pump([1.0] * 30)
+        assert self.sees(OTHER)
+
+    def test_an_answer_that_is_kept_ages_as_others_do(self) -> None:
+        self.log_in(UUID, OTHER)
+        self.policy.forget(Identity("user", OTHER))
+        self.bus.clock.pump([1.0] * 301)
+        self.log_in(OTHER)
+        assert self.calls[OTHER] == 2
+
+    def test_a_silent_service_leaves_no_old_answer(self) -> None:
+        clients = [str(uuid4()) for _ in range(3 * rpc_access.MOST_CALLS)]
+        self.log_in(*clients)
+        self.answers.update(dict.fromkeys(clients, Deferred()))
+        self.change()
+        self.bus.clock.pump([1.0] * 8)
+        assert not any(map(self.sees, clients))
+
+    def test_a_long_renewal_is_followed_by_a_pause_as_long(self) -> None:
+        self.log_in(UUID)
+        slow: Deferred[Any] = Deferred()
+        self.answers[UUID] = slow
+        self.change()
+        self.bus.clock.advance(1)
+        self.bus.clock.advance(4)
+        slow.callback(None)
+        self.change()
+        self.answers[UUID] = None
+        self.bus.clock.pump([0.5] * 7)
+        assert self.calls[UUID] == 2
+        self.bus.clock.pump([0.5] * 2)
+        assert self.calls[UUID] == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
@@ -39,7 +39,10 @@ MOST_CALLS: Final = 10
 """Calls at a time when answers are renewed."""
 
 SETTLING: Final = 1.0
-"""Seconds from a change of the database until answers are renewed."""
+"""Seconds from a change of the database until answers are renewed; longer after a long renewal."""
+
+MOST_PAUSE: Final = 30.0
+"""Seconds between retries for clients without an answer, at most."""
 
 MOST_AGE: Final = 300.0
 """Seconds until answers are renewed without a change that was announced."""
@@ -63,7 +66,8 @@ class RpcAccess(DefaultPolicy):
 
     Answers are kept while their client is connected, and for the last clients that left. A
     ``DatabaseEvent`` of a user, a project and the like renews those of connected clients and
-    forgets the others. A client whose answer cannot be renewed sees only what is about itself.
+    forgets the others. A client whose answer cannot be renewed sees only what is about itself, and
+    its answer alone is retried.
 
     Args:
         bus: carries the calls.
@@ -98,6 +102,9 @@ class RpcAccess(DefaultPolicy):
         self._renewal: IDelayedCall | None = None
         self._is_renewing = False
         self._has_changed = False
+        self._all_due = 0.0  # by the clock of the link, as is `_took`
+        self._took = 0.0
+        self._failures = 0  # in a row
 
     def audience(self, topic: str, event: Message) -> Audience:
         """Add the clients that may see the user, participant or device of an event."""
@@ -188,6 +195,7 @@ class RpcAccess(DefaultPolicy):
                 for name in _CHANGING
             ]
             self._bus.link.on_resumed.append(self._changed)
+            self._all_due = self._bus.link.clock.seconds() + MOST_AGE
             self._renew_in(MOST_AGE)
         await self._bus.pubsub.acknowledged(*self._following)
 
@@ -200,13 +208,28 @@ class RpcAccess(DefaultPolicy):
         self._bus.link.on_resumed.remove(self._changed)
         if self._renewal is not None and self._renewal.active():
             self._renewal.cancel()
+        self._has_changed, self._took, self._failures = False, 0.0, 0
 
     def _changed(self) -> None:
+        self._drop_kept()
+        if self._has_changed:  # renewing is due already; a storm of changes must not defer it
+            return
+        self._has_changed = True
+        if not self._is_renewing:
+            self._renew_in(self._pause())
+
+    def _drop_kept(self) -> None:
         while self._kept:
             self._drop(self._kept.popitem()[0])
-        self._has_changed = True
-        if not self._is_renewing and self._clients:
-            self._renew_in(SETTLING)
+
+    def _pause(self) -> float:
+        """Seconds until the next renewal; at most half of the time goes into renewing."""
+        if self._has_changed:
+            return max(SETTLING, self._took)
+        until_all = max(self._all_due - self._bus.link.clock.seconds(), 0.0)
+        if not self._failures:
+            return until_all
+        return min(SETTLING * 2.0 ** min(self._failures - 1, 10), MOST_PAUSE, until_all)
 
     def _renew_in(self, seconds: float) -> None:
         if self._renewal is not None and self._renewal.active():
@@ -214,24 +237,36 @@ class RpcAccess(DefaultPolicy):
         self._renewal = self._bus.link.clock.callLater(seconds, self._renew)
 
     def _renew(self) -> None:
+        now = self._bus.link.clock.seconds()
+        is_for_all = self._has_changed or now >= self._all_due
+        if is_for_all:
+            self._drop_kept()
+            self._all_due = now + MOST_AGE
+        clients = [who for who in self._clients if is_for_all or who not in self._answers]
         self._is_renewing, self._has_changed = True, False
-        Deferred.fromCoroutine(self._renew_all()).addErrback(
+        Deferred.fromCoroutine(self._renew_for(clients)).addErrback(
             lambda failure: self._log.failure("answers of may_see were not renewed", failure)
         )
 
-    async def _renew_all(self) -> None:
+    async def _renew_for(self, clients: Sequence[Who]) -> None:
+        began = self._bus.link.clock.seconds()
         failed = 0
         try:
-            whole = list(self._clients)
-            for first in range(0, len(whole), MOST_CALLS):
-                asking = [self._renew_one(who) for who in whole[first : first + MOST_CALLS]]
-                for one in asking:
-                    failed += not await one
+            for first in range(0, len(clients), MOST_CALLS):
+                asking = [self._renew_one(who) for who in clients[first : first + MOST_CALLS]]
+                answered = [await one for one in asking]
+                failed += answered.count(False)
+                if not any(answered):
+                    # The service may be away. What it said before may no longer hold.
+                    for who in clients[first + MOST_CALLS :]:
+                        self._drop(who)
         finally:
             self._is_renewing = False
+            self._took = self._bus.link.clock.seconds() - began
+            self._failures = self._failures + 1 if failed else 0
             if self._clients:
-                self._renew_in(SETTLING if failed or self._has_changed else MOST_AGE)
-        if failed:
+                self._renew_in(self._pause())
+        if self._failures == 1:
             self._log.warn(
                 "{server} did not answer may_see for {failed} clients: they see only what is "
                 "about themselves until it does",
