@@ -4,5 +4,4 @@ from setuptools import find_packages, setup
 
 setup(
     packages=[*find_packages(include=["opentera_twisted*"]), "twisted.plugins"],
-    py_modules=["opentera_bus"],
 )

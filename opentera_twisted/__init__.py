@@ -1,50 +1,59 @@
 """A Twisted bus for OpenTera, and for any set of Python services around one Redis.
 
 What a program needs most is here: `Bus`, `Procedures`, `SessionKeys` and the errors.
+
+Importing the package is cheap: each name is loaded from its module when it is first used.
 """
 
-from opentera_twisted.bus import Bus
-from opentera_twisted.errors import (
-    AlreadyServed,
-    ArgumentsRejected,
-    AuthenticationFailed,
-    BadReply,
-    BusError,
-    BusUnavailable,
-    CallError,
-    CallInterrupted,
-    CallNotSent,
-    CallTimeout,
-    CommandFailed,
-    ConnectionLost,
-    ForkedProcess,
-    InReactorThread,
-    InvalidArgument,
-    InvalidTopic,
-    NoResponder,
-    OutOfMemory,
-    Overloaded,
-    PatchedThreads,
-    PermissionDenied,
-    PrimaryDown,
-    ProcedureError,
-    ProcedureFailed,
-    ReadOnlyReplica,
-    ServerLoading,
-    UnknownProcedure,
-    WrongType,
-)
-from opentera_twisted.pubsub import Delivery, Subscription
-from opentera_twisted.rpc import (
-    Answer,
-    Description,
-    Limits,
-    Listening,
-    Procedures,
-    ProcedureServer,
-    Proxy,
-)
-from opentera_twisted.sessions import Identity, SessionKeys
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from opentera_twisted.bus import Bus
+    from opentera_twisted.errors import (
+        AlreadyServed,
+        ArgumentsRejected,
+        AuthenticationFailed,
+        BadReply,
+        BusError,
+        BusUnavailable,
+        CallError,
+        CallInterrupted,
+        CallNotSent,
+        CallTimeout,
+        CommandFailed,
+        ConnectionLost,
+        ForkedProcess,
+        InReactorThread,
+        InvalidArgument,
+        InvalidTopic,
+        NoResponder,
+        OutOfMemory,
+        Overloaded,
+        PatchedThreads,
+        PermissionDenied,
+        PrimaryDown,
+        ProcedureError,
+        ProcedureFailed,
+        ReadOnlyReplica,
+        ServerLoading,
+        UnknownProcedure,
+        WrongType,
+    )
+    from opentera_twisted.pubsub import Delivery, Subscription
+    from opentera_twisted.rpc import (
+        Answer,
+        Description,
+        Limits,
+        Listening,
+        Procedures,
+        ProcedureServer,
+        Proxy,
+    )
+    from opentera_twisted.sessions import Identity, SessionKeys
 
 __all__ = [
     "AlreadyServed",
@@ -88,3 +97,32 @@ __all__ = [
     "UnknownProcedure",
     "WrongType",
 ]
+
+_MODULES: Final[Mapping[str, str]] = {
+    "Answer": "rpc",
+    "Bus": "bus",
+    "Delivery": "pubsub",
+    "Description": "rpc",
+    "Identity": "sessions",
+    "Limits": "rpc",
+    "Listening": "rpc",
+    "ProcedureServer": "rpc",
+    "Procedures": "rpc",
+    "Proxy": "rpc",
+    "SessionKeys": "sessions",
+    "Subscription": "pubsub",
+}
+"""Modules of the names that are not in ``errors``."""
+
+if not TYPE_CHECKING:  # mypy would believe that every name exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f"{__name__}.{_MODULES.get(name, 'errors')}")
+        value = globals()[name] = getattr(module, name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -41,7 +41,7 @@ def interrupting(name, *arguments):
         os.kill(os.getpid(), signal.SIGINT)
     return import_(name, *arguments)
 builtins.__import__ = interrupting
-from opentera_bus import main
+from opentera_twisted.cli import main
 main()
 """
 

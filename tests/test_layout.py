@@ -8,10 +8,12 @@ import subprocess
 import sys
 import tomllib
 from configparser import ConfigParser
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import opentera_twisted
 from opentera_twisted.extras import EXTRA_OF
 
 from .oldest import oldest
@@ -123,3 +125,30 @@ def test_a_dependency_without_a_lower_bound_is_refused() -> None:
     for wrong in ("klein", "klein < 3", "klein == 23.12"):
         with pytest.raises(ValueError, match="lower bound"):
             oldest(f"[options]\ninstall_requires =\n    {wrong}\n[options.extras_require]\n")
+
+
+def test_importing_the_package_and_its_command_loads_nothing_else() -> None:
+    program = "import sys, opentera_twisted.cli; print(*sys.modules)"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "opentera_twisted" in loaded
+    assert not loaded & {"attr", "autobahn", "click", "google", "twisted", "txredisapi", "zope"}
+
+
+def test_each_public_name_is_loaded_from_the_module_that_mypy_sees() -> None:
+    tree = ast.parse((ROOT / "opentera_twisted" / "__init__.py").read_text())
+    imported = {
+        name.name: node.module
+        for branch in tree.body
+        if isinstance(branch, ast.If)
+        for node in branch.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    assert sorted(imported) == opentera_twisted.__all__
+    for name, module in imported.items():
+        assert getattr(opentera_twisted, name) is getattr(import_module(str(module)), name)
+    assert {*opentera_twisted.__all__} <= {*dir(opentera_twisted)}
+    with pytest.raises(AttributeError, match="no attribute 'Buss'"):
+        _ = opentera_twisted.Buss  # type: ignore[attr-defined]

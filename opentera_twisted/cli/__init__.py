@@ -24,6 +24,7 @@ rates          how much is published, for top
 redis_info     what Redis answers to INFO, for top and doctor
 """
 
+import signal
 import sys
 
 from opentera_twisted.extras import MissingExtra, explained
@@ -31,7 +32,12 @@ from opentera_twisted.printable import escape_unencodable
 
 
 def main() -> None:
-    """Run the command, or say what it lacks."""
+    """Run the command, or say what it lacks.
+
+    Until the command has loaded, Ctrl-C ends the process without a traceback.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         escape_unencodable(stream)
     try:
