@@ -54,6 +54,7 @@ class Arena:
         self._reports.subscribe(REPORTS)
         self.witness = Witness(self.port, self.key(self.uuid))
         self._topic = topics.websocket_events("user", self.uuid)
+        self._read = 0  # characters of the log
         self.witnessed()
         self._memory = self.memory
 
@@ -83,11 +84,12 @@ class Arena:
         """Publish an event, and return when the witness has got it and all before it.
 
         Raises:
-            AssertionError: it did not, or was reported gone.
+            AssertionError: it did not, or was reported gone, or the log has a traceback.
         """
         self.publish()
         self.witness.wait(len(self.published))
         self._check_reports()
+        self._check_log()
 
     @property
     def memory(self) -> int:
@@ -111,12 +113,17 @@ class Arena:
             self._online, lambda users: self.uuid in users, "the user manager misses the witness"
         )
         self._check_reports()
-        for word in ("Traceback", "Unhandled"):
-            before, found, after = self.program.output.partition(word)
-            assert not found, f"the log has a {word}: {before[-500:]}{found}{after[:3000]}"
+        self._check_log()
         ratio = self.memory / self._memory
         assert ratio < MEMORY_RATIO, f"the gateway holds {ratio:.1f} times the memory of its start"
         return f"{ratio:.2f} times the memory of the start"
+
+    def _check_log(self) -> None:
+        output = self.program.output
+        start, self._read = max(0, self._read - 20), len(output)
+        for word in ("Traceback", "Unhandled"):
+            found = output.find(word, start)
+            assert found < 0, f"the log has: {output[max(0, found - 500) : found + 3000]}"
 
     def _check_reports(self) -> None:
         while (report := self._reports.get_message()) is not None:

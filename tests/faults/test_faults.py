@@ -19,38 +19,11 @@ from opentera_twisted import Bus, ConnectionLost
 from opentera_twisted.link import connection
 from tests.support import Collector, log_of, start_server
 
+from .case import FaultTestCase
 from .proxy import Proxy
-from .world import OUTCOMES, Outcome, World
 
 
-class FaultTests(TestCase):
-    timeout = 120
-
-    async def world(self, *options: str, topics: int = 50) -> World:
-        self.server = start_server(self, *options)
-        self.redis = self.server.client()
-        self.addCleanup(self.redis.close)
-        world = World(self.server, topics)
-        self.addCleanup(lambda: Deferred.fromCoroutine(world.stop()))
-        await world.start()
-        return world
-
-    async def finish(self, world: World) -> Outcome:
-        outcome = await world.recover()
-        OUTCOMES.append(outcome)
-        assert outcome.wrong == 0, outcome
-        assert set(outcome.failed) <= {
-            "CallInterrupted",
-            "CallTimeout",
-            "CallNotSent",
-            "NoResponder",
-        }, outcome
-        return outcome
-
-    async def restart(self) -> None:
-        await deferToThread(self.server.stop)
-        await deferToThread(self.server.start)
-
+class FaultTests(FaultTestCase):
     async def test_killed_and_restarted(self) -> None:
         world = await self.world()
         await world.strike("Redis killed and restarted")

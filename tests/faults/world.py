@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from opentera_twisted import Bus, BusError, Delivery, Procedures, SessionKeys
+from opentera_twisted.clock import clock_of
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import tera_event
@@ -65,7 +66,8 @@ class World:
         url = f"redis://127.0.0.1:{self.proxy.port}"
         self.serving = Bus(url, reactor=reactor, name="serving")
         self.calling = Bus(url, reactor=reactor, name="calling")
-        self.gateway = Gateway(self.serving)
+        self._gateways: list[Gateway] = []
+        self._ports: list[Any] = []
         self.outcome = Outcome("")
         self.gaps = 0
         self.clients: list[tuple[WebSocket, str]] = []
@@ -78,17 +80,15 @@ class World:
 
     async def start(self) -> None:
         """Connect all, and begin the load."""
-        for service in (self.serving, self.calling, self.gateway):
-            service.startService()
-        listen: Any = reactor.listenTCP
-        self._listener = listen(0, self.gateway.factory, interface="127.0.0.1")
-        self.port: int = self._listener.getHost().port
+        self.serving.startService()
+        self.calling.startService()
+        self.gateway, self.port = self.start_gateway(self.serving)
         await gatherResults([self.serving.connected(), self.calling.connected()])
         procedures = Procedures()
 
         @procedures.expose
         async def echo(number: int) -> int:
-            await deferLater(reactor, 0.002 * (number % 5))
+            await deferLater(clock_of(reactor), 0.002 * (number % 5))
             return number
 
         await self.serving.serve_service("Echo", procedures)
@@ -99,11 +99,20 @@ class World:
             await self.log_in()
         self._loads = [Deferred.fromCoroutine(self._call()) for _ in range(CALLS_IN_FLIGHT)]
 
-    async def log_in(self) -> None:
+    def start_gateway(self, bus: Bus) -> tuple[Gateway, int]:
+        """One more gateway, and its port."""
+        gateway = Gateway(bus)
+        gateway.startService()
+        self._gateways.append(gateway)
+        listen: Any = reactor.listenTCP
+        self._ports.append(listen(0, gateway.factory, interface="127.0.0.1"))
+        return gateway, self._ports[-1].getHost().port
+
+    async def log_in(self, port: int | None = None) -> None:
         """One more websocket."""
         uuid = str(uuid4())
         key = await SessionKeys(self.calling).issue("user", uuid)
-        client = await connect(self.port, f"/wss/user?id={key}")
+        client = await connect(port or self.port, f"/wss/user?id={key}")
         self.clients.append((client, uuid))
 
     def _gap(self) -> None:
@@ -127,7 +136,7 @@ class World:
                 answer = await self.calling.call_service("Echo", "echo", number, timeout=5)
             except BusError as error:
                 self.outcome.failed[type(error).__name__] += 1
-                await deferLater(reactor, 0.01)
+                await deferLater(clock_of(reactor), 0.01)
             else:
                 self.outcome.wrong += answer != number
 
@@ -143,7 +152,7 @@ class World:
         self._published_before, self._received_before = self._published, len(self._received)
         self.publish()
         while self.calling.caller.in_flight < CALLS_IN_FLIGHT:
-            await deferLater(reactor, 0)
+            await deferLater(clock_of(reactor), 0)
         self.outcome.in_flight = self.calling.caller.in_flight
 
     async def recover(self) -> Outcome:
@@ -165,7 +174,7 @@ class World:
             try:
                 answer = await self.calling.call_service("Echo", "echo", 7, timeout=2)
             except BusError:
-                await deferLater(reactor, 0.01)
+                await deferLater(clock_of(reactor), 0.01)
             else:
                 assert answer == 7
                 return
@@ -176,7 +185,7 @@ class World:
             for _ in range(100):
                 if self._received and self._received[-1] == self._published:
                     return
-                await deferLater(reactor, 0.002)
+                await deferLater(clock_of(reactor), 0.002)
 
     async def _check_clients(self) -> None:
         """Every websocket is still open and gets its events; a new one gets in."""
@@ -184,7 +193,7 @@ class World:
             try:
                 await self.log_in()
             except (BusError, HandshakeFailed):
-                await deferLater(reactor, 0.01)
+                await deferLater(clock_of(reactor), 0.01)
             else:
                 break
         with self.server.client() as other:
@@ -199,8 +208,8 @@ class World:
         """End the load and close everything; nothing may be left."""
         self._running = False
         await gatherResults(self._loads)
-        await self._listener.stopListening()
-        await self.gateway.stopService()
+        await gatherResults([port.stopListening() for port in self._ports])
+        await gatherResults([gateway.stopService() for gateway in self._gateways])
         await gatherResults([self.serving.stopService(), self.calling.stopService()])
         assert self.calling.caller.in_flight == 0
         await self.proxy.stop()

@@ -1,0 +1,40 @@
+"""A test of one fault: a world under load before it, and its outcome in the table after it."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from tests.support import start_server
+
+from .world import OUTCOMES, Outcome, World
+
+
+class FaultTestCase(TestCase):
+    timeout = 120
+
+    async def world(self, *options: str, topics: int = 50) -> World:
+        self.server = start_server(self, *options)
+        self.redis = self.server.client()
+        self.addCleanup(self.redis.close)
+        world = World(self.server, topics)
+        self.addCleanup(lambda: Deferred.fromCoroutine(world.stop()))
+        await world.start()
+        return world
+
+    async def finish(self, world: World) -> Outcome:
+        outcome = await world.recover()
+        OUTCOMES.append(outcome)
+        assert outcome.wrong == 0, outcome
+        assert set(outcome.failed) <= {
+            "CallInterrupted",
+            "CallTimeout",
+            "CallNotSent",
+            "NoResponder",
+        }, outcome
+        return outcome
+
+    async def restart(self) -> None:
+        await deferToThread(self.server.stop)
+        await deferToThread(self.server.start)
