@@ -19,7 +19,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.logger import Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, TestCase
 
 from opentera_twisted import Bus, SessionKeys, garbage
 from opentera_twisted.gateway_options import options_of
@@ -173,10 +173,13 @@ class Fake:
         self.state = "starting"
         self.is_ready = False
         self.lease: str | None = None
-        self.silent = 0
+        self.silent = self.idle = 0
+        self._used = 0.0
         self.killed = Collector()
         self.kill = self.killed
         self._changed = changed
+
+    owes_a_report: Any = Worker.owes_a_report
 
     def spawn(self, reactor: Any, descriptors: Any) -> None:
         """Start, or fail."""
@@ -222,6 +225,38 @@ class TimeTests(TestCase):
         for _ in range(5 + 9 * pools.SLOW_START - 1):
             self.clock.advance(1)
         assert not many.killed.items
+
+    def test_a_late_worker_that_uses_the_cpu_is_not_hung(self) -> None:
+        started = self.pool(1, patience=5)
+        self.patch(process, "cpu_time", lambda _: self.clock.seconds())
+        worker: Any = started.workers[1]
+        for _ in range(pools.SLOW_START + pools.BUSY * 5 - 1):
+            self.clock.advance(1)
+        assert not worker.killed.items
+        self.clock.advance(1)
+        assert worker.killed.items, "an endless loop uses the CPU too"
+
+    def test_a_worker_hangs_from_when_it_last_used_the_cpu(self) -> None:
+        started = self.pool(1, patience=5)
+        used = 1.0
+        self.patch(process, "cpu_time", lambda _: used)
+        worker: Any = started.workers[1]
+        for _ in range(pools.SLOW_START + 4):
+            self.clock.advance(1)
+        used = 2.0
+        for _ in range(5):
+            self.clock.advance(1)
+        assert not worker.killed.items
+        self.clock.advance(1)
+        assert worker.killed.items
+
+    def test_cpu_time_is_that_of_the_process(self) -> None:
+        if not Path("/proc/self/stat").exists():
+            raise SkipTest("this system has no /proc")
+        before = process.cpu_time(os.getpid())
+        while process.cpu_time(os.getpid()) == before:
+            pass
+        assert process.cpu_time(2**30) == 0
 
 
 SAYS_MUCH_AND_ENDS = f"""

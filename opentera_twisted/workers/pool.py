@@ -4,7 +4,7 @@
 
     starting --listens--> listening --ends--> waiting, 0 s to 10 s --> starting
     starting --ends--> waiting; when each has done so twice, and none listens: given up
-    any --silent for 20 s--> killed
+    any --silent for 20 s without using the CPU, or for 120 s--> killed
 
 A worker that dies is replaced at once; one that dies again soon, after a while that doubles.
 """
@@ -27,7 +27,10 @@ from opentera_twisted.workers.process import Worker
 from opentera_twisted.workers.sockets import Shared, share
 
 PATIENCE: Final = 20
-"""Reports that a worker may owe; then its reactor does not turn, and it is killed."""
+"""Reports that a worker may owe while its process does nothing; then it hangs, and is killed."""
+
+BUSY: Final = 6
+"""Times as many that it may owe while its process uses the CPU: it is late, or in an endless loop."""
 
 SLOW_START: Final = 2
 """Reports that one that starts may owe besides, for each worker: all may start at once."""
@@ -53,7 +56,7 @@ class Pool(Service):
         endpoints: that they share, as Twisted reads them.
         settings: what each is to do.
         give_up: called, with the reason, when no worker can start.
-        patience: reports that a worker may owe.
+        patience: reports that a worker may owe while its process does nothing.
 
     Attributes:
         workers: those that run, by their number.
@@ -163,7 +166,7 @@ class Pool(Service):
     def _start(self, number: int) -> None:
         self._replacing.pop(number, None)
         worker = Worker(number, self._settings, self._changed, self._ended)
-        worker.silent = -SLOW_START * self.count
+        worker.silent = worker.idle = -SLOW_START * self.count
         self._born[number] = self._reactor.seconds()
         descriptors = [one.descriptor(number) for one in self._shared]
         try:
@@ -222,13 +225,13 @@ class Pool(Service):
             tell(worker)
 
     def _look(self) -> None:
-        """Kill who has been silent for too long.
+        """Kill workers that hang.
 
-        Counted are our own looks and not seconds: while this process stood still, nobody was heard.
+        Count checks, not seconds, so that a stalled parent does not kill healthy workers.
         """
         for worker in list(self.workers.values()):
-            worker.silent += 1
-            if worker.silent == self._patience:
+            worker.owes_a_report()
+            if worker.idle == self._patience or worker.silent == BUSY * self._patience:
                 self._log.error(
                     "worker {worker}, process {pid}, does not answer: it is killed",
                     worker=worker.number,

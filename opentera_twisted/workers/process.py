@@ -44,6 +44,7 @@ class Worker(ProcessProtocol):
         lease: its gateway's name in Redis, once it listens.
         told: what the admin endpoint shows of it; empty until it has said so.
         silent: reports that it owes.
+        idle: of these, the latest ones, in whose time its process did nothing.
     """
 
     _log = Logger()
@@ -63,6 +64,8 @@ class Worker(ProcessProtocol):
         self.lease: str | None = None
         self.told: Mapping[str, Any] = {}
         self.silent = 0
+        self.idle = 0
+        self._used = 0.0
         self._settings = settings
         self._changed = changed
         self._has_ended = has_ended
@@ -117,6 +120,12 @@ class Worker(ProcessProtocol):
         """What Prometheus reads of it."""
         return self._channel.ask("metrics")
 
+    def owes_a_report(self) -> None:
+        """Count a report that is due, and notice when the process did nothing meanwhile."""
+        before, self._used = self._used, cpu_time(self.pid)
+        self.silent += 1
+        self.idle = min(self.idle, 0) if self._used > before else self.idle + 1
+
     def kill(self) -> None:
         """End it at once."""
         with contextlib.suppress(ProcessExitedAlready):
@@ -128,7 +137,7 @@ class Worker(ProcessProtocol):
         self._changed()
 
     def _report(self, is_ready: bool, told: Mapping[str, Any]) -> None:
-        self.silent = 0
+        self.silent = self.idle = 0
         self.told = told
         if is_ready != self.is_ready:
             self.is_ready = is_ready
@@ -177,3 +186,22 @@ class Worker(ProcessProtocol):
             self.state = "ended"
             self.is_ready = False
             self._has_ended(self, self._how)
+
+
+def cpu_time(pid: int) -> float:
+    """Read the CPU time that a process has used; 0 where the system has no ``/proc``.
+
+    Args:
+        pid: of a child, which is not reaped yet.
+
+    Returns:
+        Ticks of the system's clock.
+
+    Source: proc(5), ``/proc/pid/stat``, fields 14 and 15.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return 0.0
+    user, system = text.rpartition(")")[2].split()[11:13]
+    return float(user) + float(system)
