@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.testing import StringTransport
@@ -9,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted.gateway import GatewayLimits
 from opentera_twisted.gateway.intake import HANDSHAKE, WORK_AT_ONCE, WORK_PER_TURN
+from opentera_twisted.gateway.login import Refusal
 from opentera_twisted.gateway.protocol import ANSWERS_PER_SECOND, ClientFactory, ClientProtocol
 from opentera_twisted.gateway.proxies import TrustedProxies
 
@@ -83,6 +85,28 @@ class TurnTests(SynchronousTestCase):
             now = len(self.doorkeeper.logins)
             assert now - begun <= WORK_PER_TURN // HANDSHAKE
             begun = now
+
+    def test_a_piece_of_a_handshake_costs_no_whole_one(self) -> None:
+        transports = []
+        for _ in range(WORK_PER_TURN):
+            client, transport = self.factory.buildProtocol(None), StringTransport()
+            transports.append(transport)
+            client.makeConnection(transport)
+            client.dataReceived(REQUEST[:1])
+        assert all(transport.producerState == "producing" for transport in transports)
+
+    def test_a_refused_client_takes_no_place_of_its_address(self) -> None:
+        limits = GatewayLimits(max_connections_per_address=1)
+        self.factory = ClientFactory(self.doorkeeper, self.clock, limits, TrustedProxies())
+        refused, transport = self.factory.buildProtocol(None), StringTransport()
+        refused.makeConnection(transport)
+        refused.dataReceived(REQUEST)
+        self.doorkeeper.decisions.pop().errback(Refusal(HTTPStatus.FORBIDDEN, "no such key"))
+        assert b" 403 " in transport.value()
+        client = self.factory.buildProtocol(None)
+        client.makeConnection(StringTransport())
+        client.dataReceived(REQUEST)
+        assert self.doorkeeper.decisions, "the next one is let in"
 
 
 class FloodTests(GatewayTestCase):

@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import topics
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import Gateway, GatewayLimits
-from opentera_twisted.gateway.sending import BURST, PIECE
+from opentera_twisted.gateway.sending import PIECE
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import tera_event
 
@@ -33,7 +33,7 @@ TOPIC = topics.websocket_events("user", UUID)
 
 def most(bound: int) -> int:
     """Bytes that may wait for a client: behind what is sent, and at its transport."""
-    return BURST * bound + 2 * PIECE
+    return bound + 2 * PIECE
 
 
 class LimitTests(GatewayTestCase):

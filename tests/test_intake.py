@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted.gateway.allowance import Allowance
 from opentera_twisted.gateway.intake import WORK_AT_ONCE, WORK_PER_TURN, Intake
@@ -27,7 +28,7 @@ class Source:
 
     def __init__(self, left: int, order: list[Source]) -> None:
         self.left = left
-        self.is_held = False
+        self.is_held = self.has_failed = False
         self._order = order
 
     def handle(self, work: int) -> tuple[int, bool]:
@@ -35,6 +36,9 @@ class Source:
         self.left -= done
         self._order.append(self)
         return done, self.left > 0
+
+    def fail(self) -> None:
+        self.has_failed = True
 
     def hold(self) -> None:
         assert not self.is_held
@@ -90,6 +94,30 @@ def test_a_client_that_is_gone_is_forgotten() -> None:
     clock.turn()
     assert not order
     assert not intake._waiting
+
+
+class Broken(Source):
+    """A client that an error of the program strikes, at once or later."""
+
+    def handle(self, work: int) -> tuple[int, bool]:
+        done, has_more = super().handle(work)
+        if not has_more:
+            raise ZeroDivisionError
+        return done, has_more
+
+
+class ErrorTests(SynchronousTestCase):
+    def test_an_error_ends_its_client_and_no_other(self) -> None:
+        clock, order = Turns(), list[Source]()
+        intake = Intake(clock)
+        sources = [Broken(1, order), *(cls(1_000, order) for cls in (Source, Broken, Source))]
+        for source in sources:
+            intake.arrived(source)
+        while clock.getDelayedCalls():
+            clock.turn()
+        assert [source.has_failed for source in sources] == [True, False, True, False]
+        assert not any(source.left for source in sources)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 2
 
 
 @given(st.integers(1, 20), st.lists(st.floats(0, 200), max_size=100))

@@ -251,6 +251,23 @@ class TestUnblocked:
         stream.drain()
         os.close(writing)
 
+    def test_a_full_pipe_that_does_not_block_loses_nothing(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)  # as another program that shares it may do
+        stream = Unblocked(writing, "utf-8", str)
+        text = "".join(f"{number}\n" for number in range(50_000))
+        stream.write(text)
+        received = b""
+        os.set_blocking(reading, False)
+        is_left = True
+        while is_left:
+            is_left = stream._size > 0
+            with contextlib.suppress(BlockingIOError):
+                received += os.read(reading, 1_000_000)
+        assert received.decode() == text
+        os.close(reading)
+        os.close(writing)
+
     def test_a_file_is_written_as_it_is(self, tmp_path: Path) -> None:
         with (tmp_path / "log").open("w") as file:
             assert unblocked(file, str) is file

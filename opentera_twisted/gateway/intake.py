@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 WORK_PER_TURN: Final = 64
 """Units of work in one turn, for all clients: about two milliseconds."""
@@ -17,7 +18,7 @@ WORK_AT_ONCE: Final = 8
 """Units of work for one client before the next one gets its share."""
 
 HANDSHAKE: Final = 16
-"""Units of work of a handshake; a frame is one, and `BYTES` of its payload are one more."""
+"""Units of work of a whole handshake; a piece of one is one, a frame is one, and `BYTES` of its payload are one more."""
 
 BYTES: Final = 4096
 
@@ -35,6 +36,9 @@ class Source(Protocol):
             The units that were done, and whether more can be done at once.
         """
 
+    def fail(self) -> None:
+        """End the connection after an error of the program, which is logged."""
+
     def hold(self) -> None:
         """Read nothing more."""
 
@@ -48,6 +52,8 @@ class Intake:
     Args:
         clock: of the reactor whose turns these are.
     """
+
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -72,7 +78,12 @@ class Intake:
         self._waiting[source] = None
 
     def _serve(self, source: Source) -> bool:
-        done, has_more = source.handle(WORK_AT_ONCE)
+        try:
+            done, has_more = source.handle(WORK_AT_ONCE)
+        except Exception:  # noqa: BLE001 (the other clients get their turn)
+            self._log.failure("handling what a client sent failed; closing its connection")
+            source.fail()
+            return False
         self._left -= done
         return has_more
 

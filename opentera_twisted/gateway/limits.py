@@ -32,8 +32,8 @@ class GatewayLimits:
         max_connections_per_address: of clients that are logged in, and as many again of others.
         max_messages_per_minute: messages, fragments of messages, pings and pongs of one client; of
             more it is closed.
-        max_send_buffer: bytes that may wait for one client that takes nothing for two seconds; then
-            it is closed, and at once when four times as many wait.
+        max_send_buffer: bytes that may wait for one client behind the event being sent; with more
+            it is closed. A larger event closes it when it takes nothing for two seconds.
         failed_logins_per_minute: of one address; further attempts are refused unheard.
         shutdown_timeout: seconds that stopping may take.
     """

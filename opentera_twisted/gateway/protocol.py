@@ -129,6 +129,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _sending: Sending | None = None
     _place: Place | None = None
     _is_plain = False
+    _is_request_read = False
     _was_refused = False
 
     def __init__(self) -> None:
@@ -186,6 +187,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if len(self.data) > MAX_HANDSHAKE:
             self.failHandshake("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif self._admission is None and (end := self.data.find(head.END)) >= 0:
+            self._is_request_read = True
             rest = end + len(head.END)
             checked = head.checked(self.data[:rest])
             if checked is None:
@@ -286,6 +288,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if self._was_refused:  # for what it sent while that was being decided
             return
         self._was_refused = True
+        self._leave_place()  # others of its address need not wait until it is gone
         self.factory.doorkeeper.refused(self._client or _peer(self.transport), refusal)
         self._answer(refusal.status, headers)
 
@@ -465,8 +468,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     def handle(self, work: int) -> tuple[int, bool]:
         """Take some of what has come; of a client that we are done with, nothing is kept."""
         if self.state == self.STATE_CONNECTING:
+            was_read = self._is_request_read
             self.processHandshake()
-            return intake.HANDSHAKE, False
+            return 1 if was_read == self._is_request_read else intake.HANDSHAKE, False
         done, has_more = 0, True
         while has_more and done < work:
             before = self.trafficStats.incomingOctetsAppLevel
@@ -476,6 +480,10 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
             self.data = b""
             has_more = False
         return done, has_more
+
+    def fail(self) -> None:
+        """Reset the connection."""
+        self.dropConnection(abort=True)
 
     def hold(self) -> None:
         """Leave what else it sends to TCP."""

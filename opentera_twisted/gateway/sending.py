@@ -23,22 +23,19 @@ PIECE: Final = 131_072
 STALLED: Final = 2.0
 """Seconds without progress after which a client is slow, when more than the bound waits for it."""
 
-BURST: Final = 4
-"""Times the bound that may wait behind the batch being sent, for a client that makes progress."""
-
 
 @implementer(IPushProducer)
 class Sending:
     """Writes to one client what its transport takes, and keeps the rest.
 
-    A client is slow when more than the bound waits and it takes nothing for some seconds, or when
-    several times the bound wait behind the batch that is being sent. That batch may have any size,
-    as a client that reads has to be able to receive it.
+    A client is slow when more than the bound waits behind the batch being sent. That batch may have
+    any size, as a client that reads must be able to receive it: so a client is also slow when more
+    than the bound waits and it takes nothing for some seconds.
 
     Args:
         transport: to the client.
         clock: measures progress.
-        bound: bytes that may wait; 0: any number.
+        bound: bytes that may wait behind the batch being sent; 0: any number.
         too_slow: called once, when the client is slow.
     """
 
@@ -72,7 +69,7 @@ class Sending:
         """Tell whether a batch of that size may be put; if not, the client is slow."""
         if not self._bound or self.backlog + size <= self._bound or self._too_slow is None:
             return True
-        if self._size and self._size - len(self._waiting[0]) + size > BURST * self._bound:
+        if self._size and self._size - len(self._waiting[0]) + size > self._bound:
             self._is_slow()
             return False
         if self._watch is None:

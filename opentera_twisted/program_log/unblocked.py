@@ -7,6 +7,8 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from selectors import EVENT_WRITE, DefaultSelector
 from threading import Condition, Thread
 from typing import Any, Final
 
@@ -84,15 +86,20 @@ class Unblocked:
                 data = b"".join(self._lines)
                 self._lines.clear()
             # Not through Python's stream: its lock, held here, would abort the interpreter's end.
-            try:
-                left = memoryview(data)
-                while left:
-                    left = left[os.write(self._descriptor, left) :]
-            except OSError:  # the reader is gone
-                pass
+            with suppress(OSError):  # the reader is gone
+                self._write_all(memoryview(data))
             with self._changed:
                 self._size -= len(data)
                 self._changed.notify_all()
+
+    def _write_all(self, left: memoryview) -> None:
+        while left:
+            try:
+                left = left[os.write(self._descriptor, left) :]
+            except BlockingIOError:  # a program that shares the stream has set it so
+                with DefaultSelector() as selector:
+                    selector.register(self._descriptor, EVENT_WRITE)
+                    selector.select()
 
 
 def unblocked(stream: Any, lost: Callable[[int], str | None]) -> Any:
