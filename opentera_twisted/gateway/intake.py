@@ -18,7 +18,8 @@ WORK_AT_ONCE: Final = 8
 """Units of work for one client before the next one gets its share."""
 
 HANDSHAKE: Final = 16
-"""Units of work of a whole handshake; a piece of one is one, a frame is one, and `BYTES` of its payload are one more."""
+"""Units of work of a whole handshake. A piece of one counts 1, as does a frame; each `BYTES` of a
+frame's payload count 1 more."""
 
 BYTES: Final = 4096
 

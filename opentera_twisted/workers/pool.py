@@ -30,7 +30,7 @@ PATIENCE: Final = 20
 """Reports that a worker may owe while its process does nothing; then it hangs, and is killed."""
 
 BUSY: Final = 6
-"""Times as many that it may owe while its process uses the CPU: it is late, or in an endless loop."""
+"""Times as many that it may owe while it uses the CPU: it is late, or in an endless loop."""
 
 SLOW_START: Final = 2
 """Reports that one that starts may owe besides, for each worker: all may start at once."""
