@@ -32,7 +32,7 @@ LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
     ),
     "max-send-buffer": (
         count,
-        "Bytes that may wait for a client behind the event being sent; then it is closed with 1008.",
+        "Bytes queued for a client behind the event being sent; with more it is closed with 1008.",
     ),
     "failed-logins-per-minute": (count, "Of one address, at each worker; then it is answered 429."),
     "shutdown-timeout": (seconds, "Seconds that ending may take, with all clients reported."),
