@@ -33,7 +33,10 @@ NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 REPORTS: Final = topics.module_messages(topics.USER_MANAGER_MODULE)
 """Topic of reports of coming and going."""
 
-_PROBE: Final = r"\10\2\8\1"  # in Lua: field 1 of either envelope, its head, with version 1
+PROBE: Final = b"\n\x02\x08\x01"
+"""An envelope that holds nothing: its head, field 1 of either envelope, has only the version."""
+
+_PROBE: Final = "".join(f"\\{byte}" for byte in PROBE)  # in Lua
 
 HOLDERS: Final = f"""
     local gateways = redis.pcall('ZRANGE', '{GATEWAYS}', 0, -1)

@@ -81,7 +81,8 @@ class HealthTests(AdminTestCase):
         assert (live.status, live.json()) == (200, {"status": "live"})
         server.start()
         await bus.connected()
-        back = (await admin.ask("/health")).json()
+        answer = await until(lambda: admin.ask("/health"), lambda one: one.status == 200)
+        back = answer.json()
         assert back["redis"]["reconnects"] == {"client": 1, "subscriber": 1}
         assert back["redis"]["gaps"] == 1
         assert "cause" not in back["redis"]

@@ -350,10 +350,10 @@ class WildTests(ClientTestCase):
     async def test_a_gateway_that_does_not_answer_is_given_up(self) -> None:
         server = self.wild(answer=False)
         await self.show(server.number)
-        script = "start({timeout: 50}); return await of('error', 2)"
+        script = "start({timeout: 1000}); return await of('error', 2)"
         errors = await self.run_page(script)
         assert {error["name"] for error in errors} == {"HandshakeFailed"}
-        assert "did not open within 50 ms" in errors[0]["message"]
+        assert "did not open within 1000 ms" in errors[0]["message"]
 
     async def test_closing_during_the_handshake(self) -> None:
         server = self.wild(answer=False)

@@ -24,6 +24,7 @@ from opentera_twisted.admin.rights import lacking, watching
 from opentera_twisted.admin.summary import summarize
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import InvalidArgument, PermissionDenied
+from opentera_twisted.holders import PROBE
 from opentera_twisted.pubsub import Delivery, Subscription
 
 DEFAULT_PATTERNS: Final = "*.events *.events.* *.messages"
@@ -111,7 +112,9 @@ class _Watch:
         return not all(map(_HEARS_NO_CALLS.search, self.patterns.split()))
 
     def received(self, delivery: Delivery) -> None:
-        """Keep a message; it is decoded only when somebody sees it."""
+        """Keep a message, and decode it only when somebody sees it; probes of gateways are none."""
+        if delivery.payload == PROBE:
+            return
         last = self.last
         if (
             last is not None

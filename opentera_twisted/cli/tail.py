@@ -17,6 +17,7 @@ from opentera_twisted.cli.output import is_terminal
 from opentera_twisted.cli.program import Work, cli, command
 from opentera_twisted.cli.stream import Stream, tell_gaps
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.holders import PROBE
 from opentera_twisted.link import Name
 from opentera_twisted.messages.decoding import Decoded, decode
 from opentera_twisted.printable import printable
@@ -65,6 +66,8 @@ def tail(
         render = _raw if raw else _line if as_json or not is_terminal() else _lines
 
         def received(number: int, delivery: Delivery) -> None:
+            if delivery.payload == PROBE:
+                return  # a gateway counts listeners
             topic = delivery.topic.encode(errors="surrogateescape")
             if any(receives(topic) for receives in filters[:number]):
                 return  # it comes once for each of our subscriptions: shown for the first

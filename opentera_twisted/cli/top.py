@@ -21,6 +21,7 @@ from opentera_twisted.cli.rates import Rate, Rates
 from opentera_twisted.cli.redis_info import parse_info
 from opentera_twisted.cli.stream import tell_gaps
 from opentera_twisted.errors import CommandFailed
+from opentera_twisted.holders import PROBE
 from opentera_twisted.printable import printable
 from opentera_twisted.pubsub import Delivery
 
@@ -63,7 +64,8 @@ def top(interval: float, once: bool) -> Work:
         rates = Rates(clock.seconds())
 
         def received(delivery: Delivery) -> None:
-            rates.add(delivery.topic, len(delivery.payload))
+            if delivery.payload != PROBE:  # with which gateways count listeners
+                rates.add(delivery.topic, len(delivery.payload))
 
         await bus.subscribe_pattern("*", received)
         rates.read(clock.seconds())
