@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.threads import deferToThread
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from opentera_twisted import SessionKeys
-from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway import Gateway, TLSListening
 from opentera_twisted.gateway.tls import Certificate
 
 from .processes import twistd
@@ -46,12 +47,12 @@ class NegotiationTests(TLSTestCase):
             connection.sendall(handshake(f"/wss/user?id={key}".encode()))
             return connection.selected_alpn_protocol(), connection.recv(12)
 
-    async def check(self, port: int, offers: Any = OFFERS) -> None:
+    async def check(self, port: int) -> None:
         keys = SessionKeys(await self.bus())
-        for offer in offers:
+        for offer, selected in OFFERS.items():
             key = await keys.issue("user", UUID)
             answer = await deferToThread(self.visit, port, offer, key)
-            assert answer == (OFFERS[offer], b"HTTP/1.1 101"), offer
+            assert answer == (selected, b"HTTP/1.1 101"), offer
 
     async def check_program(self, endpoint: str, *options: str) -> None:
         port = free_port()
@@ -101,15 +102,24 @@ class NegotiationTests(TLSTestCase):
     @staticmethod
     async def at_an_endpoint(gateway: Gateway, pem: str) -> Any:
         text = f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"
-        return await serverFromString(reactor, text).listen(gateway.factory)
+        return await serverFromString(TLSListening(reactor), text).listen(gateway.factory)
 
     async def test_a_site(self) -> None:
         await self.check(await self.gateway(self.in_a_site))
 
     async def test_an_endpoint_of_a_program_that_embeds_the_gateway(self) -> None:
-        # Twisted alone decides on a client that offers only what nobody speaks there.
-        offers = [offer for offer in OFFERS if offer != ("h2",)]
-        await self.check(await self.gateway(self.at_an_endpoint), offers)
+        await self.check(await self.gateway(self.at_an_endpoint))
+
+    async def test_two_endpoints_with_one_context_of_the_older_form(self) -> None:
+        pem = str(self.authority.issue("localhost"))
+        context = DefaultOpenSSLContextFactory(pem, pem)
+
+        async def listen(gateway: Gateway, _: str) -> Any:
+            endpoint = SSL4ServerEndpoint(TLSListening(reactor), 0, context, interface="127.0.0.1")
+            return await endpoint.listen(gateway.factory)
+
+        for _ in range(2):
+            await self.check(await self.gateway(listen))
 
     async def failed(self, reason: str, visit: Callable[[int], Any]) -> Any:
         """Return the log line of a handshake that fails for that reason, and is counted."""

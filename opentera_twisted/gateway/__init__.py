@@ -42,6 +42,7 @@ from opentera_twisted.gateway.gateway import Gateway
 from opentera_twisted.gateway.identity import IIdentityResolver, RpcIdentities
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.rpc_access import RpcAccess
+from opentera_twisted.gateway.tls import TLSListening
 
 __all__ = [
     "EVERYONE",
@@ -55,4 +56,5 @@ __all__ = [
     "IPreparedPolicy",
     "RpcAccess",
     "RpcIdentities",
+    "TLSListening",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
+from weakref import WeakSet
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import (
@@ -40,7 +41,7 @@ class Certificate:
         private_key: path of a PEM file.
 
     Raises:
-        InvalidArgument: a file cannot be read, or they do not belong together.
+        InvalidArgument: a file cannot be read, or the key is not that of the certificate.
     """
 
     def __init__(self, certificate: str, private_key: str) -> None:
@@ -57,11 +58,11 @@ class Certificate:
         self._context = self._load()
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """One client's TLS, with the certificate as it is now."""
+        """Begin one client's TLS, with the certificate as it is now."""
         return SSL.Connection(self._context, None)
 
     def wrap(self, factory: IProtocolFactory, reactor: Any) -> TLSMemoryBIOFactory:
-        """A factory whose protocols speak TLS."""
+        """Make a factory whose protocols speak TLS."""
         return TLSMemoryBIOFactory(self, False, factory, reactor)
 
     def _load(self) -> SSL.Context:
@@ -89,9 +90,12 @@ class Certificate:
 
 
 class TLSListening:
-    """The reactor for endpoints that may speak TLS (``ssl:``); it negotiates as `Certificate` does.
+    """A reactor for endpoints that may speak TLS (``ssl:``), which accepts any ALPN offer.
 
-    Twisted itself ends the handshake of a client that offers only protocols it does not know.
+    Twisted itself ends the handshake of a client that offers only protocols it does not know::
+
+        endpoint = serverFromString(TLSListening(reactor), "ssl:443:privateKey=…:certKey=…")
+        port = await endpoint.listen(gateway.factory)
 
     Args:
         reactor: listens.
@@ -107,13 +111,21 @@ class TLSListening:
         self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
     ) -> Any:
         """Listen with TLS."""
-        contextFactory.getContext().set_alpn_select_callback(_negotiated)
+        context = contextFactory.getContext()
+        if context not in _negotiating:  # one in use cannot be changed, nor need it be
+            context.set_alpn_select_callback(_negotiated)
+            _negotiating.add(context)
         return self._reactor.listenSSL(port, factory, contextFactory, backlog, interface)
+
+
+_negotiating: Final[WeakSet[SSL.Context]] = WeakSet()
 
 
 def _negotiated(connection: SSL.Connection, offered: Sequence[bytes]) -> Any:
     """Select the protocol to speak; without a common one, go on as if the client had not asked."""
-    factory = IProtocolNegotiationFactory(connection.get_app_data().factory.wrappedFactory, None)
+    protocol = connection.get_app_data()  # None with a context factory of the older form
+    wrapped = protocol.factory.wrappedFactory if isinstance(protocol, ProtocolWrapper) else None
+    factory = IProtocolNegotiationFactory(wrapped, None)
     spoken = [HTTP] if factory is None else factory.acceptableProtocols()
     return next((one for one in spoken if one in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
 
@@ -145,7 +157,7 @@ def failure_of_handshake(reason: Failure) -> tuple[Literal["closed", "error"], s
 
 
 def read_again(certificate: Certificate | None) -> None:
-    """Do what SIGHUP asks for, and log what came of it."""
+    """Read the certificate again after SIGHUP, and log the outcome."""
     if certificate is None:
         _log.info("SIGHUP: there is no certificate to read again")
         return
