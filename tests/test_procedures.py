@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from functools import cached_property
@@ -329,3 +330,11 @@ def test_a_default_is_an_argument() -> None:
 def test_what_is_no_description_is_a_bad_reply(value: Any) -> None:
     with pytest.raises(BadReply):
         from_json(value, "t")
+
+
+@pytest.mark.parametrize("member", [shutil.rmtree, staticmethod(shutil.rmtree)])
+def test_a_function_of_another_package_is_no_method(member: Any) -> None:
+    kind = type("Kind", (Calculator,), {"remove": member})
+    with pytest.raises(InvalidArgument, match=r"Kind\.remove is a function of shutil .*shutil\.py"):
+        Procedures.of(kind())
+    assert Procedures.of(type("Kind", (Calculator,), {"_remove": member})()).get("half")

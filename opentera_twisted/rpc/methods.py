@@ -23,7 +23,8 @@ def own_methods(target: object) -> Iterator[tuple[str, Callable[..., Any]]]:
     as ``stopService`` of a service of Twisted.
 
     Raises:
-        InvalidArgument: the target is a class, or a method is a lambda.
+        InvalidArgument: the target is a class, or a method is a lambda or a function of another
+            package.
     """
     if isinstance(target, type):
         raise InvalidArgument(f"{target!r} is a class: give an object of it")
@@ -44,6 +45,11 @@ def own_methods(target: object) -> Iterator[tuple[str, Callable[..., Any]]]:
             raise InvalidArgument(
                 f"{kind.__name__}.{name} is a lambda ({where(function)}): "
                 "define it with def, and type hints"
+            )
+        if _package(inspect.unwrap(function)) != _package(kind):
+            raise InvalidArgument(
+                f"{kind.__name__}.{name} is a function of {function.__module__} "
+                f"({where(function)}): define a method that calls it, or begin its name with _"
             )
         yield name, member.__get__(target, kind)
 
@@ -66,5 +72,5 @@ def without_hint(method: Callable[..., Any]) -> list[str]:
     ]
 
 
-def _package(kind: type) -> str:
-    return str(kind.__module__).partition(".")[0]
+def _package(defined: type | Callable[..., Any]) -> str:
+    return str(defined.__module__).partition(".")[0]

@@ -155,7 +155,8 @@ class Procedures:
             doc: what the service is for; that of the object's class when None.
 
         Raises:
-            InvalidArgument: there is no method, or one is a lambda or cannot be called from afar.
+            InvalidArgument: there is no method, or one is a lambda, a function of another package,
+                or cannot be called from afar.
 
         Warns:
             UserWarning: an argument without a type hint, which callers may give any type.
