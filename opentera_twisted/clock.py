@@ -1,8 +1,11 @@
-"""Timers that a step of the system's clock neither delays nor fires early.
+"""Timers that neither a step of the system's clock nor a blocked reactor fires wrongly.
 
 Twisted's reactor dates its delayed calls with ``time.time``. After a step back it sleeps until the
-wall clock has caught up. A program that owns its reactor calls `make_steady`. A component in
-another program's reactor takes its timers from `clock_of`, and leaves that reactor as it is.
+wall clock has caught up. A program that owns its reactor calls `make_steady`. A component takes its
+timers from `clock_of`, and leaves the reactor of another program as it is.
+
+After a handler has blocked the reactor, Twisted runs what is due before it reads. A timeout would
+then run out although the answer has arrived.
 """
 
 from __future__ import annotations
@@ -23,6 +26,12 @@ CHECK_INTERVAL: Final = 1.0
 
 TOLERANCE: Final = 0.05
 """Seconds that the wall clock may fall behind before timers are set anew."""
+
+LATE: Final = 0.05
+"""Seconds after its time from which a call is late, as the reactor was blocked."""
+
+TURNS: Final = 16
+"""Turns of the reactor that a late call waits; each reads up to 64 KiB from a connection."""
 
 _PURGE_AFTER: Final = 64
 """Cancelled calls that are kept at least, before they are removed all at once."""
@@ -46,6 +55,7 @@ def make_steady(reactor: Any) -> None:
     reactor.seconds = seconds
     for call in reactor.getDelayedCalls():
         call.seconds = seconds
+    _clocks.setdefault(reactor, SteadyClock(reactor))
 
 
 def clock_of(reactor: Any) -> IReactorTime:
@@ -55,16 +65,22 @@ def clock_of(reactor: Any) -> IReactorTime:
         reactor: the reactor, or a ``twisted.internet.task.Clock`` of a test.
 
     Returns:
-        A `SteadyClock`, one for each reactor; the reactor itself when its timers do not follow the
-        wall clock.
+        A `SteadyClock`, one for each reactor; the reactor itself when it has a clock of its own.
     """
+    steady = _clocks.get(reactor)
+    if steady is not None:
+        return steady
     if isinstance(reactor, SteadyClock) or reactor.seconds is not runtime.seconds:
         clock: IReactorTime = reactor
         return clock
-    steady = _clocks.get(reactor)
-    if steady is None:
-        steady = _clocks[reactor] = SteadyClock(reactor)
+    steady = _clocks[reactor] = SteadyClock(reactor)
     return steady
+
+
+class _Call(DelayedCall):
+    """A delayed call; one without a delay is no timer, and is never late."""
+
+    is_timer = True
 
 
 @implementer(IReactorTime)
@@ -72,7 +88,8 @@ class SteadyClock:
     """Delayed calls by the monotonic clock, woken by one delayed call of a reactor.
 
     A step forward wakes it too early, and it sleeps again. A step back would wake it too late: a
-    thread compares the two clocks each second, and has the reactor wake it anew.
+    thread compares the two clocks each second, and has the reactor wake it anew. Calls that are
+    late wait for `TURNS` turns, in which the reactor reads.
 
     Args:
         reactor: runs the calls.
@@ -82,12 +99,13 @@ class SteadyClock:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._calls: list[DelayedCall] = []  # a heap
+        self._calls: list[_Call] = []  # a heap
         self._pending = 0
         self._alarm: IDelayedCall | None = None
         self._rings_at = 0.0
         self._ahead = 0.0  # of the wall clock, when the alarm was set
         self._is_watched = False
+        self._turns = TURNS  # that late calls may still wait
 
     def seconds(self) -> float:
         """Seconds of a clock that never goes back."""
@@ -95,9 +113,11 @@ class SteadyClock:
 
     def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> DelayedCall:  # noqa: A002 (Twisted's name)
         """Call a function after so many seconds."""
-        call = DelayedCall(
+        call = _Call(
             monotonic() + delay, callable, args, kw, self._cancelled, self._sooner, monotonic
         )
+        if delay <= 0:
+            call.is_timer = False
         heappush(self._calls, call)
         self._pending += 1
         alarm = self._alarm
@@ -146,6 +166,7 @@ class SteadyClock:
         due = []
         while self._calls and self._calls[0].time <= now:
             due.append(heappop(self._calls))
+        is_late = False
         for call in due:
             if call.cancelled:
                 continue
@@ -154,16 +175,23 @@ class SteadyClock:
             if call.time > now:
                 heappush(self._calls, call)
                 continue
+            if call.is_timer and now - call.time > LATE and self._turns:
+                is_late = True
+                heappush(self._calls, call)
+                continue
             call.called = 1
             self._pending -= 1
             try:
                 call.func(*call.args, **call.kw)
             except BaseException:  # noqa: BLE001 (as the reactor does)
                 self._log.failure("a delayed call failed")
+        self._turns = self._turns - 1 if is_late else TURNS
         self._set_alarm()
 
     def _watch(self) -> None:
-        """Watch the wall clock for as long as the reactor runs."""
+        """Watch the wall clock for as long as a reactor runs that follows it."""
+        if self._reactor.seconds is not runtime.seconds:
+            return
         stopped = Event()
 
         def end() -> None:

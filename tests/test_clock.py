@@ -19,10 +19,11 @@ from twisted.internet.threads import deferToThread
 from twisted.python import runtime
 
 from opentera_twisted import clock as module
-from opentera_twisted.clock import SteadyClock, clock_of, make_steady
+from opentera_twisted.clock import TURNS, SteadyClock, clock_of, make_steady
+from opentera_twisted.rpc.wire import decode_request, encode_reply
 
 from .processes import Process, twistd
-from .support import ROOT, UUID, RedisTestCase, folder_of, free_port
+from .support import ROOT, UUID, RedisTestCase, folder_of, free_port, message
 from .websockets import connect, leave
 
 HOUR = 3600.0
@@ -147,11 +148,34 @@ class StepTests(RedisTestCase):
         await leave(client)
 
 
+class LateReactorTests(RedisTestCase):
+    async def test_a_reply_that_came_while_the_reactor_was_blocked_counts(self) -> None:
+        bus = await self.bus()
+        requests = self.subscribed("service.Slow.rpc")
+        calling = bus.call_service("Slow", "wait", timeout=1)
+        request = decode_request(await message(requests))
+        assert request is not None
+        # From here on the reactor is blocked: nothing is awaited.
+        assert not calling.called
+        ends = bus.link.clock.seconds() + 1.2
+        reply = encode_reply(request, "service.Slow.rpc", "answered")
+        self.redis.publish(request.reply_to, reply)
+        while bus.link.clock.seconds() < ends:
+            pass
+        assert await calling == "answered"
+
+
 class _Reactor(Clock):
     """A reactor whose wall clock can be stepped, and that runs no thread."""
 
     def callWhenRunning(self, *_: Any) -> None:
         """Do nothing: the test wakes the clock itself."""
+
+    def turn(self) -> None:
+        """Run the first call, and leave those that it adds for the next turn."""
+        call = self.calls.pop(0)
+        call.called = 1
+        call.func(*call.args)
 
 
 def test_delayed_calls_run_like_those_of_a_reactor() -> None:
@@ -219,6 +243,24 @@ def test_a_call_that_fails_is_logged_and_the_next_runs() -> None:
     clock._log.failure.assert_called_once()
 
 
+def test_a_late_call_waits_until_the_reactor_has_read() -> None:
+    reactor = _Reactor()
+    ran: list[str] = []
+    with mock.patch.object(module, "monotonic", reactor.seconds):
+        clock = SteadyClock(reactor)
+        timeout = clock.callLater(10, ran.append, "timeout")
+        clock.callLater(11, ran.append, "unanswered")
+        reactor.rightNow += 12  # a handler blocks, and the answer waits in the socket
+        clock.callLater(0, ran.append, "at once")
+        for turn in range(TURNS + 1):
+            assert ran == ["at once"][:turn]
+            reactor.turn()  # before which a real one reads
+            if not turn:
+                timeout.cancel()
+        assert ran == ["at once", "unanswered"]
+        assert not reactor.getDelayedCalls()
+
+
 def test_a_call_added_while_others_run_waits_for_the_next_turn() -> None:
     reactor = _Reactor()
     ran: list[Any] = []
@@ -266,7 +308,7 @@ def test_a_steady_reactor_keeps_its_time_and_pending_calls() -> None:
         assert reactor.seconds() == 1e9
         wall[0] += HOUR
         assert reactor.seconds() == reactor.call.seconds() == 1e9
-        assert clock_of(reactor) is reactor
+        assert isinstance(clock_of(reactor), SteadyClock)
 
 
 # Programs of our own: their reactor was made steady, or they time nothing.
