@@ -117,7 +117,7 @@ class LogPublisher:
         self._bus = bus
         self._sender = sender
         self._most_waiting = most_waiting
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may log in the midst of it
         self._waiting: deque[tuple[LogList, bytes]] = deque()
         self._is_sending = False
         self._flushed: list[Deferred[None]] = []
@@ -256,7 +256,7 @@ class LogPublisher:
 
     def forked(self) -> None:
         """Begin anew in a child: the parent keeps its running reactor, and sends what waited."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         reactor = self.reactor
         if reactor is None or reactor.running:
             self._is_orphan = True

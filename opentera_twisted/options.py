@@ -422,5 +422,5 @@ def parse_redis(value: str) -> tuple[str, Literal["auto", "embedded"] | None, st
         if not directory:
             raise InvalidArgument("embedded: needs a directory: embedded:DIR")
         return url, "embedded", directory
-    RedisAddress.parse(value)
+    RedisAddress.parse(value).check_files()
     return value, None, None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -69,14 +69,19 @@ class ThreadPool:
             Fires with the result.
 
         Fails with:
-            NoThread: all threads are busy; the function does not run.
+            NoThread: all threads are busy, or none can start; the function does not run.
         """
         if self._executor is None:
             # A reactor of tests has no threads, and brings its own executor.
             make = getattr(reactor, "make_executor", ThreadPoolExecutor)
             self._executor = make(self._size, self._owner)
         result: Deferred[Any] = Deferred()
-        future = self._executor.submit(function, *arguments)
+        calls = [function]
+        try:
+            future = self._executor.submit(lambda: [call(*arguments) for call in calls][0])
+        except RuntimeError as error:  # the system has no thread to spare, or the program ends
+            calls.clear()  # the executor keeps what it has no thread for
+            return fail(NoThread(f"no thread for {self._owner}: {error}"))
         self._pending[future] = name
         late = None
         if len(self._pending) > self._size:

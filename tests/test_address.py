@@ -31,6 +31,9 @@ LOCAL = ("127.0.0.1", 6379)
         ("redis://us%3Aer:pw@h", RedisAddress((("h", 6379),), login=Login("us:er", "pw"))),
         ("redis://:a@b@h", RedisAddress((("h", 6379),), login=Login(None, "a@b"))),
         ("redis://[::1]:7", RedisAddress((("::1", 7),))),
+        ("redis://[fe80::1%25eth0]:7", RedisAddress((("fe80::1%eth0", 7),))),
+        ("redis://[fe80::1%Eth0]", RedisAddress((("fe80::1%Eth0", 6379),))),
+        ("redis://[fe80::1%25]", RedisAddress((("fe80::1%25", 6379),))),
         ("redis://", RedisAddress((LOCAL,))),
         ("rediss://h", RedisAddress((("h", 6379),), tls=TLS())),
         (

@@ -104,6 +104,20 @@ class ResolverTests(RedisTestCase):
             with pytest.raises(Exception, match=r"redis\.example"):
                 await attempt
 
+    async def test_a_lookup_that_fails_leaves_the_next_attempt_its_own(self) -> None:
+        for target, error in (
+            ("socket.getaddrinfo", ValueError("embedded null character")),
+            ("threading.Thread.start", RuntimeError("can't start new thread")),
+        ):
+            endpoint = tcp_endpoint(reactor, "localhost", self.server.port, 60)
+            with (
+                mock.patch(target, side_effect=error),
+                pytest.raises(Exception, match="localhost"),
+            ):
+                await endpoint.connect(Factory())
+            connected: Any = await endpoint.connect(Factory.forProtocol(Protocol))
+            connected.transport.abortConnection()
+
     def test_a_name_that_is_never_found_ends_with_its_time(self) -> None:
         clock = MemoryReactorClock()
         with mock.patch.object(Resolver, "resolveHostName"):

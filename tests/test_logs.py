@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
+from threading import Thread
 from typing import Any
 
 from twisted.internet.threads import deferToThread
@@ -114,6 +116,26 @@ class LogPublisherTests(SynchronousTestCase):
         (event,) = self.items(LogList.INFO)
         assert event.message.startswith("\\ud800x")
         assert len(event.message) == LONGEST_MESSAGE + 1
+
+    def test_a_finalizer_may_log_while_a_message_is_kept(self) -> None:
+        publisher = self.publisher
+
+        class Waiting(deque[tuple[LogList, bytes]]):
+            def append(self, item: tuple[LogList, bytes]) -> None:
+                super().append(item)
+                if len(self) == 1:
+                    publisher.log(LogList.INFO, "finalizer")
+
+        self.bus.disconnect()
+        publisher._waiting = Waiting()
+        thread = Thread(target=publisher.log, args=(LogList.INFO, "first"), daemon=True)
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive(), "it waits for itself"
+        self.bus.reconnect()
+        self.bus.clock.advance(1)
+        messages = [event.message for event in self.items(LogList.INFO)]
+        assert messages == ["first", "finalizer"]
 
     def test_after_the_bus_has_stopped_messages_are_counted(self) -> None:
         self.successResultOf(self.bus.stopService())

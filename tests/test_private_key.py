@@ -48,11 +48,12 @@ import os, pty, sys
 from opentera_twisted import Bus
 from opentera_twisted.gateway.tls import Certificate
 from opentera_twisted.option_values import check_endpoint
+from opentera_twisted.options import Options
 if pty.fork()[0]:
     sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 try:
     {expression}
-except ValueError as error:
+except (ValueError, SystemExit) as error:
     sys.exit("passphrase" not in str(error) or {file!r} not in str(error))
 sys.exit("accepted")
 """
@@ -65,10 +66,11 @@ sys.exit("accepted")
         "Bus('rediss://h?certificate={pem}&private_key={key}')",
         "Bus('rediss://h?certificate={key}')",
         "Bus('rediss+sentinel://h/m?certificate={pem}&private_key={key}')",
+        "Options().parseOptions(['--redis', 'rediss://h?certificate={pem}&private_key={key}'])",
         "check_endpoint('ssl:0:certKey={pem}:privateKey={key}')",
         "check_endpoint('haproxy:ssl:0:{key}:{pem}')",
     ],
-    ids=["gateway", "url", "url, one file", "sentinels", "endpoint", "wrapped endpoint"],
+    ids=["gateway", "url", "url, one file", "sentinels", "twistd", "endpoint", "wrapped endpoint"],
 )
 def test_a_key_with_a_passphrase_is_refused(
     expression: str, certificate: Path, locked: Path

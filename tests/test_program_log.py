@@ -11,6 +11,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections import deque
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from threading import Thread
@@ -223,6 +225,21 @@ class TestBounded:
         self.bounded.flush()
         assert [event.get("count", 1) for event in self.events] == [1] * REPEATS + [2000 - REPEATS]
 
+    def test_a_finalizer_may_log_while_an_event_is_counted(self) -> None:
+        kinds: list[int] = []
+
+        def call_later(*_: Any) -> None:
+            kinds.append(1)
+            if len(kinds) == 1:
+                log.warn("finalizer")
+
+        log = Logger("a.module", observer=Bounded(self.events.append, call_later))
+        thread = Thread(target=log.warn, args=("first",), daemon=True)
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive(), "it waits for itself"
+        assert [event["log_format"] for event in self.events] == ["finalizer", "first"]
+
 
 class TestUnblocked:
     def test_nobody_reads_and_nobody_waits(self) -> None:
@@ -267,6 +284,25 @@ class TestUnblocked:
         assert received.decode() == text
         os.close(reading)
         os.close(writing)
+
+    def test_a_finalizer_may_log_while_lines_are_put_together(self) -> None:
+        class Lines(deque[bytes]):
+            def __iter__(self) -> Iterator[bytes]:
+                lines = super().__iter__()
+                yield next(lines)
+                stream.write("finalizer\n")
+                yield from lines
+
+        reading, writing = os.pipe()
+        stream = Unblocked(writing, "utf-8", str)
+        stream._lines = Lines()
+        stream.write("first\n")
+        received = b""
+        while b"finalizer\n" not in received:
+            stream.write("next\n")
+            received += os.read(reading, 1_000_000)
+        os.close(writing)
+        os.close(reading)
 
     def test_a_file_is_written_as_it_is(self, tmp_path: Path) -> None:
         with (tmp_path / "log").open("w") as file:

@@ -8,7 +8,7 @@ from twisted.internet import reactor as installed
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import PrivateCertificate
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -17,7 +17,7 @@ from twisted.web.server import Site
 from opentera_twisted.link.protocol import CHECKS, CommandProtocol
 
 from .authority import Authority
-from .support import Collector, RedisTestCase, folder_of, log_of, start_bus
+from .support import Collector, RedisTestCase, folder_of, log_of, start_bus, until
 
 reactor: Any = installed
 
@@ -74,6 +74,16 @@ class StrangerTests(RedisTestCase):
 
     async def plain(self, factory: Any) -> str:
         return await self.cause(f"redis://:{SECRET}@{self.listen(factory)}")
+
+    async def test_a_server_that_has_not_answered_yet_is_a_cause(self) -> None:
+        bus = start_bus(self, f"redis://{self.listen(Factory.forProtocol(Protocol))}")
+        await until(
+            lambda: deferLater(reactor, 0, lambda: bus.link.states),
+            lambda states: "authenticating" in states.values(),
+        )
+        said = str(bus.link.unavailable(1))
+        assert "accepted the connection and has not answered" in said
+        assert "rediss://" in said
 
     async def test_an_http_server_is_named(self) -> None:
         site = Site(Resource())

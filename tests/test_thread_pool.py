@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+from unittest import mock
 
 import pytest
 from twisted.internet.defer import gatherResults
@@ -116,6 +118,18 @@ class ThreadPoolTests(RedisTestCase):
         await bus.publish("topic", "x")
         await deferToThread(started.wait)
         assert await bus.call_service("Adds", "add", 1, 2, timeout=120) == 3
+
+    async def test_a_handler_runs_once_the_system_has_a_thread(self) -> None:
+        log = log_of(self)
+        blocking, bus = await self.blocking(), await self.bus(name="publisher")
+        received: queue.Queue[bytes] = queue.Queue()
+        await deferToThread(blocking.subscribe, "t", lambda one: received.put(one.payload))
+        error = RuntimeError("can't start new thread")
+        with mock.patch.object(threading.Thread, "start", side_effect=error):
+            await bus.publish("t", "x")
+            while not any("a handler of t waits: no thread" in one for one in log.items):
+                await log.wait(len(log.items) + 1)
+        assert await deferToThread(received.get, timeout=60) == b"x"
 
     async def test_handlers_that_wait_for_a_thread_are_warned_of_and_run_later(self) -> None:
         self.patch(thread_pool, "PATIENCE", 0.05)

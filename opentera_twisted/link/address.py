@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from attrs import frozen
 from OpenSSL.crypto import Error as CryptoError
 from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.internet.ssl import (
     Certificate,
     PrivateCertificate,
@@ -56,6 +56,14 @@ class TLS:
         Raises:
             InvalidArgument: naming the file that cannot be used.
         """
+        return wrapClientTLS(self.options(hostname), endpoint)
+
+    def options(self, hostname: str) -> IOpenSSLClientConnectionCreator:
+        """Read the files, and make the options of connections to ``hostname``.
+
+        Raises:
+            InvalidArgument: naming the file that cannot be used.
+        """
         trust = ours = None
         if self.ca is not None:
             trust = trustRootFromCertificates(_certificates(self.ca))
@@ -71,7 +79,8 @@ class TLS:
                     + (f" and {self.private_key}" if self.private_key else "")
                     + ": expected both in PEM"
                 ) from None
-        return wrapClientTLS(optionsForClientTLS(hostname, trust, ours), endpoint)
+        options: IOpenSSLClientConnectionCreator = optionsForClientTLS(hostname, trust, ours)
+        return options
 
 
 @frozen
@@ -167,6 +176,15 @@ class RedisAddress:
             return f"{scheme}+sentinel://{hosts}/{self.primary}/{self.database}"
         return f"{scheme}://{hosts}/{self.database}"
 
+    def check_files(self) -> None:
+        """Read the files of TLS, so that a mistake is found before anything connects.
+
+        Raises:
+            InvalidArgument: naming the file that cannot be used.
+        """
+        if self.tls is not None:
+            self.tls.options(self.hosts[0][0])
+
     def endpoint(self, reactor: Any, timeout: float) -> IStreamClientEndpoint:
         """The endpoint that connects there.
 
@@ -225,10 +243,21 @@ def _hosts(netloc: str, default_port: int, url: str) -> tuple[tuple[str, int], .
             raise InvalidArgument(
                 f"not a host with a port from 1 to 65535 in the URL of a Redis server: {_mask(url)}"
             ) from None
-        hosts.append((parts.hostname or "127.0.0.1", port))
+        hosts.append((_host(parts.hostname or "127.0.0.1"), port))
     if default_port == REDIS_PORT and len(hosts) > 1:
         raise InvalidArgument(f"several hosts are for redis+sentinel:// only: {_mask(url)}")
     return tuple(hosts)
+
+
+def _host(text: str) -> str:
+    """Read a host; the zone of an IPv6 address follows ``%25``, or a bare ``%``.
+
+    Source: RFC 6874, section 2.
+    """
+    address, sign, zone = text.partition("%")
+    if not sign or ":" not in address:
+        return text
+    return f"{address}%{zone.removeprefix('25') or zone}"
 
 
 def _tls(options: Mapping[str, str]) -> TLS:

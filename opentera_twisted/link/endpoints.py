@@ -146,13 +146,17 @@ class Resolver:
         waiting = self._receivers.setdefault(wanted, [])
         waiting.append(resolutionReceiver)
         if len(waiting) == 1:
-            Thread(target=self._look_up, args=wanted, name="redis-lookup", daemon=True).start()
+            thread = Thread(target=self._look_up, args=wanted, name="redis-lookup", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no thread to spare: the next attempt may find one
+                self._found(*wanted, [])
         return resolution
 
     def _look_up(self, name: str, port: int) -> None:
         try:
             found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
+        except Exception:  # noqa: BLE001 (whatever it is, the attempt has to end)
             found = []
         self._reactor.callFromThread(self._found, name, port, found)
 

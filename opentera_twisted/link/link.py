@@ -24,6 +24,7 @@ from opentera_twisted.errors import (
     PermissionDenied,
     ServerLoading,
 )
+from opentera_twisted.link import strangers
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, ConnectionFactory, State
 from opentera_twisted.link.protocol import (
@@ -321,8 +322,10 @@ class Link:
         return BusUnavailable("the bus is stopped: start it with startService()")
 
     def _why_down(self) -> str:
-        cause = f" ({self._last_cause})" if self._last_cause else ""
-        return f"{self.address}{cause}"
+        cause = self._last_cause
+        if not cause and "authenticating" in self._states.values():
+            cause = strangers.unanswered(is_secure=self.address.tls is not None)
+        return f"{self.address} ({cause})" if cause else str(self.address)
 
     def _factory(self, role: str, build: Any, prepare: Any) -> ConnectionFactory:
         return ConnectionFactory(

@@ -45,6 +45,11 @@ def silent(seconds: float, *, is_secure: bool) -> str:
     return f"nothing answered for {seconds:g} seconds: {_other(is_secure)}"
 
 
+def unanswered(*, is_secure: bool) -> str:
+    """Explain a server that accepted the connection, and has not answered yet."""
+    return f"it accepted the connection and has not answered: {_other(is_secure)}"
+
+
 def closed(reason: Failure, *, is_secure: bool, was_heard: bool) -> Failure:
     """The cause to report for a connection that was lost.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import Final
 
 from attrs import Factory, define
@@ -58,7 +58,7 @@ class Bounded:
         self._observer = observer
         self._call_later = call_later
         self._seen: dict[_Kind, _Seen] = {}
-        self._lock = Lock()
+        self._lock = RLock()  # a finalizer may log in the midst of it
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, or count it."""

@@ -83,8 +83,8 @@ class Unblocked:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._lines)
-                data = b"".join(self._lines)
-                self._lines.clear()
+                lines, self._lines = self._lines, deque()
+            data = b"".join(lines)
             # Not through Python's stream: its lock, held here, would abort the interpreter's end.
             with suppress(OSError):  # the reader is gone
                 self._write_all(memoryview(data))

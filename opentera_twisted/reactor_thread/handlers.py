@@ -9,12 +9,17 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from opentera_twisted import callbacks
+from opentera_twisted.clock import clock_of
 from opentera_twisted.thread_pool import ThreadPool
 
 MOST_WAITING: Final = 10_000
 """Deliveries that wait for a handler at most; of more, the oldest are dropped."""
+
+PAUSE: Final = 1.0
+"""Seconds until a handler that got no thread tries again."""
 
 
 def in_thread(
@@ -106,8 +111,12 @@ class OneByOne:
                 return
             callbacks.run_in_thread(self._reactor, self._what, function, *arguments)
 
-    def _done(self, _: object) -> None:
+    def _done(self, result: object) -> None:
         self._is_running = False
+        if isinstance(result, Failure):
+            self._log.error("{what} waits: {cause}", what=self._what, cause=result.value)
+            clock_of(self._reactor).callLater(PAUSE, self._work)
+            return
         if self._has_dropped:
             self._has_dropped = False
             if self._on_dropped is not None:
