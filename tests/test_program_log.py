@@ -231,7 +231,7 @@ class TestBounded:
         def call_later(*_: Any) -> None:
             kinds.append(1)
             if len(kinds) == 1:
-                log.warn("finalizer")
+                log.warning("finalizer")
 
         log = Logger("a.module", observer=Bounded(self.events.append, call_later))
         thread = Thread(target=log.warn, args=("first",), daemon=True)
