@@ -78,7 +78,7 @@ class ThreadPool:
         result: Deferred[Any] = Deferred()
         calls = [function]
         try:
-            future = self._executor.submit(lambda: [call(*arguments) for call in calls][0])
+            future = self._executor.submit(lambda: calls.pop()(*arguments))
         except RuntimeError as error:  # the system has no thread to spare, or the program ends
             calls.clear()  # the executor keeps what it has no thread for
             return fail(NoThread(f"no thread for {self._owner}: {error}"))
