@@ -231,10 +231,10 @@ class TestBounded:
         def call_later(*_: Any) -> None:
             kinds.append(1)
             if len(kinds) == 1:
-                log.warning("finalizer")
+                source.warn("finalizer")
 
-        log = Logger("a.module", observer=Bounded(self.events.append, call_later))
-        thread = Thread(target=log.warn, args=("first",), daemon=True)
+        source = Logger("a.module", observer=Bounded(self.events.append, call_later))
+        thread = Thread(target=source.warn, args=("first",), daemon=True)
         thread.start()
         thread.join(60)
         assert not thread.is_alive(), "it waits for itself"
