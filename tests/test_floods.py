@@ -95,7 +95,7 @@ class TurnTests(SynchronousTestCase):
             client.dataReceived(REQUEST[:1])
         assert all(transport.producerState == "producing" for transport in transports)
 
-    def test_a_refused_client_takes_no_place_of_its_address(self) -> None:
+    def test_a_refused_client_takes_no_slot_of_its_address(self) -> None:
         limits = GatewayLimits(max_connections_per_address=1)
         self.factory = ClientFactory(self.doorkeeper, self.clock, limits, TrustedProxies())
         refused, transport = self.factory.buildProtocol(None), StringTransport()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from opentera_twisted.gateway.allowance import Allowance
 from opentera_twisted.gateway.intake import WORK_AT_ONCE, WORK_PER_TURN, Intake
+from opentera_twisted.gateway.rate_limit import RateLimit
 
 
 class Turns(Clock):
@@ -122,15 +122,15 @@ class ErrorTests(SynchronousTestCase):
 
 @given(st.integers(1, 20), st.lists(st.floats(0, 200), max_size=100))
 def test_no_period_has_more_than_its_limit(limit: int, moments: list[float]) -> None:
-    allowance = Allowance()
-    allowed = [now for now in sorted(moments) if allowance.take(limit, 60.0, now)]
+    rate = RateLimit()
+    allowed = [now for now in sorted(moments) if rate.allows(limit, 60.0, now)]
     for began in allowed:
         assert sum(began <= now < began + 60 for now in allowed) <= 2 * limit
     assert len(allowed) >= min(limit, len(moments))
 
 
 def test_a_clock_that_is_set_back_begins_a_new_period() -> None:
-    allowance = Allowance()
-    assert allowance.take(1, 60.0, 1000.0)
-    assert not allowance.take(1, 60.0, 1001.0)
-    assert allowance.take(1, 60.0, 10.0)
+    rate = RateLimit()
+    assert rate.allows(1, 60.0, 1000.0)
+    assert not rate.allows(1, 60.0, 1001.0)
+    assert rate.allows(1, 60.0, 10.0)

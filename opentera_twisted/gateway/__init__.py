@@ -9,9 +9,9 @@
     rpc_access   the same, learnt from a service
     admission    whether a login comes in: room, key, identity, topics
     head         the head of a handshake's request, which has to be well-formed
-    crowd        connections counted by the address that they come from
+    connection_limit  a limit on the connections of each address
     summed_log   log lines that strangers can cause, summed up
-    allowance    a number of times that something may happen within a period
+    rate_limit   a limit on how often something may happen within a period
     intake       a bounded, fair share of what clients send is handled in each turn
     protocol     the Autobahn edge: handshake, writing, closing
     resource     the same edge inside a twisted.web site

@@ -51,7 +51,7 @@ class Intake:
     """Shares each turn's work among the clients that have sent something.
 
     Args:
-        clock: of the reactor whose turns these are.
+        clock: schedules a call for the reactor's next turn.
     """
 
     _log = Logger()
@@ -63,7 +63,7 @@ class Intake:
         self._is_scheduled = False
 
     def arrived(self, source: Source) -> None:
-        """Handle what a client sent: now, or when those before it had their share."""
+        """Handle what a client sent: now, or after the clients that wait already."""
         if source in self._waiting:
             return
         self._schedule()

@@ -30,13 +30,13 @@ from zope.interface import implementer
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import compression, head, intake, subprotocols, tls
-from opentera_twisted.gateway.allowance import Allowance
-from opentera_twisted.gateway.crowd import Crowd, Place
+from opentera_twisted.gateway.connection_limit import ConnectionLimit, Slot
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.intake import Intake
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal, parse_login
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
+from opentera_twisted.gateway.rate_limit import RateLimit
 from opentera_twisted.gateway.sending import Sending, has_foreign_layer
 from opentera_twisted.ip_addresses import parse_ip
 from opentera_twisted.sessions import Identity
@@ -123,11 +123,11 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _closing: tuple[int, str] | None = None
     _timeout: IDelayedCall | None = None
     _drop: IDelayedCall | None = None
-    _frames: Allowance | None = None
-    _answers: Allowance | None = None
+    _frames: RateLimit | None = None
+    _answers: RateLimit | None = None
     _subprotocol: str | None = None
     _sending: Sending | None = None
-    _place: Place | None = None
+    _slot: Slot | None = None
     _is_plain = False
     _is_request_read = False
     _was_refused = False
@@ -150,7 +150,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if self.factory.is_crowded():
             self.factory.doorkeeper.reached("max_clients", self)
             self.dropConnection(abort=True)
-        elif not self._enter_unknown():
+        elif not self._count_unknown():
             self.factory.doorkeeper.reached("max_connections_per_address", self)
             self.dropConnection(abort=True)
         elif timeout:  # Autobahn's own timer is up to a second off
@@ -170,7 +170,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if self._sending is not None:
             self._sending.drop()
             self._sending = None
-        self._leave_place()
+        self._release_slot()
         self.factory.lost(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -204,7 +204,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     async def _admit(self, request: ConnectionRequest) -> Identity:
         self._client = self.factory.proxies.client(_peer(self.transport), request.headers)
         login = parse_login(self.http_request_uri, self._client, request.origin)
-        self._enter_as(self._client)
+        self._count_as(self._client)
         # All that can be refused comes before the session key is redeemed.
         self._negotiate(request)
         return await self.factory.doorkeeper.admit(self, login)
@@ -215,31 +215,31 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
             self._leave()
         return self._subprotocol
 
-    def _enter_unknown(self) -> bool:
-        """Count a connection for its address, unless that of its client is told later."""
+    def _count_unknown(self) -> bool:
+        """Count a connection for its address, unless a proxy names the client's own later."""
         peer = _peer(self.transport)
         if self.factory.proxies.trusts(peer.address) or has_foreign_layer(self.transport):
             return True
-        self._place = self.factory.unknown.enter(peer.address)
-        return self._place is not None
+        self._slot = self.factory.unknown.acquire(peer.address)
+        return self._slot is not None
 
-    def _enter_as(self, client: Peer) -> None:
-        """Count it among the clients of its address that are logged in."""
-        place = self.factory.known.enter(client.address)
-        if place is None:
+    def _count_as(self, client: Peer) -> None:
+        """Count the connection among those of its address that log in, instead of the others."""
+        slot = self.factory.known.acquire(client.address)
+        if slot is None:
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "too many connections of that address; a proxy is named with --trusted-proxy",
                 limit="max_connections_per_address",
                 retry_after=60,
             )
-        self._leave_place()
-        self._place = place
+        self._release_slot()
+        self._slot = slot
 
-    def _leave_place(self) -> None:
-        place, self._place = self._place, None
-        if place is not None:
-            place.leave()
+    def _release_slot(self) -> None:
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.release()
 
     def _negotiate(self, request: ConnectionRequest) -> None:
         """Agree on the compression, and select the subprotocol."""
@@ -288,7 +288,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if self._was_refused:  # for what it sent while that was being decided
             return
         self._was_refused = True
-        self._leave_place()  # others of its address need not wait until it is gone
+        self._release_slot()  # others of its address need not wait until it is gone
         self.factory.doorkeeper.refused(self._client or _peer(self.transport), refusal)
         self._answer(refusal.status, headers)
 
@@ -354,8 +354,8 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         limit = self.factory.limits.max_messages_per_minute
         if limit and self.state == self.STATE_OPEN and self.current_frame.opcode != _CLOSE:
             if self._frames is None:
-                self._frames = Allowance()
-            if not self._frames.take(limit, 60.0, self.factory.clock.seconds()):
+                self._frames = RateLimit()
+            if not self._frames.allows(limit, 60.0, self.factory.clock.seconds()):
                 self.factory.doorkeeper.reached("max_messages_per_minute", self)
                 self._fail_connection(POLICY_VIOLATION, "too many messages")
                 return
@@ -370,8 +370,8 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if self.state != self.STATE_OPEN:
             return
         if self._answers is None:
-            self._answers = Allowance()
-        if self._answers.take(ANSWERS_PER_SECOND, 1.0, self.factory.clock.seconds()):
+            self._answers = RateLimit()
+        if self._answers.allows(ANSWERS_PER_SECOND, 1.0, self.factory.clock.seconds()):
             self.sendData(_NOT_ALLOWED)
 
     def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
@@ -568,8 +568,8 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         self.proxies = proxies
         self.window_bits = window_bits
         self.connections: set[ClientProtocol] = set()
-        self.unknown = Crowd(limits.max_connections_per_address)
-        self.known = Crowd(limits.max_connections_per_address)
+        self.unknown = ConnectionLimit(limits.max_connections_per_address)
+        self.known = ConnectionLimit(limits.max_connections_per_address)
         self.intake = Intake(clock)
         self._emptied: list[Deferred[None]] = []
         # In one call: another would take back what this one says of origins.

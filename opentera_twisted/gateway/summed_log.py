@@ -1,4 +1,4 @@
-"""Log lines that strangers can cause: the first of a kind at once, the others as a number."""
+"""A log for lines that strangers can cause: the first of a kind at once, the others as a number."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
 
 INTERVAL: Final = 60.0
-"""Seconds after which the numbers are logged."""
+"""Seconds between two logs of the numbers."""
 
 KINDS: Final = 1000
-"""Kinds that are told apart in that time; all others are one."""
+"""Kinds that are counted separately in that time; all further kinds count as one."""
 
 
 class SummedLog:
@@ -21,7 +21,7 @@ class SummedLog:
 
     Args:
         log: gets the lines.
-        clock: of the minutes.
+        clock: measures the interval.
     """
 
     def __init__(self, log: Logger, clock: IReactorTime) -> None:
@@ -32,12 +32,12 @@ class SummedLog:
         self._telling.clock = clock
 
     def start(self) -> None:
-        """Log the numbers each minute."""
+        """Begin to log the numbers each minute."""
         if not self._telling.running:
             self._telling.start(INTERVAL, now=False)
 
     def stop(self) -> None:
-        """Log what is left."""
+        """Log the remaining numbers, and stop."""
         if self._telling.running:
             self._telling.stop()
         self.tell()
@@ -47,9 +47,9 @@ class SummedLog:
 
         Args:
             kind: lines of one kind are summed up, such as those of an address and a reason.
-            level: of the line.
-            text: its format.
-            fields: its values.
+            level: log level of the line.
+            text: format of the line.
+            fields: values of the format.
         """
         if kind not in self._more:
             if len(self._more) < KINDS:
@@ -61,7 +61,7 @@ class SummedLog:
         self._last[kind] = (level, text, fields)
 
     def tell(self) -> None:
-        """Log how many more there were of each kind, with the last of them."""
+        """Log the number of further lines of each kind, with the last of them."""
         more, last = self._more, self._last
         self._more, self._last = {}, {}
         for kind, (level, text, fields) in last.items():
