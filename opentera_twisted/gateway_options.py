@@ -14,28 +14,34 @@ from opentera_twisted.option_values import count, seconds
 LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
     "max-clients": (
         count,
-        "Websockets at a time, of each worker; more are answered 503.",
+        "Websockets at a time, per worker; further ones get 503.",
     ),
     "max-clients-per-identity": (
         count,
-        "Websockets of one user, participant or device, at each worker; more are answered 429.",
+        "Websockets of one user, participant or device, per worker; further ones get 429.",
     ),
-    "handshake-timeout": (seconds, "Seconds from connecting to open."),
-    "max-message-size": (count, "Bytes of a client's message; a larger one is closed with 1009."),
+    "handshake-timeout": (seconds, "Seconds from connection to open websocket."),
+    "max-message-size": (
+        count,
+        "Bytes of a client's message; for a larger one the gateway closes it with 1009.",
+    ),
     "max-connections-per-address": (
         count,
-        "Websockets of one address, and as many connections that are not logged in; more get 429.",
+        "Websockets of one address, and as many connections before login; further ones get 429.",
     ),
     "max-messages-per-minute": (
         count,
-        "Messages, fragments, pings and pongs of one client; of more it is closed with 1008.",
+        "Messages, fragments, pings and pongs of one client, closed with 1008 beyond it.",
     ),
     "max-send-buffer": (
         count,
         "Bytes queued for a client behind the event being sent; with more it is closed with 1008.",
     ),
-    "failed-logins-per-minute": (count, "Of one address, at each worker; then it is answered 429."),
-    "shutdown-timeout": (seconds, "Seconds that ending may take, with all clients reported."),
+    "failed-logins-per-minute": (
+        count,
+        "Failed logins of one address, per worker; further attempts get 429.",
+    ),
+    "shutdown-timeout": (seconds, "Seconds for shutdown, including reports of presence."),
 }
 """By option: from what is written to its value, and what it is for."""
 
