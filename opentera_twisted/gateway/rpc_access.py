@@ -62,7 +62,7 @@ class RpcAccess(DefaultPolicy):
     The procedure returns an object with lists of UUIDs under ``user``, ``participant`` and
     ``device``: a client sees the user, participant and device events of these, beside what
     `DefaultPolicy` shows it. ``null`` adds nothing. As at existing gateways, every client sees a
-    `StopSessionEvent`.
+    ``StopSessionEvent``.
 
     Answers are kept while their client is connected, and for the last clients that left. A
     ``DatabaseEvent`` of a user, a project and the like renews those of connected clients and
