@@ -1,4 +1,4 @@
-"""Whether a login comes in: is there room, is its key good, who is that, what does it follow?"""
+"""Admission: limits, session key, identity, subscriptions."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Admission:
             del self._present[who]
 
     def _check(self, login: Login) -> None:
-        """Whether there is any use in asking Redis."""
+        """Refuse a login that can be decided without Redis."""
         if not self._link.is_ready:
             raise Refusal.for_now("no link to Redis")
         limit = self._limits.max_clients

@@ -1,4 +1,4 @@
-"""What the request of a handshake asks for, and the ways in which it is refused.
+"""The request of a handshake, and the ways in which it is refused.
 
 Source: wire contract, section 5.
 """

@@ -1,4 +1,4 @@
-"""Which web pages may open websockets: a page elsewhere must not use a visitor's session.
+"""Web pages that may open websockets: a page elsewhere must not use a visitor's session.
 
 Source: RFC 6454; RFC 6455, section 10.2.
 """
@@ -69,7 +69,7 @@ class Origins:
         self.null = _NULL in self._allowed
 
     def allow(self, origin: str) -> bool:
-        """Whether a page may open a websocket.
+        """Return whether a page may open a websocket.
 
         Args:
             origin: the header as it came; empty when there was none. Only browsers send it, so

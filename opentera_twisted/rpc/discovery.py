@@ -1,4 +1,4 @@
-"""Which services and modules listen now, and what they say of themselves."""
+"""Services and modules that listen now, and their descriptions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Listening:
     Attributes:
         server: ``service.<key>`` or ``module.<name>``.
         description: what it says of itself; None for an existing one, which cannot.
-        problem: what is wrong with the description that came; empty when nothing is.
+        problem: the mistake in the description that came; empty without one.
     """
 
     server: str
@@ -51,7 +51,7 @@ class Listening:
 
 
 async def describe(caller: Caller, topic: str, timeout: float) -> Description:
-    """What the server of a topic says of itself; fails like a call."""
+    """Ask the server of a topic for its description; fails like a call."""
     return from_json(await caller.call(topic, DESCRIBE, (), timeout), topic)
 
 

@@ -1,4 +1,4 @@
-"""How much a server takes on at a time, and how callers share that."""
+"""Limits of a server, and the share of each caller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentera_twisted.thread_pool import THREADS
 
 @frozen
 class Limits:
-    """What a server allows; a call beyond it is answered with an error.
+    """Limits of a server; a call beyond one is answered with an error.
 
     Attributes:
         concurrent: calls that run at a time.

@@ -33,7 +33,7 @@ from opentera_twisted.rpc.nesting import MOST_NESTED, is_deep
 from opentera_twisted.rpc.values import ArgumentValue, get_value, set_value
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
-"""What a procedure can return."""
+"""Values that a procedure can return."""
 
 UNKNOWN_PROCEDURE: Final = "unknown_procedure"
 INVALID_ARGUMENTS: Final = "invalid_arguments"
@@ -189,7 +189,7 @@ def answers(reply: Mapping[str, Any], topic: str) -> bool:
 
 
 def return_value(reply: Mapping[str, Any], topic: str, procedure: str) -> Json:
-    """What the procedure returned.
+    """Read the value of a reply.
 
     Raises:
         ProcedureFailed, UnknownProcedure, ArgumentsRejected, Overloaded: as the server says.
@@ -235,7 +235,7 @@ def _reply(request: Request, topic: str, status: str, value: Any) -> dict[str, A
 
 
 def _to_json(value: Any) -> Any:
-    """What the JSON encoder asks for each object that it does not know."""
+    """Convert an object that the JSON encoder does not know."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, UUID):
