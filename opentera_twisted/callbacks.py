@@ -48,7 +48,7 @@ def run_in_thread(
 
 
 def outcome(result: Any) -> Any:
-    """What a function returned; a coroutine as a Deferred, begun in this thread: the reactor's."""
+    """Return a function's result; begin a coroutine, in the reactor's thread, as a Deferred."""
     return Deferred.fromCoroutine(result) if iscoroutine(result) else result
 
 

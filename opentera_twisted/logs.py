@@ -126,7 +126,7 @@ class LogPublisher:
 
     @property
     def address(self) -> RedisAddress:
-        """Where the lists are."""
+        """Address of the Redis that holds the lists."""
         return self._bus.link.address
 
     @property

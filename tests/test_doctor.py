@@ -242,7 +242,8 @@ class DoctorTests(CommandTestCase):
 
     async def test_a_replica(self) -> None:
         primary = start_server(self)
-        replica = start_server(self, "--replicaof", f"127.0.0.1 {primary.port}")
+        directory = str(folder_of(self))  # the replica writes a copy of the data
+        replica = start_server(self, "--replicaof", f"127.0.0.1 {primary.port}", "--dir", directory)
         checks = await self.examine(replica.url, 1)
         assert checks["role"]["verdict"] == "wrong"
         assert f"a replica of 127.0.0.1:{primary.port}" in checks["role"]["reason"]

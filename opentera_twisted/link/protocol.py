@@ -86,7 +86,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
 
     @property
     def _is_secure(self) -> bool:
-        """Whether the connection speaks TLS."""
+        """True for a connection with TLS."""
         return bool(ISSLTransport.providedBy(self.transport))
 
     @property

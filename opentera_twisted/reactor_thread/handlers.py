@@ -1,4 +1,4 @@
-"""What a program has given us, called in threads, where it may block."""
+"""Handlers of a program, called in threads, where they may block."""
 
 from __future__ import annotations
 

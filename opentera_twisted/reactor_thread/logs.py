@@ -27,7 +27,7 @@ class ThreadLogPublisher(LogPublisher):
 
     @property
     def address(self) -> RedisAddress:
-        """Where the lists are."""
+        """Address of the Redis that holds the lists."""
         return self._address
 
     @property
