@@ -24,7 +24,7 @@ from opentera_twisted.messages.packing import tera_event, unpack_all
 from opentera_twisted.rpc.wire import encode_request
 from opentera_twisted.topics import websocket_events
 from tests.conformance.frames import TEXT, frame
-from tests.support import Collector, start_bus, until
+from tests.support import Collector, start_bus, turn, until
 from tests.websockets import Bytes, connect_bytes, handshake
 
 from .case import FaultTestCase
@@ -130,7 +130,13 @@ class HostileTests(FaultTestCase):
         world = await self.world()
         reports = self.reports()
         await world.strike("the clock steps back by an hour, and forward again")
+
+        async def in_flight() -> set[int]:
+            await turn()
+            return set(world.calling.caller._calls)
+
         for step[0] in (-HOUR, 0.0):
+            await until(in_flight, set(world.calling.caller._calls).isdisjoint)
             for _ in range(3):
                 world.publish()
                 await world.calling.call_service("Echo", "echo", 4)
