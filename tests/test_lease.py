@@ -67,12 +67,12 @@ class ReapingTests(LeaseTestCase):
         for one in presences:
             await self.clients(one, 3)
         await reports.wait(9)
-        # As when Redis stood still for longer than the lease, and their links broke.
+        # As when Redis stood still for longer than the lease; they come back one after another.
         self.end_lease(*(one._lease for one in presences))
-        self.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         for one in presences:
             await self.renewed(one)
             await until(one._lease.held, lambda held: len(held) == 3)
+        await buses[0].link.execute("PING")
         assert len(reports.items) == 9
 
     async def test_a_late_gateway_waits_one_lease_before_it_reaps(self) -> None:
@@ -277,6 +277,22 @@ class ListeningTests(LeaseTestCase):
         assert self.redis.hexists(LISTENING, "no")
         reports = await self.observe(await self.bus())
         await self.renewed(one)
+        await self.renewed(one)
+        assert await reports.wait(1) == [("CONNECTED", here[0].uuid)]
+
+    async def test_who_listens_to_everything_hides_no_absence(self) -> None:
+        _, (one, _) = await self.start()
+        self.pattern("module.*")
+        module = self.pattern(REPORTS)
+        here = await self.clients(one, 1)
+        await self.renewed(one)
+        assert not self.redis.hexists(LISTENING, "no")
+        module.close()
+        await self.patterns(1)
+        await self.renewed(one)
+        assert self.redis.hexists(LISTENING, "no")
+        self.pattern(REPORTS)
+        reports = await self.observe(await self.bus())
         await self.renewed(one)
         assert await reports.wait(1) == [("CONNECTED", here[0].uuid)]
 

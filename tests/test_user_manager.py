@@ -448,10 +448,30 @@ class StartingTests(UserManagerTestCase):
         uuid = str(uuid4())
         here.opened(Identity("user", uuid))
         await self.has(bus, "online_users", [uuid])
-        await manager._look()
+        compared = Collector()
+        compare = manager._registry.compare
+        self.patch(manager._registry, "compare", lambda who: compared() or compare(who))
+        for _ in range(2):
+            await manager._look()
+            assert not compared.items
         self.redis.delete(f"{registry.ONLINE}user")  # as an eviction would
         await manager._look()
         await self.has(bus, "online_users", [uuid])
+        # Nor is one that vanishes before anybody looked.
+        other = str(uuid4())
+        here.opened(Identity("user", other))
+        await self.has(bus, "online_users", sorted([uuid, other]))
+        here.closed(Identity("user", uuid))
+        await self.has(bus, "online_users", [other])
+        manager._looking.stop()
+        compared.items.clear()
+        await manager._look()
+        assert not compared.items
+        here.opened(Identity("user", uuid))
+        await self.has(bus, "online_users", sorted([uuid, other]))
+        self.redis.hdel(f"{registry.ONLINE}user", uuid)
+        await manager._look()
+        await self.has(bus, "online_users", sorted([uuid, other]))
 
     async def test_a_refused_look_at_the_registry_is_followed_by_others(self) -> None:
         bus = await self.bus()

@@ -141,7 +141,12 @@ _APPLY: Final = Script(
         redis.call('SET', KEYS[2], string.format('%.0f', start + length - {LOG_LENGTH}))
         redis.call('LTRIM', KEYS[1], length - {LOG_LENGTH}, -1)
     end
-    return cursor
+    local reply = {{cursor}}
+    for i, kind in ipairs(kinds) do
+        local size = redis.pcall('HLEN', '{ONLINE}' .. kind)
+        reply[i + 1] = type(size) == 'number' and size or 0
+    end
+    return reply
     """
 )
 
@@ -187,6 +192,7 @@ class Registry:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._sizes: list[int] = []  # by kind, as Redis told them last
 
     async def end(self) -> int:
         """Where the log ends now: the cursor of who subscribes after this."""
@@ -210,7 +216,8 @@ class Registry:
             arguments += fingerprint, len(changes)
             for one in changes:
                 arguments += one.what, one.kind, one.uuid, one.detail
-        behind: int = await self._link.run(_APPLY, [LOG, LOG_START], *arguments)
+        behind: int
+        behind, *self._sizes = await self._link.run(_APPLY, [LOG, LOG_START], *arguments)
         return behind
 
     async def compare(self, everyone: dict[Kind, list[str]]) -> None:
@@ -229,12 +236,12 @@ class Registry:
             some = doubtful[start : start + 2 * COMPARED_AT_ONCE]
             await self._link.run(_COMPARE, [], *_TEMPLATES, *some)
 
-    async def sizes(self) -> list[int]:
-        """Count who is online, of each kind."""
-        counts: list[int] = await gathered(
-            self._link.execute("HLEN", ONLINE + kind) for kind in topics.KINDS
-        )
-        return counts
+    async def has_shrunk(self) -> bool:
+        """Tell if fewer are online than after the last messages, or when it was last asked."""
+        before = self._sizes
+        sizes = [self._link.execute("HLEN", ONLINE + kind) for kind in topics.KINDS]
+        self._sizes = await gathered(sizes)
+        return any(now < then for now, then in zip(self._sizes, before, strict=False))
 
     async def online(self, kind: Kind) -> list[str]:
         """UUIDs of who is online, sorted."""

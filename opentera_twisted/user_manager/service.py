@@ -75,7 +75,6 @@ class UserManager(Service):
         self._compares = False
         self._subscription: Subscription | None = None
         self._revocations: list[Subscription] = []
-        self._sizes: list[int] = []
         self._looking = LoopingCall(lambda: Deferred.fromCoroutine(self._look()))
         self._looking.clock = bus.link.clock
         self._server: ProcedureServer | None = None
@@ -261,13 +260,12 @@ class UserManager(Service):
         self._work()
 
     async def _look(self) -> None:
-        """Compare if the registry shrank: people have left, or Redis has lost its keys."""
+        """Compare if the registry shrank: Redis has lost keys, or others have applied more."""
         try:
-            before, self._sizes = self._sizes, await self._registry.sizes()
+            if await self._registry.has_shrunk():
+                self._compare()
         except BusError:
-            return  # when the link is back, it is compared
-        if any(now < then for now, then in zip(self._sizes, before, strict=False)):
-            self._compare()
+            pass  # when the link is back, it is compared
 
     def _compare(self) -> None:
         """Compare with who is open at the gateways: messages may have been missed."""
