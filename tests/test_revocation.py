@@ -123,10 +123,13 @@ class RevokedClientTests(GatewayTestCase):
         manager.startService()
         self.addCleanup(manager.stopService)
         await manager.serving()
-        commands = self.subscribed(topics.disconnect_command(UUID))
-        self.redis.publish(*database_event("device", DatabaseEvent.DB_UPDATE, device_enabled=True))
-        self.redis.publish(*database_event("device", DatabaseEvent.DB_UPDATE, device_enabled=False))
+        disabled = str(uuid4())
+        commands = self.subscribed(*map(topics.disconnect_command, (UUID, disabled)))
+        for uuid, enabled in ((UUID, True), (disabled, False)):
+            fields = {"device_uuid": uuid, "device_enabled": enabled}
+            self.redis.publish(*database_event("device", DatabaseEvent.DB_UPDATE, **fields))
         received = TeraModuleMessage.FromString(await message(commands))
+        assert received.head.dest == topics.disconnect_command(disabled)
         (command,) = map(unpack, received.data)
         assert command == ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)
 

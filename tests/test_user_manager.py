@@ -450,7 +450,12 @@ class StartingTests(UserManagerTestCase):
         await self.has(bus, "online_users", [uuid])
         compared = Collector()
         compare = manager._registry.compare
-        self.patch(manager._registry, "compare", lambda who: compared() or compare(who))
+
+        async def counted(everyone: dict[Kind, list[str]]) -> None:
+            compared()
+            await compare(everyone)
+
+        self.patch(manager._registry, "compare", counted)
         for _ in range(2):
             await manager._look()
             assert not compared.items

@@ -258,8 +258,6 @@ class LocalPresence:
         was_reaped = await self._lease.was_reaped()
         self._joins = True
         again = [one for one in self._corrections if one.what == "again" and one.who in held]
-        if not held:  # all are reported below
-            self._listening_since = None
         first = {change.who: change for change in reversed(self._changes)}
         self._corrections = deque(
             _Change(who, None, "went") for who in held if who not in self._here and who not in first
