@@ -83,7 +83,7 @@ class IPreparedPolicy(IAccessPolicy):
         """Prepare for a client that logs in; several clients may have one identity.
 
         Returns:
-            Fires when `IAccessPolicy.audience` can decide for that client.
+            Fires when ``audience`` can decide for that client.
 
         Fails with:
             Any error: the client is told to come again, and its session key stays good.
