@@ -213,6 +213,7 @@ class SecretVariableTests(GatewayTestCase):
             (code, token, None),  # rewritten at login without an expiry
             (code + "0", token, 300),
             ("f" * 128, token, None),
+            ("e" * 128, secret, 60),
             ("user." + "k" * 43, token, None),
         ):
             self.redis.set(name, value, ex=ttl)

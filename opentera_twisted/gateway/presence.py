@@ -220,7 +220,7 @@ class LocalPresence:
             self._renewal_is_due = True
             raise
         if renewal is None:  # it ran out, or Redis has lost its data
-            self._log.warn("the lease of presence was lost: those who are here are told again")
+            self._log.warn("presence lease lost; reporting connected clients again")
             self._is_doubtful = self._renewal_is_due = True
             return
         self._joins = False
