@@ -338,3 +338,9 @@ def test_a_function_of_another_package_is_no_method(member: Any) -> None:
     with pytest.raises(InvalidArgument, match=r"Kind\.remove is a function of shutil .*shutil\.py"):
         Procedures.of(kind())
     assert Procedures.of(type("Kind", (Calculator,), {"_remove": member})()).get("half")
+
+
+def test_methods_of_a_class_without_a_module_are_offered() -> None:
+    namespace: dict[str, Any] = {}
+    exec("class Sum:\n    def add(self, a: int) -> int: return a", namespace)
+    assert Procedures.of(namespace["Sum"]()).get("add")

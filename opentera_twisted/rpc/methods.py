@@ -46,7 +46,8 @@ def own_methods(target: object) -> Iterator[tuple[str, Callable[..., Any]]]:
                 f"{kind.__name__}.{name} is a lambda ({where(function)}): "
                 "define it with def, and type hints"
             )
-        if _package(inspect.unwrap(function)) != _package(kind):
+        module = inspect.unwrap(function).__module__
+        if module is not None and module.partition(".")[0] != _package(kind):  # None: of no file
             raise InvalidArgument(
                 f"{kind.__name__}.{name} is a function of {function.__module__} "
                 f"({where(function)}): define a method that calls it, or begin its name with _"
@@ -72,5 +73,5 @@ def without_hint(method: Callable[..., Any]) -> list[str]:
     ]
 
 
-def _package(defined: type | Callable[..., Any]) -> str:
-    return str(defined.__module__).partition(".")[0]
+def _package(defined: type) -> str:
+    return defined.__module__.partition(".")[0]

@@ -151,7 +151,9 @@ class Visiting:
 
     def check(self) -> None:
         """Fail if the visit has ended before it was open."""
-        assert not self._future.done() or self._future.result().opened
+        if self._future.done():
+            seen = self._future.result()
+            assert seen.opened, seen
 
     def seen(self) -> Seen:
         """Wait until it has ended."""
