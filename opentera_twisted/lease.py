@@ -322,12 +322,12 @@ class Lease:
         return Renewal(applied, listening_since, bool(differs), bool(owes), names)
 
     async def held(self) -> set[str]:
-        """Who is open here, as Redis has it."""
+        """Read who is open here, as Redis has it."""
         who: Sequence[bytes] = await self._link.execute("HKEYS", HELD + self.gateway)
         return {topics.decode(one) for one in who}
 
     async def was_reaped(self) -> bool:
-        """Whether others have reported those gone who were open here; until it joins again."""
+        """Tell whether others have reported this gateway's clients gone; until it joins again."""
         return bool(await self._link.execute("EXISTS", REAPED + self.gateway))
 
     async def reap(self) -> bool:

@@ -9,7 +9,7 @@ RESERVED: Final = 100
 """Files that a program needs beside its clients: Redis, sockets, log, modules."""
 
 PLENTY: Final = 1_048_576
-"""What is asked for where the hard limit is infinite."""
+"""Limit that is asked for where the hard one is infinite."""
 
 
 def raise_limit() -> int:
@@ -30,5 +30,5 @@ def raise_limit() -> int:
 
 
 def clients_within(files: int) -> int:
-    """How many clients a process with so many files can have."""
+    """Number of clients that a process with so many files can have."""
     return max(files - RESERVED, 0)

@@ -35,7 +35,7 @@ REPLY_CHANNELS: Final = "RedisRPCClient."
 """Beginning of the channels on which callers get their replies, those of existing programs too."""
 
 OWNERS: Final = ("module.", "service.", "websocket.")
-"""How the topics of the naming convention begin; pattern characters are in none of them."""
+"""Beginnings of the topics of the naming convention, without pattern characters."""
 
 # The name is the shortest that fits: it ends before the first part that is the word ``events``.
 _TOPIC = re.compile(

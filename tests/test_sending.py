@@ -1,4 +1,4 @@
-"""What waits for a client: bounded, shared, and freed with its connection, however that ends."""
+"""Bytes that wait for a client: bounded, shared, freed with its connection, however that ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is online, and which program knows it."""
+"""Identities that are online, and the programs that know it."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def print_services(services: Sequence[Listening]) -> None:
 def print_online(
     known: Mapping[Kind, Mapping[str, Sequence[str]]], kind: Kind | None, *, sources: bool
 ) -> None:
-    """Who has a websocket open, of one kind or of all, and which sources know it."""
+    """Read who has a websocket open, of one kind or of all, and which sources know it."""
     if not is_terminal():
         online = {one: dict(uuids) if sources else list(uuids) for one, uuids in known.items()}
         print_json(online if kind is None else online[kind])

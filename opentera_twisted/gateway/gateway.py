@@ -163,7 +163,7 @@ class Gateway(Service):
 
     @property
     def dropped(self) -> int:
-        """How many messages on clients' topics were no event or command, or were too large."""
+        """Number of messages on clients' topics that were no event or command, or too large."""
         return self._delivering.dropped.count + self._delivering.too_large.count
 
     @property

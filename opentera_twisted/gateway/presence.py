@@ -277,7 +277,7 @@ class LocalPresence:
         self._corrections += again
 
     def _batch(self) -> tuple[list[_Change], bool]:
-        """What is next, each identity once: so it may be sent again if its outcome is unknown.
+        """Take what is next, each identity once: so it may be sent again if its outcome is unknown.
 
         Returns:
             And whether it is all there is.

@@ -1,4 +1,4 @@
-"""What waits to be written to one client, as views of bytes that it shares with others.
+"""Bytes that wait to be written to one client, as views that it shares with others.
 
 The transport is given little at a time, whatever it consists of (TCP, TLS, a PROXY protocol): so an
 event of megabytes is in memory once for all its clients, what waits is counted here, and it is
@@ -57,7 +57,7 @@ class Sending:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the transport has been given everything."""
+        """Tell whether the transport has been given everything."""
         return not self._size
 
     @property

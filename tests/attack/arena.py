@@ -25,7 +25,7 @@ MEMORY_RATIO = 4
 
 
 class Arena:
-    """Where an attack takes place; a context manager.
+    """Surroundings of an attack; a context manager.
 
     Args:
         options: of the gateway, beside those of every arena.

@@ -93,7 +93,7 @@ class _Hostile:
 
 
 class _Crowd:
-    """What hostile clients share."""
+    """Base of hostile clients."""
 
     def __init__(self, redis_port: int, port: int, flood: bytes) -> None:
         self.port = port

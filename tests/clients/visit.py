@@ -9,7 +9,7 @@ from attrs import field, frozen, mutable
 
 @frozen(kw_only=True)
 class Visit:
-    """What a client is to do: open, ping if it can, take messages, close.
+    """Orders of a client: open, ping if it can, take messages, close.
 
     Attributes:
         url: with the session key.
@@ -28,7 +28,7 @@ class Visit:
 
 @mutable
 class Seen:
-    """What a client saw.
+    """Observations of a client.
 
     Attributes:
         opened: whether the handshake succeeded.
