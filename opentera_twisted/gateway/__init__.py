@@ -13,7 +13,8 @@
     summed_log   log lines that strangers can cause, summed up
     rate_limit   a limit on how often something may happen within a period
     intake       a bounded, fair share of what clients send is handled in each turn
-    protocol     the Autobahn edge: handshake, writing, closing
+    autobahn_corrections  what Autobahn's server protocol does wrong or without a bound
+    protocol     the websocket edge: handshake, what a client sends, closing
     resource     the same edge inside a twisted.web site
     compression  permessage-deflate, agreed on so that one compressed frame serves all
     subprotocols  which of the offered subprotocols is selected

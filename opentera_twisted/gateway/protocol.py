@@ -1,17 +1,14 @@
-"""The Autobahn edge of the gateway: the handshake, what a client sends, and closing.
+"""The websocket edge of the gateway: the handshake, what a client sends, and closing.
 
-Autobahn speaks RFC 6455; here are the decisions, and guards for what a handshake that takes time
-can meet: a peer that goes away meanwhile, or that keeps sending.
+Autobahn speaks RFC 6455, as `autobahn_corrections` corrects it; here are the gateway's decisions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
-import txaio
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflateOfferAccept
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import CancelledError, Deferred
@@ -21,15 +18,17 @@ from twisted.internet.interfaces import (
     IReactorTime,
     ISSLTransport,
 )
-from twisted.internet.tcp import Connection
-from twisted.internet.unix import Server as UnixServer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from txaio._common import _BatchedTimer
 from zope.interface import implementer
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import compression, head, intake, subprotocols, tls
+from opentera_twisted.gateway.autobahn_corrections import (
+    CorrectedFactory,
+    CorrectedProtocol,
+    cancel,
+)
 from opentera_twisted.gateway.connection_limit import ConnectionLimit, Slot
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.intake import Intake
@@ -37,23 +36,13 @@ from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal, parse_login
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
 from opentera_twisted.gateway.rate_limit import RateLimit
-from opentera_twisted.gateway.sending import Sending, has_foreign_layer
+from opentera_twisted.gateway.sending import has_foreign_layer
 from opentera_twisted.ip_addresses import parse_ip
 from opentera_twisted.sessions import Identity
 
 PING_INTERVAL: Final = 10
 PONG_TIMEOUT: Final = 20
 """Seconds between pings, and that a client may take to answer one: closed 30 s without a pong."""
-
-CLOSE_TIMEOUT: Final = 2
-"""Seconds that a client may take to answer a close."""
-
-TIMER_BUCKET: Final = 0.2
-TIMER_CHUNK: Final = 1000
-"""Seconds that share one timer of Autobahn's, and calls that one reactor turn makes of it."""
-
-MAX_HANDSHAKE: Final = 16_384
-"""Bytes of a handshake's request."""
 
 ANSWERS_PER_SECOND: Final = 10
 """Messages of one client that are answered; the others are dropped."""
@@ -88,17 +77,7 @@ class Doorkeeper(Protocol):
         """A client is sent away because of a limit, one of the names of `GatewayLimits`."""
 
 
-class _Unheard:
-    """Stands for Autobahn's Deferreds of a connection, which would hold it in a reference cycle."""
-
-    def callback(self, result: object) -> None:
-        """Do nothing."""
-
-
-_UNHEARD: Final = _Unheard()
-
-
-class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn is not annotated
+class ClientProtocol(CorrectedProtocol):
     """One client's websocket.
 
     Attributes:
@@ -107,13 +86,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         window_bits: of the compression agreed on; 0: none.
     """
 
-    # Autobahn warns several times of each client that breaks a rule; who it was is not our trouble.
-    log = txaio.make_logger(level="error")
     _gateway_log = Logger()
 
     factory: ClientFactory
-    data: bytes
-    closeHandshakeTimeoutCall: IDelayedCall | None
     identity: Identity | None = None
     was_opened = False
     window_bits = 0
@@ -122,30 +97,16 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     _admission: Deferred[Identity] | None = None
     _closing: tuple[int, str] | None = None
     _timeout: IDelayedCall | None = None
-    _drop: IDelayedCall | None = None
     _frames: RateLimit | None = None
     _answers: RateLimit | None = None
     _subprotocol: str | None = None
-    _sending: Sending | None = None
     _slot: Slot | None = None
-    _is_plain = False
-    _is_request_read = False
     _was_refused = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_open = self.is_closed = _UNHEARD
-
-    # These four hooks skip those of Autobahn's Twisted side, which look for more about the peer and
-    # colour log lines that nobody reads: a fifth of a login's time.
 
     def connectionMade(self) -> None:
         """A peer has connected."""
         self.factory.connections.add(self)
-        self._is_plain = isinstance(self.transport, Connection)
-        if self._is_plain and not isinstance(self.transport, UnixServer):
-            self.transport.setTcpNoDelay(True)
-        self._connectionMade()
+        super().connectionMade()
         timeout = self.factory.limits.handshake_timeout
         if self.factory.is_crowded():
             self.factory.doorkeeper.reached("max_clients", self)
@@ -158,43 +119,15 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone; `onClose` has heard of it when this returns."""
-        self._connectionLost(reason)
-        if not self._is_plain and tls.is_incomplete(self.transport):
+        super().connectionLost(reason)
+        if not self.is_plain and tls.is_incomplete(self.transport):
             self.factory.doorkeeper.tls_failed(_peer(self.transport), reason)
-        _cancel(self._drop)
-        _cancel(self._timeout)
-        self._drop = self._timeout = None  # one that has run holds us
-        if self.closeHandshakeTimeoutCall is not None:  # Autobahn would keep it, and us with it
-            self.closeHandshakeTimeoutCall.cancel()
-            self.closeHandshakeTimeoutCall = None
-        if self._sending is not None:
-            self._sending.drop()
-            self._sending = None
+        cancel(self._timeout)
+        self._timeout = None  # one that has run holds us
         self._release_slot()
         self.factory.lost(self)
 
-    def dataReceived(self, data: bytes) -> None:
-        """Take what the client sends."""
-        self._dataReceived(data)
-
-    def _onOpen(self) -> None:
-        self.onOpen()
-
     # --- handshake
-
-    def processHandshake(self) -> None:
-        """Take the request, once; what follows it waits for the answer."""
-        if len(self.data) > MAX_HANDSHAKE:
-            self.failHandshake("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif self._admission is None and (end := self.data.find(head.END)) >= 0:
-            self._is_request_read = True
-            rest = end + len(head.END)
-            checked = head.checked(self.data[:rest])
-            if checked is None:
-                self.failHandshake("", HTTPStatus.BAD_REQUEST)
-            else:
-                self.data = checked + self.data[rest:]
-                super().processHandshake()
 
     def onConnect(self, request: ConnectionRequest) -> Deferred[str | None]:
         """Ask the gateway whether to let the client in; fires with the subprotocol to speak."""
@@ -259,12 +192,6 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         if request.protocols:
             self._subprotocol = subprotocols.select(request.protocols)
 
-    def _parseExtensionsHeader(
-        self, header: str, removeQuotes: bool = True
-    ) -> list[tuple[str, dict[str, list[str]]]]:
-        """Leave the offers to `compression`: Autobahn fails at those that it cannot use."""
-        return []
-
     def perMessageCompressionAccept(
         self, offers: Sequence[object]
     ) -> PerMessageDeflateOfferAccept | None:
@@ -290,32 +217,15 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         self._was_refused = True
         self._release_slot()  # others of its address need not wait until it is gone
         self.factory.doorkeeper.refused(self._client or _peer(self.transport), refusal)
-        self._answer(refusal.status, headers)
+        self.answer(refusal.status, headers)
 
-    def succeedHandshake(self, res: object) -> None:
-        """Complete the handshake, unless the peer has gone meanwhile."""
-        if self.state == self.STATE_CONNECTING:
-            super().succeedHandshake(res)
+    def refuse_request(self, status: HTTPStatus, headers: Iterable[tuple[str, str]]) -> None:
+        """Refuse a request that opens no websocket."""
+        self._refuse(Refusal(status, "the request does not open a websocket"), headers)
 
     def _handshake_timed_out(self) -> None:
         self.factory.doorkeeper.reached("handshake_timeout", self)
         self.dropConnection(abort=True)
-
-    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
-        """Answer with the status alone: Autobahn's reasons repeat what the client sent."""
-        if self.state == self.STATE_CONNECTING:
-            refusal = Refusal(HTTPStatus(code), "the request does not open a websocket")
-            self._refuse(refusal, responseHeaders or ())
-
-    def _answer(self, status: HTTPStatus, headers: Iterable[tuple[str, str]]) -> None:
-        if self.state != self.STATE_CONNECTING:
-            return
-        headers = [("Connection", "close"), ("Content-Length", "0"), *headers]
-        if status is HTTPStatus.UPGRADE_REQUIRED:
-            headers.append(("Upgrade", "websocket"))
-        self.wasClean = True  # it was refused as it should be: nothing to warn of
-        self.sendHttpErrorResponse(int(status), status.phrase, headers)
-        self.dropConnection(abort=False)
 
     # --- open
 
@@ -323,31 +233,14 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         """The websocket is open: forget the request, which holds the key."""
         assert self.identity is not None  # noqa: S101 (only who was admitted is let in)
         self.was_opened = True
-        _cancel(self._timeout)
+        cancel(self._timeout)
         if self.websocket_extensions_in_use:
             self.window_bits = self.factory.window_bits
-        self._forget_the_handshake()
+        self._admission = self._client = self._timeout = None
+        self.forget_handshake()
         self.factory.doorkeeper.opened(self, self.identity)
         if self._closing is not None:  # it was sent away before it was open
             self.close(*self._closing)
-
-    def _forget_the_handshake(self) -> None:
-        """Drop what is needed no more: the request, which holds the key, and some memory."""
-        kept = {
-            name: value for name, value in self.__dict__.items() if not name.startswith("http_")
-        }
-        kept.update(
-            _admission=None,
-            _client=None,
-            _timeout=None,
-            _transport_details=None,  # of Autobahn's clients
-            send_queue=(),  # `sendData` puts nothing there
-            websocket_extensions=(),
-            websocket_protocols=(),
-            http_request_data=b"",
-            http_response_data=b"",
-        )
-        self.__dict__ = kept
 
     def onFrameBegin(self) -> None:
         """Count a frame: messages, their fragments, pings and pongs."""
@@ -384,46 +277,10 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         Returns:
             Whether they were: the websocket is open, and its client reads.
         """
-        return bool(self.state == self.STATE_OPEN) and self._write(frames)
+        return bool(self.state == self.STATE_OPEN) and self.send_bytes(frames)
 
-    def _write(self, data: bytes) -> bool:
-        transport: Any = self.transport
-        sending = self._sending
-        rest: bytes | memoryview = data
-        if (
-            self._is_plain
-            and (sending is None or sending.is_idle)
-            and not (transport.dataBuffer or transport._tempDataBuffer)  # noqa: SLF001
-        ):
-            # Twisted would wait for the socket to be writable, which it nearly always is: two
-            # system calls for nothing.
-            sent = transport.writeSomeData(data)
-            if sent == len(data):
-                return True
-            if isinstance(sent, int):
-                rest = memoryview(data)[sent:]
-        if sending is None:
-            bound = self.factory.limits.max_send_buffer
-            sending = Sending(transport, self.factory.clock, bound, self._too_slow)
-            self._sending = sending
-        if self.state == self.STATE_OPEN and not sending.has_room(len(rest)):
-            return False
-        sending.put(rest)
-        return True
-
-    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """What Autobahn sends goes through here: answers, pings and pongs are bounded too.
-
-        It goes out at once, so that it keeps its order with the events.
-        """
-        self._write(data)
-
-    @property
-    def backlog(self) -> int:
-        """Bytes that wait for the client to read."""
-        return 0 if self._sending is None else self._sending.backlog
-
-    def _too_slow(self) -> None:
+    def too_slow(self) -> None:
+        """Close a client that does not read."""
         self.factory.doorkeeper.reached("max_send_buffer", self)
         self.close(POLICY_VIOLATION, "too slow")
 
@@ -434,33 +291,6 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
         elif self.state == self.STATE_CONNECTING:
             self._closing = (code, reason)
 
-    # --- a client that breaks a rule
-
-    def _fail_connection(self, code: int = GOING_AWAY, reason: str = "") -> None:
-        """Say why and take nothing more: RFC 6455, section 7.1.7.
-
-        To close a socket with unread bytes would reset it, and a reset can overtake the frame that
-        says why. So only our half is closed, and what still comes is dropped until the peer has
-        closed its own, or for `CLOSE_TIMEOUT`.
-        """
-        super()._fail_connection(code, reason)
-        if ISSLTransport.providedBy(self.transport):  # TLS: its own goodbye has the same effect
-            self._end_with(self.transport.loseConnection)
-        else:
-            self._end_with(self.transport.loseWriteConnection)
-
-    def _protocol_violation(self, reason: str) -> bool:
-        super()._protocol_violation(reason)
-        return True  # stop there; Autobahn would go on with the frame that broke the rule
-
-    def _invalid_payload(self, reason: str) -> bool:
-        super()._invalid_payload(reason)
-        return True
-
-    def processData(self) -> bool:
-        """Take the next frame, or a piece of it."""
-        return not self.failedByMe and bool(super().processData())
-
     def consumeData(self) -> None:
         """Have what has come handled when it is this client's turn."""
         self.factory.intake.arrived(self)
@@ -468,9 +298,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     def handle(self, work: int) -> tuple[int, bool]:
         """Take some of what has come; of a client that we are done with, nothing is kept."""
         if self.state == self.STATE_CONNECTING:
-            was_read = self._is_request_read
+            was_read = self.is_request_read
             self.processHandshake()
-            return 1 if was_read == self._is_request_read else intake.HANDSHAKE, False
+            return 1 if was_read == self.is_request_read else intake.HANDSHAKE, False
         done, has_more = 0, True
         while has_more and done < work:
             before = self.trafficStats.incomingOctetsAppLevel
@@ -496,30 +326,9 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
     # --- gone
 
     def dropConnection(self, abort: bool = False) -> None:
-        """Close the connection; a client that does not read cannot put that off for ever."""
-        _cancel(self._timeout)
-        abort = abort and not self.wasClean  # a reset is no answer to a close that was answered
+        """Close the connection."""
+        cancel(self._timeout)
         super().dropConnection(abort)
-        if not abort and self._drop is None and self in self.factory.connections:
-            self._drop = self.factory.clock.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)
-
-    def _closeConnection(self, abort: bool = False) -> None:
-        if not abort:
-            self._end_with(self.transport.loseConnection)
-            return
-        if self._sending is not None:
-            self._sending.drop()
-        self.transport.abortConnection()
-
-    def _end_with(self, how: Callable[[], None]) -> None:
-        """End the transport in some way, once what waits was given to it."""
-        if self._sending is None:
-            how()
-        else:
-            self._sending.finish(how)
-
-    def unregisterProducer(self) -> None:
-        """Leave it to `Sending`, when all is written: Autobahn asks for it before."""
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The connection is gone, in whatever state it was."""
@@ -534,7 +343,7 @@ class ClientProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn
 
 
 @implementer(IProtocolNegotiationFactory)
-class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn is not annotated
+class ClientFactory(CorrectedFactory):
     """Makes the protocol of each connection to a websocket endpoint.
 
     Args:
@@ -548,7 +357,7 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         connections: all that are connected, open or not.
     """
 
-    noisy = False
+    connections: set[ClientProtocol]  # it makes no others
 
     def __init__(
         self,
@@ -558,47 +367,23 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
         proxies: TrustedProxies,
         window_bits: int = 0,
     ) -> None:
-        super().__init__(server="", reactor=clock)
-        self.clock = clock
-        self._batched_timer = _BatchedTimer(
-            TIMER_BUCKET * 1000.0, TIMER_CHUNK, clock.seconds, clock.callLater
+        super().__init__(
+            clock,
+            ClientProtocol,
+            limits.max_send_buffer,
+            maxFramePayloadSize=limits.max_message_size,
+            maxMessagePayloadSize=limits.max_message_size,
+            autoPingInterval=PING_INTERVAL,
+            autoPingTimeout=PONG_TIMEOUT,
         )
         self.doorkeeper = doorkeeper
         self.limits = limits
         self.proxies = proxies
         self.window_bits = window_bits
-        self.connections: set[ClientProtocol] = set()
         self.unknown = ConnectionLimit(limits.max_connections_per_address)
         self.known = ConnectionLimit(limits.max_connections_per_address)
         self.intake = Intake(clock)
         self._emptied: list[Deferred[None]] = []
-        # In one call: another would take back what this one says of origins.
-        self.setProtocolOptions(
-            versions=[13],
-            webStatus=False,
-            failByDrop=False,
-            allowNullOrigin=True,
-            maxFramePayloadSize=limits.max_message_size,
-            maxMessagePayloadSize=limits.max_message_size,
-            openHandshakeTimeout=0,
-            closeHandshakeTimeout=CLOSE_TIMEOUT,
-            autoPingInterval=PING_INTERVAL,
-            autoPingTimeout=PONG_TIMEOUT,
-            autoPingRestartOnAnyTraffic=False,
-        )
-        self.protocol = self._configured()
-
-    def _configured(self) -> type[ClientProtocol]:
-        """The protocol with the factory's options as attributes of the class.
-
-        Autobahn would copy them into each connection: kilobytes and most of an accept's time.
-        """
-        options: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in ClientProtocol.CONFIG_ATTRS
-            if name != "perMessageCompressionAccept"  # a method of ours
-        }
-        return type("ClientProtocol", (ClientProtocol,), {**options, "CONFIG_ATTRS": ()})
 
     def acceptableProtocols(self) -> list[bytes]:
         """List the protocols that TLS may negotiate, for users' own endpoints too."""
@@ -652,11 +437,6 @@ class ClientFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn i
             emptied, self._emptied = self._emptied, []
             for one in emptied:
                 one.callback(None)
-
-
-def _cancel(call: IDelayedCall | None) -> None:
-    if call is not None and call.active():
-        call.cancel()
 
 
 def _peer(transport: Any) -> Peer:
