@@ -38,11 +38,12 @@ run: $(VENV)/.run  ## Start a gateway on an embedded Redis; print where to conne
 	@$(BIN)/python examples/try_it.py & exec $(BIN)/twistd --nodaemon --pidfile= opentera-bus
 
 .PHONY: lint
-lint: $(VENV)/.dev  ## Check formatting, lint, types and import order.
+lint: $(VENV)/.dev  ## Check formatting, lint, types, import order and language.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_language.py
 
 .PHONY: test
 test: $(VENV)/.dev  ## Everything that must hold: lint, types, import order, docs, tests, coverage.
