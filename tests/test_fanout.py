@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentera_twisted.gateway.access import Audience
+from opentera_twisted.gateway.contracts import Audience
 from opentera_twisted.gateway.fanout import Followers, Who
 from opentera_twisted.topics import KINDS
 

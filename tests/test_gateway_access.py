@@ -81,7 +81,6 @@ class BroadcastTests(GatewayTestCase):
         assert await self.names(device, 0) == ["ParticipantEvent"]
 
     async def test_logs_and_database_events_are_withheld_whatever_the_policy_says(self) -> None:
-        @implementer(IAccessPolicy)
         class Open:
             def topics(self, identity: Identity) -> list[str]:
                 return [DATABASE]
@@ -97,8 +96,26 @@ class BroadcastTests(GatewayTestCase):
         assert await self.names(client, 0) == ["UserEvent"]
         assert "hush" not in client.messages.items[0]
 
+    async def test_a_policy_declared_with_zope_still_serves(self) -> None:
+        @implementer(IAccessPolicy)  # type: ignore[misc]
+        class Declared:
+            def topics(self, identity: Identity) -> list[str]:
+                return [USERS]
+
+            def audience(self, topic: str, event: Message) -> Audience:
+                return EVERYONE
+
+        @implementer(IIdentityResolver)  # type: ignore[misc]
+        class Directory:
+            async def resolve(self, kind: topics.Kind, uuid: str) -> Identity | None:
+                return Identity(kind, uuid)
+
+        port = await self.gateway(policy=Declared(), identities=Directory())
+        client = await self.log_in(port)
+        self.publish(USERS, UserEvent())
+        assert await self.names(client, 0) == ["UserEvent"]
+
     async def test_a_policy_that_fails_denies(self) -> None:
-        @implementer(IAccessPolicy)
         class Failing:
             def topics(self, identity: Identity) -> list[str]:
                 return [USERS]
@@ -116,7 +133,6 @@ class BroadcastTests(GatewayTestCase):
         assert len(self.flushLoggedErrors(ValueError)) == 1
 
     async def test_a_policy_that_answers_nonsense_denies_and_is_logged(self) -> None:
-        @implementer(IAccessPolicy)
         class Lying:
             def topics(self, identity: Identity) -> list[str]:
                 return [USERS]
@@ -135,7 +151,6 @@ class BroadcastTests(GatewayTestCase):
         assert len(self.flushLoggedErrors(TypeError)) == 2
 
     async def test_a_policy_whose_topics_fail_lets_nobody_in_and_takes_no_key(self) -> None:
-        @implementer(IAccessPolicy)
         class Failing:
             def topics(self, identity: Identity) -> list[str]:
                 if topics_of is None:
@@ -268,7 +283,6 @@ class IdentityTests(GatewayTestCase):
     async def test_who_leaves_while_the_resolver_is_asked_is_no_failure_of_it(self) -> None:
         asked: Deferred[None] = Deferred()
 
-        @implementer(IIdentityResolver)
         class Slow:
             def resolve(self, kind: topics.Kind, uuid: str) -> Deferred[Identity | None]:
                 asked.callback(None)
@@ -293,7 +307,6 @@ class IdentityTests(GatewayTestCase):
             Identity("user", UUID, topics=("service.A.events", "")),
         ]
 
-        @implementer(IIdentityResolver)
         class Lying:
             def resolve(self, kind: topics.Kind, uuid: str) -> Deferred[Identity | None]:
                 return succeed(answers[0])
@@ -309,7 +322,6 @@ class IdentityTests(GatewayTestCase):
         assert self.redis.pubsub_numsub("service.A.events")[0][1] == 0
 
     async def test_a_resolver_may_be_a_coroutine_function(self) -> None:
-        @implementer(IIdentityResolver)
         class Mine:
             async def resolve(self, kind: topics.Kind, uuid: str) -> Identity | None:
                 await turn()
@@ -322,7 +334,6 @@ class IdentityTests(GatewayTestCase):
         assert (event.user_uuid, event.user_fullname) == (UUID, "Zoé")
 
     async def test_a_resolver_of_ones_own(self) -> None:
-        @implementer(IIdentityResolver)
         class Mine:
             def resolve(self, kind: topics.Kind, uuid: str) -> Deferred[Identity | None]:
                 if kind == "device":

@@ -4,9 +4,10 @@
     origins      which pages may open websockets
     proxies      who a client is behind a proxy
     limits       what clients may take, and who has failed to log in too often
-    identity     who a client is, beyond its UUID
-    access       who may see a broadcast event
-    rpc_access   the same, learnt from a service
+    contracts    what an identity resolver and an access policy of a program's own owe the gateway
+    identity     identities from a service
+    access       the default access policy
+    rpc_access   an access policy that asks a service
     admission    whether a login comes in: room, key, identity, topics
     head         the head of a handshake's request, which has to be well-formed
     connection_limit  a limit on the connections of each address
@@ -31,19 +32,22 @@
 Source: wire contract, section 5.
 """
 
-from opentera_twisted.gateway.access import (
+from opentera_twisted.gateway.access import DefaultPolicy
+from opentera_twisted.gateway.contracts import (
     EVERYONE,
     NOBODY,
     Audience,
-    DefaultPolicy,
     IAccessPolicy,
+    IIdentityResolver,
     IPreparedPolicy,
 )
 from opentera_twisted.gateway.gateway import Gateway
-from opentera_twisted.gateway.identity import IIdentityResolver, RpcIdentities
+from opentera_twisted.gateway.identity import RpcIdentities
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.rpc_access import RpcAccess
 from opentera_twisted.gateway.tls import TLSListening
+from opentera_twisted.sessions import Identity
+from opentera_twisted.topics import Kind
 
 __all__ = [
     "EVERYONE",
@@ -55,6 +59,8 @@ __all__ = [
     "IAccessPolicy",
     "IIdentityResolver",
     "IPreparedPolicy",
+    "Identity",
+    "Kind",
     "RpcAccess",
     "RpcIdentities",
     "TLSListening",

@@ -1,4 +1,4 @@
-"""Which broadcast events a client may see: asked of a policy, which denies what it does not know.
+"""The default access policy: clients see what concerns them, and topics opened to their kind.
 
 Source: wire contract, section 5.
 """
@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from attrs import field, frozen
-from attrs.validators import instance_of
 from google.protobuf.message import Message
-from twisted.internet.defer import Deferred
-from zope.interface import Interface, implementer
 
 from opentera_twisted import topics
 from opentera_twisted.errors import InvalidArgument, InvalidTopic
+from opentera_twisted.gateway.contracts import Audience
 from opentera_twisted.messages import (
     ArchiveEvent,
     CreateSession,
@@ -34,66 +31,6 @@ from opentera_twisted.sessions import Identity
 from opentera_twisted.topics import KINDS, Kind
 
 
-@frozen
-class Audience:
-    """Who may see an event.
-
-    Attributes:
-        kinds: all clients of these kinds.
-        members: and these clients, each by kind and UUID.
-    """
-
-    # Checked where a policy makes one: later it would only be an event that nobody gets.
-    kinds: frozenset[Kind] = field(default=frozenset(), validator=instance_of(frozenset))
-    members: frozenset[tuple[Kind, str]] = field(
-        default=frozenset(), validator=instance_of(frozenset)
-    )
-
-    def includes(self, kind: Kind, uuid: str) -> bool:
-        """Whether one client is among them."""
-        return kind in self.kinds or (kind, uuid) in self.members
-
-
-NOBODY: Final = Audience()
-EVERYONE: Final = Audience(frozenset(KINDS))
-
-
-class IAccessPolicy(Interface):
-    """Says which broadcast topics clients follow, and who may see what is published there.
-
-    A policy is not consulted on a client's own topic, nor on the topics named in its session key.
-    The gateway withholds logs everywhere. Database events reach no client by way of a policy, and
-    `reaches_owner` decides on a client's own topic.
-    """
-
-    def topics(identity: Identity) -> Iterable[str]:  # noqa: N805 (zope)
-        """The broadcast topics of a client, asked once when it logs in."""
-
-    def audience(topic: str, event: Message) -> Audience:  # noqa: N805 (zope)
-        """Who, of those that follow the topic, may see an event of it.
-
-        Called once for each event, in the reactor's thread; what it raises denies the event.
-        """
-
-
-class IPreparedPolicy(IAccessPolicy):
-    """A policy that has to look something up before a client comes in."""
-
-    def prepare(identity: Identity) -> Deferred[None]:  # noqa: N805 (zope)
-        """Prepare for a client that logs in; several clients may have one identity.
-
-        Returns:
-            Fires when ``audience`` can decide for that client.
-
-        Fails with:
-            Any error: the client is told to come again, and its session key stays good.
-        """
-
-    def forget(identity: Identity) -> None:  # noqa: N805 (zope)
-        """Undo one `prepare` that succeeded: a client has left."""
-
-
-@implementer(IAccessPolicy)
 class DefaultPolicy:
     """What the wire contract says and can be known without a database.
 

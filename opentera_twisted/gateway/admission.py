@@ -14,9 +14,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError
-from opentera_twisted.gateway.access import IAccessPolicy, IPreparedPolicy
+from opentera_twisted.gateway.contracts import (
+    IAccessPolicy,
+    IIdentityResolver,
+    IPreparedPolicy,
+)
 from opentera_twisted.gateway.fanout import Fanout, Following, Who
-from opentera_twisted.gateway.identity import IIdentityResolver, checked
+from opentera_twisted.gateway.identity import checked
 from opentera_twisted.gateway.limits import FailedLogins, GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.origins import Origins
@@ -69,7 +73,7 @@ class Admission:
         self._origins = origins
         self._fanout = fanout
         self._followings = followings
-        self._prepared: Any = policy if IPreparedPolicy.providedBy(policy) else None
+        self._prepared: Any = policy if isinstance(policy, IPreparedPolicy) else None
         self._is_revoked = is_revoked
         self._failed = FailedLogins(limits.failed_logins_per_minute, link.clock.seconds)
         self._inside = 0  # from the attempt on

@@ -9,7 +9,8 @@ from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError, Message
 from twisted.logger import Logger
 
-from opentera_twisted.gateway.access import NOBODY, Audience, IAccessPolicy, reaches_owner
+from opentera_twisted.gateway.access import reaches_owner
+from opentera_twisted.gateway.contracts import NOBODY, Audience, IAccessPolicy
 from opentera_twisted.gateway.fanout import Followers
 from opentera_twisted.gateway.frames import Frame, event_frame
 from opentera_twisted.gateway.outbox import Client, Outbox

@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
 from opentera_twisted import topics
-from opentera_twisted.gateway.access import Audience
+from opentera_twisted.gateway.contracts import Audience
 from opentera_twisted.gateway.outbox import Client
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 from opentera_twisted.topics import Kind

@@ -17,12 +17,12 @@ from twisted.web.resource import IResource
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gateway.access import DefaultPolicy, IAccessPolicy
+from opentera_twisted.gateway.access import DefaultPolicy
 from opentera_twisted.gateway.admission import Admission
 from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
+from opentera_twisted.gateway.contracts import IAccessPolicy, IIdentityResolver
 from opentera_twisted.gateway.delivery import DISCONNECTED_BY_COMMAND, Delivering
 from opentera_twisted.gateway.fanout import Fanout, Following
-from opentera_twisted.gateway.identity import IIdentityResolver
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.origins import Origins

@@ -1,12 +1,11 @@
-"""Who a client is, beyond its UUID: asked of a resolver when it logs in."""
+"""Identities that a service looks up when a client logs in."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from zope.interface import Interface, implementer
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
@@ -14,21 +13,6 @@ from opentera_twisted.errors import BadReply, InvalidArgument, InvalidTopic
 from opentera_twisted.sessions import Identity
 from opentera_twisted.timeouts import check_timeout
 from opentera_twisted.topics import Kind
-
-
-class IIdentityResolver(Interface):
-    """Says who a user, participant or device is."""
-
-    def resolve(kind: Kind, uuid: str) -> Awaitable[Identity | None]:  # noqa: N805 (zope)
-        """Look one up; a coroutine function may, too.
-
-        Returns:
-            Fires with who that is, or None when it may not log in. What the session key says
-            besides is added by the gateway.
-
-        Fails with:
-            Any error: it cannot be said now; the client is told to try again.
-        """
 
 
 def checked(answer: Any) -> Identity | None:
@@ -54,7 +38,6 @@ def checked(answer: Any) -> Identity | None:
     return answer
 
 
-@implementer(IIdentityResolver)
 class RpcIdentities:
     """Asks a service: ``identify(kind, uuid)`` gives an object, or null for who may not log in.
 

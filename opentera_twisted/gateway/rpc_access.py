@@ -11,18 +11,12 @@ from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BadReply, BusError, InvalidArgument, InvalidTopic
-from opentera_twisted.gateway.access import (
-    EVERYONE,
-    Audience,
-    DefaultPolicy,
-    IPreparedPolicy,
-    concerned,
-)
+from opentera_twisted.gateway.access import DefaultPolicy, concerned
+from opentera_twisted.gateway.contracts import EVERYONE, Audience
 from opentera_twisted.gateway.fanout import Who
 from opentera_twisted.messages import DeviceEvent, ParticipantEvent, StopSessionEvent, UserEvent
 from opentera_twisted.pubsub import Subscription
@@ -55,7 +49,6 @@ _CHANGING: Final = (
 """Models of OpenTera whose changes may change who sees whom."""
 
 
-@implementer(IPreparedPolicy)
 class RpcAccess(DefaultPolicy):
     """Calls ``may_see(kind, uuid)`` of a service when a client logs in.
 
