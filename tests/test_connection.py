@@ -18,13 +18,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from opentera_twisted import CommandFailed, ConnectionLost
-from opentera_twisted.link.connection import (
-    LONGEST_DELAY,
+from opentera_twisted.link.connection import LONGEST_DELAY, State, reconnect_delay
+from opentera_twisted.link.factory import (
     PING_INTERVAL,
     PING_TIMEOUT,
     ConnectionFactory,
-    State,
-    reconnect_delay,
 )
 from opentera_twisted.link.protocol import CHECKS, CommandProtocol
 

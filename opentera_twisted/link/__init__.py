@@ -9,6 +9,7 @@ sentinel        an endpoint that asks sentinels which Redis is the primary
 address         a Redis URL, and the endpoint it stands for
 secret_file     a URL's password in a file of its own
 connection      the state machine that keeps one connection
+factory         a connection to Redis that it keeps
 subscriptions   what is wanted, and what is acknowledged
 waiting         the commands that wait for the link
 link            both connections

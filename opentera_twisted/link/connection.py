@@ -1,4 +1,4 @@
-"""One Redis connection that is always wanted: it is made, and made again after each break.
+"""A connection that is always wanted: it is made, and made again after each break.
 
 ::
 
@@ -8,32 +8,27 @@
      +---------------------------------+----------------+
 
 It begins and ends ``idle``; from every state ``stop`` leads there, through ``stopping`` where a
-connection has to be closed first.
+connection has to be closed first. The machine runs on any clock and never gives up.
 
-txredisapi's protocols carry the commands. Its own reconnecting is not used: it stands on the global
-reactor and ends for good when logging in fails; this machine runs on any clock and never gives up.
+The link keeps its connections to Redis with it, and the client of the gateway its websocket.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
-import txredisapi
 from attrs import Factory, define
 from automat import TypeMachineBuilder
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IAddress,
     IDelayedCall,
     IProtocolFactory,
     IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.python.failure import Failure
-
-from opentera_twisted.link.protocol import CommandProtocol
 
 State = Literal["idle", "down", "connecting", "authenticating", "restoring", "ready", "stopping"]
 
@@ -44,15 +39,44 @@ LONGEST_DELAY: Final = 10.0
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds that an attempt to connect may take."""
 
-PING_INTERVAL: Final = 5.0
-PING_TIMEOUT: Final = 8.0
-"""Seconds between pings, and until an unanswered one ends the connection: 13 in all."""
-
 
 def reconnect_delay(attempts: int) -> float:
     """Seconds to wait after so many attempts in a row have failed, with a jitter of a fifth."""
     delay = min(FIRST_DELAY * 2.0 ** min(attempts, 20), LONGEST_DELAY)
     return min(delay * random.uniform(0.8, 1.2), LONGEST_DELAY)  # noqa: S311 (no secret)
+
+
+@runtime_checkable  # by which automat finds it
+class Connection(Protocol):
+    """One connection, from the moment at which its transport stands.
+
+    Attributes:
+        connected: true until it is lost.
+        transport: what carries it.
+    """
+
+    connected: int
+    transport: Any
+
+    def close(self) -> None:
+        """Begin to close it in good order."""
+
+
+class BackOff:
+    """Delays between attempts, which grow until a connection is ready."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    def delay(self, cause: Failure) -> float:
+        """Seconds to wait after one more attempt or connection has ended."""
+        delay = reconnect_delay(self.attempts)
+        self.attempts += 1
+        return delay
+
+    def succeeded(self) -> None:
+        """A connection is ready."""
+        self.attempts = 0
 
 
 class Inputs(Protocol):
@@ -67,16 +91,16 @@ class Inputs(Protocol):
     def retry(self) -> None:
         """The delay before the next attempt is over."""
 
-    def connected(self, protocol: CommandProtocol) -> None:
+    def connected(self, protocol: Connection) -> None:
         """The transport stands."""
 
     def unreachable(self, failure: Failure) -> None:
         """The attempt to connect failed."""
 
-    def authenticated(self, protocol: CommandProtocol) -> None:
-        """Redis has let us in."""
+    def authenticated(self, protocol: Connection) -> None:
+        """The other side has let us in."""
 
-    def restored(self, protocol: CommandProtocol) -> None:
+    def restored(self, protocol: Connection) -> None:
         """The connection has all that it should have."""
 
     def failed(self, failure: Failure) -> None:
@@ -86,8 +110,8 @@ class Inputs(Protocol):
         """The connection is gone."""
 
 
-Prepare = Callable[[CommandProtocol, Callable[[], None]], Coroutine[Any, Any, None]]
-"""Logs in and restores a new connection; calls its second argument once logged in."""
+Prepare = Callable[[Any, Callable[[], None]], Coroutine[Any, Any, None]]
+"""Logs in and restores a new `Connection`; calls its second argument once logged in."""
 
 
 @define(eq=False)
@@ -99,7 +123,7 @@ class _Core:
     clock: IReactorTime
     prepare: Prepare
     on_state: Callable[[State, Failure | None], None]
-    attempts: int = 0
+    back_off: BackOff
     cause: Failure | None = None
     stop_waiters: list[Deferred[None]] = Factory(list)
 
@@ -109,9 +133,7 @@ class _Core:
 
 def _wait(inputs: Inputs, core: _Core, failure: Failure) -> IDelayedCall:
     cause, core.cause = core.cause or failure, None
-    delay = reconnect_delay(core.attempts)
-    core.attempts += 1
-    call = core.clock.callLater(delay, inputs.retry)
+    call = core.clock.callLater(core.back_off.delay(cause), inputs.retry)
     core.on_state("down", cause)
     return call
 
@@ -123,7 +145,7 @@ def _attempt(inputs: Inputs, core: _Core) -> Deferred[Any]:
     return attempt
 
 
-def _prepare(inputs: Inputs, core: _Core, protocol: CommandProtocol) -> CommandProtocol:
+def _prepare(inputs: Inputs, core: _Core, protocol: Connection) -> Connection:
     # A preparation may outlive its connection: what it reports then concerns nobody.
     def authenticated() -> None:
         if protocol.connected:
@@ -138,19 +160,18 @@ def _prepare(inputs: Inputs, core: _Core, protocol: CommandProtocol) -> CommandP
             inputs.failed(failure)
 
     core.on_state("authenticating", None)
-    protocol.watch(core.clock, PING_INTERVAL, PING_TIMEOUT)
     preparation = Deferred.fromCoroutine(core.prepare(protocol, authenticated))
     preparation.addCallbacks(restored, failed)
     return protocol
 
 
-def _restore(_inputs: Inputs, core: _Core, protocol: CommandProtocol) -> CommandProtocol:
+def _restore(_inputs: Inputs, core: _Core, protocol: Connection) -> Connection:
     core.on_state("restoring", None)
     return protocol
 
 
-def _serve(_inputs: Inputs, core: _Core, protocol: CommandProtocol) -> CommandProtocol:
-    core.attempts = 0
+def _serve(_inputs: Inputs, core: _Core, protocol: Connection) -> Connection:
+    core.back_off.succeeded()
     core.on_state("ready", None)
     return protocol
 
@@ -179,7 +200,7 @@ def _build() -> Callable[[_Core], Inputs]:
     @authenticating.upon(Inputs.failed).loop()
     @restoring.upon(Inputs.failed).loop()
     def give_up_connection(
-        _inputs: Inputs, core: _Core, protocol: CommandProtocol, failure: Failure
+        _inputs: Inputs, core: _Core, protocol: Connection, failure: Failure
     ) -> None:
         core.cause = failure
         protocol.transport.abortConnection()
@@ -200,17 +221,17 @@ def _build() -> Callable[[_Core], Inputs]:
 
     @authenticating.upon(Inputs.stop).to(stopping)
     @restoring.upon(Inputs.stop).to(stopping)
-    def close_at_once(_inputs: Inputs, core: _Core, protocol: CommandProtocol) -> None:
+    def close_at_once(_inputs: Inputs, core: _Core, protocol: Connection) -> None:
         core.on_state("stopping", None)
         protocol.transport.abortConnection()
 
     @ready.upon(Inputs.stop).to(stopping)
-    def close(_inputs: Inputs, core: _Core, protocol: CommandProtocol) -> None:
+    def close(_inputs: Inputs, core: _Core, protocol: Connection) -> None:
         core.on_state("stopping", None)
-        protocol.transport.loseConnection()
+        protocol.close()
 
     @stopping.upon(Inputs.connected).loop()
-    def close_late_connection(_inputs: Inputs, _core: _Core, protocol: CommandProtocol) -> None:
+    def close_late_connection(_inputs: Inputs, _core: _Core, protocol: Connection) -> None:
         protocol.transport.abortConnection()
 
     @stopping.upon(Inputs.lost).to(idle)
@@ -226,7 +247,7 @@ def _build() -> Callable[[_Core], Inputs]:
 
 
 def _finish(core: _Core) -> None:
-    core.attempts = 0
+    core.back_off.succeeded()
     core.on_state("idle", None)
     waiters, core.stop_waiters = core.stop_waiters, []
     for waiter in waiters:
@@ -236,52 +257,45 @@ def _finish(core: _Core) -> None:
 _machine = _build()
 
 
-class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txredisapi is untyped
-    """Makes one connection, and makes it again whenever it is lost.
+class KeptConnection:
+    """Makes a connection, and makes it again whenever it is lost.
 
     Args:
-        clock: for delays and pings.
-        build: makes a protocol from the function to call when its connection is lost.
+        endpoint: where to connect.
+        factory: makes the protocol of each attempt, whose loss it tells to `lost`.
+        clock: for delays.
         prepare: logs in and restores a new connection.
         on_state: told of each state as it is entered, with the cause when it is ``down``.
+        back_off: delays between attempts.
     """
 
     def __init__(
         self,
+        endpoint: IStreamClientEndpoint,
+        factory: IProtocolFactory,
         clock: IReactorTime,
-        build: Callable[[Callable[[Failure], None]], CommandProtocol],
         prepare: Prepare,
         on_state: Callable[[State, Failure | None], None],
+        back_off: BackOff | None = None,
     ) -> None:
-        super().__init__(uuid=None, dbid=None, poolsize=1, isLazy=True)
-        self._clock = clock
-        self._build = build
-        self._prepare = prepare
-        self._on_state = on_state
-        self._core: _Core | None = None
-        self._inputs: Inputs
-
-    def startConnecting(self, endpoint: IStreamClientEndpoint) -> None:
-        """Connect to the endpoint, for ever."""
-        self._core = _Core(endpoint, self, self._clock, self._prepare, self._on_state)
+        self._core = _Core(endpoint, factory, clock, prepare, on_state, back_off or BackOff())
         self._inputs = _machine(self._core)
+
+    def start(self) -> None:
+        """Connect, for ever."""
         self._inputs.start()
 
-    def disconnect(self) -> Deferred[None]:
+    def lost(self, cause: Failure) -> None:
+        """Take note that the connection is gone."""
+        self._inputs.lost(cause)
+
+    def stop(self) -> Deferred[None]:
         """Close the connection and open no other.
 
         Returns:
             Fires when it is closed.
         """
-        if self._core is None:
-            return succeed(None)
         stopped: Deferred[None] = Deferred()
         self._core.stop_waiters.append(stopped)
         self._inputs.stop()
         return stopped
-
-    def buildProtocol(self, addr: IAddress) -> CommandProtocol:
-        """Make the protocol of a new connection."""
-        protocol = self._build(self._inputs.lost)
-        protocol.factory = self
-        return protocol

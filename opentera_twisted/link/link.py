@@ -26,7 +26,8 @@ from opentera_twisted.errors import (
 )
 from opentera_twisted.link import strangers
 from opentera_twisted.link.address import RedisAddress
-from opentera_twisted.link.connection import CONNECT_TIMEOUT, ConnectionFactory, State
+from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
+from opentera_twisted.link.factory import ConnectionFactory
 from opentera_twisted.link.protocol import (
     Argument,
     CommandProtocol,

@@ -137,6 +137,10 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         except txredisapi.InvalidData:
             self.abort(strangers.answered(data))
 
+    def close(self) -> None:
+        """Close the connection when what was written is sent."""
+        self.transport.loseConnection()
+
     def abort(self, cause: str) -> None:
         """Close the connection at once, for a reason that its loss will name."""
         self._cause = Failure(ConnectionLost(cause))

@@ -1,0 +1,78 @@
+"""A Redis connection that is always wanted.
+
+txredisapi's protocols carry the commands. Its own reconnecting is not used: it stands on the global
+reactor and ends for good when logging in fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import txredisapi
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
+from twisted.python.failure import Failure
+
+from opentera_twisted.link.connection import KeptConnection, State
+from opentera_twisted.link.protocol import CommandProtocol
+
+PING_INTERVAL: Final = 5.0
+PING_TIMEOUT: Final = 8.0
+"""Seconds between pings, and until an unanswered one ends the connection: 13 in all."""
+
+Prepare = Callable[[CommandProtocol, Callable[[], None]], Coroutine[Any, Any, None]]
+"""Logs in and restores a new connection; calls its second argument once logged in."""
+
+
+class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txredisapi is untyped
+    """Makes one connection, and makes it again whenever it is lost.
+
+    Args:
+        clock: for delays and pings.
+        build: makes a protocol from the function to call when its connection is lost.
+        prepare: logs in and restores a new connection.
+        on_state: told of each state as it is entered, with the cause when it is ``down``.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        build: Callable[[Callable[[Failure], None]], CommandProtocol],
+        prepare: Prepare,
+        on_state: Callable[[State, Failure | None], None],
+    ) -> None:
+        super().__init__(uuid=None, dbid=None, poolsize=1, isLazy=True)
+        self._clock = clock
+        self._build = build
+        self._prepare = prepare
+        self._on_state = on_state
+        self._kept: KeptConnection | None = None
+
+    def startConnecting(self, endpoint: IStreamClientEndpoint) -> None:
+        """Connect to the endpoint, for ever."""
+        self._kept = KeptConnection(
+            endpoint, self, self._clock, self._prepare_watched, self._on_state
+        )
+        self._kept.start()
+
+    async def _prepare_watched(
+        self, protocol: CommandProtocol, authenticated: Callable[[], None]
+    ) -> None:
+        protocol.watch(self._clock, PING_INTERVAL, PING_TIMEOUT)
+        await self._prepare(protocol, authenticated)
+
+    def disconnect(self) -> Deferred[None]:
+        """Close the connection and open no other.
+
+        Returns:
+            Fires when it is closed.
+        """
+        return succeed(None) if self._kept is None else self._kept.stop()
+
+    def buildProtocol(self, addr: IAddress) -> CommandProtocol:
+        """Make the protocol of a new connection."""
+        assert self._kept is not None  # noqa: S101 (it is what connects)
+        protocol = self._build(self._kept.lost)
+        protocol.factory = self
+        return protocol
