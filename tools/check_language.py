@@ -31,7 +31,7 @@ LINE = 100
 """Characters in a line of a page, at most; ruff checks those of Python."""
 
 OPENINGS = re.compile(
-    r"[\"'*`(]*(?:how|that|what|where|which|who|why|whatever|whether|whoever|whom|whose)\b",
+    r"[\"'*(]*(?:how|that|what|where|which|who|why|whatever|whether|whoever|whom|whose)\b",
     re.IGNORECASE,
 )
 """Words that begin a clause where a verb or a noun should lead."""
