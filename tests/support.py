@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import hiredis
 import redis
@@ -27,6 +28,7 @@ from zope.interface import implementer
 from opentera_twisted import Bus
 from opentera_twisted.link import retry
 from opentera_twisted.link.server_process import find_server, guarded
+from opentera_twisted.topics import websocket_events
 
 T = TypeVar("T")
 
@@ -284,6 +286,15 @@ class Collector:
         else:
             self._waiting.append((count, waiting))
         return waiting
+
+
+async def caught_up(bus: Bus) -> None:
+    """Wait until a bus has delivered everything that Redis has published so far.
+
+    A reply on the client connection may overtake messages on the subscriber connection.
+    """
+    behind = await bus.subscribe(websocket_events("user", str(uuid4())), Collector())
+    await behind.cancel()
 
 
 def log_of(test: SynchronousTestCase) -> Collector:

@@ -12,7 +12,7 @@ from opentera_twisted.holders import GATEWAYS, HELD, LEASES, LISTENING, OWED, RE
 from opentera_twisted.lease import GATEWAYS_AT_ONCE, LOOKUPS, Lease
 from opentera_twisted.sessions import Identity
 
-from .support import UUID, Collector, log_of, turn, until
+from .support import UUID, Collector, caught_up, log_of, turn, until
 from .test_presence import PresenceTestCase, enter, leave
 
 LONG = 3_600_000
@@ -62,7 +62,8 @@ class LeaseTestCase(PresenceTestCase):
 class ReapingTests(LeaseTestCase):
     async def test_after_an_outage_no_gateway_reports_the_others_clients(self) -> None:
         buses = [await self.bus() for _ in range(3)]
-        reports = await self.observe(await self.bus())
+        observer = await self.bus()
+        reports = await self.observe(observer)
         presences = [self.local(bus) for bus in buses]
         for one in presences:
             await self.clients(one, 3)
@@ -72,7 +73,7 @@ class ReapingTests(LeaseTestCase):
         for one in presences:
             await self.renewed(one)
             await until(one._lease.held, lambda held: len(held) == 3)
-        await buses[0].link.execute("PING")
+        await caught_up(observer)
         assert len(reports.items) == 9
 
     async def test_a_late_gateway_waits_one_lease_before_it_reaps(self) -> None:
@@ -207,6 +208,7 @@ class VanishedKeysTests(LeaseTestCase):
         await reports.wait(2)
         self.redis.delete(LISTENING)
         await self.renewed(presence)
+        await caught_up(bus)
         assert len(reports.items) == 2
 
     async def test_nothing_is_reported_while_nothing_is_lost(self) -> None:
@@ -217,6 +219,7 @@ class VanishedKeysTests(LeaseTestCase):
         await self.clients(presence, 3)
         for _ in range(3):
             await self.renewed(presence)
+        await caught_up(bus)
         assert len(reports.items) == 3
         assert not any("lost" in text for text in log.items)
 
@@ -334,12 +337,14 @@ class ElsewhereTests(LeaseTestCase):
         await reports.wait(3)
         assert reports.items[2:] == [("DISCONNECTED", goes.uuid)]
         await self.renewed(presence)
+        await caught_up(bus)
         assert len(reports.items) == 3
         # It may have been killed: what it did not report is reported.
         await self.closed(existing)
         await self.renewed(presence)
         assert (await reports.wait(4))[3:] == [("DISCONNECTED", stays.uuid)]
         await self.renewed(presence)
+        await caught_up(bus)
         assert len(reports.items) == 4
 
     async def test_who_comes_back_is_not_reported_gone_afterwards(self) -> None:
@@ -357,8 +362,7 @@ class ElsewhereTests(LeaseTestCase):
         await self.renewed(presence)
         presence.opened(who)
         await presence.reported()
-        while reports.items[-1:] != [("CONNECTED", who.uuid)] or len(reports.items) < 4:
-            await turn()
+        await caught_up(bus)
         assert [what for what, _ in reports.items].count("DISCONNECTED") == 1
 
     async def test_who_a_dead_gateway_had_may_be_open_at_an_existing_one(self) -> None:
@@ -405,6 +409,7 @@ class KindTests(LeaseTestCase):
         assert conflicts.items == [device]
         second.closed(device)
         await second.reported()
+        await caught_up(bus)
         assert reports.items == [("CONNECTED", UUID)]
         first.closed(user)
         await first.reported()

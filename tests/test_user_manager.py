@@ -59,6 +59,7 @@ from .support import (
     UUID,
     Collector,
     RedisTestCase,
+    caught_up,
     log_of,
     message,
     quick_retries,
@@ -379,6 +380,7 @@ class SeveralTests(UserManagerTestCase):
         proxy.delay = 0
         self.send(presence("user", UUID, connected=True))
         await self.has(slow, "online_users", [UUID])
+        await caught_up(fast)
         assert Counter(what for what, _ in events.items) == {
             "USER_CONNECTED": 51,
             "USER_DISCONNECTED": 50,
