@@ -99,7 +99,7 @@ class PubSub:
         self._link = link
         self._exact: _Handlers = {}
         self._patterns: _Handlers = {}
-        link.on_message = self._deliver
+        link.on_message.append(self._deliver)
         link.on_resumed.append(self._tell_gap)
 
     def publish(self, topic: str, payload: bytes | str | Message) -> Deferred[int]:

@@ -79,7 +79,7 @@ class Watches:
         self._link = link
         self._variables: dict[bytes, _Variable] = {}
         self._is_tracking = False
-        link.on_invalidated = self._changed
+        link.on_invalidated.append(self._changed)
         link.on_lost.append(self._lost)
         link.on_ready.append(self._start_again)
         link.on_stopped.append(self._stopped)

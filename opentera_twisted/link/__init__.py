@@ -11,6 +11,7 @@ secret_file     a URL's password in a file of its own
 connection      the state machine that keeps one connection
 factory         a connection to Redis that it keeps
 subscriptions   what is wanted, and what is acknowledged
+observers       functions to call at the events of a link
 waiting         the commands that wait for the link
 link            both connections
 plain           connections that block, without a reactor

@@ -14,7 +14,6 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted import callbacks
 from opentera_twisted.clock import clock_of
 from opentera_twisted.errors import (
     AuthenticationFailed,
@@ -28,6 +27,7 @@ from opentera_twisted.link import strangers
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
 from opentera_twisted.link.factory import ConnectionFactory
+from opentera_twisted.link.observers import Observers
 from opentera_twisted.link.protocol import (
     Argument,
     CommandProtocol,
@@ -78,14 +78,14 @@ class Link:
         subscriptions: what the subscriber connection is, and should be, subscribed to.
         statistics: of each connection, by ``client`` and ``subscriber``.
         gaps: how often the subscriptions came back after messages may have been missed.
-        on_message: called with pattern (or None), channel and payload of what is published.
-        on_invalidated: called with the names of tracked variables that changed; None: any.
-        on_ready: called, each, when the link is ready, first or again.
-        on_lost: called, each with the cause, when the link was ready and is no longer.
-        on_refused: called, each with the cause, for each attempt to connect that failed.
-        on_stopped: called, each, when the link is being stopped.
-        on_interrupted: called, each, when what is published begins to be missed.
-        on_resumed: called, each, when all subscriptions are back after that.
+        on_message: Observers of messages: pattern or None, channel, payload. They must not raise.
+        on_invalidated: Observers of tracked variables: the names that changed; None means any.
+        on_ready: Observers of the link becoming ready, first or again.
+        on_lost: Observers of the loss of a ready link, with its cause.
+        on_refused: Observers of each failed attempt to connect, with its cause.
+        on_stopped: Observers of the link's stop.
+        on_interrupted: Observers of the moment from which messages are missed.
+        on_resumed: Observers of the moment at which all subscriptions are back after that.
     """
 
     _log = Logger()
@@ -102,14 +102,14 @@ class Link:
             "subscriber": ConnectionStatistics(),
         }
         self.gaps = 0
-        self.on_message: Callable[[bytes | None, bytes, bytes], None] = lambda *_: None
-        self.on_invalidated: Callable[[Sequence[bytes] | None], None] = lambda _: None
-        self.on_ready: list[Callable[[], None]] = []
-        self.on_lost: list[Callable[[Failure], None]] = []
-        self.on_refused: list[Callable[[Failure], None]] = []
-        self.on_stopped: list[Callable[[], None]] = []
-        self.on_interrupted: list[Callable[[], None]] = []
-        self.on_resumed: list[Callable[[], None]] = []
+        self.on_message: Observers[bytes | None, bytes, bytes] = Observers()
+        self.on_invalidated: Observers[Sequence[bytes] | None] = Observers()
+        self.on_ready: Observers[[]] = Observers()
+        self.on_lost: Observers[Failure] = Observers()
+        self.on_refused: Observers[Failure] = Observers()
+        self.on_stopped: Observers[[]] = Observers()
+        self.on_interrupted: Observers[[]] = Observers()
+        self.on_resumed: Observers[[]] = Observers()
         self._endpoint = address.endpoint(reactor, CONNECT_TIMEOUT)
         self._name = re.sub(r"[^!-~]", "_", name)
         self._states: dict[str, State] = {"client": "idle", "subscriber": "idle"}
@@ -133,7 +133,6 @@ class Link:
         self._max_waiting = max_waiting
         self._waiting = WaitingCommands(self.clock, max_waiting, self.unavailable)
         self._waiting_for_ready: dict[Deferred[None], None] = {}
-        self._is_ready = False
         self._has_subscribed = False
         self._stopped = False
         self._was_started = False
@@ -149,7 +148,7 @@ class Link:
     @property
     def is_ready(self) -> bool:
         """Whether both connections are logged in and restored."""
-        return self._is_ready
+        return not self._stopped and set(self._states.values()) == {"ready"}
 
     @property
     def cause(self) -> str:
@@ -176,11 +175,10 @@ class Link:
     async def stop(self) -> None:
         """Let what was sent finish, fail what waits, and close both connections."""
         self._stopped = True
-        self._is_ready = False
         stopped = BusUnavailable("the bus was stopped")
         self._waiting.fail(stopped)
         self.subscriptions.fail_joining(stopped)
-        _notify(self.on_stopped)
+        self.on_stopped.notify()
         for one in self._take_waiting_for_ready():
             one.errback(stopped)
         if self._commands is not None:
@@ -201,7 +199,7 @@ class Link:
         Fails with:
             BusUnavailable: the link is or was stopped, or too many wait already.
         """
-        if self._is_ready:
+        if self.is_ready:
             return succeed(None)
         if (stopped := self.stopped()) is not None:
             return fail(stopped)
@@ -297,7 +295,7 @@ class Link:
         """What an operator can look at when nothing came of something within its time."""
         if not self._was_started:
             return "the bus was not started: call its startService(), or give it a parent service"
-        if self._is_ready:
+        if self.is_ready:
             return f"Redis at {self.address} is slow, or refuses it, which the log says"
         return f"no link to Redis at {self._why_down()}"
 
@@ -382,14 +380,15 @@ class Link:
 
     def _received(self, pattern: bytes | None, channel: bytes, payload: Any) -> None:
         if type(payload) is bytes:
-            self.on_message(pattern, channel, payload)
+            for observer in self.on_message:
+                observer(pattern, channel, payload)
         else:  # Redis's own: a list of names, or None, on __redis__:invalidate
-            self.on_invalidated(payload)
+            self.on_invalidated.notify(payload)
 
     def _entered(self, role: str, state: State, cause: Failure | None) -> None:
         self._count(role, self._states[role], state, cause)
+        was_ready = self.is_ready
         self._states[role] = state
-        was_ready, self._is_ready = self._is_ready, self._is_ready and state == "ready"
         if role == "subscriber":
             self._subscriber_entered(state)
         elif state == "ready":
@@ -398,7 +397,7 @@ class Link:
             self._commands = None
         if cause is not None:
             self._down(role, cause, was_ready=was_ready)
-        elif state == "ready" and set(self._states.values()) == {"ready"}:
+        elif self.is_ready:
             self._up()
 
     def _count(self, role: str, before: State, state: State, cause: Failure | None) -> None:
@@ -413,19 +412,18 @@ class Link:
             resumed, self._has_subscribed = self._has_subscribed, True
             if resumed:
                 self.gaps += 1
-                _notify(self.on_resumed)
+                self.on_resumed.notify()
         elif state in {"down", "idle"}:
             self.subscriptions.disconnected()
-            _notify(self.on_interrupted)
+            self.on_interrupted.notify()
 
     def _up(self) -> None:
-        self._is_ready = True
         self._last_cause = ""
         self._last_error = None
         self._log.info("link to Redis at {address} is ready", address=self.address)
         for one in self._take_waiting_for_ready():
             one.callback(None)
-        _notify(self.on_ready)
+        self.on_ready.notify()
         self._look_for_overflow()
 
     def _down(self, role: str, cause: Failure, *, was_ready: bool) -> None:
@@ -440,7 +438,7 @@ class Link:
                 address=self.address,
                 cause=text,
             )
-        _notify(self.on_lost if was_ready else self.on_refused, cause)
+        (self.on_lost if was_ready else self.on_refused).notify(cause)
 
     def _look_for_overflow(self) -> None:
         """Say so when Redis had closed a connection because we did not read fast enough."""
@@ -465,8 +463,3 @@ class HasLink(Protocol):
     @property
     def link(self) -> Link:
         """Carries the commands."""
-
-
-def _notify(observers: Sequence[Callable[..., None]], *arguments: Failure) -> None:
-    for observer in list(observers):
-        callbacks.run("an observer of the link", observer, *arguments)
