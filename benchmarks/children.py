@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Final
 
-from opentera_twisted.link.server_process import find_server, free_port, guarded
+from opentera_twisted.embedded.process import find_server, free_port, guarded
 
 ROOT: Final = Path(__file__).parents[1]
 END_WITHIN: Final = 10.0

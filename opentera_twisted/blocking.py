@@ -12,6 +12,7 @@ from attrs import evolve
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
 
+from opentera_twisted._internal.thread_pool import THREADS, ThreadPool
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
 from opentera_twisted.errors import BusUnavailable, ForkedProcess
 from opentera_twisted.link import DEFAULT_URL, RedisAddress
@@ -32,7 +33,6 @@ from opentera_twisted.rpc import (
 )
 from opentera_twisted.rpc.procedures import Procedure
 from opentera_twisted.sessions import Identity, SessionKeys
-from opentera_twisted.thread_pool import THREADS, ThreadPool
 from opentera_twisted.topics import Kind
 from opentera_twisted.variables import SESSION_KEY_LIFETIME
 from opentera_twisted.watches import WatchHandler, check_watch_handler

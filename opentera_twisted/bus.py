@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from opentera_twisted import topics
+from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted.errors import AlreadyServed, InvalidArgument
 from opentera_twisted.link import DEFAULT_URL, MAX_WAITING, Link, RedisAddress
 from opentera_twisted.presence import Presence
@@ -31,7 +32,6 @@ from opentera_twisted.rpc import (
     describe,
     services,
 )
-from opentera_twisted.timeouts import check_timeout
 from opentera_twisted.variables import Variables
 
 DISCOVERY_TIMEOUT: Final = 1.0

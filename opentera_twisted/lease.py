@@ -25,7 +25,7 @@ from opentera_twisted.holders import (
     REPORTS,
 )
 from opentera_twisted.link import Link, Script
-from opentera_twisted.templates import PUBLISH
+from opentera_twisted.messages.templates import PUBLISH
 
 LEASE: Final = 15.0
 """Seconds until a gateway that does not renew its lease, three times in that, counts as gone."""

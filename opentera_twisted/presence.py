@@ -17,9 +17,9 @@ from opentera_twisted.holders import GATEWAYS, HELD
 from opentera_twisted.lease import report_gone
 from opentera_twisted.link import Link, Script
 from opentera_twisted.messages import ServerCommand
+from opentera_twisted.messages.templates import PUBLISH
 from opentera_twisted.pubsub import PubSub
 from opentera_twisted.sessions import is_uuid
-from opentera_twisted.templates import PUBLISH
 from opentera_twisted.topics import Kind
 
 ONLINE: Final = Script(

@@ -10,7 +10,8 @@ from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
-from opentera_twisted import callbacks, topics
+from opentera_twisted import topics
+from opentera_twisted._internal import callbacks
 from opentera_twisted.errors import BusUnavailable, InvalidArgument, InvalidTopic
 from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
 from opentera_twisted.messages.packing import module_message, tera_event

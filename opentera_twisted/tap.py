@@ -18,22 +18,23 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from opentera_twisted import garbage
-from opentera_twisted.admin_options import Websockets
+from opentera_twisted._internal.clock import make_steady
+from opentera_twisted._internal.extras import MissingExtra
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.doctor.server import eviction, memory, version
 from opentera_twisted.cli.redis_info import parse_info
-from opentera_twisted.clock import make_steady
+from opentera_twisted.embedded.probe import probe
+from opentera_twisted.embedded.server import EmbeddedServer
 from opentera_twisted.errors import BusError
-from opentera_twisted.extras import MissingExtra
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.tls import TLSListening, read_again
-from opentera_twisted.gateway_options import limits_of, make_gateway, options_of
-from opentera_twisted.link.embedded import EmbeddedServer
-from opentera_twisted.open_files import clients_within, raise_limit
-from opentera_twisted.option_values import is_loopback, with_backlog
-from opentera_twisted.options import (
+from opentera_twisted.program import garbage
+from opentera_twisted.program.gateway_options import limits_of, make_gateway, options_of
+from opentera_twisted.program.log import drain, log_observer
+from opentera_twisted.program.open_files import clients_within, raise_limit
+from opentera_twisted.program.option_values import is_loopback, with_backlog
+from opentera_twisted.program.options import (
     DEFAULT_ADMIN,
     REDIS_HOST,
     REDIS_PORT,
@@ -41,12 +42,10 @@ from opentera_twisted.options import (
     StartFailed,
     parse_redis,
 )
-from opentera_twisted.probe import probe
-from opentera_twisted.program_log import drain, log_observer
-from opentera_twisted.systemd import Supervisor
+from opentera_twisted.program.systemd import Supervisor
+from opentera_twisted.program.workers import Pool, Settings
+from opentera_twisted.program.workers.process import Worker
 from opentera_twisted.user_manager import UserManager
-from opentera_twisted.workers import Pool, Settings
-from opentera_twisted.workers.process import Worker
 
 __all__ = ["Options", "makeService"]
 
@@ -164,7 +163,12 @@ class Program(MultiService):
     def _add_admin(self, options: Options) -> None:
         endpoint = options["admin"]
         try:
-            from opentera_twisted.admin import Here, Overview, admin_site  # noqa: PLC0415 (an extra)
+            from opentera_twisted.admin import (  # noqa: PLC0415 (an extra)
+                Here,
+                Overview,
+                Websockets,
+                admin_site,
+            )
         except MissingExtra as error:
             message = f"no admin endpoint: {error}"
             if endpoint != DEFAULT_ADMIN:
@@ -177,7 +181,7 @@ class Program(MultiService):
         ]
         overview: Overview
         if isinstance(self._serving, Pool):
-            from opentera_twisted.workers.overview import AllWorkers  # noqa: PLC0415 (an extra)
+            from opentera_twisted.program.workers.overview import AllWorkers  # noqa: PLC0415 (an extra)
 
             overview = AllWorkers(self._bus, self._serving)
         else:

@@ -10,9 +10,9 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
+from opentera_twisted._internal.timeouts import shown
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link import Link, Script
-from opentera_twisted.timeouts import shown
 from opentera_twisted.watches import Watch, Watches, WatchHandler
 
 LOGIN_ATTEMPTS_LIFETIME: Final = 120.0

@@ -18,7 +18,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted import callbacks
+from opentera_twisted._internal import callbacks
 from opentera_twisted.errors import BusError, BusUnavailable, CommandFailed, InvalidArgument
 from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
 

@@ -38,7 +38,7 @@ from twisted.internet import reactor
 _IMPORTED: Final = (
     "opentera_twisted.cli.commands",
     "opentera_twisted.tap",
-    "opentera_twisted.workers.worker",
+    "opentera_twisted.program.workers.worker",
     "twisted.plugins.opentera_bus",
     "twisted.scripts.twistd",
 )

@@ -17,10 +17,10 @@ from opentera_twisted.admin import Here
 from opentera_twisted.admin.metrics import page_of
 from opentera_twisted.cli.commands import cli
 from opentera_twisted.gateway import Gateway
-from opentera_twisted.options import REPEATABLE, Options
+from opentera_twisted.program.options import REPEATABLE, Options
+from opentera_twisted.program.workers import Pool, Settings
+from opentera_twisted.program.workers.overview import families
 from opentera_twisted.testing import MemoryBus
-from opentera_twisted.workers import Pool, Settings
-from opentera_twisted.workers.overview import families
 
 _OPEN = {"command", "version"}
 """Labels whose values are not listed: there may be others."""

@@ -27,7 +27,8 @@ ENVIRONMENT.pop("REDIS_URL", None)
 
 _TWISTD = """
 import sys
-from opentera_twisted import options, tap
+from opentera_twisted import tap
+from opentera_twisted.program import options
 tap.REDIS_PORT = options.REDIS_PORT = int(sys.argv.pop(1))
 from twisted.scripts.twistd import run
 run()
@@ -195,7 +196,7 @@ _BLOCKING = """
 import os, sys, threading, time
 from opentera_twisted import *
 from opentera_twisted.blocking import BlockingBus
-from opentera_twisted.link.server_process import free_port
+from opentera_twisted.embedded.process import free_port
 url = sys.argv[1]
 """
 

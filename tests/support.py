@@ -26,8 +26,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from opentera_twisted import Bus
+from opentera_twisted.embedded.process import find_server, guarded
 from opentera_twisted.link import retry
-from opentera_twisted.link.server_process import find_server, guarded
 from opentera_twisted.topics import websocket_events
 
 T = TypeVar("T")

@@ -21,12 +21,12 @@ from opentera_twisted import (
     InvalidArgument,
     Procedures,
 )
+from opentera_twisted._internal.thread_pool import ThreadPool
 from opentera_twisted.blocking import BlockingBus
 from opentera_twisted.reactor_thread import handlers, shared
 from opentera_twisted.reactor_thread.errands import Errand, ReactorThread
 from opentera_twisted.reactor_thread.handlers import OneByOne
 from opentera_twisted.testing import MemoryClock
-from opentera_twisted.thread_pool import ThreadPool
 
 from .processes import BlockingProgramTestCase
 from .support import Collector, RedisTestCase, free_port, until

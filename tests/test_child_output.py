@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentera_twisted.child_output import LONGEST_LINE, split_lines
+from opentera_twisted._internal.child_output import LONGEST_LINE, split_lines
 
 
 def lines_of(pieces: list[bytes]) -> tuple[list[bytes], bytes]:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from twisted.internet.defer import gatherResults
 
 from opentera_twisted import InvalidArgument
-from opentera_twisted.configuration import Configuration
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.secret_file import LONGEST, mask, read_secret, with_password
-from opentera_twisted.options import Options, StartFailed
+from opentera_twisted.program.configuration import Configuration
+from opentera_twisted.program.options import Options, StartFailed
 
 from .commands import CommandTestCase
 from .processes import twistd

@@ -26,7 +26,7 @@ from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus, BusError, errors, variables
 from opentera_twisted.cli.commands import cli
-from opentera_twisted.options import REPEATABLE, Options
+from opentera_twisted.program.options import REPEATABLE, Options
 
 from .browser import BrowserTestCase
 from .processes import Process, twistd

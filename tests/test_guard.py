@@ -17,8 +17,9 @@ from opentera_twisted.admin.guard import (
     Refused,
     host_name,
 )
-from opentera_twisted.admin_options import Websockets, check_host, read_token
+from opentera_twisted.admin.settings import Websockets
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.program.admin_options import check_host, read_token
 
 from .admin import AdminTestCase, Answer, Asking
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentera_twisted.gateway.limits import FailedLogins
+from opentera_twisted._internal.failed_logins import FailedLogins
+from opentera_twisted._internal.ip_addresses import is_loopback, parse_ip, parse_network, same_host
 from opentera_twisted.gateway.proxies import Peer, TrustedProxies
-from opentera_twisted.ip_addresses import is_loopback, parse_ip, parse_network, same_host
-from opentera_twisted.option_values import is_loopback as is_loopback_endpoint
+from opentera_twisted.program.option_values import is_loopback as is_loopback_endpoint
 
 PLACES = {
     "1.2.3.4": "1.2.3.4",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import opentera_twisted
-from opentera_twisted.extras import EXTRA_OF
+from opentera_twisted._internal.extras import EXTRA_OF
 
 from .oldest import oldest
 from .support import ROOT

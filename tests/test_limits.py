@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
-from opentera_twisted.gateway.limits import (
+from opentera_twisted._internal.failed_logins import (
     FAILURES_PERIOD,
     REMEMBERED_ADDRESSES,
     FailedLogins,
-    GatewayLimits,
 )
+from opentera_twisted.gateway.limits import GatewayLimits
 
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "2001:db8::1", "unix")
 

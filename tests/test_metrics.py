@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from opentera_twisted import Procedures, SessionKeys
+from opentera_twisted._internal.histogram import BOUNDS, Durations
 from opentera_twisted.admin.pulse import BEATS, INTERVAL, KEPT, Pulse
-from opentera_twisted.durations import BOUNDS, Durations
 from opentera_twisted.errors import BusError
 
 from .admin import AdminTestCase, Asking

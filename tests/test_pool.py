@@ -21,23 +21,24 @@ from twisted.logger import Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
 
-from opentera_twisted import Bus, SessionKeys, garbage
-from opentera_twisted.gateway_options import options_of
+from opentera_twisted import Bus, SessionKeys
+from opentera_twisted.embedded.process import free_port
 from opentera_twisted.holders import GATEWAYS, REPORTS
 from opentera_twisted.lease import Lease, Transition
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import module_message
-from opentera_twisted.options import Options
-from opentera_twisted.program_log import Bounded, json_line
-from opentera_twisted.program_log.bounded import BURST
-from opentera_twisted.templates import template
-from opentera_twisted.workers import Pool, Settings, process
-from opentera_twisted.workers import pool as pools
-from opentera_twisted.workers.channel import DESCRIPTOR, Channel
-from opentera_twisted.workers.log import from_text, to_text
-from opentera_twisted.workers.overview import AllWorkers
-from opentera_twisted.workers.process import Worker
+from opentera_twisted.messages.templates import template
+from opentera_twisted.program import garbage
+from opentera_twisted.program.gateway_options import options_of
+from opentera_twisted.program.log import Bounded, json_line
+from opentera_twisted.program.log.bounded import BURST
+from opentera_twisted.program.options import Options
+from opentera_twisted.program.workers import Pool, Settings, process
+from opentera_twisted.program.workers import pool as pools
+from opentera_twisted.program.workers.channel import DESCRIPTOR, Channel
+from opentera_twisted.program.workers.log import from_text, to_text
+from opentera_twisted.program.workers.overview import AllWorkers
+from opentera_twisted.program.workers.process import Worker
 
 from .support import UUID, Collector, RedisTestCase, log_of, message
 from .websockets import connect

@@ -23,9 +23,9 @@ from opentera_twisted.lease import LEASE, REAPED_AT_ONCE, Lease, Transition
 from opentera_twisted.link import connection
 from opentera_twisted.messages import ServerCommand, TeraModuleMessage
 from opentera_twisted.messages.packing import module_message, unpack
+from opentera_twisted.messages.templates import fill, template
 from opentera_twisted.presence import by_kind
 from opentera_twisted.sessions import Identity
-from opentera_twisted.templates import fill, template
 
 from .faults.proxy import Proxy
 from .processes import Process

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, LogLevel
 
 from opentera_twisted import ProcedureError, Procedures
-from opentera_twisted.printable import escape_unencodable, printable
-from opentera_twisted.program_log import destination
+from opentera_twisted._internal.printable import escape_unencodable, printable
+from opentera_twisted.program.log import destination
 
 from .commands import CommandTestCase
 from .processes import twistd

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from opentera_twisted import InvalidArgument
-from opentera_twisted.private_key import private_key
+from opentera_twisted._internal.private_key import private_key
 
 from .authority import Authority
 from .processes import ENVIRONMENT
@@ -47,8 +47,8 @@ ON_A_TERMINAL = """
 import os, pty, sys
 from opentera_twisted import Bus
 from opentera_twisted.gateway.tls import Certificate
-from opentera_twisted.option_values import check_endpoint
-from opentera_twisted.options import Options
+from opentera_twisted.program.option_values import check_endpoint
+from opentera_twisted.program.options import Options
 if pty.fork()[0]:
     sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 try:

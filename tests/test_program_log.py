@@ -29,10 +29,10 @@ from twisted.python import log as legacy
 
 from opentera_twisted import SessionKeys
 from opentera_twisted.link import RedisAddress
-from opentera_twisted.program_log import Bounded, json_line
-from opentera_twisted.program_log.bounded import BURST, INTERVAL, KINDS, REPEATS
-from opentera_twisted.program_log.log_file import RotatedFile
-from opentera_twisted.program_log.unblocked import MOST, Unblocked, unblocked
+from opentera_twisted.program.log import Bounded, json_line
+from opentera_twisted.program.log.bounded import BURST, INTERVAL, KINDS, REPEATS
+from opentera_twisted.program.log.log_file import RotatedFile
+from opentera_twisted.program.log.unblocked import MOST, Unblocked, unblocked
 
 from .processes import ENVIRONMENT, Process, twistd, twistd_daemon
 from .support import UUID, RedisTestCase, folder_of, free_port, start_server, until

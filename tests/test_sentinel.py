@@ -12,8 +12,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import BusError, BusUnavailable, Procedures
+from opentera_twisted.embedded.process import find_server, guarded
 from opentera_twisted.link import RedisAddress, plain
-from opentera_twisted.link.server_process import find_server, guarded
 
 from .support import Collector, Server, folder_of, free_port, start_bus, start_server
 

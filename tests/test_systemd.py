@@ -18,7 +18,7 @@ from twisted.trial.unittest import TestCase
 
 from opentera_twisted import SessionKeys
 from opentera_twisted.link import Link, RedisAddress
-from opentera_twisted.systemd import LONGEST_STATUS, Supervisor
+from opentera_twisted.program.systemd import LONGEST_STATUS, Supervisor
 
 from .processes import twistd, twistd_with_sockets
 from .support import UUID, RedisTestCase, folder_of, free_port, log_of, start_server

@@ -10,7 +10,8 @@ import pytest
 from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import Bus, InvalidArgument, Limits, Overloaded, Procedures, thread_pool
+from opentera_twisted import Bus, InvalidArgument, Limits, Overloaded, Procedures
+from opentera_twisted._internal import thread_pool
 from opentera_twisted.blocking import BlockingBus
 
 from .support import RedisTestCase, log_of

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from opentera_twisted import InvalidArgument, Procedures, SessionKeys
+from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted.gateway import GatewayLimits, RpcIdentities
-from opentera_twisted.option_values import seconds
+from opentera_twisted.program.option_values import seconds
 from opentera_twisted.testing import MemoryBus
-from opentera_twisted.timeouts import check_timeout
 
 from .support import UUID
 

@@ -16,8 +16,8 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
+from opentera_twisted.embedded.process import free_port
 from opentera_twisted.holders import GATEWAYS
-from opentera_twisted.link.server_process import free_port
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import tera_event, unpack
 

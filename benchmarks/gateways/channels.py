@@ -13,7 +13,7 @@ from benchmarks.environments import python
 from benchmarks.events import event, text
 from benchmarks.gateways.side import Audience, Side
 from benchmarks.scenario import Setting
-from opentera_twisted.link.server_process import free_port
+from opentera_twisted.embedded.process import free_port
 
 
 @contextmanager

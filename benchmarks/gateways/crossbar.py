@@ -16,7 +16,7 @@ from benchmarks.events import compact, event
 from benchmarks.gateways.side import Audience, Side, publishing
 from benchmarks.programs.dialects import DIALECTS, handshake
 from benchmarks.scenario import Setting
-from opentera_twisted.link.server_process import free_port
+from opentera_twisted.embedded.process import free_port
 
 
 @contextmanager

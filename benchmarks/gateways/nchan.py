@@ -15,7 +15,7 @@ from benchmarks.environments import debian
 from benchmarks.events import event, text
 from benchmarks.gateways.side import Audience, Side, publishing
 from benchmarks.scenario import Setting
-from opentera_twisted.link.server_process import free_port
+from opentera_twisted.embedded.process import free_port
 
 _CONFIGURATION: Final = """
 load_module {modules}/ngx_nchan_module.so;

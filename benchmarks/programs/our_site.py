@@ -10,8 +10,9 @@ from twisted.internet.task import react
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from opentera_twisted import Bus, garbage
+from opentera_twisted import Bus
 from opentera_twisted.gateway import Gateway, GatewayLimits
+from opentera_twisted.program import garbage
 
 
 async def serve(options: argparse.Namespace, reactor: object) -> None:

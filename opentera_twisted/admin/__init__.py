@@ -11,15 +11,16 @@ rights     what the panels need on Redis
 asked      what the page asks for, checked
 console    what the page asks, answered; its files are in the folder page
 resource   the paths
+settings   its settings
 site       what all answers have in common
 """
 
-from opentera_twisted.admin_options import ConsoleMode, Websockets
-from opentera_twisted.extras import explained
+from opentera_twisted._internal.extras import explained
 
 try:
     from opentera_twisted.admin.overview import Here, Overview
     from opentera_twisted.admin.resource import admin_site
+    from opentera_twisted.admin.settings import ConsoleMode, Websockets
 except ModuleNotFoundError as error:
     raise explained(error) from None
 

@@ -12,8 +12,8 @@ from opentera_twisted.admin.asked import Call, Key
 from opentera_twisted.admin.guard import Guard
 from opentera_twisted.admin.overview import Overview
 from opentera_twisted.admin.rights import SERVICES, lacking
+from opentera_twisted.admin.settings import ConsoleMode, Websockets
 from opentera_twisted.admin.traffic import Traffic
-from opentera_twisted.admin_options import ConsoleMode, Websockets
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import CallError, PermissionDenied
 from opentera_twisted.messages.decoding import strict

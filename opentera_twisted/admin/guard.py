@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
+from opentera_twisted._internal.failed_logins import FailedLogins
+from opentera_twisted._internal.ip_addresses import is_loopback, same_host
 from opentera_twisted.errors import PortableError
-from opentera_twisted.gateway.limits import FailedLogins
-from opentera_twisted.ip_addresses import is_loopback, same_host
 
 SESSION_LIFETIME: Final = 12 * 3600.0
 """Seconds after which a browser has to show the token again."""

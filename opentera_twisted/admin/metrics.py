@@ -20,10 +20,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from opentera_twisted._internal.histogram import Durations
 from opentera_twisted.admin.health import Health
 from opentera_twisted.admin.pulse import Pulse
 from opentera_twisted.bus import Bus
-from opentera_twisted.durations import Durations
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.rpc import OUTCOMES, SERVED_OUTCOMES
 

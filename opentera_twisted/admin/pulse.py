@@ -10,8 +10,8 @@ from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall
 
+from opentera_twisted._internal.histogram import Durations
 from opentera_twisted.bus import Bus
-from opentera_twisted.durations import Durations
 from opentera_twisted.gateway import Gateway
 
 INTERVAL: Final = 0.25

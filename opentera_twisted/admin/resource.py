@@ -21,9 +21,9 @@ from opentera_twisted.admin.console import Console
 from opentera_twisted.admin.guard import Guard, Refused
 from opentera_twisted.admin.metrics import CONTENT_TYPE
 from opentera_twisted.admin.overview import Overview
+from opentera_twisted.admin.settings import ConsoleMode, Websockets
 from opentera_twisted.admin.site import AdminSite
 from opentera_twisted.admin.traffic import DEFAULT_PATTERNS
-from opentera_twisted.admin_options import ConsoleMode, Websockets
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError, InvalidArgument, PermissionDenied
 

@@ -27,8 +27,8 @@ redis_info     what Redis answers to INFO, for top and doctor
 import signal
 import sys
 
-from opentera_twisted.extras import MissingExtra, explained
-from opentera_twisted.printable import escape_unencodable
+from opentera_twisted._internal.extras import MissingExtra, explained
+from opentera_twisted._internal.printable import escape_unencodable
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from opentera_twisted import messages
+from opentera_twisted._internal.timeouts import LONGEST
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage
 from opentera_twisted.messages.packing import TYPE_URL_PREFIX
 from opentera_twisted.rpc import ArgumentValue
-from opentera_twisted.timeouts import LONGEST
 
 _HEX = "hex:"
 

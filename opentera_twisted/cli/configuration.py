@@ -6,7 +6,7 @@ import click
 
 from opentera_twisted.cli.output import print_options
 from opentera_twisted.cli.program import FAILED, cli, say
-from opentera_twisted.options import Options, StartFailed
+from opentera_twisted.program.options import Options, StartFailed
 
 
 @cli.group()

@@ -14,13 +14,13 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
+from opentera_twisted._internal.clock import make_steady
+from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import Seconds
-from opentera_twisted.clock import make_steady
 from opentera_twisted.errors import BusError, InvalidArgument, InvalidTopic
 from opentera_twisted.link import DEFAULT_URL
 from opentera_twisted.link.secret_file import read_secret, with_password
-from opentera_twisted.printable import printable
 
 P = ParamSpec("P")
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from opentera_twisted import messages, topics
+from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.output import is_terminal
 from opentera_twisted.cli.program import Work, cli, command
@@ -20,7 +21,6 @@ from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.holders import PROBE
 from opentera_twisted.link import Name
 from opentera_twisted.messages.decoding import Decoded, decode
-from opentera_twisted.printable import printable
 from opentera_twisted.pubsub import Delivery
 
 LONGEST = 2000

@@ -13,6 +13,7 @@ from rich.text import Text
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 
+from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import Seconds
 from opentera_twisted.cli.output import is_terminal, print_json
@@ -22,7 +23,6 @@ from opentera_twisted.cli.redis_info import parse_info
 from opentera_twisted.cli.stream import tell_gaps
 from opentera_twisted.errors import CommandFailed
 from opentera_twisted.holders import PROBE
-from opentera_twisted.printable import printable
 from opentera_twisted.pubsub import Delivery
 
 _SHOWN: Final = {

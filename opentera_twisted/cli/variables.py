@@ -7,12 +7,12 @@ from datetime import datetime
 
 import click
 
+from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import Seconds, parse_bytes
 from opentera_twisted.cli.output import is_terminal, print_bytes, print_json, text_or_hex
 from opentera_twisted.cli.program import Work, cli, command, fail
 from opentera_twisted.cli.stream import Stream, tell_gaps
-from opentera_twisted.printable import printable
 from opentera_twisted.variables import encode_name
 
 

@@ -1,15 +1,14 @@
 """The websocket gateway: clients log in with session keys and receive events.
 
-    login        what a handshake asks for, and why it is refused
+    login        the request of a handshake, well-formed, and why it is refused
     origins      which pages may open websockets
     proxies      who a client is behind a proxy
-    limits       what clients may take, and who has failed to log in too often
+    limits       what clients may take
     contracts    what an identity resolver and an access policy of a program's own owe the gateway
     identity     identities from a service
     access       the default access policy
     rpc_access   an access policy that asks a service
     admission    whether a login comes in: room, key, identity, topics
-    head         the head of a handshake's request, which has to be well-formed
     connection_limit  a limit on the connections of each address
     summed_log   log lines that strangers can cause, summed up
     rate_limit   a limit on how often something may happen within a period

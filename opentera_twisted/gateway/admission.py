@@ -13,6 +13,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.failed_logins import FailedLogins
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.contracts import (
     IAccessPolicy,
@@ -21,7 +22,7 @@ from opentera_twisted.gateway.contracts import (
 )
 from opentera_twisted.gateway.fanout import Fanout, Following, Who
 from opentera_twisted.gateway.identity import checked
-from opentera_twisted.gateway.limits import FailedLogins, GatewayLimits
+from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.outbox import Client

@@ -18,7 +18,7 @@ from twisted.internet.unix import Server as UnixServer
 from twisted.python.failure import Failure
 from txaio._common import _BatchedTimer
 
-from opentera_twisted.gateway import head
+from opentera_twisted.gateway.login import HEAD_END, checked_head
 from opentera_twisted.gateway.sending import Sending
 
 CLOSE_TIMEOUT: Final = 2
@@ -118,10 +118,10 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         """
         if len(self.data) > MAX_HANDSHAKE:
             self.failHandshake("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif not self.is_request_read and (end := self.data.find(head.END)) >= 0:
+        elif not self.is_request_read and (end := self.data.find(HEAD_END)) >= 0:
             self.is_request_read = True
-            rest = end + len(head.END)
-            checked = head.checked(self.data[:rest])
+            rest = end + len(HEAD_END)
+            checked = checked_head(self.data[:rest])
             if checked is None:
                 self.failHandshake("", HTTPStatus.BAD_REQUEST)
             else:

@@ -9,12 +9,12 @@ from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError, Message
 from twisted.logger import Logger
 
+from opentera_twisted._internal.malformed import Junk
 from opentera_twisted.gateway.access import reaches_owner
 from opentera_twisted.gateway.contracts import NOBODY, Audience, IAccessPolicy
 from opentera_twisted.gateway.fanout import Followers
 from opentera_twisted.gateway.frames import Frame, event_frame
 from opentera_twisted.gateway.outbox import Client, Outbox
-from opentera_twisted.junk import Junk
 from opentera_twisted.messages import (
     DatabaseEvent,
     LogEvent,

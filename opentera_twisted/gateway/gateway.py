@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from opentera_twisted import topics
+from opentera_twisted._internal.ip_addresses import network_of
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.access import DefaultPolicy
@@ -40,7 +41,6 @@ from opentera_twisted.gateway.resource import GatewayResource
 from opentera_twisted.gateway.revoked import Revoked
 from opentera_twisted.gateway.summed_log import SummedLog
 from opentera_twisted.gateway.tls import failure_of_handshake
-from opentera_twisted.ip_addresses import network_of
 from opentera_twisted.lease import LEASE
 from opentera_twisted.sessions import Identity, SessionKeys
 

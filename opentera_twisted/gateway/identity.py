@@ -8,10 +8,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from opentera_twisted import topics
+from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BadReply, InvalidArgument, InvalidTopic
 from opentera_twisted.sessions import Identity
-from opentera_twisted.timeouts import check_timeout
 from opentera_twisted.topics import Kind
 
 

@@ -22,8 +22,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from opentera_twisted._internal.ip_addresses import parse_ip
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gateway import compression, head, intake, subprotocols, tls
+from opentera_twisted.gateway import compression, intake, subprotocols, tls
 from opentera_twisted.gateway.autobahn_corrections import (
     CorrectedFactory,
     CorrectedProtocol,
@@ -33,11 +34,15 @@ from opentera_twisted.gateway.connection_limit import ConnectionLimit, Slot
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.intake import Intake
 from opentera_twisted.gateway.limits import GatewayLimits
-from opentera_twisted.gateway.login import Login, Refusal, parse_login
+from opentera_twisted.gateway.login import (
+    Login,
+    Refusal,
+    header_mistake,
+    parse_login,
+)
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
 from opentera_twisted.gateway.rate_limit import RateLimit
 from opentera_twisted.gateway.sending import has_foreign_layer
-from opentera_twisted.ip_addresses import parse_ip
 from opentera_twisted.sessions import Identity
 
 PING_INTERVAL: Final = 10
@@ -178,7 +183,7 @@ class ClientProtocol(CorrectedProtocol):
         """Agree on the compression, and select the subprotocol."""
         factory = self.factory
         # Autobahn reads these leniently.
-        reason = head.mistake(request.headers)
+        reason = header_mistake(request.headers)
         if reason is not None:
             raise Refusal(HTTPStatus.BAD_REQUEST, reason)
         offers = request.headers.get("sec-websocket-extensions", "")

@@ -10,14 +10,14 @@ from typing import Final
 
 from attrs import frozen
 
-from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.ip_addresses import (
+from opentera_twisted._internal.ip_addresses import (
     Network,
     parse_ip,
     parse_network,
     scope_of,
     without_scope,
 )
+from opentera_twisted.errors import InvalidArgument
 
 UNIX: Final = "unix"
 """Stands for whoever connects through a Unix socket."""

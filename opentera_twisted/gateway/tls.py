@@ -23,8 +23,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from opentera_twisted._internal.private_key import private_key
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.private_key import private_key
 
 HTTP: Final = b"http/1.1"
 """The protocol in which a websocket's handshake is written, by its name in ALPN."""

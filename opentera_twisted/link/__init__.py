@@ -1,4 +1,4 @@
-"""The link to Redis: two connections that come back by themselves, and the embedded server.
+"""The link to Redis: two connections that come back by themselves.
 
 strangers       what answers where Redis should
 refusals        Redis's error replies as errors
@@ -16,9 +16,6 @@ waiting         the commands that wait for the link
 link            both connections
 plain           connections that block, without a reactor
 retry           trying again what Redis did not take
-guard           a script that ends a server with its parent, however that ends
-server_process  one run of a Redis-compatible server under it
-embedded        such a server of the program's own, started again whenever it dies
 """
 
 from opentera_twisted.link.address import DEFAULT_URL, RedisAddress

@@ -18,10 +18,10 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 
+from opentera_twisted._internal.private_key import private_key
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.endpoints import tcp_endpoint, unix_endpoint
 from opentera_twisted.link.sentinel import NO_LOGIN, Login, SentinelEndpoint
-from opentera_twisted.private_key import private_key
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
 

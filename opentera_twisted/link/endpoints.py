@@ -34,7 +34,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from opentera_twisted.clock import clock_of
+from opentera_twisted._internal.clock import clock_of
 
 _ADDRESSES = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}
 

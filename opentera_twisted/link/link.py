@@ -14,7 +14,8 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted.clock import clock_of
+from opentera_twisted._internal.clock import clock_of
+from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted.errors import (
     AuthenticationFailed,
     BusUnavailable,
@@ -37,7 +38,6 @@ from opentera_twisted.link.protocol import (
 from opentera_twisted.link.statistics import ConnectionStatistics
 from opentera_twisted.link.subscriptions import SubscriptionTable
 from opentera_twisted.link.waiting import WaitingCommands, too_many
-from opentera_twisted.timeouts import check_timeout
 
 COMMAND_TIMEOUT: Final = 10.0
 """Seconds that a command waits for the link, unless it says otherwise."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, ParamSpec
 
-from opentera_twisted import callbacks
+from opentera_twisted._internal import callbacks
 
 P = ParamSpec("P")
 

@@ -16,7 +16,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from zope.interface import implementer
 
-from opentera_twisted.clock import clock_of
+from opentera_twisted._internal.clock import clock_of
 from opentera_twisted.errors import AuthenticationFailed, BusError, CommandFailed
 from opentera_twisted.link.protocol import CommandProtocol
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import Factory, define
 
-from opentera_twisted.durations import Durations
+from opentera_twisted._internal.histogram import Durations
 
 SAMPLED: Final = 16
 """Of so many commands the time of one is taken."""

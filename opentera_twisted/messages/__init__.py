@@ -4,9 +4,10 @@ The ``.proto`` files beside this one register under the same names, with identic
 OpenTera's own generated modules, so that both can live in one process. ``make messages`` generates
 the ``_pb2`` modules from them.
 
-packing   messages into their envelopes and out of them
-text      the JSON that websockets receive for an event
-decoding  what a payload is and says, for those who look on
+packing    messages into their envelopes and out of them
+text       the JSON that websockets receive for an event
+decoding   what a payload is and says, for those who look on
+templates  envelopes that scripts publish with the time of Redis
 
 Source: wire contract, section 2.
 """

@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted import callbacks, topics
+from opentera_twisted import topics
+from opentera_twisted._internal import callbacks
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError, InvalidArgument
 from opentera_twisted.opentera import early

@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
 
 from opentera_twisted import topics
+from opentera_twisted._internal.gathered import gathered
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gathered import gathered
 from opentera_twisted.messages import ServerCommand, TeraEvent, TeraModuleMessage
 from opentera_twisted.messages.packing import module_message, pack, tera_event
 from opentera_twisted.opentera.client import Callback, RedisClient

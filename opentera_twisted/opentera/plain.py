@@ -11,8 +11,8 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
+from opentera_twisted._internal.extras import explained
 from opentera_twisted.errors import CallInterrupted, CallTimeout, NoResponder
-from opentera_twisted.extras import explained
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.opentera.threads import check_may_block
 from opentera_twisted.rpc import ArgumentValue, Json

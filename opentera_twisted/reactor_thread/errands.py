@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from opentera_twisted import callbacks
+from opentera_twisted._internal import callbacks
 from opentera_twisted.errors import BusUnavailable
 
 

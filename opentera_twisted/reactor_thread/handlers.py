@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted import callbacks
-from opentera_twisted.clock import clock_of
-from opentera_twisted.thread_pool import ThreadPool
+from opentera_twisted._internal import callbacks
+from opentera_twisted._internal.clock import clock_of
+from opentera_twisted._internal.thread_pool import ThreadPool
 
 MOST_WAITING: Final = 10_000
 """Deliveries that wait for a handler at most; of more, the oldest are dropped."""

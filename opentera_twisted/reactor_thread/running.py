@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from twisted.python.threadable import isInIOThread
 
-from opentera_twisted.clock import make_steady
+from opentera_twisted._internal.clock import make_steady
+from opentera_twisted._internal.extras import explained
 from opentera_twisted.errors import BusUnavailable, ForkedProcess, InReactorThread
-from opentera_twisted.extras import explained
 from opentera_twisted.reactor_thread.errands import ReactorThread, stopped
 from opentera_twisted.reactor_thread.real_threads import check_threads
 

@@ -15,7 +15,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted.durations import Durations
+from opentera_twisted._internal.histogram import Durations
+from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted.errors import (
     ArgumentsRejected,
     BadReply,
@@ -43,7 +44,6 @@ from opentera_twisted.rpc.wire import (
     new_id,
     return_value,
 )
-from opentera_twisted.timeouts import check_timeout
 from opentera_twisted.topics import REPLY_CHANNELS
 
 CALL_TIMEOUT: Final = 10.0

@@ -9,6 +9,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from opentera_twisted import topics
+from opentera_twisted._internal.gathered import gathered
 from opentera_twisted.errors import (
     BadReply,
     CallError,
@@ -16,7 +17,6 @@ from opentera_twisted.errors import (
     NoResponder,
     PermissionDenied,
 )
-from opentera_twisted.gathered import gathered
 from opentera_twisted.link import Link
 from opentera_twisted.rpc.caller import Caller
 from opentera_twisted.rpc.description import DESCRIBE, Description, from_json

@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import frozen
 
-from opentera_twisted.thread_pool import THREADS
+from opentera_twisted._internal.thread_pool import THREADS
 
 
 @frozen

@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar, overload
 
 from attrs import frozen
 
+from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.rpc.description import (
     ArgumentDescription,
@@ -32,7 +33,6 @@ from opentera_twisted.rpc.methods import own_doc, own_methods, without_hint
 from opentera_twisted.rpc.signature import Parameter, parameters, returns, where
 from opentera_twisted.rpc.values import ArgumentValue
 from opentera_twisted.rpc.wire import LONGEST_NAME
-from opentera_twisted.timeouts import check_timeout
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

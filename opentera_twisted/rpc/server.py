@@ -15,10 +15,11 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted import callbacks
+from opentera_twisted._internal import callbacks
+from opentera_twisted._internal.gathered import gathered
+from opentera_twisted._internal.malformed import Junk
+from opentera_twisted._internal.thread_pool import NoThread, ThreadPool
 from opentera_twisted.errors import BusError, ProcedureError
-from opentera_twisted.gathered import gathered
-from opentera_twisted.junk import Junk
 from opentera_twisted.link import Done, Link
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 from opentera_twisted.rpc.description import DESCRIBE, to_json
@@ -40,7 +41,6 @@ from opentera_twisted.rpc.wire import (
     encode_reply,
     may_carry_replies,
 )
-from opentera_twisted.thread_pool import NoThread, ThreadPool
 
 CLAIM_LIFETIME: Final = 60.0
 """Seconds that Redis remembers which of several servers has taken a call."""

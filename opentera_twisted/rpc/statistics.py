@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from attrs import Factory, define
 
-from opentera_twisted.durations import Durations
+from opentera_twisted._internal.histogram import Durations
 from opentera_twisted.rpc.wire import CODES
 
 KEPT: Final = 1000

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
+from opentera_twisted._internal.timeouts import shown
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import Value
-from opentera_twisted.timeouts import shown
 
 ArgumentValue = bool | int | float | str | bytes
 """What an argument of a call can be."""

@@ -9,8 +9,8 @@ from google.protobuf.message import Message
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 
+from opentera_twisted._internal.clock import clock_of
 from opentera_twisted.bus import Bus
-from opentera_twisted.clock import clock_of
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.pubsub import Delivery, encode_payload
 from opentera_twisted.testing.clock import MemoryClock

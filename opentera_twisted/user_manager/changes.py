@@ -21,8 +21,8 @@ from opentera_twisted.messages import (
     UserEvent,
 )
 from opentera_twisted.messages.packing import tera_event, unpack_all
+from opentera_twisted.messages.templates import template
 from opentera_twisted.sessions import is_uuid
-from opentera_twisted.templates import template
 from opentera_twisted.topics import Kind
 
 EVENTS: Final = topics.module_events(topics.USER_MANAGER_MODULE)

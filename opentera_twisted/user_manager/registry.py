@@ -21,10 +21,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from opentera_twisted import topics
-from opentera_twisted.gathered import gathered
+from opentera_twisted._internal.gathered import gathered
 from opentera_twisted.holders import HOLDERS, NOBODY
 from opentera_twisted.link import Link, Script
-from opentera_twisted.templates import PUBLISH
+from opentera_twisted.messages.templates import PUBLISH
 from opentera_twisted.topics import Kind
 from opentera_twisted.user_manager.changes import EVENTS, Change, event
 

@@ -14,10 +14,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted import topics
+from opentera_twisted._internal.malformed import Junk
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import AlreadyServed, BusError
 from opentera_twisted.holders import REPORTS
-from opentera_twisted.junk import Junk
 from opentera_twisted.lease import LEASE
 from opentera_twisted.link import Retry
 from opentera_twisted.pubsub import Delivery, Subscription

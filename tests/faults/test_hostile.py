@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python import runtime
 
 from opentera_twisted import BusError, Procedures, SessionKeys
-from opentera_twisted.clock import clock_of
+from opentera_twisted._internal.clock import clock_of
 from opentera_twisted.holders import REPORTS
 from opentera_twisted.lease import LEASE
 from opentera_twisted.messages import TeraModuleMessage, UserEvent

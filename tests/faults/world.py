@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from opentera_twisted import Bus, BusError, Delivery, Procedures, SessionKeys
-from opentera_twisted.clock import clock_of
+from opentera_twisted._internal.clock import clock_of
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import tera_event

@@ -44,13 +44,13 @@ react(main)
 MODULES = """
 import json, pkgutil
 import opentera_twisted
-from opentera_twisted.extras import MissingExtra
+from opentera_twisted._internal.extras import MissingExtra
 
 missing = {}
 
 def look(path, prefix):
     for _, name, is_package in pkgutil.iter_modules(path, prefix):
-        if name == "opentera_twisted.link.guard":  # a program
+        if name == "opentera_twisted.embedded.guard":  # a program
             continue
         try:
             module = __import__(name, fromlist=["x"])
@@ -87,7 +87,7 @@ EMBEDDED = """
 import sys
 from twisted.internet.task import react
 from opentera_twisted import Bus
-from opentera_twisted.link.embedded import EmbeddedServer
+from opentera_twisted.embedded.server import EmbeddedServer
 
 async def main(reactor):
     server = EmbeddedServer(reactor, port=int(sys.argv[1]))
@@ -105,7 +105,8 @@ react(main)
 
 TWISTD = """
 import sys
-from opentera_twisted import options, tap
+from opentera_twisted import tap
+from opentera_twisted.program import options
 tap.REDIS_PORT = options.REDIS_PORT = int(sys.argv.pop(1))
 from twisted.scripts.twistd import run
 run()
@@ -173,7 +174,7 @@ class TestWithoutExtras:
                 f"opentera_twisted.{name}": (
                     "prometheus_client is missing: pip install 'opentera-twisted[admin]'"
                 )
-                for name in ("admin", "workers.overview")
+                for name in ("admin", "program.workers.overview")
             },
             **{
                 f"opentera_twisted.{name}": (

@@ -14,6 +14,7 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import DNSLookupError
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.gathered import gathered
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
 from opentera_twisted.cli.doctor import journey, programs
 from opentera_twisted.cli.doctor import server as server_checks
@@ -30,8 +31,7 @@ from opentera_twisted.errors import (
     CommandFailed,
     PermissionDenied,
 )
-from opentera_twisted.gathered import gathered
-from opentera_twisted.open_files import raise_limit
+from opentera_twisted.program.open_files import raise_limit
 from opentera_twisted.rpc import Listening
 from opentera_twisted.sessions import SessionKeys
 

@@ -28,9 +28,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport
 from twisted.logger import Logger
 
-from opentera_twisted.clock import clock_of
-from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.link.server_process import (
+from opentera_twisted._internal.clock import clock_of
+from opentera_twisted.embedded.process import (
     EmbeddedServerError,
     GuardMode,
     ServerProcess,
@@ -38,6 +37,7 @@ from opentera_twisted.link.server_process import (
     free_port,
     guarded,
 )
+from opentera_twisted.errors import InvalidArgument
 
 READY_WITHIN: Final = 15.0
 """Seconds that `EmbeddedServer.ready` waits for a server that does not load its data."""

@@ -9,7 +9,7 @@ from attrs import fields_dict
 
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import DefaultPolicy, Gateway, GatewayLimits, RpcAccess, RpcIdentities
-from opentera_twisted.option_values import count, seconds
+from opentera_twisted.program.option_values import count, seconds
 
 LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
     "max-clients": (

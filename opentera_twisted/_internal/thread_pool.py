@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted import callbacks
-from opentera_twisted.clock import clock_of
+from opentera_twisted._internal import callbacks
+from opentera_twisted._internal.clock import clock_of
 from opentera_twisted.errors import InvalidArgument
 
 THREADS: Final = 32

@@ -20,15 +20,15 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 
-from opentera_twisted import garbage
+from opentera_twisted._internal.clock import make_steady
 from opentera_twisted.bus import Bus
-from opentera_twisted.clock import make_steady
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.tls import Certificate, read_again
-from opentera_twisted.gateway_options import make_gateway
-from opentera_twisted.workers.channel import DESCRIPTOR, REPORTS, Channel, Settings
-from opentera_twisted.workers.log import Sending
-from opentera_twisted.workers.sockets import accept
+from opentera_twisted.program import garbage
+from opentera_twisted.program.gateway_options import make_gateway
+from opentera_twisted.program.workers.channel import DESCRIPTOR, REPORTS, Channel, Settings
+from opentera_twisted.program.workers.log import Sending
+from opentera_twisted.program.workers.sockets import accept
 
 READY_WITHIN: Final = 3.0
 """Seconds for the link to be ready, after which clients are answered all the same."""
@@ -227,7 +227,7 @@ class Serving:
         """What Prometheus reads, as JSON."""
         if self._overview is None:
             return []
-        from opentera_twisted.workers.overview import as_json  # noqa: PLC0415 (an extra)
+        from opentera_twisted.program.workers.overview import as_json  # noqa: PLC0415 (an extra)
 
         return as_json(self._overview.families())
 

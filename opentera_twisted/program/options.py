@@ -9,17 +9,18 @@ from typing import Any, Final, Literal, TypeVar
 
 from twisted.python import usage
 
-from opentera_twisted.admin_options import check_host, read_token
-from opentera_twisted.configuration import Configuration
 from opentera_twisted.errors import InvalidArgument, InvalidTopic
 from opentera_twisted.gateway import DefaultPolicy
 from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.proxies import TrustedProxies
 from opentera_twisted.gateway.tls import Certificate
-from opentera_twisted.gateway_options import LIMITS, default_of
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.secret_file import Secret, mask, read_secret, with_password
-from opentera_twisted.option_values import (
+from opentera_twisted.program.admin_options import check_host, read_token
+from opentera_twisted.program.configuration import Configuration
+from opentera_twisted.program.gateway_options import LIMITS, default_of
+from opentera_twisted.program.log import has_own_format
+from opentera_twisted.program.option_values import (
     DEFAULT_WEBSOCKET,
     check_endpoint,
     check_shareable,
@@ -28,7 +29,6 @@ from opentera_twisted.option_values import (
     positive,
     window,
 )
-from opentera_twisted.program_log import has_own_format
 from opentera_twisted.topics import rpc_of
 
 T = TypeVar("T")

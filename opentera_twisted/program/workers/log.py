@@ -14,7 +14,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
-from opentera_twisted.program_log import fields_of
+from opentera_twisted.program.log import fields_of
 
 
 @implementer(ILogObserver)

@@ -18,7 +18,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     import_module(reactor_module).install()
-    from opentera_twisted.workers.worker import run  # noqa: PLC0415 (its imports need the reactor)
+    from opentera_twisted.program.workers.worker import run  # noqa: PLC0415 (its imports need the reactor)
 
     return run(int(number))
 

@@ -17,11 +17,11 @@ from twisted.logger import (
     formatEventAsClassicLogText,
 )
 
-from opentera_twisted.printable import escape_unencodable, printable
-from opentera_twisted.program_log.bounded import Bounded
-from opentera_twisted.program_log.lines import json_line
-from opentera_twisted.program_log.log_file import RotatedFile
-from opentera_twisted.program_log.unblocked import unblocked
+from opentera_twisted._internal.printable import escape_unencodable, printable
+from opentera_twisted.program.log.bounded import Bounded
+from opentera_twisted.program.log.lines import json_line
+from opentera_twisted.program.log.log_file import RotatedFile
+from opentera_twisted.program.log.unblocked import unblocked
 
 
 def has_own_format(twistd: Mapping[str, Any]) -> bool:

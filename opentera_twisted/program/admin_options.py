@@ -1,50 +1,18 @@
-"""What the admin endpoint is given: its token, its names, what its page may do; needs no extra."""
+"""Options of the admin endpoint: its token and its names."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final, Literal
-
-from attrs import frozen
+from typing import Final
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.secret_file import Secret, exposed
-
-ConsoleMode = Literal["read", "write", "off"]
-"""What the console page can do: only show, also call and issue keys, or not be there."""
 
 SHORTEST_TOKEN: Final = 16
 """Characters that an admin token has at least."""
 
 _HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
-_TCP: Final = re.compile(r"(tcp6?|ssl):(?:port=)?(\d+)(?::|$)", re.ASCII)
-
-
-@frozen
-class Websockets:
-    """Where a test websocket of the page connects, unless its user says otherwise.
-
-    Attributes:
-        scheme: ``ws`` or ``wss``.
-        port: on the host that the page came from.
-    """
-
-    scheme: str
-    port: int
-
-    @classmethod
-    def of(cls, endpoint: str, *, certificate: bool) -> Websockets | None:
-        """Where an endpoint is reached, as far as its string tells.
-
-        Args:
-            endpoint: as Twisted reads it.
-            certificate: whether TLS is spoken on a ``tcp:`` endpoint.
-        """
-        found = _TCP.match(endpoint)
-        if found is None or found[2] == "0":
-            return None
-        return cls("wss" if certificate or found[1] == "ssl" else "ws", int(found[2]))
 
 
 def check_host(host: str) -> None:

@@ -12,7 +12,7 @@ from selectors import EVENT_WRITE, DefaultSelector
 from threading import Condition, Thread
 from typing import Any, Final
 
-from opentera_twisted.printable import ERRORS
+from opentera_twisted._internal.printable import ERRORS
 
 MOST: Final = 1_048_576
 """Bytes that wait to be written; further lines are dropped."""

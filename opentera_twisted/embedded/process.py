@@ -21,7 +21,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted.child_output import split_lines
+from opentera_twisted._internal.child_output import split_lines
 from opentera_twisted.errors import BusError
 
 GUARD: Final = Path(__file__).with_name("guard.py")

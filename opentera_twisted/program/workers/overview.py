@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from twisted.internet.defer import DeferredList
 
+from opentera_twisted._internal.extras import explained
 from opentera_twisted.admin import Here
 from opentera_twisted.admin.metrics import page_of
 from opentera_twisted.admin.pulse import Sample
 from opentera_twisted.bus import Bus
-from opentera_twisted.extras import explained
-from opentera_twisted.workers.pool import Pool
-from opentera_twisted.workers.process import Worker
+from opentera_twisted.program.workers.pool import Pool
+from opentera_twisted.program.workers.process import Worker
 
 try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric

@@ -22,9 +22,9 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from opentera_twisted.workers.channel import REPORTS, Settings
-from opentera_twisted.workers.process import Worker
-from opentera_twisted.workers.sockets import Shared, share
+from opentera_twisted.program.workers.channel import REPORTS, Settings
+from opentera_twisted.program.workers.process import Worker
+from opentera_twisted.program.workers.sockets import Shared, share
 
 PATIENCE: Final = 20
 """Reports that a worker may owe while its process does nothing; then it hangs, and is killed."""

@@ -19,9 +19,9 @@ from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
-from opentera_twisted.child_output import split_lines
-from opentera_twisted.workers.channel import DESCRIPTOR, Channel, Settings
-from opentera_twisted.workers.log import from_text
+from opentera_twisted._internal.child_output import split_lines
+from opentera_twisted.program.workers.channel import DESCRIPTOR, Channel, Settings
+from opentera_twisted.program.workers.log import from_text
 
 START: Final = Path(__file__).with_name("start.py")
 

@@ -1,0 +1,16 @@
+"""Small helpers that belong to no room; private.
+
+callbacks      the user's functions, called
+child_output   a child process's output, in lines
+clock          timers that ignore a step of the system's clock
+extras         the extra to install when a module is missing
+failed_logins  the failed logins of each address
+gathered       results of several Deferreds together
+histogram      durations, counted by classes
+ip_addresses   IP addresses in one form, parsed and compared
+malformed      malformed messages, counted and logged
+printable      text of other programs, made safe to print
+private_key    private keys, read without asking for a passphrase
+thread_pool    threads for what blocks, apart for each purpose
+timeouts       checks of timeouts and other numbers of seconds
+"""
