@@ -86,6 +86,9 @@ class Bus(Service):
         self._servers: set[ProcedureServer] = set()
         self._stopping: Deferred[None] | None = None
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} at {self.link.address}: {self.link.status}>"
+
     def startService(self) -> None:
         """Begin to connect; if the bus is being stopped, after that."""
         if self.running:
@@ -201,7 +204,7 @@ class Bus(Service):
             ProcedureFailed, UnknownProcedure, ArgumentsRejected, Overloaded: as the server says.
             BadReply: the reply is not of a reply's form.
 
-        Source: wire contract, section 4.
+        Source: docs/reference/wire.md.
         """
         topic = topics.module_rpc(module_name)
         return self.call_server(topic, function_name, *args, timeout=timeout)

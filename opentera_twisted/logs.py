@@ -5,7 +5,7 @@ for Redis: what cannot be sent yet is kept, up to a limit, and of more the oldes
 
 The reactor sends. In the child of a process whose reactor ran at the fork, a thread does.
 
-Source: wire contract, section 3.
+Source: docs/reference/variables.md.
 """
 
 from __future__ import annotations

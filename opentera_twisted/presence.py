@@ -90,7 +90,7 @@ class Presence:
         Fails with:
             BusUnavailable, ConnectionLost, CommandFailed.
 
-        Source: wire contract, section 5.
+        Source: docs/reference/wire.md.
         """
         _check_kind(kind)
         if not is_uuid(uuid):

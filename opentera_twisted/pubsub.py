@@ -41,7 +41,7 @@ OnGap = Callable[[], Awaitable[object] | object]
 """Called when deliveries may have been missed, so that what they tell can be loaded again."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Subscription:
     """One handler's interest in a topic or a pattern; made by `PubSub`.
 
@@ -64,6 +64,10 @@ class Subscription:
 
     def __str__(self) -> str:
         return f"a handler of {self.topic}"
+
+    def __repr__(self) -> str:
+        status = "active" if self.active else "cancelled"
+        return f"<{type(self).__name__} to {self.topic!r}: {status}>"
 
     def cancel(self) -> Deferred[None]:
         """End it; the handler is not called again from this moment on.

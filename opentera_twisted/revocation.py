@@ -1,6 +1,6 @@
 """Database events that say who may be connected no longer: deleted or disabled by OpenTera.
 
-Source: wire contract, section 7; the database module of OpenTera's server.
+Source: docs/reference/wire.md; the database module of OpenTera's server.
 """
 
 from __future__ import annotations

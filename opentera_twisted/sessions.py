@@ -3,7 +3,7 @@
 A key names a Redis key, and the client chooses it: so its form is checked before Redis is asked,
 and one script looks, decides and deletes in Redis, where nothing can come between.
 
-Source: wire contract, section 5.
+Source: docs/reference/wire.md.
 """
 
 from __future__ import annotations

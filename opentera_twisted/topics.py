@@ -7,7 +7,7 @@
 Names may contain dots (``TeraServer.UserManagerModule``), but no part of a name is the word
 ``events``: so every topic has one reading.
 
-Source: wire contract, section 1.
+Source: docs/reference/topics.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Shared variables: values under names in Redis, and the names that deployed programs use.
 
-Source: wire contract, section 3.
+Source: docs/reference/variables.md.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _INVALIDATIONS: Final = Name(b"__redis__:invalidate")
 _NOTHING: Final = object()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Watch:
     """One handler's interest in a variable; made by `Watches`.
 
@@ -45,6 +45,10 @@ class Watch:
     newest: object = _NOTHING
     is_busy: bool = False
     is_cancelled: bool = False
+
+    def __repr__(self) -> str:
+        status = "cancelled" if self.is_cancelled else "active"
+        return f"<Watch of {self.name!r}: {status}>"
 
     def cancel(self) -> Deferred[None]:
         """End it; the handler is not called again.

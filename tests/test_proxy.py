@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,12 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from opentera_twisted import InvalidArgument, Procedures
-from opentera_twisted.rpc.proxy import Proxy, bind, stub
+from opentera_twisted.rpc.description import (
+    ArgumentDescription,
+    Description,
+    ProcedureDescription,
+)
+from opentera_twisted.rpc.proxy import Proxy, bind, signature_of, stub
 
 procedures = Procedures(version="1.2", doc='Tries "everything".')
 
@@ -98,9 +104,36 @@ def test_procedures_are_methods() -> None:
     assert called == [("plain", [1, 2])]
     assert proxy.plain.__doc__ == DESCRIPTION.procedures[0].doc
     assert "plain" in dir(proxy)
-    assert repr(proxy) == "<Proxy of Try.It>"
+    assert repr(proxy) == "<Proxy of 'Try.It', procedures: 5>"
     with pytest.raises(AttributeError, match=r"Try\.It has no procedure 'nothing'"):
         proxy.nothing  # noqa: B018
+
+
+def test_methods_show_the_signatures_of_their_procedures() -> None:
+    proxy = Proxy(DESCRIPTION, lambda *_: succeed(None))
+    plain = inspect.signature(proxy.plain)
+    assert str(plain) == (
+        "(a: 'int', b: 'float' = 0.5, c: 'str | None' = None, d: 'bytes' = b'x') -> 'int'"
+    )
+    assert str(inspect.signature(proxy.rest)) == "(a: 'int', *more: 'str') -> 'list[str]'"
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("*a", "b"), ("a b",), ("lambda",)])
+def test_a_signature_that_python_cannot_write_leaves_the_method_callable(
+    names: tuple[str, ...],
+) -> None:
+    arguments = tuple(ArgumentDescription(name, "int") for name in names)
+    odd = ProcedureDescription("odd", "", arguments, "")
+    called: list[str] = []
+
+    def call(name: str, _: Any) -> Deferred[Any]:
+        called.append(name)
+        return succeed(None)
+
+    proxy = Proxy(Description("A", "", "", (odd,)), call)
+    proxy.odd(1, 2) if len(names) > 1 else proxy.odd(1)
+    assert called == ["odd"]
+    assert signature_of(odd) is None
 
 
 def test_a_stub_has_the_types_and_passes_mypy(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@
     presence     tells the bus who came and who went
     gateway      the service that joins them
 
-Source: wire contract, section 5.
+Source: docs/reference/wire.md.
 """
 
 from opentera_twisted.gateway.access import DefaultPolicy

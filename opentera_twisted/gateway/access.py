@@ -1,6 +1,6 @@
 """The default access policy: clients see what concerns them, and topics opened to their kind.
 
-Source: wire contract, section 5.
+Source: docs/reference/wire.md.
 """
 
 from __future__ import annotations

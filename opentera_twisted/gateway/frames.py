@@ -1,6 +1,6 @@
 """Events as finished websocket frames: encoded once, the same bytes for every client.
 
-Source: wire contract, section 5; RFC 6455, section 5.2; RFC 7692, section 7.2.1.
+Source: docs/reference/wire.md; RFC 6455, section 5.2; RFC 7692, section 7.2.1.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Autobahn's reader of HTTP takes much more than HTTP/1.1 writes, so a head is checked before.
 
-Source: wire contract, section 5; RFC 9112, sections 3 and 5; RFC 6455, sections 4.2.1 and 9.1.
+Source: docs/reference/wire.md; RFC 9112, sections 3 and 5; RFC 6455, sections 4.2.1 and 9.1.
 """
 
 from __future__ import annotations

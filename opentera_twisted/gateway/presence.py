@@ -335,7 +335,7 @@ def _report(identity: Identity, *, connected: bool) -> bytes:
 def presence_event(identity: Identity, *, connected: bool) -> Message:
     """The event that tells of an identity's coming or going.
 
-    Source: wire contract, section 5.
+    Source: docs/reference/wire.md.
     """
     if identity.kind == "user":
         return UserEvent(

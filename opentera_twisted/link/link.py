@@ -151,6 +151,15 @@ class Link:
         return not self._stopped and set(self._states.values()) == {"ready"}
 
     @property
+    def status(self) -> str:
+        """``not started``, ``ready``, ``connecting`` or ``stopped``."""
+        if not self._was_started:
+            return "not started"
+        if self._stopped:
+            return "stopped"
+        return "ready" if self.is_ready else "connecting"
+
+    @property
     def cause(self) -> str:
         """Why it is not ready, as far as is known; empty when it is."""
         return self._last_cause

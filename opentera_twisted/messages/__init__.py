@@ -9,7 +9,7 @@ text       the JSON that websockets receive for an event
 decoding   what a payload is and says, for those who look on
 templates  envelopes that scripts publish with the time of Redis
 
-Source: wire contract, section 2.
+Source: docs/reference/wire.md.
 """
 
 from opentera_twisted.messages.ArchiveEvent_pb2 import ArchiveEvent

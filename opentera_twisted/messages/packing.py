@@ -1,6 +1,6 @@
 """Messages into their envelopes and out of them.
 
-Source: wire contract, section 2.
+Source: docs/reference/wire.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ protobuf's ``json_format`` looks at every field's descriptor, and its indented J
 ``json`` in pure Python. Here each message type is looked at once. What is not plain (a message
 inside a message, a map, bytes) is left to ``json_format``.
 
-Source: wire contract, section 5; https://protobuf.dev/programming-guides/json/.
+Source: docs/reference/wire.md; https://protobuf.dev/programming-guides/json/.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@
     discovery    which servers listen now
     proxy        a server's procedures as methods, and as a stub for editors
 
-Source: wire contract, section 4.
+Source: docs/reference/wire.md.
 """
 
 from opentera_twisted.rpc.caller import CALL_TIMEOUT, OUTCOMES, Answer, Caller

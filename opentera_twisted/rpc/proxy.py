@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, Signature
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -55,15 +56,41 @@ class Proxy:
         def call(*arguments: ArgumentValue, **named: ArgumentValue) -> Deferred[Json]:
             return self._call(name, bind(procedure, arguments, named))
 
-        call.__name__ = name
+        call.__name__ = call.__qualname__ = name
         call.__doc__ = procedure.doc
+        call.__signature__ = signature_of(procedure)  # type: ignore[attr-defined]
         return call
 
     def __dir__(self) -> list[str]:
-        return sorted(one.name for one in self._description.procedures)
+        return sorted(procedure.name for procedure in self._description.procedures)
 
     def __repr__(self) -> str:
-        return f"<Proxy of {self._description.service}>"
+        count = len(self._description.procedures)
+        return f"<{type(self).__name__} of {self._description.service!r}, procedures: {count}>"
+
+
+def signature_of(procedure: ProcedureDescription) -> Signature | None:
+    """Return a procedure's signature for ``help``; None when Python could not write it."""
+    names = [procedure.name, *(one.name.removeprefix("*") for one in procedure.arguments)]
+    if not all(map(_is_name, names)):
+        return None
+    if not all(one.type_names <= _ARGUMENT_TYPES for one in procedure.arguments):
+        return None
+    returns = procedure.returns or Signature.empty
+    try:
+        return Signature(list(map(_parameter, procedure.arguments)), return_annotation=returns)
+    except ValueError:  # one name twice, or a required argument after one with a default
+        return None
+
+
+def _parameter(argument: ArgumentDescription) -> Parameter:
+    if argument.is_rest:
+        name = argument.name.removeprefix("*")
+        return Parameter(name, Parameter.VAR_POSITIONAL, annotation=argument.type)
+    default = Parameter.empty if argument.is_required else argument.default
+    return Parameter(
+        argument.name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=argument.type
+    )
 
 
 def bind(
@@ -149,9 +176,7 @@ def stub(description: Description) -> str:
         f"    {_literal(description.doc or description.service)}",
     ]
     for procedure in description.procedures:
-        names = [procedure.name, *(one.name.removeprefix("*") for one in procedure.arguments)]
-        known = all(one.type_names <= _ARGUMENT_TYPES for one in procedure.arguments)
-        if not known or not all(map(_is_name, names)):
+        if signature_of(procedure) is None:
             lines += ["", f"    # {procedure.name!r} cannot be written here: use bus.call_server"]
             continue
         arguments = "".join(f", {_signature(one)}" for one in procedure.arguments)

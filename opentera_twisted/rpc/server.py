@@ -105,6 +105,10 @@ class ProcedureServer:
             "opentera.stats": self._stats,
         }
 
+    def __repr__(self) -> str:
+        status = "listening" if self.is_listening else "stopped"
+        return f"<ProcedureServer on {', '.join(self.topics)}: {status}>"
+
     @property
     def in_flight(self) -> int:
         """How many calls are running or being answered."""

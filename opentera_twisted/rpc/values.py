@@ -1,6 +1,6 @@
 """Python values to the arguments of a request, and back.
 
-Source: wire contract, section 4.
+Source: docs/reference/wire.md.
 """
 
 from __future__ import annotations

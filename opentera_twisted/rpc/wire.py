@@ -1,6 +1,6 @@
 """Requests and replies of calls as bytes: what deployed callers and servers send.
 
-Source: wire contract, section 4.
+Source: docs/reference/wire.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ registry    who is online and busy, in Redis, shared by all that run the module
 procedures  what programs call
 service     feeds the registry with messages, and answers calls
 
-Source: wire contract, section 4.
+Source: docs/reference/wire.md.
 """
 
 from opentera_twisted.user_manager.service import UserManager

@@ -16,7 +16,7 @@ _OURS: Final = "opentera-twisted "
 class Module:
     """Who is online, and who is busy in a session.
 
-    Source: wire contract, section 4.
+    Source: docs/reference/wire.md.
 
     Args:
         registry: has the answers.

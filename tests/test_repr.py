@@ -1,0 +1,35 @@
+"""The representations of public objects: their state and address, and never a secret."""
+
+from __future__ import annotations
+
+from opentera_twisted import Bus, Procedures
+from opentera_twisted.testing import MemoryBus, MemoryClock, result_of
+
+
+def test_a_bus_says_its_name_address_and_state() -> None:
+    bus = Bus("redis://user:hush@h:1/2", reactor=MemoryClock(), name="mine")
+    assert repr(bus) == "<Bus 'mine' at redis://h:1/2: not started>"
+
+
+def test_a_bus_says_each_state_of_its_link() -> None:
+    bus = MemoryBus()
+    assert repr(bus).endswith(": ready>")
+    bus.disconnect()
+    assert repr(bus).endswith(": connecting>")
+    result_of(bus.stopService())
+    assert repr(bus).endswith(": stopped>")
+
+
+def test_subscriptions_watches_and_servers_say_their_name_and_state() -> None:
+    bus = MemoryBus()
+    subscription = result_of(bus.subscribe("a", print))
+    watch = result_of(bus.variables.watch("b", print))
+    server = result_of(bus.serve_service("C", Procedures()))
+    assert repr(subscription) == "<Subscription to 'a': active>"
+    assert repr(watch) == "<Watch of 'b': active>"
+    assert repr(server) == "<ProcedureServer on service.C.rpc: listening>"
+    for ending in (subscription.cancel(), watch.cancel(), server.stop()):
+        result_of(ending)
+    assert repr(subscription) == "<Subscription to 'a': cancelled>"
+    assert repr(watch) == "<Watch of 'b': cancelled>"
+    assert repr(server) == "<ProcedureServer on service.C.rpc: stopped>"
