@@ -146,8 +146,6 @@ class _Root(Resource):
 class BrowserTestCase(RedisTestCase):
     """A test in a browser, whose page and all that it holds are gone afterwards."""
 
-    timeout = 120
-
     def setUp(self) -> None:
         """Start the browser, if it does not run yet."""
         if (missing := missing_browser()) is not None:

@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 
 from .forked import forked
 from .processes import ENVIRONMENT
-from .support import RedisTestCase
+from .support import GUARD, RedisTestCase
 
 COMMAND = (sys.executable, "-m", "opentera_twisted.cli")
 
@@ -80,7 +80,9 @@ class Running:
 
         def wait() -> None:
             with self._changed:
-                self._changed.wait_for(lambda: text in getattr(self, where) or not self._open, 60)
+                self._changed.wait_for(
+                    lambda: text in getattr(self, where) or not self._open, GUARD
+                )
                 assert text in getattr(self, where), (self.output, self.errors)
 
         return deferToThread(wait)
@@ -92,9 +94,9 @@ class Running:
 
     def wait(self) -> int:
         """Return the exit status when all output is there."""
-        status = self._popen.wait(60)
+        status = self._popen.wait(GUARD)
         for reader in self._readers:
-            reader.join(60)
+            reader.join(GUARD)
         return status
 
     def interrupt(self) -> None:
@@ -106,15 +108,13 @@ class Running:
         self._popen.kill()
         self._popen.wait()
         for reader in self._readers:
-            reader.join(60)
+            reader.join(GUARD)
         for file in self._files.values():
             os.close(file)
 
 
 class CommandTestCase(RedisTestCase):
     """A test that runs ``opentera-bus``."""
-
-    timeout = 120
 
     def run_command(self, *arguments: str, url: str | None = None, **env: str) -> Deferred[Result]:
         """Run a command to its end, in pipes."""

@@ -1,18 +1,20 @@
-"""Ends what the tests share, lets hypothesis take its time, and Ctrl-C reach programs."""
+"""Ends what the tests share, lets tests take their time, and Ctrl-C reach programs."""
 
 import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
+from twisted.trial import util
 
 from .browser import shared_browser
-from .support import shared_server
+from .support import GUARD, shared_server
 
 # A machine that is busy with something else is no fault of a test.
 settings.register_profile(
     "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("patient")
+util.DEFAULT_TIMEOUT_DURATION = GUARD
 
 # A shell has background jobs ignore it, and so would all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -13,6 +13,8 @@ import redis
 
 from opentera_twisted.messages import RPCMessage, Value
 
+from .support import GUARD
+
 Argument = bool | int | float | str | bytes
 
 
@@ -37,11 +39,11 @@ class DeployedCaller:
         self._reply_to = f"RedisRPCClient.{uuid4()}"
         self._pubsub = client.pubsub()
         self._pubsub.subscribe(self._reply_to)
-        self._pubsub.get_message(timeout=60)
+        self._pubsub.get_message(timeout=GUARD)
         self._id = 0
 
     def call(self, topic: str, method: str, *arguments: Argument) -> dict[str, Any] | None:
-        """The reply, or None when nobody answers for ten seconds."""
+        """The reply, or None when nobody answers."""
         request = RPCMessage(
             method=method,
             reply_to=self._reply_to,
@@ -55,7 +57,7 @@ class DeployedCaller:
     def send(self, topic: str, payload: bytes) -> dict[str, Any] | None:
         """The reply to any bytes."""
         self._client.publish(topic, payload)
-        received = self._pubsub.get_message(timeout=10)
+        received = self._pubsub.get_message(timeout=GUARD)
         reply: dict[str, Any] | None = received and json.loads(received["data"])
         return reply
 
@@ -78,7 +80,7 @@ class DeployedServer(threading.Thread):
         self._procedures = procedures
         self._pubsub = client.pubsub()
         self._pubsub.psubscribe(topic)
-        self._pubsub.get_message(timeout=60)
+        self._pubsub.get_message(timeout=GUARD)
         self._ended = threading.Event()
         self.start()
 

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from . import forked
-from .support import ROOT, RedisTestCase
+from .support import GUARD, ROOT, RedisTestCase
 
 ENVIRONMENT = {
     **os.environ,
@@ -105,21 +105,21 @@ class Process:
     def wait_for(self, text: str) -> None:
         """Return when the text is in the output; fail when that has ended without it."""
         with self._changed:
-            self._changed.wait_for(lambda: text in self.output or self._ended, 60)
+            self._changed.wait_for(lambda: text in self.output or self._ended, GUARD)
             assert text in self.output, self.output
 
     def wait_for_count(self, text: str, count: int) -> None:
         """Return when the text is in the output so many times."""
         with self._changed:
-            self._changed.wait_for(lambda: self.output.count(text) >= count or self._ended, 60)
+            self._changed.wait_for(lambda: self.output.count(text) >= count or self._ended, GUARD)
             assert self.output.count(text) >= count, self.output
 
     def ended(self) -> Deferred[int]:
         """Fires with the exit status."""
 
         def wait() -> int:
-            status = self._popen.wait(60)
-            self._reader.join(60)
+            status = self._popen.wait(GUARD)
+            self._reader.join(GUARD)
             return status
 
         return deferToThread(wait)
@@ -135,14 +135,14 @@ class Process:
     def terminate(self) -> None:
         """End it properly, and return when it has ended."""
         self.send(signal.SIGTERM)
-        self._popen.wait(60)
+        self._popen.wait(GUARD)
         self.kill()
 
     def kill(self) -> None:
         """End it, if it has not ended."""
         self._popen.kill()
         self._popen.wait()
-        self._reader.join(60)
+        self._reader.join(GUARD)
         self._stdout.close()
 
 

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import hiredis
@@ -42,6 +42,12 @@ OWN = "service-with-names-of-its-own"
 PASSWORD = "of-all-test-users"
 
 UUID = "11111111-2222-3333-4444-555555555555"
+
+GUARD: Final = 600.0
+"""Seconds after which something that never comes fails a test.
+
+No test comes near it, however busy the machine: a test never needs to be fast.
+"""
 
 _bound: list[socket.socket] = []
 
@@ -175,7 +181,6 @@ class RedisTestCase(TestCase):
         redis_user: as whom its buses log in, with no more rights than those of the file.
     """
 
-    timeout = 120
     redis_user = OWN
 
     def setUp(self) -> None:
@@ -202,7 +207,7 @@ class RedisTestCase(TestCase):
         self.addCleanup(pubsub.close)
         pubsub.subscribe(*channels)
         for _ in channels:
-            pubsub.get_message(timeout=60)
+            pubsub.get_message(timeout=GUARD)
         return pubsub
 
 
@@ -210,10 +215,10 @@ def message(pubsub: redis.client.PubSub) -> Deferred[bytes]:
     """The next message of another program's subscription."""
 
     def get() -> bytes:
-        received = pubsub.get_message(timeout=60, ignore_subscribe_messages=True)
+        received = pubsub.get_message(timeout=GUARD, ignore_subscribe_messages=True)
         while received is None or received["type"] not in {"message", "pmessage"}:
             assert received is not None, "no message came"
-            received = pubsub.get_message(timeout=60, ignore_subscribe_messages=True)
+            received = pubsub.get_message(timeout=GUARD, ignore_subscribe_messages=True)
         data: bytes = received["data"]
         return data
 

@@ -59,7 +59,7 @@ from opentera_twisted.topics import compile_pattern
 
 from . import support
 from .deployed import DeployedCaller, DeployedServer
-from .support import DATA, UUID, Collector, RedisTestCase, log_of, turn, until
+from .support import DATA, GUARD, UUID, Collector, RedisTestCase, log_of, turn, until
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
 
@@ -524,7 +524,7 @@ class CallTests(RedisTestCase):
 
         @declared.expose(thread=True, timeout=0.05)
         def hang() -> None:
-            release.wait(60)
+            release.wait(GUARD)
 
         bus = await self.pair(declared, limits=Limits(concurrent=2))
         for _ in range(2):
@@ -831,7 +831,7 @@ class CallTests(RedisTestCase):
         stats: Any = await bus.call_service("Ours", "opentera.stats")
         assert stats["refused"] == {"bad_request": 15}
         assert not running.items
-        received = [overheard.get_message(timeout=10) for _ in range(16)]  # the requests alone
+        received = [overheard.get_message(timeout=GUARD) for _ in range(16)]  # the requests alone
         assert {one["channel"] for one in received if one} == {b"service.Ours.rpc"}
         assert overheard.get_message(timeout=0) is None
         assert len([one for one in logged.items if "a reply channel of its own" in one]) == 1

@@ -23,7 +23,7 @@ from opentera_twisted._internal.clock import TURNS, SteadyClock, clock_of, make_
 from opentera_twisted.rpc.wire import decode_request, encode_reply
 
 from .processes import Process, twistd
-from .support import ROOT, UUID, RedisTestCase, folder_of, free_port, message
+from .support import GUARD, ROOT, UUID, RedisTestCase, folder_of, free_port, message
 from .websockets import connect, leave
 
 HOUR = 3600.0
@@ -138,7 +138,7 @@ class StepTests(RedisTestCase):
         await gateway.says("is ready")
         silent = socket.create_connection(("127.0.0.1", port))
         self.addCleanup(silent.close)
-        silent.settimeout(60)
+        silent.settimeout(GUARD)
         # It connected later: once it is open, the gateway has accepted the silent one.
         self.redis.set("0" * 128, UUID, ex=60)
         client = await connect(port, f"/wss/user?id={'0' * 128}")

@@ -15,7 +15,7 @@ from opentera_twisted.blocking import BlockingBus, BlockingPresence, BlockingVar
 from opentera_twisted.testing import MemoryBus, MemoryRedis
 
 from .contract import BusContract
-from .support import RedisTestCase
+from .support import GUARD, RedisTestCase
 
 
 class BusContractTests(BusContract, RedisTestCase):
@@ -71,7 +71,7 @@ class BlockingBusContractTests(BusContract, RedisTestCase):
         url = self.server.url.replace("//", f"//user{self.made}@")  # no password: not asked for
         bus = BlockingBus(url, name="test")
         self.addCleanup(deferToThread, bus.close)
-        await deferToThread(bus.connected, 60)
+        await deferToThread(bus.connected, GUARD)
         return InThreads(bus)
 
     async def keys(self, bus: Any) -> Any:
@@ -90,8 +90,6 @@ class BlockingBusContractTests(BusContract, RedisTestCase):
 
 
 class MemoryBusContractTests(BusContract, TestCase):
-    timeout = 120
-
     def setUp(self) -> None:
         self.redis = MemoryRedis(reactor)
 

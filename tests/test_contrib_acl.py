@@ -38,6 +38,7 @@ from opentera_twisted.variables import LogList, Secret
 
 from .support import (
     GATEWAY,
+    GUARD,
     PASSWORD,
     READER,
     ROOT,
@@ -98,7 +99,6 @@ def rules_of_the_file(user: str) -> list[str]:
 
 
 class RightsTestCase(RedisTestCase):
-    timeout = 120
     redis_user = GATEWAY
 
     def setUp(self) -> None:
@@ -129,7 +129,7 @@ class RightsTestCase(RedisTestCase):
         existing = self.redis.pubsub()
         self.addCleanup(existing.close)
         existing.psubscribe(topics.websocket_events("user", uuid))
-        existing.get_message(timeout=60)
+        existing.get_message(timeout=GUARD)
 
     def check(self, user: str) -> None:
         """Nothing was refused, and without any one of its rules something would have been."""
@@ -420,7 +420,7 @@ class ReaderRightsTests(RightsTestCase):
 
 def test_as_it_is_the_file_is_refused_so_no_password_is_forgotten() -> None:
     command = [find_server(), "--port", "0", "--aclfile", str(ROOT / "contrib" / "redis.acl")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=GUARD)
     assert done.returncode != 0
     for name in ("ADMINISTRATORS", "GATEWAYS", "SERVICES", "READERS"):
         assert f"#SHA256-OF-THE-{name}-PASSWORD" in (ROOT / "contrib" / "redis.acl").read_text()

@@ -52,8 +52,6 @@ class LintTests(TestCase):
 class BuildTests(RedisTestCase):
     """Its build, less what it downloads: the environment borrows what the tests' own one has."""
 
-    timeout = 240
-
     async def test_what_it_builds_starts_is_healthy_and_ends(self) -> None:
         directory = folder_of(self)
         source, installed = directory / "source", directory / "installed"

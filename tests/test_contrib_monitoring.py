@@ -40,8 +40,6 @@ def expressions() -> list[str]:
 
 
 class MetricTests(ProgramTestCase):
-    timeout = 120
-
     async def test_all_that_is_named_is_in_the_metrics(self) -> None:
         admin = free_port()
         endpoint = f"tcp:{admin}:interface=127.0.0.1"

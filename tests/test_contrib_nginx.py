@@ -45,8 +45,6 @@ http {{
 
 
 class NginxTests(ProgramTestCase):
-    timeout = 120
-
     async def front(self, gateway: int) -> int:
         """Start nginx, and give its port."""
         self.directory = folder_of(self)

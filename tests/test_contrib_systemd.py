@@ -62,8 +62,6 @@ class UnitTests(TestCase):
 
 
 class StartTests(RedisTestCase):
-    timeout = 120
-
     async def test_the_command_of_the_unit_serves_the_socket_of_the_other(self) -> None:
         program, *own, plugin = command()[: command().index("opentera-bus") + 1]
         assert (program, own) == ("/opt/opentera-bus/bin/twistd", ["--nodaemon", "--pidfile="])

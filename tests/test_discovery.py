@@ -17,7 +17,7 @@ from opentera_twisted import (
 from opentera_twisted.rpc.wire import decode_request, encode_reply
 
 from .deployed import DeployedServer
-from .support import Collector, RedisTestCase
+from .support import GUARD, Collector, RedisTestCase
 
 
 class DiscoveryTests(RedisTestCase):
@@ -75,7 +75,7 @@ class DiscoveryTests(RedisTestCase):
         logging = self.redis.pubsub()
         self.addCleanup(logging.close)
         logging.psubscribe("log.*")
-        logging.get_message(timeout=10)
+        logging.get_message(timeout=GUARD)
         assert await bus.services() == []
 
     async def test_a_description_that_cannot_be_read_is_listed_as_such(self) -> None:

@@ -19,7 +19,7 @@ from opentera_twisted.cli.doctor.programs import Served
 
 from .commands import CommandTestCase
 from .processes import twistd
-from .support import ROOT, UUID, acl, folder_of, free_port, start_server, until
+from .support import GUARD, ROOT, UUID, acl, folder_of, free_port, start_server, until
 from .websockets import connect
 
 MODULE = "module.TeraServer.UserManagerModule"
@@ -397,7 +397,7 @@ class DoctorTests(CommandTestCase):
         await self.examine(self.server.url, 0)
         assert self.redis.keys("*") == [b"a"]
         self.redis.publish("end", "")
-        told = iter(lambda: pubsub.get_message(timeout=60)["channel"], b"end")
+        told = iter(lambda: pubsub.get_message(timeout=GUARD)["channel"], b"end")
         requests = [channel for channel in told if channel != b"*"]  # that is its acknowledgement
         # It asks who listens, as `services` does, and publishes nothing else.
         assert all(one.endswith(b".rpc") for one in requests), requests

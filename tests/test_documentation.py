@@ -30,7 +30,7 @@ from opentera_twisted.program.options import REPEATABLE, Options
 
 from .browser import BrowserTestCase
 from .processes import Process, twistd
-from .support import ROOT, RedisTestCase, Server, folder_of, free_port
+from .support import GUARD, ROOT, RedisTestCase, Server, folder_of, free_port
 
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
@@ -53,8 +53,6 @@ def named(path: str) -> Path:
 
 class PythonTests(RedisTestCase):
     """All blocks of a page share their names; its ``example``s are run in their order."""
-
-    timeout = 120
 
     async def run_page(self, page: Path) -> None:
         names: dict[str, Any] = {"print": lambda *_: None, "reactor": reactor}
@@ -90,8 +88,6 @@ for _page in PAGES:
 
 class CommandTestCase(RedisTestCase):
     """Pages whose commands are run, on free ports instead of those that they name."""
-
-    timeout = 300
 
     def setUp(self) -> None:
         super().setUp()
@@ -181,8 +177,6 @@ def assert_extras(script: str) -> None:
 
 
 class TutorialTests(CommandTestCase, BrowserTestCase):
-    timeout = 300
-
     async def test_the_tutorial(self) -> None:
         self.ports["6379"] = free_port()
         page = named("tutorial.md")
@@ -349,7 +343,7 @@ class ReferenceTests(TestCase):
         # In a process of its own, as make reference does: click keeps what other tests asked of it.
         with tempfile.TemporaryDirectory() as made:
             command = [sys.executable, "-m", "tests.generate_reference", made]
-            subprocess.run(command, cwd=ROOT, check=True, timeout=60)
+            subprocess.run(command, cwd=ROOT, check=True, timeout=GUARD)
             texts = {page.name: page.read_text() for page in Path(made).iterdir()}
         assert len(texts) == 3
         for name, text in texts.items():

@@ -186,8 +186,6 @@ class _Logged:
 
 
 class Case(TestCase):
-    timeout = 120
-
     def folder(self, *names: str) -> Path:
         """Make an empty folder, or one with such programs, for the time of this test."""
         folder = folder_of(self)

@@ -17,7 +17,7 @@ from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 
 from .processes import Process
-from .support import ROOT, UUID, RedisTestCase, free_port, message, until
+from .support import GUARD, ROOT, UUID, RedisTestCase, free_port, message, until
 from .websockets import connect
 
 EXAMPLES = ROOT / "examples"
@@ -25,7 +25,7 @@ EXAMPLES = ROOT / "examples"
 
 def ask(port: int, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
     """Status and text of a page."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", port, timeout=GUARD)
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     body = None if form is None else urlencode(form)
     connection.request("GET" if form is None else "POST", path, body, headers)
@@ -36,8 +36,6 @@ def ask(port: int, path: str, form: dict[str, str] | None = None) -> tuple[int, 
 
 
 class ExampleTests(RedisTestCase):
-    timeout = 120
-
     def start(self, *command: str, **environment: str) -> Process:
         process = Process(sys.executable, *command, environment=environment)
         self.addCleanup(process.kill)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from .forked import forked, started
+from .support import GUARD
 
 _PROGRAM = """
 import os, sys
@@ -50,7 +51,7 @@ def outcome(start: Any, end: str, directory: Path) -> tuple[int, str, str]:
     for file in (given, stdout, stderr):
         os.close(file)
     with os.fdopen(output) as said, os.fdopen(errors) as complained:
-        return program.wait(60), said.read(), complained.read().splitlines()[-1]
+        return program.wait(GUARD), said.read(), complained.read().splitlines()[-1]
 
 
 @pytest.mark.parametrize("ending", _ENDINGS)

@@ -16,7 +16,7 @@ from opentera_twisted import SessionKeys
 from opentera_twisted.admin import Here, admin_site
 from opentera_twisted.gateway import Gateway, GatewayLimits
 
-from .support import UUID, RedisTestCase
+from .support import GUARD, UUID, RedisTestCase
 from .websockets import handshake
 
 BAD_KEY = "user." + "k" * 43
@@ -53,7 +53,7 @@ class IPv6Tests(RedisTestCase):
         """Send a request to an address, and return the status of the answer."""
 
         def asked() -> int:
-            with closing(socket.create_connection((host, port), 60)) as connection:
+            with closing(socket.create_connection((host, port), GUARD)) as connection:
                 connection.sendall(request)
                 answer = b""
                 while b"\r\n\r\n" not in answer:

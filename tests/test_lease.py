@@ -12,7 +12,7 @@ from opentera_twisted.holders import GATEWAYS, HELD, LEASES, LISTENING, OWED, RE
 from opentera_twisted.lease import GATEWAYS_AT_ONCE, LOOKUPS, Lease
 from opentera_twisted.sessions import Identity
 
-from .support import UUID, Collector, caught_up, log_of, turn, until
+from .support import GUARD, UUID, Collector, caught_up, log_of, turn, until
 from .test_presence import PresenceTestCase, enter, leave
 
 LONG = 3_600_000
@@ -39,7 +39,7 @@ class LeaseTestCase(PresenceTestCase):
         pubsub = self.redis.pubsub()
         self.addCleanup(pubsub.close)
         pubsub.psubscribe(pattern)
-        pubsub.get_message(timeout=60)
+        pubsub.get_message(timeout=GUARD)
         return pubsub
 
     async def patterns(self, count: int) -> None:

@@ -147,13 +147,7 @@ class WaitingTests(SynchronousTestCase):
         self.successResultOf(sent)  # without an error that nobody would handle
 
 
-class ServerTestCase(TestCase):
-    """A test against a server of its own."""
-
-    timeout = 120
-
-
-class LoginTests(ServerTestCase):
+class LoginTests(TestCase):
     async def test_user_and_password_log_in(self) -> None:
         server = start_server(
             self, "--requirepass", "p@ss", "--user", *["me", "on", ">se:cret", "~*", "&*", "+@all"]
@@ -192,7 +186,7 @@ class LoginTests(ServerTestCase):
         assert await bus.variables.set("a", "1")
 
 
-class ReconnectTests(ServerTestCase):
+class ReconnectTests(TestCase):
     async def test_subscriptions_and_servers_are_back_after_a_restart(self) -> None:
         server = start_server(self)
         bus = start_bus(self, server.url)

@@ -19,7 +19,7 @@ from opentera_twisted.messages.packing import unpack
 from opentera_twisted.testing import MemoryBus
 from opentera_twisted.variables import LogList
 
-from .support import UUID, RedisTestCase
+from .support import GUARD, UUID, RedisTestCase
 
 
 def logged(payloads: Any) -> list[Any]:
@@ -130,7 +130,7 @@ class LogPublisherTests(SynchronousTestCase):
         publisher._waiting = Waiting()
         thread = Thread(target=publisher.log, args=(LogList.INFO, "first"), daemon=True)
         thread.start()
-        thread.join(60)
+        thread.join(GUARD)
         assert not thread.is_alive(), "it waits for itself"
         self.bus.reconnect()
         self.bus.clock.advance(1)

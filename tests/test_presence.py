@@ -67,7 +67,6 @@ def test_uuids_are_told_by_kind_once_and_sorted() -> None:
 
 class PresenceTestCase(RedisTestCase):
     redis_user = GATEWAY
-    timeout = 120
 
     async def observe(self, bus: Bus) -> Collector:
         """Collects ``(what, uuid)`` of each report, and by whom, in ``by``."""

@@ -14,6 +14,7 @@ from opentera_twisted._internal.private_key import private_key
 
 from .authority import Authority
 from .processes import ENVIRONMENT
+from .support import GUARD
 
 FORMATS = {
     "pkcs8": serialization.PrivateFormat.PKCS8,
@@ -77,7 +78,7 @@ def test_a_key_with_a_passphrase_is_refused(
 ) -> None:
     expression = expression.format(pem=str(certificate), key=str(locked))
     program = ON_A_TERMINAL.format(expression=expression, file=str(locked))
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, env=ENVIRONMENT)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=GUARD, env=ENVIRONMENT)
 
 
 def test_a_key_without_a_passphrase_is_read(certificate: Path) -> None:

@@ -206,8 +206,6 @@ class ServingTests(ProgramTestCase):
 
 
 class UserManagerTests(ProgramTestCase):
-    timeout = 120
-
     async def online(self, bus: Bus) -> Any:
         return await bus.call(USER_MANAGER_MODULE, "online_users")
 
@@ -344,8 +342,6 @@ class EmbeddedTests(ProgramTestCase):
 
 class FailedStartTests(ProgramTestCase):
     """A start that fails after twistd has daemonized, or could have."""
-
-    timeout = 120
 
     def setUp(self) -> None:
         super().setUp()

@@ -35,7 +35,7 @@ from opentera_twisted.program.log.log_file import RotatedFile
 from opentera_twisted.program.log.unblocked import MOST, Unblocked, unblocked
 
 from .processes import ENVIRONMENT, Process, twistd, twistd_daemon
-from .support import UUID, RedisTestCase, folder_of, free_port, start_server, until
+from .support import GUARD, UUID, RedisTestCase, folder_of, free_port, start_server, until
 from .test_program import ENDED, wait_for_end
 from .websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
@@ -236,7 +236,7 @@ class TestBounded:
         source = Logger("a.module", observer=Bounded(self.events.append, call_later))
         thread = Thread(target=source.warn, args=("first",), daemon=True)
         thread.start()
-        thread.join(60)
+        thread.join(GUARD)
         assert not thread.is_alive(), "it waits for itself"
         assert [event["log_format"] for event in self.events] == ["finalizer", "first"]
 
@@ -310,8 +310,6 @@ class TestUnblocked:
 
 
 class LogTestCase(RedisTestCase):
-    timeout = 120
-
     def setUp(self) -> None:
         super().setUp()
         self.directory = folder_of(self)

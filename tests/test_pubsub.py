@@ -10,7 +10,7 @@ from opentera_twisted import Delivery, InvalidArgument, InvalidTopic
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import unpack
 
-from .support import Collector, RedisTestCase, message
+from .support import GUARD, Collector, RedisTestCase, message
 
 
 class PubSubTests(RedisTestCase):
@@ -50,7 +50,7 @@ class PubSubTests(RedisTestCase):
         deployed = self.redis.pubsub()
         self.addCleanup(deployed.close)
         deployed.psubscribe("module.A.messages")
-        deployed.get_message(timeout=60)
+        deployed.get_message(timeout=GUARD)
         assert await bus.publish("module.A.messages", b"x") == 1
         assert await message(deployed) == b"x"
 

@@ -19,7 +19,7 @@ from opentera_twisted.pubsub import Delivery
 from opentera_twisted.revocation import LARGEST_OBJECT, TOPICS, Standing, standings
 from opentera_twisted.user_manager import UserManager
 
-from .support import UUID, log_of, message, until
+from .support import GUARD, UUID, log_of, message, until
 from .test_gateway import GatewayTestCase
 from .websockets import HandshakeFailed, connect
 
@@ -178,7 +178,7 @@ class KindOfKeyTests(GatewayTestCase):
         existing = self.redis.pubsub()
         self.addCleanup(existing.close)
         existing.psubscribe(topics.websocket_events("user", UUID))
-        existing.get_message(timeout=60)
+        existing.get_message(timeout=GUARD)
         key = self.existing_key()
         await self.refused(port, "device", key)
         await connect(port, f"/wss/user?id={key}")

@@ -52,8 +52,6 @@ def ask(url: str, method: str = "GET", token: str = "") -> str:
 
 
 class SecretTests(RedisTestCase):
-    timeout = 120
-
     def setUp(self) -> None:
         """A server whose password, and a directory whose files, nobody else has."""
         self.server = start_with_acl()

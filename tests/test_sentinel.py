@@ -57,8 +57,6 @@ class Sentinel:
 
 
 class SentinelTests(TestCase):
-    timeout = 120
-
     def setUp(self) -> None:
         directory = folder_of(self)
         self.primary = start_server(self, "--dir", str(directory))

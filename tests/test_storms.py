@@ -31,8 +31,6 @@ def metrics(port: int) -> dict[str, float]:
 
 
 class StormTests(ProgramTestCase):
-    timeout = 120
-
     async def program(self, *options: str) -> tuple[Process, int, int]:
         admin = free_port()
         program, port = self.start(

@@ -21,7 +21,7 @@ from opentera_twisted.link import Link, RedisAddress
 from opentera_twisted.program.systemd import LONGEST_STATUS, Supervisor
 
 from .processes import twistd, twistd_with_sockets
-from .support import UUID, RedisTestCase, folder_of, free_port, log_of, start_server
+from .support import GUARD, UUID, RedisTestCase, folder_of, free_port, log_of, start_server
 from .test_program import ENDED
 from .websockets import connect
 
@@ -33,7 +33,7 @@ class Manager:
         self.path = folder_of(test) / "notify"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(f"\0{self.path}" if abstract else str(self.path))
-        self.socket.settimeout(60)
+        self.socket.settimeout(GUARD)
         test.addCleanup(self.socket.close)
         self.address = f"@{self.path}" if abstract else str(self.path)
         self.told: list[str] = []
@@ -62,8 +62,6 @@ class Manager:
 
 
 class NotifyTests(RedisTestCase):
-    timeout = 120
-
     async def test_ready_is_told_when_the_link_is_and_each_change_and_the_end(self) -> None:
         manager = Manager(self)
         redis = start_server(self)
@@ -110,8 +108,6 @@ class NotifyTests(RedisTestCase):
 
 
 class ActivationTests(RedisTestCase):
-    timeout = 120
-
     def listen(self) -> socket.socket:
         listening = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.addCleanup(listening.close)

@@ -14,7 +14,7 @@ from opentera_twisted import Bus, InvalidArgument, Limits, Overloaded, Procedure
 from opentera_twisted._internal import thread_pool
 from opentera_twisted.blocking import BlockingBus
 
-from .support import RedisTestCase, log_of
+from .support import GUARD, RedisTestCase, log_of
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, "4"])
@@ -130,7 +130,7 @@ class ThreadPoolTests(RedisTestCase):
             await bus.publish("t", "x")
             while not any("a handler of t waits: no thread" in one for one in log.items):
                 await log.wait(len(log.items) + 1)
-        assert await deferToThread(received.get, timeout=60) == b"x"
+        assert await deferToThread(received.get, timeout=GUARD) == b"x"
 
     async def test_handlers_that_wait_for_a_thread_are_warned_of_and_run_later(self) -> None:
         self.patch(thread_pool, "PATIENCE", 0.05)

@@ -19,7 +19,7 @@ from opentera_twisted.gateway import Gateway, TLSListening
 from opentera_twisted.gateway.tls import Certificate
 
 from .processes import twistd
-from .support import UUID, free_port, log_of, turn
+from .support import GUARD, UUID, free_port, log_of, turn
 from .test_gateway_tls import TLSTestCase
 from .websockets import connect_bytes, handshake
 
@@ -41,7 +41,7 @@ class NegotiationTests(TLSTestCase):
         if offer:
             context.set_alpn_protocols(list(offer))
         with (
-            socket.create_connection(("127.0.0.1", port), 60) as plain,
+            socket.create_connection(("127.0.0.1", port), GUARD) as plain,
             context.wrap_socket(plain, server_hostname="localhost") as connection,
         ):
             connection.sendall(handshake(f"/wss/user?id={key}".encode()))
@@ -136,7 +136,7 @@ class NegotiationTests(TLSTestCase):
     async def test_a_client_that_does_not_trust_the_certificate_is_counted(self) -> None:
         def distrust(port: int) -> None:
             with (
-                socket.create_connection(("127.0.0.1", port), 60) as plain,
+                socket.create_connection(("127.0.0.1", port), GUARD) as plain,
                 self.assertRaises(ssl.SSLCertVerificationError),
             ):
                 ssl.create_default_context().wrap_socket(plain, server_hostname="localhost")

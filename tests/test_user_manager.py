@@ -155,7 +155,6 @@ def test_mutated_recordings_are_refused_or_understood(vector: Any, at: int, byte
 
 class UserManagerTestCase(RedisTestCase):
     redis_user = GATEWAY
-    timeout = 120
 
     async def manager(self, bus: Bus) -> UserManager:
         manager = UserManager(bus)

@@ -35,8 +35,6 @@ class Values:
 
 
 class WatchTests(RedisTestCase):
-    timeout = 120
-
     async def test_the_present_value_comes_first_and_then_each_newest(self) -> None:
         variables = (await self.bus()).variables
         self.redis.set("a", "1")

@@ -37,8 +37,6 @@ READY = f"all {COUNT} workers are ready"
 
 
 class WorkersTestCase(ProgramTestCase):
-    timeout = 120
-
     async def start_workers(self, *options: str, redis_port: int = 6379) -> tuple[Process, int]:
         """The program with its workers, and the port of the websockets."""
         self.admin = free_port()
@@ -355,8 +353,6 @@ class SocketTests(WorkersTestCase):
 
 
 class CertificateTests(TLSTestCase):
-    timeout = 120
-
     async def test_every_worker_reads_its_certificate_again(self) -> None:
         port = free_port()
         pem = str(self.authority.issue("localhost"))

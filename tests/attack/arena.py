@@ -14,11 +14,11 @@ from opentera_twisted import topics
 from opentera_twisted.messages import RPCMessage, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import tera_event, unpack_all
 from tests.processes import twistd
-from tests.support import Server, free_port
+from tests.support import GUARD, Server, free_port
 from tests.test_program import REPORTS, health
 
 from .identities import SERVICE, Identities
-from .witness import GUARD, Witness, named
+from .witness import Witness, named
 
 MEMORY_RATIO = 4
 """Times of what a gateway held at its start that it may hold after an attack."""

@@ -10,6 +10,7 @@ from typing import Any
 import redis
 
 from opentera_twisted.messages import RPCMessage
+from tests.support import GUARD
 
 from .bytes import damaged, junk
 
@@ -33,7 +34,7 @@ class Identities:
         self._redis = client
         self._pubsub = client.pubsub()
         self._pubsub.subscribe(f"{SERVICE}.rpc")
-        self._pubsub.get_message(timeout=60)
+        self._pubsub.get_message(timeout=GUARD)
         self._stopped = Event()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -9,10 +9,8 @@ from threading import Condition, Thread
 from time import perf_counter
 
 from tests.conformance.frames import CLOSE, PING, PONG, TEXT, frame
+from tests.support import GUARD
 from tests.websockets import handshake
-
-GUARD = 120
-"""Seconds after which something that must happen is taken for lost."""
 
 _NUMBER = re.compile(rb'"userFullname": ?"witnessed (\d+)"')
 

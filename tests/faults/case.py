@@ -12,8 +12,6 @@ from .world import OUTCOMES, Outcome, World
 
 
 class FaultTestCase(TestCase):
-    timeout = 120
-
     async def world(self, *options: str, topics: int = 50) -> World:
         self.server = start_server(self, *options)
         self.redis = self.server.client()

@@ -136,8 +136,6 @@ class FaultTests(FaultTestCase):
 class CutTests(TestCase):
     """The connection breaks after each number of bytes of a session."""
 
-    timeout = 120
-
     async def test_no_reply_goes_to_the_wrong_caller_wherever_the_connection_breaks(self) -> None:
         server = start_server(self)
         self.patch(connection, "FIRST_DELAY", 0.001)

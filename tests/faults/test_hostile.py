@@ -24,7 +24,7 @@ from opentera_twisted.messages.packing import tera_event, unpack_all
 from opentera_twisted.rpc.wire import encode_request
 from opentera_twisted.topics import websocket_events
 from tests.conformance.frames import TEXT, frame
-from tests.support import Collector, start_bus, turn, until
+from tests.support import GUARD, Collector, start_bus, turn, until
 from tests.websockets import Bytes, connect_bytes, handshake
 
 from .case import FaultTestCase
@@ -47,7 +47,7 @@ class HostileTests(FaultTestCase):
         pubsub: redis.client.PubSub = self.redis.pubsub()
         self.addCleanup(pubsub.close)
         pubsub.subscribe(REPORTS)
-        pubsub.get_message(timeout=60)
+        pubsub.get_message(timeout=GUARD)
         return pubsub
 
     def gone(self, reports: redis.client.PubSub, world: World) -> set[str]:
