@@ -23,6 +23,7 @@ from twisted.logger import ILogObserver, LogLevel, formatEvent
 from twisted.logger import LogEvent as TwistedEvent
 from zope.interface import implementer
 
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusError, ConnectionLost
 from opentera_twisted.link import HasLink, RedisAddress
 from opentera_twisted.link.plain import PlainConnection
@@ -120,7 +121,7 @@ class LogPublisher:
         self._lock = threading.RLock()  # a finalizer may log in the midst of it
         self._waiting: deque[tuple[LogList, bytes]] = deque()
         self._is_sending = False
-        self._flushed: list[Deferred[None]] = []
+        self._flushed: Waiters[None] = Waiters()
         self._is_orphan = False
         _publishers.add(self)
 
@@ -183,9 +184,7 @@ class LogPublisher:
         """Wait, in the reactor's thread, until nothing waits; fires at once without a link."""
         if not self._is_sending or not self._bus.link.is_ready:
             return succeed(None)
-        flushed: Deferred[None] = Deferred()
-        self._flushed.append(flushed)
-        return flushed
+        return self._flushed.wait()
 
     def push(self, level: LogList, event: LogEvent | LoginEvent) -> None:
         """Publish a message that is made already."""
@@ -227,9 +226,7 @@ class LogPublisher:
                     continue
                 await self._send(level, payloads)
         finally:
-            flushed, self._flushed = self._flushed, []
-            for one in flushed:
-                one.callback(None)
+            self._flushed.fire(None)
 
     async def _send(self, level: LogList, payloads: list[bytes]) -> None:
         try:

@@ -13,4 +13,5 @@ printable      text of other programs, made safe to print
 private_key    private keys, read without asking for a passphrase
 thread_pool    threads for what blocks, apart for each purpose
 timeouts       checks of timeouts and other numbers of seconds
+waiters        Deferreds that fire together
 """

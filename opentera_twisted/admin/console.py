@@ -8,6 +8,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.admin.asked import Call, Key
 from opentera_twisted.admin.guard import Guard
 from opentera_twisted.admin.overview import Overview
@@ -58,7 +59,7 @@ class Console:
         self._overview = overview
         self._guard = guard
         self._websockets = websockets
-        self._waiting: list[Deferred[list[Listening]]] = []  # for who listens
+        self._waiting: Waiters[list[Listening]] = Waiters()  # for the services that listen
 
     def beginning(self) -> dict[str, Any]:
         """What the page needs once."""
@@ -83,8 +84,7 @@ class Console:
 
     async def services(self) -> list[dict[str, Any]]:
         """Which services and modules listen; asked of them once for all that wait."""
-        waiting: Deferred[list[Listening]] = Deferred()
-        self._waiting.append(waiting)
+        waiting = self._waiting.wait()
         if len(self._waiting) == 1:
             Deferred.fromCoroutine(self._list())
         return [
@@ -104,10 +104,7 @@ class Console:
             found = Failure(lacking("who listens", SERVICES))
         except Exception:  # noqa: BLE001 (whatever it is, who waits is told)
             found = Failure()
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            if not one.called:  # who waited may have gone
-                one.callback(found)
+        self._waiting.fire(found)
 
     async def call(self, asked: Call) -> dict[str, Any]:
         """Call a procedure; what it answers with an error is an answer too."""

@@ -29,6 +29,7 @@ from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcess
 from twisted.logger import Logger
 
 from opentera_twisted._internal.clock import clock_of
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.embedded.process import (
     EmbeddedServerError,
     GuardMode,
@@ -132,7 +133,7 @@ class EmbeddedServer(Service):
         self._served = False
         self._failure: str | None = None
         self._waiting_for_ready: dict[Deferred[None], IDelayedCall] = {}
-        self._waiting_for_end: list[Deferred[None]] = []
+        self._waiting_for_end: Waiters[None] = Waiters()
 
     def startService(self) -> None:
         """Start the server; `ready` says whether that worked."""
@@ -184,9 +185,7 @@ class EmbeddedServer(Service):
         if self._kill is None:
             self._process.signal(signal.SIGTERM)
             self._kill = self._clock.callLater(KILL_AFTER, self._process.kill)
-        end: Deferred[None] = Deferred(self._waiting_for_end.remove)
-        self._waiting_for_end.append(end)
-        return end
+        return self._waiting_for_end.wait()
 
     def _start(self) -> None:
         """Start a process, or tell why that is not possible."""
@@ -263,9 +262,7 @@ class EmbeddedServer(Service):
         _log.info("embedded server on {address} stopped: {how}", address=self._address, how=how)
         if self.running:
             self._start()
-        waiting, self._waiting_for_end = self._waiting_for_end, []
-        for waiter in waiting:
-            waiter.callback(None)
+        self._waiting_for_end.fire(None)
 
     def _cause(self, process: ServerProcess, how: str) -> str:
         """Say why a process ended by itself."""

@@ -19,6 +19,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusError
 from opentera_twisted.holders import REPORTS
 from opentera_twisted.lease import LEASE, Lease, Renewal, Transition
@@ -82,7 +83,7 @@ class LocalPresence:
         self._listening_since: bytes | None = None
         self._conflicts: set[str] = set()
         self._working: Deferred[None] | None = None
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: Waiters[None] = Waiters()
         self._renewal = LoopingCall(self._renew)
         self._renewal.clock = link.clock
         self._retry = Retry(link.clock, self._log)
@@ -144,9 +145,7 @@ class LocalPresence:
         """
         if not self._changes and not self._corrections:
             return succeed(None)
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
-        return waiting
+        return self._waiting.wait()
 
     def give_up(self) -> int:
         """Make no more attempts, and let the lease run out.
@@ -293,9 +292,7 @@ class LocalPresence:
         for _ in range(count):
             (self._corrections or self._changes).popleft()
         if not self._changes and not self._corrections:
-            waiting, self._waiting = self._waiting, []
-            for one in waiting:
-                one.callback(None)
+            self._waiting.fire(None)
 
 
 def _transition(change: _Change) -> Transition:

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from opentera_twisted._internal.ip_addresses import parse_ip
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import compression, intake, subprotocols, tls
 from opentera_twisted.gateway.autobahn_corrections import (
@@ -388,7 +389,7 @@ class ClientFactory(CorrectedFactory):
         self.unknown = ConnectionLimit(limits.max_connections_per_address)
         self.known = ConnectionLimit(limits.max_connections_per_address)
         self.intake = Intake(clock)
-        self._emptied: list[Deferred[None]] = []
+        self._emptied: Waiters[None] = Waiters()
 
     def acceptableProtocols(self) -> list[bytes]:
         """List the protocols that TLS may negotiate, for users' own endpoints too."""
@@ -415,8 +416,7 @@ class ClientFactory(CorrectedFactory):
         Returns:
             Fires when no connection is left.
         """
-        emptied: Deferred[None] = Deferred()
-        self._emptied.append(emptied)
+        emptied = self._emptied.wait()
         self.close_open(code, reason)
         for client in list(self.connections):
             if client.state == client.STATE_CONNECTING:
@@ -439,9 +439,7 @@ class ClientFactory(CorrectedFactory):
 
     def _tell_if_empty(self) -> None:
         if not self.connections:
-            emptied, self._emptied = self._emptied, []
-            for one in emptied:
-                one.callback(None)
+            self._emptied.fire(None)
 
 
 def _peer(transport: Any) -> Peer:

@@ -30,6 +30,8 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.waiters import Waiters
+
 State = Literal["idle", "down", "connecting", "authenticating", "restoring", "ready", "stopping"]
 
 FIRST_DELAY: Final = 0.1
@@ -125,7 +127,7 @@ class _Core:
     on_state: Callable[[State, Failure | None], None]
     back_off: BackOff
     cause: Failure | None = None
-    stop_waiters: list[Deferred[None]] = Factory(list)
+    stop_waiters: Waiters[None] = Factory(Waiters)
 
 
 # What is done on the way into a state; the result is kept with the state.
@@ -249,9 +251,7 @@ def _build() -> Callable[[_Core], Inputs]:
 def _finish(core: _Core) -> None:
     core.back_off.succeeded()
     core.on_state("idle", None)
-    waiters, core.stop_waiters = core.stop_waiters, []
-    for waiter in waiters:
-        waiter.callback(None)
+    core.stop_waiters.fire(None)
 
 
 _machine = _build()
@@ -295,7 +295,6 @@ class KeptConnection:
         Returns:
             Fires when it is closed.
         """
-        stopped: Deferred[None] = Deferred()
-        self._core.stop_waiters.append(stopped)
+        stopped = self._core.stop_waiters.wait()
         self._inputs.stop()
         return stopped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import time
 from typing import Any, Final, Protocol
 
@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted._internal.clock import clock_of
 from opentera_twisted._internal.timeouts import check_timeout
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import (
     AuthenticationFailed,
     BusUnavailable,
@@ -132,7 +133,7 @@ class Link:
         self._subscriber_id: int | None = None
         self._max_waiting = max_waiting
         self._waiting = WaitingCommands(self.clock, max_waiting, self.unavailable)
-        self._waiting_for_ready: dict[Deferred[None], None] = {}
+        self._waiting_for_ready: Waiters[None] = Waiters()
         self._has_subscribed = False
         self._stopped = False
         self._was_started = False
@@ -188,8 +189,7 @@ class Link:
         self._waiting.fail(stopped)
         self.subscriptions.fail_joining(stopped)
         self.on_stopped.notify()
-        for one in self._take_waiting_for_ready():
-            one.errback(stopped)
+        self._waiting_for_ready.fail(stopped)
         if self._commands is not None:
             try:
                 # Replies come in the order of the commands: this one is the last.
@@ -214,16 +214,7 @@ class Link:
             return fail(stopped)
         if len(self._waiting_for_ready) >= self._max_waiting:
             return fail(too_many(self._max_waiting))
-        waiting: Deferred[None] = Deferred(lambda one: self._waiting_for_ready.pop(one, None))
-        self._waiting_for_ready[waiting] = None
-        return waiting
-
-    def _take_waiting_for_ready(self) -> Iterator[Deferred[None]]:
-        """Those who wait, one after another: what one does may cancel the next."""
-        while self._waiting_for_ready:
-            one = next(iter(self._waiting_for_ready))
-            del self._waiting_for_ready[one]
-            yield one
+        return self._waiting_for_ready.wait()
 
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
         """Send a command, as soon as the link allows.
@@ -430,8 +421,7 @@ class Link:
         self._last_cause = ""
         self._last_error = None
         self._log.info("link to Redis at {address} is ready", address=self.address)
-        for one in self._take_waiting_for_ready():
-            one.callback(None)
+        self._waiting_for_ready.fire(None)
         self.on_ready.notify()
         self._look_for_overflow()
 

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusUnavailable, CommandFailed, ConnectionLost
 from opentera_twisted.link.protocol import Operation
 from opentera_twisted.link.refusals import shown
@@ -57,7 +58,7 @@ class _Entry:
     wanted: bool = True
     state: Literal["off", "subscribing", "on", "unsubscribing"] = "off"
     joining: dict[_Joining, None] = Factory(dict)
-    leaving: dict[Deferred[None], None] = Factory(dict)
+    leaving: Waiters[None] = Factory(Waiters)
 
 
 class _Joining:
@@ -129,7 +130,7 @@ class SubscriptionTable:
         self._ask([name for name in due if not name.is_pattern])
         self._ask([name for name in due if name.is_pattern])
         for entry in missing.values():
-            _fire(entry.leaving)
+            entry.leaving.fire(None)
         return joining.acknowledged
 
     def drop(self, name: Name) -> Deferred[None]:
@@ -142,9 +143,7 @@ class SubscriptionTable:
         if entry is None:
             return succeed(None)
         entry.wanted = False
-        leaving = entry.leaving
-        gone: Deferred[None] = Deferred(lambda one: leaving.pop(one, None))
-        leaving[gone] = None
+        gone = entry.leaving.wait()
         joining = _take(entry.joining)
         self._settle(name, entry)
         for one in joining:
@@ -197,7 +196,7 @@ class SubscriptionTable:
         elif entry.state == "off" and not entry.wanted:
             if self._entries.get(name) is entry:
                 del self._entries[name]
-            _fire(entry.leaving)
+            entry.leaving.fire(None)
         elif entry.state == "off":
             self._ask([name])
 
@@ -260,12 +259,6 @@ class SubscriptionTable:
             one.fail(failure)
         if not entry.wanted:
             self._settle(name, entry)
-
-
-def _fire(leaving: dict[Deferred[None], None]) -> None:
-    for one in _take(leaving):
-        if not one.called:  # what an earlier one called may have cancelled it
-            one.callback(None)
 
 
 def _take(waiting: dict[_One, None]) -> list[_One]:

@@ -19,6 +19,7 @@ from opentera_twisted._internal import callbacks
 from opentera_twisted._internal.gathered import gathered
 from opentera_twisted._internal.malformed import Junk
 from opentera_twisted._internal.thread_pool import NoThread, ThreadPool
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusError, ProcedureError
 from opentera_twisted.link import Done, Link
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
@@ -94,7 +95,7 @@ class ProcedureServer:
         self._places = Places(limits.concurrent)
         self._threads = ThreadPool(f"procedures of {service}", limits.threads)
         self._failures: WeakKeyDictionary[Deferred[Any], Failure] = WeakKeyDictionary()
-        self._drained: list[Deferred[None]] = []
+        self._drained: Waiters[None] = Waiters()
         self._junk = Junk("an RPC topic", "a request")
         self._misdirected = Junk("an RPC topic", "a request with a reply channel of its own")
         self._statistics = Statistics(served or Served())
@@ -141,9 +142,7 @@ class ProcedureServer:
         drained = [subscription.drain() for subscription in subscriptions]
         await gathered(drained)
         if self._in_flight:
-            finished: Deferred[None] = Deferred()
-            self._drained.append(finished)
-            await finished
+            await self._drained.wait()
         self._threads.stop()
         self._on_stopped(self)
 
@@ -373,6 +372,4 @@ class ProcedureServer:
     def _ended(self, request: Request) -> None:
         self._in_flight -= 1
         if not self._in_flight:
-            drained, self._drained = self._drained, []
-            for one in drained:
-                one.callback(None)
+            self._drained.fire(None)

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted import topics
 from opentera_twisted._internal.malformed import Junk
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import AlreadyServed, BusError
 from opentera_twisted.holders import REPORTS
@@ -80,8 +81,8 @@ class UserManager(Service):
         self._server: ProcedureServer | None = None
         self._starting: Deferred[None] | None = None
         self._working: Deferred[None] | None = None
-        self._waiting: list[Deferred[None]] = []
-        self._serving: list[Deferred[None]] = []
+        self._waiting: Waiters[None] = Waiters()
+        self._serving: Waiters[None] = Waiters()
         self._refusal: AlreadyServed | None = None
         self._retry = Retry(self._clock, self._log)
         self.lost = 0
@@ -107,8 +108,7 @@ class UserManager(Service):
         Fails with:
             AlreadyServed: another program serves the module; this one does nothing.
         """
-        waiting: Deferred[None] = Deferred()
-        self._serving.append(waiting)
+        waiting = self._serving.wait()
         self._tell_serving()
         return waiting
 
@@ -210,14 +210,10 @@ class UserManager(Service):
             self._log.failure("the user manager failed", failure)
 
     def _tell_serving(self) -> None:
-        if self._server is None and self._refusal is None:
-            return
-        serving, self._serving = self._serving, []
-        for one in serving:
-            if self._refusal is not None:
-                one.errback(self._refusal)
-            else:
-                one.callback(None)
+        if self._refusal is not None:
+            self._serving.fail(self._refusal)
+        elif self._server is not None:
+            self._serving.fire(None)
 
     # --- people who are deleted or disabled
 
@@ -276,9 +272,7 @@ class UserManager(Service):
         """Fires when all that has come is applied."""
         if self._working is None:
             return succeed(None)
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
-        return waiting
+        return self._waiting.wait()
 
     def _work(self) -> None:
         if self._working is None:
@@ -288,9 +282,7 @@ class UserManager(Service):
 
     def _worked(self) -> None:
         self._working = None
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(None)
+        self._waiting.fire(None)
 
     async def _work_off(self) -> None:
         while self._messages or self._compares:

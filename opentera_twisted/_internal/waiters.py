@@ -1,0 +1,40 @@
+"""`Waiters`: Deferreds that wait for one event."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+
+class Waiters(Generic[T]):
+    """Deferreds that fire together, each once; one that is cancelled is forgotten."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Deferred[T], None] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def wait(self) -> Deferred[T]:
+        """Return a Deferred that fires at the next `fire` or `fail`."""
+        waiter: Deferred[T] = Deferred(lambda cancelled: self._waiting.pop(cancelled, None))
+        self._waiting[waiter] = None
+        return waiter
+
+    def fire(self, result: T | Failure) -> None:
+        """Fire all that wait now; a Deferred that a callback adds waits for the next event."""
+        waiting, self._waiting = self._waiting, {}
+        for waiter in waiting:
+            if not waiter.called:  # a callback of an earlier one may have cancelled it
+                waiter.callback(result)
+
+    def fail(self, error: BaseException) -> None:
+        """Fail all that wait now; each gets a `Failure` of its own."""
+        waiting, self._waiting = self._waiting, {}
+        for waiter in waiting:
+            if not waiter.called:
+                waiter.errback(error)
