@@ -196,6 +196,42 @@ class BadReply(CallError):
     """A reply to the call came, but not in a reply's form."""
 
 
+class KeySupplierFailed(BusError):
+    """The key supplier of a `GatewayClient` raised an error, or returned no session key."""
+
+
+class HandshakeFailed(BusError):
+    """A gateway was reached, and its websocket did not open.
+
+    Attributes:
+        status: HTTP status of the gateway's answer; 0 when there was none.
+        retry_after: seconds until the gateway wants to see another attempt; 0 when it says nothing.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class WebSocketClosed(BusError):
+    """A websocket was open, and ended.
+
+    Attributes:
+        code: the close code; 1006 when the connection broke.
+        reason: the reason that came with the code.
+    """
+
+    def __init__(self, message: str, *, code: int = 1006, reason: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+
+
+class Disconnected(WebSocketClosed):
+    """The disconnect command has ended a `GatewayClient`; only its program can start it again."""
+
+
 class ProcedureError(PortableError):
     """Raise this in a procedure to fail the call with a message that the caller may read.
 

@@ -366,7 +366,7 @@ class ReferenceTests(TestCase):
             r"(?:^\|.*\|\n)+", named("reference/errors.md").read_text(), re.MULTILINE
         )
         errors_of = [table for table in tables if table.startswith("| error |")]
-        assert len(errors_of) == 4
+        assert len(errors_of) == 5
         for table in errors_of:
             heads, _, *rows = (
                 [*map(str.strip, row[1:-1].split("|"))] for row in table.splitlines()

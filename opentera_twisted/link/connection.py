@@ -78,6 +78,10 @@ class BackOff:
 
     def succeeded(self) -> None:
         """A connection is ready."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, with the shortest delay."""
         self.attempts = 0
 
 
@@ -249,7 +253,7 @@ def _build() -> Callable[[_Core], Inputs]:
 
 
 def _finish(core: _Core) -> None:
-    core.back_off.succeeded()
+    core.back_off.reset()
     core.on_state("idle", None)
     core.stop_waiters.fire(None)
 

@@ -38,6 +38,14 @@ def unpack(packed: Any) -> Message | None:
         return None
 
 
+def new_message(name: str) -> Message | None:
+    """Make an empty message of a type, by its full name; None when the type is unknown."""
+    try:
+        return _class(name)()
+    except KeyError:
+        return None
+
+
 @cache
 def _class(name: str) -> type[Message]:
     """The class of a message type; a name that is not known is not remembered either."""

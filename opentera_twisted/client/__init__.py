@@ -1,0 +1,62 @@
+"""A websocket client of the gateway, for devices and programs.
+
+events     an event, and the frames that carry events
+address    the URL of a gateway, and the endpoint it stands for
+login      what the next handshake shows: a session key, or a recovery token
+back_off   delays between attempts
+websocket  the Autobahn edge: handshake, frames, pings, closing
+queue      events that wait for ``async for``
+client     `GatewayClient`
+blocking   `BlockingGatewayClient`, the same for scripts
+
+Each name is loaded when it is first used.
+
+Source: wire contract, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from opentera_twisted.client.blocking import BlockingGatewayClient
+    from opentera_twisted.client.client import GatewayClient
+    from opentera_twisted.client.events import Event
+    from opentera_twisted.errors import (
+        Disconnected,
+        HandshakeFailed,
+        KeySupplierFailed,
+        WebSocketClosed,
+    )
+
+__all__ = [
+    "BlockingGatewayClient",
+    "Disconnected",
+    "Event",
+    "GatewayClient",
+    "HandshakeFailed",
+    "KeySupplierFailed",
+    "WebSocketClosed",
+]
+
+_MODULES: Final[Mapping[str, str]] = {
+    "BlockingGatewayClient": "client.blocking",
+    "Event": "client.events",
+    "GatewayClient": "client.client",
+}
+"""Modules of the names that are not in ``errors``."""
+
+if not TYPE_CHECKING:  # mypy would believe that every name exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f"opentera_twisted.{_MODULES.get(name, 'errors')}")
+        value = globals()[name] = getattr(module, name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

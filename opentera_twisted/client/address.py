@@ -1,0 +1,128 @@
+"""The URL of a gateway, and the endpoint it stands for."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Final
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
+
+from attrs import frozen
+from OpenSSL import SSL
+from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IStreamClientEndpoint,
+)
+from twisted.internet.ssl import CertificateOptions
+from zope.interface import implementer
+
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.link.address import TLS
+from opentera_twisted.link.endpoints import tcp_endpoint
+
+_FORM: Final = "expected ws://host:port/wss/user, or wss:// with TLS"
+_HOST: Final = re.compile(r"[A-Za-z0-9._:%-]+")
+_CREDENTIALS: Final = frozenset({"id", "recover", "received"})
+
+
+@frozen
+class GatewayAddress:
+    """Where a gateway is, and whom to trust there.
+
+    Attributes:
+        url: the parts of its URL.
+        host: its host name in ASCII, or its IP address.
+        port: its TCP port.
+        ca: file of the certificates to trust, in PEM; None trusts the system's.
+        verify: whether to check the gateway's certificate.
+    """
+
+    url: SplitResult
+    host: str
+    port: int
+    ca: str | None = None
+    verify: bool = True
+
+    @classmethod
+    def parse(
+        cls, url: str, ca: str | os.PathLike[str] | None = None, *, verify: bool = True
+    ) -> GatewayAddress:
+        """Read a URL; ``http`` stands for ``ws``, and ``https`` for ``wss``.
+
+        Raises:
+            InvalidArgument: it is not the URL of a gateway, or holds a session key; or the file
+                cannot be used. The text repeats neither key nor password.
+        """
+        if not isinstance(url, str):
+            raise InvalidArgument(f"expected a URL as a string, not {type(url).__name__}; {_FORM}")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise InvalidArgument(f"not a URL; {_FORM}") from None
+        scheme = parts.scheme.replace("http", "ws", 1)
+        host = _host(parts.hostname or "")
+        if scheme not in {"ws", "wss"} or not host or port == 0:
+            raise InvalidArgument(f"not a URL of a websocket; {_FORM}")
+        if parts.username is not None or parts.fragment:
+            raise InvalidArgument(f"a URL with a user or a part behind #; {_FORM}")
+        if _CREDENTIALS & {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}:
+            raise InvalidArgument(
+                "the URL holds a session key or a recovery token, which serves once; "
+                "leave it out, and give a key supplier"
+            )
+        path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
+        query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
+        made = cls(
+            parts._replace(scheme=scheme, path=path, query=query),
+            host,
+            port or (443 if scheme == "wss" else 80),
+            None if ca is None else os.fspath(ca),
+            verify,
+        )
+        if ca is not None and (scheme == "ws" or not verify):
+            raise InvalidArgument("ca is for a wss:// URL whose certificate is checked")
+        made._tls()
+        return made
+
+    def __str__(self) -> str:
+        """Return the URL without its query: the text for a log."""
+        return self.url._replace(query="").geturl()
+
+    def endpoint(self, reactor: Any, timeout: float) -> IStreamClientEndpoint:
+        """Make the endpoint that connects there, within so many seconds."""
+        endpoint = tcp_endpoint(reactor, self.host, self.port, timeout)
+        tls = self._tls()
+        return endpoint if tls is None else wrapClientTLS(tls, endpoint)
+
+    def _tls(self) -> IOpenSSLClientConnectionCreator | None:
+        if self.url.scheme == "ws":
+            return None
+        return TLS(self.ca).options(self.host) if self.verify else _Unverified(self.host)
+
+
+def _host(text: str) -> str:
+    """Return a host in ASCII; empty when it is none."""
+    try:
+        host = text.encode("idna").decode() if not text.isascii() else text
+    except UnicodeError:
+        return ""
+    return host if _HOST.fullmatch(host) else ""
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+@frozen
+class _Unverified:
+    """TLS with whoever answers."""
+
+    host: str
+
+    def clientConnectionForTLS(self, tlsProtocol: IProtocol) -> SSL.Connection:
+        """Make the connection, which names the host and checks nothing."""
+        context = CertificateOptions(verify=False).getContext()
+        connection = SSL.Connection(context, None)
+        connection.set_tlsext_host_name(self.host.encode())
+        connection.set_connect_state()
+        return connection

@@ -1,0 +1,183 @@
+"""`BlockingGatewayClient`: the events of a gateway for scripts, which may wait."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+from twisted.internet.defer import Deferred
+
+from opentera_twisted._internal.clock import clock_of
+from opentera_twisted._internal.thread_pool import ThreadPool
+from opentera_twisted._internal.timeouts import check_timeout
+from opentera_twisted.client.address import GatewayAddress
+from opentera_twisted.client.client import (
+    MAX_PENDING,
+    TIMEOUT,
+    GatewayClient,
+    KeySupplier,
+    check_function,
+)
+from opentera_twisted.client.events import Event
+from opentera_twisted.client.queue import Ended
+from opentera_twisted.errors import BusUnavailable, ForkedProcess
+from opentera_twisted.reactor_thread import in_thread, run, running_reactor
+
+
+class BlockingGatewayClient:
+    """`GatewayClient` for scripts: each event is waited for.
+
+    It connects when it is first used, in a reactor thread that all objects of the process share::
+
+        with BlockingGatewayClient("wss://host/wss/device", supply_key) as client:
+            for event in client:
+                print(event.name, event.data)
+
+    An event whose ``is_gap`` is true says that events may have been missed.
+
+    Args:
+        url: as of `GatewayClient`.
+        key_supplier: returns a new session key; it is called in a thread, where it may block.
+        ca: as of `GatewayClient`.
+        verify: as of `GatewayClient`.
+        recovery: as of `GatewayClient`.
+        timeout: as of `GatewayClient`.
+        max_pending: events that wait for the script; of more, a gap replaces the oldest.
+
+    Raises:
+        InvalidArgument: an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key_supplier: KeySupplier,
+        *,
+        ca: str | os.PathLike[str] | None = None,
+        verify: bool = True,
+        recovery: bool = True,
+        timeout: float = TIMEOUT,
+        max_pending: int = MAX_PENDING,
+    ) -> None:
+        GatewayAddress.parse(url, ca, verify=verify)
+        check_function("key_supplier", key_supplier, 0)
+        self._threads = ThreadPool("the key supplier of a BlockingGatewayClient", 1)
+        self._client: GatewayClient | None = None
+        self._is_closed = False
+        self._trigger: Any = None
+
+        def make() -> GatewayClient:
+            reactor = running_reactor()
+            supply = in_thread(reactor, self._threads, "a key supplier", key_supplier)
+            return GatewayClient(
+                url,
+                supply,
+                reactor=reactor,
+                ca=ca,
+                verify=verify,
+                recovery=recovery,
+                timeout=timeout,
+                max_pending=max_pending,
+            )
+
+        self._make = make
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield each event, until the client is closed.
+
+        Raises:
+            Disconnected: the disconnect command has ended the client.
+        """
+        while not self._is_closed:
+            try:
+                yield self._do(lambda client: client.next_event())
+            except Ended:
+                return
+
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        """Wait for the next event.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Returns:
+            The event; None when there was none in that time, or the client was closed.
+
+        Raises:
+            InvalidArgument: the timeout is not a number above 0.
+            Disconnected: the disconnect command has ended the client.
+        """
+        if timeout is not None:
+            check_timeout(timeout)
+        try:
+            event: Event | None = self._do(lambda client: _within(timeout, client.next_event()))
+        except Ended:
+            return None
+        return event
+
+    def connected(self, timeout: float | None = None) -> None:
+        """Wait until the gateway has subscribed the client to its events.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Raises:
+            InvalidArgument: the timeout is not a number above 0.
+            BusUnavailable: the client was not connected in that time, and why; or it was closed.
+            Disconnected: the disconnect command has ended it.
+        """
+        self._do(lambda client: client.connected(timeout))
+
+    def close(self) -> None:
+        """Close the websocket; at the end of the program that happens by itself."""
+        self._is_closed = True
+        if self._client is not None:
+            # The reactor may have stopped, and the client with it; or it is the parent's.
+            with suppress(BusUnavailable, ForkedProcess):
+                run(self._stop)
+        self._threads.stop()
+
+    def _stop(self) -> Deferred[None]:
+        client = self._client
+        assert client is not None  # noqa: S101 (`close` has seen it)
+        if self._trigger is not None:
+            running_reactor().removeSystemEventTrigger(self._trigger)
+            self._trigger = None
+        return client.stopService()
+
+    def _do(self, ask: Callable[[GatewayClient], Deferred[Any]]) -> Any:
+        if self._is_closed:
+            raise BusUnavailable("this client was closed: make another")
+        return run(lambda: ask(self._started()))
+
+    def _started(self) -> GatewayClient:
+        """Return the client, in the reactor's thread; it is made and started at its first use."""
+        if self._client is None:
+            client = self._client = self._make()
+            client.startService()
+            self._trigger = running_reactor().addSystemEventTrigger(
+                "before", "shutdown", client.stopService
+            )
+        return self._client
+
+
+def _within(timeout: float | None, waiting: Deferred[Event]) -> Deferred[Event | None]:
+    """Give up waiting after so many seconds, without an event."""
+    result: Deferred[Event | None] = waiting  # type: ignore[assignment]  # it may give less
+    if timeout is None:
+        return result
+    return result.addTimeout(timeout, clock_of(running_reactor()), lambda *_: None)

@@ -1,0 +1,403 @@
+"""`GatewayClient`: a websocket to a gateway that is always wanted, and the events it brings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NoReturn
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from opentera_twisted._internal import callbacks
+from opentera_twisted._internal.clock import clock_of
+from opentera_twisted._internal.timeouts import check_timeout, shown
+from opentera_twisted.client.address import GatewayAddress
+from opentera_twisted.client.back_off import ClientBackOff
+from opentera_twisted.client.events import BadFrame, Event, events_of, gap, read_frame
+from opentera_twisted.client.login import SUBPROTOCOL, Login
+from opentera_twisted.client.queue import Ended, EventQueue
+from opentera_twisted.client.websocket import DISCONNECTED, GatewayFactory, GatewayProtocol
+from opentera_twisted.errors import (
+    BusUnavailable,
+    Disconnected,
+    HandshakeFailed,
+    InvalidArgument,
+    KeySupplierFailed,
+    WebSocketClosed,
+)
+from opentera_twisted.link.connection import KeptConnection, State
+
+KeySupplier = Callable[[], "str | Awaitable[str]"]
+"""Gives a new session key: a function, a coroutine function, or one that returns a Deferred."""
+
+Handler = Callable[[Event], Any]
+OnGap = Callable[[], Any]
+
+TIMEOUT: Final = 15.0
+"""Seconds for the key supplier, for connecting, and for the handshake, each."""
+
+MAX_PENDING: Final = 1000
+"""Events that wait for ``async for`` at most."""
+
+MAX_MESSAGE_SIZE: Final = 16_777_216
+"""Bytes of a frame at most."""
+
+
+class GatewayClient(Service):
+    """A websocket to a gateway that comes back by itself, without losing an event if it can.
+
+    Give it a handler, or read it with ``async for``::
+
+        client = GatewayClient("wss://host/wss/device", supply_key, on_event, on_gap)
+        client.startService()
+
+        async for event in GatewayClient("wss://host/wss/device", supply_key): ...
+
+    A gateway with recovery repeats the events that were missed during a break, and the client needs
+    no new session key. After any other break, ``on_gap`` is called: events may have been missed, so
+    reload what they keep up to date.
+
+    Args:
+        url: URL of the gateway's websocket, such as ``wss://host/wss/device``, without a key.
+        key_supplier: returns a new session key, or a coroutine or Deferred of one. It is called
+            when the gateway needs one: at first, and after a break that outlasts the recovery.
+        on_event: called with each `Event`; None when the program reads with ``async for``.
+        on_gap: called without arguments when the connection is back and events may have been
+            missed. Without it, and with ``async for``, an event whose ``is_gap`` is true says so.
+        reactor: None takes the global one.
+        ca: file of the certificates to trust, in PEM; None trusts the system's.
+        verify: check the gateway's certificate. Without that, anyone on the way can read the key.
+        recovery: ask the gateway to repeat missed events.
+        timeout: seconds for the key supplier, for connecting, and for the handshake, each.
+        max_pending: events that wait for ``async for``; of more, a gap replaces the oldest.
+        max_message_size: bytes of a frame at most.
+
+    Raises:
+        InvalidArgument: an argument cannot be used.
+
+    Source: wire contract, section 5.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        url: str,
+        key_supplier: KeySupplier,
+        on_event: Handler | None = None,
+        on_gap: OnGap | None = None,
+        reactor: Any = None,
+        *,
+        ca: str | os.PathLike[str] | None = None,
+        verify: bool = True,
+        recovery: bool = True,
+        timeout: float = TIMEOUT,
+        max_pending: int = MAX_PENDING,
+        max_message_size: int = MAX_MESSAGE_SIZE,
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
+        self._address = GatewayAddress.parse(url, ca, verify=verify)
+        check_function("key_supplier", key_supplier, 0)
+        if on_event is not None:
+            check_function("on_event", on_event, 1)
+        if on_gap is not None:
+            check_function("on_gap", on_gap, 0)
+        check_timeout(timeout)
+        _check_positive("max_pending", max_pending)
+        _check_positive("max_message_size", max_message_size)
+        self._on_event = on_event
+        self._on_gap = on_gap
+        self._clock = clock_of(reactor)
+        self._login = Login()
+        self._back_off = ClientBackOff(self._clock)
+        self._queue = EventQueue(max_pending)
+        self._factory = GatewayFactory(
+            self._address, self._login, self._clock, timeout, max_message_size, recovery
+        )
+        self._factory.received = self._received
+        self._factory.lost = self._lost
+        endpoint = _KeyedEndpoint(
+            self._address.endpoint(reactor, timeout),
+            self._login,
+            lambda: self._ask(key_supplier, timeout),
+        )
+        self._connection = KeptConnection(
+            endpoint, self._factory, self._clock, self._prepare, self._entered, self._back_off
+        )
+        self._began: Deferred[Mapping[str, Any]] | None = None
+        self._waiting: dict[Deferred[None], None] = {}
+        self._is_ready = False
+        self._has_gap = False
+        self._has_ended = False
+        self._error: BaseException | None = None
+        self._told = ""
+        if not verify:
+            self._log.warn("not checking the certificate of {address}", address=self._address)
+
+    @property
+    def is_connected(self) -> bool:
+        """True while the gateway has subscribed this client to its events."""
+        return self._is_ready
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the client is not connected, as far as it is known; None when it is."""
+        return self._error
+
+    def startService(self) -> None:
+        """Begin to connect, and keep at it."""
+        if self.running:
+            return
+        super().startService()
+        self._has_ended = False
+        self._queue.begin()
+        self._connection.start()
+
+    def stopService(self) -> Deferred[None]:
+        """Close the websocket with code 1000.
+
+        Returns:
+            Fires when it is closed.
+        """
+        if not self.running:
+            return succeed(None)
+        super().stopService()
+        return self._end(None)
+
+    def connected(self, timeout: float | None = None) -> Deferred[None]:
+        """Wait until the gateway has subscribed this client to its events.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Raises:
+            InvalidArgument: the timeout is not a number above 0.
+
+        Fails with:
+            BusUnavailable: the client was stopped, or was not connected in that time, and why.
+            Disconnected: the disconnect command has ended it.
+        """
+        if timeout is not None:
+            check_timeout(timeout)
+        if self._is_ready:
+            return succeed(None)
+        if self._has_ended:
+            return fail(self._error or BusUnavailable("the client was stopped"))
+        waiting: Deferred[None] = Deferred(lambda one: self._waiting.pop(one, None))
+        self._waiting[waiting] = None
+        if timeout is None:
+            return waiting
+
+        def late(_: object, seconds: float) -> NoReturn:
+            raise self._unavailable(seconds) from self._error
+
+        return waiting.addTimeout(timeout, self._clock, late)
+
+    def _unavailable(self, seconds: float) -> BusUnavailable:
+        why = f": {self._error}" if self._error is not None else ""
+        if not self.running:
+            why = ": the client was not started; call its startService(), or give it a parent"
+        return BusUnavailable(
+            f"not connected to {self._address} within {seconds:g} seconds{why}", seconds=seconds
+        )
+
+    def next_event(self) -> Deferred[Event]:
+        """Wait for the next event of a client without ``on_event``.
+
+        Returns:
+            Fires with it; one whose ``is_gap`` is true says that events may have been missed.
+
+        Raises:
+            InvalidArgument: this client calls a handler.
+
+        Fails with:
+            Disconnected: the disconnect command has ended the client.
+            Ended: it was stopped.
+        """
+        if self._on_event is not None:
+            raise InvalidArgument(
+                "this client calls its on_event: leave that out to read events with async for"
+            )
+        return self._queue.get()
+
+    def __aiter__(self) -> GatewayClient:
+        return self
+
+    async def __anext__(self) -> Event:
+        if not (self.running or self._has_ended):
+            self.startService()
+        try:
+            return await self.next_event()
+        except Ended:
+            raise StopAsyncIteration from None
+
+    # --- connecting
+
+    async def _ask(self, supplier: KeySupplier, timeout: float) -> None:
+        try:
+            asking: Deferred[Any] = maybeDeferred(lambda: callbacks.outcome(supplier()))
+            key = await asking.addTimeout(timeout, self._clock)
+            self._login.supply(key)
+        except CancelledError:
+            raise
+        except DeferredTimeout:
+            raise KeySupplierFailed(
+                f"the key supplier returned no key within {timeout:g} seconds"
+            ) from None
+        except BaseException as error:
+            raise KeySupplierFailed(
+                f"the key supplier failed: {str(error) or type(error).__name__}"
+            ) from error
+
+    async def _prepare(self, protocol: GatewayProtocol, open_: Callable[[], None]) -> None:
+        self._began = None
+        subprotocol = await protocol.opened
+        self._login.opened()
+        open_()
+        frame = None
+        if subprotocol == SUBPROTOCOL:
+            began = self._began = Deferred()
+            frame = await began
+        try:
+            self._has_gap = self._login.begin(frame)
+        except BadFrame as error:
+            raise HandshakeFailed(f"the gateway began with {error}") from None
+        protocol.settled()
+
+    def _entered(self, state: State, cause: Failure | None) -> None:
+        self._is_ready = state == "ready"
+        if cause is not None:
+            self._error = cause.value
+            self._tell(cause)
+        if not self._is_ready:
+            return
+        self._error = None
+        self._told = ""
+        self._log.info("connected to {address}", address=self._address)
+        if self._has_gap:
+            self._gap()
+        waiting, self._waiting = self._waiting, {}
+        for one in waiting:
+            one.callback(None)
+
+    def _tell(self, cause: Failure) -> None:
+        text = cause.getErrorMessage()
+        if text != self._told:  # an outage is logged once, not at each attempt
+            self._told = text
+            self._log.warn(
+                "no websocket to {address}, trying again: {cause}",
+                address=self._address,
+                cause=text,
+            )
+
+    def _lost(self, protocol: GatewayProtocol, cause: Failure) -> None:
+        error = cause.value
+        if protocol.is_unreadable:
+            self._login.forget_token()
+        if protocol.answer:
+            self._back_off.is_skipped = self._login.refused(protocol.answer)
+        elif isinstance(error, HandshakeFailed):
+            self._login.unanswered()
+        if isinstance(error, WebSocketClosed) and error.code == DISCONNECTED:
+            self._log.info("ended by the disconnect command at {address}", address=self._address)
+            self._end(Disconnected(str(error), code=error.code, reason=error.reason))
+        self._connection.lost(cause)
+
+    def _end(self, error: Disconnected | None) -> Deferred[None]:
+        self._has_ended = True
+        self._is_ready = False
+        self._error = error
+        stopped = self._connection.stop()
+        self._login.forget()
+        waiting, self._waiting = self._waiting, {}
+        for one in waiting:
+            one.errback(error or BusUnavailable("the client was stopped"))
+        self._queue.end(error)
+        return stopped
+
+    # --- frames
+
+    def _received(self, payload: bytes, is_binary: bool) -> None:
+        try:
+            if is_binary:
+                raise BadFrame("a binary frame")
+            frame = read_frame(payload)
+            if self._began is not None:
+                began, self._began = self._began, None
+                began.callback(frame)
+                return
+            events = events_of(frame)
+        except BadFrame as error:
+            self._log.warn(
+                "dropped a frame of {address}: {error}", address=self._address, error=str(error)
+            )
+            return
+        self._login.received += 1
+        for event in events:
+            if self._has_ended:
+                return  # a handler has stopped it
+            if self._on_event is None:
+                self._queue.put(event)
+            else:
+                callbacks.run("the handler of a GatewayClient", self._on_event, event)
+
+    def _gap(self) -> None:
+        if self._on_gap is not None:
+            callbacks.run("on_gap of a GatewayClient", self._on_gap)
+        elif self._on_event is None:
+            self._queue.put(gap())
+
+
+@implementer(IStreamClientEndpoint)
+@frozen
+class _KeyedEndpoint:
+    """An endpoint that has a session key before it connects, when the login needs one."""
+
+    endpoint: IStreamClientEndpoint
+    login: Login
+    ask: Callable[[], Awaitable[None]]
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Ask for a key if that is needed, and connect."""
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        if self.login.needs_key:
+            await self.ask()
+        try:
+            protocol: IProtocol = await self.endpoint.connect(factory)
+        except BaseException:
+            self.login.unanswered()
+            raise
+        return protocol
+
+
+def check_function(name: str, function: object, count: int) -> None:
+    """Check that an argument can be called; the error does not repeat it, as it may be a key.
+
+    Args:
+        name: name of the argument.
+        function: the argument.
+        count: number of values that it is called with: an `Event`, or none.
+
+    Raises:
+        InvalidArgument: it cannot be called so.
+    """
+    if not callable(function):
+        raise InvalidArgument(f"{name} must be a function, not {type(function).__name__}")
+    if not callbacks.accepts(function, count):
+        what = "one argument, an Event" if count else "no argument"
+        raise InvalidArgument(f"{name} must be callable with {what}")
+
+
+def _check_positive(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidArgument(f"{name} must be an integer above 0, not {shown(value)}")

@@ -1,0 +1,130 @@
+"""What the next handshake shows to the gateway: a session key, or a recovery token.
+
+A pure record, without a socket. It decides when a program has to be asked for a new key, and
+whether events may have been missed.
+
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from opentera_twisted.client.events import BadFrame
+
+SUBPROTOCOL: Final = "opentera-bus.recovery.v1"
+"""Name by which a client asks for recovery, and a gateway agrees."""
+
+PLAIN_SUBPROTOCOL: Final = "opentera-events"
+"""Name that a gateway without recovery may select instead; it stands for the same frames."""
+
+LONGEST_KEY: Final = 4096
+"""Characters of a session key or a token at most."""
+
+_KEY: Final = re.compile(r"[!-~]+")
+_FORBIDDEN: Final = frozenset({401, 403})
+
+
+class Login:
+    """The credentials of one client, from one handshake to the next.
+
+    Attributes:
+        received: event frames that came since the first frame of the connection.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as a client that has never connected."""
+        self.received = 0
+        self._key: str | None = None
+        self._token: str | None = None
+        self._is_first_use = False
+        self._was_ready = False
+
+    @property
+    def needs_key(self) -> bool:
+        """True when the next handshake has nothing to show."""
+        return self._key is None and self._token is None
+
+    def supply(self, key: object) -> None:
+        """Accept a session key.
+
+        Raises:
+            ValueError: it is not of a key's form; the text does not repeat it.
+        """
+        if not isinstance(key, str):
+            what = type(key).__name__
+            raise ValueError(f"expected a session key as a string, not {what}")  # noqa: TRY004
+        if len(key) > LONGEST_KEY or not _KEY.fullmatch(key):
+            raise ValueError(
+                f"{len(key)} characters are not a session key: expected visible ASCII characters, "
+                f"{LONGEST_KEY} at most"
+            )
+        self._key = key
+        self._is_first_use = True
+
+    def query(self) -> str:
+        """Write the credentials as the query of the next handshake."""
+        if self._token is not None:
+            return f"recover={quote(self._token, safe='')}&received={self.received}"
+        return f"id={quote(self._key or '', safe='')}"
+
+    def refused(self, status: int) -> bool:
+        """Take note of a handshake that the gateway answered with an error.
+
+        A gateway that answers 503 or 429, or a proxy before it, has decided nothing about the
+        credentials.
+
+        Returns:
+            True when they were old: the next attempt shows new ones, and need not wait.
+        """
+        if self._token is not None:
+            if status in {429, 500, 502, 503, 504}:
+                return False
+            self._token = None
+            return True
+        was_first_use, self._is_first_use = self._is_first_use, False
+        if status not in _FORBIDDEN:
+            return False
+        self._key = None
+        return not was_first_use
+
+    def unanswered(self) -> None:
+        """Take note of an attempt that got no answer: the credentials may still be good."""
+        self._is_first_use = False
+
+    def opened(self) -> None:
+        """Take note of an open websocket: the credentials were used up."""
+        self._key = self._token = None
+        self.received = 0
+
+    def begin(self, frame: Mapping[str, Any] | None) -> bool:
+        """Take note of the beginning of a connection.
+
+        Args:
+            frame: its first frame when the gateway offers recovery; else None.
+
+        Returns:
+            True when events may have been missed since the connection before.
+
+        Raises:
+            BadFrame: the frame is not one with which a gateway begins.
+        """
+        recovered = False
+        if frame is not None:
+            recovery = frame.get("recovery")
+            token = recovery.get("token") if isinstance(recovery, dict) else None
+            if not isinstance(token, str) or len(token) > LONGEST_KEY or not _KEY.fullmatch(token):
+                raise BadFrame("a first frame without a recovery token")
+            self._token = token
+            recovered = isinstance(recovery, dict) and recovery.get("recovered") is True
+        was_ready, self._was_ready = self._was_ready, True
+        return was_ready and not recovered
+
+    def forget_token(self) -> None:
+        """Log in with a key next time: the gateway would repeat what this client cannot read."""
+        self._token = None

@@ -1,0 +1,94 @@
+"""Events that wait for ``async for``."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted.client.events import Event, gap
+
+
+class Ended(Exception):
+    """The client was stopped, and no event is left."""
+
+
+class EventQueue:
+    """A bounded queue of events; after an overflow a gap takes the place of the oldest.
+
+    Args:
+        bound: events that wait at most.
+    """
+
+    _log = Logger()
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._events: deque[Event] = deque()
+        self._readers: dict[Deferred[Event], None] = {}
+        self._end: BaseException | None = None
+        self._has_dropped = False
+        self._has_warned = False
+
+    def begin(self) -> None:
+        """Forget an end: the client was started."""
+        self._end = None
+
+    def put(self, event: Event) -> None:
+        """Hand an event to a reader, or keep it for the next one."""
+        if self._readers:
+            reader = next(iter(self._readers))
+            del self._readers[reader]
+            reader.callback(event)
+            return
+        if len(self._events) >= self._bound:
+            self._events.popleft()
+            self._dropped()
+        self._events.append(event)
+
+    def _dropped(self) -> None:
+        self._has_dropped = True
+        if self._has_warned:
+            return
+        self._has_warned = True
+        self._log.warn(
+            "the program reads too slowly: {bound} events wait; dropping the oldest, with a gap",
+            bound=self._bound,
+        )
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the events: readers get what waits, and then the error.
+
+        Args:
+            error: `Ended` when None.
+        """
+        self._end = error or Ended()
+        readers, self._readers = self._readers, {}
+        for reader in readers:
+            reader.errback(Failure(self._end))
+
+    def get(self) -> Deferred[Event]:
+        """Wait for the next event.
+
+        Returns:
+            Fires with it.
+
+        Fails with:
+            Ended: the client was stopped.
+            Disconnected: the disconnect command has ended it.
+        """
+        if self._has_dropped:
+            self._has_dropped = False
+            return succeed(gap())
+        if self._events:
+            event = self._events.popleft()
+            self._has_warned = self._has_warned and bool(self._events)
+            return succeed(event)
+        if self._end is not None:
+            return fail(self._end)
+        reader: Deferred[Any] = Deferred(lambda one: self._readers.pop(one, None))
+        self._readers[reader] = None
+        return reader

@@ -1,0 +1,264 @@
+"""The Autobahn edge of a client: handshake, frames, pings and closing.
+
+Source: RFC 6455.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import txaio
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from autobahn.websocket.types import ConnectingRequest
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+from txaio._common import _BatchedTimer
+
+from opentera_twisted._internal.printable import printable
+from opentera_twisted.client.address import GatewayAddress
+from opentera_twisted.client.login import PLAIN_SUBPROTOCOL, SUBPROTOCOL, Login
+from opentera_twisted.errors import BusError, HandshakeFailed, WebSocketClosed
+
+PING_INTERVAL: Final = 10
+PONG_TIMEOUT: Final = 20
+"""Seconds between pings, and that the gateway may send nothing at all after one: 30 in all."""
+
+CLOSE_TIMEOUT: Final = 2.0
+"""Seconds that the gateway may take to end a connection that is being closed."""
+
+NORMAL: Final = 1000
+BROKEN: Final = 1006
+TOO_BIG: Final = 1009
+DISCONNECTED: Final = 4000
+"""Close codes: by this client, without a close frame, and by the disconnect command."""
+
+_TIMER_BUCKET: Final = 0.2
+
+
+class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is not annotated
+    """One websocket to a gateway.
+
+    Attributes:
+        opened: fires with the selected subprotocol when the handshake is complete; fails when the
+            connection ends before.
+        answer: status of a handshake that the gateway answered with an error; 0: it did not.
+        is_unreadable: whether this client ended the connection, as it could not read a frame.
+    """
+
+    # Autobahn writes requests to its log, and with them keys.
+    log = txaio.make_logger(level="none")
+
+    factory: GatewayFactory
+    connected = 0
+    answer = 0
+    is_unreadable = False
+    _cause: BusError | None = None
+    _handshake: IDelayedCall | None = None
+    _ending: IDelayedCall | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: Deferred[str | None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """Send the request of the handshake."""
+        factory = self.factory
+        self._handshake = factory.clock.callLater(factory.timeout, self._handshake_timed_out)
+        super().connectionMade()
+
+    def onConnecting(self, transport_details: object) -> ConnectingRequest:
+        """Say what the handshake asks for: the credentials are nowhere else."""
+        factory, address = self.factory, self.factory.address
+        return ConnectingRequest(
+            host=f"[{address.host}]" if ":" in address.host else address.host,
+            port=address.port,
+            resource=factory.target(),
+            protocols=factory.protocols,
+            useragent=factory.useragent,
+        )
+
+    def failHandshake(self, reason: str) -> None:
+        """End a handshake that the gateway answered with something else than a websocket."""
+        words = self.http_status_line.split()
+        number = words[1] if len(words) > 1 else ""
+        if number.isascii() and number.isdecimal() and len(number) == 3 and number != "101":
+            self.answer = int(number)
+            self._cause = _refused(self.answer, self.http_headers.get("retry-after", ""))
+        else:
+            self._cause = HandshakeFailed("what answered does not speak the websocket protocol")
+        self.dropConnection(abort=True)
+
+    def onOpen(self) -> None:
+        """The handshake is complete."""
+        self.opened.callback(self.websocket_protocol_in_use)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Hand over a frame."""
+        if self.connected:
+            self.factory.received(payload, isBinary)
+
+    def settled(self) -> None:
+        """Stop the timer of the handshake: the connection is as it should be."""
+        _cancel(self._handshake)
+
+    def _handshake_timed_out(self) -> None:
+        seconds = self.factory.timeout
+        self.abort(HandshakeFailed(f"the gateway did not open a websocket within {seconds:g} s"))
+
+    def onAutoPingTimeout(self) -> None:
+        """Give up a connection that is half open."""
+        self.autoPingTimeoutCall = None
+        self.abort(WebSocketClosed(f"the gateway was silent for {PONG_TIMEOUT} s after a ping"))
+
+    def _fail_connection(self, code: int = BROKEN, reason: str = "") -> None:
+        """End a connection with a frame that cannot be read: it may be too big, or malformed."""
+        self.is_unreadable = True
+        what = "a frame above the size limit" if code == TOO_BIG else "a malformed frame"
+        if self._cause is None:
+            self._cause = WebSocketClosed(f"the gateway sent {what}", code=code)
+        super()._fail_connection(code, reason)
+
+    def close(self) -> None:
+        """Begin to close the websocket; a gateway that does not answer is left after a while."""
+        if not self.connected:
+            return
+        if self.state == self.STATE_OPEN:
+            self.sendClose(NORMAL)
+        self._end_soon()
+
+    def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> Any:
+        """Answer the gateway's close, which then ends the connection."""
+        self._end_soon()
+        return super().onCloseFrame(code, reasonRaw)
+
+    def abort(self, cause: BusError) -> None:
+        """End the connection at once, for a reason that its loss will name."""
+        self._cause = self._cause or cause
+        self.transport.abortConnection()
+
+    def _end_soon(self) -> None:
+        if self._ending is None:
+            self._ending = self.factory.clock.callLater(
+                CLOSE_TIMEOUT, self.transport.abortConnection
+            )
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Report the end, however it came."""
+        super().connectionLost(reason)
+        self.connected = 0
+        _cancel(self._handshake)
+        _cancel(self._ending)
+        cause = self._cause or self._cause_of(reason)
+        if not self.opened.called:
+            self.opened.errback(Failure(cause))
+        self.factory.lost(self, Failure(cause))
+
+    def _cause_of(self, reason: Failure) -> BusError:
+        if not self.opened.called:
+            return HandshakeFailed(f"the connection ended in its handshake: {_told(reason)}")
+        code = self.remoteCloseCode
+        if code is None:
+            return WebSocketClosed(f"the websocket broke: {_told(reason)}")
+        text = printable(self.remoteCloseReason or "")
+        return WebSocketClosed(
+            f"the gateway closed the websocket with {code}" + (f": {text}" if text else ""),
+            code=code,
+            reason=text,
+        )
+
+
+class GatewayFactory(WebSocketClientFactory):  # type: ignore[misc]  # Autobahn is not annotated
+    """Makes the websocket of each attempt.
+
+    Args:
+        address: of the gateway.
+        login: the credentials of the next handshake.
+        clock: for all timers, Autobahn's too.
+        timeout: seconds that a handshake may take.
+        max_message_size: bytes of a frame at most.
+        recovery: whether to ask for recovery.
+
+    Attributes:
+        address: of the gateway.
+        received: called with each frame, and whether it is binary.
+        lost: called with a protocol and the cause when its connection is gone.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        address: GatewayAddress,
+        login: Login,
+        clock: IReactorTime,
+        timeout: float,
+        max_message_size: int,
+        recovery: bool,
+    ) -> None:
+        # Both names: a gateway that speaks no recovery selects the second, or neither.
+        protocols = [SUBPROTOCOL, PLAIN_SUBPROTOCOL] if recovery else []
+        super().__init__(protocols=protocols, useragent="opentera-twisted", reactor=clock)
+        self.clock = clock
+        self.timeout = timeout
+        self.address = address
+        self._login = login
+        self._batched_timer = _BatchedTimer(
+            _TIMER_BUCKET * 1000.0, 1, clock.seconds, clock.callLater
+        )
+        self.received: Any = None
+        self.lost: Any = None
+        self.setProtocolOptions(
+            maxFramePayloadSize=max_message_size,
+            maxMessagePayloadSize=max_message_size,
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
+            serverConnectionDropTimeout=0,
+            autoPingInterval=PING_INTERVAL,
+            autoPingTimeout=PONG_TIMEOUT,
+        )
+
+    def target(self) -> str:
+        """Write the target of the next request, with its credentials."""
+        url = self.address.url
+        query = "&".join(filter(None, (url.query, self._login.query())))
+        return f"{url.path or '/'}?{query}"
+
+    def buildProtocol(self, addr: IAddress) -> GatewayProtocol:
+        """Make the protocol of a new connection."""
+        protocol = GatewayProtocol()
+        protocol.factory = self
+        return protocol
+
+
+def _refused(status: int, retry_after: str) -> HandshakeFailed:
+    try:
+        phrase = f" {HTTPStatus(status).phrase}"
+    except ValueError:
+        phrase = ""
+    seconds = float(retry_after) if retry_after.isascii() and retry_after.isdecimal() else 0.0
+    return HandshakeFailed(
+        f"the gateway refused the websocket: {status}{phrase}", status=status, retry_after=seconds
+    )
+
+
+def _told(reason: Failure) -> str:
+    """Say in words how a connection ended."""
+    if reason.check(ConnectionDone):
+        return "the other side closed the connection"
+    if reason.check(VerificationError):
+        return "the certificate is of another host than the URL names"
+    if reason.check(SSL.Error):
+        error: Any = reason.value
+        texts = [str(one[-1]) for one in error.args[0] if one] if error.args else []
+        return f"TLS failed ({', '.join(texts) or type(error).__name__})"
+    return printable(reason.getErrorMessage())
+
+
+def _cancel(call: IDelayedCall | None) -> None:
+    if call is not None and call.active():
+        call.cancel()

@@ -1,0 +1,1 @@
+"""The client of the gateway, for devices and programs."""
