@@ -8,6 +8,8 @@ VENV ?= $(if $(filter python3,$(PYTHON)),.venv,build/$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 # A checkout is not installed as files: Twisted finds the plugin through the import path.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+# Each program that a test starts would compile the package anew without its bytecode.
+export PYTHONDONTWRITEBYTECODE :=
 
 # Environments with OpenTera's own package.
 OPENTERA := build/opentera$(if $(filter .venv,$(VENV)),,-$(notdir $(VENV)))
