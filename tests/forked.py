@@ -33,6 +33,7 @@ from subprocess import Popen
 from types import ModuleType
 from typing import IO, Any, Final, NamedTuple, NoReturn
 
+from coverage import Coverage
 from twisted.internet import reactor
 
 _IMPORTED: Final = (
@@ -193,6 +194,13 @@ class _Request(NamedTuple):
     files: list[int]
 
 
+def _save_coverage() -> None:
+    """Save the coverage of the imports, which each forked program would save again."""
+    measurement = Coverage.current()
+    if measurement is not None:
+        measurement.save()
+
+
 def _serve(requests: socket.socket) -> _Request | None:
     """Fork for each request: returns it in the program, and None in the nursery at the end."""
     running: dict[int, int] = {}
@@ -305,6 +313,7 @@ def main(number: str) -> None:
     """Be the nursery until the test process ends."""
     for name in _IMPORTED:
         importlib.import_module(name)
+    _save_coverage()
     gc.freeze()
     requests = socket.socket(fileno=int(number))
     request = _serve(requests)
