@@ -75,11 +75,10 @@ def drawn(page: str, heading: str, indent: int) -> list[str]:
 
 
 def present(folder: Path) -> set[str]:
-    """What is in a folder, as it is drawn."""
-    made = {"__init__.py", "__pycache__", "py.typed"}
-    return {f"{one.name}/" if one.is_dir() else one.name for one in folder.iterdir()} - {
-        name for one in made for name in (one, f"{one}/")
-    }
+    """Return a folder's modules and packages, as they are drawn."""
+    # A package that was moved leaves a folder of bytecode behind.
+    packages = {f"{one.parent.name}/" for one in folder.glob("*/__init__.py")}
+    return packages | {one.name for one in folder.glob("*.py")} - {"__init__.py"}
 
 
 def test_the_drawing_of_the_package_is_the_package() -> None:
