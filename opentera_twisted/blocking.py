@@ -18,7 +18,13 @@ from opentera_twisted.errors import BusUnavailable, ForkedProcess
 from opentera_twisted.link import DEFAULT_URL, RedisAddress
 from opentera_twisted.logs import LogPublisher
 from opentera_twisted.pubsub import Handler, OnGap, check_handlers
-from opentera_twisted.reactor_thread import OneByOne, ThreadLogPublisher, Use, in_thread, run
+from opentera_twisted.reactor_thread import (
+    BusLease,
+    SerialQueue,
+    ThreadLogPublisher,
+    in_thread,
+    run,
+)
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
     DEFAULT_LIMITS,
@@ -47,7 +53,7 @@ class Do(Protocol):
         """What its Deferred or coroutine gave."""
 
 
-class Ending:
+class Handle:
     """Something that goes on until it is ended: a subscription, a watch or a server.
 
     Args:
@@ -64,6 +70,10 @@ class Ending:
     stop = cancel
 
 
+Ending = Handle
+"""The former name of `Handle`."""
+
+
 class BlockingProxy(Proxy):
     """A server's procedures as methods, as `Proxy`, that wait for their results."""
 
@@ -74,9 +84,9 @@ class BlockingProxy(Proxy):
 class BlockingVariables:
     """Shared variables, as `Variables`, for threads that may wait."""
 
-    def __init__(self, do: Do, use: Use, threads: ThreadPool) -> None:
+    def __init__(self, do: Do, lease: BusLease, threads: ThreadPool) -> None:
         self._do = do
-        self._use = use
+        self._lease = lease
         self._threads = threads
 
     def get(self, name: str) -> bytes | None:
@@ -103,15 +113,15 @@ class BlockingVariables:
         """Write a variable if it is as expected: see `Variables.compare_and_set`."""
         return self._do(lambda bus: bus.variables.compare_and_set(name, expected, value, ttl))
 
-    def watch(self, name: str, handler: WatchHandler) -> Ending:
+    def watch(self, name: str, handler: WatchHandler) -> Handle:
         """Have a handler called in a thread as a variable changes: see `Variables.watch`."""
         check_watch_handler(handler)
 
-        async def watch(bus: Bus) -> Ending:
+        async def watch(bus: Bus) -> Handle:
             what = f"a handler of the variable {name}"
             called = in_thread(bus.link.reactor, self._threads, what, handler)
             watch = await bus.variables.watch(name, called)
-            return _ending(self._use, watch.cancel)
+            return _handle(self._lease, watch.cancel)
 
         return self._do(watch)
 
@@ -164,9 +174,9 @@ class BlockingBus:
         handler_threads: int = THREADS,
     ) -> None:
         address = url if isinstance(url, RedisAddress) else RedisAddress.parse(url)
-        self._use = Use(address, name)
+        self._lease = BusLease(address, name)
         self._threads = ThreadPool("handlers of a BlockingBus", handler_threads)
-        self.variables = BlockingVariables(self._do, self._use, self._threads)
+        self.variables = BlockingVariables(self._do, self._lease, self._threads)
         self.presence = BlockingPresence(self._do)
 
     def __enter__(self) -> Self:
@@ -185,12 +195,12 @@ class BlockingBus:
 
         At the end of the program that happens by itself.
         """
-        if not self._use.is_used:
-            self._use.is_closed = True
+        if not self._lease.is_used:
+            self._lease.is_closed = True
             return
         # The reactor may have stopped, and all with it; or it is the parent's.
         with suppress(BusUnavailable, ForkedProcess):
-            run(self._use.close)
+            run(self._lease.close)
         self._threads.stop()
 
     def connected(self, timeout: float | None = None) -> None:
@@ -217,7 +227,7 @@ class BlockingBus:
         """Publish messages in a ``TeraModuleMessage``: see `Bus.send_module_message`."""
         return self._do(lambda bus: bus.send_module_message(dest, *messages, source=source))
 
-    def subscribe(self, topic: str, handler: Handler, on_gap: OnGap | None = None) -> Ending:
+    def subscribe(self, topic: str, handler: Handler, on_gap: OnGap | None = None) -> Handle:
         """Have a handler called for a topic: see `Bus.subscribe`.
 
         Args:
@@ -231,18 +241,18 @@ class BlockingBus:
 
     def subscribe_pattern(
         self, pattern: str, handler: Handler, on_gap: OnGap | None = None
-    ) -> Ending:
+    ) -> Handle:
         """Have a handler called for all topics of a pattern; otherwise like `subscribe`."""
         return self._subscribe(True, pattern, handler, on_gap)
 
     def _subscribe(
         self, is_pattern: bool, topic: str, handler: Handler, on_gap: OnGap | None
-    ) -> Ending:
+    ) -> Handle:
         check_handlers(handler, on_gap)
 
-        async def subscribe(bus: Bus) -> Ending:
+        async def subscribe(bus: Bus) -> Handle:
             what = f"a handler of {topic}"
-            queue = OneByOne(bus.link.reactor, self._threads, what, handler, on_gap)
+            queue = SerialQueue(bus.link.reactor, self._threads, what, handler, on_gap)
             ask = bus.subscribe_pattern if is_pattern else bus.subscribe
             called = handler if iscoroutinefunction(handler) else queue
             gap = None if on_gap is None else lambda: queue.call(on_gap)
@@ -252,7 +262,7 @@ class BlockingBus:
                 queue.end()
                 return subscription.cancel()
 
-            return _ending(self._use, cancel)
+            return _handle(self._lease, cancel)
 
         return self._do(subscribe)
 
@@ -321,7 +331,7 @@ class BlockingBus:
         uuid: str | None = None,
         exclusive: bool = False,
         limits: Limits = DEFAULT_LIMITS,
-    ) -> Ending:
+    ) -> Handle:
         """Answer calls of a service: see `Bus.serve_service`.
 
         Procedures run in threads; those that are coroutine functions in the reactor's thread.
@@ -337,7 +347,7 @@ class BlockingBus:
         procedures: Procedures,
         exclusive: bool = False,
         limits: Limits = DEFAULT_LIMITS,
-    ) -> Ending:
+    ) -> Handle:
         """Answer calls of a module; otherwise like `serve_service`."""
         return self._serve(
             procedures,
@@ -346,10 +356,10 @@ class BlockingBus:
 
     def _serve(
         self, procedures: Procedures, serve: Callable[[Bus, Procedures], Deferred[Any]]
-    ) -> Ending:
-        async def start(bus: Bus) -> Ending:
+    ) -> Handle:
+        async def start(bus: Bus) -> Handle:
             server = await serve(bus, procedures.adapted(_in_thread))
-            return _ending(self._use, server.stop)
+            return _handle(self._lease, server.stop)
 
         return self._do(start)
 
@@ -376,10 +386,10 @@ class BlockingBus:
         Args:
             sender: named in messages without a sender of their own.
         """
-        return ThreadLogPublisher(self._use, sender)
+        return ThreadLogPublisher(self._lease, sender)
 
     def _do(self, ask: Callable[[Bus], Awaitable[T]]) -> T:
-        value: T = run(lambda: ask(self._use.bus))
+        value: T = run(lambda: ask(self._lease.bus))
         return value
 
 
@@ -389,13 +399,13 @@ def _in_thread(procedure: Procedure) -> Procedure:
     return evolve(procedure, thread=True)
 
 
-def _ending(use: Use, end: Callable[[], Deferred[None]]) -> Ending:
+def _handle(lease: BusLease, end: Callable[[], Deferred[None]]) -> Handle:
     """What a thread ends something with; it also ends with the object it was begun through."""
 
     def stop() -> Deferred[None]:
-        use.forget(ending)
+        lease.forget(handle)
         return end()
 
-    ending = Ending(lambda: run(stop))
-    use.keep(ending, end)
-    return ending
+    handle = Handle(lambda: run(stop))
+    lease.keep(handle, end)
+    return handle

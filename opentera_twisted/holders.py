@@ -27,7 +27,7 @@ REAPED: Final = "opentera.presence.reaped."
 OWED: Final = "opentera.presence.owed"
 LISTENING: Final = "opentera.presence.listening"
 
-NOBODY: Final = "00000000-0000-0000-0000-000000000000"
+NIL_UUID: Final = "00000000-0000-0000-0000-000000000000"
 """The UUID of no one."""
 
 REPORTS: Final = topics.module_messages(topics.USER_MANAGER_MODULE)
@@ -62,7 +62,7 @@ HOLDERS: Final = f"""
         local exact = redis.pcall('PUBSUB', 'NUMSUB', topic)
         if exact.err then return false end
         local found = receivers(topic) - exact[2]
-        return found > 0 and found > receivers('websocket.' .. kind .. '.{NOBODY}.events')
+        return found > 0 and found > receivers('websocket.' .. kind .. '.{NIL_UUID}.events')
     end
     local function other_kinds(who)
         local own, uuid = who:match('^(%a+)%.(.*)$')

@@ -43,7 +43,7 @@ from opentera_twisted.program.options import (
     parse_redis,
 )
 from opentera_twisted.program.systemd import Supervisor
-from opentera_twisted.program.workers import Pool, Settings
+from opentera_twisted.program.workers import Pool, WorkerSettings
 from opentera_twisted.program.workers.process import Worker
 from opentera_twisted.user_manager import UserManager
 
@@ -132,7 +132,7 @@ class Program(MultiService):
             self._reactor,
             options["workers"],
             [with_backlog(endpoint) for endpoint in options["websocket"]],
-            Settings(
+            WorkerSettings(
                 redis=url,
                 name=options["name"],
                 options=gateway,
@@ -164,7 +164,7 @@ class Program(MultiService):
         endpoint = options["admin"]
         try:
             from opentera_twisted.admin import (  # noqa: PLC0415 (an extra)
-                Here,
+                LocalOverview,
                 Overview,
                 Websockets,
                 admin_site,
@@ -185,7 +185,7 @@ class Program(MultiService):
 
             overview = AllWorkers(self._bus, self._serving)
         else:
-            overview = Here(self._bus, self._serving)
+            overview = LocalOverview(self._bus, self._serving)
         site = admin_site(
             self._bus,
             overview,

@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus
-from opentera_twisted.admin import Here, admin_site
+from opentera_twisted.admin import LocalOverview, admin_site
 from opentera_twisted.gateway import Gateway
 
 from .support import RedisTestCase
@@ -61,7 +61,7 @@ class AdminTestCase(RedisTestCase):
         """Start an endpoint on a free port, and return what asks it."""
         bus = bus or await self.bus()
         gateway = Gateway(bus)
-        site: Any = admin_site(bus, Here(bus, gateway), **options)
+        site: Any = admin_site(bus, LocalOverview(bus, gateway), **options)
         port: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         return Asking(bus, gateway, f"http://127.0.0.1:{port.getHost().port}")

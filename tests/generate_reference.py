@@ -13,12 +13,12 @@ from pathlib import Path
 import click
 from prometheus_client.parser import text_string_to_metric_families
 
-from opentera_twisted.admin import Here
+from opentera_twisted.admin import LocalOverview
 from opentera_twisted.admin.metrics import page_of
 from opentera_twisted.cli.commands import cli
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.program.options import REPEATABLE, Options
-from opentera_twisted.program.workers import Pool, Settings
+from opentera_twisted.program.workers import Pool, WorkerSettings
 from opentera_twisted.program.workers.overview import families
 from opentera_twisted.testing import MemoryBus
 
@@ -84,8 +84,8 @@ def _walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Comman
 def metrics() -> Iterator[str]:
     """The page of ``/metrics``."""
     bus = MemoryBus()
-    pool = Pool(bus.link.reactor, 2, (), Settings(redis="", name="", options={}), print)
-    page = page_of([*Here(bus, Gateway(bus)).families(), *families(pool)]).decode()
+    pool = Pool(bus.link.reactor, 2, (), WorkerSettings(redis="", name="", options={}), print)
+    page = page_of([*LocalOverview(bus, Gateway(bus)).families(), *families(pool)]).decode()
     yield "# Metrics"
     yield ""
     yield "What `GET /metrics` of the admin endpoint answers, in Prometheus's text format 0.0.4."

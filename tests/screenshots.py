@@ -20,7 +20,7 @@ from twisted.internet.task import LoopingCall, deferLater, react
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, Procedures, SessionKeys
-from opentera_twisted.admin import Here, Websockets, admin_site
+from opentera_twisted.admin import LocalOverview, Websockets, admin_site
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import DeviceEvent, ParticipantEvent, UserEvent
 from opentera_twisted.topics import Kind
@@ -137,7 +137,7 @@ async def program() -> AsyncIterator[tuple[str, str]]:
     websockets = listen.listenTCP(0, gateway.factory, interface="127.0.0.1")
     port = websockets.getHost().port
     where = [Websockets("ws", port)]
-    site = admin_site(bus, Here(bus, gateway), console="write", websockets=where)
+    site = admin_site(bus, LocalOverview(bus, gateway), console="write", websockets=where)
     page = listen.listenTCP(0, site, interface="127.0.0.1")
     await bus.serve_service("RehabService", rehabilitation())
     await bus.serve_service("FileTransferService", Procedures(version="1.4.2"))

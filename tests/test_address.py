@@ -16,7 +16,7 @@ from twisted.internet.testing import MemoryReactorClock
 from opentera_twisted import Bus, InvalidArgument
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.address import TLS
-from opentera_twisted.link.sentinel import Login, SentinelEndpoint
+from opentera_twisted.link.sentinel import Credentials, SentinelEndpoint
 
 LOCAL = ("127.0.0.1", 6379)
 
@@ -27,9 +27,9 @@ LOCAL = ("127.0.0.1", 6379)
         ("redis://localhost", RedisAddress((("localhost", 6379),))),
         ("redis://h:7/3", RedisAddress((("h", 7),), database=3)),
         ("redis://h?db=4", RedisAddress((("h", 6379),), database=4)),
-        ("redis://:p%40ss@h", RedisAddress((("h", 6379),), login=Login(None, "p@ss"))),
-        ("redis://us%3Aer:pw@h", RedisAddress((("h", 6379),), login=Login("us:er", "pw"))),
-        ("redis://:a@b@h", RedisAddress((("h", 6379),), login=Login(None, "a@b"))),
+        ("redis://:p%40ss@h", RedisAddress((("h", 6379),), login=Credentials(None, "p@ss"))),
+        ("redis://us%3Aer:pw@h", RedisAddress((("h", 6379),), login=Credentials("us:er", "pw"))),
+        ("redis://:a@b@h", RedisAddress((("h", 6379),), login=Credentials(None, "a@b"))),
         ("redis://[::1]:7", RedisAddress((("::1", 7),))),
         ("redis://[fe80::1%25eth0]:7", RedisAddress((("fe80::1%eth0", 7),))),
         ("redis://[fe80::1%Eth0]", RedisAddress((("fe80::1%Eth0", 6379),))),
@@ -41,15 +41,15 @@ LOCAL = ("127.0.0.1", 6379)
             RedisAddress((("h", 6379),), tls=TLS("/a", "/b", "/c")),
         ),
         ("unix:///run/re%20dis.sock?db=2", RedisAddress(path="/run/re dis.sock", database=2)),
-        ("unix://:pw@/s", RedisAddress(path="/s", login=Login(None, "pw"))),
+        ("unix://:pw@/s", RedisAddress(path="/s", login=Credentials(None, "pw"))),
         (
             "redis+sentinel://:pw@a:1,b,[::1]:3/mymaster/2?sentinel_password=sp",
             RedisAddress(
                 (("a", 1), ("b", 26379), ("::1", 3)),
                 primary="mymaster",
                 database=2,
-                login=Login(None, "pw"),
-                sentinel_login=Login(None, "sp"),
+                login=Credentials(None, "pw"),
+                sentinel_login=Credentials(None, "sp"),
             ),
         ),
         (

@@ -24,8 +24,8 @@ from opentera_twisted import (
 from opentera_twisted._internal.thread_pool import ThreadPool
 from opentera_twisted.blocking import BlockingBus
 from opentera_twisted.reactor_thread import handlers, shared
-from opentera_twisted.reactor_thread.errands import Errand, ReactorThread
-from opentera_twisted.reactor_thread.handlers import OneByOne
+from opentera_twisted.reactor_thread.handlers import SerialQueue
+from opentera_twisted.reactor_thread.thread_calls import ReactorThread, ThreadCall
 from opentera_twisted.testing import MemoryClock
 
 from .processes import BlockingProgramTestCase
@@ -270,15 +270,15 @@ class ProgramTests(BlockingProgramTestCase):
 
 
 def test_what_is_given_up_is_cancelled_and_tells_nobody() -> None:
-    over: list[Errand] = []
+    over: list[ThreadCall] = []
     cancelled: list[object] = []
-    errand = Errand(over.append, lambda: Deferred(cancelled.append))
-    errand.start()
-    errand.give_up()
-    assert over == [errand]
+    call = ThreadCall(over.append, lambda: Deferred(cancelled.append))
+    call.start()
+    call.give_up()
+    assert over == [call]
     assert len(cancelled) == 1
     begun: list[None] = []
-    never = Errand(over.append, lambda: begun.append(None))
+    never = ThreadCall(over.append, lambda: begun.append(None))
     never.give_up()
     never.start()
     assert begun == []
@@ -468,7 +468,7 @@ class BlockingBusTests(RedisTestCase):
             blockingCallFromThread(reactor, dropped)  # type: ignore[arg-type]
 
         await self.bus()  # the reactor runs
-        queue = OneByOne(reactor, ThreadPool("test"), "a handler", handle, told)
+        queue = SerialQueue(reactor, ThreadPool("test"), "a handler", handle, told)
         for number in range(20):
             queue(number)
         go_on.callback(None)

@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from opentera_twisted import SessionKeys, topics
-from opentera_twisted.admin import Here, admin_site
+from opentera_twisted.admin import LocalOverview, admin_site
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import DeviceEvent, ServerCommand, UserEvent
 
@@ -98,7 +98,7 @@ class ClientTestCase(BrowserTestCase):
         """Show the page, whose ``/key`` gives keys, counted in ``self.asked``."""
         bus = await self.bus()
         if client is None:
-            admin = self.listen(admin_site(bus, Here(bus, Gateway(bus))))
+            admin = self.listen(admin_site(bus, LocalOverview(bus, Gateway(bus))))
             client = f"http://127.0.0.1:{admin}/opentera-bus.js"
         self.keys = SessionKeys(bus)
         self.asked = Collector()

@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.admin import traffic
-from opentera_twisted.admin.asked import parse_call, parse_key
+from opentera_twisted.admin.requests import parse_call, parse_key
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
@@ -100,7 +100,7 @@ class TrafficTests(AdminTestCase):
 
     async def test_it_is_subscribed_only_while_somebody_asks(self) -> None:
         admin = await self.admin()
-        self.patch(traffic, "LEASE", 0.2)
+        self.patch(traffic, "WATCH_LEASE", 0.2)
         assert self.redis.pubsub_numpat() == 0
         page = await self.watch(admin)
         assert (page["count"], page["messages"]) == (0, [])

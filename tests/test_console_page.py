@@ -12,7 +12,7 @@ from selenium.common.exceptions import WebDriverException
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Procedures
-from opentera_twisted.admin import Here, Websockets, admin_site
+from opentera_twisted.admin import LocalOverview, Websockets, admin_site
 from opentera_twisted.admin import traffic as watching
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
@@ -42,7 +42,7 @@ class ConsoleTestCase(BrowserTestCase):
         super().setUp()
         self.addCleanup(lambda: self.browser.command("Emulation.clearDeviceMetricsOverride"))
 
-    overview: type[Here] = Here
+    overview: type[LocalOverview] = LocalOverview
 
     async def show(self, *, url: str | None = None, found: str = "found", **options: Any) -> None:
         """Show the page of a gateway that runs, and wait until it knows how all is."""
@@ -90,7 +90,7 @@ class ConsoleTestCase(BrowserTestCase):
         return [one["message"] for one in await self.browser.console() if one["level"] == "SEVERE"]
 
 
-class OneMissing(Here):
+class OneMissing(LocalOverview):
     """One of two workers is not there."""
 
     def health(self) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class LinkTests(ConsoleTestCase):
 
 class TrafficTests(ConsoleTestCase):
     async def test_watching_shows_messages_and_topics_and_pausing_ends_it(self) -> None:
-        self.patch(watching, "LEASE", 2.0)
+        self.patch(watching, "WATCH_LEASE", 2.0)
         await self.show()
         await self.sees("#traffic-state", "Nobody watches")
         assert self.redis.pubsub_numpat() == 0
@@ -321,24 +321,24 @@ class ServiceTests(ConsoleTestCase):
         await self.sees("#services .read-only", "--console write")
         forms = await self.browser.run("return document.querySelectorAll('.service form').length")
         assert forms == 0
-        assert await self.browser.run("return document.getElementById('trial').hidden")
+        assert await self.browser.run("return document.getElementById('test-websocket').hidden")
 
 
-class TrialTests(ConsoleTestCase):
+class TestWebSocketTests(ConsoleTestCase):
     async def test_a_test_websocket_logs_in_is_present_and_gets_its_events(self) -> None:
         await self.show(console="write")
-        await self.sees("#trial h2")
+        await self.sees("#test-websocket h2")
         await self.type("#uuid", UUID)
         await self.click("#connect")
-        await self.sees("#trial-state", f"Connected as user {UUID}")
+        await self.sees("#test-websocket-state", f"Connected as user {UUID}")
         await self.sees("#presence li", UUID)
         await self.sees(".tile[data-name=clients] .value", "1")
         await self.bus_shown.publish_event(TOPIC, UserEvent(user_fullname="Ana"))
-        await self.sees("#trial-events .what", "UserEvent")
-        await self.click("#trial-events summary")
-        await self.sees("#trial-events pre", "Ana")
+        await self.sees("#test-websocket-events .what", "UserEvent")
+        await self.click("#test-websocket-events summary")
+        await self.sees("#test-websocket-events pre", "Ana")
         await self.click("#connect")
-        await self.sees("#trial-state", "Closed")
+        await self.sees("#test-websocket-state", "Closed")
         await self.sees("[data-kind=user] .count", "0")
         assert await self.problems() == []
 
@@ -394,7 +394,7 @@ class ReaderTests(ConsoleTestCase):
         await self.type("#uuid", UUID)
         await self.click("#issue")
         await self.click("#connect")
-        await self.sees("#trial-state", "Connected")
+        await self.sees("#test-websocket-state", "Connected")
         await self.sees("#presence li", UUID)
 
     async def violations(self) -> list[str]:

@@ -11,7 +11,7 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import SessionKeys
-from opentera_twisted.blocking import BlockingBus, BlockingPresence, BlockingVariables, Ending
+from opentera_twisted.blocking import BlockingBus, BlockingPresence, BlockingVariables, Handle
 from opentera_twisted.testing import MemoryBus, MemoryRedis
 
 from .contract import BusContract
@@ -61,7 +61,7 @@ def _in_reactor(value: Any) -> Any:
 
 
 def _is_blocking(result: object) -> bool:
-    return isinstance(result, Ending) or type(result).__name__ == "BlockingProxy"
+    return isinstance(result, Handle) or type(result).__name__ == "BlockingProxy"
 
 
 class BlockingBusContractTests(BusContract, RedisTestCase):

@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from opentera_twisted import Procedures, SessionKeys
-from opentera_twisted.cli.doctor import journey, programs, rights, server
+from opentera_twisted.cli.doctor import programs, rights, round_trip, server
 from opentera_twisted.cli.doctor.finding import Finding, worst
-from opentera_twisted.cli.doctor.programs import Served
+from opentera_twisted.cli.doctor.programs import ListeningServer
 
 from .commands import CommandTestCase
 from .processes import twistd
@@ -121,21 +121,21 @@ class TestJourney:
         ],
     )
     def test_clock(self, offset: float, uncertainty: float, verdict: str) -> None:
-        assert journey.clock(offset, uncertainty).verdict == verdict
+        assert round_trip.clock(offset, uncertainty).verdict == verdict
 
     def test_latency_is_that_of_most_round_trips(self) -> None:
-        assert journey.latency([0.001] * 19 + [5.0]).verdict == "ok"
-        assert journey.latency([0.05] * 20).verdict == "warning"
-        assert journey.latency([0.3] * 20).verdict == "wrong"
+        assert round_trip.latency([0.001] * 19 + [5.0]).verdict == "ok"
+        assert round_trip.latency([0.05] * 20).verdict == "warning"
+        assert round_trip.latency([0.3] * 20).verdict == "wrong"
 
 
 class TestPrograms:
     def test_who_serves_what(self) -> None:
         served = [
-            Served(MODULE, None),
-            Served("service.One", 1),
-            Served("service.Both", 2, is_shared=False),
-            Served("service.Shared", 3, is_shared=True),
+            ListeningServer(MODULE, None),
+            ListeningServer("service.One", 1),
+            ListeningServer("service.Both", 2, is_shared=False),
+            ListeningServer("service.Shared", 3, is_shared=True),
         ]
         found = {one.check: one.verdict for one in programs.servers(served)}
         assert found == {

@@ -16,7 +16,7 @@ from opentera_twisted.gateway.proxies import TrustedProxies
 
 from .conformance.frames import CONTINUATION, PING, TEXT, close, frame
 from .test_gateway import GatewayTestCase
-from .test_handshake import IDENTITY, REQUEST, Doorkeeper
+from .test_handshake import IDENTITY, REQUEST, StubGateway
 from .test_intake import Turns
 from .websockets import Bytes, connect_bytes, handshake
 
@@ -29,18 +29,18 @@ class TurnTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Turns()
-        self.doorkeeper = Doorkeeper()
+        self.gate = StubGateway()
         limits = GatewayLimits(max_messages_per_minute=0)
-        self.factory: Any = ClientFactory(self.doorkeeper, self.clock, limits, TrustedProxies())
+        self.factory: Any = ClientFactory(self.gate, self.clock, limits, TrustedProxies())
 
     def client(self) -> tuple[ClientProtocol, StringTransport]:
         """A websocket that is open."""
         client, transport = self.factory.buildProtocol(None), StringTransport()
         client.makeConnection(transport)
         client.dataReceived(REQUEST)
-        while not self.doorkeeper.decisions:
+        while not self.gate.decisions:
             self.clock.turn()
-        self.doorkeeper.decisions.pop().callback(IDENTITY)
+        self.gate.decisions.pop().callback(IDENTITY)
         transport.clear()
         self.clock.turn()
         return client, transport
@@ -78,11 +78,11 @@ class TurnTests(SynchronousTestCase):
             client = self.factory.buildProtocol(None)
             client.makeConnection(StringTransport())
             client.dataReceived(REQUEST)
-        begun = len(self.doorkeeper.logins)
+        begun = len(self.gate.logins)
         assert begun <= WORK_PER_TURN // HANDSHAKE
         while begun < 100:
             self.clock.turn()
-            now = len(self.doorkeeper.logins)
+            now = len(self.gate.logins)
             assert now - begun <= WORK_PER_TURN // HANDSHAKE
             begun = now
 
@@ -97,16 +97,16 @@ class TurnTests(SynchronousTestCase):
 
     def test_a_refused_client_takes_no_slot_of_its_address(self) -> None:
         limits = GatewayLimits(max_connections_per_address=1)
-        self.factory = ClientFactory(self.doorkeeper, self.clock, limits, TrustedProxies())
+        self.factory = ClientFactory(self.gate, self.clock, limits, TrustedProxies())
         refused, transport = self.factory.buildProtocol(None), StringTransport()
         refused.makeConnection(transport)
         refused.dataReceived(REQUEST)
-        self.doorkeeper.decisions.pop().errback(Refusal(HTTPStatus.FORBIDDEN, "no such key"))
+        self.gate.decisions.pop().errback(Refusal(HTTPStatus.FORBIDDEN, "no such key"))
         assert b" 403 " in transport.value()
         client = self.factory.buildProtocol(None)
         client.makeConnection(StringTransport())
         client.dataReceived(REQUEST)
-        assert self.doorkeeper.decisions, "the next one is let in"
+        assert self.gate.decisions, "the next one is let in"
 
 
 class FloodTests(GatewayTestCase):

@@ -24,7 +24,7 @@ REQUEST = handshake(b"/wss/user?id=key")
 IDENTITY = Identity("user", UUID)
 
 
-class Doorkeeper:
+class StubGateway:
     """Decides when the test says so, and remembers what it was told."""
 
     def __init__(self) -> None:
@@ -57,9 +57,9 @@ class Doorkeeper:
 
 class HandshakeTests(TestCase):
     def setUp(self) -> None:
-        self.doorkeeper = Doorkeeper()
+        self.gate = StubGateway()
         self.clock = Clock()
-        factory: Any = ClientFactory(self.doorkeeper, self.clock, GatewayLimits(), TrustedProxies())
+        factory: Any = ClientFactory(self.gate, self.clock, GatewayLimits(), TrustedProxies())
         self.client: ClientProtocol = factory.buildProtocol(None)
         self.transport = StringTransportWithDisconnection()
         self.transport.protocol = self.client
@@ -72,42 +72,42 @@ class HandshakeTests(TestCase):
         self.client.connectionLost(Failure(ConnectionDone()))
 
     def test_who_is_admitted_is_opened_and_then_closed(self) -> None:
-        self.doorkeeper.decisions[0].callback(IDENTITY)
+        self.gate.decisions[0].callback(IDENTITY)
         self.assertTrue(self.transport.value().startswith(b"HTTP/1.1 101 "))
         self.end()
-        self.assertEqual(self.doorkeeper.told, ["opened", "closed, opened before: True"])
+        self.assertEqual(self.gate.told, ["opened", "closed, opened before: True"])
 
     def test_who_was_dropped_for_slowness_is_not_opened_when_the_decision_comes(self) -> None:
         self.clock.advance(GatewayLimits().handshake_timeout)
-        self.assertEqual(self.doorkeeper.limits, ["handshake_timeout"])
-        self.doorkeeper.decisions[0].callback(IDENTITY)
+        self.assertEqual(self.gate.limits, ["handshake_timeout"])
+        self.gate.decisions[0].callback(IDENTITY)
         self.assertEqual(self.transport.value(), b"")
-        self.assertEqual(self.doorkeeper.told, ["closed, opened before: False"])
+        self.assertEqual(self.gate.told, ["closed, opened before: False"])
         self.end()
-        self.assertEqual(len(self.doorkeeper.told), 1)
+        self.assertEqual(len(self.gate.told), 1)
         self.assertEqual(self.client.factory.connections, set())
 
     def test_who_leaves_before_the_decision_ends_it(self) -> None:
         self.end()
-        self.assertTrue(self.doorkeeper.decisions[0].called)
-        self.assertEqual(self.doorkeeper.told, [])
+        self.assertTrue(self.gate.decisions[0].called)
+        self.assertEqual(self.gate.told, [])
 
     def test_a_flood_before_the_decision_is_one_refusal(self) -> None:
         self.client.dataReceived(b"x" * 20_000)
         self.assertTrue(self.transport.value().startswith(b"HTTP/1.1 431 "))
         self.end()
-        self.assertEqual(self.doorkeeper.refusals, [431])
+        self.assertEqual(self.gate.refusals, [431])
 
     def test_what_follows_the_request_is_not_another_one(self) -> None:
         for _ in range(3):
             self.client.dataReceived(REQUEST)
         self.assertEqual(
-            self.doorkeeper.logins, [Login("user", "key", Peer("192.168.1.1", secure=False))]
+            self.gate.logins, [Login("user", "key", Peer("192.168.1.1", secure=False))]
         )
         self.end()
 
     def test_an_error_of_the_gateway_is_its_own_and_tells_nothing(self) -> None:
-        self.doorkeeper.decisions[0].errback(ValueError("hush"))
+        self.gate.decisions[0].errback(ValueError("hush"))
         answer = self.transport.value()
         self.assertTrue(answer.startswith(b"HTTP/1.1 500 Internal Server Error\r\n"))
         self.assertNotIn(b"hush", answer)
@@ -116,8 +116,8 @@ class HandshakeTests(TestCase):
 
     def test_who_is_sent_away_before_it_is_open_is_closed_when_it_is(self) -> None:
         self.client.close(4000, "CMD_CLIENT_DISCONNECT")
-        self.doorkeeper.decisions[0].callback(IDENTITY)
+        self.gate.decisions[0].callback(IDENTITY)
         _, _, frames = self.transport.value().partition(b"\r\n\r\n")
         self.assertEqual(frames, b"\x88\x17\x0f\xa0CMD_CLIENT_DISCONNECT")
         self.end()
-        self.assertEqual(self.doorkeeper.told, ["opened", "closed, opened before: True"])
+        self.assertEqual(self.gate.told, ["opened", "closed, opened before: True"])

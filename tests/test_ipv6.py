@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
-from opentera_twisted.admin import Here, admin_site
+from opentera_twisted.admin import LocalOverview, admin_site
 from opentera_twisted.gateway import Gateway, GatewayLimits
 
 from .support import GUARD, UUID, RedisTestCase
@@ -40,7 +40,7 @@ class IPv6Tests(RedisTestCase):
         self.gate.startService()
         self.addCleanup(self.gate.stopService)
         self.websocket = self.listen(self.gate.factory)
-        self.admin = self.listen(admin_site(bus, Here(bus, self.gate), token=TOKEN))
+        self.admin = self.listen(admin_site(bus, LocalOverview(bus, self.gate), token=TOKEN))
 
     def listen(self, factory: Any) -> int:
         services: Any = reactor

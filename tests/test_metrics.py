@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from opentera_twisted import Procedures, SessionKeys
-from opentera_twisted._internal.histogram import BOUNDS, Durations
-from opentera_twisted.admin.pulse import BEATS, INTERVAL, KEPT, Pulse
+from opentera_twisted._internal.histogram import BOUNDS, Histogram
+from opentera_twisted.admin.sampler import BEATS, INTERVAL, KEPT, Sampler
 from opentera_twisted.errors import BusError
 
 from .admin import AdminTestCase, Asking
@@ -24,7 +24,7 @@ from .websockets import connect
 
 @given(st.lists(st.floats(0, 100)))
 def test_each_duration_is_counted_up_to_each_bound_above_it(seconds: list[float]) -> None:
-    durations = Durations()
+    durations = Histogram()
     for one in seconds:
         durations.add(one)
     for bound, count in durations.cumulative():
@@ -182,19 +182,19 @@ class PulseTests(AdminTestCase):
     async def test_a_late_reactor_is_noticed_and_the_history_is_bounded(self) -> None:
         admin = await self.admin()
         clock = Clock()
-        pulse = Pulse(admin.bus, admin.gateway)
-        pulse._clock = clock
-        pulse.start()
+        sampler = Sampler(admin.bus, admin.gateway)
+        sampler._clock = clock
+        sampler.start()
         clock.pump([INTERVAL] * BEATS)
-        assert pulse.taken == 1
-        assert pulse.after(0)[0]["delay"] == 0
+        assert sampler.taken == 1
+        assert sampler.after(0)[0]["delay"] == 0
         clock.advance(INTERVAL + 2)  # it was blocked for two seconds
         clock.pump([INTERVAL] * (BEATS - 1))
-        assert [one["delay"] for one in pulse.after(1)] == [2.0]
-        assert [count for _, count in pulse.delay.cumulative()][-1] == 2 * BEATS
+        assert [one["delay"] for one in sampler.after(1)] == [2.0]
+        assert [count for _, count in sampler.delay.cumulative()][-1] == 2 * BEATS
         for _ in range(KEPT):
             clock.pump([INTERVAL] * BEATS)
-        assert len(pulse.after(0)) == KEPT
-        assert pulse.after(pulse.taken) == pulse.after(pulse.taken + 99) == []
-        pulse.stop()
+        assert len(sampler.after(0)) == KEPT
+        assert sampler.after(sampler.taken) == sampler.after(sampler.taken + 99) == []
+        sampler.stop()
         assert not clock.getDelayedCalls()

@@ -44,8 +44,8 @@ from opentera_twisted.opentera import (
     ServiceOpenTera,
     create_module_event_topic_from_name,
     create_module_message_topic_from_name,
-    early,
     names,
+    sync_commands,
     threads,
 )
 from opentera_twisted.opentera.__main__ import besides
@@ -673,25 +673,26 @@ def test_a_better_name_is_told_once() -> None:
 
 class EarlyTests(RedisTestCase):
     def test_commands_before_the_reactor_runs(self) -> None:
-        where = early.address({"hostname": "127.0.0.1", "port": self.server.port, "db": 2})
-        assert early.execute(where, "SET", "a", b"\xff") == b"OK"
-        assert early.execute(where, "GET", "a") == b"\xff"
+        where = sync_commands.address({"hostname": "127.0.0.1", "port": self.server.port, "db": 2})
+        assert sync_commands.execute(where, "SET", "a", b"\xff") == b"OK"
+        assert sync_commands.execute(where, "GET", "a") == b"\xff"
         assert self.redis.get("a") is None
         self.redis.select(2)
         assert self.redis.get("a") == b"\xff"
-        early.execute(where, "RPUSH", "l", "x")
+        sync_commands.execute(where, "RPUSH", "l", "x")
         with pytest.raises(WrongType):
-            early.execute(where, "GET", "l")
+            sync_commands.execute(where, "GET", "l")
 
     def test_a_password_is_used(self) -> None:
         server = Server("--requirepass", "sesame")
         self.addCleanup(server.stop)
         config = {"hostname": "127.0.0.1", "port": server.port, "db": 0, "username": ""}
-        assert early.execute(early.address({**config, "password": "sesame"}), "PING") == b"PONG"
+        where = sync_commands.address({**config, "password": "sesame"})
+        assert sync_commands.execute(where, "PING") == b"PONG"
         with pytest.raises(AuthenticationFailed):
-            early.execute(early.address({**config, "password": "wrong"}), "PING")
+            sync_commands.execute(sync_commands.address({**config, "password": "wrong"}), "PING")
 
     def test_no_redis_is_a_named_error(self) -> None:
-        where = early.address({"hostname": "127.0.0.1", "port": free_port(), "db": 0})
+        where = sync_commands.address({"hostname": "127.0.0.1", "port": free_port(), "db": 0})
         with pytest.raises(BusUnavailable, match="no Redis at"):
-            early.execute(where, "PING")
+            sync_commands.execute(where, "PING")

@@ -33,7 +33,7 @@ from opentera_twisted.program.gateway_options import options_of
 from opentera_twisted.program.log import Bounded, json_line
 from opentera_twisted.program.log.bounded import BURST
 from opentera_twisted.program.options import Options
-from opentera_twisted.program.workers import Pool, Settings, process
+from opentera_twisted.program.workers import Pool, WorkerSettings, process
 from opentera_twisted.program.workers import pool as pools
 from opentera_twisted.program.workers.channel import DESCRIPTOR, Channel
 from opentera_twisted.program.workers.log import from_text, to_text
@@ -165,7 +165,7 @@ class Fake:
     def __init__(
         self,
         number: int,
-        settings: Settings,
+        settings: WorkerSettings,
         changed: Callable[[], None],
         has_ended: Callable[[Any, str], None],
     ) -> None:
@@ -197,7 +197,7 @@ class TimeTests(TestCase):
     def pool(self, count: int, patience: int) -> Pool:
         self.patch(pools, "Worker", Fake)
         self.clock = Clock()
-        nothing = Settings(redis="", name="", options={})
+        nothing = WorkerSettings(redis="", name="", options={})
         started = Pool(self.clock, count, (), nothing, pytest.fail, patience)
         started.startService()
         return started
@@ -319,7 +319,7 @@ class PoolTests(RedisTestCase):
             reactor,
             2,
             [f"tcp:{self.port}:interface=127.0.0.1"],
-            Settings(redis=self.gateway_url, name="pooled", options=options_of(known)),
+            WorkerSettings(redis=self.gateway_url, name="pooled", options=options_of(known)),
             self.given_up,
             **options,
         )
@@ -422,13 +422,13 @@ class PoolTests(RedisTestCase):
         assert not self.given_up.items
 
     def test_what_is_missing_is_said_in_words(self) -> None:
-        pool = Pool(reactor, 3, (), Settings(redis="", name="", options={}), pytest.fail)
+        pool = Pool(reactor, 3, (), WorkerSettings(redis="", name="", options={}), pytest.fail)
         assert pool.missing() == "3 of 3 workers not ready"
 
 
 class OverviewTests(TestCase):
     def test_what_a_dead_worker_has_counted_stays_in_the_sums(self) -> None:
-        nothing = Settings(redis="", name="", options={})
+        nothing = WorkerSettings(redis="", name="", options={})
         pool = Pool(reactor, 2, (), nothing, pytest.fail)
         overview = AllWorkers(Bus("redis://127.0.0.1:1/0", reactor=reactor), pool)
         for number in (1, 2):

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted import CommandFailed, ConnectionLost
 from opentera_twisted.link.protocol import Operation
-from opentera_twisted.link.subscriptions import BATCH, Name, SubscriptionTable
+from opentera_twisted.link.subscriptions import SUBSCRIBE_BATCH, Name, SubscriptionTable
 
 NAMES = [Name(b"a"), Name(b"b"), Name(b"c"), Name(b"a", is_pattern=True)]
 
@@ -169,7 +169,7 @@ class RestoreTests(SynchronousTestCase):
         self.table = SubscriptionTable()
 
     def test_many_names_come_back_in_batches_of_one_command(self) -> None:
-        count = 2 * BATCH + 1
+        count = 2 * SUBSCRIBE_BATCH + 1
         for number in range(count):
             self.table.want(Name(b"%d" % number))
         self.table.want(Name(b"p*", is_pattern=True))
@@ -179,16 +179,16 @@ class RestoreTests(SynchronousTestCase):
         self.successResultOf(connection.restored)
         self.assertEqual(
             [(operation, len(names)) for operation, names in connection.sent],
-            [("SUBSCRIBE", BATCH), ("SUBSCRIBE", BATCH), ("SUBSCRIBE", 1), ("PSUBSCRIBE", 1)],
+            [*[("SUBSCRIBE", SUBSCRIBE_BATCH)] * 2, ("SUBSCRIBE", 1), ("PSUBSCRIBE", 1)],
         )
         self.assertEqual(len(self.table.acknowledged), count + 1)
 
     def test_a_break_during_a_restore_starts_it_anew_from_what_is_wanted(self) -> None:
-        for number in range(BATCH + 5):
+        for number in range(SUBSCRIBE_BATCH + 5):
             self.table.want(Name(b"%d" % number))
         first = Connection(self.table)
         first.connect()
-        for _ in range(BATCH // 2):
+        for _ in range(SUBSCRIBE_BATCH // 2):
             first.answer()
         first.lose()
         self.successResultOf(first.restored)
@@ -199,7 +199,7 @@ class RestoreTests(SynchronousTestCase):
         second.answer_all()
         self.successResultOf(second.restored)
         self.assertEqual(self.table.acknowledged, self.table.wanted)
-        self.assertEqual(len(self.table.wanted), BATCH + 4)
+        self.assertEqual(len(self.table.wanted), SUBSCRIBE_BATCH + 4)
 
     def test_a_name_that_redis_refuses_takes_no_other_with_it(self) -> None:
         good, bad = self.table.want(Name(b"good")), self.table.want(Name(b"bad"))

@@ -14,7 +14,7 @@ REMEMBERED_TOPICS: Final = 1000
 """Topics whose last warning is remembered."""
 
 
-class Junk:
+class Malformed:
     """Counts what is dropped; warns once a topic and minute.
 
     Args:

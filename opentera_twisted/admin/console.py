@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from opentera_twisted._internal.waiters import Waiters
-from opentera_twisted.admin.asked import Call, Key
 from opentera_twisted.admin.guard import Guard
 from opentera_twisted.admin.overview import Overview
+from opentera_twisted.admin.requests import Call, Key
 from opentera_twisted.admin.rights import SERVICES, lacking
 from opentera_twisted.admin.settings import ConsoleMode, Websockets
 from opentera_twisted.admin.traffic import Traffic
@@ -106,7 +106,7 @@ class Console:
             found = Failure()
         self._waiting.fire(found)
 
-    async def call(self, asked: Call) -> dict[str, Any]:
+    async def call(self, request: Call) -> dict[str, Any]:
         """Call a procedure; what it answers with an error is an answer too."""
         clock = self._bus.link.clock
         began = clock.seconds()
@@ -114,7 +114,7 @@ class Console:
         call = self._bus.call_server
         try:
             value = await call(
-                asked.server, asked.procedure, *asked.arguments, timeout=asked.timeout
+                request.server, request.procedure, *request.arguments, timeout=request.timeout
             )
         except CallError as error:
             answer = {"error": type(error).__name__, "message": str(error)}
@@ -122,10 +122,10 @@ class Console:
             answer = _returned(value)
         return {**answer, "seconds": clock.seconds() - began}
 
-    async def issue(self, asked: Key) -> dict[str, Any]:
+    async def issue(self, request: Key) -> dict[str, Any]:
         """Issue a session key, for the page that asks and for nobody else."""
         keys = SessionKeys(self._bus)
-        key = await keys.issue(asked.kind, asked.uuid, ttl=KEY_LIFETIME, name=asked.name)
+        key = await keys.issue(request.kind, request.uuid, ttl=KEY_LIFETIME, name=request.name)
         return {"key": key, "seconds": KEY_LIFETIME}
 
 

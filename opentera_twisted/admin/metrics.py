@@ -20,9 +20,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from opentera_twisted._internal.histogram import Durations
+from opentera_twisted._internal.histogram import Histogram
 from opentera_twisted.admin.health import Health
-from opentera_twisted.admin.pulse import Pulse
+from opentera_twisted.admin.sampler import Sampler
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.rpc import OUTCOMES, SERVED_OUTCOMES
@@ -50,14 +50,14 @@ class Metrics:
     Args:
         bus: whose counts it shows.
         gateway: whose counts it shows; None: there is none.
-        pulse: knows how late the reactor is.
+        sampler: knows how late the reactor is.
         health: knows the version.
     """
 
-    def __init__(self, bus: Bus, gateway: Gateway | None, pulse: Pulse, health: Health) -> None:
+    def __init__(self, bus: Bus, gateway: Gateway | None, sampler: Sampler, health: Health) -> None:
         self._bus = bus
         self._gateway = gateway
-        self._pulse = pulse
+        self._sampler = sampler
         self._health = health
         self._registry = CollectorRegistry()
         for collect in (self._program, self._link, self._messages, self._calls, self._clients):
@@ -73,7 +73,9 @@ class Metrics:
         info.add_metric([], {"version": self._health.version})
         yield info
         yield _histogram(
-            "reactor_delay_seconds", "How late timers are called, at each beat.", self._pulse.delay
+            "reactor_delay_seconds",
+            "How late timers are called, at each beat.",
+            self._sampler.delay,
         )
 
     def _link(self) -> Iterable[Metric]:
@@ -252,12 +254,12 @@ _gauges = partial(_numbers, GaugeMetricFamily)
 _counters = partial(_numbers, CounterMetricFamily)
 
 
-def _histogram(name: str, text: str, durations: Durations) -> Metric:
+def _histogram(name: str, text: str, durations: Histogram) -> Metric:
     buckets, total = _buckets(durations)
     return HistogramMetricFamily(f"opentera_bus_{name}", text, buckets=buckets, sum_value=total)
 
 
-def _buckets(durations: Durations) -> tuple[list[tuple[str, float]], float]:
+def _buckets(durations: Histogram) -> tuple[list[tuple[str, float]], float]:
     buckets: list[tuple[str, float]] = [
         ("+Inf" if bound == float("inf") else str(float(bound)), count)
         for bound, count in durations.cumulative()

@@ -9,7 +9,7 @@ from prometheus_client.core import Metric
 
 from opentera_twisted.admin.health import Health
 from opentera_twisted.admin.metrics import Metrics, page_of
-from opentera_twisted.admin.pulse import Pulse, Sample
+from opentera_twisted.admin.sampler import Sample, Sampler
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway
 
@@ -33,7 +33,7 @@ class Overview(Protocol):
         """The page that Prometheus reads."""
 
 
-class Here:
+class LocalOverview:
     """Of this process.
 
     Args:
@@ -51,17 +51,17 @@ class Here:
         self._bus = bus
         self._gateway = gateway
         self._health = Health(bus, gateway)
-        self._pulse = Pulse(bus, gateway, combine)
-        self._metrics = Metrics(bus, gateway, self._pulse, self._health)
+        self._sampler = Sampler(bus, gateway, combine)
+        self._metrics = Metrics(bus, gateway, self._sampler, self._health)
 
     def start(self) -> None:
         """Begin to take samples."""
-        self._pulse.start()
+        self._sampler.start()
         self._health.start()
 
     def stop(self) -> None:
         """Take no more."""
-        self._pulse.stop()
+        self._sampler.stop()
         self._health.stop()
 
     def health(self) -> dict[str, Any]:
@@ -70,15 +70,15 @@ class Here:
 
     def latest(self) -> dict[str, Any]:
         """Its state with no more than the latest sample."""
-        return self.state(self._pulse.taken - 1)
+        return self.state(self._sampler.taken - 1)
 
     def state(self, after: int) -> dict[str, Any]:
         """Its health, its counts, and the samples after the one of that number."""
         gateway, caller = self._gateway, self._bus.caller
         return {
             "health": self.health(),
-            "taken": self._pulse.taken,
-            "samples": self._pulse.after(after),
+            "taken": self._sampler.taken,
+            "samples": self._sampler.after(after),
             "logins": {} if gateway is None else dict(gateway.logins),
             "limited": {}
             if gateway is None

@@ -16,11 +16,11 @@ from twisted.python.failure import Failure
 from twisted.web.http import CACHED
 from twisted.web.server import Site
 
-from opentera_twisted.admin.asked import parse_call, parse_key
 from opentera_twisted.admin.console import Console
 from opentera_twisted.admin.guard import Guard, Refused
 from opentera_twisted.admin.metrics import CONTENT_TYPE
 from opentera_twisted.admin.overview import Overview
+from opentera_twisted.admin.requests import parse_call, parse_key
 from opentera_twisted.admin.settings import ConsoleMode, Websockets
 from opentera_twisted.admin.site import AdminSite
 from opentera_twisted.admin.traffic import DEFAULT_PATTERNS
@@ -53,7 +53,7 @@ def admin_site(
 
     Args:
         bus: that the console asks, and calls with.
-        overview: of what it tells: `Here`, or of all workers.
+        overview: of what it tells: `LocalOverview`, or of all workers.
         token: that requests have to show; None: whoever reaches the site may ask.
         hosts: names by which it may be asked, beside those of loopback and its own address.
         console: what the console page may do.

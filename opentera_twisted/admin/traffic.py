@@ -30,7 +30,7 @@ from opentera_twisted.pubsub import Delivery, Subscription
 DEFAULT_PATTERNS: Final = "*.events *.events.* *.messages"
 """What is watched unless somebody asks for something else: all but calls and their replies."""
 
-LEASE: Final = 6.0
+WATCH_LEASE: Final = 6.0
 """Seconds after which nobody watches a pattern that nobody has asked for."""
 
 MOST_WATCHES: Final = 4
@@ -164,7 +164,7 @@ class Traffic:
         return list(self._watches)
 
     async def page(self, patterns: str, serial: int = 0, after: int = 0) -> dict[str, Any]:
-        """What came on some topics; asking makes them watched for `LEASE` seconds more.
+        """What came on some topics; asking makes them watched for `WATCH_LEASE` seconds more.
 
         Args:
             patterns: as Redis reads them, with blanks between, such as ``websocket.user.*``.
@@ -205,7 +205,7 @@ class Traffic:
             raise Refused(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 f"Topics are watched in {MOST_WATCHES} ways already; one ends when nobody has "
-                f"looked for {LEASE:g} seconds.",
+                f"looked for {WATCH_LEASE:g} seconds.",
             )
         watch = self._watches[patterns] = _Watch(patterns, next(self._serials))
         joining: Deferred[Any] = Deferred.fromCoroutine(self._join(watch))
@@ -233,9 +233,9 @@ class Traffic:
 
     def _renew(self, watch: _Watch) -> None:
         if watch.expiry is not None:
-            watch.expiry.reset(LEASE)
+            watch.expiry.reset(WATCH_LEASE)
         elif self._watches.get(watch.patterns) is watch:
-            watch.expiry = self._clock.callLater(LEASE, self._end, watch)
+            watch.expiry = self._clock.callLater(WATCH_LEASE, self._end, watch)
 
     def _end(self, watch: _Watch) -> None:
         if self._watches.get(watch.patterns) is not watch:

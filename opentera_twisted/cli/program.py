@@ -38,7 +38,7 @@ FAILED: Final = 1
 
 
 @frozen
-class Settings:
+class CommandSettings:
     """What holds for every command."""
 
     url: str = field(repr=False)
@@ -94,7 +94,7 @@ def cli(context: click.Context, url: str, password_file: str | None, timeout: fl
             url = with_password(url, secret.text)
         except InvalidArgument as error:
             raise click.BadParameter(str(error), context, param_hint="--redis") from None
-    context.obj = Settings(url, timeout)
+    context.obj = CommandSettings(url, timeout)
 
 
 def command(function: Callable[P, Work]) -> Callable[P, None]:
@@ -107,7 +107,7 @@ def command(function: Callable[P, Work]) -> Callable[P, None]:
     @functools.wraps(function)
     def run(*arguments: P.args, **options: P.kwargs) -> None:
         context = click.get_current_context()
-        settings: Settings = context.obj
+        settings: CommandSettings = context.obj
         try:
             work = function(*arguments, **options)
         except (InvalidArgument, InvalidTopic) as error:
@@ -125,7 +125,7 @@ def command(function: Callable[P, Work]) -> Callable[P, None]:
 
 def run_with_bus(work: Work, context: click.Context) -> None:
     """Run what needs a bus, which may not be connected yet, and end the process."""
-    settings: Settings = context.obj
+    settings: CommandSettings = context.obj
     try:
         bus = Bus(settings.url, name=BUS_NAME)
     except InvalidArgument as error:

@@ -9,7 +9,7 @@ from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError, Message
 from twisted.logger import Logger
 
-from opentera_twisted._internal.malformed import Junk
+from opentera_twisted._internal.malformed import Malformed
 from opentera_twisted.gateway.access import reaches_owner
 from opentera_twisted.gateway.contracts import NOBODY, Audience, IAccessPolicy
 from opentera_twisted.gateway.fanout import Followers
@@ -53,8 +53,8 @@ class Delivering:
         self._policy = policy
         self._outbox = outbox
         self._largest = largest
-        self.dropped = Junk("a websocket's topic", "an event or a command")
-        self.too_large = Junk("a websocket's topic", f"an event of at most {largest:,} bytes")
+        self.dropped = Malformed("a websocket's topic", "an event or a command")
+        self.too_large = Malformed("a websocket's topic", f"an event of at most {largest:,} bytes")
 
     def event(self, followers: Followers, delivery: Delivery) -> None:
         """A ``TeraEvent``: to each client the events it may see, encoded once for all alike."""

@@ -29,7 +29,7 @@ from opentera_twisted.messages.packing import module_message
 from opentera_twisted.messages.templates import template
 from opentera_twisted.sessions import Identity
 
-BATCH: Final = 250
+TRANSITION_BATCH: Final = 250
 """Transitions that one step in Redis applies."""
 
 
@@ -283,7 +283,7 @@ class LocalPresence:
         """
         batch: dict[str, _Change] = {}
         for change in chain(self._corrections, self._changes):
-            if change.who in batch or len(batch) == BATCH:
+            if change.who in batch or len(batch) == TRANSITION_BATCH:
                 break
             batch[change.who] = change
         return list(batch.values()), len(batch) == len(self._corrections) + len(self._changes)

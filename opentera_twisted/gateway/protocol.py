@@ -61,7 +61,7 @@ _CLOSE: Final = 8
 _NOT_ALLOWED: Final = Frame("Not allowed to send message").plain
 
 
-class Doorkeeper(Protocol):
+class IGateway(Protocol):
     """What the edge asks of the gateway."""
 
     async def admit(self, client: ClientProtocol, login: Login) -> Identity:
@@ -115,10 +115,10 @@ class ClientProtocol(CorrectedProtocol):
         super().connectionMade()
         timeout = self.factory.limits.handshake_timeout
         if self.factory.is_crowded():
-            self.factory.doorkeeper.reached("max_clients", self)
+            self.factory.gateway.reached("max_clients", self)
             self.dropConnection(abort=True)
         elif not self._count_unknown():
-            self.factory.doorkeeper.reached("max_connections_per_address", self)
+            self.factory.gateway.reached("max_connections_per_address", self)
             self.dropConnection(abort=True)
         elif timeout:  # Autobahn's own timer is up to a second off
             self._timeout = self.factory.clock.callLater(timeout, self._handshake_timed_out)
@@ -127,7 +127,7 @@ class ClientProtocol(CorrectedProtocol):
         """The connection is gone; `onClose` has heard of it when this returns."""
         super().connectionLost(reason)
         if not self.is_plain and tls.is_incomplete(self.transport):
-            self.factory.doorkeeper.tls_failed(_peer(self.transport), reason)
+            self.factory.gateway.tls_failed(_peer(self.transport), reason)
         cancel(self._timeout)
         self._timeout = None  # one that has run holds us
         self._release_slot()
@@ -146,7 +146,7 @@ class ClientProtocol(CorrectedProtocol):
         self._count_as(self._client)
         # All that can be refused comes before the session key is redeemed.
         self._negotiate(request)
-        return await self.factory.doorkeeper.admit(self, login)
+        return await self.factory.gateway.admit(self, login)
 
     def _admitted(self, identity: Identity) -> str | None:
         self.identity = identity
@@ -222,7 +222,7 @@ class ClientProtocol(CorrectedProtocol):
             return
         self._was_refused = True
         self._release_slot()  # others of its address need not wait until it is gone
-        self.factory.doorkeeper.refused(self._client or _peer(self.transport), refusal)
+        self.factory.gateway.refused(self._client or _peer(self.transport), refusal)
         self.answer(refusal.status, headers)
 
     def refuse_request(self, status: HTTPStatus, headers: Iterable[tuple[str, str]]) -> None:
@@ -230,7 +230,7 @@ class ClientProtocol(CorrectedProtocol):
         self._refuse(Refusal(status, "the request does not open a websocket"), headers)
 
     def _handshake_timed_out(self) -> None:
-        self.factory.doorkeeper.reached("handshake_timeout", self)
+        self.factory.gateway.reached("handshake_timeout", self)
         self.dropConnection(abort=True)
 
     # --- open
@@ -244,7 +244,7 @@ class ClientProtocol(CorrectedProtocol):
             self.window_bits = self.factory.window_bits
         self._admission = self._client = self._timeout = None
         self.forget_handshake()
-        self.factory.doorkeeper.opened(self, self.identity)
+        self.factory.gateway.opened(self, self.identity)
         if self._closing is not None:  # it was sent away before it was open
             self.close(*self._closing)
 
@@ -255,7 +255,7 @@ class ClientProtocol(CorrectedProtocol):
             if self._frames is None:
                 self._frames = RateLimit()
             if not self._frames.allows(limit, 60.0, self.factory.clock.seconds()):
-                self.factory.doorkeeper.reached("max_messages_per_minute", self)
+                self.factory.gateway.reached("max_messages_per_minute", self)
                 self._fail_connection(POLICY_VIOLATION, "too many messages")
                 return
         super().onFrameBegin()
@@ -274,7 +274,7 @@ class ClientProtocol(CorrectedProtocol):
             self.sendData(_NOT_ALLOWED)
 
     def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
-        self.factory.doorkeeper.reached("max_message_size", self)
+        self.factory.gateway.reached("max_message_size", self)
         super()._max_message_size_exceeded(msg_size, max_msg_size, reason)
 
     def write(self, frames: bytes) -> bool:
@@ -287,7 +287,7 @@ class ClientProtocol(CorrectedProtocol):
 
     def too_slow(self) -> None:
         """Close a client that does not read."""
-        self.factory.doorkeeper.reached("max_send_buffer", self)
+        self.factory.gateway.reached("max_send_buffer", self)
         self.close(POLICY_VIOLATION, "too slow")
 
     def close(self, code: int, reason: str) -> None:
@@ -345,7 +345,7 @@ class ClientProtocol(CorrectedProtocol):
     def _leave(self) -> None:
         identity, self.identity = self.identity, None
         if identity is not None:
-            self.factory.doorkeeper.closed(self, identity)
+            self.factory.gateway.closed(self, identity)
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -353,7 +353,7 @@ class ClientFactory(CorrectedFactory):
     """Makes the protocol of each connection to a websocket endpoint.
 
     Args:
-        doorkeeper: decides who comes in.
+        gateway: decides who comes in.
         clock: for all timers, Autobahn's too.
         limits: of connections and what they may take.
         proxies: whose word on their clients is taken.
@@ -367,7 +367,7 @@ class ClientFactory(CorrectedFactory):
 
     def __init__(
         self,
-        doorkeeper: Doorkeeper,
+        gateway: IGateway,
         clock: IReactorTime,
         limits: GatewayLimits,
         proxies: TrustedProxies,
@@ -382,7 +382,7 @@ class ClientFactory(CorrectedFactory):
             autoPingInterval=PING_INTERVAL,
             autoPingTimeout=PONG_TIMEOUT,
         )
-        self.doorkeeper = doorkeeper
+        self.gateway = gateway
         self.limits = limits
         self.proxies = proxies
         self.window_bits = window_bits

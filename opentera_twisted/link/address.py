@@ -21,7 +21,7 @@ from twisted.internet.ssl import (
 from opentera_twisted._internal.private_key import private_key
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.endpoints import tcp_endpoint, unix_endpoint
-from opentera_twisted.link.sentinel import NO_LOGIN, Login, SentinelEndpoint
+from opentera_twisted.link.sentinel import NO_CREDENTIALS, Credentials, SentinelEndpoint
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
 
@@ -101,8 +101,8 @@ class RedisAddress:
     path: str = ""
     primary: str = ""
     database: int = 0
-    login: Login = NO_LOGIN
-    sentinel_login: Login = NO_LOGIN
+    login: Credentials = NO_CREDENTIALS
+    sentinel_login: Credentials = NO_CREDENTIALS
     tls: TLS | None = None
 
     @classmethod
@@ -138,7 +138,7 @@ class RedisAddress:
             )
         userinfo, _, netloc = parts.netloc.rpartition("@")
         user, _, password = userinfo.partition(":")
-        login = Login(unquote(user) or None, unquote(password) or None)
+        login = Credentials(unquote(user) or None, unquote(password) or None)
         if scheme == "unix":
             if via or netloc or not parts.path.startswith("/") or len(parts.path) == 1:
                 raise InvalidArgument(
@@ -158,7 +158,7 @@ class RedisAddress:
             primary=primary,
             database=_database(number),
             login=login,
-            sentinel_login=Login(
+            sentinel_login=Credentials(
                 options.get("sentinel_username"), options.get("sentinel_password")
             ),
             tls=_tls(options) if scheme == "rediss" else None,

@@ -13,7 +13,7 @@ from opentera_twisted.errors import AuthenticationFailed, BusUnavailable, Connec
 from opentera_twisted.link.address import TLS, RedisAddress
 from opentera_twisted.link.protocol import Argument
 from opentera_twisted.link.refusals import refusal
-from opentera_twisted.link.sentinel import Login
+from opentera_twisted.link.sentinel import Credentials
 
 TIMEOUT: Final = 10.0
 """Seconds for connecting, and for each reply."""
@@ -71,7 +71,7 @@ class PlainConnection:
             raise refusal(command, str(reply))
         return reply
 
-    def _log_in(self, login: Login) -> None:
+    def _log_in(self, login: Credentials) -> None:
         """Source: Redis command AUTH."""
         if login.password is None:
             return

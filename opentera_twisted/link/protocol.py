@@ -31,7 +31,7 @@ Operation = Literal["SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE"]
 
 Argument = bytes | str | int
 
-BATCH: Final = 16
+WRITE_BATCH: Final = 16
 """Commands that are held back at most, to be written to the socket together."""
 
 CHECKS: Final = 8
@@ -214,7 +214,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         if data:
             self.transport.write(data)
             self._unsent += 1
-            if self._unsent >= BATCH:
+            if self._unsent >= WRITE_BATCH:
                 self._write_batch()
 
     def _timed(self, done: Done) -> Done:

@@ -19,7 +19,7 @@ LONGEST: Final = 4096
 
 
 @frozen
-class Secret:
+class SecretText:
     """What a file of a secret holds.
 
     Attributes:
@@ -31,7 +31,7 @@ class Secret:
     hint: str
 
 
-def read_secret(path: str) -> Secret:
+def read_secret(path: str) -> SecretText:
     """Read a secret: all of the file, less the line break at its end.
 
     Raises:
@@ -52,7 +52,7 @@ def read_secret(path: str) -> Secret:
         raise InvalidArgument(f"{path} is empty: expected a password")
     if len(data) > LONGEST or not text.isprintable():
         raise InvalidArgument(f"{path} holds more than one line: expected a password")
-    return Secret(text, exposed(path, mode))
+    return SecretText(text, exposed(path, mode))
 
 
 def exposed(path: str, mode: int) -> str:
@@ -80,7 +80,7 @@ def with_password(url: str, password: str) -> str:
     return f"{parts.scheme}://{userinfo}@{host}{rest}"
 
 
-def mask(url: str) -> str:
+def mask_passwords(url: str) -> str:
     """A Redis URL whose passwords are ``***``; any other text as it is."""
     scheme, separator, rest = url.partition("://")
     if not separator:

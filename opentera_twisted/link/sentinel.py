@@ -25,7 +25,7 @@ SENTINEL_TIMEOUT: Final = 2.0
 
 
 @frozen
-class Login:
+class Credentials:
     """A user and a password.
 
     Attributes:
@@ -61,7 +61,7 @@ class Login:
             ) from None
 
 
-NO_LOGIN: Final = Login()
+NO_CREDENTIALS: Final = Credentials()
 
 
 @implementer(IStreamClientEndpoint)
@@ -81,7 +81,7 @@ class SentinelEndpoint:
         reactor: Any,
         sentinels: Sequence[IStreamClientEndpoint],
         primary: str,
-        login: Login,
+        login: Credentials,
         endpoint_of: Callable[[str, int], IStreamClientEndpoint],
     ) -> None:
         self._clock = clock_of(reactor)

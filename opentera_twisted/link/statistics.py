@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import Factory, define
 
-from opentera_twisted._internal.histogram import Durations
+from opentera_twisted._internal.histogram import Histogram
 
 SAMPLED: Final = 16
 """Of so many commands the time of one is taken."""
@@ -34,4 +34,4 @@ class ConnectionStatistics:
     commands: Counter[str | bytes | int] = Factory(Counter)
     refused: int = 0
     lost: int = 0
-    seconds: Durations = Factory(Durations)
+    seconds: Histogram = Factory(Histogram)

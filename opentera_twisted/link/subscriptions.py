@@ -26,7 +26,7 @@ from opentera_twisted.link.refusals import shown
 Send = Callable[[Operation, Sequence[bytes]], "Deferred[Any]"]
 """Sends one command for several names; fires when Redis has acknowledged each of them."""
 
-BATCH: Final = 250
+SUBSCRIBE_BATCH: Final = 250
 """Names in one command of a restore: some milliseconds of work at a time."""
 
 _log = Logger()
@@ -269,5 +269,5 @@ def _take(waiting: dict[_One, None]) -> list[_One]:
 
 
 def _batches(names: Iterator[Name]) -> Iterator[list[Name]]:
-    while batch := list(islice(names, BATCH)):
+    while batch := list(islice(names, SUBSCRIBE_BATCH)):
         yield batch

@@ -2,16 +2,16 @@
 
 from opentera_twisted.opentera import BaseModule, ModuleNames, RedisClient, RedisRPCClient
 
-names    names of variables, modules and topics
-threads  where a program calls from, and how it gets to the reactor's thread
-early    commands before the reactor runs
-client   `RedisClient`: variables, publishing, subscriptions
-calls    `RedisRPCClient`: calls that block, and None when there is no answer
-logs     `LoggingClient`: the lists of log messages
-served   the procedures of an ``rpc_api``
-modules  `BaseModule` and `ServiceOpenTera`
-plain    redis-py, for ``RedisClient.redis``
-moving   `install`: all of this under OpenTera's own names
+names          names of variables, modules and topics
+threads        where a program calls from, and how it gets to the reactor's thread
+sync_commands  commands before the reactor runs
+client         `RedisClient`: variables, publishing, subscriptions
+calls          `RedisRPCClient`: calls that block, and None when there is no answer
+logs           `LoggingClient`: the lists of log messages
+rpc_api        the procedures of an ``rpc_api``
+modules        `BaseModule` and `ServiceOpenTera`
+plain          redis-py, for ``RedisClient.redis``
+moving         `install`: all of this under OpenTera's own names
 """
 
 from opentera_twisted.opentera.calls import RedisRPCClient

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from opentera_twisted import topics
 from opentera_twisted.blocking import BlockingBus
 from opentera_twisted.errors import CallError, CallNotSent
-from opentera_twisted.opentera import early
+from opentera_twisted.opentera import sync_commands
 from opentera_twisted.opentera.names import prefer
 from opentera_twisted.opentera.threads import check_may_block, in_reactor_thread
 from opentera_twisted.rpc import ArgumentValue, Json
@@ -30,7 +30,7 @@ class RedisRPCClient:
         prefer("RedisRPCClient", "BlockingBus, whose calls raise errors that say what happened")
         self.config = config
         self.timeout = timeout
-        self._address = early.address(config)
+        self._address = sync_commands.address(config)
         self._bus = BlockingBus(self._address, name="RedisRPCClient")
 
     def call(self, module_name: str, function_name: str, *args: ArgumentValue) -> Json:

@@ -17,7 +17,7 @@ from opentera_twisted import topics
 from opentera_twisted._internal import callbacks
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError, InvalidArgument
-from opentera_twisted.opentera import early
+from opentera_twisted.opentera import sync_commands
 from opentera_twisted.opentera.names import prefer
 from opentera_twisted.opentera.threads import (
     blocking_calls,
@@ -28,7 +28,7 @@ from opentera_twisted.opentera.threads import (
     is_running,
 )
 from opentera_twisted.pubsub import Delivery, Subscription, encode_payload
-from opentera_twisted.reactor_thread import Use, run
+from opentera_twisted.reactor_thread import BusLease, run
 
 Callback = Callable[[str, str, bytes], Any]
 """Called with pattern, channel and message."""
@@ -54,10 +54,12 @@ class RedisClient:
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         prefer("RedisClient", "Bus, or BlockingBus in threads")
-        self.redisConfig: Mapping[str, Any] = early.DEFAULT_CONFIG if config is None else config
+        self.redisConfig: Mapping[str, Any] = (
+            sync_commands.DEFAULT_CONFIG if config is None else config
+        )
         self.callbacks_dict: dict[str, Callback] = {}
-        self._address = early.address(self.redisConfig)
-        self._use = Use(self._address, type(self).__name__)
+        self._address = sync_commands.address(self.redisConfig)
+        self._lease = BusLease(self._address, type(self).__name__)
         self._subscriptions: dict[str, Deferred[Subscription]] = {}
         self._is_closed = False
         self._redis: Any = None
@@ -67,7 +69,7 @@ class RedisClient:
     @property
     def bus(self) -> Bus:
         """The bus, in the reactor's thread: with what this class has no name for."""
-        return self._use.bus
+        return self._lease.bus
 
     @property
     def redis(self) -> Any:
@@ -160,7 +162,7 @@ class RedisClient:
     def redisClose(self) -> Deferred[Any]:
         """End the subscriptions, and with the last client of the process the connections."""
         self._is_closed = True
-        return in_reactor(self._use.close)
+        return in_reactor(self._lease.close)
 
     def _variable(self, *command: bytes | str | int) -> Any:
         if blocking_calls.are_allowed and in_reactor_thread():
@@ -173,7 +175,7 @@ class RedisClient:
             return self.bus.link.execute(*command)
 
         if not is_running():
-            return early.execute(self._address, *command)
+            return sync_commands.execute(self._address, *command)
         return execute() if in_reactor_thread() else run(execute)
 
     def _connect_soon(self) -> None:
@@ -184,7 +186,7 @@ class RedisClient:
             return
         observers = self.bus.link.on_lost
         observers.append(self.redisConnectionLost)
-        self._use.keep(self, lambda: maybeDeferred(observers.remove, self.redisConnectionLost))
+        self._lease.keep(self, lambda: maybeDeferred(observers.remove, self.redisConnectionLost))
         Deferred.fromCoroutine(self._connected()).addErrback(lambda _: None)  # stopped before
 
     async def _connected(self) -> None:
@@ -209,7 +211,7 @@ class RedisClient:
         return told
 
     def _subscribed(self, subscription: Subscription) -> Subscription:
-        self._use.keep(subscription, subscription.cancel)
+        self._lease.keep(subscription, subscription.cancel)
         return subscription
 
     def _not_subscribed(self, pattern: str, failure: Failure) -> Failure:
@@ -222,7 +224,7 @@ class RedisClient:
             return succeed(None)
 
         def cancel(subscription: Subscription) -> Deferred[None]:
-            self._use.forget(subscription)
+            self._lease.forget(subscription)
             return subscription.cancel()
 
         return subscribing.addCallback(cancel)

@@ -7,10 +7,10 @@ from typing import Any
 
 from opentera_twisted.logs import log_event
 from opentera_twisted.messages import LogEvent, LoginEvent
-from opentera_twisted.opentera import early
+from opentera_twisted.opentera import sync_commands
 from opentera_twisted.opentera.names import prefer
 from opentera_twisted.opentera.threads import in_reactor
-from opentera_twisted.reactor_thread import ThreadLogPublisher, Use
+from opentera_twisted.reactor_thread import BusLease, ThreadLogPublisher
 from opentera_twisted.variables import LogList
 
 
@@ -27,12 +27,12 @@ class LoggingClient:
     def __init__(self, config: Mapping[str, Any], client_name: str = "LoggingClient") -> None:
         prefer("LoggingClient", "LogPublisher, which takes what any logger logs")
         self.client_name = client_name
-        self._use = Use(early.address(config), client_name)
-        self._publisher = ThreadLogPublisher(self._use, client_name)
+        self._lease = BusLease(sync_commands.address(config), client_name)
+        self._publisher = ThreadLogPublisher(self._lease, client_name)
 
     def close(self) -> None:
         """Log no more."""
-        in_reactor(self._use.close).addErrback(lambda _: None)
+        in_reactor(self._lease.close).addErrback(lambda _: None)
 
     def log_trace(self, sender: str, *args: object) -> None:
         """Log arguments as one message."""

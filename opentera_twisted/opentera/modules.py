@@ -16,7 +16,7 @@ from opentera_twisted.messages import ServerCommand, TeraEvent, TeraModuleMessag
 from opentera_twisted.messages.packing import module_message, pack, tera_event
 from opentera_twisted.opentera.client import Callback, RedisClient
 from opentera_twisted.opentera.logs import LoggingClient
-from opentera_twisted.opentera.served import RpcApi, RpcApiProcedures
+from opentera_twisted.opentera.rpc_api import RpcApi, RpcApiProcedures
 from opentera_twisted.pubsub import Delivery
 from opentera_twisted.rpc import Procedures, ProcedureServer
 
@@ -55,7 +55,7 @@ class _Program(RedisClient):
         if getattr(method, "__func__", None) is not base:
             return [self.subscribe_pattern_with_callback(topic, method) for topic in rpc]
         serving = serve(self._procedures())
-        return [serving.addCallback(lambda server: self._use.keep(server, server.stop))]
+        return [serving.addCallback(lambda server: self._lease.keep(server, server.stop))]
 
     def _answer(self, name: str, delivery: Delivery) -> None:
         """Answer one call from ``rpc_api``, for a class that overrides the method."""
@@ -65,7 +65,7 @@ class _Program(RedisClient):
             server = self._answering = ProcedureServer(
                 bus.link, bus.pubsub, name, (), self._procedures(), served=bus.served
             )
-            self._use.keep(server, server.stop)
+            self._lease.keep(server, server.stop)
         server.received(delivery)
 
     def _procedures(self) -> Procedures:

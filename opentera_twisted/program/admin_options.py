@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.link.secret_file import Secret, exposed
+from opentera_twisted.link.secret_file import SecretText, exposed
 
 SHORTEST_TOKEN: Final = 16
 """Characters that an admin token has at least."""
@@ -27,7 +27,7 @@ def check_host(host: str) -> None:
         )
 
 
-def read_token(file: str) -> Secret:
+def read_token(file: str) -> SecretText:
     """The admin token in a file, and what is wrong with the file's permissions.
 
     Raises:
@@ -47,4 +47,4 @@ def read_token(file: str) -> Secret:
             f"{file!r} does not hold a token: expected one line of at least {SHORTEST_TOKEN} "
             "characters of ASCII without spaces, such as of openssl rand -hex 32"
         )
-    return Secret(token, exposed(file, mode))
+    return SecretText(token, exposed(file, mode))

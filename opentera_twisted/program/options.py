@@ -15,7 +15,7 @@ from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.proxies import TrustedProxies
 from opentera_twisted.gateway.tls import Certificate
 from opentera_twisted.link import RedisAddress
-from opentera_twisted.link.secret_file import Secret, mask, read_secret, with_password
+from opentera_twisted.link.secret_file import SecretText, mask_passwords, read_secret, with_password
 from opentera_twisted.program.admin_options import check_host, read_token
 from opentera_twisted.program.configuration import Configuration
 from opentera_twisted.program.gateway_options import LIMITS, default_of
@@ -195,7 +195,7 @@ class Options(usage.Options):
         self.sources: dict[str, str] = dict.fromkeys(self._defaults, "default")
         self.hints: list[str] = []
         self.certificate: Certificate | None = None
-        self.password: Secret | None = None
+        self.password: SecretText | None = None
         self.admin_token: str | None = None
         self._file: Configuration | None = None
         self._mistakes: list[tuple[int, str]] = []
@@ -286,7 +286,7 @@ class Options(usage.Options):
         """Each option with its value and source; a password in it is masked."""
         for name in sorted(self._defaults):
             if name != "config":
-                value = mask(self[name]) if name == "redis" else self[name]
+                value = mask_passwords(self[name]) if name == "redis" else self[name]
                 yield name, bool(value) if name in self._flags() else value, self.sources[name]
 
     def _flags(self) -> set[str]:
@@ -344,7 +344,7 @@ class Options(usage.Options):
             self._check("redis", lambda _: with_password(url, password))
         file = self._file
         if file is not None and self.sources["redis"] not in {"--redis", "default"}:
-            has_password = mask(self["redis"]) != self["redis"]
+            has_password = mask_passwords(self["redis"]) != self["redis"]
             self.hints.extend([file.exposed] if file.exposed and has_password else [])
 
     def _check_certificate(self) -> None:

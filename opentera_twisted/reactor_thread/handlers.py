@@ -38,7 +38,7 @@ def in_thread(
     return call
 
 
-class OneByOne:
+class SerialQueue:
     """Calls a handler in a thread, for one thing after another and in their order.
 
     Args:

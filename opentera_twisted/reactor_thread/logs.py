@@ -7,7 +7,7 @@ from typing import Any
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.logs import MOST_WAITING, LogPublisher
 from opentera_twisted.reactor_thread.running import running_reactor
-from opentera_twisted.reactor_thread.shared import Use
+from opentera_twisted.reactor_thread.shared import BusLease
 
 
 class ThreadLogPublisher(LogPublisher):
@@ -16,14 +16,14 @@ class ThreadLogPublisher(LogPublisher):
     So a program may log before it forks, and use the bus after that.
 
     Args:
-        use: of the bus that sends.
+        lease: of the bus that sends.
         sender: as of `LogPublisher`.
         most_waiting: as of `LogPublisher`.
     """
 
-    def __init__(self, use: Use, sender: str, most_waiting: int = MOST_WAITING) -> None:
-        super().__init__(use, sender, most_waiting)
-        self._address = use.address
+    def __init__(self, lease: BusLease, sender: str, most_waiting: int = MOST_WAITING) -> None:
+        super().__init__(lease, sender, most_waiting)
+        self._address = lease.address
 
     @property
     def address(self) -> RedisAddress:

@@ -21,8 +21,8 @@ from twisted.python.threadable import isInIOThread
 from opentera_twisted._internal.clock import make_steady
 from opentera_twisted._internal.extras import explained
 from opentera_twisted.errors import BusUnavailable, ForkedProcess, InReactorThread
-from opentera_twisted.reactor_thread.errands import ReactorThread, stopped
 from opentera_twisted.reactor_thread.real_threads import check_threads
+from opentera_twisted.reactor_thread.thread_calls import ReactorThread, stopped
 
 if find_spec("crochet") is None:
     raise explained(ModuleNotFoundError(name="crochet"))

@@ -28,19 +28,19 @@ class _Shared:
 
     bus: Bus
     trigger: Any
-    users: WeakSet[Use] = Factory(WeakSet)
-    keepers: set[Use] = Factory(set)
+    users: WeakSet[BusLease] = Factory(WeakSet)
+    keepers: set[BusLease] = Factory(set)
 
 
 _shared: Final[dict[RedisAddress, _Shared]] = {}
 
 
-class Use:
+class BusLease:
     """One object's share in the bus of a Redis, from its first use on.
 
     Args:
         address: of the Redis.
-        name: of the bus in Redis's list of clients, if this use is its first.
+        name: of the bus in Redis's list of clients, if this lease is its first.
 
     Attributes:
         address: of the Redis.
@@ -64,7 +64,7 @@ class Use:
         """The bus; it is made and started when nobody uses it yet.
 
         Raises:
-            BusUnavailable: this use was closed.
+            BusUnavailable: this lease was closed.
         """
         if self.is_closed:
             raise BusUnavailable("this bus was closed: make another")
@@ -88,7 +88,7 @@ class Use:
         return shared
 
     def keep(self, what: object, end: Callable[[], Any]) -> None:
-        """Have something that was begun through this use ended with it."""
+        """Have something that was begun through this lease ended with it."""
         if self.is_closed:
             end()
         else:
@@ -103,7 +103,7 @@ class Use:
             self._shared.keepers.discard(self)
 
     def close(self) -> Deferred[Any]:
-        """End what was begun through this use, and stop the bus with the last one.
+        """End what was begun through this lease, and stop the bus with the last one.
 
         Returns:
             Fires when all that has happened.

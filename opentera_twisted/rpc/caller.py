@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted._internal.histogram import Durations
+from opentera_twisted._internal.histogram import Histogram
 from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted.errors import (
     ArgumentsRejected,
@@ -124,7 +124,7 @@ class Caller:
         self._gatherings: dict[int, _Gathering] = {}
         self._reply_to = f"{REPLY_CHANNELS}{uuid4()}"
         self.outcomes: Counter[str] = Counter()
-        self.seconds = Durations()
+        self.seconds = Histogram()
         self.dropped_replies = 0
         self._listening, listening = pubsub.keep(self._reply_to, self._replied)
         # A refusal has been logged, and is told to each call.

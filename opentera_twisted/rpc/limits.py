@@ -30,17 +30,17 @@ class Limits:
 DEFAULT_LIMITS: Final = Limits()
 
 
-class Places:
-    """The places of the calls that run.
+class FairSlots:
+    """The slots of running calls, shared fairly among callers.
 
-    Once half of them are taken, who has more than its share among those present gets no other: so
-    one caller cannot keep out the rest.
+    Once half the slots are taken, a caller above its fair share is refused, so that no caller can
+    shut out the rest.
 
     Args:
-        limit: how many there are.
+        limit: number of slots.
 
     Attributes:
-        taken: how many are taken now.
+        taken: number of slots taken now.
     """
 
     def __init__(self, limit: int) -> None:
@@ -71,7 +71,7 @@ class Places:
             del self._callers[caller]
 
     def keep(self) -> None:
-        """A call is answered, and what runs for it cannot be stopped: it keeps a place."""
+        """A call is answered, and what runs for it cannot be stopped: it keeps a slot."""
         self.taken += 1
 
     def give_up(self) -> None:

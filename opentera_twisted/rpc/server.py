@@ -17,14 +17,14 @@ from twisted.python.failure import Failure
 
 from opentera_twisted._internal import callbacks
 from opentera_twisted._internal.gathered import gathered
-from opentera_twisted._internal.malformed import Junk
+from opentera_twisted._internal.malformed import Malformed
 from opentera_twisted._internal.thread_pool import NoThread, ThreadPool
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusError, ProcedureError
 from opentera_twisted.link import Done, Link
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 from opentera_twisted.rpc.description import DESCRIBE, to_json
-from opentera_twisted.rpc.limits import DEFAULT_LIMITS, Limits, Places
+from opentera_twisted.rpc.limits import DEFAULT_LIMITS, FairSlots, Limits
 from opentera_twisted.rpc.procedures import ArgumentsMismatch, Procedure, Procedures
 from opentera_twisted.rpc.statistics import Served, Statistics
 from opentera_twisted.rpc.wire import (
@@ -92,12 +92,12 @@ class ProcedureServer:
         self._on_stopped = on_stopped
         self._subscriptions: list[Subscription] = []
         self._in_flight = 0
-        self._places = Places(limits.concurrent)
+        self._slots = FairSlots(limits.concurrent)
         self._threads = ThreadPool(f"procedures of {service}", limits.threads)
         self._failures: WeakKeyDictionary[Deferred[Any], Failure] = WeakKeyDictionary()
         self._drained: Waiters[None] = Waiters()
-        self._junk = Junk("an RPC topic", "a request")
-        self._misdirected = Junk("an RPC topic", "a request with a reply channel of its own")
+        self._malformed = Malformed("an RPC topic", "a request")
+        self._misdirected = Malformed("an RPC topic", "a request with a reply channel of its own")
         self._statistics = Statistics(served or Served())
         self._since = time.time()
         self._own: dict[str, Callable[[], Any]] = {
@@ -160,7 +160,7 @@ class ProcedureServer:
         topic, payload = delivery.topic, delivery.payload
         request = decode_request(payload)
         if request is None or not (request.method or request.reply_to):
-            self._junk.dropped(topic)
+            self._malformed.dropped(topic)
             return
         if not may_carry_replies(request.reply_to):
             self._misdirected.dropped(topic)
@@ -208,8 +208,8 @@ class ProcedureServer:
             refusal = (BAD_REQUEST, "the request names no procedure")
         elif procedure is None:
             refusal = (UNKNOWN_PROCEDURE, f"no procedure {cut(request.method, LONGEST_NAME)!r}")
-        elif not self._places.has_one_for(request.reply_to):
-            refusal = (OVERLOADED, f"{self._places.taken} calls are running already")
+        elif not self._slots.has_one_for(request.reply_to):
+            refusal = (OVERLOADED, f"{self._slots.taken} calls are running already")
         else:
             try:
                 procedure.check(request.arguments)
@@ -233,7 +233,7 @@ class ProcedureServer:
             self._reply(request, self._failed(Failure(), request, topic, ended))
             return
         if isinstance(result, Deferred):
-            self._places.take(request.reply_to)
+            self._slots.take(request.reply_to)
             outcome = self._outcome(procedure, result)
             outcome.addBoth(self._not_running, request.reply_to)
             outcome.addCallback(self._returned, request, topic, ended)
@@ -251,8 +251,8 @@ class ProcedureServer:
 
         def cancel(_: object) -> None:
             if procedure.thread:
-                self._places.keep()
-                result.addBoth(lambda _: self._places.give_up())
+                self._slots.keep()
+                result.addBoth(lambda _: self._slots.give_up())
             else:
                 result.cancel()
 
@@ -276,7 +276,7 @@ class ProcedureServer:
         return outcome
 
     def _not_running(self, value: Any, caller: str) -> Any:
-        self._places.leave(caller)
+        self._slots.leave(caller)
         return value
 
     def _start(self, procedure: Procedure, request: Request) -> Any:

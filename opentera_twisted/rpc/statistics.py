@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from attrs import Factory, define
 
-from opentera_twisted._internal.histogram import Durations
+from opentera_twisted._internal.histogram import Histogram
 from opentera_twisted.rpc.wire import CODES
 
 KEPT: Final = 1000
@@ -32,7 +32,7 @@ class Served:
     """
 
     outcomes: Counter[str] = Factory(Counter)
-    seconds: Durations = Factory(Durations)
+    seconds: Histogram = Factory(Histogram)
 
 
 @define(eq=False)

@@ -9,7 +9,7 @@ from attrs import frozen
 from google.protobuf.message import DecodeError, Message
 
 from opentera_twisted import topics
-from opentera_twisted.holders import NOBODY
+from opentera_twisted.holders import NIL_UUID
 from opentera_twisted.messages import (
     DeviceEvent,
     JoinSessionEvent,
@@ -80,13 +80,13 @@ def changes(payload: bytes) -> list[Change]:
     return found
 
 
-def event(kind: Kind, what: str, uuid: str = NOBODY, **fields: str) -> bytes:
+def event(kind: Kind, what: str, uuid: str = NIL_UUID, **fields: str) -> bytes:
     """The template of an event about somebody.
 
     Args:
         kind: of whom.
         what: the event's type without the kind, such as ``JOINED_SESSION``.
-        uuid: of whom; `NOBODY` stands for the UUID of whom only Redis knows.
+        uuid: of whom; `NIL_UUID` stands for the UUID of whom only Redis knows.
         fields: of the event.
     """
     message = _EVENT_OF[kind](**{f"{kind}_uuid": uuid, **fields})

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from opentera_twisted import topics
 from opentera_twisted._internal.gathered import gathered
-from opentera_twisted.holders import HOLDERS, NOBODY
+from opentera_twisted.holders import HOLDERS, NIL_UUID
 from opentera_twisted.link import Link, Script
 from opentera_twisted.messages.templates import PUBLISH
 from opentera_twisted.topics import Kind
@@ -56,8 +56,8 @@ _CHANGES: Final = (
     local JOINED, LEFT, CAME, WENT = 1, 2, 3, 4
     local function tell(kind, what, uuid)
         local text = templates[kind][what]
-        local at = text:find('{NOBODY}', 1, true)
-        publish('{EVENTS}', text:sub(1, at - 1) .. uuid .. text:sub(at + {len(NOBODY)}))
+        local at = text:find('{NIL_UUID}', 1, true)
+        publish('{EVENTS}', text:sub(1, at - 1) .. uuid .. text:sub(at + {len(NIL_UUID)}))
     end
     local apply = {{}}
     function apply.online(kind, uuid, report)

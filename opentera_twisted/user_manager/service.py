@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted import topics
-from opentera_twisted._internal.malformed import Junk
+from opentera_twisted._internal.malformed import Malformed
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import AlreadyServed, BusError
@@ -34,7 +34,7 @@ STOP_TIMEOUT: Final = 5.0
 CHECK_TIMEOUTS: Final = (2.0, 5.0)
 """Seconds that whoever serves the module may take to say so; asked again before it is believed."""
 
-BATCH: Final = 100
+CHANGE_BATCH: Final = 100
 """Messages, and changes, that one step in Redis applies, more or less."""
 
 MAX_WAITING: Final = 20_000
@@ -70,7 +70,7 @@ class UserManager(Service):
         self._bus = bus
         self._clock = bus.link.clock
         self._registry = Registry(bus.link)
-        self._junk = Junk("the module's topic", "a message of presence or of sessions")
+        self._malformed = Malformed("the module's topic", "a message of presence or of sessions")
         self._cursor = 0
         self._messages: deque[_Message] = deque()
         self._compares = False
@@ -88,9 +88,14 @@ class UserManager(Service):
         self.lost = 0
 
     @property
+    def malformed(self) -> int:
+        """Number of messages dropped, wholly or in part, as malformed."""
+        return self._malformed.count
+
+    @property
     def junk(self) -> int:
-        """How many messages were dropped, wholly or in part, for what they held."""
-        return self._junk.count
+        """The former name of `malformed`."""
+        return self.malformed
 
     def startService(self) -> None:
         """Begin to serve, as soon as Redis is there."""
@@ -241,11 +246,11 @@ class UserManager(Service):
         try:
             found = changes(delivery.payload)
         except NotAMessage:
-            self._junk.dropped(delivery.topic)
+            self._malformed.dropped(delivery.topic)
             return
         valid = [one for one in found if one.is_valid]
         if len(valid) < len(found):
-            self._junk.dropped(delivery.topic)
+            self._malformed.dropped(delivery.topic)
         if not valid:
             return
         if len(self._messages) == MAX_WAITING:
@@ -302,7 +307,7 @@ class UserManager(Service):
         batch: list[_Message] = []
         size = 0
         for message in self._messages:
-            if size >= BATCH:
+            if size >= CHANGE_BATCH:
                 break
             batch.append(message)
             size += 1 + len(message.changes)

@@ -6,7 +6,7 @@ import { ago, byId, count, element, facts, setText } from "./dom.js";
 import { startPresence } from "./presence.js";
 import { startServices } from "./services.js";
 import { startTraffic } from "./traffic.js";
-import { startTrial } from "./trial.js";
+import { startTestWebSocket } from "./test-websocket.js";
 
 const tiles = new Tiles(byId("tiles"));
 let taken = 0;
@@ -100,7 +100,7 @@ async function main() {
   startTraffic();
   startServices(beginning.write);
   if (beginning.write) {
-    startTrial(beginning.websockets);
+    startTestWebSocket(beginning.websockets);
   }
   repeat(1000, update);
 }

@@ -16,10 +16,10 @@ from twisted.python.failure import Failure
 
 from opentera_twisted._internal.gathered import gathered
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
-from opentera_twisted.cli.doctor import journey, programs
+from opentera_twisted.cli.doctor import programs, round_trip
 from opentera_twisted.cli.doctor import server as server_checks
 from opentera_twisted.cli.doctor.finding import Finding, worst
-from opentera_twisted.cli.doctor.programs import Served
+from opentera_twisted.cli.doctor.programs import ListeningServer
 from opentera_twisted.cli.doctor.rights import rights
 from opentera_twisted.cli.output import print_findings
 from opentera_twisted.cli.program import FAILED, cli, run_with_bus
@@ -89,7 +89,7 @@ async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
         findings.extend(server_checks.examine(info, await _config(bus)))
     findings.extend(await rights(bus))
     findings.extend(await _login(bus))
-    findings.extend(await _journey(bus))
+    findings.extend(await _round_trip(bus))
     findings.extend(await _programs(bus))
     findings.append(server_checks.open_files(raise_limit()))
     return findings
@@ -166,7 +166,7 @@ async def _login(bus: Bus) -> Sequence[Finding]:
     return [Finding("login", "ok", "session keys can be redeemed")]
 
 
-async def _journey(bus: Bus) -> Sequence[Finding]:
+async def _round_trip(bus: Bus) -> Sequence[Finding]:
     clock = bus.link.clock
     seconds = []
     try:
@@ -174,7 +174,7 @@ async def _journey(bus: Bus) -> Sequence[Finding]:
             began = clock.seconds()
             await bus.link.execute("PING")
             seconds.append(clock.seconds() - began)
-        findings = [journey.latency(seconds)]
+        findings = [round_trip.latency(seconds)]
     except CommandFailed as error:
         findings = [_not_told("latency", error, "+ping")]
     began = time.time()
@@ -184,7 +184,7 @@ async def _journey(bus: Bus) -> Sequence[Finding]:
         return [*findings, _not_told("clock", error, "+time")]
     ended = time.time()
     offset = int(whole) + int(micro) / 1e6 - (began + ended) / 2
-    return [*findings, journey.clock(offset, (ended - began) / 2)]
+    return [*findings, round_trip.clock(offset, (ended - began) / 2)]
 
 
 async def _programs(bus: Bus) -> Sequence[Finding]:
@@ -202,14 +202,14 @@ async def _programs(bus: Bus) -> Sequence[Finding]:
     return [*findings, *programs.servers(served)]
 
 
-async def _served(bus: Bus, listening: Listening) -> Served:
+async def _served(bus: Bus, listening: Listening) -> ListeningServer:
     """Ask all programs of a topic whether they share its calls."""
     if listening.description is None:
-        return Served(listening.server, None)
+        return ListeningServer(listening.server, None)
     try:
         answers = await bus.call_all(listening.server, "opentera.stats", timeout=DISCOVERY_TIMEOUT)
     except BusError:
-        return Served(listening.server, None)
+        return ListeningServer(listening.server, None)
     told = [one.value for one in answers if isinstance(one.value, dict)]
     is_shared = all(one.get("exclusive") is True for one in told)
-    return Served(listening.server, len(answers), is_shared)
+    return ListeningServer(listening.server, len(answers), is_shared)

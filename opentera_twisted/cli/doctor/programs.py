@@ -16,7 +16,7 @@ USER_MANAGER: Final = f"module.{topics.USER_MANAGER_MODULE}"
 
 
 @frozen
-class Served:
+class ListeningServer:
     """A server's topic.
 
     Attributes:
@@ -30,7 +30,7 @@ class Served:
     is_shared: bool = False
 
 
-def servers(served: Sequence[Served]) -> Iterator[Finding]:
+def servers(served: Sequence[ListeningServer]) -> Iterator[Finding]:
     """One finding for each topic that is served, and one when a needed one is not."""
     for one in served:
         yield _server(one)
@@ -43,7 +43,7 @@ def servers(served: Sequence[Served]) -> Iterator[Finding]:
         )
 
 
-def _server(one: Served) -> Finding:
+def _server(one: ListeningServer) -> Finding:
     check = f"served: {one.server}"
     if one.answers is None:
         return Finding(check, "ok", "by a program that cannot say more, such as a deployed one")

@@ -19,7 +19,7 @@
     start     the script that a worker begins with
 """
 
-from opentera_twisted.program.workers.channel import Settings
+from opentera_twisted.program.workers.channel import WorkerSettings
 from opentera_twisted.program.workers.pool import Pool
 
-__all__ = ["Pool", "Settings"]
+__all__ = ["Pool", "WorkerSettings"]

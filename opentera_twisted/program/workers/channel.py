@@ -31,12 +31,12 @@ from twisted.python.failure import Failure
 DESCRIPTOR: Final = 3
 """Of the channel, in a worker; those of the listening sockets follow it."""
 
-REPORTS: Final = 1.0
+REPORT_INTERVAL: Final = 1.0
 """Seconds from one report of a worker to the next."""
 
 
 @frozen(kw_only=True)
-class Settings:
+class WorkerSettings:
     """What a worker is to do.
 
     Attributes:

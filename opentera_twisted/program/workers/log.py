@@ -40,7 +40,7 @@ class Sending:
 
 
 @frozen
-class Raised:
+class RemoteFailure:
     """What was raised in a worker, as far as a log asks for it."""
 
     message: str
@@ -90,5 +90,5 @@ def from_text(text: str, worker: int) -> LogEvent:
     if sent["system"] is not None:
         event["log_system"] = sent["system"]
     if sent["raised"] is not None:
-        event["log_failure"] = Raised(*sent["raised"])
+        event["log_failure"] = RemoteFailure(*sent["raised"])
     return event

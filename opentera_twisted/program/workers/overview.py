@@ -14,9 +14,9 @@ from typing import Any, Final
 from twisted.internet.defer import DeferredList
 
 from opentera_twisted._internal.extras import explained
-from opentera_twisted.admin import Here
+from opentera_twisted.admin import LocalOverview
 from opentera_twisted.admin.metrics import page_of
-from opentera_twisted.admin.pulse import Sample
+from opentera_twisted.admin.sampler import Sample
 from opentera_twisted.bus import Bus
 from opentera_twisted.program.workers.pool import Pool
 from opentera_twisted.program.workers.process import Worker
@@ -42,7 +42,7 @@ class AllWorkers:
     """
 
     def __init__(self, bus: Bus, pool: Pool) -> None:
-        self._own = Here(bus, None, self._combine)
+        self._own = LocalOverview(bus, None, self._combine)
         self._pool = pool
         self._clock = bus.link.clock
         self._dead: dict[str, Counter[str]] = {name: Counter() for name in _COUNTS}

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from opentera_twisted.program.workers.channel import REPORTS, Settings
+from opentera_twisted.program.workers.channel import REPORT_INTERVAL, WorkerSettings
 from opentera_twisted.program.workers.process import Worker
 from opentera_twisted.program.workers.sockets import Shared, share
 
@@ -73,7 +73,7 @@ class Pool(Service):
         reactor: Any,
         count: int,
         endpoints: Sequence[str],
-        settings: Settings,
+        settings: WorkerSettings,
         give_up: Callable[[str], None],
         patience: int = PATIENCE,
     ) -> None:
@@ -128,7 +128,7 @@ class Pool(Service):
         for number in range(1, self.count + 1):
             self._start(number)
         if self.running:
-            self._watch.start(REPORTS, now=False)
+            self._watch.start(REPORT_INTERVAL, now=False)
 
     def stopService(self) -> Deferred[None]:
         """Have all workers send their clients away and end.

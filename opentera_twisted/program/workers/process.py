@@ -20,7 +20,7 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
 from opentera_twisted._internal.child_output import split_lines
-from opentera_twisted.program.workers.channel import DESCRIPTOR, Channel, Settings
+from opentera_twisted.program.workers.channel import DESCRIPTOR, Channel, WorkerSettings
 from opentera_twisted.program.workers.log import from_text
 
 START: Final = Path(__file__).with_name("start.py")
@@ -53,7 +53,7 @@ class Worker(ProcessProtocol):
     def __init__(
         self,
         number: int,
-        settings: Settings,
+        settings: WorkerSettings,
         changed: Callable[[], None],
         has_ended: Callable[[Worker, str], None],
     ) -> None:

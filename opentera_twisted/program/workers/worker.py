@@ -26,7 +26,12 @@ from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.tls import Certificate, read_again
 from opentera_twisted.program import garbage
 from opentera_twisted.program.gateway_options import make_gateway
-from opentera_twisted.program.workers.channel import DESCRIPTOR, REPORTS, Channel, Settings
+from opentera_twisted.program.workers.channel import (
+    DESCRIPTOR,
+    REPORT_INTERVAL,
+    Channel,
+    WorkerSettings,
+)
 from opentera_twisted.program.workers.log import Sending
 from opentera_twisted.program.workers.sockets import accept
 
@@ -104,7 +109,7 @@ class Child:
             self._serving = Serving(
                 self._reactor,
                 self._number,
-                Settings(**settings),
+                WorkerSettings(**settings),
                 range(DESCRIPTOR + 1, DESCRIPTOR + 1 + sockets),
                 self._report,
             )
@@ -114,7 +119,7 @@ class Child:
         lease = self._serving.gateway.lease
         self._serving.listening.addCallback(lambda _: self.channel.tell("listening", lease))
         self._serving.listening.addErrback(self._failed)
-        self._reporting.start(REPORTS)
+        self._reporting.start(REPORT_INTERVAL)
         garbage.collect_seldom()
 
     def _failed(self, failure: Failure) -> None:
@@ -161,7 +166,7 @@ class Child:
 
 
 class Serving:
-    """A gateway that listens, from `Settings` that the parent has sent.
+    """A gateway that listens, from `WorkerSettings` that the parent has sent.
 
     Args:
         reactor: of it all.
@@ -184,7 +189,7 @@ class Serving:
         self,
         reactor: Any,
         number: int,
-        settings: Settings,
+        settings: WorkerSettings,
         descriptors: range,
         changed: Callable[[], None],
     ) -> None:
@@ -197,9 +202,9 @@ class Serving:
         self.gateway = make_gateway(self._bus, settings.options)
         self._overview: Any = None
         if settings.tells:
-            from opentera_twisted.admin import Here  # noqa: PLC0415 (an extra)
+            from opentera_twisted.admin import LocalOverview  # noqa: PLC0415 (an extra)
 
-            self._overview = Here(self._bus, self.gateway)
+            self._overview = LocalOverview(self._bus, self.gateway)
         factory: Any = self.gateway.factory
         if self._certificate is not None:
             factory = self._certificate.wrap(factory, reactor)

@@ -8,12 +8,12 @@ const KEPT = 50;
 
 let bus = null;
 
-function asked() {
+function identity() {
   return { kind: byId("kind").value, uuid: byId("uuid").value, name: byId("name").value };
 }
 
 function show(what, body) {
-  const list = byId("trial-events");
+  const list = byId("test-websocket-events");
   const line = [timeOf(Date.now() / 1000), element("span", { class: "what" }, what)];
   list.prepend(element("li", {}, element("details", {}, element("summary", {}, ...line),
     element("pre", { tabindex: 0 }, JSON.stringify(body, null, 2)))));
@@ -29,14 +29,14 @@ function close() {
 }
 
 function connect() {
-  const who = asked();
+  const who = identity();
   const url = new URL(byId("url").value);
   url.pathname = `${url.pathname.replace(/\/+$/, "")}/${who.kind}`;
-  byId("trial-events").replaceChildren();
+  byId("test-websocket-events").replaceChildren();
   bus = new OpenteraBus({ url, key: async () => (await post("/api/keys", who)).key });
   const mine = bus;
   bus.addEventListener("event", ({ detail }) => show(detail.name, detail.data));
-  bus.addEventListener("error", ({ detail }) => showProblem(byId("trial-problem"), detail.cause?.message ?? detail.message));
+  bus.addEventListener("error", ({ detail }) => showProblem(byId("test-websocket-problem"), detail.cause?.message ?? detail.message));
   bus.addEventListener("statechange", ({ detail: { state, code, delay } }) => {
     if (mine !== bus && bus !== null) {
       return;
@@ -47,9 +47,9 @@ function connect() {
       waiting: `Not connected${code ? ` (${code})` : ""}; trying again in ${((delay ?? 0) / 1000).toFixed(1)} s.`,
       closed: `Closed${code ? ` (${code})` : ""}.`,
     };
-    setText(byId("trial-state"), texts[state]);
+    setText(byId("test-websocket-state"), texts[state]);
     if (state === "open") {
-      showProblem(byId("trial-problem"), "");
+      showProblem(byId("test-websocket-problem"), "");
     } else if (state === "closed") {
       close();
     }
@@ -58,19 +58,19 @@ function connect() {
 }
 
 async function issue() {
-  showProblem(byId("trial-problem"), "");
+  showProblem(byId("test-websocket-problem"), "");
   if (!byId("uuid").reportValidity()) {
     return;
   }
   try {
-    const { key, seconds } = await post("/api/keys", asked());
+    const { key, seconds } = await post("/api/keys", identity());
     byId("key").value = key;
     setText(byId("key-seconds"), String(seconds));
     byId("key-line").hidden = false;
     // It is worth nothing after that.
     setTimeout(() => byId("key").value === key && forget(), seconds * 1000);
   } catch (problem) {
-    showProblem(byId("trial-problem"), problem.message);
+    showProblem(byId("test-websocket-problem"), problem.message);
   }
 }
 
@@ -80,8 +80,8 @@ function forget() {
 }
 
 /** @param {{scheme: string, port: number}[]} websockets - where the gateway listens */
-export function startTrial(websockets) {
-  byId("trial").hidden = false;
+export function startTestWebSocket(websockets) {
+  byId("test-websocket").hidden = false;
   const [{ scheme, port } = { scheme: location.protocol === "https:" ? "wss" : "ws", port: location.port }] = websockets;
   byId("url").value = `${scheme}://${location.hostname}:${port}/wss`;
   byId("uuid").value = randomUuid();
@@ -90,9 +90,9 @@ export function startTrial(websockets) {
     byId("key").select();
     await navigator.clipboard?.writeText(byId("key").value).catch(() => {});
   });
-  byId("trial-form").addEventListener("submit", (event) => {
+  byId("test-websocket-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    showProblem(byId("trial-problem"), "");
+    showProblem(byId("test-websocket-problem"), "");
     if (bus !== null) {
       close();
       return;
@@ -101,7 +101,7 @@ export function startTrial(websockets) {
       connect();
     } catch (error) {
       bus = null;
-      showProblem(byId("trial-problem"), error.message);
+      showProblem(byId("test-websocket-problem"), error.message);
     }
   });
 }

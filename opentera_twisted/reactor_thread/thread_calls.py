@@ -14,7 +14,7 @@ from opentera_twisted._internal import callbacks
 from opentera_twisted.errors import BusUnavailable
 
 
-class Errand:
+class ThreadCall:
     """Something to be done in the reactor's thread, for which another thread waits.
 
     Args:
@@ -24,7 +24,7 @@ class Errand:
     """
 
     def __init__(
-        self, on_over: Callable[[Errand], None], function: Callable[..., Any], *arguments: Any
+        self, on_over: Callable[[ThreadCall], None], function: Callable[..., Any], *arguments: Any
     ) -> None:
         self._on_over = on_over
         self._function = function
@@ -88,7 +88,7 @@ class Errand:
 
 
 class ReactorThread:
-    """The reactor that runs, and the errands that are for it.
+    """The reactor that runs, and the calls that are for it.
 
     Many begin in one turn of the reactor, for one wake-up; and of those that end in one turn the
     threads go on together, after it.
@@ -99,10 +99,10 @@ class ReactorThread:
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
-        self._new: deque[Errand] = deque()
+        self._new: deque[ThreadCall] = deque()
         self._teller: int | None = None  # the thread that tells, or has told, the reactor of them
-        self._over: list[Errand] = []
-        self._under_way: set[Errand] = set()
+        self._over: list[ThreadCall] = []
+        self._under_way: set[ThreadCall] = set()
         self._is_stopped = False
         reactor.addSystemEventTrigger("before", "shutdown", self._stop)
 
@@ -124,21 +124,21 @@ class ReactorThread:
             TimeoutError: it was not over in that time.
             Exception: whatever the function raised, or its Deferred failed with.
         """
-        errand = Errand(self._ended, function, *arguments)
+        call = ThreadCall(self._ended, function, *arguments)
         try:
-            self._begin(errand)
-            return errand.wait(within)
+            self._begin(call)
+            return call.wait(within)
         finally:
-            self._under_way.discard(errand)
-            if not errand.is_over:
-                self.reactor.callFromThread(self._give_up, errand)
+            self._under_way.discard(call)
+            if not call.is_over:
+                self.reactor.callFromThread(self._give_up, call)
 
-    def _begin(self, errand: Errand) -> None:
+    def _begin(self, call: ThreadCall) -> None:
         # Without a lock: a finalizer, or Ctrl-C, may come between any two lines.
-        self._under_way.add(errand)
+        self._under_way.add(call)
         if self._is_stopped:  # asked last: what was added before is ended by `_stop`
             raise stopped()
-        self._new.append(errand)
+        self._new.append(call)
         me = threading.get_ident()
         if self._teller in (None, me):  # itself: in a finalizer, it might never come to tell
             self._teller = me
@@ -150,27 +150,27 @@ class ReactorThread:
         while self._new:
             self._new.popleft().start()
 
-    def _give_up(self, errand: Errand) -> None:
-        errand.give_up()
+    def _give_up(self, call: ThreadCall) -> None:
+        call.give_up()
         self._begin_all()  # it may have been interrupted before it told of others
 
-    def _ended(self, errand: Errand) -> None:
+    def _ended(self, call: ThreadCall) -> None:
         # Threads go on together, when all that has come was handled: each would take the
         # interpreter from the reactor with its next system call.
         if not self._over:
             self.reactor.callLater(0, self._release_all)
-        self._over.append(errand)
+        self._over.append(call)
 
     def _release_all(self) -> None:
         over, self._over = self._over, []
-        for errand in over:
-            errand.release()
+        for call in over:
+            call.release()
 
     def _stop(self) -> None:
         """Let nobody wait for ever."""
         self._is_stopped = True
-        for errand in list(self._under_way):
-            errand.end(Failure(stopped()))
+        for call in list(self._under_way):
+            call.end(Failure(stopped()))
         self._release_all()
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.plain import execute
-from opentera_twisted.link.sentinel import Login
+from opentera_twisted.link.sentinel import Credentials
 
 __all__ = ["DEFAULT_CONFIG", "address", "execute"]
 
@@ -34,7 +34,7 @@ def address(config: Mapping[str, Any]) -> RedisAddress:
         return RedisAddress(
             hosts=((str(config["hostname"]), int(config["port"])),),
             database=int(config.get("db") or 0),
-            login=Login(config.get("username") or None, config.get("password") or None),
+            login=Credentials(config.get("username") or None, config.get("password") or None),
         )
     except (KeyError, TypeError, ValueError):
         raise InvalidArgument(

@@ -1,4 +1,4 @@
-"""What the console page asks for in JSON: checked here, before anything is done with it."""
+"""The JSON that the console page sends, checked before anything is done with it."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def parse_call(body: bytes) -> Call:
     Raises:
         InvalidArgument: saying what is wrong.
     """
-    asked = _object(body)
-    server, procedure = _text(asked, "server"), _text(asked, "procedure")
+    request = _object(body)
+    server, procedure = _text(request, "server"), _text(request, "procedure")
     try:
         topics.rpc_of(server)
     except InvalidTopic as error:
         raise InvalidArgument(str(error)) from None
-    arguments = asked.get("arguments")
+    arguments = request.get("arguments")
     if not isinstance(arguments, list):
         raise InvalidArgument("arguments are a list")
-    timeout = asked.get("timeout", 10)
+    timeout = request.get("timeout", 10)
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         raise InvalidArgument("the timeout is a number of seconds")
     if not 0 < timeout <= LONGEST_CALL:
@@ -82,11 +82,11 @@ def parse_key(body: bytes) -> Key:
     Raises:
         InvalidArgument: saying what is wrong.
     """
-    asked = _object(body)
-    kind: Any = _text(asked, "kind")
+    request = _object(body)
+    kind: Any = _text(request, "kind")
     if kind not in topics.KINDS:
         raise InvalidArgument(f"the kind is one of {', '.join(topics.KINDS)}")
-    return Key(kind, _text(asked, "uuid"), asked.get("name") or None)
+    return Key(kind, _text(request, "uuid"), request.get("name") or None)
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
@@ -99,8 +99,8 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return value
 
 
-def _text(asked: Mapping[str, Any], name: str) -> str:
-    value = asked.get(name)
+def _text(request: Mapping[str, Any], name: str) -> str:
+    value = request.get(name)
     if not isinstance(value, str) or not value.strip():
         raise InvalidArgument(f"{name} is missing")
     return value.strip()

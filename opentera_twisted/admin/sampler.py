@@ -10,7 +10,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall
 
-from opentera_twisted._internal.histogram import Durations
+from opentera_twisted._internal.histogram import Histogram
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway
 
@@ -26,7 +26,7 @@ KEPT: Final = 180
 Sample = Mapping[str, float]
 
 
-class Pulse:
+class Sampler:
     """Measures the reactor's delay, and keeps a short history for charts.
 
     Args:
@@ -45,7 +45,7 @@ class Pulse:
         gateway: Gateway | None,
         combine: Callable[[Sample], Sample] = lambda sample: sample,
     ) -> None:
-        self.delay = Durations()
+        self.delay = Histogram()
         self.taken = 0
         self._bus = bus
         self._gateway = gateway
