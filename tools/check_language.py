@@ -71,6 +71,11 @@ ENTRY = re.compile(r"\s*[*\w]+(?: \(.*?\))?: |\s*([*-]|\d+\.) ")
 DRAWN = re.compile(r"\S {2,}\S|^ {10}|^\s*(>>>|\.\. )|::?$|-->")
 """A line of a docstring that belongs to a table, a drawing, an example or a heading."""
 
+WRITTEN = re.compile(
+    r"<!-- (\w+): .*? writes what follows -->.*?<!-- end of \1 -->|<!-- table -->.*", re.DOTALL
+)
+"""The part of a page that a program writes."""
+
 GENERATED = re.compile(r"_pb2\.pyi?$")
 
 
@@ -139,7 +144,7 @@ def paragraphs(text: str) -> Iterator[tuple[int, str]]:
         code = raw.startswith("    ") and (code or blank)
         blank = not line
         row = line.startswith("|")
-        skipped = fence or marker or code or row or blank or line.startswith(("<", "#", ":::"))
+        skipped = fence or marker or code or row or blank or line.startswith(("<", "#", "!["))
         if held and (skipped or re.match(r"([*+-]|\d+\.)\s", line)):
             yield begin, "\n".join(held)
             held = []
@@ -165,7 +170,7 @@ def long_lines(text: str) -> Iterator[Finding]:
 
 def check_page(path: Path) -> Iterator[Finding]:
     """Check a page of Markdown."""
-    text = path.read_text()
+    text = WRITTEN.sub(lambda found: "\n" * found[0].count("\n"), path.read_text())
     for line, paragraph in paragraphs(text):
         yield from prose(line, paragraph)
         yield from avoided(line, re.sub(r"`[^`]+`", "X", paragraph))
