@@ -278,7 +278,7 @@ class TestServing(Served):
         pid = await server_pid(server.port)
         logged = self.logged()
         os.kill(pid, signal.SIGKILL)
-        assert "signal 9" in await logged.error
+        assert "signal SIGKILL" in await logged.error
         assert "in memory only, is lost" in await logged.error
         await server.ready()
         assert await server_pid(server.port) != pid
@@ -437,7 +437,7 @@ class TestGuardWithAPipe(Served):
         pid = await server_pid(server.port)
         logged = self.logged()
         os.kill(pid, signal.SIGKILL)
-        assert "signal 9" in await logged.error
+        assert "signal SIGKILL" in await logged.error
         await server.ready()
         assert await server_pid(server.port) != pid
 

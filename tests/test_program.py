@@ -454,7 +454,7 @@ class MistakeTests(ProgramTestCase):
             ("--on-gap", "x"): "--on-gap: 'x' is none of keep, close",
             ("--console", "x"): "--console: 'x' is none of read, write, off",
             ("--admin", "tcp:0"): "--admin: 'tcp:0' can be reached from other machines",
-            ("--admin-token-file", "/none"): "--admin-token-file: '/none' cannot be read",
+            ("--admin-token-file", "/none"): "--admin-token-file: cannot read /none",
             ("--no-such-option",): "no-such-option",
             ("argument",): "argument",
         }

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted._internal.child_output import split_lines
+from opentera_twisted._internal.child_process import exit_text, split_lines
 from opentera_twisted.errors import BusError
 
 GUARD: Final = Path(__file__).with_name("guard.py")
@@ -164,8 +164,4 @@ class ServerProcess(ProcessProtocol):
         """Tell how the process ended, after all of its output."""
         for raw in self._unfinished.values():
             self._line_received(raw)
-        how = "exit status 0"
-        if isinstance(reason.value, ProcessTerminated):
-            number = reason.value.signal
-            how = f"exit status {reason.value.exitCode}" if number is None else f"signal {number}"
-        self._has_ended(self, how)
+        self._has_ended(self, exit_text(reason))

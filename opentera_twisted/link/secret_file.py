@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
-from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 from attrs import field, frozen
 
+from opentera_twisted._internal.private_file import read_private_file
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.address import RedisAddress
 
@@ -37,29 +35,16 @@ def read_secret(path: str) -> SecretText:
     Raises:
         InvalidArgument: it cannot be read, is empty, or cannot be a password.
     """
+    file = read_private_file(path, LONGEST + 1)
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(LONGEST + 1)
-            mode = os.fstat(file.fileno()).st_mode
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InvalidArgument(f"cannot read {path}: {reason}") from None
-    try:
-        text = data.decode().removesuffix("\n").removesuffix("\r")
+        text = file.data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise InvalidArgument(f"{path} is no text in UTF-8: expected a password") from None
     if not text:
         raise InvalidArgument(f"{path} is empty: expected a password")
-    if len(data) > LONGEST or not text.isprintable():
+    if len(file.data) > LONGEST or not text.isprintable():
         raise InvalidArgument(f"{path} holds more than one line: expected a password")
-    return SecretText(text, exposed(path, mode))
-
-
-def exposed(path: str, mode: int) -> str:
-    """What to do about a file that everyone may read; empty when not everyone may."""
-    if not stat.S_ISREG(mode) or not mode & (stat.S_IROTH | stat.S_IWOTH):
-        return ""
-    return f"everyone on this machine can read {path}: chmod o= {path}"
+    return SecretText(text, file.exposure)
 
 
 def with_password(url: str, password: str) -> str:

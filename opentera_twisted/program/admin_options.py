@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Final
 
+from opentera_twisted._internal.private_file import read_private_file
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.link.secret_file import SecretText, exposed
+from opentera_twisted.link.secret_file import SecretText
 
 SHORTEST_TOKEN: Final = 16
 """Characters that an admin token has at least."""
@@ -33,18 +33,14 @@ def read_token(file: str) -> SecretText:
     Raises:
         InvalidArgument: the file cannot be read, or holds no token.
     """
-    mode = 0
+    content = read_private_file(file)
     try:
-        token = Path(file).read_text(encoding="ascii").strip()
-        mode = Path(file).stat().st_mode
+        token = content.data.decode("ascii").strip()
     except UnicodeDecodeError:
         token = ""
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InvalidArgument(f"{file!r} cannot be read: {reason}") from None
     if len(token) < SHORTEST_TOKEN or not token.isprintable() or " " in token:
         raise InvalidArgument(
             f"{file!r} does not hold a token: expected one line of at least {SHORTEST_TOKEN} "
             "characters of ASCII without spaces, such as of openssl rand -hex 32"
         )
-    return SecretText(token, exposed(file, mode))
+    return SecretText(token, content.exposure)

@@ -6,13 +6,12 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from attrs import frozen
 
+from opentera_twisted._internal.private_file import read_private_file
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.link.secret_file import exposed
 
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -39,12 +38,8 @@ class Configuration:
         Raises:
             InvalidArgument: with the file's name, and the line when it is not TOML.
         """
-        try:
-            data = Path(path).read_bytes()
-            mode = Path(path).stat().st_mode
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise InvalidArgument(f"cannot read {path}: {reason}") from None
+        file = read_private_file(path)
+        data = file.data
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
@@ -63,7 +58,7 @@ class Configuration:
             raise InvalidArgument(f"{path}:{number}: not TOML at {where}: {what}") from None
         except RecursionError:
             raise InvalidArgument(f"{path}: nested too deeply") from None
-        return cls(path, settings, exposed(path, mode), lines)
+        return cls(path, settings, file.exposure, lines)
 
     def line(self, name: str, element: str | None = None) -> int:
         """The line of a setting, or of one element of a list, counted from 1."""

@@ -13,13 +13,13 @@ from typing import Any, Final, Literal
 
 from attrs import asdict
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
-from opentera_twisted._internal.child_output import split_lines
+from opentera_twisted._internal.child_process import exit_text, split_lines
 from opentera_twisted.program.workers.channel import DESCRIPTOR, Channel, WorkerSettings
 from opentera_twisted.program.workers.log import from_text
 
@@ -163,14 +163,7 @@ class Worker(ProcessProtocol):
         """Remember how it ended."""
         for descriptor in self._unfinished:
             self.childDataReceived(descriptor, b"\n")
-        how = "exit status 0"
-        if isinstance(reason.value, ProcessTerminated):
-            number = reason.value.signal
-            how = (
-                f"exit status {reason.value.exitCode}"
-                if number is None
-                else signal.Signals(number).name
-            )
+        how = exit_text(reason)
         if self._last_line and self.state == "starting":
             how += f", saying {self._last_line!r}"
         self._how = how

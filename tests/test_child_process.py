@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.python.failure import Failure
 
-from opentera_twisted._internal.child_output import LONGEST_LINE, split_lines
+from opentera_twisted._internal.child_process import LONGEST_LINE, exit_text, split_lines
 
 
 def lines_of(pieces: list[bytes]) -> tuple[list[bytes], bytes]:
@@ -29,3 +32,16 @@ def test_a_line_is_without_its_end_and_what_has_none_waits() -> None:
 def test_a_line_without_end_is_not_kept_for_ever() -> None:
     assert lines_of([b"x" * LONGEST_LINE]) == ([], b"x" * LONGEST_LINE)
     assert lines_of([b"x" * LONGEST_LINE, b"x", b"y\n"]) == ([b"x" * (LONGEST_LINE + 1), b"y"], b"")
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        (ProcessDone(0), "exit status 0"),
+        (ProcessTerminated(exitCode=3), "exit status 3"),
+        (ProcessTerminated(signal=9), "signal SIGKILL"),
+        (ProcessTerminated(signal=45), "signal 45"),
+    ],
+)
+def test_the_end_of_a_process_has_a_text(reason: Exception, text: str) -> None:
+    assert exit_text(Failure(reason)) == text
