@@ -40,6 +40,7 @@ from .support import (
     log_of,
     quick_retries,
     start_server,
+    turn,
     until,
 )
 from .websockets import WebSocket, connect
@@ -182,6 +183,23 @@ class SeveralGatewaysTests(PresenceTestCase):
         presence.opened(who)
         await presence.reported()
         assert await bus.presence.online("user") == [who.uuid]
+
+    async def test_a_renewal_due_while_presence_stops_is_dropped(self) -> None:
+        bus = await self.bus()
+        await self.observe(bus)
+        log = log_of(self)
+        presence = self.local(bus)
+        who = self.user()
+        presence.opened(who)
+        while presence._working is not None:
+            await turn()
+        presence.closed(who)
+        presence._renew()  # while Redis applies the change
+        await presence.stop()
+        await bus.stopService()
+        assert presence._working is None
+        assert not [text for text in log.items if "lease lost" in text or "trying again" in text]
+        assert self.redis.keys() == []
 
     async def test_the_command_to_disconnect_counts_its_receivers(self) -> None:
         bus = await self.bus()

@@ -292,7 +292,8 @@ class LocalPresence:
         for _ in range(count):
             (self._corrections or self._changes).popleft()
         if not self._changes and not self._corrections:
-            self._waiting.fire(None)
+            # Not within this step: a coroutine that runs cannot be cancelled by `give_up`.
+            self._link.clock.callLater(0, self._waiting.fire, None)
 
 
 def _transition(change: _Change) -> Transition:
