@@ -21,8 +21,11 @@ from txaio._common import _BatchedTimer
 from opentera_twisted.gateway.login import HEAD_END, checked_head
 from opentera_twisted.gateway.sending import Sending
 
-CLOSE_TIMEOUT: Final = 2
-"""Seconds that a client may take to answer a close."""
+CLOSE_TIMEOUT: Final = 5
+"""Seconds that a client may take to answer a close frame, and then to end its connection."""
+
+MAX_DISCARDED: Final = 1_048_576
+"""Bytes that are read and dropped of a client once its websocket is closed."""
 
 TIMER_BUCKET: Final = 0.2
 TIMER_CHUNK: Final = 1000
@@ -50,6 +53,7 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
     Attributes:
         is_plain: TCP or a Unix socket, without TLS or another layer.
         is_request_read: the request was complete and was parsed.
+        was_opened: the handshake was completed.
     """
 
     # Autobahn warns several times of each client that breaks a rule, with what the client sent.
@@ -60,6 +64,8 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
     closeHandshakeTimeoutCall: IDelayedCall | None
     is_plain = False
     is_request_read = False
+    was_opened = False
+    _discarded: int | None = None  # bytes, once the websocket is closed
     _drop: IDelayedCall | None = None
     _sending: Sending | None = None
 
@@ -75,6 +81,10 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
 
     def too_slow(self) -> None:
         """Close a client for which too much waits."""
+        raise NotImplementedError
+
+    def left(self) -> None:
+        """Forget the client, whose websocket is closed; its connection may last a while."""
         raise NotImplementedError
 
     # --- connection
@@ -102,10 +112,16 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
             self._sending = None
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what the client sends."""
-        self._dataReceived(data)
+        """Take what the client sends; drop it once its websocket is closed."""
+        if self._discarded is None:
+            self._dataReceived(data)
+            return
+        self._discarded += len(data)
+        if self._discarded > MAX_DISCARDED:
+            self.transport.abortConnection()
 
     def _onOpen(self) -> None:
+        self.was_opened = True
         self.onOpen()
 
     # --- handshake
@@ -226,10 +242,7 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         is dropped until the peer has closed its own, or for `CLOSE_TIMEOUT`.
         """
         super()._fail_connection(code, reason)
-        if ISSLTransport.providedBy(self.transport):  # TLS: its own goodbye has the same effect
-            self._end_with(self.transport.loseConnection)
-        else:
-            self._end_with(self.transport.loseWriteConnection)
+        self._linger()
 
     def _protocol_violation(self, reason: str) -> bool:
         super()._protocol_violation(reason)
@@ -257,12 +270,29 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
             self._drop = self.factory.clock.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)
 
     def _closeConnection(self, abort: bool = False) -> None:
-        if not abort:
+        if abort:
+            if self._sending is not None:
+                self._sending.drop()
+            self.transport.abortConnection()
+        elif self.was_opened:
+            self._linger()
+        else:
             self._end_with(self.transport.loseConnection)
-            return
-        if self._sending is not None:
-            self._sending.drop()
-        self.transport.abortConnection()
+
+    def _linger(self) -> None:
+        """Close this half of the connection, and drop what comes until the client closes its own.
+
+        To close a socket resets the connection if bytes are unread, or arrive later. A reset can
+        overtake the close frame, and fails a client that still answers a ping or a close. Autobahn
+        closes at once; RFC 6455, section 7.1.1, has an example of this way.
+        """
+        if self._discarded is None:
+            self._discarded = 0
+            self.left()
+        if ISSLTransport.providedBy(self.transport):  # TLS: an alert closes one half
+            self._end_with(self.transport.loseConnection)
+        else:
+            self._end_with(self.transport.loseWriteConnection)
 
     def _end_with(self, how: Callable[[], None]) -> None:
         """End the transport in some way, once what waits was given to it."""

@@ -88,7 +88,6 @@ class ClientProtocol(CorrectedProtocol):
 
     Attributes:
         identity: who it is, once admitted.
-        was_opened: whether the handshake was completed.
         window_bits: of the compression agreed on; 0: none.
     """
 
@@ -96,7 +95,6 @@ class ClientProtocol(CorrectedProtocol):
 
     factory: ClientFactory
     identity: Identity | None = None
-    was_opened = False
     window_bits = 0
     _agreed: PerMessageDeflateOfferAccept | None = None
     _client: Peer | None = None
@@ -151,7 +149,7 @@ class ClientProtocol(CorrectedProtocol):
     def _admitted(self, identity: Identity) -> str | None:
         self.identity = identity
         if self.state != self.STATE_CONNECTING:  # it went away; Autobahn would open it all the same
-            self._leave()
+            self.left()
         return self._subprotocol
 
     def _count_unknown(self) -> bool:
@@ -238,7 +236,6 @@ class ClientProtocol(CorrectedProtocol):
     def onOpen(self) -> None:
         """The websocket is open: forget the request, which holds the key."""
         assert self.identity is not None  # noqa: S101 (only who was admitted is let in)
-        self.was_opened = True
         cancel(self._timeout)
         if self.websocket_extensions_in_use:
             self.window_bits = self.factory.window_bits
@@ -307,7 +304,7 @@ class ClientProtocol(CorrectedProtocol):
             was_read = self.is_request_read
             self.processHandshake()
             return 1 if was_read == self.is_request_read else intake.HANDSHAKE, False
-        done, has_more = 0, True
+        done, has_more = 0, self.state != self.STATE_CLOSED
         while has_more and done < work:
             before = self.trafficStats.incomingOctetsAppLevel
             has_more = self.processData() and self.state != self.STATE_CLOSED
@@ -340,9 +337,10 @@ class ClientProtocol(CorrectedProtocol):
         """The connection is gone, in whatever state it was."""
         if self._admission is not None:
             self._admission.cancel()
-        self._leave()
+        self.left()
 
-    def _leave(self) -> None:
+    def left(self) -> None:
+        """Report the client as gone, once."""
         identity, self.identity = self.identity, None
         if identity is not None:
             self.factory.gateway.closed(self, identity)

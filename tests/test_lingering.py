@@ -1,0 +1,71 @@
+"""The end of a connection: the gateway closes its half, and waits for the client's."""
+
+from __future__ import annotations
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from zope.interface import implementer
+
+from opentera_twisted.gateway import autobahn_corrections
+
+from .conformance.frames import PING, close, frame
+from .support import UUID, message, turn
+from .test_gateway import REPORTS, GatewayTestCase
+from .websockets import Bytes, handshake
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfClosing(Bytes):
+    """A client that keeps its half of the connection when the gateway has closed the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: Deferred[bytes] = Deferred()
+
+    def readConnectionLost(self) -> None:
+        """Tell that the gateway has closed its half."""
+        self.ended.callback(self.received)
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing."""
+
+
+class LingeringTests(GatewayTestCase):
+    async def closed(self, timeout: float) -> HalfClosing:
+        """A client that has closed its websocket, and whose connection lasts."""
+        self.patch(autobahn_corrections, "CLOSE_TIMEOUT", timeout)
+        port = await self.gateway()
+        client = HalfClosing()
+        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), client)
+        self.addCleanup(client.drop)
+        key = await self.keys.issue("user", UUID)
+        client.send(handshake(f"/wss/user?id={key}".encode()))
+        await client.until(b"\r\n\r\n")
+        client.send(close(1000))
+        assert (await client.ended).endswith(b"\x88\x02\x03\xe8")
+        return client
+
+    async def test_client_is_reported_before_it_closes_its_half(self) -> None:
+        reports = self.subscribed(REPORTS)
+        client = await self.closed(timeout=1000)
+        await message(reports)  # that it came
+        await message(reports)  # that it left
+        assert self.gate.clients["user"] == 0
+        assert len(self.gate.factory.connections) == 1
+        client.send(close(1000))
+        client.transport.loseConnection()  # type: ignore[union-attr]
+        while self.gate.factory.connections:
+            await turn()
+
+    async def test_flood_of_a_closed_client_ends_its_connection(self) -> None:
+        client = await self.closed(timeout=1000)
+        while not client.closed.called:
+            client.send(frame(PING, b"x" * 100) * 100)
+            await turn()
+
+    async def test_connection_of_a_closed_client_lasts_a_bounded_time(self) -> None:
+        await self.closed(timeout=0.01)
+        while self.gate.factory.connections:
+            await turn()
