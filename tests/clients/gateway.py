@@ -7,6 +7,7 @@ from typing import Any
 from twisted.scripts.twistd import run
 
 from opentera_twisted.gateway import protocol
+from tests.patient import be_patient
 
 _ClientProtocol: Any = protocol.ClientProtocol
 
@@ -17,8 +18,8 @@ class _Telling(_ClientProtocol):  # type: ignore[misc]  # Autobahn is not annota
 
 
 if __name__ == "__main__":
+    be_patient()
     names: Any = protocol
     names.PING_INTERVAL = 1
-    names.PONG_TIMEOUT = 120  # the machine may be busy
     names.ClientProtocol = _Telling
     run()

@@ -48,7 +48,8 @@ def _websockets(visit: Visit) -> Seen:
             open_timeout=GUARD,
             **offers[visit.offer],
         )
-    except InvalidHandshake:
+    except InvalidHandshake as error:
+        seen.reason = repr(error)
         return seen
     with opening as client:
         seen.opened = True
@@ -77,7 +78,8 @@ async def _with_aiohttp(visit: Visit) -> Seen:
                 ssl=_trust(visit) or True,
                 compress={"usual": 0, "largest": 15}[visit.offer],
             )
-        except aiohttp.WSServerHandshakeError:
+        except aiohttp.WSServerHandshakeError as error:
+            seen.reason = repr(error)
             return seen
         seen.opened = True
         seen.protocol = client.protocol or ""
@@ -110,7 +112,8 @@ def _websocket_client(visit: Visit) -> Seen:
             subprotocols=visit.protocols or None,
             header=[f"Sec-WebSocket-Extensions: {offer}"] if visit.offer == "unusable" else None,
         )
-    except websocket.WebSocketException:
+    except websocket.WebSocketException as error:
+        seen.reason = repr(error)
         return seen
     seen.opened = True
     seen.protocol = client.getsubprotocol() or ""

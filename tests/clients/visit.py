@@ -37,7 +37,7 @@ class Seen:
         ponged: whether its own ping was answered; None: it cannot tell.
         messages: texts that came.
         code: of the gateway's close, or of the answer to its own.
-        reason: of the close.
+        reason: of the close, or of a handshake that failed.
     """
 
     opened: bool = False

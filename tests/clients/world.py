@@ -16,6 +16,7 @@ import redis
 from opentera_twisted import topics
 from opentera_twisted.messages import ServerCommand, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import pack, tera_event, unpack
+from tests import patient
 from tests.authority import Authority
 from tests.processes import Process
 from tests.support import free_port, shared_server
@@ -163,5 +164,6 @@ class Visiting:
 def _gateway(*options: str) -> Process:
     return Process(
         sys.executable, "-m", "tests.clients.gateway", "--nodaemon", "--pidfile=",
-        "opentera-bus", "--redis", shared_server().url, "--admin", "none", *options,
+        "opentera-bus", "--redis", shared_server().url, "--admin", "none", *patient.OPTIONS,
+        *options,
     )  # fmt: skip

@@ -40,7 +40,6 @@ class Case:
         request: of the handshake, where it is what is tried.
         headers: of the answer, to be told.
         is_sent_away: whether the gateway closes first, before the client sends its frames.
-        may_reset: whether TCP may end with a reset, as the client goes on after its own close.
         deviation: why the gateway does otherwise than the RFC says; the answers are the gateway's.
     """
 
@@ -51,7 +50,6 @@ class Case:
     request: bytes = b""
     headers: tuple[str, ...] = ()
     is_sent_away: bool = False
-    may_reset: bool = False
     deviation: str = ""
 
 

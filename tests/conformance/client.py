@@ -20,7 +20,7 @@ from opentera_twisted.topics import disconnect_command
 from .case import KEY, NONCE, REQUEST, Case
 from .frames import CLOSE, PING, PONG, TEXT, frame, read
 
-TIMEOUT = 60
+TIMEOUT = 120
 """Seconds after which a gateway that does not answer has failed."""
 
 END = b"\r\n\r\n"
@@ -38,19 +38,13 @@ class Peer:
     def __init__(self, port: int, server: redis.Redis) -> None:
         self._port = port
         self._redis = server
-        self._beat = self._connect()
+        self._beat = connect(port)
         self._beat.sendall(REQUEST.replace(KEY, self._log_in()))
         assert self._head(self._beat).startswith(b"HTTP/1.1 101 ")
 
     def close(self) -> None:
         """Leave."""
         self._beat.close()
-
-    def say(self, data: bytes) -> socket.socket:
-        """A new connection, on which this is said."""
-        connection = self._connect()
-        connection.sendall(data.replace(KEY, self._log_in()))
-        return connection
 
     def attempt(self, case: Case, random: Random | None) -> tuple[str, ...]:
         """Try a case.
@@ -63,7 +57,7 @@ class Peer:
             What came back, in the words of `Case.answers`.
         """
         uuid = str(uuid4())
-        with self._connect() as connection:
+        with connect(self._port) as connection:
             request = (case.request or REQUEST).replace(KEY, self._log_in(uuid))
             self._send(connection, request, random if case.request else None)
             head = self._head(connection)
@@ -74,10 +68,10 @@ class Peer:
                 return (*_answers(head, case), "end")
             if case.is_sent_away:
                 rest += self._send_away(connection, uuid)
-            self._send(connection, case.frames, random)
+            is_sent = self._send(connection, case.frames, random)
             data, end = drain(connection)
-            if case.may_reset:
-                end = "end"
+            if not is_sent:
+                end = "reset"
             return (*_answers(head, case), *_words(rest + data), end)
 
     def _log_in(self, uuid: str = "") -> bytes:
@@ -85,22 +79,16 @@ class Peer:
         self._redis.set(key, uuid or str(uuid4()), ex=60)
         return key.encode()
 
-    def _connect(self) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", self._port), TIMEOUT)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
-
-    def _send(self, connection: socket.socket, data: bytes, random: Random | None) -> None:
-        """Send bytes; the gateway may have closed meanwhile."""
-        try:
-            if random is None:
-                connection.sendall(data)
-                return
-            for piece in pieces(data, random):
+    def _send(self, connection: socket.socket, data: bytes, random: Random | None) -> bool:
+        """Send bytes, and return whether the gateway has taken them."""
+        for piece in [data] if random is None else pieces(data, random):
+            try:
                 connection.sendall(piece)
+            except (BrokenPipeError, ConnectionResetError):
+                return False
+            if random is not None:
                 self._until_read()
-        except (BrokenPipeError, ConnectionResetError):
-            pass
+        return True
 
     def _until_read(self) -> None:
         """Wait until the gateway has read what was sent: it answers a ping that was sent later."""
@@ -142,12 +130,13 @@ class Silence:
     """A client that says something and then nothing more.
 
     Args:
-        peer: whose gateway it connects to.
+        port: of its gateway.
         said: what it says.
     """
 
-    def __init__(self, peer: Peer, said: bytes) -> None:
-        self._connection = peer.say(said)
+    def __init__(self, port: int, said: bytes) -> None:
+        self._connection = connect(port)
+        self._connection.sendall(said)
 
     def heard(self) -> bytes:
         """All that the gateway said until it ended the connection, which is waited for."""
@@ -156,6 +145,13 @@ class Silence:
     def close(self) -> None:
         """Leave."""
         self._connection.close()
+
+
+def connect(port: int) -> socket.socket:
+    """Open a connection that sends each piece at once."""
+    connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 def drain(connection: socket.socket) -> tuple[bytes, str]:

@@ -13,14 +13,10 @@ SENT_AWAY = "close 4000"
 """How the gateway closes a client that a command sends away."""
 
 
-def ended(rule: str, section: str, frames: bytes, *before: str, may_reset: bool = False) -> Case:
+def ended(rule: str, section: str, frames: bytes, *before: str) -> Case:
     """The frames end with a close that is in order: it is answered, and the connection ends."""
     return Case(
-        rule=rule,
-        section=section,
-        frames=frames,
-        answers=("101", *before, "close 1000", "end"),
-        may_reset=may_reset,
+        rule=rule, section=section, frames=frames, answers=("101", *before, "close 1000", "end")
     )
 
 
@@ -94,7 +90,6 @@ def order() -> Iterator[Case]:
             f"{words} after the client's close is not answered",
             "5.5.1",
             GOODBYE + data,
-            may_reset=True,
         )
     for data, words in (
         (GOODBYE, "a close"),

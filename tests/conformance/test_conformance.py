@@ -7,54 +7,69 @@ of an earlier run.
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random, SystemRandom
 
 import pytest
 
-from tests.processes import twistd
+from tests import patient
+from tests.processes import Process
 from tests.support import free_port, shared_server
 
 from .areas import AREAS
-from .case import Case
+from .case import KEY, Case
 from .client import Peer, Silence
 from .hostile import SILENT
 from .table import RESULTS, SILENCE
 
 SEED = int(os.environ.get("CONFORMANCE_SEED") or SystemRandom().randrange(10**9))
 
-pytestmark = pytest.mark.xdist_group("conformance")  # one gateway, and its silences
+pytestmark = pytest.mark.xdist_group("conformance")  # one process has the gateways
 
 CASES = [case for cases in AREAS.values() for case in cases]
 
 
-@pytest.fixture(scope="module")
-def peer() -> Iterator[Peer]:
-    """A client of a gateway that runs as its users run it."""
-    server = shared_server()
+@contextmanager
+def gateway(*options: str) -> Iterator[int]:
+    """A gateway that runs as its users run it, and its port."""
     port = free_port()
     endpoint = f"tcp:{port}:interface=127.0.0.1"
-    options = ("--redis", server.url, "--websocket", endpoint, "--admin", "none")
-    # The peer sends a ping after each piece, to hear that the piece was read.
-    program = twistd(*options, "--max-messages-per-minute", "0")
+    program = Process(
+        sys.executable, "-m", "tests.patient", "--nodaemon", "--pidfile=", "opentera-bus",
+        "--redis", shared_server().url, "--websocket", endpoint, "--admin", "none", *options,
+        fork=True,
+    )  # fmt: skip
     try:
         program.wait_for("is ready")
-        with server.client() as client:
-            peer = Peer(port, client)
-            yield peer
-            peer.close()
+        yield port
     finally:
         program.terminate()
 
 
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer]:
+    """A client of a gateway."""
+    # The peer sends a ping after each piece, to hear that the piece was read.
+    options = (*patient.OPTIONS, "--max-messages-per-minute", "0")
+    with gateway(*options) as port, shared_server().client() as client:
+        peer = Peer(port, client)
+        yield peer
+        peer.close()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def silences(peer: Peer) -> Iterator[dict[str, Silence]]:
+def silences() -> Iterator[dict[str, Silence]]:
     """Connections that fall silent before all else, so that their time passes meanwhile."""
-    begun = {words: Silence(peer, said) for words, said in SILENT.items()}
-    yield begun
-    for silence in begun.values():
-        silence.close()
+    with gateway() as port:
+        begun = {
+            words: Silence(port, said.replace(KEY, b"x" * 64)) for words, said in SILENT.items()
+        }
+        yield begun
+        for silence in begun.values():
+            silence.close()
 
 
 def test_names_are_their_own() -> None:
