@@ -25,9 +25,6 @@ ENVIRONMENT = {
 }
 ENVIRONMENT.pop("REDIS_URL", None)
 
-GUARD = 120
-"""Seconds after which output that does not come has failed: programs start slowly side by side."""
-
 _TWISTD = """
 import sys
 from opentera_twisted import tap

@@ -40,7 +40,8 @@ class Peer:
         self._redis = server
         self._beat = connect(port)
         self._beat.sendall(REQUEST.replace(KEY, self._log_in()))
-        assert self._head(self._beat).startswith(b"HTTP/1.1 101 ")
+        head, _, self._heard = self._head(self._beat).partition(END)
+        assert head.startswith(b"HTTP/1.1 101 ")
 
     def close(self) -> None:
         """Leave."""
@@ -94,13 +95,14 @@ class Peer:
         """Wait until the gateway has read what was sent: it answers a ping that was sent later."""
         mark = secrets.token_bytes(8)
         self._beat.sendall(frame(PING, mark))
-        data = b""
         while True:
-            while len(data) < 2 or len(data) < 2 + data[1]:
+            while len(self._heard) < 2 or len(self._heard) < 2 + self._heard[1]:
                 received = self._beat.recv(1024)
                 assert received, "the gateway has closed an orderly websocket"
-                data += received
-            opcode, payload, data = data[0] & 0x0F, data[2 : 2 + data[1]], data[2 + data[1] :]
+                self._heard += received
+            end = 2 + self._heard[1]
+            opcode, payload = self._heard[0] & 0x0F, self._heard[2:end]
+            self._heard = self._heard[end:]  # a ping may follow, which is to be answered too
             if opcode == PING:
                 self._beat.sendall(frame(PONG, payload))
             elif payload == mark:
