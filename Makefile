@@ -61,22 +61,22 @@ test: $(VENV)/.dev  ## Everything that must hold: lint, types, import order, doc
 	    echo "build/opentera.log). With access to a package index, make test-opentera makes and runs them."; fi
 
 # OpenTera as it is published; and with this package's names, on what this package is tested with.
-$(OPENTERA)/.made: tests/opentera/package.txt tests/opentera/pins.txt | $(VENV)/.dev
+$(OPENTERA)/.made: tests/opentera_package/package.txt tests/opentera_package/pins.txt | $(VENV)/.dev
 	@rm -rf $(OPENTERA)
 	@echo "Installing OpenTera into $(OPENTERA) ..."
 	@$(PYTHON) -m venv $(OPENTERA)/theirs
 	@$(PYTHON) -m venv $(OPENTERA)/moved
 	@$(OPENTERA)/theirs/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	    -r tests/opentera/package.txt -r tests/opentera/pins.txt
+	    -r tests/opentera_package/package.txt -r tests/opentera_package/pins.txt
 	@$(OPENTERA)/moved/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	    -r tests/opentera/package.txt
+	    -r tests/opentera_package/package.txt
 	@$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
 	    >$$($(OPENTERA)/moved/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth
 	@touch $@
 
 .PHONY: test-opentera
 test-opentera: $(VENV)/.dev $(OPENTERA)/.made  ## Tests with OpenTera's own package, beside this one and moved over to it.
-	$(BIN)/python -m $(PYTEST_AT_ONCE) tests/opentera
+	$(BIN)/python -m $(PYTEST_AT_ONCE) tests/opentera_package
 
 .PHONY: docs
 docs: $(VENV)/.dev build/docs/api/index.html  ## Build the documentation into build/docs; a warning is an error.
@@ -92,7 +92,7 @@ build/docs/api/index.html: $(shell find opentera_twisted -name '*.py') | $(VENV)
 
 .PHONY: reference
 reference: $(VENV)/.dev  ## Write what the code says of options, commands and metrics into docs.
-	$(BIN)/python -m tests.generate_reference docs/reference
+	$(BIN)/python -m tools.generate_reference docs/reference
 
 NODE_CLIENTS := build/clients
 
@@ -120,7 +120,7 @@ SOAK ?= 3600
 .PHONY: soak
 soak: $(VENV)/.dev  ## Repeat faults and storms for an hour (SOAK=seconds), and end at the first failure.
 	@end=$$(($$(date +%s) + $(SOAK))); while [ $$(date +%s) -lt $$end ]; do \
-		$(BIN)/python -m pytest --quiet tests/faults tests/test_storms.py || exit 1; done
+		$(BIN)/python -m pytest --quiet tests/faults tests/program/test_storms.py || exit 1; done
 
 .PHONY: attack
 attack: $(VENV)/.dev  ## Attack a gateway from both sides, for minutes: SEED=n repeats a run, ONLY=part runs a part.
@@ -132,7 +132,7 @@ conformance: $(VENV)/.dev  ## Try the gateway against each rule of RFC 6455, and
 
 .PHONY: protobufs
 protobufs: $(VENV)/.dev  ## Test messages under each protobuf that the package admits.
-	$(BIN)/python -m tests.protobufs
+	$(BIN)/python -m tools.protobufs
 
 $(VENV)/.package: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check build check-wheel-contents twine
@@ -149,10 +149,10 @@ package: $(VENV)/.package  ## Build wheel and sdist into dist/, check them, and 
 
 OLDEST := build/oldest
 
-$(OLDEST)/.dev: setup.cfg tests/oldest.py
+$(OLDEST)/.dev: setup.cfg tools/oldest.py
 	rm -rf $(OLDEST)
 	$(PYTHON) -m venv $(OLDEST)
-	$(PYTHON) tests/oldest.py setup.cfg > $(OLDEST)/constraints.txt
+	$(PYTHON) tools/oldest.py setup.cfg > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --constraint $(OLDEST)/constraints.txt -e '.[embedded,admin,blocking,cli,dev]'
 	@touch $@
@@ -185,11 +185,11 @@ bench-docs: $(VENV)/.dev  ## Write the figures of the last make bench into the p
 
 .PHONY: screenshots
 screenshots: $(VENV)/.dev  ## Take the pictures that README and docs show (needs Chromium): three minutes.
-	$(BIN)/python -m tests.screenshots docs/images
+	$(BIN)/python -m tools.screenshots docs/images
 
 .PHONY: messages
 messages: $(VENV)/.dev  ## Generate the message modules from the .proto files.
-	$(BIN)/python tests/generate_messages.py opentera_twisted/messages
+	$(BIN)/python tools/generate_messages.py opentera_twisted/messages
 
 .PHONY: changelog
 changelog: $(VENV)/.dev  ## Show the changelog that the news fragments make.

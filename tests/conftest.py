@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from twisted.trial import util
 
-from .browser import shared_browser
-from .support import GUARD, shared_server
+from tests.helpers.browser import shared_browser
+from tests.helpers.support import GUARD, shared_server
 
 # A machine that is busy with something else is no fault of a test.
 settings.register_profile(

@@ -29,8 +29,7 @@ from benchmarks.plots import pictures
 from benchmarks.programs.dialects import DIALECTS, PONG, TEXT, frame
 from benchmarks.programs.marks import MarkCounter
 from benchmarks.scenario import Setting, rotated
-
-from .support import ROOT
+from tests.helpers.support import ROOT
 
 MARKED = st.lists(st.sampled_from([MARK.encode(), b"~", b"^|~", b"x" * 9, b"\x81\x7e\x01\xc9"]))
 

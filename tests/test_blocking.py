@@ -27,9 +27,8 @@ from opentera_twisted.reactor_thread import handlers, shared
 from opentera_twisted.reactor_thread.handlers import SerialQueue
 from opentera_twisted.reactor_thread.thread_calls import ReactorThread, ThreadCall
 from opentera_twisted.testing import MemoryClock
-
-from .processes import BlockingProgramTestCase
-from .support import Collector, RedisTestCase, free_port, until
+from tests.helpers.processes import BlockingProgramTestCase
+from tests.helpers.support import Collector, RedisTestCase, free_port, until
 
 
 class ProgramTests(BlockingProgramTestCase):

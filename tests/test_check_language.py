@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import ROOT
+from tests.helpers.support import ROOT
 
 LONG = "This sentence goes " + "on " * 22 + "to the end."
 """Words that are too many and a line that is not too long."""

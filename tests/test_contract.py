@@ -13,9 +13,8 @@ from twisted.trial.unittest import TestCase
 from opentera_twisted import SessionKeys
 from opentera_twisted.blocking import BlockingBus, BlockingPresence, BlockingVariables, Handle
 from opentera_twisted.testing import MemoryBus, MemoryRedis
-
-from .contract import BusContract
-from .support import GUARD, RedisTestCase
+from tests.helpers.contract import BusContract
+from tests.helpers.support import GUARD, RedisTestCase
 
 
 class BusContractTests(BusContract, RedisTestCase):

@@ -27,10 +27,9 @@ from twisted.trial.unittest import TestCase
 from opentera_twisted import Bus, BusError, errors, variables
 from opentera_twisted.cli.commands import cli
 from opentera_twisted.program.options import REPEATABLE, Options
-
-from .browser import BrowserTestCase
-from .processes import Process, twistd
-from .support import GUARD, ROOT, RedisTestCase, Server, folder_of, free_port
+from tests.helpers.browser import BrowserTestCase
+from tests.helpers.processes import Process, twistd
+from tests.helpers.support import GUARD, ROOT, RedisTestCase, Server, folder_of, free_port
 
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
@@ -342,7 +341,7 @@ class ReferenceTests(TestCase):
     def test_what_is_generated_is_what_the_code_says(self) -> None:
         # In a process of its own, as make reference does: click keeps what other tests asked of it.
         with tempfile.TemporaryDirectory() as made:
-            command = [sys.executable, "-m", "tests.generate_reference", made]
+            command = [sys.executable, "-m", "tools.generate_reference", made]
             subprocess.run(command, cwd=ROOT, check=True, timeout=GUARD)
             texts = {page.name: page.read_text() for page in Path(made).iterdir()}
         assert len(texts) == 3

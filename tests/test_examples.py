@@ -15,10 +15,9 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
-
-from .processes import Process
-from .support import GUARD, ROOT, UUID, RedisTestCase, free_port, message, until
-from .websockets import connect
+from tests.helpers.processes import Process
+from tests.helpers.support import GUARD, ROOT, UUID, RedisTestCase, free_port, message, until
+from tests.helpers.websockets import connect
 
 EXAMPLES = ROOT / "examples"
 

@@ -15,9 +15,8 @@ import pytest
 
 import opentera_twisted
 from opentera_twisted._internal.extras import EXTRA_OF
-
-from .oldest import oldest
-from .support import ROOT
+from tests.helpers.support import ROOT
+from tools.oldest import oldest
 
 FILES = [
     path

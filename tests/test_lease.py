@@ -11,8 +11,8 @@ from opentera_twisted.gateway.presence import LocalPresence
 from opentera_twisted.holders import GATEWAYS, HELD, LEASES, LISTENING, OWED, REPORTS
 from opentera_twisted.lease import GATEWAYS_AT_ONCE, LOOKUPS, Lease
 from opentera_twisted.sessions import Identity
+from tests.helpers.support import GUARD, UUID, Collector, caught_up, log_of, turn, until
 
-from .support import GUARD, UUID, Collector, caught_up, log_of, turn, until
 from .test_presence import PresenceTestCase, enter, leave
 
 LONG = 3_600_000

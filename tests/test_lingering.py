@@ -9,11 +9,11 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from zope.interface import implementer
 
 from opentera_twisted.gateway import autobahn_corrections
+from tests.gateway.test_gateway import REPORTS, GatewayTestCase
+from tests.helpers.support import UUID, message, turn
+from tests.helpers.websockets import Bytes, handshake
 
 from .conformance.frames import PING, close, frame
-from .support import UUID, message, turn
-from .test_gateway import REPORTS, GatewayTestCase
-from .websockets import Bytes, handshake
 
 
 @implementer(IHalfCloseableProtocol)

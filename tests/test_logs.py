@@ -18,8 +18,7 @@ from opentera_twisted.messages import LogEvent, LoginEvent, TeraEvent
 from opentera_twisted.messages.packing import unpack
 from opentera_twisted.testing import MemoryBus
 from opentera_twisted.variables import LogList
-
-from .support import GUARD, UUID, RedisTestCase
+from tests.helpers.support import GUARD, UUID, RedisTestCase
 
 
 def logged(payloads: Any) -> list[Any]:

@@ -6,8 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from opentera_twisted.topics import compile_pattern, is_pattern
-
-from .support import shared_server
+from tests.helpers.support import shared_server
 
 TEXTS = st.text("ab.-]^[*?\\", min_size=1, max_size=8)
 

@@ -26,10 +26,8 @@ from opentera_twisted.messages.packing import module_message, unpack
 from opentera_twisted.messages.templates import fill, template
 from opentera_twisted.presence import by_kind
 from opentera_twisted.sessions import Identity
-
-from .faults.proxy import Proxy
-from .processes import Process
-from .support import (
+from tests.helpers.processes import Process
+from tests.helpers.support import (
     GATEWAY,
     ROOT,
     UUID,
@@ -43,8 +41,10 @@ from .support import (
     turn,
     until,
 )
-from .websockets import WebSocket, connect
-from .websockets import leave as end
+from tests.helpers.websockets import WebSocket, connect
+from tests.helpers.websockets import leave as end
+
+from .faults.proxy import Proxy
 
 SHORT = 3.0
 """Seconds of the lease of a gateway that soon reports the clients of others."""
@@ -582,7 +582,7 @@ class ProcessTests(PresenceTestCase):
     """Gateways that are processes, with websockets."""
 
     async def gateway(self, lease: float) -> tuple[Process, int]:
-        path = str(ROOT / "tests" / "gateway_program.py")
+        path = str(ROOT / "tests" / "helpers" / "gateway_program.py")
         program = Process(sys.executable, path, self.gateway_url, str(lease))
         self.addCleanup(program.kill)
         await program.says(".\n")

@@ -9,8 +9,7 @@ import pytest
 from opentera_twisted import Delivery, InvalidArgument, InvalidTopic
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import unpack
-
-from .support import GUARD, Collector, RedisTestCase, message
+from tests.helpers.support import GUARD, Collector, RedisTestCase, message
 
 
 class PubSubTests(RedisTestCase):

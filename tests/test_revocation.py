@@ -18,10 +18,9 @@ from opentera_twisted.messages.packing import tera_event, unpack
 from opentera_twisted.pubsub import Delivery
 from opentera_twisted.revocation import LARGEST_OBJECT, TOPICS, Standing, standings
 from opentera_twisted.user_manager import UserManager
-
-from .support import GUARD, UUID, log_of, message, until
-from .test_gateway import GatewayTestCase
-from .websockets import HandshakeFailed, connect
+from tests.gateway.test_gateway import GatewayTestCase
+from tests.helpers.support import GUARD, UUID, log_of, message, until
+from tests.helpers.websockets import HandshakeFailed, connect
 
 TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
 

@@ -16,8 +16,7 @@ from opentera_twisted import Identity, InvalidArgument, ReadOnlyReplica, Session
 from opentera_twisted.sessions import is_uuid
 from opentera_twisted.topics import KINDS
 from opentera_twisted.variables import Secret
-
-from .support import UUID, RedisTestCase
+from tests.helpers.support import UUID, RedisTestCase
 
 DEPLOYED = "0123456789abcdef" * 8
 

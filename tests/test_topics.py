@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from opentera_twisted import InvalidTopic, topics
 from opentera_twisted.topics import Topic, parse
-
-from .support import UUID
+from tests.helpers.support import UUID
 
 parts = st.text("abcXYZ019_-é ", min_size=1).filter(lambda part: part != "events")
 names = st.lists(parts, min_size=1, max_size=4).map(".".join)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import DATA
+from tests.helpers.support import DATA
 
 PROGRAM = DATA / "typing" / "users_program.py"
 

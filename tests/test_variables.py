@@ -6,8 +6,7 @@ import pytest
 
 from opentera_twisted import BusError, CommandFailed, InvalidArgument
 from opentera_twisted.variables import LogList, Secret, service_information, user_login_attempts
-
-from .support import UUID, RedisTestCase
+from tests.helpers.support import UUID, RedisTestCase
 
 
 class VariableTests(RedisTestCase):

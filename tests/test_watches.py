@@ -8,8 +8,14 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import BusUnavailable, PermissionDenied, WrongType, watches
 from opentera_twisted.link import connection
-
-from .support import Collector, RedisTestCase, folder_of, start_server, turn, write_slow_data
+from tests.helpers.support import (
+    Collector,
+    RedisTestCase,
+    folder_of,
+    start_server,
+    turn,
+    write_slow_data,
+)
 
 
 class Values:

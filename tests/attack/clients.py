@@ -10,7 +10,7 @@ from collections import deque
 from random import Random
 
 from tests.conformance.frames import CLOSE, PING, PONG, TEXT, close, frame
-from tests.websockets import handshake
+from tests.helpers.websockets import handshake
 
 from .arena import Arena
 from .bytes import a_uuid, damaged, junk, shown

@@ -18,9 +18,9 @@ from uuid import uuid4
 import redis
 
 from tests.conformance.frames import CONTINUATION, PING, TEXT, frame
-from tests.processes import ENVIRONMENT
-from tests.support import ROOT
-from tests.websockets import handshake
+from tests.helpers.processes import ENVIRONMENT
+from tests.helpers.support import ROOT
+from tests.helpers.websockets import handshake
 
 CLIENTS = 300
 ONE_USER = str(uuid4())

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from opentera_twisted.messages import RPCMessage
-from tests.support import GUARD
+from tests.helpers.support import GUARD
 
 from .bytes import damaged, junk
 

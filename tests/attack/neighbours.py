@@ -13,8 +13,8 @@ import redis
 
 from opentera_twisted import holders, topics
 from opentera_twisted.messages import RPCMessage, Value
-from tests.support import DATA, UUID
-from tests.websockets import handshake
+from tests.helpers.support import DATA, UUID
+from tests.helpers.websockets import handshake
 
 from .arena import Arena
 from .bytes import a_uuid, damaged, junk, shown

@@ -9,8 +9,8 @@ from threading import Condition, Thread
 from time import perf_counter
 
 from tests.conformance.frames import CLOSE, PING, PONG, TEXT, frame
-from tests.support import GUARD
-from tests.websockets import handshake
+from tests.helpers.support import GUARD
+from tests.helpers.websockets import handshake
 
 _NUMBER = re.compile(rb'"userFullname": ?"witnessed (\d+)"')
 

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import tera_event
 from opentera_twisted.messages.text import event_text
-from tests.support import Collector
+from tests.helpers.support import Collector
 
 RECOVERY = "opentera-bus.recovery.v1"
 TOPIC = "websocket.device.11111111-2222-3333-4444-555555555555.events"

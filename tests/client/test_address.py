@@ -11,8 +11,8 @@ from twisted.internet.endpoints import serverFromString
 
 from opentera_twisted import InvalidArgument
 from opentera_twisted.client.address import GatewayAddress
-from tests.authority import Authority
-from tests.support import folder_of, turn
+from tests.helpers.authority import Authority
+from tests.helpers.support import folder_of, turn
 
 from .scripted import ScriptedGateway
 from .test_client import ClientTestCase

@@ -9,8 +9,8 @@ from twisted.internet import reactor
 
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
-from tests.processes import BlockingProgramTestCase, Process
-from tests.support import UUID, message
+from tests.helpers.processes import BlockingProgramTestCase, Process
+from tests.helpers.support import UUID, message
 
 REPORTS = "module.TeraServer.UserManagerModule.messages"
 TOPIC = f"websocket.device.{UUID}.events"

@@ -23,7 +23,7 @@ from opentera_twisted.client import (
 )
 from opentera_twisted.link import connection
 from opentera_twisted.messages import UserEvent
-from tests.support import Collector, log_of, turn
+from tests.helpers.support import Collector, log_of, turn
 
 from .scripted import ScriptedGateway, key_maker
 

@@ -15,7 +15,7 @@ from opentera_twisted.client.events import BadFrame, Event, events_of, gap, read
 from opentera_twisted.messages import DatabaseEvent, JoinSessionEvent, LogEvent, UserEvent
 from opentera_twisted.messages.packing import tera_event
 from opentera_twisted.messages.text import event_text
-from tests.support import DATA
+from tests.helpers.support import DATA
 
 PREFIX = "type.googleapis.com/opentera.protobuf."
 

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted.client.events import Event
 from opentera_twisted.client.queue import Ended, EventQueue
-from tests.support import log_of
+from tests.helpers.support import log_of
 
 
 def event(number: int) -> Event:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from attrs import asdict
 
-from tests.browser import missing_browser, shared_browser
+from tests.helpers.browser import missing_browser, shared_browser
 
 from .visit import Client, Seen, Visit
 

@@ -16,8 +16,8 @@ from random import Random, SystemRandom
 import pytest
 
 from tests import patient
-from tests.processes import Process
-from tests.support import free_port, shared_server
+from tests.helpers.processes import Process
+from tests.helpers.support import free_port, shared_server
 
 from .areas import AREAS
 from .case import KEY, Case

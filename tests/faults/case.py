@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.support import start_server
+from tests.helpers.support import start_server
 
 from .world import OUTCOMES, Outcome, World
 

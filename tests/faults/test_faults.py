@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus, ConnectionLost
 from opentera_twisted.link import connection
-from tests.support import Collector, log_of, start_server
+from tests.helpers.support import Collector, log_of, start_server
 
 from .case import FaultTestCase
 from .proxy import Proxy

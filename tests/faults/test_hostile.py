@@ -24,8 +24,8 @@ from opentera_twisted.messages.packing import tera_event, unpack_all
 from opentera_twisted.rpc.wire import encode_request
 from opentera_twisted.topics import websocket_events
 from tests.conformance.frames import TEXT, frame
-from tests.support import GUARD, Collector, start_bus, turn, until
-from tests.websockets import Bytes, connect_bytes, handshake
+from tests.helpers.support import GUARD, Collector, start_bus, turn, until
+from tests.helpers.websockets import Bytes, connect_bytes, handshake
 
 from .case import FaultTestCase
 from .world import World

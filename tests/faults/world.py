@@ -18,8 +18,8 @@ from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import tera_event
 from opentera_twisted.topics import websocket_events
-from tests.support import Server
-from tests.websockets import HandshakeFailed, WebSocket, connect
+from tests.helpers.support import Server
+from tests.helpers.websockets import HandshakeFailed, WebSocket, connect
 
 from .proxy import Proxy
 

@@ -1,1 +1,1 @@
-"""Tests with OpenTera's own published package: `make test-opentera` makes its environments."""
+"""Tests of the names that existing programs import."""

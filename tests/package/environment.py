@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.processes import Process
-from tests.support import ROOT
+from tests.helpers.processes import Process
+from tests.helpers.support import ROOT
 
 DIST = ROOT / "dist"
 

@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from tests.support import ROOT
+from tests.helpers.support import ROOT
 
 from .environment import built
 
@@ -49,7 +49,13 @@ def test_the_sdist_is_enough_to_lint_and_test_it(tmp_path: Path) -> None:
     for command in (
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
-        ("pytest", "-q", "tests/test_layout.py", "tests/test_messages.py", "tests/test_calls.py"),
+        (
+            "pytest",
+            "-q",
+            "tests/test_layout.py",
+            "tests/messages/test_messages.py",
+            "tests/rpc/test_calls.py",
+        ),
     ):
         done = subprocess.run(
             [sys.executable, "-m", *command],

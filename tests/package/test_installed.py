@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Process
-from tests.support import free_port, shared_server
+from tests.helpers.processes import Process
+from tests.helpers.support import free_port, shared_server
 
 from .environment import Environment
 

@@ -1,0 +1,598 @@
+"""The client for browsers, in one, against real gateways and servers that do anything."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from opentera_twisted import SessionKeys, topics
+from opentera_twisted.admin import LocalOverview, admin_site
+from opentera_twisted.gateway import Gateway
+from opentera_twisted.messages import DeviceEvent, ServerCommand, UserEvent
+from tests.helpers.browser import BrowserTestCase, Page
+from tests.helpers.processes import twistd
+from tests.helpers.support import DATA, GATEWAY, ROOT, UUID, Collector, free_port, message
+
+TOPIC = topics.websocket_events("user", UUID)
+REPORTS = "module.TeraServer.UserManagerModule.messages"
+NEVER = "new Promise(() => {})"
+HOUR = 3_600_000
+
+
+def tera_event(events: list[Any], header: Any = (("topic", "t"), ("time", 1.5))) -> bytes:
+    """The frame of an event, whatever is in it."""
+    message = {"@type": "type.googleapis.com/opentera.protobuf.TeraEvent", "events": events}
+    return json.dumps({"message": {**message, "header": header and dict(header)}}).encode()
+
+
+class WildProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn is not annotated
+    """A websocket that does what its server's function says once it is open."""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.factory.connected()
+
+    def onConnect(self, request: Any) -> Any:
+        self.factory.requests.append(self.http_request_uri)
+        return None if self.factory.answer else Deferred()
+
+    def onOpen(self) -> None:
+        self.factory.opened(self)
+
+    def connectionLost(self, reason: Any) -> None:
+        super().connectionLost(reason)
+        self.factory.gone()
+
+
+class WildServer(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn is not annotated
+    """Lets anybody in, and does anything.
+
+    Args:
+        opened: called with each websocket that opens.
+        answer: whether to answer handshakes.
+    """
+
+    protocol = WildProtocol
+
+    def __init__(self, opened: Callable[[Any], object], *, answer: bool) -> None:
+        super().__init__(reactor=reactor)
+        self.opened = opened
+        self.answer = answer
+        self.connected = Collector()
+        self.gone = Collector()
+        self.requests: list[str] = []
+        self.number = 0
+        self.setProtocolOptions(openHandshakeTimeout=0, closeHandshakeTimeout=0)
+
+
+class ClientTestCase(BrowserTestCase):
+    """A page with the client, a server of session keys, and what it connects to."""
+
+    redis_user = GATEWAY
+
+    async def start_gateway(self, port: int = 0) -> None:
+        """A gateway, on a port that is free or given."""
+        self.bus_ = await self.bus()
+        self.gate = Gateway(self.bus_)
+        self.gate.startService()
+        self.listening: Any = reactor.listenTCP(port, self.gate.factory, interface="127.0.0.1")
+        host: Any = self.listening.getHost()
+        self.port: int = host.port
+        self.addCleanup(self.gate.stopService)
+        self.addCleanup(self.listening.stopListening)
+
+    async def stop_gateway(self) -> None:
+        await self.listening.stopListening()
+        await self.gate.stopService()
+
+    async def show(self, port: int, client: str | None = None) -> None:
+        """Show the page, whose ``/key`` gives keys, counted in ``self.asked``."""
+        bus = await self.bus()
+        if client is None:
+            admin = self.listen(admin_site(bus, LocalOverview(bus, Gateway(bus))))
+            client = f"http://127.0.0.1:{admin}/opentera-bus.js"
+        self.keys = SessionKeys(bus)
+        self.asked = Collector()
+        page = (DATA / "client.html").read_text()
+        page = page.replace("CLIENT", client).replace("GATEWAY", f"ws://127.0.0.1:{port}")
+        url = self.serve(
+            {
+                "": Page(page.encode, "text/html"),
+                "key": Page(lambda: self.key().addCallback(str.encode)),
+            }
+        )
+        await self.browser.open(url)
+
+    def key(self) -> Deferred[str]:
+        """What ``/key`` answers."""
+        self.asked()
+        return self.keys.issue("user", UUID)
+
+    def wild(self, opened: Callable[[Any], object] = bool, *, answer: bool = True) -> WildServer:
+        """A server that does anything, on port ``number``."""
+        server = WildServer(opened, answer=answer)
+        server.number = self.listen(server)
+        return server
+
+    async def run_page(self, script: str, *values: Any) -> Any:
+        return await self.browser.run(script, *values)
+
+    async def open_page(self) -> None:
+        """A page that is connected to a gateway."""
+        await self.start_gateway()
+        await self.show(self.port)
+        await self.run_page("start(); await state('open')")
+
+
+class GatewayTests(ClientTestCase):
+    async def test_events_are_objects_with_name_topic_and_time(self) -> None:
+        await self.open_page()
+        first = UserEvent(type=UserEvent.USER_UPDATED, user_uuid=UUID, user_fullname="Zoé ☃")
+        await self.bus_.publish_event(TOPIC, first, DeviceEvent(device_name="x"))
+        events = await self.run_page(
+            "return (await of('event', 2)).map((e) => ({...e, isDate: e.time instanceof Date,"
+            " age: Date.now() - e.time}))"
+        )
+        assert [(one["name"], one["topic"], one["isDate"]) for one in events] == [
+            ("UserEvent", TOPIC, True),
+            ("DeviceEvent", TOPIC, True),
+        ]
+        assert events[0]["data"]["userFullname"] == "Zoé ☃"
+        assert events[0]["data"]["type"] == "USER_UPDATED"
+        assert events[0]["data"]["@type"] == "type.googleapis.com/opentera.protobuf.UserEvent"
+        assert abs(events[0]["age"]) < HOUR
+
+    async def test_it_comes_back_after_a_restart_with_a_new_key_and_tells_of_the_gap(self) -> None:
+        await self.open_page()
+        port = self.port
+        assert not await self.run_page("return log.some((entry) => entry.type === 'gap')")
+        await self.stop_gateway()
+        await self.run_page("await state('waiting')")
+        await self.bus_.publish_event(TOPIC, UserEvent(user_fullname="lost"))
+        await self.start_gateway(port)
+        (gap,) = await self.run_page("return await of('gap')")
+        assert gap["code"] == 1001
+        states = await self.run_page("return log.map((entry) => entry.state ?? entry.type)")
+        assert states[:3] == ["connecting", "open", "waiting"]
+        assert states[-2:] == ["open", "gap"]
+        assert len(self.asked.items) >= 2
+        await self.bus_.publish_event(TOPIC, UserEvent(user_fullname="after"))
+        (event,) = await self.run_page("return await of('event')")
+        assert event["data"]["userFullname"] == "after"
+
+    async def test_a_killed_program_is_found_again_and_serves_the_client_itself(self) -> None:
+        port, admin = free_port(), free_port()
+        options = (
+            "--redis", self.gateway_url, "--websocket", f"tcp:{port}:interface=127.0.0.1",
+            "--admin", f"tcp:{admin}:interface=127.0.0.1",
+        )  # fmt: skip
+        program = twistd(*options)
+        self.addCleanup(program.kill)
+        await program.says("is ready")
+        await self.show(port, f"http://127.0.0.1:{admin}/opentera-bus.js")
+        await self.run_page("start(); await state('open')")
+        program.send(signal.SIGKILL)
+        (waiting,) = await self.run_page("return (await state('waiting')).slice(0, 1)")
+        assert waiting["code"] == 1006
+        await program.ended()
+        again = twistd(*options)
+        self.addCleanup(again.kill)
+        (gap,) = await self.run_page("return await of('gap')")
+        assert gap["code"] == 1006
+
+    async def test_a_disconnect_command_ends_it_for_good(self) -> None:
+        await self.open_page()
+        command = ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)
+        await self.bus_.send_module_message(topics.disconnect_command(UUID), command, source="test")
+        (closed,) = await self.run_page("return await state('closed')")
+        assert (closed["code"], closed["reason"]) == (4000, "CMD_CLIENT_DISCONNECT")
+        await self.run_page("dispatchEvent(new Event('online'))")
+        assert await self.run_page("return [bus.state, log.length]") == ["closed", 3]
+        assert len(self.asked.items) == 1
+
+    async def test_closing_ends_it_for_good_however_often(self) -> None:
+        await self.open_page()
+        reports = self.subscribed(REPORTS)
+        await self.run_page("bus.close(); bus.close(); dispatchEvent(new Event('online'))")
+        await message(reports)  # it is gone from the gateway
+        states = await self.run_page("return log.map(({state, code}) => [state, code])")
+        assert states == [["connecting", None], ["open", None], ["closed", 1000]]
+
+    async def test_keys_that_are_refused_are_reported_and_tried_more_and_more_rarely(self) -> None:
+        await self.start_gateway()
+        await self.show(self.port)
+        script = """
+            start({key: () => 'user.' + 'k'.repeat(43), minDelay: 1, maxDelay: 16});
+            return [await of('error', 7), await state('waiting', 7)];
+        """
+        errors, waits = await self.run_page(script)
+        assert {error["name"] for error in errors} == {"HandshakeFailed"}
+        assert [error["failures"] for error in errors] == list(range(1, len(errors) + 1))
+        for number, wait in enumerate(waits):
+            longest = min(16, 2 ** (number + 1))
+            assert longest / 2 <= wait["delay"] <= longest
+        assert waits[6]["delay"] >= 8
+
+    async def test_no_key_is_in_what_it_tells_or_writes(self) -> None:
+        await self.start_gateway()
+        await self.show(self.port)
+        script = """
+            const real = WebSocket;
+            let made = 0;
+            window.WebSocket = class {
+              constructor(url) {
+                if (made++) return new real(url);
+                throw new DOMException(`not ${url}`, 'SecurityError');
+              }
+            };
+            start({key: () => 'SECRET'});
+            const found = await of('error', 2);
+            return [...found.map((error) => error.message), JSON.stringify(log)];
+        """
+        told = await self.run_page(script)
+        assert "SecurityError" in told[0]
+        assert "SECRET" not in "".join(told)
+        written = await self.browser.console()
+        # The browser's own line of a refused handshake holds the URL; ours do not.
+        assert [one for one in written if one["source"] == "console-api"] == []
+
+
+class KeyTests(ClientTestCase):
+    async def test_a_supplier_that_fails_is_asked_again(self) -> None:
+        await self.start_gateway()
+        await self.show(self.port)
+        script = f"""
+            const answers = [
+              () => {{ throw new Error('thrown'); }},
+              () => Promise.reject(new Error('rejected')),
+              () => Promise.reject(undefined),
+              () => '', () => null, () => ({{}}), () => '<html> an error page',
+              () => {NEVER},
+            ];
+            const real = await (await fetch('/key')).text();
+            start({{key: () => answers.length ? answers.shift()() : real, timeout: 2000}});
+            await state('open');
+            return await of('error');
+        """
+        errors = await self.run_page(script)
+        assert [error["name"] for error in errors] == ["KeySupplierFailed"] * 8
+        assert "no key within" in errors[-1]["message"]
+
+    async def test_what_a_supplier_throws_is_the_cause(self) -> None:
+        await self.show(1)
+        script = """
+            const thrown = new Error('no login');
+            const made = new OpenteraBus({url: 'ws://h/', key: () => { throw thrown; }});
+            return await new Promise((resolve) => made.addEventListener('error', ({detail}) => {
+              made.close();
+              resolve([detail instanceof KeySupplierFailed, detail.cause === thrown]);
+            }));
+        """
+        assert await self.run_page(script) == [True, True]
+
+    async def test_closing_while_the_supplier_works_aborts_it_and_opens_nothing(self) -> None:
+        server = self.wild()
+        await self.show(server.number)
+        script = """
+            let give, given;
+            const asked = new Promise((resolve) => {
+              start({key: ({signal}) => {
+                given = signal;
+                resolve();
+                return new Promise((resolve) => give = resolve);
+              }});
+            });
+            await asked;
+            bus.close();
+            give('key');
+            await fetch('/key'); // turns of the loop, and a request after those of the bus
+            return [given.aborted, given.reason.name, log.map((entry) => entry.state)];
+        """
+        assert await self.run_page(script) == [True, "AbortError", ["connecting", "closed"]]
+        assert server.connected.items == []
+
+    async def test_a_key_that_comes_too_late_is_not_used(self) -> None:
+        server = self.wild()
+        await self.show(server.number)
+        script = """
+            let give;
+            const key = () => new Promise((resolve) => give = resolve);
+            start({timeout: 20, minDelay: 3600000, maxDelay: 3600000, key});
+            await of('error');
+            give('key');
+            await fetch('/key');
+            return bus.state;
+        """
+        assert await self.run_page(script) == "waiting"
+        assert server.connected.items == []
+
+    async def test_closing_before_anything_began_asks_for_no_key(self) -> None:
+        await self.show(1)
+        script = """
+            start({key: () => keep('asked', {})}).close();
+            await fetch('/key');
+            return log.map((entry) => entry.state ?? entry.type);
+        """
+        assert await self.run_page(script) == ["closed"]
+
+
+class WildTests(ClientTestCase):
+    """Against servers that do what no gateway should."""
+
+    async def test_every_other_close_is_followed_by_another_attempt_and_tells_of_a_gap(
+        self,
+    ) -> None:
+        codes = [1000, 1001, 1006, 1008, 1009, 1011, 1012, 1013, 3000]
+        left = list(codes)
+
+        def opened(client: Any) -> None:
+            if left:
+                code = left.pop(0)
+                if code == 1006:
+                    client.transport.loseConnection()  # without a close frame
+                else:
+                    client.sendCloseFrame(code=code, reasonUtf8=b"why")
+
+        await self.show(self.wild(opened).number)
+        gaps = await self.run_page("start(); return await of('gap', 9)")
+        assert [gap["code"] for gap in gaps] == codes
+        assert gaps[0]["reason"] == "why"
+
+    async def test_a_gateway_that_does_not_answer_is_given_up(self) -> None:
+        server = self.wild(answer=False)
+        await self.show(server.number)
+        script = "start({timeout: 1000}); return await of('error', 2)"
+        errors = await self.run_page(script)
+        assert {error["name"] for error in errors} == {"HandshakeFailed"}
+        assert "did not open within 1000 ms" in errors[0]["message"]
+
+    async def test_closing_during_the_handshake(self) -> None:
+        server = self.wild(answer=False)
+        await self.show(server.number)
+        await self.run_page("start()")
+        await server.connected.wait(1)
+        assert await self.run_page("bus.close(); await fetch('/key'); return bus.state") == "closed"
+        await server.gone.wait(1)
+
+    async def test_junk_is_reported_and_harms_nothing(self) -> None:
+        junk = [
+            "Not allowed to send message", "",
+            "null", "[]", "{}", '{"message": 1}', '{"message": []}',
+            '{"message": {"@type": "a/opentera.protobuf.TeraEvent", "events": {}}}',
+            '{"message": {"@type": "a/opentera.protobuf.TeraEvent", "events": [1]}}',
+            '{"message": {"@type": "a/opentera.protobuf.TeraEvent"}}',
+        ]  # fmt: skip
+
+        def opened(client: Any) -> None:
+            client.sendMessage(b"\x00\xff", isBinary=True)
+            for text in junk:
+                client.sendMessage(text.encode())
+            client.sendMessage(tera_event([{"@type": "a/opentera.protobuf.UserEvent"}]))
+
+        await self.show(self.wild(opened).number)
+        script = "start(); await of('event'); return [await of('error'), bus.state]"
+        errors, state = await self.run_page(script)
+        assert [error["name"] for error in errors] == ["BadMessage"] * (len(junk) + 1)
+        assert state == "open"
+
+    async def test_events_of_unknown_types_are_not_lost(self) -> None:
+        strange = [
+            {"@type": "type.googleapis.com/opentera.protobuf.NewEvent", "x": 1},
+            {"@type": "type.googleapis.com/other.UserEvent", "x": 2},
+            {"x": 3},
+            {"@type": {"toString": 4}},
+            {"@type": "a/constructor", "__proto__": {"x": 5}},
+        ]
+
+        def opened(client: Any) -> None:
+            client.sendMessage(tera_event(strange))
+            client.sendMessage(json.dumps({"message": {"@type": "a/b.Other", "x": 6}}).encode())
+            client.sendMessage(tera_event([{}], header=None))
+
+        await self.show(self.wild(opened).number)
+        events = await self.run_page("start(); return await of('event', 7)")
+        names = ["NewEvent", "other.UserEvent", "", "", "constructor", "b.Other", ""]
+        assert [event["name"] for event in events] == names
+        assert [event["data"] for event in events[:4]] == strange[:4]
+        assert [event["topic"] for event in events] == ["t"] * 5 + [None] * 2
+        assert events[-1]["time"] is None
+
+    async def test_thousands_of_events_come_in_order_and_none_after_closing(self) -> None:
+        def opened(client: Any) -> None:
+            for first in range(0, 10_000, 100):
+                client.sendMessage(tera_event([{"n": n} for n in range(first, first + 100)]))
+
+        await self.show(self.wild(opened).number)
+        script = """
+            start();
+            bus.addEventListener('event', ({detail}) => detail.data.n === 8049 && bus.close());
+            await state('closed');
+            await fetch('/key');
+            const numbers = log.filter(({type}) => type === 'event').map(({data}) => data.n);
+            return [numbers.length, numbers.every((n, index) => n === index)];
+        """
+        assert await self.run_page(script) == [8050, True]
+
+    async def test_a_listener_that_throws_harms_no_other(self) -> None:
+        def opened(client: Any) -> None:
+            client.sendMessage(tera_event([{"n": 1}, {"n": 2}]))
+
+        server = self.wild(opened)
+        await self.show(server.number)
+        script = """
+            let thrown = 0;
+            addEventListener('error', () => thrown += 1);
+            const made = new OpenteraBus({url: arguments[0], key: () => 'k'});
+            for (const type of ['event', 'statechange']) {
+              made.addEventListener(type, () => { throw type; });
+              made.addEventListener(type, ({detail}) => keep(type, detail));
+            }
+            await of('event', 2);
+            made.close();
+            return [thrown, log.length];
+        """
+        thrown, kept = await self.run_page(script, f"ws://127.0.0.1:{server.number}/")
+        assert (thrown, kept) == (5, 5)
+
+    async def test_listeners_may_close_it_at_any_time(self) -> None:
+        server = self.wild(lambda client: client.sendMessage(tera_event([{"n": 1}, {"n": 2}])))
+        await self.show(server.number)
+        for when, kept in (
+            ("connecting", ["connecting", "closed"]),
+            ("open", ["connecting", "open", "closed"]),
+            ("event", ["connecting", "open", "event", "closed"]),
+            ("waiting", ["connecting", "waiting", "closed"]),
+            ("error", ["connecting", "waiting", "error", "closed"]),
+        ):
+            script = """
+                const when = arguments[0];
+                log.length = 0;
+                start({key: () => ['waiting', 'error'].includes(when) ? '' : 'k', minDelay: 50});
+                for (const type of ['event', 'statechange', 'error']) {
+                  bus.addEventListener(type, ({detail}) => {
+                    if ((detail.state ?? type) === when) bus.close();
+                  });
+                }
+                await state('closed');
+                await fetch('/key');
+                return log.map((entry) => entry.state ?? entry.type);
+            """
+            found = await self.run_page(script, when)
+            assert found == kept, when
+
+    async def test_only_a_connection_that_lasted_ends_the_back_off(self) -> None:
+        await self.show(self.wild(lambda client: client.sendCloseFrame(code=1012)).number)
+        for steady_after, expected in ((HOUR, [1, 2, 3, 4, 5]), (0, [1, 1, 1, 1, 1])):
+            script = """
+                log.length = 0;
+                start({steadyAfter: arguments[0]});
+                const found = await state('waiting', 5);
+                bus.close();
+                return found.map(({failures, delay}) => [failures, delay]);
+            """
+            found = (await self.run_page(script, steady_after))[:5]
+            assert [failures for failures, _ in found] == expected
+            for failures, delay in found:
+                longest = min(50, 2**failures)
+                assert longest / 2 <= delay <= longest
+
+    async def test_without_options_it_waits_from_half_a_second_to_thirty(self) -> None:
+        await self.show(1)
+        script = """
+            const delays = [];
+            const made = new OpenteraBus({url: 'ws://127.0.0.1:1/', key: () => ''});
+            await new Promise((resolve) => made.addEventListener('statechange', ({detail}) => {
+              if (detail.state !== 'waiting') return;
+              if (delays.push(detail.delay) === 12) { made.close(); resolve(); }
+              else dispatchEvent(new Event('online'));
+            }));
+            return delays;
+        """
+        delays = await self.run_page(script)
+        assert 500 <= delays[0] <= 1000
+        assert all(15_000 <= delay <= 30_000 for delay in delays[5:])
+
+    async def test_it_tries_at_once_when_the_network_or_the_reader_comes_back(self) -> None:
+        await self.show(self.wild().number)
+        start = """
+            const key = () => log.push({asked: 1}) && window.answer;
+            start({minDelay: 3600000, maxDelay: 3600000, key});
+            await state('waiting');
+        """
+        await self.run_page(start)
+        network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        await self.browser.command("Network.enable")
+        for offline in (True, False):
+            await self.browser.command(
+                "Network.emulateNetworkConditions", offline=offline, **network
+            )
+        await self.run_page("await state('waiting', 2)")
+        visibility = """
+            const now = {value: arguments[0], configurable: true};
+            Object.defineProperty(document, 'visibilityState', now);
+            document.dispatchEvent(new Event('visibilitychange'));
+            return log.filter(({asked}) => asked).length;
+        """
+        assert await self.run_page(visibility, "hidden") == 2
+        await self.run_page("window.answer = 'key'")
+        assert await self.run_page(visibility, "visible") == 3
+        await self.run_page("await state('open')")
+        assert await self.run_page(visibility, "visible") == 3
+
+
+class OptionTests(ClientTestCase):
+    async def test_mistakes_are_refused_at_once(self) -> None:
+        await self.show(1)
+        for options, error in (
+            ("{key}", "TypeError: url: "),
+            ("{url: 'http://['}", "TypeError: url: must be a URL"),
+            ("{url: 'ftp://h/?id=SECRET'}", "TypeError: url: begins with ftp:"),
+            ("{url: 'wss://h/?id=SECRET', key}", "TypeError: url: holds a session key"),
+            ("{url: 'wss://h/'}", "TypeError: key: "),
+            ("{url: 'wss://h/', key: 'SECRET'}", "TypeError: key: "),
+            ("{url, key, minDelay: 0}", "RangeError: minDelay: "),
+            ("{url, key, minDelay: 2, maxDelay: 1}", "RangeError: maxDelay: "),
+            ("{url, key, maxDelay: Infinity}", "RangeError: maxDelay: "),
+            ("{url, key, timeout: '1'}", "RangeError: timeout: "),
+            ("{url, key, steadyAfter: NaN}", "RangeError: steadyAfter: "),
+        ):
+            script = f"const url = 'wss://h/', key = () => ''; new OpenteraBus({options})"
+            with pytest.raises(AssertionError) as caught:
+                await self.run_page(script)
+            assert str(caught.value).startswith(error), options
+            assert "SECRET" not in str(caught.value)
+
+    async def test_a_url_may_be_relative_and_of_http(self) -> None:
+        server = self.wild()
+        await self.show(server.number)
+        for url in (
+            f"http://127.0.0.1:{server.number}/wss/user?a=b#c",
+            f"//127.0.0.1:{server.number}/x",
+        ):
+            script = """
+                log.length = 0;
+                start({url: arguments[0], key: () => 'k+&=%'});
+                await state('open');
+                bus.close();
+            """
+            await self.run_page(script, url)
+        assert server.requests == ["/wss/user?a=b&id=k%2B%26%3D%25", "/x?id=k%2B%26%3D%25"]
+
+
+class DocumentationTests(ClientTestCase):
+    async def test_the_page_of_the_documentation_works(self) -> None:
+        await self.start_gateway()
+        bus = await self.bus()
+        self.keys = SessionKeys(bus)
+        self.asked = Collector()
+        text = (ROOT / "docs" / "reference" / "browser.md").read_text()
+        (page,) = re.findall(r"^```html\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        page = page.replace('"/wss/user"', f'"ws://127.0.0.1:{self.port}/wss/user"')
+        client = (ROOT / "opentera_twisted" / "admin" / "opentera-bus.js").read_bytes()
+        url = self.serve(
+            {
+                "": Page(page.encode, "text/html"),
+                "login": Page(lambda: self.key().addCallback(str.encode)),
+                "events": Page(lambda: b"[]"),
+                "opentera-bus.js": Page(lambda: client, "text/javascript"),
+            }
+        )
+        shown = """
+            const wanted = arguments[0];
+            while (!document.body.innerText.includes(wanted)) {
+              await new Promise((resolve) => new MutationObserver(resolve).observe(
+                document.body, {childList: true, subtree: true, characterData: true}));
+            }
+        """
+        await self.browser.open(url)
+        await self.run_page(shown, "open")
+        await self.bus_.publish_event(TOPIC, UserEvent(user_fullname="<b>Zoé</b>"))
+        await self.run_page(shown, "<b>Zoé</b>")

@@ -1,0 +1,379 @@
+"""What the console page asks: traffic, services, calls, keys; what it is told is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import Procedures, SessionKeys
+from opentera_twisted.admin import traffic
+from opentera_twisted.admin.requests import parse_call, parse_key
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.gateway import Gateway
+from opentera_twisted.messages import UserEvent
+from opentera_twisted.messages.decoding import DEEPEST
+from tests.helpers.admin import AdminTestCase, Asking
+from tests.helpers.deployed import DeployedServer
+from tests.helpers.support import (
+    GATEWAY,
+    UUID,
+    console_additions,
+    start_server,
+    start_with_acl,
+    until,
+)
+from tests.helpers.websockets import connect
+
+TOPIC = f"websocket.user.{UUID}.events"
+
+
+def call(**changes: Any) -> bytes:
+    asked = {"server": "service.A", "procedure": "add", "arguments": [], "timeout": 1}
+    return json.dumps({**asked, **changes}).encode()
+
+
+class TestAsked:
+    def test_arguments_are_of_the_type_that_is_said(self) -> None:
+        given = [
+            ("bool", "true", True), ("bool", "false", False), ("int", " -7 ", -7),
+            ("int", str(2**64 - 1), 2**64 - 1), ("float", "1", 1.0), ("str", "", ""),
+            ("bytes", "00 FF", b"\x00\xff"),
+        ]  # fmt: skip
+        arguments = [{"type": kind, "value": text} for kind, text, _ in given]
+        found = parse_call(call(arguments=arguments)).arguments
+        assert found == tuple(value for *_, value in given)
+        assert [type(one) for one in found] == [type(value) for *_, value in given]
+
+    @pytest.mark.parametrize(
+        ("kind", "text", "expected"),
+        [
+            ("bool", "yes", "argument 1 is true or false"),
+            ("int", "1.5", "argument 1 is a whole number"),
+            ("int", "1" * 5000, "argument 1 is a whole number"),
+            ("float", "inf", "argument 1 is a number"),
+            ("bytes", "xyz", "argument 1 is hexadecimal"),
+            ("list", "", "the type of argument 1 is one of bool, int, float, str, bytes"),
+            (["int"], "", "the type of argument 1 is one of"),
+            ("int", 1, "argument 1 is an object with a type, and a value as text"),
+        ],
+    )
+    def test_what_is_wrong_with_an_argument(self, kind: Any, text: Any, expected: str) -> None:
+        with pytest.raises(InvalidArgument, match=expected):
+            parse_call(call(arguments=[{"type": kind, "value": text}]))
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({"server": "A"}, "no server"),
+            ({"server": "service.a*b"}, "cannot be a name"),
+            ({"procedure": " "}, "procedure is missing"),
+            ({"arguments": {}}, "arguments are a list"),
+            ({"timeout": 0}, "timeout"),
+            ({"timeout": 61}, "at most 60 seconds"),
+            ({"timeout": True}, "timeout"),
+            ({"timeout": float("nan")}, "timeout"),
+        ],
+    )
+    def test_what_is_wrong_with_a_call(self, changes: dict[str, Any], expected: str) -> None:
+        with pytest.raises(InvalidArgument, match=expected):
+            parse_call(call(**changes))
+
+    def test_what_is_no_object(self) -> None:
+        for body in (b"", b"[]", b"{", b"\xff", b"[" * 100_000):
+            with pytest.raises(InvalidArgument, match="JSON object"):
+                parse_key(body)
+        with pytest.raises(InvalidArgument, match="one of user, participant, device"):
+            parse_key(b'{"kind": "admin"}')
+
+
+class TrafficTests(AdminTestCase):
+    async def watch(self, admin: Asking, patterns: str = "", **query: int) -> Any:
+        asked = "&".join(f"{name}={value}" for name, value in query.items())
+        if patterns:
+            asked += f"&patterns={patterns.replace(' ', '+').replace('*', '%2A')}"
+        return (await admin.ask(f"/api/traffic?{asked}")).json()
+
+    async def patterns(self) -> int:
+        count: int = await deferToThread(self.redis.pubsub_numpat)
+        return count
+
+    async def test_it_is_subscribed_only_while_somebody_asks(self) -> None:
+        admin = await self.admin()
+        self.patch(traffic, "WATCH_LEASE", 0.2)
+        assert self.redis.pubsub_numpat() == 0
+        page = await self.watch(admin)
+        assert (page["count"], page["messages"]) == (0, [])
+        assert self.redis.pubsub_numpat() == 3
+        assert (await admin.ask("/api/state")).json()["watched"] == [traffic.DEFAULT_PATTERNS]
+        await until(self.patterns, lambda count: count == 0)
+
+    async def test_messages_come_decoded_once_and_by_their_numbers(self) -> None:
+        admin = await self.admin()
+        first = await self.watch(admin)
+        await admin.bus.publish_event(TOPIC, UserEvent(user_fullname="Zoé"))
+        # It fits two of the patterns.
+        await admin.bus.publish("module.A.events.messages", "twice")
+        await admin.bus.publish("module.A.events.messages", "twice")
+        page = await until(
+            lambda: self.watch(admin, serial=first["serial"]), lambda one: one["count"] == 3
+        )
+        event, *texts = page["messages"]
+        assert event["topic"] == TOPIC
+        assert (event["form"], event["summary"]) == ("TeraEvent", "UserEvent")
+        assert event["body"]["messages"][0]["userFullname"] == "Zoé"
+        assert [one["body"] for one in texts] == ["twice", "twice"]
+        topics = [(one["topic"], one["count"], one["bytes"]) for one in page["topics"]]
+        assert topics[0] == ("module.A.events.messages", 2, 10)
+        assert (await self.watch(admin, serial=page["serial"], after=2))["messages"] == [texts[1]]
+        assert len((await self.watch(admin, serial=999, after=2))["messages"]) == 3
+
+    async def test_calls_are_heard_only_when_they_are_asked_for(self) -> None:
+        admin = await self.admin()
+        assert not (await self.watch(admin))["hearsCalls"]
+        with self.assertRaises(Exception) as caught:
+            await admin.bus.call_service("Nobody", "add", timeout=5)
+        assert type(caught.exception).__name__ == "NoResponder"
+        for patterns in ("*", "service.A.*", "*.rpc"):
+            assert (await self.watch(admin, patterns))["hearsCalls"], patterns
+
+    async def test_what_is_kept_and_shown_is_bounded(self) -> None:
+        admin = await self.admin()
+        await self.watch(admin, "*.events")
+        count = traffic.KEPT_MESSAGES + 10
+        topics = [f"service.A{number % 501}.events" for number in range(count)]
+        with patch.object(traffic, "KEPT_TOPICS", 20):
+            await gatherResults([admin.bus.publish(topic, "x") for topic in topics])
+            await admin.bus.publish("service.B.events", "x" * (traffic.KEPT_BYTES + 1))
+            page = await until(
+                lambda: self.watch(admin, "*.events"), lambda one: one["count"] == count + 1
+            )
+        assert len(page["messages"]) == traffic.SHOWN_MESSAGES
+        assert page["messages"][-1]["summary"] == "too long to be shown"
+        assert page["skipped"] == count + 1 - traffic.SHOWN_MESSAGES
+        assert len(page["topics"]) == 20
+
+    async def test_large_messages_are_shown_a_few_at_a_time(self) -> None:
+        admin = await self.admin()
+        await self.watch(admin, "*.events")
+        size = traffic.KEPT_BYTES
+        for _ in range(8):
+            await admin.bus.publish("service.B.events", "x" * size)
+        page = await until(lambda: self.watch(admin, "*.events"), lambda one: one["count"] == 8)
+        assert len(page["messages"]) == traffic.SHOWN_BYTES // size
+        assert page["skipped"] == 8 - len(page["messages"])
+
+    async def test_of_a_long_topic_the_beginning_is_kept(self) -> None:
+        admin = await self.admin()
+        await self.watch(admin, "*.events")
+        for end in "ab":
+            await admin.bus.publish(f"service.{'x' * 5000}{end}.events", "y")
+        page = await until(lambda: self.watch(admin, "*.events"), lambda one: one["count"] == 2)
+        (topic,) = page["topics"]
+        assert topic["count"] == 2
+        names = {topic["topic"], *(one["topic"] for one in page["messages"])}
+        assert names == {f"service.{'x' * 5000}"[: traffic.LONGEST_TOPIC - 1] + "…"}
+
+    async def test_so_many_watches_and_no_more(self) -> None:
+        admin = await self.admin()
+        for number in range(traffic.MOST_WATCHES):
+            await self.watch(admin, f"service.A{number}.*")
+        answer = await admin.ask("/api/traffic?patterns=service.B.events")
+        assert answer.status == 429
+        assert "already" in answer.json()["message"]
+        assert (await admin.ask("/api/traffic?patterns=service.A0.*")).status == 200
+
+    async def test_what_is_no_pattern_is_said(self) -> None:
+        admin = await self.admin()
+        for wrong in ("%20", "a+b+c+d+e", "x" * 201, "a%00b"):
+            answer = await admin.ask(f"/api/traffic?patterns={wrong}")
+            assert answer.status == 400, wrong
+            assert "pattern" in answer.json()["message"]
+
+    async def test_what_redis_refuses_is_said_and_nothing_is_left(self) -> None:
+        server = start_server(self)
+        with server.client() as client:
+            client.execute_command(
+                "ACL", "SETUSER", "default", "resetchannels", "&*.events", "&Red*"
+            )
+        admin = await self.admin(bus=await self.bus(server.url))
+        answer = await admin.ask("/api/traffic")
+        assert answer.status == 403
+        for rule in ("+psubscribe", "+punsubscribe", "&*.events", "&*.events.*", "&*.messages"):
+            assert f" {rule} " in answer.json()["message"]
+        with server.client() as client:
+            assert client.pubsub_numpat() == 0
+        assert (await admin.ask("/api/traffic?patterns=*.events")).status == 200
+
+    async def test_a_gap_is_told_once(self) -> None:
+        server = start_server(self)
+        admin = await self.admin(bus=await self.bus(server.url))
+        assert (await self.watch(admin))["gaps"] == 0
+        server.stop()
+        server.start()
+        page = await until(lambda: self.watch(admin), lambda one: one.get("gaps"))
+        assert page["gaps"] == 1
+
+
+class ServicesTests(AdminTestCase):
+    async def test_services_describe_themselves_and_are_called(self) -> None:
+        admin = await self.admin(console="write")
+        procedures = Procedures(version="1.2")
+
+        @procedures.expose
+        def add(a: int, b: int = 2) -> int:
+            """Adds."""
+            return a + b
+
+        assert (await admin.ask("/api/services")).json() == []
+        await admin.bus.serve_service("Sum", procedures)
+        (found,) = (await admin.ask("/api/services")).json()
+        assert found["server"] == "service.Sum"
+        (procedure,) = found["description"]["procedures"]
+        assert [one["name"] for one in procedure["arguments"]] == ["a", "b"]
+        asked = {"server": "service.Sum", "procedure": "add", "timeout": 5}
+        one = {"type": "int", "value": "40"}
+        answer = (await admin.post("/api/call", {**asked, "arguments": [one]})).json()
+        assert answer["value"] == 42
+        assert answer["seconds"] > 0
+        answer = (await admin.post("/api/call", {**asked, "arguments": []})).json()
+        assert answer["error"] == "ArgumentsRejected"
+        wrong = await admin.post("/api/call", {**asked, "arguments": [{"type": "int"}]})
+        assert wrong.status == 400
+        assert "argument 1" in wrong.json()["message"]
+
+    async def test_a_bad_description_is_listed_as_such_beside_the_others(self) -> None:
+        admin = await self.admin()
+        await admin.bus.serve_service("Sum", Procedures())
+        bad: dict[str, Any] = {"service": [[]]}
+        server = DeployedServer(self.redis, "service.Odd.rpc", **{"opentera.describe": lambda: bad})
+        self.addCleanup(server.close)
+        await admin.bus.subscribe("service.Odd.rpc", lambda _: None)  # so that it is listed
+        found = {one["server"]: one for one in (await admin.ask("/api/services")).json()}
+        assert found["service.Odd"]["description"] is None
+        assert "in another form" in found["service.Odd"]["problem"]
+        assert found["service.Sum"]["problem"] == ""
+
+    async def test_what_a_browser_would_not_read_is_never_handed_on(self) -> None:
+        admin = await self.admin(console="write")
+        deep: Any = []
+        for _ in range(DEEPEST):
+            deep = [deep]
+        server = DeployedServer(
+            self.redis, "service.Odd.rpc", endless=lambda: [math.nan, -math.inf], deep=lambda: deep
+        )
+        self.addCleanup(server.close)
+        asked = {"server": "service.Odd", "procedure": "endless", "arguments": []}
+        assert (await admin.post("/api/call", asked)).json()["value"] == ["nan", "-inf"]
+        answer = (await admin.post("/api/call", {**asked, "procedure": "deep"})).json()
+        assert (answer["error"], "nested" in answer["message"]) == ("BadReply", True)
+
+    async def test_who_looks_at_the_same_time_gets_one_answer(self) -> None:
+        admin = await self.admin()
+        asked: list[Deferred[Any]] = []
+
+        def services() -> Deferred[Any]:
+            asked.append(Deferred())
+            return asked[-1]
+
+        self.patch(admin.bus, "services", services)
+        answers = [Deferred.fromCoroutine(admin.ask("/api/services")) for _ in range(3)]
+        await until(lambda: admin.ask("/health"), lambda _: bool(asked))
+        await admin.ask("/health")
+        asked[0].callback([])
+        for one in answers:
+            if len(asked) > 1 and not asked[1].called:  # it came after the first was answered
+                asked[1].callback([])
+            assert (await one).json() == []
+
+
+class RightsTests(AdminTestCase):
+    """As the gateway's user of contrib/redis.acl, which may only do what a gateway does."""
+
+    async def gateways_admin(self, added: str = "") -> Asking:
+        server = start_with_acl()
+        self.addCleanup(server.stop)
+        with server.client() as client:
+            client.execute_command("ACL", "SETUSER", GATEWAY, *added.split())
+        self.own = await self.bus(server.url_as(GATEWAY))
+        return await self.admin(bus=self.own, console="write")
+
+    async def test_each_panel_says_what_it_lacks_and_the_others_work(self) -> None:
+        admin = await self.gateways_admin()
+        additions = console_additions()
+        for path, panel in (("traffic", "topics and their messages"), ("services", "services")):
+            for _ in range(2):
+                answer = await admin.ask(f"/api/{path}")
+                assert answer.status == 403
+                assert f" {additions[panel]} " in answer.json()["message"]
+        answer = await admin.ask("/api/traffic?patterns=service.*")
+        assert "&service.* " in answer.json()["message"]
+        assert (await admin.ask("/api/presence")).status == 200
+        assert (await admin.ask("/api/state")).json()["health"]["status"] == "ready"
+        assert (await admin.post("/api/keys", {"kind": "user", "uuid": UUID})).status == 200
+        asked = {"server": "module.A", "procedure": "add", "arguments": []}
+        answer = await admin.post("/api/call", asked)
+        assert answer.status == 403
+        assert "&module.A.rpc" in answer.json()["message"]
+        answer = await admin.post("/api/call", {**asked, "server": "service.A"})
+        assert answer.json()["error"] == "NoResponder"
+
+    async def test_with_what_the_docs_add_all_panels_work(self) -> None:
+        additions = console_additions()
+        admin = await self.gateways_admin(
+            f"{additions['topics and their messages']} {additions['services']}"
+        )
+        first = (await admin.ask("/api/traffic")).json()
+        await self.own.serve_service("Sum", Procedures())
+        await self.own.publish(TOPIC, "a")
+        await until(
+            lambda: admin.ask(f"/api/traffic?serial={first['serial']}"),
+            lambda one: one.json()["count"] == 1,
+        )
+        (found,) = (await admin.ask("/api/services")).json()
+        assert found["server"] == "service.Sum"
+
+
+class KeyTests(AdminTestCase):
+    async def test_a_key_goes_to_the_page_that_asks_and_serves_once(self) -> None:
+        admin = await self.admin(console="write")
+        asked = {"kind": "user", "uuid": UUID, "name": "Zoé"}
+        answer = (await admin.post("/api/keys", asked)).json()
+        for path in ("/api/state", "/api/console", "/health", "/metrics", "/api/traffic"):
+            assert answer["key"].encode() not in (await admin.ask(path)).body
+        identity = await SessionKeys(admin.bus).redeem("user", answer["key"])
+        assert identity is not None
+        assert (identity.uuid, identity.name) == (UUID, "Zoé")
+
+    async def test_what_is_no_uuid(self) -> None:
+        admin = await self.admin(console="write")
+        answer = await admin.post("/api/keys", {"kind": "user", "uuid": "x"})
+        assert answer.status == 400
+        assert "UUID" in answer.json()["message"]
+
+
+class PresenceTests(AdminTestCase):
+    async def test_who_is_online_at_any_gateway(self) -> None:
+        admin = await self.admin()
+        online = (await admin.ask("/api/presence")).json()
+        kinds = ("user", "participant", "device")
+        assert online == {kind: {"total": 0, "uuids": []} for kind in kinds}
+        gateway = Gateway(await self.bus(self.gateway_url))
+        gateway.startService()
+        self.addCleanup(gateway.stopService)
+        port: Any = reactor.listenTCP(0, gateway.factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        key = await SessionKeys(admin.bus).issue("user", UUID)
+        client = await connect(port.getHost().port, f"/wss/user?id={key}")
+        answer = await until(
+            lambda: admin.ask("/api/presence"), lambda one: one.json()["user"]["total"] == 1
+        )
+        assert answer.json()["user"]["uuids"] == [UUID]
+        client.sendClose()
+        await client.closed

@@ -1,0 +1,456 @@
+"""The console page in a real Chromium: each panel does what it says, on paper and on phones."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from importlib.resources import files
+from operator import le
+from typing import Any
+
+from selenium.common.exceptions import WebDriverException
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import Procedures
+from opentera_twisted.admin import LocalOverview, Websockets, admin_site
+from opentera_twisted.admin import traffic as watching
+from opentera_twisted.gateway import Gateway
+from opentera_twisted.messages import UserEvent
+from tests.helpers.browser import BrowserTestCase
+from tests.helpers.support import GATEWAY, UUID, start_bus, start_server, start_with_acl, until
+
+TOKEN = "correct-horse-battery-staple"
+TOPIC = f"websocket.user.{UUID}.events"
+PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+
+LOOK = """
+const [selector, text] = arguments;
+for (const one of document.querySelectorAll(selector)) {
+  if (one.checkVisibility() && one.textContent.replace(/\\s+/g, " ").includes(text)) {
+    return one.textContent;
+  }
+}
+await new Promise((resolve) => setTimeout(resolve, 30));
+return null;
+"""
+"""The text of a visible element of that selector that holds that text, or null."""
+
+
+class ConsoleTestCase(BrowserTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(lambda: self.browser.command("Emulation.clearDeviceMetricsOverride"))
+
+    overview: type[LocalOverview] = LocalOverview
+
+    async def show(self, *, url: str | None = None, found: str = "found", **options: Any) -> None:
+        """Show the page of a gateway that runs, and wait until it knows how all is."""
+        self.bus_shown = start_bus(self, url or self.server.url)
+        await self.bus_shown.connected()
+        self.gateway = Gateway(self.bus_shown)
+        self.gateway.startService()
+        self.addCleanup(self.gateway.stopService)
+        port = self.listen(self.gateway.factory)
+        where = [Websockets("ws", port)]
+        overview = self.overview(self.bus_shown, self.gateway)
+        site = admin_site(self.bus_shown, overview, websockets=where, **options)
+        self.url = f"http://127.0.0.1:{self.listen(site)}/"
+        await self.browser.console()
+        await self.browser.open(self.url)
+        if "token" not in options:
+            await self.sees("#services-state, #services-problem", found)
+
+    async def sees(self, selector: str, text: str = "") -> str:
+        """Wait until an element holds a text; its whole text."""
+
+        async def look() -> str | None:
+            try:
+                return await self.browser.run(LOOK, selector, text)  # type: ignore[no-any-return]
+            except WebDriverException:  # it goes to another page just now
+                return None
+
+        return await until(look, lambda one: one is not None) or ""
+
+    async def click(self, selector: str) -> None:
+        await self.browser.run("document.querySelector(arguments[0]).click()", selector)
+
+    async def type(self, selector: str, text: str) -> None:
+        """What the keyboard does: the value, and the event."""
+        await self.browser.run(
+            "const [selector, text] = arguments; const field = document.querySelector(selector);"
+            "field.value = text; field.dispatchEvent(new Event('input', {bubbles: true}));"
+            "field.dispatchEvent(new Event('change', {bubbles: true}))",
+            selector,
+            text,
+        )
+
+    async def problems(self) -> list[str]:
+        """What the browser complained of, such as of the Content-Security-Policy."""
+        return [one["message"] for one in await self.browser.console() if one["level"] == "SEVERE"]
+
+
+class OneMissing(LocalOverview):
+    """One of two workers is not there."""
+
+    def health(self) -> dict[str, Any]:
+        reason = "1 of 2 workers not ready"
+        return {**super().health(), "status": "unavailable", "reason": reason}
+
+
+class WorkersTests(ConsoleTestCase):
+    overview = OneMissing
+
+    async def test_a_worker_that_is_missing_is_no_link_that_is_missing(self) -> None:
+        await self.show()
+        shown = await self.sees("#status[data-state=bad]", "1 of 2 workers not ready for ")
+        assert "link" not in shown
+        assert not await self.problems()
+
+
+class LinkTests(ConsoleTestCase):
+    async def test_the_link_and_its_end_and_its_return(self) -> None:
+        server = start_server(self)
+        await self.show(url=server.url)
+        await self.sees("#status", "Ready")
+        await self.sees("#address", str(server.port))
+        await self.sees("#link-facts", "all acknowledged")
+        await self.sees("#versions", "valkey 9")
+        server.stop()
+        await self.sees("#status[data-state=bad]", "No link to Redis")
+        await self.sees("#link-facts", "Connection was refused")
+        server.start()
+        await self.sees("#status[data-state=good]", "Ready")
+        await self.sees("#link-facts", "messages may have been missed")
+        await self.click("#link summary")
+        await self.sees("#counts", "Logins")
+
+    async def test_a_program_that_is_gone_is_told(self) -> None:
+        await self.show()
+        await self.sees("#status", "Ready")
+        await self.browser.command("Network.enable")
+        gone = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        await self.browser.command("Network.emulateNetworkConditions", **gone)
+        await self.sees("#away", "does not answer")
+        await self.browser.command("Network.emulateNetworkConditions", **{**gone, "offline": False})
+        await self.sees("#status", "Ready")
+
+    async def test_charts_show_numbers_and_say_them(self) -> None:
+        await self.show()
+        await self.sees(".tile[data-name=clients] .value", "0")
+        label = await self.browser.run(
+            """
+            for (;;) {
+              const chart = document.querySelector(".tile[data-name=clients] svg");
+              const line = chart?.querySelector(".line").getAttribute("d") ?? "";
+              if (line.includes("L")) return chart.getAttribute("aria-label");
+              await new Promise((resolve) => setTimeout(resolve, 50));
+            }
+            """
+        )
+        assert label.startswith("Websockets open: 0"), label
+
+
+class TrafficTests(ConsoleTestCase):
+    async def test_watching_shows_messages_and_topics_and_pausing_ends_it(self) -> None:
+        self.patch(watching, "WATCH_LEASE", 2.0)
+        await self.show()
+        await self.sees("#traffic-state", "Nobody watches")
+        assert self.redis.pubsub_numpat() == 0
+        await self.click("#watch")
+        await self.sees("#traffic-state", "Watching: 0")
+        assert self.redis.pubsub_numpat() == 3
+        await self.bus_shown.publish_event(TOPIC, UserEvent(user_fullname="Zoé <b>Roy</b>"))
+        await self.bus_shown.publish("service.A.events", "plain text")
+        await self.sees("#messages .topic", TOPIC)
+        await self.sees("#topics td", "service.A.events")
+        await self.click("#messages li:last-child summary")
+        body = json.loads(await self.sees("#messages pre", "userFullname"))
+        assert body["messages"][0]["userFullname"] == "Zoé <b>Roy</b>"
+        await self.type("#filter", "PLAIN")
+        assert await self.visible() == 1
+        await self.type("#filter", "nothing like that")
+        assert await self.visible() == 0
+        await self.sees("#messages-empty", "No message holds that")
+        await self.click(f'[data-topic="{TOPIC}"]')
+        assert await self.visible() == 1
+        await self.click("#watch")
+        await self.sees("#traffic-state", "Paused")
+        await until(lambda: self.bus_shown.link.execute("PUBSUB", "NUMPAT"), lambda one: one == 0)
+
+    async def visible(self) -> int:
+        count: int = await self.browser.run(
+            """
+            const items = [...document.querySelectorAll("#messages li")];
+            return items.filter((one) => !one.hidden).length;
+            """
+        )
+        return count
+
+    async def test_patterns_that_hear_calls_are_warned_of_and_wrong_ones_refused(self) -> None:
+        await self.show()
+        await self.type("#patterns", "service.*")
+        await self.click("#watch")
+        await self.sees("#traffic-warning", "hear calls")
+        await self.type("#patterns", "a b c d e f")
+        await self.click("#watch")
+        await self.sees("#traffic-problem", "patterns are watched")
+        await self.sees("#watch", "Watch")
+
+    async def watched(self) -> int:
+        """Read the count of messages; the console's own calls may be among them."""
+        return int((await self.sees("#traffic-state", "Watching: ")).split()[1])
+
+    async def test_what_the_page_keeps_is_bounded(self) -> None:
+        await self.show()
+        await self.click("#watch")
+        await self.sees("#traffic-state", "Watching: 0")
+        for times in range(1, 7):
+            for _ in range(40):
+                await self.bus_shown.publish("service.A.events", "x")
+            await until(self.watched, partial(le, 40 * times))
+        count = await self.browser.run("return document.getElementById('messages').children.length")
+        assert count == 200
+
+    async def test_opened_messages_do_not_make_the_page_longer(self) -> None:
+        await self.show()
+        await self.click("#watch")
+        await self.sees("#traffic-state", "Watching: 0")
+        for _ in range(10):
+            await self.bus_shown.publish("service.A.events", "a line\n" * 40)
+        await self.sees("#traffic-state", "Watching: 10")
+        height = "return document.querySelector('#traffic').scrollHeight + ' ' + %s"
+        overflow = height % "(document.documentElement.scrollHeight - document.body.offsetHeight)"
+        before = await self.browser.run(overflow)
+        await self.browser.run(
+            "document.querySelectorAll('#messages details').forEach((one) => (one.open = true))"
+        )
+        await self.sees("#messages li:last-child pre", "a line")
+        assert await self.browser.run(overflow) == before
+
+    async def test_text_of_others_does_not_turn_the_page_around(self) -> None:
+        await self.show()
+        await self.click("#watch")
+        await self.sees("#traffic-state", "Watching: 0")
+        await self.bus_shown.publish("service.A.events", '{"a": "\u202eevil"}')
+        await self.sees("#messages .what", '"\ufffdevil"')
+
+    async def test_what_the_gateways_user_may_not_see_is_said(self) -> None:
+        server = start_with_acl()
+        self.addCleanup(server.stop)
+        await self.show(url=server.url_as(GATEWAY), found="+pubsub|channels")
+        await self.sees("#status", "Ready")
+        await self.click("#watch")
+        await self.sees("#traffic-problem", "+psubscribe +punsubscribe &*.events")
+        await self.sees("#traffic-state", "Not watching")  # and does not ask again
+
+
+class ServiceTests(ConsoleTestCase):
+    async def counting(self) -> None:
+        procedures = Procedures(version="1.2", doc="Counts things.")
+
+        @procedures.expose
+        def describe_all(
+            a: int, b: float = 0.5, loud: bool = False, name: str | bytes = "x"
+        ) -> Any:
+            """Shows what it gets."""
+            return [a, b, loud, name if isinstance(name, str) else name.hex()]
+
+        @procedures.expose
+        def total(*numbers: int) -> int:
+            return sum(numbers)
+
+        await self.bus_shown.serve_service("Counting", procedures)
+
+    async def open_service(self, name: str = "Counting") -> None:
+        await self.click("#services-refresh")
+        await self.sees(".service summary", f"service.{name}")
+        await self.click(".service summary")
+
+    async def test_procedures_are_listed_and_called(self) -> None:
+        await self.show(console="write")
+        await self.sees("#services-empty", "No service")
+        await self.counting()
+        await self.open_service()
+        await self.sees(".service .inside", "Counts things.")
+        await self.sees("h3", "a: int, b: float = 0.5, loud: bool = false")
+        form = "[data-procedure=describe_all]"
+        await self.type(f"{form} .field:nth-child(1) input", "7")
+        await self.type(f"{form} .field:nth-child(3) .argument select:not([hidden])", "true")
+        await self.type(
+            f"{form} .field:nth-child(4) .argument select[aria-label]:last-child", "bytes"
+        )
+        await self.type(f"{form} .field:nth-child(4) input", "00ff")
+        await self.click(f"{form} button.primary")
+        answer = await self.sees(f"{form} .result pre")
+        assert json.loads(answer) == [7, 0.5, True, "00ff"]
+        await self.type(f"{form} .field:nth-child(1) input", "seven")
+        await self.click(f"{form} button.primary")
+        await self.sees(f"{form} .result .problem", "argument 1 is a whole number")
+
+    async def test_of_a_default_that_turns_text_around_what_is_seen_is_sent(self) -> None:
+        await self.show(console="write")
+        procedures = Procedures()
+
+        @procedures.expose
+        def say(text: str = "\u202eevil") -> str:
+            return ascii(text)
+
+        await self.bus_shown.serve_service("Saying", procedures)
+        await self.open_service("Saying")
+        await self.click("[data-procedure=say] button.primary")
+        answer = await self.sees("[data-procedure=say] .result pre")
+        assert json.loads(answer) == r"'\ufffdevil'"
+
+    async def test_further_arguments_and_errors(self) -> None:
+        await self.show(console="write")
+        await self.counting()
+        await self.open_service()
+        form = "[data-procedure=total]"
+        for number in (1, 2):
+            await self.click(f"{form} button[type=button]")
+            await self.type(f"{form} .field:nth-child({number}) input", str(20 + number))
+        await self.click(f"{form} button.primary")
+        await self.sees(f"{form} .result pre", "43")
+
+    async def test_a_console_that_reads_has_no_forms(self) -> None:
+        await self.show()
+        await self.counting()
+        await self.open_service()
+        await self.sees("h3", "describe_all")
+        await self.sees("#services .read-only", "--console write")
+        forms = await self.browser.run("return document.querySelectorAll('.service form').length")
+        assert forms == 0
+        assert await self.browser.run("return document.getElementById('test-websocket').hidden")
+
+
+class TestWebSocketTests(ConsoleTestCase):
+    async def test_a_test_websocket_logs_in_is_present_and_gets_its_events(self) -> None:
+        await self.show(console="write")
+        await self.sees("#test-websocket h2")
+        await self.type("#uuid", UUID)
+        await self.click("#connect")
+        await self.sees("#test-websocket-state", f"Connected as user {UUID}")
+        await self.sees("#presence li", UUID)
+        await self.sees(".tile[data-name=clients] .value", "1")
+        await self.bus_shown.publish_event(TOPIC, UserEvent(user_fullname="Ana"))
+        await self.sees("#test-websocket-events .what", "UserEvent")
+        await self.click("#test-websocket-events summary")
+        await self.sees("#test-websocket-events pre", "Ana")
+        await self.click("#connect")
+        await self.sees("#test-websocket-state", "Closed")
+        await self.sees("[data-kind=user] .count", "0")
+        assert await self.problems() == []
+
+    async def test_a_key_is_shown_where_it_was_asked_for_alone(self) -> None:
+        await self.show(console="write")
+        await self.type("#uuid", UUID)
+        await self.click("#issue")
+        await self.sees("#key-line", "for one login within 60 seconds")
+        key = await self.browser.run("return document.getElementById('key').value")
+        assert self.redis.get(key) == UUID.encode()
+        await self.browser.open(self.url)
+        await self.sees("#status", "Ready")
+        assert key not in await self.browser.run("return document.documentElement.outerHTML")
+        assert await self.browser.run("return localStorage.length + sessionStorage.length") == 0
+
+
+class LoginTests(ConsoleTestCase):
+    async def log_in(self, token: str) -> None:
+        await self.sees("h1")
+        await self.type("#token", token)
+        button = self.browser.driver.find_element("css selector", "form button")
+        await deferToThread(button.click)  # it returns when the next page is there
+
+    async def test_the_token_opens_the_page_until_its_user_logs_out(self) -> None:
+        await self.show(token=TOKEN)
+        await self.log_in("a wrong token of some length")
+        await self.sees("#wrong", "not the token")
+        await self.log_in(TOKEN)
+        await self.sees("#status", "Ready")
+        assert TOKEN not in await self.browser.run("return document.cookie + location.href")
+        await self.click("#logout")
+        await self.sees("label", "Admin token")
+
+
+class ReaderTests(ConsoleTestCase):
+    """For whoever reads it, with whatever."""
+
+    async def full_page(self) -> None:
+        """The page with something in each panel."""
+        await self.show(console="write")
+        procedures = Procedures(doc="Adds.")
+        procedures.expose(name="add")(lambda a=1, b=True: a)
+        await self.bus_shown.serve_service("Sum", procedures)
+        await self.click("#watch")
+        await self.sees("#traffic-state", "Watching")
+        await self.bus_shown.publish_event(TOPIC, UserEvent(user_fullname="Ana"))
+        await self.sees("#messages .topic", TOPIC)
+        await self.click("#messages summary")
+        await self.click("#services-refresh")
+        await self.sees(".service summary", "service.Sum")
+        await self.click(".service summary")
+        await self.click("#link summary")
+        await self.type("#uuid", UUID)
+        await self.click("#issue")
+        await self.click("#connect")
+        await self.sees("#test-websocket-state", "Connected")
+        await self.sees("#presence li", UUID)
+
+    async def violations(self) -> list[str]:
+        script = files("axe_core_python").joinpath("axe.min.js").read_text()
+        await self.browser.run(script + "; window.axe = axe")
+        found: list[Any] = await self.browser.run("return (await axe.run()).violations")
+        return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
+
+    async def scheme(self, scheme: str) -> None:
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        await self.browser.command("Emulation.setEmulatedMedia", features=features)
+
+    async def test_a_checker_of_accessibility_finds_nothing_light_or_dark(self) -> None:
+        self.addCleanup(lambda: self.browser.command("Emulation.setEmulatedMedia", features=[]))
+        await self.full_page()
+        for scheme in ("light", "dark"):
+            await self.scheme(scheme)
+            assert await self.violations() == [], scheme
+        back = await self.browser.run("return getComputedStyle(document.body).backgroundColor")
+        assert back == "rgb(15, 20, 26)"
+
+    async def test_the_form_for_the_token_too(self) -> None:
+        await self.show(token=TOKEN)
+        assert await self.violations() == []
+
+    async def test_nothing_sticks_out_on_a_phone(self) -> None:
+        await self.full_page()
+        await self.browser.command("Emulation.setDeviceMetricsOverride", **PHONE)
+        wide = await self.browser.run(
+            """
+            const sticksOut = (one) => one.getBoundingClientRect().right > innerWidth + 1;
+            return [...document.querySelectorAll("body *")]
+              .filter((one) => one.checkVisibility() && sticksOut(one))
+              .map((one) => one.outerHTML.slice(0, 80));
+            """
+        )
+        assert wide == []
+        scrolls = "return document.documentElement.scrollWidth <= innerWidth"
+        assert await self.browser.run(scrolls)
+
+    async def test_all_that_can_be_clicked_is_reached_by_the_keyboard_and_named(self) -> None:
+        await self.full_page()
+        unnamed = await self.browser.run(
+            """
+            return [...document.querySelectorAll("button, input, select, summary, a")]
+              .filter((one) => one.checkVisibility() && (one.tabIndex < 0 ||
+                !(one.textContent.trim() || one.ariaLabel || one.labels?.length)))
+              .map((one) => one.outerHTML);
+            """
+        )
+        assert unnamed == []
+
+    async def test_nothing_breaks_the_policy_and_nothing_is_loaded_from_elsewhere(self) -> None:
+        await self.full_page()
+        assert await self.problems() == []
+        loaded = await self.browser.run(
+            "return performance.getEntriesByType('resource').map((one) => one.name)"
+        )
+        assert loaded
+        assert all(one.startswith(self.url) for one in loaded), loaded

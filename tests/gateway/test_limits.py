@@ -1,0 +1,382 @@
+"""The gateway's limits, each passed by a real client."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from autobahn.websocket.compress import (
+    PerMessageDeflateOffer,
+    PerMessageDeflateResponse,
+    PerMessageDeflateResponseAccept,
+)
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import topics
+from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.gateway import Gateway, GatewayLimits
+from opentera_twisted.gateway.sending import PIECE
+from opentera_twisted.messages import UserEvent
+from opentera_twisted.messages.packing import tera_event
+from tests.gateway.test_gateway import GatewayTestCase
+from tests.helpers.support import UUID, log_of, start_server, turn, until
+from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
+
+FORWARDED = (b"X-Forwarded-For: 192.0.2.7", b"X-Forwarded-Proto: https")
+
+TOPIC = topics.websocket_events("user", UUID)
+
+
+def most(bound: int) -> int:
+    """Bytes that may wait for a client: behind what is sent, and at its transport."""
+    return bound + 2 * PIECE
+
+
+class LimitTests(GatewayTestCase):
+    async def test_more_clients_are_told_to_come_again_and_keep_their_keys(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_clients=2))
+        first = await self.log_in(port)
+        await self.log_in(port)
+        key = await self.keys.issue("user", UUID)
+        client = await connect_bytes(port)
+        client.send(handshake(f"/wss/user?id={key}".encode()))
+        answer = await client.closed
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 5\r\n" in answer
+        assert self.gate.limited == {"max_clients": 1}
+        first.sendClose()
+        await first.closed
+        await connect(port, f"/wss/user?id={key}")
+
+    async def test_who_was_refused_takes_no_place(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_clients=1))
+        for _ in range(3):
+            with pytest.raises(HandshakeFailed, match="403"):
+                await connect(port, f"/wss/user?id=user.{'k' * 43}")
+        await self.log_in(port)
+
+    async def test_a_crowd_that_says_nothing_is_turned_away(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_clients=2))
+        silent = [await connect_bytes(port) for _ in range(4)]
+        fifth = await connect_bytes(port)
+        assert await fifth.closed == b""
+        assert self.gate.limited == {"max_clients": 1}
+        assert not any(client.closed.called for client in silent)
+
+    async def test_one_identity_may_connect_so_often(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_clients_per_identity=2))
+        first, _ = await self.log_in(port), await self.log_in(port)
+        with pytest.raises(HandshakeFailed, match="429"):
+            await self.log_in(port)
+        await self.log_in(port, "device", uuid=str(uuid4()))
+        await self.log_in(port, uuid=str(uuid4()))
+        assert self.gate.limited == {"max_clients_per_identity": 1}
+        first.sendClose()
+        await first.closed
+        await self.log_in(port)
+
+    async def test_an_address_may_fail_so_often(self) -> None:
+        limits = GatewayLimits(failed_logins_per_minute=2)
+        port = await self.gateway(limits=limits, trusted_proxies=["127.0.0.0/8"])
+        good = await self.keys.issue("user", UUID)
+
+        async def status(address: str, key: str) -> bytes:
+            client = await connect_bytes(port)
+            forwarded = f"X-Forwarded-For: {address}".encode()
+            client.send(handshake(f"/wss/user?id={key}".encode(), forwarded))
+            answer = await client.until(b"\r\n\r\n")
+            return answer.split()[1]
+
+        assert [await status("192.0.2.1", "x") for _ in range(3)] == [b"403", b"403", b"429"]
+        assert await status("192.0.2.1", good) == b"429", "unheard: the key stays good"
+        assert await status("192.0.2.2", "x") == b"403"
+        assert await status("192.0.2.2", good) == b"101"
+        assert self.gate.limited == {"failed_logins_per_minute": 2}
+
+    async def test_one_address_may_connect_so_often(self) -> None:
+        limits = GatewayLimits(max_connections_per_address=2)
+        port = await self.gateway(limits=limits)
+        first, _ = await self.log_in(port), await self.log_in(port)
+        with pytest.raises(HandshakeFailed, match="429"):
+            await self.log_in(port)
+        assert self.gate.limited == {"max_connections_per_address": 1}
+        first.sendClose()
+        await first.closed
+        await self.log_in(port)
+        silent = [await connect_bytes(port) for _ in range(2)]
+        third = await connect_bytes(port)
+        assert await third.closed == b""
+        assert not any(client.closed.called for client in silent)
+        assert self.gate.limited == {"max_connections_per_address": 2}
+
+    async def test_behind_a_proxy_the_address_of_the_client_counts(self) -> None:
+        limits = GatewayLimits(max_connections_per_address=1)
+        port = await self.gateway(limits=limits, trusted_proxies=["127.0.0.1"])
+        for address, status in (
+            (b"192.0.2.1", b"101"),
+            (b"192.0.2.2", b"101"),
+            (b"192.0.2.1", b"429"),
+        ):
+            client = await connect_bytes(port)
+            key = await self.keys.issue("user", UUID)
+            target = f"/wss/user?id={key}".encode()
+            client.send(handshake(target, b"X-Forwarded-For: " + address))
+            assert (await client.until(b"\r\n\r\n")).split()[1] == status
+
+    async def test_refusals_are_summed_up(self) -> None:
+        port = await self.gateway()
+        log = log_of(self)
+        for _ in range(20):
+            with pytest.raises(HandshakeFailed, match="403"):
+                await connect(port, "/wss/user?id=x")
+        text = "login from 127.0.0.1 over ws refused with 403: the session key is not valid"
+        assert [one.removesuffix("''") for one in log.items if "refused with 403" in one] == [text]
+        self.gate._strangers.tell()
+        assert any(
+            one.startswith(f"19 more within a minute, the last: {text}") for one in log.items
+        )
+
+    async def test_a_handshake_may_take_so_long(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(handshake_timeout=0.1))
+        silent = await connect_bytes(port)
+        slow = await connect_bytes(port)
+        slow.send(b"GET /wss/user?id=x HTTP/1.1\r\n")
+        await silent.closed
+        await slow.closed
+        assert self.gate.limited == {"handshake_timeout": 2}
+
+    async def test_redis_that_is_slow_ends_in_the_handshakes_time_out(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(handshake_timeout=0.5))
+        key = await self.keys.issue("user", UUID)
+        self.redis.execute_command("CLIENT", "PAUSE", "10000", "WRITE")
+        self.addCleanup(self.redis.execute_command, "CLIENT", "UNPAUSE")
+        client = await connect_bytes(port)
+        client.send(handshake(f"/wss/user?id={key}".encode()))
+        assert await client.closed == b""
+        await until(self.gone, lambda count: count == 1)
+        self.redis.execute_command("CLIENT", "UNPAUSE")
+        # Redis redeems the key now, for nobody: it is given back.
+        await connect(port, f"/wss/user?id={key}")
+        assert self.gate._admission._present == {("user", UUID): 1}
+
+    async def gone(self) -> int:
+        await turn()
+        return self.gate.logins["gone"]
+
+    async def test_a_message_may_have_so_many_bytes(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_message_size=10))
+        fits, exceeds = await self.log_in(port), await self.log_in(port)
+        fits.sendMessage(b"x" * 10)
+        await fits.messages.wait(1)
+        exceeds.sendMessage(b"x" * 11)
+        assert (await exceeds.closed)[0] == 1009
+        assert self.gate.limited == {"max_message_size": 1}
+
+    async def test_what_waits_for_a_client_is_bounded(self) -> None:
+        limit = 100_000
+        port = await self.gateway(limits=GatewayLimits(max_send_buffer=limit))
+        log = log_of(self)
+        reads = await self.log_in(port)
+        key = await self.keys.issue("user", UUID)
+        stops = await connect_bytes(port)
+        stops.send(handshake(f"/wss/user?id={key}".encode()))
+        await stops.until(b"\r\n\r\n")
+        stops.stop_reading()
+        self.addCleanup(stops.drop)  # it would not notice its end
+        event = tera_event(TOPIC, [UserEvent(user_fullname="x" * 50_000)]).SerializeToString()
+        sent = 0
+        while not self.gate.limited:
+            self.redis.publish(TOPIC, event)
+            sent += 1
+            await reads.messages.wait(sent)
+            assert self.gate.backlog <= most(limit) + len(event)
+        assert self.gate.limited == {"max_send_buffer": 1}
+        assert any("max_send_buffer is reached" in text for text in log.items)
+        # It is gone at the close's time-out; the other one has missed nothing.
+        await until(self.open, lambda count: count == 1)
+        assert len(reads.messages.items) == sent
+
+    async def open(self) -> int:
+        await turn()
+        return len(self.gate.factory.connections)
+
+    async def test_pongs_and_answers_are_bounded_too(self) -> None:
+        port = await self.gateway(
+            limits=GatewayLimits(max_send_buffer=50_000, max_messages_per_minute=0)
+        )
+        key = await self.keys.issue("user", UUID)
+        client = await connect_bytes(port)
+        client.send(handshake(f"/wss/user?id={key}".encode()))
+        await client.until(b"\r\n\r\n")
+        client.stop_reading()
+        self.addCleanup(client.drop)  # it would not notice its end
+        ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
+        while not self.gate.limited:
+            client.send(ping * 500)
+            await turn()
+            assert self.gate.backlog <= most(50_000)
+        assert self.gate.limited == {"max_send_buffer": 1}
+
+    async def test_zero_means_no_limit(self) -> None:
+        limits = GatewayLimits(
+            max_clients=0,
+            max_clients_per_identity=0,
+            handshake_timeout=0,
+            max_message_size=0,
+            max_connections_per_address=0,
+            max_messages_per_minute=0,
+            max_send_buffer=0,
+            failed_logins_per_minute=0,
+        )
+        port = await self.gateway(limits=limits)
+        for _ in range(5):
+            with pytest.raises(HandshakeFailed, match="403"):
+                await connect(port, "/wss/user?id=x")
+        clients = [await self.log_in(port) for _ in range(3)]
+        clients[0].sendMessage(b"x" * 200_000)
+        await clients[0].messages.wait(1)
+
+
+class OriginTests(GatewayTestCase):
+    async def test_pages_elsewhere_are_kept_out_and_the_key_stays_good(self) -> None:
+        port = await self.gateway(origins=["https://rehab.example.org"])
+        key = await self.keys.issue("user", UUID)
+        for origin, status in (
+            (b"https://evil.example", b"403"),
+            (b"null", b"403"),
+            (b"http://rehab.example.org", b"403"),
+            (b"https://rehab.example.org", b"101"),
+        ):
+            client = await connect_bytes(port)
+            client.send(handshake(f"/wss/user?id={key}".encode(), b"Origin: " + origin))
+            assert (await client.until(b"\r\n\r\n")).split()[1] == status
+
+    async def test_an_apps_origin_and_null_are_accepted_by_name(self) -> None:
+        origins = ["capacitor://localhost", "app://.", "chrome-extension://abcdefghijkl", "null"]
+        port = await self.gateway(origins=origins)
+        key = await self.keys.issue("user", UUID)
+        client = await connect_bytes(port)
+        client.send(handshake(f"/wss/user?id={key}".encode(), b"Origin: tauri://localhost"))
+        assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
+        for origin in [*origins, "file://"]:
+            key = await self.keys.issue("user", UUID)
+            client = await connect_bytes(port)
+            header = b"Origin: " + origin.encode()
+            client.send(handshake(f"/wss/user?id={key}".encode(), header))
+            assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 "), origin
+
+    async def test_pages_without_an_origin_of_their_own_are_let_in_where_any_are(self) -> None:
+        for compression in (0, 9):
+            port = await self.gateway(compression=compression)
+            key = await self.keys.issue("user", UUID)
+            client = await connect_bytes(port)
+            client.send(handshake(f"/wss/user?id={key}".encode(), b"Origin: null"))
+            assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+
+    async def refused_through(self, trusted: str) -> list[str]:
+        """What is logged of a login with a proxy's headers, when that address is trusted."""
+        port = await self.gateway(trusted_proxies=[trusted])
+        log = log_of(self)
+        client = await connect_bytes(port)
+        client.send(handshake(b"/wss/user?id=x", *FORWARDED))
+        await client.closed
+        return log.items
+
+    async def test_the_log_names_the_client_behind_a_trusted_proxy(self) -> None:
+        logged = await self.refused_through("127.0.0.1")
+        assert any("login from 192.0.2.7 over wss refused with 403" in text for text in logged)
+
+    async def test_nobody_else_is_believed(self) -> None:
+        logged = await self.refused_through("192.0.2.1")
+        assert any("login from 127.0.0.1 over ws refused" in text for text in logged)
+
+
+class GapTests(GatewayTestCase):
+    async def outage(self, **options: Any) -> WebSocket:
+        server = start_server(self)
+        bus = await self.bus(server.url)
+        port = await self.gateway(bus, **options)
+        client = await self.log_in(port)
+        await deferToThread(server.stop)
+        while bus.link.is_ready:
+            await turn()
+        assert not client.closed.called
+        await deferToThread(server.start)
+        await bus.connected()
+        return client
+
+    async def test_clients_are_closed_with_1012_when_asked_for(self) -> None:
+        client = await self.outage(on_gap="close")
+        assert (await client.closed)[0] == 1012
+
+    async def test_clients_are_kept_otherwise(self) -> None:
+        client = await self.outage()
+        client.sendMessage(b"x")
+        await client.messages.wait(1)
+
+    async def test_a_bus_does_not_keep_a_gateway_that_was_stopped(self) -> None:
+        bus = await self.bus()
+        gateway = Gateway(bus, on_gap="close")
+        for _ in range(2):
+            gateway.startService()
+            await gateway.stopService()
+        left = weakref.ref(gateway)
+        del gateway
+        await until(self.collected, lambda _: left() is None)
+
+    async def collected(self) -> None:
+        await turn()
+        gc.collect()
+
+
+class CompressionTests(GatewayTestCase):
+    async def test_without_being_asked_for_there_is_none(self) -> None:
+        port = await self.gateway()
+        client = await self.connected(port)
+        assert not client.websocket_extensions_in_use
+
+    async def test_events_are_compressed_for_those_who_can(self) -> None:
+        port = await self.gateway(compression=10)
+        able, unable = await self.connected(port), await self.log_in(port)
+        assert able.websocket_extensions_in_use
+        for name in ("x" * 1000, "y" * 1000):
+            event = tera_event(TOPIC, [UserEvent(user_fullname=name)])
+            self.redis.publish(TOPIC, event.SerializeToString())
+        for number, letter in enumerate("xy"):
+            for client in (able, unable):
+                event_ = (await client.event(number))["events"][0]
+                assert event_["userFullname"] == letter * 1000
+        received = able.trafficStats.incomingOctetsWireLevel
+        assert received < unable.trafficStats.incomingOctetsWireLevel / 2
+        able.sendMessage(b"hello" * 100)
+        assert (await able.messages.wait(3))[2] == "Not allowed to send message"
+
+    async def test_a_bomb_is_closed_with_1009(self) -> None:
+        port = await self.gateway(compression=15)
+        client = await self.connected(port)
+        client.sendMessage(b"\x00" * 10_000_000)
+        assert (await client.closed)[0] == 1009
+
+    async def test_a_window_out_of_bounds_is_refused(self) -> None:
+        bus = await self.bus()
+        for bits in (1, 8, 16, -1):
+            with pytest.raises(InvalidArgument, match="compression is 0 or 9 to 15"):
+                Gateway(bus, compression=bits)
+
+    async def connected(self, port: int) -> WebSocket:
+        """A client that offers compression."""
+        key = await self.keys.issue("user", UUID)
+
+        def accept(response: object) -> PerMessageDeflateResponseAccept:
+            assert isinstance(response, PerMessageDeflateResponse)
+            return PerMessageDeflateResponseAccept(response)
+
+        return await connect(
+            port,
+            f"/wss/user?id={key}",
+            perMessageCompressionOffers=[PerMessageDeflateOffer()],
+            perMessageCompressionAccept=accept,
+        )

@@ -1,0 +1,354 @@
+"""Who a client is and what it sees: identities, policies, broadcasts, over real websockets."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from google.protobuf.message import Message
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from opentera_twisted import Identity, Procedures, topics
+from opentera_twisted.errors import InvalidTopic
+from opentera_twisted.gateway import (
+    EVERYONE,
+    NOBODY,
+    Audience,
+    DefaultPolicy,
+    IAccessPolicy,
+    IIdentityResolver,
+    RpcIdentities,
+)
+from opentera_twisted.messages import (
+    DatabaseEvent,
+    JoinSessionEvent,
+    LogEvent,
+    ParticipantEvent,
+    StopSessionEvent,
+    TeraModuleMessage,
+    UserEvent,
+)
+from opentera_twisted.messages.packing import tera_event, unpack
+from tests.gateway.test_gateway import REPORTS, GatewayTestCase
+from tests.helpers.support import UUID, log_of, message, turn, until
+from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
+
+USERS = topics.module_events("TeraServer.UserManagerModule")
+DATABASE = topics.module_events("TeraServer.DatabaseModule")
+
+
+class BroadcastTests(GatewayTestCase):
+    def publish(self, topic: str, *events: Message) -> int:
+        return int(self.redis.publish(topic, tera_event(topic, events).SerializeToString()))
+
+    async def names(self, client: WebSocket, number: int) -> list[str]:
+        events = (await client.event(number))["events"]
+        return [one["@type"].rpartition(".")[2] for one in events]
+
+    async def test_of_a_broadcast_each_client_sees_what_is_about_itself(self) -> None:
+        port = await self.gateway()
+        other = str(uuid4())
+        clients = [await self.log_in(port), await self.log_in(port, uuid=other)]
+        assert self.publish(USERS, UserEvent(user_uuid=UUID, user_fullname="me")) == 1
+        both = JoinSessionEvent(session_users=[UUID, other])
+        self.publish(USERS, both, UserEvent(user_uuid=UUID), StopSessionEvent(session_uuid=UUID))
+        assert await self.names(clients[0], 0) == ["UserEvent"]
+        assert await self.names(clients[0], 1) == ["JoinSessionEvent", "UserEvent"]
+        assert await self.names(clients[1], 0) == ["JoinSessionEvent"]
+
+    async def test_another_kind_with_the_same_uuid_sees_nothing(self) -> None:
+        port = await self.gateway()
+        other = str(uuid4())
+        device, user = await self.log_in(port, "device", other), await self.log_in(port)
+        self.publish(USERS, UserEvent(user_uuid=other))  # as a user, not as a device
+        self.publish(USERS, JoinSessionEvent(session_users=[UUID], session_devices=[other]))
+        assert await self.names(user, 0) == ["JoinSessionEvent"]
+        assert await self.names(device, 0) == ["JoinSessionEvent"]
+
+    async def test_a_topic_opened_to_a_kind_is_seen_by_that_kind(self) -> None:
+        topic = "service.A.events"
+        port = await self.gateway(policy=DefaultPolicy([f"user:{topic}", f"user:{USERS}"]))
+        other = str(uuid4())
+        user, device = await self.log_in(port), await self.log_in(port, "device", other)
+        assert self.publish(topic, StopSessionEvent()) == 1
+        self.publish(USERS, UserEvent(user_uuid="another"))
+        self.publish(topics.websocket_events("device", other), ParticipantEvent())
+        assert await self.names(user, 0) == ["StopSessionEvent"]
+        assert await self.names(user, 1) == ["UserEvent"]
+        assert await self.names(device, 0) == ["ParticipantEvent"]
+
+    async def test_logs_and_database_events_are_withheld_whatever_the_policy_says(self) -> None:
+        class Open:
+            def topics(self, identity: Identity) -> list[str]:
+                return [DATABASE]
+
+            def audience(self, topic: str, event: Message) -> Audience:
+                return EVERYONE
+
+        port = await self.gateway(policy=Open())
+        client = await self.log_in(port)
+        self.publish(DATABASE, DatabaseEvent())
+        self.publish(DATABASE, LogEvent(message="hush"))
+        self.publish(DATABASE, DatabaseEvent(), UserEvent(), LogEvent(message="hush"))
+        assert await self.names(client, 0) == ["UserEvent"]
+        assert "hush" not in client.messages.items[0]
+
+    async def test_a_policy_declared_with_zope_still_serves(self) -> None:
+        @implementer(IAccessPolicy)  # type: ignore[misc]
+        class Declared:
+            def topics(self, identity: Identity) -> list[str]:
+                return [USERS]
+
+            def audience(self, topic: str, event: Message) -> Audience:
+                return EVERYONE
+
+        @implementer(IIdentityResolver)  # type: ignore[misc]
+        class Directory:
+            async def resolve(self, kind: topics.Kind, uuid: str) -> Identity | None:
+                return Identity(kind, uuid)
+
+        port = await self.gateway(policy=Declared(), identities=Directory())
+        client = await self.log_in(port)
+        self.publish(USERS, UserEvent())
+        assert await self.names(client, 0) == ["UserEvent"]
+
+    async def test_a_policy_that_fails_denies(self) -> None:
+        class Failing:
+            def topics(self, identity: Identity) -> list[str]:
+                return [USERS]
+
+            def audience(self, topic: str, event: Message) -> Audience:
+                if event == StopSessionEvent():
+                    raise ValueError("hush")
+                return EVERYONE
+
+        port = await self.gateway(policy=Failing())
+        client = await self.log_in(port)
+        self.publish(USERS, StopSessionEvent())
+        self.publish(USERS, UserEvent())
+        assert await self.names(client, 0) == ["UserEvent"]
+        assert len(self.flushLoggedErrors(ValueError)) == 1
+
+    async def test_a_policy_that_answers_nonsense_denies_and_is_logged(self) -> None:
+        class Lying:
+            def topics(self, identity: Identity) -> list[str]:
+                return [USERS]
+
+            def audience(self, topic: str, event: Any) -> Any:
+                if event.user_fullname == "none":
+                    return None
+                return Audience(frozenset(["user"]) if event.user_fullname else set())  # type: ignore[arg-type]
+
+        port = await self.gateway(policy=Lying())
+        client = await self.log_in(port)
+        for name in ("none", "", "user"):
+            self.publish(USERS, UserEvent(user_fullname=name))
+        assert (await client.event(0))["events"][0]["userFullname"] == "user"
+        assert self.gate.dropped == 0, "it was an event"
+        assert len(self.flushLoggedErrors(TypeError)) == 2
+
+    async def test_a_policy_whose_topics_fail_lets_nobody_in_and_takes_no_key(self) -> None:
+        class Failing:
+            def topics(self, identity: Identity) -> list[str]:
+                if topics_of is None:
+                    raise ValueError("hush")
+                return topics_of
+
+            def audience(self, topic: str, event: Message) -> Audience:
+                return NOBODY
+
+        topics_of: list[str] | None = None
+        port = await self.gateway(policy=Failing())
+        key = await self.keys.issue("user", UUID)
+        with pytest.raises(HandshakeFailed, match="500"):
+            await connect(port, f"/wss/user?id={key}")
+        assert len(self.flushLoggedErrors(ValueError)) == 1
+        topics_of = [USERS, ""]
+        with pytest.raises(HandshakeFailed, match="500"):
+            await connect(port, f"/wss/user?id={key}")
+        assert len(self.flushLoggedErrors(InvalidTopic)) == 1
+        topics_of = []
+        await connect(port, f"/wss/user?id={key}")
+        assert await self.subscribers() == 0
+
+    async def test_a_command_closes_whom_it_names_and_not_who_listens_to_it(self) -> None:
+        port = await self.gateway()
+        command = topics.disconnect_command(UUID)
+        listeners = []
+        for uuid in (str(uuid4()), None, str(uuid4())):
+            if uuid is None:
+                named = await self.log_in(port)
+                continue
+            key = await self.keys.issue("user", uuid, topics=[command])
+            listeners.append(await connect(port, f"/wss/user?id={key}"))
+        assert await (await self.bus()).presence.disconnect("user", UUID) == 1
+        assert (await named.closed)[0] == 4000
+        for one in listeners:
+            self.publish(command, UserEvent(user_fullname="x"))
+            assert (await one.event(1))["events"][0]["userFullname"] == "x"
+
+    async def test_broadcast_topics_are_subscribed_once_and_dropped_with_the_last_client(
+        self,
+    ) -> None:
+        port = await self.gateway()
+        clients = [await self.log_in(port, uuid=str(uuid4())) for _ in range(3)]
+        assert self.redis.pubsub_numsub(USERS)[0][1] == 1
+        for client in clients:
+            client.sendClose()
+            await client.closed
+        await until(self.subscribers, lambda count: count == 0)
+
+    async def subscribers(self) -> int:
+        await turn()
+        ((_, count),) = self.redis.pubsub_numsub(USERS)
+        return int(count)
+
+
+class IdentityTests(GatewayTestCase):
+    async def report(self, pubsub: Any) -> Any:
+        (event,) = map(unpack, TeraModuleMessage.FromString(await message(pubsub)).data)
+        return event
+
+    async def served(self, answer: Any) -> RpcIdentities:
+        """A resolver, and the service that it asks."""
+        bus = await self.bus()
+        procedures = Procedures()
+
+        @procedures.expose
+        def identify(kind: str, uuid: str) -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            assert (kind, uuid) == ("participant", UUID)
+            return answer
+
+        await bus.serve_service("Directory", procedures)
+        return RpcIdentities(bus, "service.Directory")
+
+    async def test_a_service_says_who_a_client_is(self) -> None:
+        answer = {"name": "Zoé", "project": "P", "site": "S", "topics": ["service.A.events"]}
+        port = await self.gateway(identities=await self.served(answer))
+        reports = self.subscribed(REPORTS)
+        await self.log_in(port, "participant")
+        event = await self.report(reports)
+        assert event.participant_name == "Zoé"
+        assert event.participant_project_name == "P"
+        assert event.participant_site_name == "S"
+        assert self.redis.pubsub_numsub("service.A.events")[0][1] == 1
+
+    async def test_what_the_key_says_stays_where_the_service_is_silent(self) -> None:
+        port = await self.gateway(identities=await self.served({}))
+        reports = self.subscribed(REPORTS)
+        key = await self.keys.issue("participant", UUID, name="Zoé", topics=["service.B.events"])
+        await connect(port, f"/wss/participant?id={key}")
+        assert (await self.report(reports)).participant_name == "Zoé"
+        assert self.redis.pubsub_numsub("service.B.events")[0][1] == 1
+
+    async def test_whom_the_service_refuses_is_not_let_in(self) -> None:
+        port = await self.gateway(identities=await self.served(None))
+        with pytest.raises(HandshakeFailed, match="403"):
+            await self.log_in(port, "participant")
+
+    async def test_a_service_that_fails_means_try_later(self) -> None:
+        for answer in (ValueError("hush"), 7, {"name": 7}, {"topics": "x"}, {"topics": [""]}):
+            port = await self.gateway(identities=await self.served(answer))
+            with pytest.raises(HandshakeFailed, match="503"):
+                await self.log_in(port, "participant")
+            self.flushLoggedErrors(ValueError)
+
+    async def test_a_service_that_is_not_there_means_try_later_with_the_same_key(self) -> None:
+        port = await self.gateway(identities=RpcIdentities(await self.bus(), "service.Directory"))
+        key = await self.keys.issue("participant", UUID)
+        for _ in range(2):
+            with pytest.raises(HandshakeFailed, match="503"):
+                await connect(port, f"/wss/participant?id={key}")
+        await self.served({})
+        await connect(port, f"/wss/participant?id={key}")
+        with pytest.raises(HandshakeFailed, match="403"):
+            await connect(port, f"/wss/participant?id={key}")
+
+    async def test_who_is_refused_has_used_the_key_up(self) -> None:
+        port = await self.gateway(identities=await self.served(None))
+        key = await self.keys.issue("participant", UUID)
+        with pytest.raises(HandshakeFailed, match="403"):
+            await connect(port, f"/wss/participant?id={key}")
+        assert not self.redis.exists(key)
+
+    async def failed_logins(self) -> dict[str, int]:
+        await turn()
+        return dict(self.gate.logins)
+
+    async def test_who_leaves_while_the_resolver_is_asked_is_no_failure_of_it(self) -> None:
+        asked: Deferred[None] = Deferred()
+
+        class Slow:
+            def resolve(self, kind: topics.Kind, uuid: str) -> Deferred[Identity | None]:
+                asked.callback(None)
+                return Deferred()
+
+        port = await self.gateway(identities=Slow())
+        key = await self.keys.issue("user", UUID)
+        client = await connect_bytes(port)
+        client.send(handshake(f"/wss/user?id={key}".encode()))
+        await asked
+        client.drop()
+        assert await until(self.failed_logins, bool) == {"gone": 1}
+        assert not self.flushLoggedErrors()
+        assert await self.keys.redeem("user", key), "it was given back"
+
+    async def test_a_resolver_that_answers_nonsense_means_try_later(self) -> None:
+        answers: list[Any] = [
+            {"name": "Zoé"},
+            Identity("user", UUID, name=7),  # type: ignore[arg-type]
+            Identity("user", UUID, topics="abc"),  # type: ignore[arg-type]
+            Identity("user", UUID, topics=("service.A.events", "\ud800")),
+            Identity("user", UUID, topics=("service.A.events", "")),
+        ]
+
+        class Lying:
+            def resolve(self, kind: topics.Kind, uuid: str) -> Deferred[Identity | None]:
+                return succeed(answers[0])
+
+        port = await self.gateway(identities=Lying())
+        key = await self.keys.issue("user", UUID)
+        while answers:
+            with pytest.raises(HandshakeFailed, match="503"):
+                await connect(port, f"/wss/user?id={key}")
+            del answers[0]
+        answers.append(Identity("user", UUID))
+        await connect(port, f"/wss/user?id={key}")
+        assert self.redis.pubsub_numsub("service.A.events")[0][1] == 0
+
+    async def test_a_resolver_may_be_a_coroutine_function(self) -> None:
+        class Mine:
+            async def resolve(self, kind: topics.Kind, uuid: str) -> Identity | None:
+                await turn()
+                return Identity(kind, uuid, name="Zoé")
+
+        port = await self.gateway(identities=Mine())
+        reports = self.subscribed(REPORTS)
+        await self.log_in(port)
+        event = await self.report(reports)
+        assert (event.user_uuid, event.user_fullname) == (UUID, "Zoé")
+
+    async def test_a_resolver_of_ones_own(self) -> None:
+        class Mine:
+            def resolve(self, kind: topics.Kind, uuid: str) -> Deferred[Identity | None]:
+                if kind == "device":
+                    return fail(KeyError(uuid))
+                # Only the name is taken: the key says whose websocket it is.
+                return succeed(Identity("device", str(uuid4()), name="Zoé"))
+
+        port = await self.gateway(identities=Mine())
+        reports = self.subscribed(REPORTS)
+        await self.log_in(port)
+        event = await self.report(reports)
+        assert (event.user_uuid, event.user_fullname) == (UUID, "Zoé")
+        log = log_of(self)
+        with pytest.raises(HandshakeFailed, match="503"):
+            await self.log_in(port, "device", str(uuid4()))
+        assert any("refused with 503" in text for text in log.items)
+        assert len(self.flushLoggedErrors(KeyError)) == 1
+        # Nobody is left behind by logins that failed.
+        assert self.gate._admission._present == {("user", UUID): 1}

@@ -1,0 +1,1 @@
+"""Servers, programs, clients and browsers for tests."""

@@ -1,0 +1,218 @@
+"""Programs of tests: started as a user would, their output waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import textwrap
+import threading
+from collections.abc import Sequence
+from subprocess import Popen
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from tests.helpers import forked
+from tests.helpers.support import GUARD, ROOT, RedisTestCase
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    "PYTHONUNBUFFERED": "1",
+}
+ENVIRONMENT.pop("REDIS_URL", None)
+
+_TWISTD = """
+import sys
+from opentera_twisted import tap
+from opentera_twisted.program import options
+tap.REDIS_PORT = options.REDIS_PORT = int(sys.argv.pop(1))
+from twisted.scripts.twistd import run
+run()
+"""
+
+_ACTIVATE = """
+import os, sys
+end = sys.argv.index("--")
+# Moved out of the way first: one may have the number that another one gets.
+numbers = [os.dup(int(one)) for one in sys.argv[1:end]]
+moved = [os.dup2(one, 100 + i) for i, one in enumerate(numbers)]
+for i, one in enumerate(moved):
+    os.dup2(one, 3 + i)
+os.closerange(3 + len(moved), 200)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.argv[end + 1], sys.argv[end + 1:])
+"""
+
+
+class Process:
+    """A program whose output is kept; it is killed at the end of the test.
+
+    Args:
+        command: and its arguments.
+        environment: beside the usual one.
+        descriptors: of files that it inherits.
+        fork: whether it may be forked from a process that has imported what it needs.
+    """
+
+    def __init__(
+        self,
+        *command: str,
+        environment: dict[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+        fork: bool = False,
+    ) -> None:
+        self.output = ""
+        self._changed = threading.Condition()
+        self._ended = False
+        env = {**ENVIRONMENT, **(environment or {})}
+        number, theirs = os.pipe()
+        self._stdout = open(number, encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115
+        start: Any = forked.forked if fork else forked.started
+        self._popen: Popen[bytes] | forked.Program = start(
+            command, stdout=theirs, stderr=theirs, env=env, cwd="/", pass_fds=descriptors
+        )
+        os.close(theirs)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._popen.pid
+
+    def _read(self) -> None:
+        for line in self._stdout:
+            with self._changed:
+                self.output += line
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._popen.poll() is not None
+
+    def says(self, text: str) -> Deferred[None]:
+        """Fires when the text is in the output; fails when that has ended without it."""
+        return deferToThread(self.wait_for, text)
+
+    def wait_for(self, text: str) -> None:
+        """Return when the text is in the output; fail when that has ended without it."""
+        with self._changed:
+            self._changed.wait_for(lambda: text in self.output or self._ended, GUARD)
+            assert text in self.output, self.output
+
+    def wait_for_count(self, text: str, count: int) -> None:
+        """Return when the text is in the output so many times."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.output.count(text) >= count or self._ended, GUARD)
+            assert self.output.count(text) >= count, self.output
+
+    def ended(self) -> Deferred[int]:
+        """Fires with the exit status."""
+
+        def wait() -> int:
+            status = self._popen.wait(GUARD)
+            self._reader.join(GUARD)
+            return status
+
+        return deferToThread(wait)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process."""
+        self._popen.send_signal(number)
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does: SIGINT to the whole group."""
+        os.killpg(self._popen.pid, signal.SIGINT)
+
+    def terminate(self) -> None:
+        """End it properly, and return when it has ended."""
+        self.send(signal.SIGTERM)
+        self._popen.wait(GUARD)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it, if it has not ended."""
+        self._popen.kill()
+        self._popen.wait()
+        self._reader.join(GUARD)
+        self._stdout.close()
+
+
+def twistd(
+    *options: str,
+    redis_port: int = 6379,
+    pidfile: str = "",
+    own: Sequence[str] = (),
+    environment: dict[str, str] | None = None,
+    fork: bool = True,
+) -> Process:
+    """``twistd -n opentera-bus``, with another port for its own server; ``own`` are twistd's.
+
+    Without ``fork`` its command line is its own in ``/proc`` too.
+    """
+    all_own = ("--nodaemon", f"--pidfile={pidfile}", *own)
+    command = _twistd(*all_own, options=options, redis_port=redis_port)
+    return Process(*command, environment=environment, fork=fork)
+
+
+def twistd_with_sockets(
+    listening: dict[str, socket.socket],
+    *options: str,
+    environment: dict[str, str] | None = None,
+) -> Process:
+    """``twistd -n opentera-bus`` with sockets as systemd hands them over, by their names."""
+    numbers = [one.fileno() for one in listening.values()]
+    command = _twistd("--nodaemon", "--pidfile=", options=options, redis_port=6379)
+    return Process(
+        sys.executable, "-c", _ACTIVATE, *map(str, numbers), "--", *command,
+        environment={
+            "LISTEN_FDS": str(len(numbers)),
+            "LISTEN_FDNAMES": ":".join(listening),
+            **(environment or {}),
+        },
+        descriptors=numbers,
+    )  # fmt: skip
+
+
+def twistd_daemon(*options: str, redis_port: int, pidfile: str, logfile: str) -> Process:
+    """``twistd opentera-bus``, which ends when the daemon that it leaves behind has started."""
+    own = (f"--pidfile={pidfile}", f"--logfile={logfile}")
+    return Process(*_twistd(*own, options=options, redis_port=redis_port), fork=True)
+
+
+def _twistd(*own: str, options: Sequence[str], redis_port: int) -> list[str]:
+    return [sys.executable, "-c", _TWISTD, str(redis_port), *own, "opentera-bus", *options]
+
+
+_BLOCKING = """
+import os, sys, threading, time
+from opentera_twisted import *
+from opentera_twisted.blocking import BlockingBus
+from opentera_twisted.embedded.process import free_port
+url = sys.argv[1]
+"""
+
+
+class BlockingProgramTestCase(RedisTestCase):
+    """Tests of programs that use `BlockingBus`."""
+
+    def program(self, code: str, url: str | None = None, before: str = "") -> Process:
+        """Start a program, killed at the end of the test.
+
+        Args:
+            code: with what `_BLOCKING` imports.
+            url: of its Redis; the shared server when None.
+            before: code that runs before these imports.
+        """
+        whole = f"{before}\n{_BLOCKING}{textwrap.dedent(code)}"
+        process = Process(sys.executable, "-c", whole, url or self.server.url)
+        self.addCleanup(process.kill)
+        return process

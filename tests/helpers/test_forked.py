@@ -1,0 +1,63 @@
+"""A forked program of a test is like one that was started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.forked import forked, started
+from tests.helpers.support import GUARD
+
+_PROGRAM = """
+import os, sys
+from twisted.internet import reactor
+print(sys.argv[1:], os.environ["NAME"], os.getcwd(), os.getsid(0) == os.getpid(), sys.path[0])
+print(os.read(int(sys.argv[1]), 9), "Zo\\u00e9", __name__, file=sys.stderr)
+reactor.callLater(0, reactor.stop)
+reactor.run()
+%s
+"""
+_ENDINGS = {
+    "the end": ("", 0, ""),
+    "a status": ("sys.exit(3)", 3, ""),
+    "a message": ("sys.exit('why')", 1, "why"),
+    "an error": ("1 / 0", 1, "ZeroDivisionError: division by zero"),
+    "a signal": ("os.kill(os.getpid(), 9)", -signal.SIGKILL, ""),
+}
+
+
+def outcome(start: Any, end: str, directory: Path) -> tuple[int, str, str]:
+    """Run the program; its status, output and errors."""
+    given, give = os.pipe()
+    os.write(give, b"given")
+    os.close(give)
+    output, stdout = os.pipe()
+    errors, stderr = os.pipe()
+    program = start(
+        [sys.executable, "-c", _PROGRAM % end, str(given)],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, "NAME": "value", "PYTHONUNBUFFERED": "1"},
+        cwd=str(directory),
+        pass_fds=[given],
+    )
+    for file in (given, stdout, stderr):
+        os.close(file)
+    with os.fdopen(output) as said, os.fdopen(errors) as complained:
+        return program.wait(GUARD), said.read(), complained.read().splitlines()[-1]
+
+
+@pytest.mark.parametrize("ending", _ENDINGS)
+def test_a_forked_program_does_as_one_that_was_started(ending: str, tmp_path: Path) -> None:
+    end, status, last = _ENDINGS[ending]
+    there = outcome(started, end, tmp_path)
+    assert outcome(forked, end, tmp_path) == there
+    assert there[0] == status
+    assert last in there[2]

@@ -1,0 +1,155 @@
+"""Websocket clients of tests: Autobahn's, and bare bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+
+from tests.helpers.support import Collector
+
+
+class WebSocket(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is not annotated
+    """A client that keeps what it receives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: Deferred[WebSocket] = Deferred()
+        self.closed: Deferred[tuple[int | None, str | None]] = Deferred()
+        self.messages = Collector()
+
+    def onOpen(self) -> None:
+        self.opened.callback(self)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        assert not isBinary
+        self.messages(payload.decode())
+
+    async def event(self, number: int) -> dict[str, Any]:
+        """The event that came as that message, counted from 0."""
+        text = (await self.messages.wait(number + 1))[number]
+        message: dict[str, Any] = json.loads(text)["message"]
+        return message
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        if not self.opened.called:
+            self.opened.errback(HandshakeFailed(str(reason)))
+        self.closed.callback((code, reason))
+
+
+async def leave(client: WebSocket) -> None:
+    """Break a client's connection, if it is there, and wait until nothing is left of it."""
+    if not client.closed.called:
+        client.dropConnection(abort=True)
+    await client.closed
+
+
+_PATIENT = dict.fromkeys(
+    ("openHandshakeTimeout", "closeHandshakeTimeout", "serverConnectionDropTimeout"), 0
+)
+"""Autobahn gives up after 5 s and 1 s, which a busy machine exceeds; tests have their own guard."""
+
+
+class HandshakeFailed(Exception):
+    """The websocket did not open."""
+
+
+def connect(
+    port: int,
+    path: str,
+    trusting: IOpenSSLClientConnectionCreator | None = None,
+    source: str | None = None,
+    **options: Any,
+) -> Deferred[WebSocket]:
+    """Open a websocket.
+
+    Args:
+        port: of this machine.
+        path: with the query.
+        trusting: speak TLS with it.
+        source: address to connect from.
+        options: of Autobahn's protocol.
+
+    Returns:
+        Fires when it is open; fails with `HandshakeFailed`.
+    """
+    factory = WebSocketClientFactory(f"ws://127.0.0.1:{port}{path}", reactor=reactor)
+    factory.setProtocolOptions(**{**_PATIENT, **options})
+    protocol = WebSocket()
+    protocol.factory = factory
+    endpoint: Any = TCP4ClientEndpoint(
+        reactor, "127.0.0.1", port, bindAddress=None if source is None else (source, 0)
+    )
+    if trusting is not None:
+        endpoint = wrapClientTLS(trusting, endpoint)
+    connecting = connectProtocol(endpoint, protocol)
+    return connecting.addCallback(lambda _: protocol.opened)  # type: ignore[no-any-return]
+
+
+class Bytes(Protocol):
+    """Sends bytes, and keeps those that come back."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.closed: Deferred[bytes] = Deferred()
+        self._waiting: list[tuple[bytes, Deferred[bytes]]] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        for wanted, waiting in list(self._waiting):
+            if wanted in self.received:
+                self._waiting.remove((wanted, waiting))
+                waiting.callback(self.received)
+
+    def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
+        self.closed.callback(self.received)
+
+    def send(self, data: bytes) -> None:
+        """Write, as it is."""
+        assert self.transport is not None
+        self.transport.write(data)
+
+    def until(self, wanted: bytes) -> Deferred[bytes]:
+        """Fires with all that came when these bytes are among it."""
+        waiting: Deferred[bytes] = Deferred()
+        self._waiting.append((wanted, waiting))
+        self.dataReceived(b"")
+        return waiting
+
+    def stop_reading(self) -> None:
+        """Take nothing more from the peer."""
+        assert self.transport is not None
+        self.transport.pauseProducing()  # type: ignore[attr-defined]
+
+    def drop(self) -> None:
+        """Break the connection."""
+        assert self.transport is not None
+        self.transport.abortConnection()  # type: ignore[attr-defined]
+
+
+async def connect_bytes(port: int) -> Bytes:
+    """A connection to a port."""
+    protocol = Bytes()
+    await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), protocol)
+    return protocol
+
+
+def handshake(target: bytes, *headers: bytes) -> bytes:
+    """The request that opens a websocket."""
+    lines = [
+        b"GET %b HTTP/1.1" % target,
+        b"Host: 127.0.0.1",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        b"Sec-WebSocket-Version: 13",
+        *headers,
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n"

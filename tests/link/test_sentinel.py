@@ -1,0 +1,139 @@
+"""``redis+sentinel://``: three real sentinels, a primary and a replica; the primary is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from pathlib import Path
+
+import pytest
+import redis
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from opentera_twisted import BusError, BusUnavailable, Procedures
+from opentera_twisted.embedded.process import find_server, guarded
+from opentera_twisted.link import RedisAddress, plain
+from tests.helpers.support import Collector, Server, folder_of, free_port, start_bus, start_server
+
+NAME = "tera"
+
+
+class Sentinel:
+    """A sentinel that watches one primary and fails over quickly."""
+
+    def __init__(self, directory: Path, primary: int, password: str = "") -> None:
+        self.port = free_port()
+        path = directory / f"sentinel-{self.port}.conf"
+        path.write_text(
+            f"port {self.port}\n"
+            "bind 127.0.0.1\n"
+            f"dir {directory}\n"
+            + (f"requirepass {password}\n" if password else "")
+            + f"sentinel monitor {NAME} 127.0.0.1 {primary} 2\n"
+            f"sentinel down-after-milliseconds {NAME} 500\n"
+            f"sentinel failover-timeout {NAME} 3000\n"
+        )
+        command = guarded("prctl", find_server(), str(path), "--sentinel")
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._password = password
+
+    def wait(self, replicas: int, sentinels: int) -> None:
+        """Return when it knows so many replicas and other sentinels."""
+        while True:
+            try:
+                with redis.Redis(port=self.port, password=self._password or None) as client:
+                    state = client.sentinel_master(NAME)
+            except redis.exceptions.ConnectionError:
+                continue
+            if (state["num-slaves"], state["num-other-sentinels"]) == (replicas, sentinels):
+                return
+
+    def stop(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.wait()
+
+
+class SentinelTests(TestCase):
+    def setUp(self) -> None:
+        directory = folder_of(self)
+        self.primary = start_server(self, "--dir", str(directory))
+        self.replica = Server(
+            "--dir", str(directory), "--replicaof", "127.0.0.1", str(self.primary.port)
+        )
+        self.addCleanup(self.replica.stop)
+        self.directory = directory
+
+    async def sentinels(self, count: int, password: str = "") -> str:
+        """So many sentinels, all aware of each other; their hosts for a URL."""
+        sentinels = [Sentinel(self.directory, self.primary.port, password) for _ in range(count)]
+        for sentinel in sentinels:
+            self.addCleanup(sentinel.stop)
+        for sentinel in sentinels:
+            await deferToThread(sentinel.wait, 1, count - 1)
+        return ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in sentinels)
+
+    async def test_a_failover_is_followed_by_both_connections(self) -> None:
+        hosts = await self.sentinels(3)
+        bus = start_bus(self, f"redis+sentinel://127.0.0.1:{free_port()},{hosts}/{NAME}/0")
+        await bus.connected()
+        got, gaps = Collector(), Collector()
+        await bus.subscribe("t", got, on_gap=gaps)
+        procedures = Procedures()
+
+        @procedures.expose
+        def echo(text: str) -> str:
+            return text
+
+        await bus.serve_service("Echo", procedures)
+        assert await bus.variables.set("a", "1")
+        await deferToThread(self.primary.stop)
+        await gaps.wait(1)
+        await bus.connected()
+        assert await bus.variables.set("a", "2")
+        assert await bus.call_service("Echo", "echo", "x") == "x"
+        with self.replica.client() as client:
+            assert client.role()[0] == b"master"
+            assert client.get("a") == b"2"
+            client.publish("t", b"x")
+            await got.wait(1)
+            names = {one["name"] for one in client.client_list()}
+            assert {"test.client", "test.subscriber"} <= names
+        await deferToThread(self.primary.start)  # for the clean-up
+
+    async def test_sentinels_may_ask_for_a_password(self) -> None:
+        hosts = await self.sentinels(1, password="hush")
+        url = f"redis+sentinel://{hosts}/{NAME}?sentinel_password=hush"
+        bus = start_bus(self, url)
+        await bus.connected()
+        address = RedisAddress.parse(url)
+        assert await deferToThread(plain.execute, address, "PING") == b"PONG"
+        unknown = RedisAddress.parse(url.replace(NAME, "unknown"))
+        with pytest.raises(BusUnavailable, match="no sentinel knows unknown"):
+            await deferToThread(plain.execute, unknown, "PING")
+
+    async def test_a_name_that_no_sentinel_knows_is_told(self) -> None:
+        hosts = await self.sentinels(1)
+        bus = start_bus(self, f"redis+sentinel://{hosts}/other")
+        causes = Collector()
+        bus.link.on_refused.append(lambda cause: causes(cause.getErrorMessage()))
+        (cause, *_) = await causes.wait(1)
+        assert "no sentinel knows where other is" in cause
+
+    async def test_a_primary_that_becomes_a_replica_is_left(self) -> None:
+        hosts = await self.sentinels(1)
+        bus = start_bus(self, f"redis+sentinel://{hosts}/{NAME}")
+        await bus.connected()
+        lost = Collector()
+        bus.link.on_lost.append(lambda cause: lost(cause.getErrorMessage()))
+        with self.primary.client() as client:
+            client.replicaof("127.0.0.1", 1)
+        while not lost.items:
+            with contextlib.suppress(BusError):
+                await bus.variables.set("a", "1")
+        await lost.wait(1)
+        refused = Collector()
+        bus.link.on_refused.append(lambda cause: refused(cause.getErrorMessage()))
+        (cause, *_) = await refused.wait(1)
+        assert "is a replica" in cause

@@ -1,0 +1,81 @@
+"""``rediss://``: a real handshake with a proxy that decrypts, since the test server has no TLS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.ssl import Certificate, CertificateOptions, PrivateCertificate
+from twisted.internet.threads import deferToThread
+from twisted.protocols.portforward import ProxyFactory
+
+from opentera_twisted import ConnectionLost
+from opentera_twisted.link import RedisAddress, plain
+from tests.helpers.authority import Authority
+from tests.helpers.support import Collector, RedisTestCase, folder_of, start_bus
+
+
+class TLSTests(RedisTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = folder_of(self)
+        self.authority = Authority(self.directory)
+
+    def serve(self, name: str, *, clients: bool = False) -> int:
+        """A port that decrypts for the shared server, as the host of that name."""
+        pem = self.authority.issue(name).read_bytes()
+        own = PrivateCertificate.loadPEM(pem)
+        options = (
+            own.options(Certificate.loadPEM(self.authority.file.read_bytes()))
+            if clients
+            else CertificateOptions(own.privateKey.original, own.original)
+        )
+        tls: Any = reactor
+        port: Any = tls.listenSSL(
+            0, ProxyFactory("127.0.0.1", self.server.port), options, interface="127.0.0.1"
+        )
+        self.addCleanup(port.stopListening)
+        number: int = port.getHost().port
+        return number
+
+    async def refused(self, url: str) -> str:
+        bus = start_bus(self, url)
+        causes = Collector()
+        bus.link.on_refused.append(lambda cause: causes(cause.getErrorMessage()))
+        cause: str = (await causes.wait(1))[0]
+        assert not bus.link.is_ready
+        return cause
+
+    async def test_a_given_authority_is_trusted(self) -> None:
+        bus = start_bus(
+            self, f"rediss://127.0.0.1:{self.serve('127.0.0.1')}/0?ca={self.authority.file}"
+        )
+        await bus.connected()
+        await bus.variables.set("a", "1")
+        assert self.redis.get("a") == b"1"
+        got = Collector()
+        await bus.subscribe("t", got)
+        self.redis.publish("t", b"x")
+        await got.wait(1)
+
+    async def test_without_it_the_system_decides(self) -> None:
+        cause = await self.refused(f"rediss://127.0.0.1:{self.serve('127.0.0.1')}")
+        assert "certificate verify failed" in cause
+
+    async def test_the_name_of_the_server_is_checked(self) -> None:
+        port = self.serve("other.example")
+        cause = await self.refused(f"rediss://127.0.0.1:{port}?ca={self.authority.file}")
+        assert "127.0.0.1" in cause
+
+    async def test_our_own_certificate_is_shown(self) -> None:
+        port = self.serve("localhost", clients=True)
+        ours = self.authority.issue("client")
+        url = f"rediss://localhost:{port}?ca={self.authority.file}"
+        bus = start_bus(self, f"{url}&certificate={ours}")
+        await bus.connected()
+        address = RedisAddress.parse(f"{url}&certificate={ours}")
+        assert await deferToThread(plain.execute, address, "PING") == b"PONG"
+        await self.refused(url)
+        with pytest.raises(ConnectionLost):
+            await deferToThread(plain.execute, RedisAddress.parse(url), "PING")

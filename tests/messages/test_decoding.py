@@ -1,0 +1,99 @@
+"""What a payload is taken for: recorded messages, requests, JSON, text, and junk."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentera_twisted.messages import LogEvent, RPCMessage, TeraEvent, UserEvent, Value
+from opentera_twisted.messages.decoding import DEEPEST, decode
+from opentera_twisted.messages.packing import module_message, tera_event
+from tests.helpers.support import DATA
+
+VECTORS: list[dict[str, Any]] = json.loads((DATA / "golden.json").read_text())["vectors"]
+GOLDEN = [vector for vector in VECTORS if "hex" in vector]
+
+
+def test_recorded_messages_are_what_their_topic_says() -> None:
+    assert GOLDEN
+    forms = set()
+    for message in GOLDEN:
+        decoded = decode(message["topic"], bytes.fromhex(message["hex"]))
+        forms.add(decoded.form)
+        json.dumps(decoded.to_json())
+        assert decoded.form != "bytes", message
+    assert {"TeraEvent", "TeraModuleMessage", "RPCMessage"} <= forms
+
+
+def test_an_envelope_is_known_on_a_topic_of_another() -> None:
+    event = UserEvent(user_uuid="u", type=UserEvent.USER_CONNECTED)
+    told = {"@type": "UserEvent", "userUuid": "u", "type": "USER_CONNECTED", "userFullname": ""}
+    for topic in ("service.a.events", "module.a.messages", "anything"):
+        decoded = decode(topic, tera_event("t", [event]).SerializeToString())
+        assert (decoded.form, decoded.messages) == ("TeraEvent", (told,))
+        assert decoded.head["topic"] == "t"
+        decoded = decode(topic, module_message("s", "d", [event]).SerializeToString())
+        assert (decoded.form, decoded.messages) == ("TeraModuleMessage", (told,))
+        assert (decoded.head["source"], decoded.head["dest"]) == ("s", "d")
+
+
+def test_a_request_has_its_arguments_as_values() -> None:
+    request = RPCMessage(method="add", reply_to="r", id=7, timestamp=1.5)
+    request.args.extend([Value(int_value=2), Value(bytes_value=b"\x01"), Value(bool_value=False)])
+    decoded = decode("service.Sum.rpc", request.SerializeToString())
+    assert decoded.form == "RPCMessage"
+    assert decoded.head == {"method": "add", "replyTo": "r", "id": 7, "timestamp": 1.5}
+    assert decoded.value == [2, {"hex": "01"}, False]
+
+
+def test_what_is_no_message_is_json_text_or_bytes() -> None:
+    assert decode("RedisRPCClient.x", b'{"status": "OK"}').to_json() == {
+        "form": "json",
+        "value": {"status": "OK"},
+    }
+    assert decode("t", "Zoé\n".encode()).to_json() == {"form": "text", "value": "Zoé\n"}
+    assert decode("t", b"\x00\xff").to_json() == {"form": "bytes", "value": "00ff"}
+    assert decode("service.a.events", b"\x1b[2J").form == "bytes"
+
+
+def test_what_is_said_is_strict_json_that_others_can_read() -> None:
+    assert decode("t", b'{"a": [NaN, -Infinity]}').value == {"a": ["nan", "-inf"]}
+    request = RPCMessage(method="add", reply_to="r", timestamp=math.inf)
+    request.args.extend([Value(double_value=math.nan)])
+    decoded = decode("service.Sum.rpc", request.SerializeToString())
+    assert (decoded.head["timestamp"], decoded.value) == ("inf", ["nan"])
+    assert decode("t", b"[" * DEEPEST + b"]" * DEEPEST).form == "json"
+    nested = decode("t", b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1))
+    assert (nested.form, nested.value) == ("text", "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1))
+
+
+def test_an_event_of_an_unknown_type_or_of_junk_is_shown_in_hexadecimal() -> None:
+    event = tera_event("t", [LogEvent(message="a")])
+    event.events[0].type_url = "type.googleapis.com/opentera.protobuf.Tomorrow"
+    event.events.add(type_url="type.googleapis.com/opentera.protobuf.UserEvent", value=b"\xff")
+    # An envelope may hold what nobody knows, and cannot be written as JSON.
+    inner = TeraEvent()
+    inner.events.add(type_url="type.googleapis.com/opentera.protobuf.Tomorrow", value=b"\x01")
+    event.events.add(
+        type_url="type.googleapis.com/opentera.protobuf.TeraEvent", value=inner.SerializeToString()
+    )
+    names = [
+        (message["@type"], "hex" in message)
+        for message in decode("t", event.SerializeToString()).messages
+    ]
+    assert names == [("Tomorrow", True), ("UserEvent", True), ("TeraEvent", True)]
+
+
+@given(
+    st.sampled_from(["service.a.events", "module.a.messages", "service.a.rpc", "t", "*"]),
+    st.binary(max_size=200) | st.sampled_from([bytes.fromhex(one["hex"]) for one in GOLDEN]),
+    st.integers(0, 300),
+    st.binary(max_size=3),
+)
+def test_nothing_that_comes_fails(topic: str, payload: bytes, at: int, put: bytes) -> None:
+    mutated = payload[:at] + put + payload[at + 1 :]
+    json.dumps(decode(topic, mutated).to_json(), allow_nan=False)

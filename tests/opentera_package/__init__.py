@@ -1,0 +1,1 @@
+"""Tests with OpenTera's own published package: `make test-opentera` makes its environments."""

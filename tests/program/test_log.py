@@ -1,0 +1,461 @@
+"""The log of the program: an object a line, and a warning that is repeated is counted."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectError
+from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
+from twisted.logger import FileLogObserver, LogEvent, Logger, LogLevel, formatEvent
+from twisted.python import log as legacy
+
+from opentera_twisted import SessionKeys
+from opentera_twisted.link import RedisAddress
+from opentera_twisted.program.log import Bounded, json_line
+from opentera_twisted.program.log.bounded import BURST, INTERVAL, KINDS, REPEATS
+from opentera_twisted.program.log.log_file import RotatedFile
+from opentera_twisted.program.log.unblocked import MOST, Unblocked, unblocked
+from tests.helpers.processes import ENVIRONMENT, Process, twistd, twistd_daemon
+from tests.helpers.support import (
+    GUARD,
+    UUID,
+    RedisTestCase,
+    folder_of,
+    free_port,
+    start_server,
+    until,
+)
+from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
+from tests.program.test_program import ENDED, wait_for_end
+
+
+def test_a_line_written_in_the_midst_of_a_rotation_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = RotatedFile.fromFullPath(str(tmp_path / "log"), rotateLength=5)
+    rename = os.rename
+
+    def interrupted(*names: str) -> None:
+        file.write("before\n")  # as the handler of a signal does
+        rename(*names)
+        file.write("after\n")
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    file.write("first\n")
+    file.write("second\n")
+    file.close()
+    assert (tmp_path / "log.1").read_text() == "first\nbefore\nafter\n"
+    assert (tmp_path / "log").read_text() == "second\n"
+
+
+def test_a_file_that_cannot_be_rotated_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = RotatedFile.fromFullPath(str(tmp_path / "log"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    file.rotate()
+    file.write("line\n")
+    file.close()
+    assert (tmp_path / "log").read_text() == "line\n"
+
+
+class Lines:
+    """An observer that reads back what it has written as JSON."""
+
+    def __init__(self) -> None:
+        self._file = io.StringIO()
+        self.observer = FileLogObserver(self._file, json_line)
+        self.source = Logger("a.module", observer=self.observer)
+
+    def read(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._file.getvalue().splitlines()]
+
+
+class TestLines:
+    def test_an_event(self) -> None:
+        lines = Lines()
+        address = RedisAddress.parse("redis://:hush@h")
+        lines.source.warn(
+            "no {role} connection to {address}, {seconds:.1f} s, {kind!r}, {list[0]}, {call()}",
+            role="client",
+            address=address,
+            seconds=1.25,
+            kind="x",
+            list=[float("inf")],
+            call=lambda: None,
+            secret="hush",
+        )
+        (line,) = lines.read()
+        assert datetime.fromisoformat(line.pop("time")).utcoffset() is not None
+        assert line == {
+            "level": "warn",
+            "module": "a.module",
+            "event": "no client connection to redis://h:6379/0, 1.2 s, 'x', inf, None",
+            "fields": {
+                "role": "client",
+                "address": "redis://h:6379/0",
+                "seconds": 1.25,
+                "kind": "x",
+                "list[0]": "inf",
+                "call()": None,
+            },
+        }
+
+    def test_a_failure_has_its_traceback(self) -> None:
+        lines = Lines()
+        try:
+            raise ValueError("a\nb")
+        except ValueError:
+            lines.source.failure("{what} failed", what="it")
+        (line,) = lines.read()
+        assert (line["level"], line["event"], line["fields"]) == (
+            "critical",
+            "it failed",
+            {"what": "it"},
+        )
+        assert "ValueError: a\nb" in line["traceback"]
+
+    def test_what_old_code_logs(self) -> None:
+        lines = Lines()
+        publisher = legacy.LogPublisher(publishPublisher=lines.observer)
+        publisher.msg("plain", "text")
+        (line,) = lines.read()
+        assert (line["level"], line["event"], line["fields"]) == ("info", "plain text", {})
+
+    def test_an_event_that_says_nothing_is_no_line(self) -> None:
+        assert json_line({}) is None
+
+    @given(
+        st.text(max_size=30),
+        st.dictionaries(
+            st.text("ab.[]()!:", max_size=3),
+            st.none() | st.floats() | st.text(max_size=3) | st.binary(max_size=3),
+        ),
+    )
+    def test_every_event_is_one_line_of_json(self, text: str, fields: dict[str, Any]) -> None:
+        line = json_line({"log_format": text, "log_level": LogLevel.info, **fields})
+        if line is not None:
+            assert line.endswith("\n")
+            assert line.count("\n") == 1
+            json.loads(line, parse_constant=pytest.fail)
+
+
+class TestBounded:
+    def setup_method(self) -> None:
+        self.clock = Clock()
+        self.events: list[LogEvent] = []
+        self.bounded = Bounded(self.events.append, self.clock.callLater)
+        self.source = Logger("a.module", observer=self.bounded)
+
+    def texts(self) -> list[str]:
+        found = [formatEvent(event) for event in self.events]
+        self.events.clear()
+        return found
+
+    def test_the_same_warning_is_counted_after_some(self) -> None:
+        for _ in range(REPEATS + 7):
+            self.source.warn("no {what}", what="a")
+        assert self.texts() == ["no a"] * REPEATS
+        self.source.warn("no {what}", what="b")
+        self.source.error("no {what}", what="a")
+        self.source.warn("other")
+        assert self.texts() == ["no b", "no a", "other"]
+        self.clock.advance(INTERVAL)
+        (event,) = self.events
+        assert event["log_level"] is LogLevel.warn
+        assert event["log_namespace"] == "a.module"
+        assert self.texts() == [f"7 more like this within {INTERVAL:g} s, the last: no a"]
+        self.source.warn("no {what}", what="a")
+        assert self.texts() == ["no a"]
+        self.clock.advance(INTERVAL)
+        assert self.texts() == []
+        assert not self.clock.getDelayedCalls()
+
+    def test_so_are_warnings_of_one_kind_that_differ(self) -> None:
+        for number in range(BURST + 5):
+            self.source.error("no {number}", number=number)
+        assert len(self.texts()) == BURST
+        self.bounded.flush()
+        assert self.texts() == [f"5 more like this within {INTERVAL:g} s, the last: no {BURST + 4}"]
+        self.bounded.flush()
+        assert self.texts() == []
+
+    def test_what_is_no_warning_is_never_held_back(self) -> None:
+        for _ in range(100):
+            self.source.info("a")
+            self.source.debug("b")
+        assert len(self.events) == 200
+
+    def test_failures_are_told_apart_by_what_was_raised(self) -> None:
+        for number in range(3):
+            for _ in range(REPEATS + 1):
+                try:
+                    raise ValueError(number)
+                except ValueError:
+                    self.source.failure("failed")
+        assert len(self.events) == 3 * REPEATS
+
+    def test_kinds_without_end_are_one(self) -> None:
+        for number in range(KINDS + 200):
+            self.source.warn("kind " + str(number))
+        assert KINDS < len(self.events) <= KINDS + BURST
+        assert len(self.clock.getDelayedCalls()) == KINDS + 1
+
+    def test_threads_lose_nothing(self) -> None:
+        def work() -> None:
+            for _ in range(500):
+                self.source.warn("a")
+
+        threads = [Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.bounded.flush()
+        assert [event.get("count", 1) for event in self.events] == [1] * REPEATS + [2000 - REPEATS]
+
+    def test_a_finalizer_may_log_while_an_event_is_counted(self) -> None:
+        kinds: list[int] = []
+
+        def call_later(*_: Any) -> None:
+            kinds.append(1)
+            if len(kinds) == 1:
+                source.warn("finalizer")
+
+        source = Logger("a.module", observer=Bounded(self.events.append, call_later))
+        thread = Thread(target=source.warn, args=("first",), daemon=True)
+        thread.start()
+        thread.join(GUARD)
+        assert not thread.is_alive(), "it waits for itself"
+        assert [event["log_format"] for event in self.events] == ["finalizer", "first"]
+
+
+class TestUnblocked:
+    def test_nobody_reads_and_nobody_waits(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"." * 512)
+        os.set_blocking(writing, True)
+        stream = Unblocked(writing, "utf-8", lambda count: f"lost {count}\n")
+        line = "x" * 9_999 + "\n"
+        for _ in range(1000):
+            stream.write(line)
+        kept = MOST // len(line)
+        received = b""
+        while received.count(b"\n") < kept:
+            received += os.read(reading, 1_000_000)
+        stream.drain()
+        stream.write("again\n")
+        while b"again\n" not in received:
+            received += os.read(reading, 1_000_000)
+        lines = received.decode().lstrip(".").splitlines(keepends=True)
+        assert lines == [line] * kept + [f"lost {1000 - kept}\n", "again\n"]
+        os.close(reading)
+        stream.write("to nobody\n")
+        stream.drain()
+        os.close(writing)
+
+    def test_a_full_pipe_that_does_not_block_loses_nothing(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)  # as another program that shares it may do
+        stream = Unblocked(writing, "utf-8", str)
+        text = "".join(f"{number}\n" for number in range(50_000))
+        stream.write(text)
+        received = b""
+        os.set_blocking(reading, False)
+        is_left = True
+        while is_left:
+            is_left = stream._size > 0
+            with contextlib.suppress(BlockingIOError):
+                received += os.read(reading, 1_000_000)
+        assert received.decode() == text
+        os.close(reading)
+        os.close(writing)
+
+    def test_a_finalizer_may_log_while_lines_are_put_together(self) -> None:
+        class Lines(deque[bytes]):
+            def __iter__(self) -> Iterator[bytes]:
+                lines = super().__iter__()
+                yield next(lines)
+                stream.write("finalizer\n")
+                yield from lines
+
+        reading, writing = os.pipe()
+        stream = Unblocked(writing, "utf-8", str)
+        stream._lines = Lines()
+        stream.write("first\n")
+        received = b""
+        while b"finalizer\n" not in received:
+            stream.write("next\n")
+            received += os.read(reading, 1_000_000)
+        os.close(writing)
+        os.close(reading)
+
+    def test_a_file_is_written_as_it_is(self, tmp_path: Path) -> None:
+        with (tmp_path / "log").open("w") as file:
+            assert unblocked(file, str) is file
+
+
+class LogTestCase(RedisTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = folder_of(self)
+
+    def start(self, *options: str, url: str | None = None) -> tuple[Process, int]:
+        port = free_port()
+        program = twistd(
+            *("--redis", url or self.server.url, "--admin", "none"),
+            *("--websocket", f"tcp:{port}:interface=127.0.0.1", *options),
+        )
+        self.addCleanup(program.kill)
+        return program, port
+
+
+class ProgramTests(LogTestCase):
+    async def test_every_line_is_an_object_and_no_secret_is_in_one(self) -> None:
+        server = start_server(self, "--requirepass", "hush")
+        program, port = self.start(
+            "--log-format", "json", url=f"redis://:hush@127.0.0.1:{server.port}"
+        )
+        await program.says("is ready")
+        bus = await self.bus(f"redis://:hush@127.0.0.1:{server.port}")
+        key = await SessionKeys(bus).issue("user", UUID)
+        client = await connect(port, f"/wss/user?id={key}")
+        for wrong in ("user." + "x" * 43, "nonsense"):
+            with pytest.raises(Exception, match="403"):
+                await connect(port, f"/wss/user?id={wrong}")
+        program.send(signal.SIGTERM)
+        assert (await client.closed)[0] == 1001
+        assert await program.ended() in ENDED
+        lines = [json.loads(line) for line in program.output.splitlines()]
+        assert all({"time", "level", "module", "event", "fields"} <= line.keys() for line in lines)
+        (ready,) = (line for line in lines if "is ready" in line["event"])
+        assert ready["fields"] == {"address": f"redis://127.0.0.1:{server.port}/0"}
+        assert (ready["module"], ready["level"]) == ("opentera_twisted.link.link.Link", "info")
+        assert any("starting up" in line["event"] for line in lines)
+        for secret in ("hush", key, key.partition(".")[2]):
+            assert secret not in program.output
+
+    async def test_a_daemon_writes_its_file_and_rotates_it(self) -> None:
+        pidfile, logfile = self.directory / "pid", self.directory / "log"
+        daemon = twistd_daemon(
+            *("--redis", self.server.url, "--admin", "none", "--log-format", "json"),
+            *("--websocket", f"tcp:{free_port()}:interface=127.0.0.1"),
+            redis_port=free_port(),
+            pidfile=str(pidfile),
+            logfile=str(logfile),
+        )
+        self.addCleanup(daemon.kill)
+        assert await daemon.ended() == 0, daemon.output
+        pid = int(pidfile.read_text())
+        self.addCleanup(kill, pid)
+
+        async def lines() -> list[dict[str, Any]]:
+            text = await deferToThread(logfile.read_text)
+            return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+
+        await until(lines, lambda found: any("is ready" in line["event"] for line in found))
+        os.kill(pid, signal.SIGUSR1)
+        rotated = logfile.with_name("log.1")
+
+        async def is_rotated() -> bool:
+            return await deferToThread(rotated.exists)
+
+        await until(is_rotated, bool)
+        assert "is ready" in rotated.read_text()
+        os.kill(pid, signal.SIGTERM)
+        await deferToThread(wait_for_end, pid)
+        # In the new file, or at the end of the old one when it came before the new one was open.
+        assert "shutting down" in rotated.read_text() + logfile.read_text()
+
+    def start_unread(self, log: int) -> tuple[subprocess.Popen[bytes], int]:
+        """Start a program whose log goes to a descriptor; it believes what its clients forward."""
+        port = free_port()
+        program = subprocess.Popen(
+            [
+                *(str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="),
+                *("opentera-bus", "--redis", self.server.url, "--admin", "none"),
+                *("--websocket", f"tcp:{port}:interface=127.0.0.1"),
+                *("--trusted-proxy", "127.0.0.1"),
+            ],
+            stdout=log,
+            stderr=log,
+            env=ENVIRONMENT,
+            cwd="/",
+        )
+        return program, port
+
+    async def test_a_log_that_nobody_reads_stops_nothing(self) -> None:
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        if sys.platform == "linux":
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+        program, port = self.start_unread(writing)
+        os.close(writing)
+        self.addCleanup(program.wait)
+        self.addCleanup(program.kill)
+        keys = SessionKeys(await self.bus())
+
+        async def log_in() -> WebSocket | None:
+            try:
+                return await connect(port, f"/wss/user?id={await keys.issue('user', UUID)}")
+            except (HandshakeFailed, ConnectError):
+                return None
+
+        await until(log_in, bool)
+        for number in range(200):
+            client = await connect_bytes(port)
+            forwarded = f"X-Forwarded-For: 192.0.2.{number}".encode()
+            client.send(handshake(b"/wss/user?id=x", forwarded))
+            assert (await client.closed).split()[1] == b"403"
+        last = await log_in()
+        assert last is not None
+        program.send_signal(signal.SIGTERM)
+        assert (await last.closed)[0] == 1001
+        assert await deferToThread(program.wait) in ENDED
+
+    async def test_twistd_s_own_ways_to_log_have_their_own_format(self) -> None:
+        for option in ("--syslog", "--logger=twisted.logger.eventAsJSON"):
+            program = twistd("--log-format", "json", own=[option])
+            self.addCleanup(program.kill)
+            assert await program.ended() == 1
+            assert "--log-format: twistd's --logger and --syslog" in program.output
+
+    async def test_an_outage_that_repeats_itself_is_counted(self) -> None:
+        """Of the gateway's own log: text, as twistd writes it."""
+        program, _ = self.start()
+        await program.says("is ready")
+        rounds = 2 * REPEATS + 1  # it may be told in two ways
+        for number in range(rounds):
+            self.redis.client_kill_filter(_type="pubsub")
+            await deferToThread(program.wait_for_count, "is ready", number + 2)
+        program.send(signal.SIGTERM)
+        assert await program.ended() in ENDED
+        assert REPEATS <= program.output.count("trying again: ") < rounds + 1
+        assert re.search(r"[1-9][0-9]* more like this within 60 s, the last: no ", program.output)
+
+
+def kill(pid: int) -> None:
+    """End a daemon that a failed test has left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

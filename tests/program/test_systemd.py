@@ -1,0 +1,224 @@
+"""What systemd is told, over a real Unix socket, and the sockets that it hands over."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import tempfile
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from opentera_twisted import SessionKeys
+from opentera_twisted.link import Link, RedisAddress
+from opentera_twisted.program.systemd import LONGEST_STATUS, Supervisor
+from tests.helpers.processes import twistd, twistd_with_sockets
+from tests.helpers.support import (
+    GUARD,
+    UUID,
+    RedisTestCase,
+    folder_of,
+    free_port,
+    log_of,
+    start_server,
+)
+from tests.helpers.websockets import connect
+from tests.program.test_program import ENDED
+
+
+class Manager:
+    """The end of the socket that is systemd's."""
+
+    def __init__(self, test: TestCase, *, abstract: bool = False) -> None:
+        self.path = folder_of(test) / "notify"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(f"\0{self.path}" if abstract else str(self.path))
+        self.socket.settimeout(GUARD)
+        test.addCleanup(self.socket.close)
+        self.address = f"@{self.path}" if abstract else str(self.path)
+        self.told: list[str] = []
+
+    def next(self) -> list[str]:
+        """The assignments of the next datagram."""
+        lines = self.socket.recv(4096).decode().split("\n")
+        self.told += lines
+        return lines
+
+    def until(self, assignment: str) -> Deferred[list[str]]:
+        """Fires with the first datagram that has such an assignment."""
+
+        def read() -> list[str]:
+            while True:
+                lines = self.next()
+                if any(line.startswith(assignment) for line in lines):
+                    return lines
+
+        return deferToThread(read)
+
+    def empty(self) -> None:
+        """Forget what has come so far."""
+        while select.select([self.socket], [], [], 0)[0]:
+            self.socket.recv(4096)
+
+
+class NotifyTests(RedisTestCase):
+    async def test_ready_is_told_when_the_link_is_and_each_change_and_the_end(self) -> None:
+        manager = Manager(self)
+        redis = start_server(self)
+        redis.stop()
+        websocket = free_port()
+        program = twistd(
+            "--redis", redis.url, "--admin", "none",
+            "--websocket", f"tcp:{websocket}:interface=127.0.0.1",
+            environment={"NOTIFY_SOCKET": manager.address},
+        )  # fmt: skip
+        self.addCleanup(program.kill)
+        await manager.until("STATUS=waiting for Redis at ")
+        assert "refused" in (await manager.until("STATUS=no link to Redis at "))[0]
+        assert "READY=1" not in manager.told
+        await deferToThread(redis.start)
+        ready = await manager.until("READY=1")
+        assert ready[1].startswith("STATUS=the link to Redis at ")
+        socket.create_connection(("127.0.0.1", websocket)).close()  # it listens
+        await deferToThread(redis.stop)
+        await manager.until("STATUS=no link to Redis at ")
+        await deferToThread(redis.start)
+        await manager.until("READY=1")
+        program.send(signal.SIGTERM)
+        assert (await manager.until("STOPPING=1"))[1] == "STATUS=sending clients away"
+        assert await program.ended() in ENDED
+        assert "WATCHDOG=1" not in manager.told
+
+    async def test_signs_of_life_come_for_as_long_as_the_reactor_turns(self) -> None:
+        manager = Manager(self, abstract=True)
+        program = twistd(
+            "--redis", self.gateway_url, "--admin", "none",
+            "--websocket", f"tcp:{free_port()}:interface=127.0.0.1",
+            environment={"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "100000"},
+            fork=False,
+        )  # fmt: skip
+        self.addCleanup(program.kill)
+        for _ in range(5):
+            await manager.until("WATCHDOG=1")
+        program.send(signal.SIGSTOP)  # the loop stands still, as in an endless computation
+        await deferToThread(os.waitid, os.P_PID, program.pid, os.WSTOPPED)
+        manager.empty()
+        program.send(signal.SIGCONT)
+        await manager.until("WATCHDOG=1")
+
+
+class ActivationTests(RedisTestCase):
+    def listen(self) -> socket.socket:
+        listening = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.addCleanup(listening.close)
+        return listening
+
+    async def test_inherited_sockets_are_listened_on_by_name(self) -> None:
+        sockets = {"admin": self.listen(), "websocket": self.listen()}
+        port = sockets["websocket"].getsockname()[1]
+        bus = await self.bus()
+        key = await SessionKeys(bus).issue("user", UUID)
+        # A client that comes before there is a program waits in the socket's queue.
+        early = socket.create_connection(sockets["admin"].getsockname())
+        self.addCleanup(early.close)
+        early.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
+        # Where such a socket listens is not known beforehand: it may be beyond loopback.
+        token = tempfile.NamedTemporaryFile("w")  # noqa: SIM115 (closed at the end)
+        self.addCleanup(token.close)
+        token.write("t" * 32)
+        token.flush()
+        program = twistd_with_sockets(
+            sockets,
+            *("--redis", self.gateway_url),
+            *("--websocket", "systemd:domain=INET:name=websocket"),
+            *("--admin", "systemd:domain=INET:name=admin"),
+            *("--admin-token-file", token.name),
+        )
+        self.addCleanup(program.kill)
+        await program.says("is ready")
+        client = await connect(port, f"/wss/user?id={key}")
+        assert (await deferToThread(early.recv, 100)).startswith(b"HTTP/1.")
+        program.send(signal.SIGTERM)
+        assert (await client.closed)[0] == 1001
+        assert await program.ended() in ENDED
+
+    async def test_a_socket_that_was_not_handed_over_ends_it_with_one_line(self) -> None:
+        program = twistd(
+            "--redis", self.gateway_url, "--websocket", "systemd:domain=INET:name=websocket"
+        )
+        self.addCleanup(program.kill)
+        assert await program.ended() == 1
+        assert program.output.count("\n") == 1
+        assert "--websocket: 'systemd:domain=INET:name=websocket'" in program.output
+
+
+class SupervisorTests(TestCase):
+    def supervisor(self, **environment: str) -> tuple[Supervisor, dict[str, str]]:
+        self.clock = MemoryReactorClock()
+        self.link = Link(RedisAddress.parse("redis://:hush@h"), reactor=self.clock, name="t")
+        return Supervisor(self.link, environment), environment
+
+    def test_its_variables_are_not_handed_on(self) -> None:
+        left = {"NOTIFY_SOCKET": "/none", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "HOME": "/"}
+        _, environment = self.supervisor(**left)
+        assert environment == {"HOME": "/"}
+
+    def test_no_sign_of_life_is_given_when_another_process_is_meant_or_none_is_asked(self) -> None:
+        own = str(os.getpid())
+        for variables, expected in (
+            ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": own}, 15.0),
+            ({"WATCHDOG_USEC": "30000000"}, 15.0),
+            ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+            ({"WATCHDOG_USEC": "junk"}, None),
+            ({"WATCHDOG_USEC": "0"}, None),
+            ({}, None),
+        ):
+            assert self.supervisor(**variables)[0].watchdog == expected
+
+    def test_where_nobody_asks_nothing_is_told_or_begun(self) -> None:
+        supervisor, _ = self.supervisor(WATCHDOG_USEC="30000000")
+        supervisor.start()
+        supervisor.stop()
+        assert self.clock.getDelayedCalls() == []
+        assert self.link.on_ready == []
+
+    def test_a_socket_of_another_family_is_said_to_be_unknown(self) -> None:
+        log = log_of(self)
+        supervisor, _ = self.supervisor(NOTIFY_SOCKET="vsock:2:1234")
+        supervisor.start()
+        assert "names no Unix socket" in log.items[0]
+
+    def test_a_manager_that_went_away_is_warned_of_once(self) -> None:
+        log = log_of(self)
+        supervisor, _ = self.supervisor(NOTIFY_SOCKET="/none/notify", WATCHDOG_USEC="2000000")
+        supervisor.start()
+        self.clock.pump([1] * 5)
+        assert [line for line in log.items if "cannot be told" in line] == log.items[:1]
+
+    def test_a_long_cause_of_many_lines_is_one_short_line(self) -> None:
+        manager = Manager(self)
+        supervisor, _ = self.supervisor(NOTIFY_SOCKET=manager.address)
+        supervisor.start()
+        (waiting,) = manager.next()
+        assert "hush" not in waiting
+        cause: Any = Failure(OSError("a\nREADY=1\n" + "x" * 9999))
+        for observer in self.link.on_refused:
+            observer(cause)
+        (line,) = manager.next()
+        assert len(line) == len("STATUS=") + LONGEST_STATUS
+        assert "a READY=1 x" in line
+
+
+@pytest.mark.parametrize("address", ["@", "", "relative"])
+def test_an_address_that_is_none_is_not_used(address: str) -> None:
+    link = Link(RedisAddress.parse("redis://h"), reactor=MemoryReactorClock(), name="t")
+    supervisor = Supervisor(link, {"NOTIFY_SOCKET": address})
+    supervisor.start()
+    assert link.on_ready == []

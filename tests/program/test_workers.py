@@ -1,0 +1,391 @@
+"""``--workers``: several processes share the websockets, and what of each is told as one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import SessionKeys
+from opentera_twisted.embedded.process import free_port
+from opentera_twisted.holders import GATEWAYS
+from opentera_twisted.messages import TeraModuleMessage, UserEvent
+from opentera_twisted.messages.packing import tera_event, unpack
+from tests.gateway.test_tls import TLSTestCase
+from tests.helpers.admin import ask
+from tests.helpers.processes import Process, twistd, twistd_with_sockets
+from tests.helpers.support import UUID, folder_of, message, server_pid, until
+from tests.helpers.websockets import WebSocket, connect, handshake, leave
+from tests.program.test_program import ENDED, REPORTS, ProgramTestCase, wait_for_end
+from tests.program.test_systemd import Manager
+
+COUNT = 2
+CLIENTS = 24
+"""That all of them come to one of two workers is not to be expected in a lifetime."""
+
+READY = f"all {COUNT} workers are ready"
+
+
+class WorkersTestCase(ProgramTestCase):
+    async def start_workers(self, *options: str, redis_port: int = 6379) -> tuple[Process, int]:
+        """The program with its workers, and the port of the websockets."""
+        self.admin = free_port()
+        endpoint = ("--admin", f"tcp:{self.admin}:interface=127.0.0.1")
+        program, port = self.start(
+            "--workers", str(COUNT), *endpoint, *options, redis_port=redis_port
+        )
+        await program.says(READY)
+        return program, port
+
+    async def page(self, path: str) -> Any:
+        """What the admin endpoint answers."""
+        answer = await deferToThread(ask, f"http://127.0.0.1:{self.admin}{path}")
+        return answer.body.decode() if path == "/metrics" else answer.json()
+
+    async def pids(self) -> list[int]:
+        """The workers' processes."""
+        return [one["process"] for one in (await self.page("/health"))["workers"]["each"]]
+
+    async def metric(self, name: str, **labels: str) -> dict[str, float]:
+        """A metric's value by worker; that of the parent is under the empty text."""
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(await self.page("/metrics")):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    found[sample.labels.get("worker", "")] = sample.value
+        return found
+
+    async def log_in(self, port: int, uuids: list[str]) -> dict[str, WebSocket]:
+        """A websocket for each of some users."""
+        keys = SessionKeys(await self.bus())
+        issued = await gatherResults([keys.issue("user", uuid) for uuid in uuids])
+        clients = await gatherResults([connect(port, f"/wss/user?id={key}") for key in issued])
+        for client in clients:
+            self.addCleanup(lambda one: Deferred.fromCoroutine(leave(one)), client)
+        return dict(zip(uuids, clients, strict=True))
+
+    async def reported(self, reports: Any, count: int) -> list[tuple[int, str]]:
+        """The next reports of coming and going."""
+        events: list[tuple[int, str]] = []
+        for _ in range(count):
+            (event,) = map(unpack, TeraModuleMessage.FromString(await message(reports)).data)
+            assert isinstance(event, UserEvent)
+            events.append((event.type, event.user_uuid))
+        return events
+
+    async def receives(self, uuid: str, client: WebSocket) -> None:
+        """An event that is published comes to a client."""
+        topic = f"websocket.user.{uuid}.events"
+        count = len(client.messages.items)
+        event = tera_event(topic, [UserEvent(user_uuid=uuid)])
+        assert self.redis.publish(topic, event.SerializeToString()) == 1
+        await client.event(count)
+
+
+class ServingTests(WorkersTestCase):
+    async def test_all_take_logins_and_one_page_tells_of_all(self) -> None:
+        program, port = await self.start_workers("--redis", self.gateway_url)
+        reports = self.subscribed(REPORTS)
+        uuids = [str(uuid4()) for _ in range(CLIENTS)]
+        clients = await self.log_in(port, uuids)
+        here = await self.metric("opentera_bus_clients", kind="user")
+        assert here.keys() == {"1", "2"}
+        assert all(here.values()), here
+        assert sum(here.values()) == CLIENTS
+        for name, expected in (
+            ("opentera_bus_link_ready", {"": 1, "1": 1, "2": 1}),
+            ("opentera_bus_workers", {"": COUNT}),
+            ("opentera_bus_workers_ready", {"": COUNT}),
+            ("opentera_bus_workers_replaced_total", {"": 0}),
+        ):
+            assert await self.metric(name) == expected, name
+        health = await until(
+            lambda: self.page("/health"), lambda one: one["clients"]["user"] == CLIENTS
+        )
+        assert health["status"] == "ready"
+        assert health["workers"]["ready"] == COUNT
+        each = {str(one["worker"]): one["clients"]["user"] for one in health["workers"]["each"]}
+        assert each == here
+        assert health["subscriptions"]["acknowledged"] >= CLIENTS
+        state = await until(
+            lambda: self.page("/api/state"),
+            lambda one: one["samples"] and one["samples"][-1]["clients"] == CLIENTS,
+        )
+        assert state["logins"] == {"accepted": CLIENTS}
+        names = {one["name"] for one in self.redis.client_list()}
+        for name in ("opentera-bus", "opentera-bus.1", "opentera-bus.2"):
+            assert {f"{name}.client", f"{name}.subscriber"} <= names
+        pids = await self.pids()
+        assert await self.reported(reports, CLIENTS)
+        program.send(signal.SIGTERM)
+        closed = await gatherResults([client.closed for client in clients.values()])
+        assert {code for code, _ in closed} == {1001}
+        assert await program.ended() in ENDED
+        gone = await self.reported(reports, CLIENTS)
+        assert sorted(gone) == [(UserEvent.USER_DISCONNECTED, uuid) for uuid in sorted(uuids)]
+        assert not self.redis.zcard("opentera.presence.gateways")
+        for pid in pids:
+            await deferToThread(wait_for_end, pid)
+        assert "did not answer" not in program.output
+        assert "Traceback" not in program.output
+
+    async def test_one_that_is_killed_is_replaced_and_its_clients_are_reported(self) -> None:
+        program, port = await self.start_workers("--redis", self.gateway_url)
+        reports = self.subscribed(REPORTS)
+        uuids = [str(uuid4()) for _ in range(CLIENTS)]
+        clients = await self.log_in(port, uuids)
+        await self.reported(reports, CLIENTS)
+        killed, stays = await self.pids()
+        here = await self.metric("opentera_bus_clients", kind="user")
+        await until(lambda: self.page("/health"), lambda one: one["clients"]["user"] == CLIENTS)
+        # Nobody but the parent knows that it has died: for the others its lease runs on.
+        os.kill(killed, signal.SIGSTOP)
+        leases: Any = self.redis.zrange(GATEWAYS, 0, -1)
+        self.redis.zadd(GATEWAYS, dict.fromkeys(leases, 10**15), xx=True)
+        os.kill(killed, signal.SIGKILL)
+        events = await self.reported(reports, int(here["1"]))
+        assert {kind for kind, _ in events} == {UserEvent.USER_DISCONNECTED}
+        gone = {uuid for _, uuid in events}
+        for uuid in gone:
+            await clients[uuid].closed
+        for uuid in clients.keys() - gone:
+            await self.receives(uuid, clients[uuid])
+        await deferToThread(program.wait_for_count, READY, 2)
+        assert (
+            f"process {killed}, ended: SIGKILL; another one takes its place now" in program.output
+        )
+        assert (await self.metric("opentera_bus_workers_replaced_total")) == {"": 1}
+        replaced, other = await self.pids()
+        assert other == stays
+        assert replaced not in {killed, stays}
+        # What the dead one has counted is not forgotten.
+        assert (await self.page("/api/state"))["logins"] == {"accepted": CLIENTS}
+        again = await self.log_in(port, [str(uuid4()) for _ in range(CLIENTS)])
+        assert all((await self.metric("opentera_bus_clients", kind="user")).values())
+        for uuid, client in again.items():
+            await self.receives(uuid, client)
+
+    async def test_one_that_is_asked_to_end_says_goodbye_and_is_replaced(self) -> None:
+        program, port = await self.start_workers("--redis", self.gateway_url)
+        clients = await self.log_in(port, [str(uuid4()) for _ in range(CLIENTS)])
+        here = await self.metric("opentera_bus_clients", kind="user")
+        first, _ = await self.pids()
+        os.kill(first, signal.SIGTERM)
+        await deferToThread(program.wait_for_count, READY, 2)
+        closed = [client for client in clients.values() if client.closed.called]
+        assert len(closed) == here["1"]
+        assert {(await client.closed)[0] for client in closed} == {1001}
+
+    async def test_while_one_is_missing_it_is_not_healthy(self) -> None:
+        program, _ = await self.start_workers("--redis", self.gateway_url)
+        (first, _) = await self.pids()
+        os.kill(first, signal.SIGSTOP)
+        self.addCleanup(_continue, first)
+        asked = await self.metric("opentera_bus_link_ready")
+        assert asked == {"": 1, "2": 1}  # who does not answer is not waited for
+        os.kill(first, signal.SIGKILL)
+        health = await until(lambda: self.page("/health"), lambda one: one["status"] != "ready")
+        assert health["reason"] == "1 of 2 workers not ready"
+        await deferToThread(program.wait_for_count, READY, 2)
+        assert (await self.page("/health"))["status"] == "ready"
+
+    async def test_the_log_says_which_worker(self) -> None:
+        program, _ = await self.start_workers("--redis", self.gateway_url, "--log-format", "json")
+        program.send(signal.SIGTERM)
+        await program.ended()
+        lines = [json.loads(line) for line in program.output.splitlines()]
+        ready = [one for one in lines if "link to Redis at" in one["event"]]
+        assert {one["fields"].get("worker") for one in ready} == {None, 1, 2}
+        for one in ready:
+            number = one["fields"].pop("worker", None)
+            prefix = "" if number is None else f"worker {number}: "
+            assert one["event"].startswith(f"{prefix}link to Redis at redis://")
+            assert one["fields"].keys() == {"address"}
+            assert one["fields"]["address"].startswith("redis://")
+            assert one["level"] == "info"
+            assert one["module"] == "opentera_twisted.link.link.Link"
+
+    async def test_no_secret_is_in_a_command_line_or_an_environment(self) -> None:
+        self.redis.config_set("requirepass", "")
+        await self.start_workers("--redis", self.gateway_url)
+        password = self.gateway_url.split("@")[0].rpartition(":")[2]
+        for pid in await self.pids():
+            for name in ("cmdline", "environ"):
+                assert password not in await deferToThread(Path(f"/proc/{pid}/{name}").read_text)
+
+
+def _continue(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+class EndingTests(WorkersTestCase):
+    async def test_when_the_parent_is_killed_all_say_goodbye_and_end(self) -> None:
+        program, port = await self.start_workers("--redis", self.gateway_url)
+        pids = await self.pids()
+        clients = await self.log_in(port, [str(uuid4()) for _ in range(CLIENTS)])
+        program.send(signal.SIGKILL)
+        closed = await gatherResults([client.closed for client in clients.values()])
+        assert {code for code, _ in closed} == {1001}
+        for pid in pids:
+            await deferToThread(wait_for_end, pid)
+        assert not self.redis.zcard("opentera.presence.gateways")  # everyone was reported
+
+    async def test_with_a_server_of_its_own_nothing_is_left(self) -> None:
+        for end in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+            redis_port = free_port()
+            program, port = await self.start_workers(
+                "--shutdown-timeout", "3", redis_port=redis_port
+            )
+            pids = [*await self.pids(), await server_pid(redis_port)]
+            bus = await self.bus(f"redis://127.0.0.1:{redis_port}")
+            key = await SessionKeys(bus).issue("user", UUID)
+            client = await connect(port, f"/wss/user?id={key}")
+            await bus.stopService()
+            if end == signal.SIGINT:
+                program.interrupt()
+            else:
+                program.send(end)
+            assert (await client.closed)[0] == 1001
+            status = await program.ended()
+            assert end == signal.SIGKILL or status in ENDED
+            for pid in pids:
+                await deferToThread(wait_for_end, pid)
+
+    async def test_one_that_hangs_is_ended_within_the_time_that_ending_may_take(self) -> None:
+        program, _ = await self.start_workers(
+            "--redis", self.gateway_url, "--shutdown-timeout", "1"
+        )
+        pids = await self.pids()
+        os.kill(pids[0], signal.SIGSTOP)
+        program.send(signal.SIGTERM)
+        assert await program.ended() in ENDED
+        for pid in pids:
+            await deferToThread(wait_for_end, pid)
+
+
+class SocketTests(WorkersTestCase):
+    async def test_a_unix_socket_stays_when_a_worker_ends_and_goes_with_all(self) -> None:
+        path = folder_of(self) / "bus"
+        self.admin = free_port()
+        program = twistd(
+            *("--redis", self.gateway_url, "--workers", str(COUNT)),
+            *("--websocket", f"unix:{path}:mode=600"),
+            *("--admin", f"tcp:{self.admin}:interface=127.0.0.1"),
+        )
+        self.addCleanup(program.kill)
+        await program.says(READY)
+        assert (await deferToThread(path.stat)).st_mode & 0o777 == 0o600
+
+        def answer() -> bytes:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                client.sendall(handshake(b"/wss/user?id=x"))
+                return client.recv(100)
+
+        assert b" 403 " in await deferToThread(answer)
+        for number, pid in enumerate(await self.pids(), start=2):
+            os.kill(pid, signal.SIGTERM)
+            await deferToThread(program.wait_for_count, READY, number)
+            assert b" 403 " in await deferToThread(answer)
+        program.send(signal.SIGTERM)
+        assert await program.ended() in ENDED
+        assert not await deferToThread(path.exists)
+
+    async def test_a_port_that_others_share_is_in_use_all_the_same(self) -> None:
+        _, port = await self.start_workers("--redis", self.gateway_url)
+        program = twistd(
+            *("--redis", self.gateway_url, "--workers", str(COUNT), "--admin", "none"),
+            *("--websocket", f"tcp:{port}:interface=127.0.0.1"),
+        )
+        self.addCleanup(program.kill)
+        assert await program.ended() == 1
+        assert "Address already in use" in program.output
+        assert "Traceback" not in program.output
+
+    async def test_who_comes_before_there_is_a_worker_waits_and_systemd_is_told(self) -> None:
+        manager = Manager(self)
+        listening = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.addCleanup(listening.close)
+        port = listening.getsockname()[1]
+        key = await SessionKeys(await self.bus()).issue("user", UUID)
+        early = connect(port, f"/wss/user?id={key}")
+        program = twistd_with_sockets(
+            {"websocket": listening},
+            *("--redis", self.gateway_url, "--workers", str(COUNT), "--admin", "none"),
+            *("--websocket", "systemd:domain=INET:name=websocket"),
+            environment={"NOTIFY_SOCKET": manager.address},
+        )
+        self.addCleanup(program.kill)
+        client = await early
+        await manager.until("READY=1")
+        await program.says(READY)
+        assert "STATUS=2 of 2 workers not ready" in manager.told
+        program.send(signal.SIGTERM)
+        await manager.until("STOPPING=1")
+        assert (await client.closed)[0] == 1001
+        assert await program.ended() in ENDED
+
+    async def test_systemd_is_told_of_a_worker_that_is_missing(self) -> None:
+        manager = Manager(self)
+        self.admin = free_port()
+        program = twistd(
+            *("--redis", self.gateway_url, "--workers", str(COUNT)),
+            *("--websocket", f"tcp:{free_port()}:interface=127.0.0.1"),
+            *("--admin", f"tcp:{self.admin}:interface=127.0.0.1"),
+            environment={"NOTIFY_SOCKET": manager.address},
+        )
+        self.addCleanup(program.kill)
+        await manager.until("READY=1")
+        os.kill((await self.pids())[0], signal.SIGKILL)
+        await manager.until("STATUS=1 of 2 workers not ready")
+        await manager.until("STATUS=the link to Redis")
+
+
+class CertificateTests(TLSTestCase):
+    async def test_every_worker_reads_its_certificate_again(self) -> None:
+        port = free_port()
+        pem = str(self.authority.issue("localhost"))
+        program = twistd(
+            *("--redis", self.gateway_url, "--workers", str(COUNT), "--admin", "none"),
+            *("--websocket", f"tcp:{port}:interface=127.0.0.1"),
+            *("--certificate", pem, "--private-key", pem),
+        )
+        self.addCleanup(program.kill)
+        await program.says(READY)
+        before = [await self.log_in(port) for _ in range(CLIENTS)]
+        assert len({self.serial(one) for one in before}) == 1
+        self.authority.issue("localhost")
+        program.send(signal.SIGHUP)
+        for number in range(1, COUNT + 1):
+            await program.says(f"worker {number}: the certificate was read again")
+        after = [await self.log_in(port) for _ in range(CLIENTS)]
+        assert len({self.serial(one) for one in after}) == 1
+        assert self.serial(after[0]) != self.serial(before[0])
+        await DeferredList([Deferred.fromCoroutine(self.receives(one)) for one in before])
+        program.send(signal.SIGTERM)
+        closed = await gatherResults([one.closed for one in (*before, *after)])
+        assert {code for code, _ in closed} == {1001}
+
+
+class MistakeTests(ProgramTestCase):
+    async def test_mistakes_end_at_once(self) -> None:
+        for options, expected in (
+            (["0"], "--workers: '0' is not a whole number from 1 on"),
+            (["x"], "--workers: 'x' is not a whole number from 1 on"),
+            (["2", "--websocket", "haproxy:tcp:1"], "cannot be shared by --workers"),
+        ):
+            program = twistd("--redis", self.gateway_url, "--workers", *options)
+            self.addCleanup(program.kill)
+            assert await program.ended() == 1
+            assert expected in program.output
+            assert program.output.count("\n") == 1

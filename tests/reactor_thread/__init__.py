@@ -1,0 +1,1 @@
+"""Tests of the reactor in a thread of its own."""

@@ -1,0 +1,134 @@
+"""Writes the pages of docs/reference that only the code can tell: options, commands, metrics.
+
+python -m tools.generate_reference FOLDER
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+from prometheus_client.parser import text_string_to_metric_families
+
+from opentera_twisted.admin import LocalOverview
+from opentera_twisted.admin.metrics import page_of
+from opentera_twisted.cli.commands import cli
+from opentera_twisted.gateway import Gateway
+from opentera_twisted.program.options import REPEATABLE, Options
+from opentera_twisted.program.workers import Pool, WorkerSettings
+from opentera_twisted.program.workers.overview import families
+from opentera_twisted.testing import MemoryBus
+
+_OPEN = {"command", "version"}
+"""Labels whose values are not listed: there may be others."""
+
+
+def options() -> Iterator[str]:
+    """The page of ``twistd opentera-bus``."""
+    known = Options()
+    yield "# Options of the gateway"
+    yield ""
+    yield "As `twistd opentera-bus --help` tells them; a file of options has the same names."
+    yield "What they mean beside each other is told in [running the gateway](../how-to/running.md)."
+    yield ""
+    rows = []
+    for name, short, default, text in known.optParameters:
+        shown = "" if default is None else f"`{default}`"
+        rows.append((_flags(name, short, " VALUE"), shown, text))
+    for name, short, text in known.optFlags:
+        rows.append((_flags(name, short), "off", text))
+    for name in REPEATABLE:
+        text = inspect.getdoc(getattr(known, f"opt_{name.replace('-', '_')}")) or ""
+        short = next((one for one in "wo" if _is_short(known, one, name)), None)
+        rows.append((_flags(name, short, " VALUE"), "", " ".join(text.split())))
+    yield from _table(("option", "default", "what it is for"), sorted(rows))
+
+
+def _is_short(known: Options, letter: str, name: str) -> bool:
+    long = getattr(known, f"opt_{name.replace('-', '_')}")
+    return bool(getattr(known, f"opt_{letter}", None) == long)
+
+
+def _flags(name: str, short: str | None, value: str = "") -> str:
+    return f"`--{name}{value}`" + (f", `-{short}`" if short else "")
+
+
+def commands() -> Iterator[str]:
+    """The page of ``opentera-bus``."""
+    yield "# Commands"
+    yield ""
+    yield "As `--help` tells them. What they are for, and their statuses, is told in"
+    yield "[the command line](../how-to/command-line.md)."
+    for path, command in _walk("opentera-bus", cli):
+        with click.Context(
+            command,
+            info_name=path,
+            max_content_width=88,
+            terminal_width=88,
+            help_option_names=["-h", "--help"],
+        ) as context:
+            text = command.get_help(context)
+        yield from ("", f"## {path}", "", "```text", *text.rstrip().splitlines(), "```")
+
+
+def _walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, one in sorted(command.commands.items()):
+            yield from _walk(f"{path} {name}", one)
+
+
+def metrics() -> Iterator[str]:
+    """The page of ``/metrics``."""
+    bus = MemoryBus()
+    pool = Pool(bus.link.reactor, 2, (), WorkerSettings(redis="", name="", options={}), print)
+    page = page_of([*LocalOverview(bus, Gateway(bus)).families(), *families(pool)]).decode()
+    yield "# Metrics"
+    yield ""
+    yield "What `GET /metrics` of the admin endpoint answers, in Prometheus's text format 0.0.4."
+    yield "With `--workers`, those of a worker have its number in a further label, `worker`; those"
+    yield "of the parent have none. `opentera_bus_workers…` are there with `--workers` alone."
+    yield "What to look at is told in [reading the metrics](../how-to/metrics.md)."
+    yield ""
+    rows = []
+    for family in text_string_to_metric_families(page):
+        labels: dict[str, dict[str, None]] = {}
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                if label != "le":
+                    labels.setdefault(label, {})[value] = None
+        name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+        shown = "; ".join(
+            f"`{label}`"
+            + ("" if label in _OPEN else f": {', '.join(f'`{one}`' for one in values)}")
+            for label, values in labels.items()
+        )
+        rows.append((f"`{name}`", family.type, shown, family.documentation))
+    yield from _table(("metric", "type", "labels", "what it counts"), sorted(rows))
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield _row(head)
+    yield _row(("---",) * len(head))
+    for row in rows:
+        yield _row(cell.replace("|", "\\|").replace("*", "\\*") for cell in row)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+PAGES = {"options.md": options, "commands.md": commands, "metrics.md": metrics}
+
+
+def pages() -> dict[str, str]:
+    """The text of each page, by its file's name."""
+    return {name: "\n".join(make()) + "\n" for name, make in PAGES.items()}
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (Path(sys.argv[1]) / name).write_text(text)
