@@ -201,6 +201,24 @@ class SeveralGatewaysTests(PresenceTestCase):
         assert not [text for text in log.items if "lease lost" in text or "trying again" in text]
         assert self.redis.keys() == []
 
+    async def test_reports_wait_for_a_change_behind_the_last_one(self) -> None:
+        presence = self.local(await self.bus())
+        forget = presence._forget
+        last = self.user()
+        waiting: list[Deferred[int]] = []
+
+        def forgets(count: int) -> None:
+            forget(count)
+            if not presence._changes and not waiting:
+                presence.opened(last)
+                waiting.append(presence.reported().addCallback(lambda _: len(presence._changes)))
+
+        self.patch(presence, "_forget", forgets)
+        presence.opened(self.user())
+        await presence.reported()
+        (changes,) = waiting
+        assert await changes == 0
+
     async def test_the_command_to_disconnect_counts_its_receivers(self) -> None:
         bus = await self.bus()
         assert await bus.presence.disconnect("user", UUID) == 0

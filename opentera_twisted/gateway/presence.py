@@ -293,7 +293,11 @@ class LocalPresence:
             (self._corrections or self._changes).popleft()
         if not self._changes and not self._corrections:
             # Not within this step: a coroutine that runs cannot be cancelled by `give_up`.
-            self._link.clock.callLater(0, self._waiting.fire, None)
+            self._link.clock.callLater(0, self._tell_if_reported)
+
+    def _tell_if_reported(self) -> None:
+        if not self._changes and not self._corrections:  # none was added meanwhile
+            self._waiting.fire(None)
 
 
 def _transition(change: _Change) -> Transition:
