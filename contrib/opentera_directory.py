@@ -1,4 +1,4 @@
-"""A service on OpenTera's database that tells gateways who clients are and whose events they see.
+"""A service on OpenTera's database: identities for gateways, and whose events each client sees.
 
     REDIS_URL=redis://127.0.0.1:6379/0 DATABASE_URL=postgresql://user:password@host/opentera \
         python contrib/opentera_directory.py
@@ -8,8 +8,8 @@ It serves `identify` and `may_see` as service.OpenTeraDirectory, for
     twistd opentera-bus --identity-rpc service.OpenTeraDirectory \
         --access-rpc service.OpenTeraDirectory
 
-Install it beside OpenTera's package: docs/how-to/move-a-service.md has the commands. It reads the
-database, and writes nothing.
+Install it beside OpenTera's package: docs/how-to/move-a-service.md has the commands. It only reads
+the database.
 """
 
 import os
@@ -39,10 +39,10 @@ Uuids = dict[str, list[str]]
 
 
 class Directory:
-    """Answers from OpenTera's models, as its own server decides.
+    """The two procedures, answered from OpenTera's models by the rules of its own server.
 
     Args:
-        database: URL for SQLAlchemy.
+        database: URL of the database, for SQLAlchemy.
     """
 
     def __init__(self, database: str) -> None:
@@ -87,8 +87,10 @@ class Directory:
         raise ProcedureError(f"expected a kind of user, participant or device, not {kind!r}")
 
     def procedures(self) -> Procedures:
-        """Both, to be called in threads; each call has a session of its own."""
-        procedures = Procedures(doc="Who OpenTera's clients are, and whose events they may see.")
+        """Return both procedures, to run in threads, each call with its own database session."""
+        procedures = Procedures(
+            doc="Identities of OpenTera's clients, and whose events they may see."
+        )
         for function in (self.identify, self.may_see):
             procedures.expose(thread=True)(self._in_session(function))
         return procedures
@@ -123,7 +125,7 @@ def _seen_by_user(user: Any) -> Uuids:
 
 
 def _of_projects(projects: list[int]) -> set[Any]:
-    """Users with a role of their own in one of the projects."""
+    """Return the users with their own role in one of the projects."""
     server = TeraService.get_openteraserver_service().id_service
     groups = [
         access.service_access_user_group
@@ -134,19 +136,19 @@ def _of_projects(projects: list[int]) -> set[Any]:
 
 
 def _users(users: Any) -> list[str]:
-    return sorted({one.user_uuid for one in users})
+    return sorted({user.user_uuid for user in users})
 
 
 def _participants(participants: Any) -> list[str]:
-    return sorted({one.participant_uuid for one in participants})
+    return sorted({participant.participant_uuid for participant in participants})
 
 
 def _devices(devices: Any) -> list[str]:
-    return sorted({one.device_uuid for one in devices})
+    return sorted({device.device_uuid for device in devices})
 
 
 def serve(directory: Directory, redis_url: str) -> None:
-    """Serve until the program is ended."""
+    """Serve until the program stops."""
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)])
     bus = Bus(redis_url, reactor=reactor, name=SERVICE)
 

@@ -1,7 +1,7 @@
-"""A service with procedures, as a plain script: python examples/calculator.py [REDIS_URL].
+"""A service as a plain script: python examples/calculator.py [REDIS_URL].
 
-``opentera-bus call service.Calculator add 1 2`` calls it. Procedures run in threads, where they may
-block; the script ends with Ctrl-C.
+Call it with ``opentera-bus call service.Calculator add 1 2``. Procedures run in threads, where they
+may block. Ctrl-C ends the script.
 """
 
 import sys
@@ -35,5 +35,5 @@ if __name__ == "__main__":
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            server.stop()  # takes no more calls, finishes those that run
+            server.stop()  # refuse new calls, finish running ones
             print("stopped", flush=True)

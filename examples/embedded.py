@@ -1,9 +1,9 @@
-"""A bus and a gateway in a Twisted program of one's own, beside its Site, on one reactor.
+"""A bus, a gateway and a Site in one Twisted program, on one reactor.
 
     python examples/embedded.py [REDIS_URL [HTTP_PORT [WEBSOCKET_PORT]]]
 
-It serves http://127.0.0.1:8080/, procedures of the service ``Greeter``, and websockets on port
-8081; ``opentera-bus call service.Greeter greet Zoé`` calls it.
+The program serves http://127.0.0.1:8080/, the service ``Greeter``, and websockets on port 8081.
+Call it with ``opentera-bus call service.Greeter greet Zoé``.
 """
 
 import json
@@ -31,7 +31,7 @@ def greet(name: str, loud: bool = False) -> str:
 
 
 class Online(Resource):
-    """How many websockets are open, by kind."""
+    """The number of open websockets, by kind."""
 
     isLeaf = True
 
@@ -40,13 +40,13 @@ class Online(Resource):
         self._gateway = gateway
 
     def render_GET(self, request: Any) -> bytes:
-        """A JSON object."""
+        """Return a JSON object."""
         request.setHeader(b"Content-Type", b"application/json")
         return json.dumps(dict(self._gateway.clients)).encode()
 
 
 async def main(url: str, http_port: str, websocket_port: str) -> None:
-    """Run until the process is told to end."""
+    """Run until the process stops."""
     bus = Bus(url, reactor=reactor, name="greeter")
     gateway = Gateway(bus)
     bus.startService()

@@ -1,4 +1,4 @@
-"""An existing OpenTera module, moved over by its imports.
+"""An existing OpenTera module, moved by changing its imports.
 
     python examples/existing_module.py [PORT]
 
@@ -7,7 +7,7 @@ Before, the imports were
     from opentera.modules.BaseModule import BaseModule, ModuleNames
     from opentera.modules.BaseModule import create_module_event_topic_from_name
 
-and nothing else has changed. The port is that of Redis.
+Nothing else has changed. PORT is the port of Redis.
 """
 
 import sys
@@ -25,14 +25,14 @@ from opentera_twisted.opentera import (
 
 
 class OnlineUsersModule(BaseModule):
-    """Keeps who is online, and tells it to who calls."""
+    """A module that tracks online users and answers calls for them."""
 
     def __init__(self, config: Any) -> None:
         BaseModule.__init__(self, "ExampleService.OnlineUsersModule", config)
         self.online: set[str] = set()
 
     def setup_module_pubsub(self) -> None:
-        """Follow the events of the user manager."""
+        """Subscribe to the events of the user manager."""
         subscribed = self.subscribe_pattern_with_callback(
             create_module_event_topic_from_name(ModuleNames.USER_MANAGER_MODULE_NAME),
             self.notify_user_manager_event,
@@ -40,7 +40,7 @@ class OnlineUsersModule(BaseModule):
         subscribed.addCallback(lambda _: print("listening; end with Ctrl-C", flush=True))
 
     def setup_rpc_interface(self) -> None:
-        """What others may call."""
+        """Declare the procedure that other programs may call."""
         self.rpc_api["online_users"] = {
             "args": [],
             "returns": "list",
@@ -48,11 +48,11 @@ class OnlineUsersModule(BaseModule):
         }
 
     def online_users_rpc_callback(self, *args: Any, **kwargs: Any) -> list[str]:
-        """Who is online."""
+        """Return the UUIDs of the online users."""
         return sorted(self.online)
 
     def notify_user_manager_event(self, pattern: str, channel: str, message: bytes) -> None:
-        """Somebody came or went."""
+        """Update the online users."""
         for packed in TeraEvent.FromString(message).events:
             event = UserEvent()
             if not packed.Unpack(event):

@@ -1,10 +1,9 @@
-"""A FastAPI endpoint that awaits the bus, on the asyncio loop that runs already.
+"""A FastAPI endpoint that awaits the bus, on the running asyncio loop.
 
     REDIS_URL=redis://127.0.0.1:6379/0 uvicorn --app-dir examples fastapi_app:app
 
 ``/add?a=1&b=2`` calls the procedure ``add`` of the service ``Calculator``. Twisted has one reactor
-for each process, and takes this one before anything has imported another: so whatever uses the bus
-is imported when the loop runs.
+per process, and the first import installs it. Import whatever uses the bus after the loop runs.
 """
 
 import asyncio

@@ -1,11 +1,11 @@
-"""A Flask login that issues a session key, and a page that opens the gateway's websocket with it.
+"""A Flask login that issues a session key, and a page that opens a websocket with it.
 
     pip install opentera-twisted[blocking] flask
     python examples/flask_login.py [PORT]
 
-The environment may name Redis (``REDIS_URL``) and the gateway (``WEBSOCKET``).
+Set ``REDIS_URL`` to use another Redis, and ``WEBSOCKET`` to use another gateway.
 
-Log in as ``zoe`` with the password ``sesame``. The page shows each event that it receives; send one
+Log in as ``zoe`` with the password ``sesame``. The page shows each event that it receives. Send one
 with ``opentera-bus publish websocket.user.<uuid>.events '{"@type": "UserEvent"}'``.
 """
 
@@ -20,7 +20,7 @@ from flask import Flask, Response, jsonify, request
 from opentera_twisted import BusError
 from opentera_twisted.blocking import BlockingBus
 
-PASSWORDS = {"zoe": "sesame"}  # a real program has hashes in a database
+PASSWORDS = {"zoe": "sesame"}  # a real program stores hashes in a database
 
 PAGE = """<!doctype html>
 <title>Events</title>
@@ -49,14 +49,14 @@ bus = BlockingBus(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"), name=
 
 @app.get("/")
 def page() -> Response:
-    """The form, and the script that connects."""
+    """Return the form, with the script that connects."""
     websocket = os.environ.get("WEBSOCKET", "ws://127.0.0.1:40085")
     return Response(PAGE.replace("WEBSOCKET", json.dumps(websocket), 1), mimetype="text/html")
 
 
 @app.post("/login")
 def login() -> tuple[Response, int]:
-    """Check the password, and answer with a key that lets one websocket in."""
+    """Check the password and return a key for one websocket."""
     name = request.form.get("name", "")
     password = PASSWORDS.get(name, "")
     given = request.form.get("password", "")

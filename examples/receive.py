@@ -8,38 +8,38 @@ from twisted.python.failure import Failure
 
 
 class Receiver(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is not annotated
-    """Prints each message, and how it ended."""
+    """A client that prints each message, and the close code at the end."""
 
     opened = False
 
     def onOpen(self) -> None:
-        """The gateway has let us in."""
+        """Report that the gateway accepted the client."""
         Receiver.opened = True
         print("connected", file=sys.stderr)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """An event, as JSON."""
+        """Print an event, as JSON."""
         print(payload.decode(), flush=True)
 
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:
-        """The end, for whatever reason."""
+        """Report the close code and stop."""
         print(f"closed: {code} {reason}", file=sys.stderr)
         stop()
 
 
 class Factory(WebSocketClientFactory):  # type: ignore[misc]
-    """Makes the one connection."""
+    """A factory for the single connection."""
 
     protocol = Receiver
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
-        """Nothing listens there."""
+        """Report that nothing listens there."""
         print(reason.getErrorMessage(), file=sys.stderr)
         stop()
 
 
 def stop() -> None:
-    """End the program, unless Ctrl-C already does."""
+    """Stop the program, unless Ctrl-C already has."""
     if reactor.running:
         reactor.stop()
 
@@ -47,4 +47,4 @@ def stop() -> None:
 if __name__ == "__main__":
     connectWS(Factory(sys.argv[1]))
     reactor.run()
-    sys.exit(0 if Receiver.opened else 1)  # such as for a key that was used: 403
+    sys.exit(0 if Receiver.opened else 1)  # such as 403 for a used key

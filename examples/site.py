@@ -1,9 +1,9 @@
-"""A Twisted Site with the gateway below one of its paths.
+"""A Twisted Site that serves the gateway below one of its paths.
 
     python examples/site.py [REDIS_URL [PORT]]
 
-``http://127.0.0.1:8080/key`` answers with a session key, and ``ws://127.0.0.1:8080/live/user?id=…``
-lets a websocket in with it. A real program asks who it is before it gives a key away.
+``http://127.0.0.1:8080/key`` returns a session key, and ``ws://127.0.0.1:8080/live/user?id=…``
+opens a websocket with it. A real program authenticates the user before it issues a key.
 """
 
 import json
@@ -23,7 +23,7 @@ from opentera_twisted.gateway import Gateway
 
 
 class Key(Resource):
-    """Issues a session key for somebody new."""
+    """A resource that issues a session key for a new UUID."""
 
     isLeaf = True
 
@@ -32,7 +32,7 @@ class Key(Resource):
         self._keys = keys
 
     def render_GET(self, request: Any) -> int:
-        """A JSON object."""
+        """Return a JSON object."""
         Deferred.fromCoroutine(self._answer(request))
         return NOT_DONE_YET
 
@@ -50,7 +50,7 @@ class Key(Resource):
 
 
 async def main(url: str, port: str) -> None:
-    """Run until the process is told to end."""
+    """Run until the process stops."""
     bus = Bus(url, reactor=reactor, name="site")
     gateway = Gateway(bus)
     bus.startService()

@@ -1,4 +1,4 @@
-"""What ``make run`` prints: where to connect, and a session key to try it with."""
+"""Print the addresses of the gateway of ``make run``, and a session key for it."""
 
 import sys
 from typing import Any

@@ -364,12 +364,12 @@ async def _writes_logs(bus: Bus, admin: redis.Redis) -> None:
 
 
 WORK: dict[str, Callable[[Bus, redis.Redis], Awaitable[None]]] = {
-    "has variables and topics of its own": _has_own,
+    "has its own variables and topics": _has_own,
     "issues session keys": _issues,
-    "redeems them itself": _redeems,
-    "asks who is online": _asks_who_is_online,
+    "redeems session keys itself": _redeems,
+    "reads presence": _asks_who_is_online,
     "checks the tokens of an OpenTera server": _checks_tokens,
-    "writes to its logs": _writes_logs,
+    "writes to OpenTera's logs": _writes_logs,
 }
 
 

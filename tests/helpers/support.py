@@ -149,13 +149,14 @@ def service_additions() -> dict[str, str]:
 
 def console_additions() -> dict[str, str]:
     """Rules that docs/how-to/least-rights.md names for a gateway, by the panel that needs them."""
-    return _additions("a panel of the console")
+    return _additions("console panel")
 
 
 def _additions(title: str) -> dict[str, str]:
     page = (ROOT / "docs" / "how-to" / "least-rights.md").read_text()
     table = page.partition(f"| {title} | needs |\n")[2].partition("\n\n")[0]
     found = re.findall(r"^\| ([^|`]+) \| `(.*?)`", table, re.MULTILINE)
+    assert found, f"the page has no table of what {title} needs"
     return {name: rules.replace("\\|", "|") for name, rules in found}
 
 
