@@ -49,6 +49,9 @@ from opentera_twisted.topics import REPLY_CHANNELS
 CALL_TIMEOUT: Final = 10.0
 """Seconds that a call waits for its reply, unless it says otherwise; as deployed callers do."""
 
+MOST_ANSWERS: Final = 10_000
+"""Answers of a call of all that are kept until Redis has said how many servers have it."""
+
 OUTCOMES: Final[Mapping[type[BusError], str]] = {
     NoResponder: "no_responder",
     CallNotSent: "not_sent",
@@ -87,6 +90,11 @@ class _Gathering:
     answers: list[Answer] = Factory(list)
     receivers: int | None = None
     expiry: IDelayedCall | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether as many have answered as can."""
+        return len(self.answers) >= (MOST_ANSWERS if self.receivers is None else self.receivers)
 
 
 @define(eq=False)
@@ -182,7 +190,8 @@ class Caller:
             timeout: seconds after which no more replies are waited for.
 
         Returns:
-            Fires with all that came in time, at once when each receiver has answered.
+            Fires with all that came in time, at once when each receiver has answered; never with
+            more answers than there are receivers, though one may have answered several times.
 
         Raises:
             InvalidArgument: an argument, the name or the timeout is not of the right kind.
@@ -207,7 +216,7 @@ class Caller:
             gathering.expiry = clock.callLater(left, self._gathered, gathering)
             publishing = self._pubsub.publish(topic, request)
             gathering.receivers = await publishing.addTimeout(left, clock)
-            if len(gathering.answers) < gathering.receivers:
+            if not gathering.is_complete:
                 await gathering.result
         except DeferredTimeout:
             raise self._link.unavailable(seconds) from self._link.error
@@ -215,7 +224,7 @@ class Caller:
             del self._gatherings[call_id]
             if gathering.expiry is not None and gathering.expiry.active():
                 gathering.expiry.cancel()
-        return gathering.answers
+        return gathering.answers[: gathering.receivers]
 
     def _gathered(self, gathering: _Gathering) -> None:
         if not gathering.result.called:
@@ -227,7 +236,7 @@ class Caller:
         except CallError as error:
             answer = Answer(error=error)
         gathering.answers.append(answer)
-        if len(gathering.answers) == gathering.receivers:
+        if gathering.receivers is not None and gathering.is_complete:
             self._gathered(gathering)
 
     def _send(self, call_id: int, call: _Call, request: bytes) -> None:
@@ -297,7 +306,11 @@ class Caller:
                 self._settle(call, reply)
                 return
             gathering = self._gatherings.get(call_id)
-            if gathering is not None and answers(reply, gathering.topic):
+            if (
+                gathering is not None
+                and not gathering.is_complete
+                and answers(reply, gathering.topic)
+            ):
                 self._collect(gathering, reply)
                 return
         self.dropped_replies += 1

@@ -154,14 +154,31 @@ def cut(text: str, longest: int) -> str:
 def decode_reply(payload: bytes) -> Mapping[str, Any] | None:
     """Read the object of a reply, or None; `return_value` refuses a deep result."""
     try:
-        reply = _decode(payload.decode())
-    except (ValueError, RecursionError):
+        try:
+            reply = _decode(payload.decode())
+        except RecursionError:
+            reply = {**_decode(_without_value(payload.decode())), "return_value": _TOO_DEEP}
+    except (ValueError, TypeError, RecursionError):
         return None
     if not isinstance(reply, dict):
         return None
     if is_deep(reply.get("return_value"), payload):
         reply["return_value"] = _TOO_DEEP
     return reply
+
+
+def _without_value(text: str) -> str:
+    """Cut the result out of a reply that is too deep to read, so that its call can be told.
+
+    The result is a list or an object, the only one of a reply. What is left of another text is no
+    JSON.
+    """
+    start = text.find('"return_value"')
+    end = max(text.rfind(bracket, 0, len(text.rstrip()) - 1) for bracket in "]}")
+    before, after = text[:start].rstrip(), text[end + 1 :].lstrip()
+    if before == "{":
+        return before + after.removeprefix(",")
+    return before.removesuffix(",") + after
 
 
 def may_carry_replies(channel: str) -> bool:

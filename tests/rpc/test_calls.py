@@ -437,6 +437,38 @@ class CallTests(RedisTestCase):
         (answer,) = await bus.call_all("service.Ours", "nested", 1, timeout=60)
         assert isinstance(answer.error, BadReply)
 
+    async def test_a_reply_too_deep_to_read_is_a_bad_reply_at_once(self) -> None:
+        requests = Collector()
+        bus = await self.bus()
+        await (await self.bus()).pubsub.subscribe("service.Ours.rpc", requests)
+        deep = "[" * 100_000 + "]" * 100_000
+        known = '"id": %d, "pattern": "service.Ours.rpc", "status": "OK"'
+        value = f'"return_value": {deep}'
+        for number, text in enumerate(
+            [f"{{{known}, {value}}}", f"{{{value}, {known}}} ", f'{{"a": 1, {value}, {known}}}']
+        ):
+            call = bus.call_service("Ours", "nested", timeout=600)
+            request = decode_request((await requests.wait(number + 1))[number].payload)
+            assert request is not None
+            self.redis.publish(request.reply_to, text % request.id)
+            with pytest.raises(BadReply, match="more than 100 levels"):
+                await call
+
+    async def test_a_server_that_answers_a_call_of_all_often_counts_no_more(self) -> None:
+        requests = Collector()
+        bus = await self.bus()
+        await (await self.bus()).pubsub.subscribe("service.Ours.rpc", requests)
+        call = bus.call_all("service.Ours", "which", timeout=600)
+        request = decode_request((await requests.wait(1))[0].payload)
+        assert request is not None
+        reply = {"id": request.id, "pattern": "service.Ours.rpc", "status": "OK"}
+        with self.redis.pipeline() as pipeline:
+            for number in range(100):
+                text = json.dumps({**reply, "return_value": number})
+                pipeline.publish(request.reply_to, text)
+            pipeline.execute()
+        assert [answer.value for answer in await call] == [0]
+
     async def test_a_procedure_that_takes_too_long_fails_its_call(self) -> None:
         declared = Procedures()
         cancelled = Collector()
