@@ -14,6 +14,7 @@ from uuid import uuid4
 from attrs import frozen
 
 from opentera_twisted import topics
+from opentera_twisted.errors import WrongType
 from opentera_twisted.holders import (
     GATEWAYS,
     HELD,
@@ -52,8 +53,8 @@ _REPORTING: Final = (
     local function note(are_listening)
         hears = are_listening
         if not hears then
-            redis.call('HSET', '{LISTENING}', 'no', '')
-        elseif redis.call('HDEL', '{LISTENING}', 'no') == 1 then
+            redis.pcall('HSET', '{LISTENING}', 'no', '')
+        elseif redis.pcall('HDEL', '{LISTENING}', 'no') == 1 then
             redis.call('HSET', '{LISTENING}', 'since', now)
         end
     end
@@ -118,7 +119,7 @@ _RENEW: Final = Script(
             else
                 if not is_held(who, id) then report(came) end
                 redis.call('HSET', own, who, gone)
-                redis.call('HDEL', '{OWED}', who)
+                redis.pcall('HDEL', '{OWED}', who)
             end
         elseif what == 'again' and held then
             if is_first(who) then report(came) end
@@ -139,9 +140,16 @@ _RENEW: Final = Script(
     local size = redis.pcall('HLEN', own)
     local differs = expected >= 0 and applied == (#ARGV - 5) / 4 and type(size) == 'number'
         and size ~= expected - #conflicts
+    local since = redis.pcall('HGET', '{LISTENING}', 'since')
+    local spoiled = {{}}
+    for _, name in ipairs({{'{OWED}', '{LISTENING}'}}) do
+        local kind = redis.call('TYPE', name).ok
+        if kind ~= 'hash' and kind ~= 'none' then spoiled[#spoiled + 1] = name end
+    end
     return {{
-        applied, was_late and now or '', redis.call('HGET', '{LISTENING}', 'since') or '',
-        differs and 1 or 0, redis.call('EXISTS', '{OWED}'), conflicts, listeners,
+        applied, was_late and now or '', type(since) == 'string' and since or '',
+        differs and 1 or 0, redis.call('TYPE', '{OWED}').ok == 'hash' and 1 or 0, conflicts,
+        listeners, spoiled,
     }}
     """
 )
@@ -253,6 +261,7 @@ class Renewal:
         differs: Redis holds another number of identities than the gateway expects.
         owes: reports of going wait until they can be made.
         conflicts: ``<kind>.<uuid>`` that was not entered, as its UUID is open under another kind.
+        spoiled: names of keys that hold another type than presence keeps there, and are left out.
     """
 
     applied: int
@@ -260,6 +269,7 @@ class Renewal:
     differs: bool
     owes: bool
     conflicts: tuple[str, ...]
+    spoiled: tuple[str, ...]
 
 
 class Lease:
@@ -312,14 +322,33 @@ class Lease:
         ]
         for one in transitions:
             arguments += one.what, one.who, one.came, one.gone
-        answer = await self._link.run(_RENEW, [GATEWAYS], *arguments)
+        try:
+            answer = await self._link.run(_RENEW, [GATEWAYS], *arguments)
+        except WrongType as error:
+            raise await self._named(error) from None
         if not answer:
             return None
-        applied, late, listening_since, differs, owes, conflicts, self._listeners = answer
+        applied, late, listening_since, differs, owes, conflicts, self._listeners, spoiled = answer
         if late:
             self.since = late
-        names = tuple(map(topics.decode, conflicts))
-        return Renewal(applied, listening_since, bool(differs), bool(owes), names)
+        return Renewal(
+            applied,
+            listening_since,
+            bool(differs),
+            bool(owes),
+            tuple(map(topics.decode, conflicts)),
+            tuple(map(topics.decode, spoiled)),
+        )
+
+    async def _named(self, error: WrongType) -> WrongType:
+        """Say which of the keys that presence cannot do without has another type."""
+        kinds = {GATEWAYS: b"zset", LEASES: b"hash", HELD + self.gateway: b"hash"}
+        for name, kind in kinds.items():
+            found = await self._link.execute("TYPE", name)
+            if found not in {kind, b"none"}:
+                expected, actual = kind.decode(), topics.decode(found)
+                return WrongType(error.command, f"WRONGTYPE {name} is a {actual}, not a {expected}")
+        return error
 
     async def held(self) -> set[str]:
         """Read who is open here, as Redis has it."""

@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import Bus, Delivery, InvalidArgument, ReadOnlyReplica, SessionKeys
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
-from opentera_twisted.holders import GATEWAYS, HELD, REPORTS
+from opentera_twisted.holders import GATEWAYS, HELD, LISTENING, OWED, REPORTS
 from opentera_twisted.lease import LEASE, REAPED_AT_ONCE, Lease, Transition
 from opentera_twisted.link import connection
 from opentera_twisted.messages import ServerCommand, TeraModuleMessage
@@ -483,13 +483,31 @@ class RedisFaultTests(PresenceTestCase):
         who = self.user()
         presence.opened(who)
         await retries.wait(5)
-        assert len([text for text in log.items if "WRONGTYPE" in text]) == 1
+        (told,) = [text for text in log.items if "WRONGTYPE" in text]
+        assert f"{GATEWAYS} is a string, not a zset" in told
         with pytest.raises(Exception, match="WRONGTYPE"):
             await bus.presence.online("user")
         assert self.redis.get(GATEWAYS) == b"a string"
         self.redis.delete(GATEWAYS)
         await presence.reported()
         assert await bus.presence.online("user") == [who.uuid]
+
+    async def test_a_wrong_type_under_a_minor_key_is_named_and_stalls_nobody(self) -> None:
+        bus = await self.bus()
+        log = log_of(self)
+        self.redis.set(OWED, "a string")
+        self.redis.rpush(LISTENING, "a list")
+        presence = self.local(bus)
+        here, gone = self.user(), self.user()
+        for change, who in ((presence.opened, here), (presence.opened, gone)):
+            change(who)
+        await presence.reported()
+        presence.closed(gone)
+        await presence.reported()
+        assert await bus.presence.online("user") == [here.uuid]
+        (told,) = [text for text in log.items if "another type" in text]
+        assert OWED in told
+        assert LISTENING in told
 
     async def test_a_foreign_key_under_another_gateway_harms_nobody(self) -> None:
         bus = await self.bus()

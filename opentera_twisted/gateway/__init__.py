@@ -12,7 +12,7 @@
     connection_limit  a limit on the connections of each address
     summed_log   log lines that strangers can cause, summed up
     rate_limit   a limit on how often something may happen within a period
-    intake       a bounded, fair share of what clients send is handled in each turn
+    intake       work that clients cause has a bounded, fair share of each turn
     autobahn_corrections  what Autobahn's server protocol does wrong or without a bound
     protocol     the websocket edge: handshake, what a client sends, closing
     resource     the same edge inside a twisted.web site

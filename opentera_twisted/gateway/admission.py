@@ -34,7 +34,8 @@ REDEEM_TIMEOUT: Final = 5.0
 """Seconds that Redis may take over a session key; then the client is told to come again."""
 
 RESOLVE_TIMEOUT: Final = 5.0
-"""Seconds that the identity resolver may take; then the client is told to come again."""
+"""Seconds that the identity resolver or the access policy may take; then the client is told to
+come again."""
 
 
 class Admission:
@@ -50,6 +51,7 @@ class Admission:
         followings: what somebody follows.
         policy: the access policy, to prepare it for clients.
         is_revoked: tells whether somebody was deleted or disabled since its key was issued.
+        turn: waits until there is time for a step of a login, as many can be decided at once.
     """
 
     _log = Logger()
@@ -66,6 +68,7 @@ class Admission:
         followings: Callable[[Identity], tuple[Following, ...]],
         policy: IAccessPolicy,
         is_revoked: Callable[[Kind, str], bool],
+        turn: Callable[[], Deferred[None]],
     ) -> None:
         self._link = link
         self._limits = limits
@@ -76,6 +79,7 @@ class Admission:
         self._followings = followings
         self._prepared: Any = policy if isinstance(policy, IPreparedPolicy) else None
         self._is_revoked = is_revoked
+        self._turn = turn
         self._failed = FailedLogins(limits.failed_logins_per_minute, link.clock.seconds)
         self._inside = 0  # from the attempt on
         self._present: Counter[Who] = Counter()  # from the session key on
@@ -100,6 +104,7 @@ class Admission:
             who = (redeemed.identity.kind, redeemed.identity.uuid)
             self._present[who] += 1
             try:
+                await self._turn()
                 return await self._prepare(client, redeemed.identity)
             except BaseException as error:
                 self._gone(who)
@@ -200,7 +205,7 @@ class Admission:
         if self._prepared is None:
             await self._follow(client, identity)
             return identity
-        await self._prepare_policy(identity)
+        await self._guarded("access policy", self._prepared.prepare, identity)
         try:
             await self._follow(client, identity)
         except BaseException:
@@ -208,42 +213,40 @@ class Admission:
             raise
         return identity
 
-    async def _prepare_policy(self, identity: Identity) -> None:
-        try:
-            preparing = self._prepared.prepare(identity)
-            await preparing.addTimeout(RESOLVE_TIMEOUT, self._link.clock)
-        except DeferredTimeout:
-            raise Refusal.for_now("the access policy was not ready in time") from None
-        except CancelledError:  # the client has gone
-            raise
-        except Exception as error:  # noqa: BLE001 (it is anybody's; the client shall come again)
-            if not isinstance(error, BusError):
-                self._log.failure("the access policy failed")
-            raise Refusal.for_now(f"the access policy failed: {error}") from None
-
     async def _follow(self, client: Client, identity: Identity) -> None:
         who = (identity.kind, identity.uuid)
         followings = self._followings(identity)
         try:
             await self._fanout.follow(client, who, followings)
+            await self._turn()
         except BaseException as error:
             self._fanout.unfollow(client)
             if isinstance(error, BusError):
                 raise Refusal.for_now(str(error)) from None
             raise
 
-    async def _resolve(self, resolver: IIdentityResolver, known: Identity) -> Identity:
+    @staticmethod
+    async def _resolved(resolver: IIdentityResolver, known: Identity) -> Identity | None:
+        return checked(await maybeDeferred(resolver.resolve, known.kind, known.uuid))
+
+    async def _guarded(self, what: str, ask: Callable[..., Any], *arguments: object) -> Any:
+        """Ask what a user has given; the client shall come again when that fails."""
         try:
-            resolving = maybeDeferred(resolver.resolve, known.kind, known.uuid)
-            identity = checked(await resolving.addTimeout(RESOLVE_TIMEOUT, self._link.clock))
+            asking = maybeDeferred(ask, *arguments)
+            return await asking.addTimeout(RESOLVE_TIMEOUT, self._link.clock)
         except DeferredTimeout:
-            raise Refusal.for_now("the identity resolver did not answer") from None
+            raise Refusal.for_now(f"the {what} did not answer") from None
         except CancelledError:  # the client has gone
             raise
-        except Exception as error:  # noqa: BLE001 (it is anybody's; the client shall come again)
+        except Exception as error:  # noqa: BLE001 (it is anybody's)
             if not isinstance(error, BusError):
-                self._log.failure("the identity resolver failed")
-            raise Refusal.for_now(f"the identity resolver failed: {error}") from None
+                self._log.failure("the {what} failed", what=what)
+            raise Refusal.for_now(f"the {what} failed: {error}") from None
+
+    async def _resolve(self, resolver: IIdentityResolver, known: Identity) -> Identity:
+        identity: Identity | None = await self._guarded(
+            "identity resolver", self._resolved, resolver, known
+        )
         if identity is None:
             raise Refusal(HTTPStatus.FORBIDDEN, f"the identity resolver refuses that {known.kind}")
         return evolve(

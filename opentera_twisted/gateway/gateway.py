@@ -134,6 +134,11 @@ class Gateway(Service):
         self._presence = LocalPresence(bus.link, presence_lease, self._conflicts)
         self._fanout = Fanout(bus.pubsub)
         self._revoked = Revoked(bus.pubsub, self._clock.seconds, self._close_revoked)
+        self._clients: Counter[topics.Kind] = Counter()
+        self._stopping = False
+        self.factory = ClientFactory(
+            self, self._clock, limits, TrustedProxies(trusted_proxies), compression
+        )
         self._admission = Admission(
             bus.link,
             limits,
@@ -144,11 +149,7 @@ class Gateway(Service):
             followings=self._followings,
             policy=self._policy,
             is_revoked=self._revoked.includes,
-        )
-        self._clients: Counter[topics.Kind] = Counter()
-        self._stopping = False
-        self.factory = ClientFactory(
-            self, self._clock, limits, TrustedProxies(trusted_proxies), compression
+            turn=self.factory.intake.turn,
         )
 
     @property

@@ -1,40 +1,32 @@
-"""A bounded share of what clients send is handled in each turn of the reactor, in fair rotation.
+"""Work that clients cause, in bounded shares of each turn of the reactor, in fair rotation.
 
 A client that sends ten thousand frames at once has a few of them parsed in each turn, after those
-of all others that wait. Nothing more is read of it meanwhile, so that TCP slows it down.
+of all others that wait. Nothing more is read of it meanwhile, so that TCP slows it down. The steps
+of logins and closes that are many at once wait in the same queue.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-WORK_PER_TURN: Final = 64
-"""Units of work in one turn, for all clients: about two milliseconds."""
-
-WORK_AT_ONCE: Final = 8
-"""Units of work for one client before the next one gets its share."""
-
-HANDSHAKE: Final = 16
-"""Units of work of a whole handshake. A piece of one counts 1, as does a frame; each `BYTES` of a
-frame's payload count 1 more."""
-
-BYTES: Final = 4096
+SHARE: Final = 0.004
+"""Seconds after the start of a turn from which the work of clients waits for the next turn."""
 
 
 class Source(Protocol):
     """A client whose bytes wait to be handled."""
 
-    def handle(self, work: int) -> tuple[int, bool]:
-        """Handle some of what came.
-
-        Args:
-            work: units after which to stop.
+    def handle(self) -> bool:
+        """Handle a little of what came.
 
         Returns:
-            The units that were done, and whether more can be done at once.
+            Whether more can be done at once.
         """
 
     def fail(self) -> None:
@@ -48,17 +40,17 @@ class Source(Protocol):
 
 
 class Intake:
-    """Shares each turn's work among the clients that have sent something.
+    """Shares each turn's time among the clients that have sent something, and steps for clients.
 
     Args:
-        clock: schedules a call for the reactor's next turn.
+        clock: measures the time, and schedules a call for the reactor's next turn.
     """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._left = WORK_PER_TURN
+        self._until = 0.0
         self._waiting: dict[Source, None] = {}  # an ordered set
         self._is_scheduled = False
 
@@ -66,42 +58,78 @@ class Intake:
         """Handle what a client sent: now, or after the clients that wait already."""
         if source in self._waiting:
             return
-        self._schedule()
-        if self._waiting or self._left <= 0 or self._serve(source):
-            self._wait(source)
+        if not self._has_time() or self._serve(source):
+            source.hold()
+            self._waiting[source] = None
 
     def forget(self, source: Source) -> None:
         """Drop a client that is gone."""
         self._waiting.pop(source, None)
 
-    def _wait(self, source: Source) -> None:
-        source.hold()
-        self._waiting[source] = None
+    def turn(self) -> Deferred[None]:
+        """Wait for time to do something for a client.
 
-    def _serve(self, source: Source) -> bool:
-        try:
-            done, has_more = source.handle(WORK_AT_ONCE)
-        except Exception:  # noqa: BLE001 (the other clients get their turn)
-            self._log.failure("handling what a client sent failed; closing its connection")
-            source.fail()
-            return False
-        self._left -= done
-        return has_more
+        Returns:
+            Fires at once, or after the work that waits already.
+        """
+        if self._has_time():
+            return succeed(None)
+        # When it is cancelled it ignores the call. A canceller would make a reference cycle.
+        begun: Deferred[None] = Deferred()
+        self._waiting[_Call(partial(begun.callback, None))] = None
+        return begun
 
-    def _schedule(self) -> None:
+    def do(self, call: Callable[[], None]) -> None:
+        """Call a function at once, or after the work that waits already."""
+        self.arrived(_Call(call))
+
+    def _has_time(self) -> bool:
         if not self._is_scheduled:
-            self._is_scheduled = True
-            self._clock.callLater(0, self._turn)
+            self._begin()
+        return not self._waiting and self._clock.seconds() < self._until
+
+    def _begin(self) -> None:
+        """Begin a share, which ends with the turn."""
+        self._until = self._clock.seconds() + SHARE
+        self._is_scheduled = True
+        self._clock.callLater(0, self._turn)
 
     def _turn(self) -> None:
         self._is_scheduled = False
-        self._left = WORK_PER_TURN
-        while self._waiting and self._left > 0:
+        if not self._waiting:
+            return
+        self._begin()
+        while self._waiting:
             source = next(iter(self._waiting))
             del self._waiting[source]
             if self._serve(source):
                 self._waiting[source] = None
             else:
                 source.go_on()
-        if self._waiting or self._left < WORK_PER_TURN:
-            self._schedule()
+            if self._clock.seconds() >= self._until:
+                break
+
+    def _serve(self, source: Source) -> bool:
+        try:
+            return source.handle()
+        except Exception:  # noqa: BLE001 (the other clients get their turn)
+            self._log.failure("handling what a client sent failed; closing its connection")
+            source.fail()
+            return False
+
+
+class _Call:
+    """A function that is called once there is time."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def handle(self) -> bool:
+        """Call it."""
+        self._call()
+        return False
+
+    def fail(self) -> None:
+        """Do nothing: it has no connection of its own."""
+
+    hold = go_on = fail

@@ -29,7 +29,7 @@ from opentera_twisted.messages.packing import module_message
 from opentera_twisted.messages.templates import template
 from opentera_twisted.sessions import Identity
 
-TRANSITION_BATCH: Final = 250
+TRANSITION_BATCH: Final = 50
 """Transitions that one step in Redis applies."""
 
 
@@ -82,6 +82,7 @@ class LocalPresence:
         self._settled_until = b"0"
         self._listening_since: bytes | None = None
         self._conflicts: set[str] = set()
+        self._spoiled: tuple[str, ...] = ()
         self._working: Deferred[None] | None = None
         self._waiting: Waiters[None] = Waiters()
         self._renewal = LoopingCall(self._renew)
@@ -238,6 +239,13 @@ class LocalPresence:
             if who in self._here:
                 self._conflicts.add(who)
                 self._on_conflict(self._here[who].identity)
+        if renewal.spoiled and renewal.spoiled != self._spoiled:
+            self._log.error(
+                "presence works in part: Redis holds another type than a hash under {keys}; delete "
+                "what is there",
+                keys=", ".join(renewal.spoiled),
+            )
+        self._spoiled = renewal.spoiled
         if renewal.differs:
             self._log.warn(
                 "Redis has lost part of presence (evicted or deleted); reporting clients again"

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
     ISSLTransport,
 )
+from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -25,7 +26,7 @@ from zope.interface import implementer
 from opentera_twisted._internal.ip_addresses import parse_ip
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gateway import compression, intake, subprotocols, tls
+from opentera_twisted.gateway import compression, subprotocols, tls
 from opentera_twisted.gateway.autobahn_corrections import (
     CorrectedFactory,
     CorrectedProtocol,
@@ -43,12 +44,21 @@ from opentera_twisted.gateway.login import (
 )
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
 from opentera_twisted.gateway.rate_limit import RateLimit
-from opentera_twisted.gateway.sending import has_foreign_layer
+from opentera_twisted.gateway.sending import has_foreign_layer, socket_of
 from opentera_twisted.sessions import Identity
 
 PING_INTERVAL: Final = 10
 PONG_TIMEOUT: Final = 20
 """Seconds between pings, and that a client may take to answer one: closed 30 s without a pong."""
+
+READ_AT_ONCE: Final = 8192
+"""Bytes that one read takes from a client, which has nothing to say."""
+
+ACCEPTED_AT_ONCE: Final = 16
+"""Connections that a listening socket accepts in one turn; the others wait in the kernel."""
+
+FRAMES_AT_ONCE: Final = 8
+"""Frames that are handled for one client before the next one gets its turn."""
 
 ANSWERS_PER_SECOND: Final = 10
 """Messages of one client that are answered; the others are dropped."""
@@ -110,6 +120,9 @@ class ClientProtocol(CorrectedProtocol):
     def connectionMade(self) -> None:
         """A peer has connected."""
         self.factory.connections.add(self)
+        if (socket := socket_of(self.transport)) is not None:
+            socket.bufferSize = READ_AT_ONCE
+            self.factory.accepted(socket)
         super().connectionMade()
         timeout = self.factory.limits.handshake_timeout
         if self.factory.is_crowded():
@@ -122,14 +135,14 @@ class ClientProtocol(CorrectedProtocol):
             self._timeout = self.factory.clock.callLater(timeout, self._handshake_timed_out)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The connection is gone; `onClose` has heard of it when this returns."""
+        """The connection is gone; the gateway hears of it when it is this client's turn."""
         super().connectionLost(reason)
         if not self.is_plain and tls.is_incomplete(self.transport):
             self.factory.gateway.tls_failed(_peer(self.transport), reason)
         cancel(self._timeout)
         self._timeout = None  # one that has run holds us
-        self._release_slot()
-        self.factory.lost(self)
+        self.factory.intake.forget(self)
+        self.factory.intake.do(self._gone)
 
     # --- handshake
 
@@ -144,7 +157,11 @@ class ClientProtocol(CorrectedProtocol):
         self._count_as(self._client)
         # All that can be refused comes before the session key is redeemed.
         self._negotiate(request)
-        return await self.factory.gateway.admit(self, login)
+        try:
+            return await self.factory.gateway.admit(self, login)
+        except Refusal:  # many may be refused at once
+            await self.factory.intake.turn()
+            raise
 
     def _admitted(self, identity: Identity) -> str | None:
         self.identity = identity
@@ -243,7 +260,7 @@ class ClientProtocol(CorrectedProtocol):
         self.forget_handshake()
         self.factory.gateway.opened(self, self.identity)
         if self._closing is not None:  # it was sent away before it was open
-            self.close(*self._closing)
+            self._begin_close()
 
     def onFrameBegin(self) -> None:
         """Count a frame: messages, their fragments, pings and pongs."""
@@ -280,7 +297,8 @@ class ClientProtocol(CorrectedProtocol):
         Returns:
             Whether they were: the websocket is open, and its client reads.
         """
-        return bool(self.state == self.STATE_OPEN) and self.send_bytes(frames)
+        is_open = self.state == self.STATE_OPEN and self._closing is None
+        return bool(is_open) and self.send_bytes(frames)
 
     def too_slow(self) -> None:
         """Close a client that does not read."""
@@ -288,31 +306,38 @@ class ClientProtocol(CorrectedProtocol):
         self.close(POLICY_VIOLATION, "too slow")
 
     def close(self, code: int, reason: str) -> None:
-        """Begin to close the websocket; one that is not open yet, once it is."""
-        if self.state == self.STATE_OPEN:
-            self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
-        elif self.state == self.STATE_CONNECTING:
+        """Begin to close the websocket when it is its turn; one that is not open yet, once it is.
+
+        Nothing more is sent to it before.
+        """
+        if self._closing is None and self.state in {self.STATE_CONNECTING, self.STATE_OPEN}:
             self._closing = (code, reason)
+            if self.state == self.STATE_OPEN:
+                self.factory.intake.do(self._begin_close)
+
+    def _begin_close(self) -> None:
+        if self._closing is not None and self.state == self.STATE_OPEN:
+            code, reason = self._closing
+            self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
 
     def consumeData(self) -> None:
         """Have what has come handled when it is this client's turn."""
         self.factory.intake.arrived(self)
 
-    def handle(self, work: int) -> tuple[int, bool]:
+    def handle(self) -> bool:
         """Take some of what has come; of a client that we are done with, nothing is kept."""
         if self.state == self.STATE_CONNECTING:
-            was_read = self.is_request_read
             self.processHandshake()
-            return 1 if was_read == self.is_request_read else intake.HANDSHAKE, False
-        done, has_more = 0, self.state != self.STATE_CLOSED
-        while has_more and done < work:
-            before = self.trafficStats.incomingOctetsAppLevel
+            return False
+        has_more = self.state != self.STATE_CLOSED
+        for _ in range(FRAMES_AT_ONCE if has_more else 0):
             has_more = self.processData() and self.state != self.STATE_CLOSED
-            done += 1 + (self.trafficStats.incomingOctetsAppLevel - before) // intake.BYTES
+            if not has_more:
+                break
         if self.failedByMe or self.state == self.STATE_CLOSED:
             self.data = b""
             has_more = False
-        return done, has_more
+        return has_more
 
     def fail(self) -> None:
         """Reset the connection."""
@@ -334,10 +359,14 @@ class ClientProtocol(CorrectedProtocol):
         super().dropConnection(abort)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """The connection is gone, in whatever state it was."""
+        """Do nothing: `connectionLost` does what is to do."""
+
+    def _gone(self) -> None:
         if self._admission is not None:
             self._admission.cancel()
         self.left()
+        self._release_slot()
+        self.factory.lost(self)
 
     def left(self) -> None:
         """Report the client as gone, once."""
@@ -387,11 +416,28 @@ class ClientFactory(CorrectedFactory):
         self.unknown = ConnectionLimit(limits.max_connections_per_address)
         self.known = ConnectionLimit(limits.max_connections_per_address)
         self.intake = Intake(clock)
+        self._listening: set[Port] = set()
         self._emptied: Waiters[None] = Waiters()
 
     def acceptableProtocols(self) -> list[bytes]:
         """List the protocols that TLS may negotiate, for users' own endpoints too."""
         return [tls.HTTP]
+
+    def accepted(self, socket: Any) -> None:
+        """Have the listening socket of a connection accept few in the next turn.
+
+        Twisted accepts a hundred at a time, and more and more while there are so many.
+        """
+        port = getattr(socket, "server", None)
+        if isinstance(port, Port):
+            if not self._listening:
+                self.clock.callLater(0, self._accept_few)
+            self._listening.add(port)
+
+    def _accept_few(self) -> None:
+        for port in self._listening:
+            port.numberAccepts = min(port.numberAccepts, ACCEPTED_AT_ONCE)
+        self._listening.clear()
 
     def is_crowded(self) -> bool:
         """Whether there is no room even for one more handshake."""
@@ -430,9 +476,8 @@ class ClientFactory(CorrectedFactory):
             client.transport.abortConnection()
 
     def lost(self, client: ClientProtocol) -> None:
-        """A connection is gone."""
+        """A connection is gone, and the gateway knows."""
         self.connections.discard(client)
-        self.intake.forget(client)
         self._tell_if_empty()
 
     def _tell_if_empty(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 from typing import Final
 
-THRESHOLDS: Final = (5_000, 10, 5)
+THRESHOLDS: Final = (5_000, 3, 15)
 """How many more objects, and then how many collections of the younger ones, make one due."""
 
 

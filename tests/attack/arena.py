@@ -18,6 +18,7 @@ from tests.helpers.support import GUARD, Server, free_port
 from tests.program.test_program import REPORTS, health
 
 from .identities import SERVICE, Identities
+from .turns import BEFORE, Turns
 from .witness import Witness, named
 
 MEMORY_RATIO = 4
@@ -33,11 +34,13 @@ class Arena:
     Attributes:
         uuid: of the witness.
         published: time of each event for the witness, in seconds of `time.perf_counter`.
+        turns: the longest turns of the gateway's reactor.
     """
 
     def __init__(self, *options: str) -> None:
         self.uuid = str(uuid4())
         self.published: list[float] = []
+        self.turns = Turns()
         self.server = Server()
         self.redis = self.server.client()
         self.identities = Identities(self.server.client(), self.uuid)
@@ -47,7 +50,7 @@ class Arena:
             "--websocket", f"tcp:{self.port}:interface=127.0.0.1",
             "--admin", f"tcp:{self._admin}:interface=127.0.0.1",
             "--identity-rpc", SERVICE, "--access-rpc", SERVICE, *options,
-            fork=False,
+            fork=False, before=(BEFORE, self.turns.path),
         )  # fmt: skip
         self.program.wait_for("is ready")
         self._reports = self.redis.pubsub()
@@ -66,6 +69,7 @@ class Arena:
         self.program.kill()
         self.identities.stop()
         self.server.stop()
+        self.turns.close()
 
     def key(self, uuid: str) -> str:
         """A session key of a user."""

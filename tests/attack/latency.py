@@ -6,37 +6,45 @@ from collections.abc import Callable, Sequence
 from threading import Event
 
 from .arena import Arena
-from .crowd import CLIENTS, FLOODS, crowd
+from .crowd import ATTACKS, CLIENTS, crowd
+from .turns import Longest
 
 EVENTS = 1000
 INTERVAL = 0.01
 """Seconds between events."""
 
-ROW = "{:<24}{:>10}{:>10}{:>12}{:>12}"
+ROW = "{:<24}{:>10}{:>10}{:>12}{:>12}{:>12}{:>12}{:>12}"
 
 
-def measure_latency(progress: Callable[[str], None]) -> str:
+def measure_latency(progress: Callable[[str], None], *kinds: str) -> str:
     """Measure delays without an attack and with each kind of it, in one run.
 
     Args:
         progress: called with a line now and then.
+        kinds: names of attacks; none: all.
 
     Returns:
-        A table: milliseconds until half and 99 of 100 events had arrived, and as ratios.
+        A table in milliseconds: until half and 99 of 100 events had arrived, and as ratios; the
+        longest turn of the gateway's reactor, the most processor time of a turn, and the longest
+        garbage collection.
 
     Raises:
         AssertionError: an event was lost, or the gateway has suffered.
     """
-    rows = [ROW.format("", "p50 ms", "p99 ms", "p50 ratio", "p99 ratio")]
+    rows = [ROW.format("ms", "p50", "p99", "p50 ratio", "p99 ratio", "turn", "processor", "gc")]
     with Arena("--max-clients-per-identity", "0") as arena:
+        arena.turns.take()
         calm = _delays(arena)
-        rows.append(ROW.format("no attack", *_texts(calm), "1", "1"))
-        for kind in FLOODS:
-            progress(f"latency: {CLIENTS} clients send {kind}")
+        rows.append(ROW.format("no attack", *_texts(calm), "1", "1", *_turns(arena.turns.take())))
+        for kind in kinds or ATTACKS:
+            progress(f"latency: {CLIENTS} clients attack with {kind}")
             with crowd(arena.server.port, arena.port, kind):
+                arena.turns.take()
                 delays = _delays(arena)
+                longest = arena.turns.take()
             ratios = [f"{_part(delays, part) / _part(calm, part):.1f}" for part in (0.5, 0.99)]
-            rows.append(ROW.format(kind, *_texts(delays), *ratios))
+            rows.append(ROW.format(kind, *_texts(delays), *ratios, *_turns(longest)))
+            progress(rows[-1])
             arena.check()
         found = arena.check()
     return "\n".join([*rows, f"latency: {found}"])
@@ -60,3 +68,7 @@ def _part(delays: Sequence[float], part: float) -> float:
 
 def _texts(delays: Sequence[float]) -> list[str]:
     return [f"{_part(delays, part) * 1000:.1f}" for part in (0.5, 0.99)]
+
+
+def _turns(longest: Longest) -> list[str]:
+    return [f"{seconds * 1000:.1f}" for seconds in longest]

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from twisted.internet import reactor
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted.gateway import GatewayLimits
-from opentera_twisted.gateway.intake import HANDSHAKE, WORK_AT_ONCE, WORK_PER_TURN
+from opentera_twisted.gateway.intake import SHARE
 from opentera_twisted.gateway.login import Refusal
-from opentera_twisted.gateway.protocol import ANSWERS_PER_SECOND, ClientFactory, ClientProtocol
+from opentera_twisted.gateway.protocol import (
+    ACCEPTED_AT_ONCE,
+    ANSWERS_PER_SECOND,
+    FRAMES_AT_ONCE,
+    SERVICE_RESTART,
+    ClientFactory,
+    ClientProtocol,
+)
 from opentera_twisted.gateway.proxies import TrustedProxies
 from tests.conformance.frames import CONTINUATION, PING, TEXT, close, frame
 from tests.gateway.test_gateway import GatewayTestCase
@@ -22,12 +35,23 @@ from tests.helpers.websockets import Bytes, connect_bytes, handshake
 HOSTILE = "99999999-2222-3333-4444-555555555555"
 NOT_ALLOWED = b"Not allowed to send message"
 
+STEPS = 16
+"""Readings of the clock that a turn's share has in memory, and so at most its steps."""
+
+
+class Ticking(Turns):
+    """A clock that goes on a little at each reading, as work takes time."""
+
+    def seconds(self) -> float:
+        self.rightNow += SHARE / STEPS
+        return super().seconds()
+
 
 class TurnTests(SynchronousTestCase):
     """In memory, where each turn is the test's to take."""
 
     def setUp(self) -> None:
-        self.clock = Turns()
+        self.clock = Ticking()
         self.gate = StubGateway()
         limits = GatewayLimits(max_messages_per_minute=0)
         self.factory: Any = ClientFactory(self.gate, self.clock, limits, TrustedProxies())
@@ -63,10 +87,12 @@ class TurnTests(SynchronousTestCase):
                 witness.dataReceived(frame(PING, b"alive"))
                 self.clock.turn()
                 taken = waiting - sum(len(client.data) for client, _ in hostile)
-                assert taken <= (WORK_PER_TURN + WORK_AT_ONCE) * len(frame(opcode))
+                assert taken <= STEPS * FRAMES_AT_ONCE * len(frame(opcode))
                 assert b"event" in received.value()
                 turns += 1
             assert turns > 100
+            while witness.data:
+                self.clock.turn()
             self.clock.turn()
             assert received.value().count(b"\x8a\x05alive") == turns
             assert all(transport.producerState == "producing" for _, transport in hostile)
@@ -78,21 +104,56 @@ class TurnTests(SynchronousTestCase):
             client.makeConnection(StringTransport())
             client.dataReceived(REQUEST)
         begun = len(self.gate.logins)
-        assert begun <= WORK_PER_TURN // HANDSHAKE
+        assert begun <= STEPS
         while begun < 100:
             self.clock.turn()
             now = len(self.gate.logins)
-            assert now - begun <= WORK_PER_TURN // HANDSHAKE
+            assert now - begun <= STEPS
             begun = now
 
-    def test_a_piece_of_a_handshake_costs_no_whole_one(self) -> None:
-        transports = []
-        for _ in range(WORK_PER_TURN):
-            client, transport = self.factory.buildProtocol(None), StringTransport()
-            transports.append(transport)
-            client.makeConnection(transport)
-            client.dataReceived(REQUEST[:1])
-        assert all(transport.producerState == "producing" for transport in transports)
+    def count_in_turns(self, count: Callable[[], int], total: int) -> None:
+        """Take turns until all is done, a bounded number in each."""
+        done = count()
+        assert done <= STEPS
+        while done < total:
+            self.clock.turn()
+            assert count() - done <= STEPS
+            done = count()
+
+    def test_closes_take_turns_and_nothing_is_sent_before_them(self) -> None:
+        clients = [self.client() for _ in range(100)]
+        self.factory.close_open(SERVICE_RESTART, "events may have been missed")
+        for client, _ in clients:
+            assert not client.write(b"hidden")
+            client.close(SERVICE_RESTART, "again")
+        closes = b"\x88", SERVICE_RESTART.to_bytes(2, "big")
+        self.count_in_turns(
+            lambda: sum(all(one in received.value() for one in closes) for _, received in clients),
+            len(clients),
+        )
+        for _, received in clients:
+            assert b"hidden" not in received.value()
+            assert received.value().count(b"events may have been missed") == 1
+
+    def test_broken_connections_take_turns(self) -> None:
+        clients = [self.client() for _ in range(100)]
+        told = len(self.gate.told)
+        for client, _ in clients:
+            client.connectionLost(Failure(ConnectionLost()))
+        assert not any(client.write(b"event") for client, _ in clients)
+        self.count_in_turns(lambda: len(self.gate.told) - told, len(clients))
+        assert not self.factory.connections
+
+    def test_refusals_take_turns(self) -> None:
+        for _ in range(100):
+            client = self.factory.buildProtocol(None)
+            client.makeConnection(StringTransport())
+            client.dataReceived(REQUEST)
+        while len(self.gate.logins) < 100:
+            self.clock.turn()
+        for decision in self.gate.decisions:
+            decision.errback(Refusal(HTTPStatus.FORBIDDEN, "no such key"))
+        self.count_in_turns(lambda: len(self.gate.refusals), 100)
 
     def test_a_refused_client_takes_no_slot_of_its_address(self) -> None:
         limits = GatewayLimits(max_connections_per_address=1)
@@ -109,6 +170,28 @@ class TurnTests(SynchronousTestCase):
 
 
 class FloodTests(GatewayTestCase):
+    async def test_a_turn_accepts_few_connections(self) -> None:
+        port = await self.gateway()
+        (await connect_bytes(port)).drop()
+        (listening,) = {one.transport.server for one in self.gate.factory.connections}
+        accepted: list[int] = []
+        do_read = listening.doRead
+
+        def counted() -> None:
+            before = len(self.gate.factory.connections)
+            do_read()
+            accepted.append(len(self.gate.factory.connections) - before)
+
+        listening.doRead = counted
+        for _ in range(3):  # all of them wait in the kernel when the reactor looks
+            crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(45)]
+            for one in crowd:
+                self.addCleanup(one.close)
+            done = sum(accepted) + len(crowd)
+            while sum(accepted) < done:
+                await deferLater(reactor, 0)
+        assert max(accepted) <= ACCEPTED_AT_ONCE
+
     async def raw(self, port: int) -> tuple[Bytes, ClientProtocol]:
         """A logged-in client that sends bytes, and its other end at the gateway."""
         known = set(self.gate.factory.connections)

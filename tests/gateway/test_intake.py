@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from opentera_twisted.gateway.intake import WORK_AT_ONCE, WORK_PER_TURN, Intake
+from opentera_twisted.gateway.intake import SHARE, Intake
 from opentera_twisted.gateway.rate_limit import RateLimit
 
 
@@ -23,19 +26,24 @@ class Turns(Clock):
                 call.func(*call.args, **call.kw)
 
 
-class Source:
-    """A client with so much work in it."""
+STEP = SHARE / 10
+"""Seconds that a step takes of the clock."""
 
-    def __init__(self, left: int, order: list[Source]) -> None:
+
+class Source:
+    """A client with so many steps of work in it."""
+
+    def __init__(self, left: int, order: list[Source], clock: Clock) -> None:
         self.left = left
         self.is_held = self.has_failed = False
         self._order = order
+        self._clock = clock
 
-    def handle(self, work: int) -> tuple[int, bool]:
-        done = min(work, self.left)
-        self.left -= done
+    def handle(self) -> bool:
+        self.left -= 1
+        self._clock.rightNow += STEP
         self._order.append(self)
-        return done, self.left > 0
+        return self.left > 0
 
     def fail(self) -> None:
         self.has_failed = True
@@ -49,32 +57,43 @@ class Source:
         self.is_held = False
 
 
-@given(st.lists(st.integers(1, 500), max_size=20))
-def test_a_turn_has_bounded_work_and_all_of_it_is_done(amounts: list[int]) -> None:
+@given(st.lists(st.integers(1, 100), max_size=20))
+def test_a_turn_has_bounded_time_and_all_work_is_done(amounts: list[int]) -> None:
     clock, order = Turns(), list[Source]()
     intake = Intake(clock)
-    sources = [Source(amount, order) for amount in amounts]
+    sources = [Source(amount, order, clock) for amount in amounts]
     for source in sources:
         intake.arrived(source)
-    total = left = sum(amounts)
     while clock.getDelayedCalls():
-        now = sum(source.left for source in sources)
-        assert left - now < WORK_PER_TURN + WORK_AT_ONCE
-        left = now
+        before = clock.seconds()
         clock.turn()
+        assert clock.seconds() - before < SHARE + STEP
     assert not any(source.left or source.is_held for source in sources)
-    assert total == 0 or left < total
+    assert len(order) == sum(amounts)
+
+
+@given(st.floats(0, 10 * SHARE))
+def test_time_that_others_take_of_a_turn_counts(taken: float) -> None:
+    clock, order = Turns(), list[Source]()
+    intake = Intake(clock)
+    intake.arrived(Source(1, order, clock))
+    clock.rightNow += taken
+    late = Source(1, order, clock)
+    intake.arrived(late)
+    assert late.is_held == (STEP + taken >= SHARE)
+    clock.turn()
+    assert not late.left
 
 
 def test_clients_that_wait_take_turns() -> None:
     clock, order = Turns(), list[Source]()
     intake = Intake(clock)
-    flood = [Source(10_000, order) for _ in range(3)]
+    flood = [Source(1_000, order, clock) for _ in range(3)]
     for source in flood:
         intake.arrived(source)
     while not flood[-1].is_held:
         clock.turn()
-    honest = Source(1, order)
+    honest = Source(1, order, clock)
     intake.arrived(honest)
     order.clear()
     while honest.left:
@@ -87,7 +106,7 @@ def test_clients_that_wait_take_turns() -> None:
 def test_a_client_that_is_gone_is_forgotten() -> None:
     clock, order = Turns(), list[Source]()
     intake = Intake(clock)
-    source = Source(10_000, order)
+    source = Source(1_000, order, clock)
     intake.arrived(source)
     intake.forget(source)
     order.clear()
@@ -96,21 +115,65 @@ def test_a_client_that_is_gone_is_forgotten() -> None:
     assert not intake._waiting
 
 
+def test_steps_and_calls_wait_behind_clients_in_order() -> None:
+    clock, order = Turns(), list[Source]()
+    intake = Intake(clock)
+    events: list[str] = []
+    assert intake.turn().called, "while there is time, nothing waits"
+    flood = Source(1_000, order, clock)
+    clock.rightNow += SHARE
+    intake.arrived(flood)
+    intake.turn().addCallback(lambda _: events.append("step"))
+    intake.do(lambda: events.append("call"))
+    assert not events
+    clock.turn()
+    assert events == ["step", "call"]
+
+
+def test_a_cancelled_step_does_nothing_more() -> None:
+    clock = Turns()
+    intake = Intake(clock)
+    intake.turn()
+    clock.rightNow += SHARE
+    step = intake.turn()
+    ends: list[object] = []
+    step.addErrback(lambda failure: ends.append(failure.check(CancelledError)))
+    step.cancel()
+    while clock.getDelayedCalls():
+        clock.turn()
+    assert ends == [CancelledError]
+
+
+def test_a_step_leaves_no_reference_cycle() -> None:
+    clock = Turns()
+    intake = Intake(clock)
+    gc.collect()
+    for _ in range(10):
+        intake.turn()
+        clock.rightNow += SHARE
+    while clock.getDelayedCalls():
+        clock.turn()
+    assert gc.collect() == 0
+
+
 class Broken(Source):
     """A client that an error of the program strikes, at once or later."""
 
-    def handle(self, work: int) -> tuple[int, bool]:
-        done, has_more = super().handle(work)
+    def handle(self) -> bool:
+        has_more = super().handle()
         if not has_more:
             raise ZeroDivisionError
-        return done, has_more
+        return has_more
 
 
 class ErrorTests(SynchronousTestCase):
     def test_an_error_ends_its_client_and_no_other(self) -> None:
         clock, order = Turns(), list[Source]()
         intake = Intake(clock)
-        sources = [Broken(1, order), *(cls(1_000, order) for cls in (Source, Broken, Source))]
+        sources = [
+            Broken(1, order, clock),
+            *(cls(1_000, order, clock) for cls in (Source, Broken, Source)),
+        ]
         for source in sources:
             intake.arrived(source)
         while clock.getDelayedCalls():

@@ -153,13 +153,17 @@ def twistd(
     own: Sequence[str] = (),
     environment: dict[str, str] | None = None,
     fork: bool = True,
+    before: Sequence[str] = (),
 ) -> Process:
     """``twistd -n opentera-bus``, with another port for its own server; ``own`` are twistd's.
 
-    Without ``fork`` its command line is its own in ``/proc`` too.
+    Without ``fork`` its command line is its own in ``/proc`` too. ``before`` is code that runs
+    first, and its arguments.
     """
     all_own = ("--nodaemon", f"--pidfile={pidfile}", *own)
     command = _twistd(*all_own, options=options, redis_port=redis_port)
+    if before:
+        command[2:3] = [before[0] + command[2], *before[1:]]
     return Process(*command, environment=environment, fork=fork)
 
 
