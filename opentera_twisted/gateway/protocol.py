@@ -337,7 +337,7 @@ class ClientProtocol(CorrectedProtocol):
         if self.failedByMe or self.state == self.STATE_CLOSED:
             self.data = b""
             has_more = False
-        return has_more
+        return bool(has_more)
 
     def fail(self) -> None:
         """Reset the connection."""
