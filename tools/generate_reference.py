@@ -31,8 +31,8 @@ def options() -> Iterator[str]:
     known = Options()
     yield "# Options of the gateway"
     yield ""
-    yield "As `twistd opentera-bus --help` tells them; a file of options has the same names."
-    yield "What they mean beside each other is told in [running the gateway](../how-to/running.md)."
+    yield "Look up the default and meaning of an option, as in `twistd opentera-bus --help`. An"
+    yield "options file uses the same names. [Run the gateway](../how-to/running.md) explains them."
     yield ""
     rows = []
     for name, short, default, text in known.optParameters:
@@ -60,8 +60,8 @@ def commands() -> Iterator[str]:
     """The page of ``opentera-bus``."""
     yield "# Commands"
     yield ""
-    yield "As `--help` tells them. What they are for, and their statuses, is told in"
-    yield "[the command line](../how-to/command-line.md)."
+    yield "Look up the arguments and options of a command, as in `--help`."
+    yield "[Use the command line](../how-to/command-line.md) explains purposes and exit statuses."
     for path, command in _walk("opentera-bus", cli):
         with click.Context(
             command,
@@ -88,10 +88,10 @@ def metrics() -> Iterator[str]:
     page = page_of([*LocalOverview(bus, Gateway(bus)).families(), *families(pool)]).decode()
     yield "# Metrics"
     yield ""
-    yield "What `GET /metrics` of the admin endpoint answers, in Prometheus's text format 0.0.4."
-    yield "With `--workers`, those of a worker have its number in a further label, `worker`; those"
-    yield "of the parent have none. `opentera_bus_workers…` are there with `--workers` alone."
-    yield "What to look at is told in [reading the metrics](../how-to/metrics.md)."
+    yield "Look up the metrics that `GET /metrics` of the admin endpoint returns, in Prometheus's"
+    yield "text format 0.0.4. With `--workers`, the label `worker` holds the number of the worker;"
+    yield "metrics of the parent lack it. `opentera_bus_workers…` exist only with `--workers`."
+    yield "[Read the metrics](../how-to/metrics.md) answers common questions with them."
     yield ""
     rows = []
     for family in text_string_to_metric_families(page):
