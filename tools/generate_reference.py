@@ -84,7 +84,7 @@ def _walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Comman
 def metrics() -> Iterator[str]:
     """The page of ``/metrics``."""
     bus = MemoryBus()
-    pool = Pool(bus.link.reactor, 2, (), WorkerSettings(redis="", name="", options={}), print)
+    pool = Pool(bus.link.reactor, 2, (), WorkerSettings(redis="", name="", gateway={}), print)
     page = page_of([*LocalOverview(bus, Gateway(bus)).families(), *families(pool)]).decode()
     yield "# Metrics"
     yield ""

@@ -21,7 +21,6 @@ online         who is online, and which program knows it
 output         results as tables on a terminal, as JSON in a pipe
 stream         lines for as long as somebody reads them
 rates          how much is published, for top
-redis_info     what Redis answers to INFO, for top and doctor
 """
 
 import signal

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from opentera_twisted._internal.printable import printable
-from opentera_twisted.cli.doctor.finding import Finding, Verdict
+from opentera_twisted.program.redis_checks.finding import Finding, Verdict
 from opentera_twisted.rpc import Description, Listening
 from opentera_twisted.rpc.description import ArgumentDescription, to_json
 from opentera_twisted.rpc.statistics import percentiles

@@ -19,10 +19,10 @@ from opentera_twisted.cli.arguments import Seconds
 from opentera_twisted.cli.output import is_terminal, print_json
 from opentera_twisted.cli.program import Work, cli, command
 from opentera_twisted.cli.rates import Rate, Rates
-from opentera_twisted.cli.redis_info import parse_info
 from opentera_twisted.cli.stream import tell_gaps
 from opentera_twisted.errors import CommandFailed
 from opentera_twisted.holders import PROBE
+from opentera_twisted.program.redis_checks.info import parse_info
 from opentera_twisted.pubsub import Delivery
 
 _SHOWN: Final = {

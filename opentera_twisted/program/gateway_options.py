@@ -10,6 +10,7 @@ from attrs import fields_dict
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import DefaultPolicy, Gateway, GatewayLimits, RpcAccess, RpcIdentities
 from opentera_twisted.program.option_values import count, seconds
+from opentera_twisted.program.settings import GatewaySettings
 
 LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
     "max-clients": (
@@ -46,7 +47,6 @@ LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
 """By option: from what is written to its value, and what it is for."""
 
 _OTHERS: Final = (
-    "require-bound-keys",
     "identity-rpc",
     "access-rpc",
     "broadcast",
@@ -55,6 +55,7 @@ _OTHERS: Final = (
     "on-gap",
     "compression",
 )
+"""Further options of the gateway, under whose names `GatewaySettings` has them."""
 
 
 def default_of(name: str) -> float:
@@ -63,36 +64,30 @@ def default_of(name: str) -> float:
     return default  # type: ignore[no-any-return]
 
 
-def limits_of(options: Mapping[str, Any]) -> GatewayLimits:
-    """The limits of options that have been checked."""
-    return GatewayLimits(**{_attribute(name): options[name] for name in LIMITS})
+def gateway_settings(options: Mapping[str, Any]) -> GatewaySettings:
+    """Return the gateway's settings of options that have been checked."""
+    return GatewaySettings(
+        limits=GatewayLimits(**{_attribute(name): options[name] for name in LIMITS}),
+        require_bound_keys=bool(options["require-bound-keys"]),
+        **{_attribute(name): options[name] for name in _OTHERS},
+    )
 
 
-def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those options that a gateway is made of, as JSON can hold them; none is secret."""
-    return {name: options[name] for name in (*_OTHERS, *LIMITS)}
-
-
-def make_gateway(bus: Bus, options: Mapping[str, Any]) -> Gateway:
-    """The gateway of options that have been checked.
-
-    Args:
-        bus: whose clients it lets in.
-        options: those of `options_of` at least.
-    """
-    server = options["identity-rpc"]
-    access = options["access-rpc"]
-    broadcasts = options["broadcast"]
+def make_gateway(bus: Bus, settings: GatewaySettings) -> Gateway:
+    """Make the gateway that the settings describe, on a bus."""
+    server = settings.identity_rpc
+    access = settings.access_rpc
+    broadcasts = settings.broadcast
     return Gateway(
         bus,
-        require_bound_keys=bool(options["require-bound-keys"]),
+        require_bound_keys=settings.require_bound_keys,
         identities=None if server is None else RpcIdentities(bus, server),
         policy=DefaultPolicy(broadcasts) if access is None else RpcAccess(bus, access, broadcasts),
-        limits=limits_of(options),
-        origins=options["origin"],
-        trusted_proxies=options["trusted-proxy"],
-        on_gap=options["on-gap"],
-        compression=options["compression"],
+        limits=settings.limits,
+        origins=settings.origin,
+        trusted_proxies=settings.trusted_proxy,
+        on_gap=settings.on_gap,
+        compression=settings.compression,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import version
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
+from attrs import evolve
 from twisted.python import usage
 
 from opentera_twisted.errors import InvalidArgument, InvalidTopic
@@ -18,7 +19,7 @@ from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.secret_file import SecretText, mask_passwords, read_secret, with_password
 from opentera_twisted.program.admin_options import check_host, read_token
 from opentera_twisted.program.configuration import Configuration
-from opentera_twisted.program.gateway_options import LIMITS, default_of
+from opentera_twisted.program.gateway_options import LIMITS, default_of, gateway_settings
 from opentera_twisted.program.log import has_own_format
 from opentera_twisted.program.option_values import (
     DEFAULT_WEBSOCKET,
@@ -29,6 +30,7 @@ from opentera_twisted.program.option_values import (
     positive,
     window,
 )
+from opentera_twisted.program.settings import AdminSettings, RedisSettings, Settings
 from opentera_twisted.topics import rpc_of
 
 T = TypeVar("T")
@@ -275,12 +277,34 @@ class Options(usage.Options):
         if self._mistakes:
             raise usage.UsageError("\n".join(text for _, text in sorted(self._mistakes)))
 
-    def redis(self) -> tuple[str, Literal["auto", "embedded"] | None, str | None]:
-        """As `parse_redis`, with the password of the file in the URL."""
-        url, run_server, directory = parse_redis(self["redis"])
+    def settings(self) -> Settings:
+        """Return the settings that the options, which have been checked, stand for."""
+        redis = parse_redis(self["redis"])
         if self.password is not None:
-            url = with_password(url, self.password.text)
-        return url, run_server, directory
+            redis = evolve(redis, url=with_password(redis.url, self.password.text))
+        admin = AdminSettings(
+            endpoint=self["admin"],
+            token=self.admin_token,
+            hosts=tuple(self["admin-host"]),
+            console=self["console"],
+            is_default=self["admin"] == DEFAULT_ADMIN,
+        )
+        has_certificate = self.certificate is not None
+        return Settings(
+            redis=redis,
+            name=self["name"],
+            websockets=tuple(self["websocket"]),
+            certificate=self.certificate,
+            certificate_files=(
+                (self["certificate"], self["private-key"]) if has_certificate else None
+            ),
+            workers=self["workers"],
+            gateway=gateway_settings(self),
+            admin=None if self["admin"] == "none" else admin,
+            serves_user_manager=bool(self["user-manager"]),
+            log_format=self["log-format"],
+            hints=tuple(self.hints),
+        )
 
     def shown(self) -> Iterator[tuple[str, Any, str]]:
         """Each option with its value and source; a password in it is masked."""
@@ -336,12 +360,11 @@ class Options(usage.Options):
         parsed = self._check("redis", parse_redis)
         if parsed is None:
             return
-        url, run_server, _ = parsed
-        if self.password is not None and run_server == "embedded":
+        if self.password is not None and parsed.run_server == "embedded":
             self._mistaken("redis-password-file", "an embedded server has no password")
         elif self.password is not None:
             password = self.password.text
-            self._check("redis", lambda _: with_password(url, password))
+            self._check("redis", lambda _: with_password(parsed.url, password))
         file = self._file
         if file is not None and self.sources["redis"] not in {"--redis", "default"}:
             has_password = mask_passwords(self["redis"]) != self["redis"]
@@ -412,15 +435,17 @@ def _of_text(check: Callable[[str], T]) -> Callable[[Any], T]:
     return lambda value: check(str(value))
 
 
-def parse_redis(value: str) -> tuple[str, Literal["auto", "embedded"] | None, str | None]:
-    """What ``--redis`` asks for: the URL, whether a server may or must be run, its directory."""
-    url = f"redis://{REDIS_HOST}:{REDIS_PORT}/0"
+def parse_redis(value: str) -> RedisSettings:
+    """Parse the value of ``--redis``."""
+    embedded = RedisSettings(url="", host=REDIS_HOST, port=REDIS_PORT)
     if value == "auto":
-        return url, "auto", None
+        return evolve(embedded, url=embedded.embedded_url, run_server="auto")
     scheme, separator, directory = value.partition(":")
     if scheme == "embedded" and separator:
         if not directory:
             raise InvalidArgument("embedded: needs a directory: embedded:DIR")
-        return url, "embedded", directory
+        return evolve(
+            embedded, url=embedded.embedded_url, run_server="embedded", directory=directory
+        )
     RedisAddress.parse(value).check_files()
-    return value, None, None
+    return evolve(embedded, url=value)

@@ -13,9 +13,10 @@ import pytest
 import redis
 
 from opentera_twisted import Procedures, SessionKeys
-from opentera_twisted.cli.doctor import programs, rights, round_trip, server
-from opentera_twisted.cli.doctor.finding import Finding, worst
+from opentera_twisted.cli.doctor import programs, rights, round_trip
 from opentera_twisted.cli.doctor.programs import ListeningServer
+from opentera_twisted.program.redis_checks import server
+from opentera_twisted.program.redis_checks.finding import Finding, worst
 from tests.helpers.commands import CommandTestCase
 from tests.helpers.processes import twistd
 from tests.helpers.support import GUARD, ROOT, UUID, acl, folder_of, free_port, start_server, until

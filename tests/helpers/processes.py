@@ -27,9 +27,8 @@ ENVIRONMENT.pop("REDIS_URL", None)
 
 _TWISTD = """
 import sys
-from opentera_twisted import tap
 from opentera_twisted.program import options
-tap.REDIS_PORT = options.REDIS_PORT = int(sys.argv.pop(1))
+options.REDIS_PORT = int(sys.argv.pop(1))
 from twisted.scripts.twistd import run
 run()
 """

@@ -105,9 +105,8 @@ react(main)
 
 TWISTD = """
 import sys
-from opentera_twisted import tap
 from opentera_twisted.program import options
-tap.REDIS_PORT = options.REDIS_PORT = int(sys.argv.pop(1))
+options.REDIS_PORT = int(sys.argv.pop(1))
 from twisted.scripts.twistd import run
 run()
 """

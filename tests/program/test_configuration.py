@@ -87,7 +87,7 @@ class TestFile:
         for name, value in settings.items():
             assert options[name] == value, name
         assert (options["handshake-timeout"], options["max-clients"]) == (2.5, 1)
-        assert options.redis() == ("redis://:hush@h/1", None, None)
+        assert options.settings().redis.url == "redis://:hush@h/1"
 
     def test_an_empty_file_changes_nothing(self, tmp_path: Path) -> None:
         plain = Options()

@@ -29,7 +29,7 @@ from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.packing import module_message
 from opentera_twisted.messages.templates import template
 from opentera_twisted.program import garbage
-from opentera_twisted.program.gateway_options import options_of
+from opentera_twisted.program.gateway_options import gateway_settings
 from opentera_twisted.program.log import Bounded, json_line
 from opentera_twisted.program.log.bounded import BURST
 from opentera_twisted.program.options import Options
@@ -196,7 +196,7 @@ class TimeTests(TestCase):
     def pool(self, count: int, patience: int) -> Pool:
         self.patch(pools, "Worker", Fake)
         self.clock = Clock()
-        nothing = WorkerSettings(redis="", name="", options={})
+        nothing = WorkerSettings(redis="", name="", gateway={})
         started = Pool(self.clock, count, (), nothing, pytest.fail, patience)
         started.startService()
         return started
@@ -318,7 +318,9 @@ class PoolTests(RedisTestCase):
             reactor,
             2,
             [f"tcp:{self.port}:interface=127.0.0.1"],
-            WorkerSettings(redis=self.gateway_url, name="pooled", options=options_of(known)),
+            WorkerSettings(
+                redis=self.gateway_url, name="pooled", gateway=gateway_settings(known).as_json()
+            ),
             self.given_up,
             **options,
         )
@@ -421,13 +423,13 @@ class PoolTests(RedisTestCase):
         assert not self.given_up.items
 
     def test_what_is_missing_is_said_in_words(self) -> None:
-        pool = Pool(reactor, 3, (), WorkerSettings(redis="", name="", options={}), pytest.fail)
+        pool = Pool(reactor, 3, (), WorkerSettings(redis="", name="", gateway={}), pytest.fail)
         assert pool.missing() == "3 of 3 workers not ready"
 
 
 class OverviewTests(TestCase):
     def test_what_a_dead_worker_has_counted_stays_in_the_sums(self) -> None:
-        nothing = WorkerSettings(redis="", name="", options={})
+        nothing = WorkerSettings(redis="", name="", gateway={})
         pool = Pool(reactor, 2, (), nothing, pytest.fail)
         overview = AllWorkers(Bus("redis://127.0.0.1:1/0", reactor=reactor), pool)
         for number in (1, 2):

@@ -502,4 +502,4 @@ def test_the_port_of_redis_is_the_one_where_others_look_first() -> None:
     from opentera_twisted.link import DEFAULT_URL  # noqa: PLC0415
     from opentera_twisted.program import options  # noqa: PLC0415 (it needs a reactor)
 
-    assert options.parse_redis("auto")[0] == DEFAULT_URL
+    assert options.parse_redis("auto").url == DEFAULT_URL

@@ -1,7 +1,5 @@
 """``opentera-bus doctor``: what is wrong with the Redis that the bus stands on, and what helps.
 
-finding     one check's verdict, its reason, and the remedy
-server      what Redis says of itself: version, role, memory, eviction, buffers, persistence
 rights      what the user of the URL may and may not
 round_trip  the way there: clock and latency
 programs    who serves which topic, and under which names

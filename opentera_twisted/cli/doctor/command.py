@@ -17,13 +17,10 @@ from twisted.python.failure import Failure
 from opentera_twisted._internal.gathered import gathered
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
 from opentera_twisted.cli.doctor import programs, round_trip
-from opentera_twisted.cli.doctor import server as server_checks
-from opentera_twisted.cli.doctor.finding import Finding, worst
 from opentera_twisted.cli.doctor.programs import ListeningServer
 from opentera_twisted.cli.doctor.rights import rights
 from opentera_twisted.cli.output import print_findings
 from opentera_twisted.cli.program import FAILED, cli, run_with_bus
-from opentera_twisted.cli.redis_info import parse_info
 from opentera_twisted.errors import (
     AuthenticationFailed,
     BusError,
@@ -32,6 +29,9 @@ from opentera_twisted.errors import (
     PermissionDenied,
 )
 from opentera_twisted.program.open_files import raise_limit
+from opentera_twisted.program.redis_checks import server as server_checks
+from opentera_twisted.program.redis_checks.finding import Finding, worst
+from opentera_twisted.program.redis_checks.info import parse_info
 from opentera_twisted.rpc import Listening
 from opentera_twisted.sessions import SessionKeys
 

@@ -11,10 +11,10 @@ from attrs import frozen
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.doctor.finding import Finding, Verdict
 from opentera_twisted.errors import CommandFailed, PermissionDenied
 from opentera_twisted.holders import GATEWAYS, HELD, OWED, REAPED, REPORTS
 from opentera_twisted.link import Script
+from opentera_twisted.program.redis_checks.finding import Finding, Verdict
 from opentera_twisted.revocation import TOPICS as REVOCATIONS
 from opentera_twisted.user_manager.registry import BUSY, LOG, ONLINE
 

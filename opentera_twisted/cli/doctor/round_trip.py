@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
-from opentera_twisted.cli.doctor.finding import Finding, Verdict
+from opentera_twisted.program.redis_checks.finding import Finding, Verdict
 
 CLOCK_WARNING: Final = 2.0
 """Seconds between the clocks that people notice when they compare events."""

@@ -42,14 +42,14 @@ class WorkerSettings:
     Attributes:
         redis: URL, with its password.
         name: in Redis's list of clients; the worker's number is put behind it.
-        options: those that a gateway is made of.
+        gateway: `GatewaySettings` as JSON can hold them.
         certificate: paths of the certificate and of its private key, or None.
         tells: whether reports have what the admin endpoint shows.
     """
 
     redis: str
     name: str
-    options: Mapping[str, Any]
+    gateway: Mapping[str, Any]
     certificate: tuple[str, str] | None = None
     tells: bool = False
 

@@ -26,6 +26,7 @@ from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.tls import Certificate, read_again
 from opentera_twisted.program import garbage
 from opentera_twisted.program.gateway_options import make_gateway
+from opentera_twisted.program.settings import GatewaySettings
 from opentera_twisted.program.workers.channel import (
     DESCRIPTOR,
     REPORT_INTERVAL,
@@ -199,7 +200,7 @@ class Serving:
             None if settings.certificate is None else Certificate(*settings.certificate)
         )
         self._bus = Bus(settings.redis, reactor=reactor, name=f"{settings.name}.{number}")
-        self.gateway = make_gateway(self._bus, settings.options)
+        self.gateway = make_gateway(self._bus, GatewaySettings.from_json(settings.gateway))
         self._overview: Any = None
         if settings.tells:
             from opentera_twisted.admin import LocalOverview  # noqa: PLC0415 (an extra)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from opentera_twisted.cli.doctor.finding import Finding, Verdict
 from opentera_twisted.program.open_files import clients_within
+from opentera_twisted.program.redis_checks.finding import Finding, Verdict
 
 OLDEST: Final = (6, 2)
 """Version of Redis that the bus needs: client tracking, rights of channels, exclusive ranges."""

@@ -1,0 +1,121 @@
+"""Settings of the program: the checked options, one object for each room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+from attrs import asdict, field, frozen
+
+from opentera_twisted.gateway import GatewayLimits
+from opentera_twisted.gateway.tls import Certificate
+
+
+@frozen(kw_only=True)
+class RedisSettings:
+    """The Redis that the program uses, or runs.
+
+    Attributes:
+        url: with its password.
+        run_server: ``auto`` to run a server when none is found; ``embedded`` to run one; None.
+        directory: of the embedded server's data; None keeps them in memory.
+        host: address of an embedded server.
+        port: of an embedded server.
+    """
+
+    url: str = field(repr=False)
+    run_server: Literal["auto", "embedded"] | None = None
+    directory: str | None = None
+    host: str
+    port: int
+
+    @property
+    def embedded_url(self) -> str:
+        """URL of the embedded server, which has no password."""
+        return f"redis://{self.host}:{self.port}/0"
+
+
+@frozen(kw_only=True)
+class GatewaySettings:
+    """Arguments of the gateway in this process, or in each worker; none is secret.
+
+    Attributes:
+        limits: as `Gateway` takes them, like the rest.
+        require_bound_keys: refuse session keys that existing servers have issued.
+        identity_rpc: ``service.KEY`` that resolves identities, or None.
+        access_rpc: ``service.KEY`` that decides on access, or None.
+        broadcast: each ``KIND:TOPIC``.
+        origin: origins of pages that may log in.
+        trusted_proxy: addresses and networks of proxies.
+        on_gap: what becomes of websockets when events may have been missed.
+        compression: logarithm of the window of permessage-deflate, or 0.
+    """
+
+    limits: GatewayLimits
+    require_bound_keys: bool = False
+    identity_rpc: str | None = None
+    access_rpc: str | None = None
+    broadcast: Sequence[str] = ()
+    origin: Sequence[str] = ()
+    trusted_proxy: Sequence[str] = ()
+    on_gap: Literal["keep", "close"] = "keep"
+    compression: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what JSON can hold, for a worker."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """Read what `as_json` has returned."""
+        return cls(**{**fields, "limits": GatewayLimits(**fields["limits"])})
+
+
+@frozen(kw_only=True)
+class AdminSettings:
+    """Arguments of the admin endpoint.
+
+    Attributes:
+        endpoint: endpoint string.
+        token: token that requests have to show, or None.
+        hosts: names by which requests may address it.
+        console: what the console page may do.
+        is_default: no option asks for the endpoint, so it may be missing.
+    """
+
+    endpoint: str
+    token: str | None = field(default=None, repr=False)
+    hosts: Sequence[str] = ()
+    console: Literal["read", "write", "off"] = "read"
+    is_default: bool = False
+
+
+@frozen(kw_only=True)
+class Settings:
+    """All settings of ``twistd opentera-bus``.
+
+    Attributes:
+        redis: the Redis to use, or to run.
+        name: in Redis's list of clients.
+        websockets: endpoint strings.
+        certificate: of the websocket endpoints, or None.
+        certificate_files: paths of the certificate and of its private key, or None.
+        workers: processes that share the websockets.
+        gateway: settings of each gateway.
+        admin: settings of the admin endpoint, or None.
+        serves_user_manager: run the user manager module too.
+        log_format: of twistd's log.
+        hints: warnings for the operator.
+    """
+
+    redis: RedisSettings
+    name: str
+    websockets: Sequence[str]
+    certificate: Certificate | None = None
+    certificate_files: tuple[str, str] | None = None
+    workers: int = 1
+    gateway: GatewaySettings
+    admin: AdminSettings | None = None
+    serves_user_manager: bool = False
+    log_format: Literal["text", "json"] = "text"
+    hints: Sequence[str] = ()
