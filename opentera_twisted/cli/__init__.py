@@ -6,6 +6,7 @@ calls          services and modules, and what they can be asked
 variables      shared variables
 publishing     messages that are published
 tail           what is published, as it comes
+listen         events of a websocket of the gateway, as a client gets them
 top            how much is published
 people         users, participants and devices
 configuration  the file of options of ``twistd opentera-bus``

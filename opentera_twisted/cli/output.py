@@ -19,6 +19,9 @@ from opentera_twisted.rpc.description import ArgumentDescription, to_json
 from opentera_twisted.rpc.statistics import percentiles
 from opentera_twisted.topics import Kind
 
+LONGEST = 2000
+"""Characters of one message on a terminal."""
+
 
 def is_terminal() -> bool:
     """Whether a person reads the results."""
@@ -129,6 +132,20 @@ def print_options(options: Sequence[tuple[str, Any, str]]) -> None:
         lines = value if isinstance(value, list) else ["" if value is None else str(value)]
         _add(table, name, "\n".join(lines), source)
     Console().print(table)
+
+
+def styled(text: Text) -> str:
+    """Return a text with the colours that the terminal can show, on lines as long as they are."""
+    console = Console()
+    with console.capture() as captured:
+        console.print(text, soft_wrap=True)
+    return captured.get().rstrip("\n")
+
+
+def short_json(value: object) -> str:
+    """Return JSON for a terminal, cut after `LONGEST` characters."""
+    text = printable(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
 
 
 _STYLES = {"ok": "green", "unknown": "blue", "warning": "yellow", "wrong": "bold red"}

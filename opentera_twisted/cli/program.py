@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn, ParamSpec
+from typing import Any, Final, NoReturn, ParamSpec
 
 import click
 from attrs import field, frozen
@@ -130,20 +130,29 @@ def run_with_bus(work: Work, context: click.Context) -> None:
         bus = Bus(settings.url, name=BUS_NAME)
     except InvalidArgument as error:
         raise click.BadParameter(str(error), context, param_hint="--redis") from None
-    make_steady(bus.link.reactor)
+
+    async def main(_: object) -> None:
+        bus.startService()
+        try:
+            await work(bus)
+        finally:
+            await bus.stopService()
+
+    run_in_reactor(main)
+
+
+def run_in_reactor(work: Callable[[Any], Awaitable[None]]) -> None:
+    """Run a function of the reactor, and end the process; a `BusError` is one line and status 1."""
     finished = False
 
-    async def main() -> None:
+    async def main(reactor: Any) -> None:
         nonlocal finished
+        make_steady(reactor)
         try:
-            bus.startService()
-            try:
-                await work(bus)
-            finally:
-                await bus.stopService()
+            await work(reactor)
         except BusError as error:
             fail(str(error))
-        except BrokenPipeError:  # who reads has seen enough
+        except BrokenPipeError:  # the reader has seen enough
             forget_output()
             raise SystemExit(FAILED) from None
         except OSError as error:
@@ -154,7 +163,7 @@ def run_with_bus(work: Work, context: click.Context) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # else Twisted leaves it alone
     try:
-        react(lambda _: Deferred.fromCoroutine(main()))
+        react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
     except SystemExit:
         if not finished:
             raise SystemExit(INTERRUPTED) from None

@@ -44,17 +44,17 @@ class Stream:
     """What a command writes until it is enough.
 
     Args:
-        bus: whose reactor waits for the end.
+        reactor: waits for the end.
         count: of lines after which it is enough; None: it never is.
 
     Attributes:
         ended: fires when it is enough, or nobody reads it; fails when it cannot be written.
     """
 
-    def __init__(self, bus: Bus, count: int | None) -> None:
+    def __init__(self, reactor: Any, count: int | None) -> None:
         self.ended: Deferred[None] = Deferred()
         self._left = count
-        self._reactor: Any = bus.link.reactor
+        self._reactor = reactor
         self._pipe = _ClosedPipe(self)
         if _is_pipe():
             self._reactor.addReader(self._pipe)

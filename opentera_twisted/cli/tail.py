@@ -8,13 +8,12 @@ from datetime import datetime
 from functools import partial
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from opentera_twisted import messages, topics
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.output import is_terminal
+from opentera_twisted.cli.output import is_terminal, short_json, styled
 from opentera_twisted.cli.program import Work, cli, command
 from opentera_twisted.cli.stream import Stream, tell_gaps
 from opentera_twisted.errors import InvalidArgument
@@ -22,9 +21,6 @@ from opentera_twisted.holders import PROBE
 from opentera_twisted.link import Name
 from opentera_twisted.messages.decoding import Decoded, decode
 from opentera_twisted.pubsub import Delivery
-
-LONGEST = 2000
-"""Characters of one message on a terminal."""
 
 
 @cli.command()
@@ -61,7 +57,7 @@ def tail(
     filters = [_filter(name) for name in names]
 
     async def work(bus: Bus) -> None:
-        stream = Stream(bus, count)
+        stream = Stream(bus.link.reactor, count)
         tell_gaps(bus, "what was published meanwhile is missing here")
         render = _raw if raw else _line if as_json or not is_terminal() else _lines
 
@@ -120,20 +116,12 @@ def _lines(delivery: Delivery, decoded: Decoded) -> str:
             fields = {name: value for name, value in message.items() if name != "@type"}
             text.append("\n  ")
             text.append(printable(message["@type"], ""), "cyan")
-            text.append(f" {_short(fields)}")
+            text.append(f" {short_json(fields)}")
     elif decoded.form == "RPCMessage":
         text.append("\n  ")
         text.append(printable(decoded.head["method"], ""), "cyan")
-        text.append(_short(decoded.value))
+        text.append(short_json(decoded.value))
     else:
         text.append(decoded.form, "dim")
-        text.append(f"\n  {_short(decoded.value)}")
-    console = Console()
-    with console.capture() as captured:
-        console.print(text, soft_wrap=True)
-    return captured.get().rstrip("\n")
-
-
-def _short(value: object) -> str:
-    text = printable(json.dumps(value, ensure_ascii=False))
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
+        text.append(f"\n  {short_json(decoded.value)}")
+    return styled(text)

@@ -98,7 +98,7 @@ def watch(name: str, as_json: bool, count: int | None) -> Work:
     encode_name(name)
 
     async def work(bus: Bus) -> None:
-        stream = Stream(bus, count)
+        stream = Stream(bus.link.reactor, count)
         tell_gaps(bus, "changes meanwhile are missing here")
         told: list[bytes | None] = []
 

@@ -10,7 +10,12 @@ from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -72,6 +77,7 @@ class GatewayClient(Service):
         on_gap: called without arguments when the connection is back and events may have been
             missed. Without it, and with ``async for``, an event whose ``is_gap`` is true says so.
         reactor: None takes the global one.
+        on_change: called without arguments when ``is_connected`` or ``error`` has changed.
         ca: file of the certificates to trust, in PEM; None trusts the system's.
         verify: check the gateway's certificate. Without that, anyone on the way can read the key.
         recovery: ask the gateway to repeat missed events.
@@ -95,6 +101,7 @@ class GatewayClient(Service):
         on_gap: OnGap | None = None,
         reactor: Any = None,
         *,
+        on_change: Callable[[], Any] | None = None,
         ca: str | os.PathLike[str] | None = None,
         verify: bool = True,
         recovery: bool = True,
@@ -108,13 +115,15 @@ class GatewayClient(Service):
         check_function("key_supplier", key_supplier, 0)
         if on_event is not None:
             check_function("on_event", on_event, 1)
-        if on_gap is not None:
-            check_function("on_gap", on_gap, 0)
+        for name, function in (("on_gap", on_gap), ("on_change", on_change)):
+            if function is not None:
+                check_function(name, function, 0)
         check_timeout(timeout)
         _check_positive("max_pending", max_pending)
         _check_positive("max_message_size", max_message_size)
         self._on_event = on_event
         self._on_gap = on_gap
+        self._on_change = on_change
         self._clock = clock_of(reactor)
         self._login = Login()
         self._back_off = ClientBackOff(self._clock)
@@ -138,6 +147,7 @@ class GatewayClient(Service):
         self._has_gap = False
         self._has_ended = False
         self._error: BaseException | None = None
+        self._change: IDelayedCall | None = None
         self._told = ""
         if not verify:
             self._log.warn("not checking the certificate of {address}", address=self._address)
@@ -273,7 +283,9 @@ class GatewayClient(Service):
         protocol.settled()
 
     def _entered(self, state: State, cause: Failure | None) -> None:
-        self._is_ready = state == "ready"
+        was_ready, self._is_ready = self._is_ready, state == "ready"
+        if not self._has_ended and (self._is_ready or was_ready or cause is not None):
+            self._change_later()
         if cause is not None:
             self._error = cause.value
             self._tell(cause)
@@ -287,6 +299,16 @@ class GatewayClient(Service):
         waiting, self._waiting = self._waiting, {}
         for one in waiting:
             one.callback(None)
+
+    def _change_later(self) -> None:
+        """Call ``on_change`` outside of the state machine, where it may stop the client."""
+        if self._change is None:
+            self._change = self._clock.callLater(0, self._changed)
+
+    def _changed(self) -> None:
+        self._change = None
+        if self._on_change is not None:
+            callbacks.run("on_change of a GatewayClient", self._on_change)
 
     def _tell(self, cause: Failure) -> None:
         text = cause.getErrorMessage()
@@ -309,12 +331,16 @@ class GatewayClient(Service):
         if isinstance(error, WebSocketClosed) and error.code == DISCONNECTED:
             self._log.info("ended by the disconnect command at {address}", address=self._address)
             self._end(Disconnected(str(error), code=error.code, reason=error.reason))
+            self._change_later()
         self._connection.lost(cause)
 
     def _end(self, error: Disconnected | None) -> Deferred[None]:
         self._has_ended = True
         self._is_ready = False
         self._error = error
+        if self._change is not None:
+            self._change.cancel()
+            self._change = None
         stopped = self._connection.stop()
         self._login.forget()
         waiting, self._waiting = self._waiting, {}

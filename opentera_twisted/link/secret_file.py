@@ -29,21 +29,25 @@ class SecretText:
     hint: str
 
 
-def read_secret(path: str) -> SecretText:
+def read_secret(path: str, what: str = "a password") -> SecretText:
     """Read a secret: all of the file, less the line break at its end.
 
+    Args:
+        path: path of the file.
+        what: the kind of secret, for errors.
+
     Raises:
-        InvalidArgument: it cannot be read, is empty, or cannot be a password.
+        InvalidArgument: it cannot be read, is empty, or cannot be a secret.
     """
     file = read_private_file(path, LONGEST + 1)
     try:
         text = file.data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise InvalidArgument(f"{path} is no text in UTF-8: expected a password") from None
+        raise InvalidArgument(f"{path} is no text in UTF-8: expected {what}") from None
     if not text:
-        raise InvalidArgument(f"{path} is empty: expected a password")
+        raise InvalidArgument(f"{path} is empty: expected {what}")
     if len(file.data) > LONGEST or not text.isprintable():
-        raise InvalidArgument(f"{path} holds more than one line: expected a password")
+        raise InvalidArgument(f"{path} holds more than one line: expected {what}")
     return SecretText(text, file.exposure)
 
 
