@@ -1,20 +1,20 @@
-# Two commands for everyday use, each of which makes what it needs:
-#   make run     a gateway with an embedded Redis, and a session key to try it with
+# Two commands for everyday use; each installs what it needs:
+#   make run     a gateway with an embedded Redis, and a session key for it
 #   make test    formatting, lint, types, import order, all tests, coverage
-# More: make help. With another Python, beside that environment: make test PYTHON=python3.13
+# More: make help. With another Python, in its own environment: make test PYTHON=python3.13
 
 PYTHON ?= python3
 VENV ?= $(if $(filter python3,$(PYTHON)),.venv,build/$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
-# A checkout is not installed as files: Twisted finds the plugin through the import path.
+# Twisted finds the plugin of a checkout through the import path.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
-# Each program that a test starts would compile the package anew without its bytecode.
+# Keep bytecode; otherwise each program that a test starts would compile the package again.
 export PYTHONDONTWRITEBYTECODE :=
 
-# Environments with OpenTera's own package.
+# Environments that hold OpenTera's own package.
 OPENTERA := build/opentera$(if $(filter .venv,$(VENV)),,-$(notdir $(VENV)))
 export OPENTERA_ENVIRONMENTS := $(CURDIR)/$(OPENTERA)
-# One more than there are processors, as tests often wait for programs. A single test needs none of it.
+# One more than the number of processors, because tests often wait for programs.
 AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST_AT_ONCE := pytest --numprocesses $(AT_ONCE) --maxprocesses 8 --dist loadgroup
 
@@ -48,19 +48,19 @@ lint: $(VENV)/.dev  ## Check formatting, lint, types, import order and language.
 	$(BIN)/python tools/check_language.py
 
 .PHONY: test
-test: $(VENV)/.dev  ## Everything that must hold: lint, types, import order, docs, tests, coverage.
+test: $(VENV)/.dev  ## Run all checks: lint, types, import order, docs, tests, coverage.
 	@mkdir -p build
 	@$(MAKE) $(OPENTERA)/.made >build/opentera.log 2>&1 || true
 	$(MAKE) --jobs 2 lint docs
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m $(PYTEST_AT_ONCE)
-	-@$(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*  # a program that a test killed leaves half a file
+	-@$(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*  # a killed program leaves half a file
 	$(BIN)/coverage report
 	@if test -e $(OPENTERA)/.made; then $(MAKE) test-opentera; else \
 	    echo "Left out: the tests with OpenTera's own package, whose environments could not be made (see"; \
 	    echo "build/opentera.log). With access to a package index, make test-opentera makes and runs them."; fi
 
-# OpenTera as it is published; and with this package's names, on what this package is tested with.
+# One environment with OpenTera as published; one with OpenTera moved to this package.
 $(OPENTERA)/.made: tests/opentera_package/package.txt tests/opentera_package/pins.txt | $(VENV)/.dev
 	@rm -rf $(OPENTERA)
 	@echo "Installing OpenTera into $(OPENTERA) ..."
@@ -75,14 +75,14 @@ $(OPENTERA)/.made: tests/opentera_package/package.txt tests/opentera_package/pin
 	@touch $@
 
 .PHONY: test-opentera
-test-opentera: $(VENV)/.dev $(OPENTERA)/.made  ## Tests with OpenTera's own package, beside this one and moved over to it.
+test-opentera: $(VENV)/.dev $(OPENTERA)/.made  ## Test OpenTera's own package, beside this one and moved to it.
 	$(BIN)/python -m $(PYTEST_AT_ONCE) tests/opentera_package
 
 .PHONY: docs
 docs: $(VENV)/.dev build/docs/api/index.html  ## Build the documentation into build/docs; a warning is an error.
 	$(BIN)/sphinx-build -W --keep-going --quiet --jobs auto -d build/doctrees docs build/docs
 
-# From the docstrings; it takes longer than all else, so only after they have changed.
+# Build the interface from the docstrings, only after they change: it takes longest.
 build/docs/api/index.html: $(shell find opentera_twisted -name '*.py') | $(VENV)/.dev
 	@mkdir -p build/docs
 	$(BIN)/pydoctor -W --quiet --docformat google --project-name opentera-twisted --project-base-dir . \
@@ -91,7 +91,7 @@ build/docs/api/index.html: $(shell find opentera_twisted -name '*.py') | $(VENV)
 	@touch $@
 
 .PHONY: reference
-reference: $(VENV)/.dev  ## Write what the code says of options, commands and metrics into docs.
+reference: $(VENV)/.dev  ## Write the options, commands and metrics of the code into docs.
 	$(BIN)/python -m tools.generate_reference docs/reference
 
 NODE_CLIENTS := build/clients
@@ -107,31 +107,31 @@ $(NODE_CLIENTS)/.node: tests/clients/package.json
 	@touch $@
 
 .PHONY: test-clients
-test-clients: $(VENV)/.dev $(NODE_CLIENTS)/.node  ## Try the gateway with all clients, those of node too.
+test-clients: $(VENV)/.dev $(NODE_CLIENTS)/.node  ## Test the gateway with websocket clients of other projects, node included.
 	OPENTERA_BUS_NODE_CLIENTS=$(CURDIR)/$(NODE_CLIENTS) $(BIN)/python -m pytest tests/clients
 
 .PHONY: faults
-faults: $(VENV)/.dev  ## Break Redis and the network in every way, and write the table into docs.
+faults: $(VENV)/.dev  ## Break Redis and the network in every way; write the table into docs.
 	FAULT_TABLE=docs/explanation/faults.md $(BIN)/python -m pytest tests/faults
 
-# Seconds; each round is other moments at which things break.
+# Seconds; each round breaks things at different moments.
 SOAK ?= 3600
 
 .PHONY: soak
-soak: $(VENV)/.dev  ## Repeat faults and storms for an hour (SOAK=seconds), and end at the first failure.
+soak: $(VENV)/.dev  ## Repeat faults and storms for an hour (SOAK=seconds); stop at the first failure.
 	@end=$$(($$(date +%s) + $(SOAK))); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/python -m pytest --quiet tests/faults tests/program/test_storms.py || exit 1; done
 
 .PHONY: attack
-attack: $(VENV)/.dev  ## Attack a gateway from both sides, for minutes: SEED=n repeats a run, ONLY=part runs a part.
+attack: $(VENV)/.dev  ## Attack a gateway from both sides, for minutes; SEED=n repeats a run, ONLY=part limits it.
 	$(BIN)/python -m tests.attack $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: conformance
-conformance: $(VENV)/.dev  ## Try the gateway against each rule of RFC 6455, and write the table into docs.
+conformance: $(VENV)/.dev  ## Test each rule of RFC 6455 on the gateway; write the table into docs.
 	CONFORMANCE_TABLE=docs/reference/conformance.md $(BIN)/python -m pytest tests/conformance
 
 .PHONY: protobufs
-protobufs: $(VENV)/.dev  ## Test messages under each protobuf that the package admits.
+protobufs: $(VENV)/.dev  ## Test messages under each supported major version of protobuf.
 	$(BIN)/python -m tools.protobufs
 
 $(VENV)/.package: $(VENV)/.dev
@@ -140,7 +140,7 @@ $(VENV)/.package: $(VENV)/.dev
 
 .PHONY: package
 package: export PYTHONPATH :=
-package: $(VENV)/.package  ## Build wheel and sdist into dist/, check them, and try them in environments of their own.
+package: $(VENV)/.package  ## Build wheel and sdist into dist/; test them in fresh environments.
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
@@ -158,11 +158,11 @@ $(OLDEST)/.dev: setup.cfg tools/oldest.py
 	@touch $@
 
 .PHONY: test-oldest
-test-oldest: $(OLDEST)/.dev  ## All tests, on the oldest allowed version of each dependency.
+test-oldest: $(OLDEST)/.dev  ## Run all tests on the oldest allowed dependencies.
 	$(OLDEST)/bin/python -m $(PYTEST_AT_ONCE)
 
 .PHONY: format
-format: $(VENV)/.dev  ## Format the code and fix what lint can fix.
+format: $(VENV)/.dev  ## Format the code; apply the fixes of lint.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -172,19 +172,19 @@ $(VENV)/.bench: setup.cfg $(VENV)/.dev
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/.bench  ## Measure everything against its rivals, and write build/bench: half an hour.
+bench: $(VENV)/.bench  ## Measure everything beside its rivals; write build/bench: half an hour.
 	$(BIN)/python -m benchmarks --json build/bench/results.json --plots build/bench
 
 .PHONY: bench-quick
-bench-quick: $(VENV)/.bench  ## The same with a tenth of the work and few rivals: a minute or two.
+bench-quick: $(VENV)/.bench  ## Run make bench with a tenth of the work and few rivals: a minute or two.
 	$(BIN)/python -m benchmarks --quick
 
 .PHONY: bench-docs
-bench-docs: $(VENV)/.dev  ## Write the figures of the last make bench into the page of the docs.
+bench-docs: $(VENV)/.dev  ## Write the figures of the last make bench into docs.
 	$(BIN)/python -m benchmarks.document build/bench/results.json
 
 .PHONY: screenshots
-screenshots: $(VENV)/.dev  ## Take the pictures that README and docs show (needs Chromium): three minutes.
+screenshots: $(VENV)/.dev  ## Take the pictures of README and docs (needs Chromium): three minutes.
 	$(BIN)/python -m tools.screenshots docs/images
 
 .PHONY: messages
@@ -192,9 +192,9 @@ messages: $(VENV)/.dev  ## Generate the message modules from the .proto files.
 	$(BIN)/python tools/generate_messages.py opentera_twisted/messages
 
 .PHONY: changelog
-changelog: $(VENV)/.dev  ## Show the changelog that the news fragments make.
+changelog: $(VENV)/.dev  ## Show the changelog of the news fragments.
 	$(BIN)/towncrier build --draft
 
 .PHONY: clean
-clean:  ## Remove everything that the other targets made.
+clean:  ## Remove the output of all targets.
 	rm -rf $(VENV) build dist benchmarks/.rivals twisted/plugins/dropin.cache *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -59,8 +59,11 @@ AVOIDED = re.compile(rf"\b(?:{'|'.join(PHRASES)})\b", re.IGNORECASE)
 
 PYTHON = ("opentera_twisted", "twisted", "tests", "tools", "examples", "benchmarks", "contrib")
 PAGES = (".", "docs", "newsfragments", "contrib", "benchmarks", "tools", "tests")
-PLAIN = {".css", ".html", ".js", ".yml", ".conf", ".acl", ".service", ".socket", ".toml", ".cfg"}
-"""Endings of files in which only phrases are checked."""
+PLAIN = {
+    *(".acl", ".cfg", ".conf", ".css", ".html", ".js", ".service", ".socket", ".toml", ".yml"),
+    *("Dockerfile", "Makefile"),
+}
+"""Endings, or whole names, of files in which only phrases are checked."""
 
 UNWRAPPED = {"CHANGELOG.md", "newsfragments"}
 """Pages in which an entry is one line."""
@@ -254,7 +257,7 @@ def files(paths: Iterable[Path]) -> Iterator[Path]:
     """Find the files to check below some paths."""
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else (path,):
-            known = file.suffix in {".md", ".py", *PLAIN}
+            known = (file.suffix or file.name) in {".md", ".py", *PLAIN}
             hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
             if known and file.is_file() and not hidden and not GENERATED.search(file.name):
                 yield file
