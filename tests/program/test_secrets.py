@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import signal
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -15,7 +14,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
 from tests.helpers.authority import Authority
-from tests.helpers.processes import ENVIRONMENT, Process
+from tests.helpers.processes import Process
 from tests.helpers.support import GATEWAY, UUID, RedisTestCase, folder_of, free_port, start_with_acl
 from tests.helpers.websockets import HandshakeFailed, connect, connect_bytes, handshake
 
@@ -192,6 +191,7 @@ class SecretTests(RedisTestCase):
             program = Process(
                 *(sys.executable, "-c", _PROGRAM, "--nodaemon", "--pidfile=", "opentera-bus"),
                 *options,
+                fork=True,
             )
             self.addCleanup(program.kill)
             assert await program.ended() == 1
@@ -201,14 +201,12 @@ class SecretTests(RedisTestCase):
             f"redis://u:{password}@127.0.0.1:{free_port()}",
             f"redis://u:{password}@h/x",
         ):
-            done = await deferToThread(
-                subprocess.run,
-                (sys.executable, "-m", "opentera_twisted.cli", "--timeout", "2", "get", "a"),
-                env={**ENVIRONMENT, "REDIS_URL": url},
-                capture_output=True,
-                text=True,
-                check=False,
+            command = Process(
+                *(sys.executable, "-m", "opentera_twisted.cli", "--timeout", "2", "get", "a"),
+                environment={"REDIS_URL": url},
+                fork=True,
             )
-            assert done.returncode != 0
-            self.said[f"the command line, {len(self.said)}"] = done.stdout + done.stderr
+            self.addCleanup(command.kill)
+            assert await command.ended() != 0
+            self.said[f"the command line, {len(self.said)}"] = command.output
         self.check()
