@@ -25,6 +25,7 @@ from opentera_twisted.admin.health import Health
 from opentera_twisted.admin.sampler import Sampler
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway, GatewayLimits
+from opentera_twisted.gateway.recovery import OUTCOMES as RECOVERY_OUTCOMES
 from opentera_twisted.rpc import OUTCOMES, SERVED_OUTCOMES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -223,6 +224,27 @@ class Metrics:
             "client_messages_dropped",
             "Messages on clients' topics that were neither an event nor a command.",
             gateway.dropped,
+        )
+        recovery = gateway.recovery
+        yield _counters(
+            "recoveries",
+            "Returns of clients, by outcome: recovered, or why not.",
+            "outcome",
+            {outcome: recovery.outcomes[outcome] for outcome in RECOVERY_OUTCOMES},
+        )
+        yield _counter(
+            "frames_replayed", "Missed frames sent to clients that returned.", recovery.replayed
+        )
+        yield _gauges(
+            "recoverable_clients",
+            "Clients that may return: those connected, and those away.",
+            "state",
+            {"connected": recovery.attached, "away": recovery.held},
+        )
+        yield _gauge(
+            "recovery_bytes",
+            "Bytes of frames kept for clients; a frame kept for several clients counts for each.",
+            recovery.bytes,
         )
         yield _gauge("client_backlog_bytes", "Bytes waiting for clients.", gateway.backlog)
 

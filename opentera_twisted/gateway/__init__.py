@@ -24,6 +24,8 @@
     frames       events as finished websocket frames
     outbox       what falls due in one turn of the reactor, written once to each client
     sending      what waits to be written to one client, as views of shared bytes
+    joining      the policy prepared and the topics subscribed of one client
+    recovery     clients that return to the events they missed
     revoked      clients whom OpenTera deletes or disables
     presence     tells the bus who came and who went
     gateway      the service that joins them

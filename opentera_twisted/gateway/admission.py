@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final, Protocol, TypeVar
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted._internal.failed_logins import FailedLogins
 from opentera_twisted.errors import BusError
-from opentera_twisted.gateway.contracts import (
-    IAccessPolicy,
-    IIdentityResolver,
-    IPreparedPolicy,
-)
-from opentera_twisted.gateway.fanout import Fanout, Following, Who
+from opentera_twisted.gateway.contracts import IIdentityResolver
+from opentera_twisted.gateway.fanout import Who
 from opentera_twisted.gateway.identity import checked
+from opentera_twisted.gateway.joining import Joining, guarded
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.outbox import Client
+from opentera_twisted.gateway.recovery.recovery import Recovery
+from opentera_twisted.gateway.recovery.session import Session
 from opentera_twisted.link import Link
 from opentera_twisted.sessions import Identity, Redeemed, SessionKeys, is_bound
 from opentera_twisted.topics import Kind
@@ -33,9 +32,23 @@ from opentera_twisted.topics import Kind
 REDEEM_TIMEOUT: Final = 5.0
 """Seconds that Redis may take over a session key; then the client is told to come again."""
 
-RESOLVE_TIMEOUT: Final = 5.0
-"""Seconds that the identity resolver or the access policy may take; then the client is told to
-come again."""
+
+T = TypeVar("T")
+
+
+class AdmittedClient(Client, Protocol):
+    """A websocket that is to be let in.
+
+    Attributes:
+        wants_recovery: whether it speaks the subprotocol of recovery.
+        session: its session, from the admission on.
+    """
+
+    session: Session | None
+
+    @property
+    def wants_recovery(self) -> bool:
+        """Tell whether it speaks the subprotocol of recovery."""
 
 
 class Admission:
@@ -47,9 +60,8 @@ class Admission:
         keys: redeems their session keys.
         identities: says who a client is; None: its key does.
         origins: of the pages that are let in.
-        fanout: subscribes what clients follow.
-        followings: what somebody follows.
-        policy: the access policy, to prepare it for clients.
+        joining: has clients receive their events.
+        recovery: goes on with clients that return.
         is_revoked: tells whether somebody was deleted or disabled since its key was issued.
         turn: waits until there is time for a step of a login, as many can be decided at once.
     """
@@ -64,9 +76,8 @@ class Admission:
         keys: SessionKeys,
         identities: IIdentityResolver | None,
         origins: Origins,
-        fanout: Fanout,
-        followings: Callable[[Identity], tuple[Following, ...]],
-        policy: IAccessPolicy,
+        joining: Joining,
+        recovery: Recovery,
         is_revoked: Callable[[Kind, str], bool],
         turn: Callable[[], Deferred[None]],
     ) -> None:
@@ -75,17 +86,16 @@ class Admission:
         self._keys = keys
         self._identities = identities
         self._origins = origins
-        self._fanout = fanout
-        self._followings = followings
-        self._prepared: Any = policy if isinstance(policy, IPreparedPolicy) else None
+        self._joining = joining
+        self._recovery = recovery
         self._is_revoked = is_revoked
         self._turn = turn
         self._failed = FailedLogins(limits.failed_logins_per_minute, link.clock.seconds)
         self._inside = 0  # from the attempt on
         self._present: Counter[Who] = Counter()  # from the session key on
 
-    async def admit(self, client: Client, login: Login) -> Identity:
-        """Redeem the session key and subscribe the client's topics.
+    async def admit(self, client: AdmittedClient, login: Login) -> Identity:
+        """Redeem the session key and subscribe the client's topics, or go on with its session.
 
         A key is given back unless it was decided whether the client may come in. One that names no
         kind is given back in any case: it may be for another kind than the client says.
@@ -100,29 +110,72 @@ class Admission:
         self._check(login)
         self._inside += 1
         try:
-            redeemed = await self._redeem(login)
-            who = (redeemed.identity.kind, redeemed.identity.uuid)
-            self._present[who] += 1
-            try:
-                await self._turn()
-                return await self._prepare(client, redeemed.identity)
-            except BaseException as error:
-                self._gone(who)
-                is_decided = isinstance(error, Refusal) and not error.is_for_now
-                if not is_decided or not is_bound(login.key):
-                    self._give_back(redeemed)
-                raise
+            if login.received is not None:
+                return await self._return(client, login, login.received)
+            return await self._log_in(client, login)
         except BaseException:
             self._inside -= 1
             raise
 
-    def left(self, client: Client, identity: Identity) -> None:
-        """An admitted client is gone."""
+    async def _log_in(self, client: AdmittedClient, login: Login) -> Identity:
+        redeemed = await self._decided(
+            login, lambda: self._keys.take(login.kind, login.key), self._give_back
+        )
+        if redeemed is None:
+            raise Refusal(HTTPStatus.FORBIDDEN, "the session key is not valid")
+        who = (redeemed.identity.kind, redeemed.identity.uuid)
+        self._present[who] += 1
+        try:
+            await self._turn()
+            return await self._prepare(client, redeemed.identity)
+        except BaseException as error:
+            self._gone(who)
+            is_decided = isinstance(error, Refusal) and not error.is_for_now
+            if not is_decided or not is_bound(login.key):
+                self._give_back(redeemed)
+            raise
+
+    async def _return(self, client: AdmittedClient, login: Login, received: int) -> Identity:
+        """Let a client in with a token of recovery; only 403 uses the token up."""
+        recovery = self._recovery
+        if not client.wants_recovery:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "a return without the subprotocol of recovery")
+        taken = await self._decided(
+            login, lambda: recovery.take(login.kind, login.key), recovery.put_back
+        )
+        if taken is None:
+            raise Refusal(HTTPStatus.FORBIDDEN, "the token of recovery is not valid")
+        identity = taken.identity
+        who = (identity.kind, identity.uuid)
+        try:
+            # A websocket that it has left counts no longer.
+            self._allow(identity, self._present[who] + 1 - recovery.has_open(taken))
+        except Refusal as refusal:
+            if refusal.status is HTTPStatus.FORBIDDEN:
+                recovery.discard(taken)
+            else:
+                recovery.put_back(taken)
+            raise
+        self._present[who] += 1
+        try:
+            await self._turn()
+        except BaseException:
+            self._gone(who)
+            recovery.put_back(taken)
+            raise
+        try:
+            client.session = await recovery.resume(taken, received)
+        except BaseException:
+            self._gone(who)
+            raise
+        return identity
+
+    def left(self, client: AdmittedClient, identity: Identity) -> None:
+        """An admitted client is gone; its session, if it has one, may go on."""
         self._inside -= 1
-        self._fanout.unfollow(client)
-        if self._prepared is not None:
-            self._prepared.forget(identity)
         self._gone((identity.kind, identity.uuid))
+        if client.session is None:
+            self._joining.leave(client, identity)
 
     def _gone(self, who: Who) -> None:
         self._present[who] -= 1
@@ -141,40 +194,28 @@ class Admission:
         if not self._origins.allow(login.origin):
             raise Refusal(HTTPStatus.FORBIDDEN, "a page of a foreign origin")
 
-    async def _redeem(self, login: Login) -> Redeemed:
+    async def _decided(
+        self, login: Login, take: Callable[[], Deferred[T | None]], give_back: Callable[[T], object]
+    ) -> T | None:
+        """Take a key or a token; of one address, as many at a time as may still fail.
+
+        Returns:
+            What was taken, or None.
+        """
         address = login.peer.address
         if not await self._failed.begin(address):
             raise _failed_too_often()
         failed = False
         try:
-            redeemed = await self._taken(login).addTimeout(REDEEM_TIMEOUT, self._link.clock)
-            failed = redeemed is None
+            taken = await _taken(take(), give_back).addTimeout(REDEEM_TIMEOUT, self._link.clock)
+            failed = taken is None
         except DeferredTimeout:
             raise Refusal.for_now("Redis did not answer") from None
         except BusError as error:
             raise Refusal.for_now(str(error)) from None
         finally:
             self._failed.end(address, failed=failed)
-        if redeemed is None:
-            raise Refusal(HTTPStatus.FORBIDDEN, "the session key is not valid")
-        return redeemed
-
-    def _taken(self, login: Login) -> Deferred[Redeemed | None]:
-        """Take the key; if Redis answers when nobody waits any more, give it back."""
-        waiting: Deferred[Redeemed | None] = Deferred()
-
-        def taken(redeemed: Redeemed | None) -> None:
-            if not waiting.called:
-                waiting.callback(redeemed)
-            elif redeemed is not None:
-                self._give_back(redeemed)
-
-        def failed(failure: Failure) -> None:
-            if not waiting.called:
-                waiting.errback(failure)
-
-        self._keys.take(login.kind, login.key).addCallbacks(taken, failed)
-        return waiting
+        return taken
 
     def _give_back(self, redeemed: Redeemed) -> None:
         """Let a client that could not be let in come again with its key."""
@@ -187,65 +228,47 @@ class Admission:
 
         self._keys.give_back(redeemed).addErrback(failed)
 
-    async def _prepare(self, client: Client, known: Identity) -> Identity:
-        """Find out who that is, and subscribe what it follows."""
-        limit = self._limits.max_clients_per_identity
-        if limit and self._present[known.kind, known.uuid] > limit:
-            raise Refusal(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"that {known.kind} is connected too often",
-                limit="max_clients_per_identity",
-                retry_after=60,
-            )
-        if self._is_revoked(known.kind, known.uuid):
-            raise Refusal(HTTPStatus.FORBIDDEN, f"that {known.kind} was deleted or disabled")
+    async def _prepare(self, client: AdmittedClient, known: Identity) -> Identity:
+        """Find out who that is, and have it receive its events."""
+        self._allow(known, self._present[known.kind, known.uuid])
         identity = known
         if self._identities is not None:
             identity = await self._resolve(self._identities, known)
-        if self._prepared is None:
-            await self._follow(client, identity)
+        if not client.wants_recovery:
+            await self._joining.join(client, identity)
             return identity
-        await self._guarded("access policy", self._prepared.prepare, identity)
+        session = self._recovery.session(identity)
+        await self._joining.join(session, identity)
         try:
-            await self._follow(client, identity)
-        except BaseException:
-            self._prepared.forget(identity)
-            raise
-        return identity
-
-    async def _follow(self, client: Client, identity: Identity) -> None:
-        who = (identity.kind, identity.uuid)
-        followings = self._followings(identity)
-        try:
-            await self._fanout.follow(client, who, followings)
-            await self._turn()
+            await self._recovery.register(session)
         except BaseException as error:
-            self._fanout.unfollow(client)
+            self._joining.leave(session, identity)
             if isinstance(error, BusError):
                 raise Refusal.for_now(str(error)) from None
             raise
+        client.session = session
+        return identity
+
+    def _allow(self, identity: Identity, present: int) -> None:
+        """Refuse who is connected too often, or was revoked."""
+        limit = self._limits.max_clients_per_identity
+        if limit and present > limit:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"that {identity.kind} is connected too often",
+                limit="max_clients_per_identity",
+                retry_after=60,
+            )
+        if self._is_revoked(identity.kind, identity.uuid):
+            raise Refusal(HTTPStatus.FORBIDDEN, f"that {identity.kind} was deleted or disabled")
 
     @staticmethod
     async def _resolved(resolver: IIdentityResolver, known: Identity) -> Identity | None:
         return checked(await maybeDeferred(resolver.resolve, known.kind, known.uuid))
 
-    async def _guarded(self, what: str, ask: Callable[..., Any], *arguments: object) -> Any:
-        """Ask what a user has given; the client shall come again when that fails."""
-        try:
-            asking = maybeDeferred(ask, *arguments)
-            return await asking.addTimeout(RESOLVE_TIMEOUT, self._link.clock)
-        except DeferredTimeout:
-            raise Refusal.for_now(f"the {what} did not answer") from None
-        except CancelledError:  # the client has gone
-            raise
-        except Exception as error:  # noqa: BLE001 (it is anybody's)
-            if not isinstance(error, BusError):
-                self._log.failure("the {what} failed", what=what)
-            raise Refusal.for_now(f"the {what} failed: {error}") from None
-
     async def _resolve(self, resolver: IIdentityResolver, known: Identity) -> Identity:
-        identity: Identity | None = await self._guarded(
-            "identity resolver", self._resolved, resolver, known
+        identity: Identity | None = await guarded(
+            self._link.clock, "identity resolver", self._resolved, resolver, known
         )
         if identity is None:
             raise Refusal(HTTPStatus.FORBIDDEN, f"the identity resolver refuses that {known.kind}")
@@ -256,6 +279,24 @@ class Admission:
             name=identity.name or known.name,
             topics=(*known.topics, *identity.topics),
         )
+
+
+def _taken(taking: Deferred[T | None], give_back: Callable[[T], object]) -> Deferred[T | None]:
+    """Wait for a key; if Redis answers when nobody waits any more, give it back."""
+    waiting: Deferred[T | None] = Deferred()
+
+    def taken(result: T | None) -> None:
+        if not waiting.called:
+            waiting.callback(result)
+        elif result is not None:
+            give_back(result)
+
+    def failed(failure: Failure) -> None:
+        if not waiting.called:
+            waiting.errback(failure)
+
+    taking.addCallbacks(taken, failed)
+    return waiting
 
 
 def _failed_too_often() -> Refusal:

@@ -19,24 +19,35 @@ from opentera_twisted.messages.text import event_text
 _FIN_TEXT: Final = 0x81
 _COMPRESSED: Final = 0x40
 _SYNC_FLUSH: Final = b"\x00\x00\xff\xff"
+_HEADERS: Final = {126: 4, 127: 10}
+"""Bytes of a header, by the first byte of its length; of others 2."""
 
 
 class Frame:
     """One text message, as the bytes that a client is sent.
 
     Args:
-        text: the message.
+        text: the message, or its UTF-8.
 
     Attributes:
         plain: the frame of the text as it is.
     """
 
-    __slots__ = ("_deflated", "_payload", "plain")
+    __slots__ = ("_deflated", "plain")
 
-    def __init__(self, text: str) -> None:
-        self._payload = text.encode()
-        self._deflated: dict[int, bytes] = {}
-        self.plain = _frame(_FIN_TEXT, self._payload)
+    def __init__(self, text: str | bytes) -> None:
+        self._deflated: dict[int, bytes] | None = None
+        self.plain = _frame(_FIN_TEXT, text.encode() if isinstance(text, str) else text)
+
+    @property
+    def payload(self) -> bytes:
+        """The message in UTF-8; a frame that is kept holds it once."""
+        return self.plain[_HEADERS.get(self.plain[1], 2) :]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the plain frame."""
+        return len(self.plain)
 
     def deflated(self, window_bits: int) -> bytes:
         """The frame of the text compressed by itself, so that it serves every client.
@@ -46,10 +57,12 @@ class Frame:
         """
         if not window_bits:
             return self.plain
+        if self._deflated is None:
+            self._deflated = {}
         frame = self._deflated.get(window_bits)
         if frame is None:
             compressor = zlib.compressobj(wbits=-window_bits)
-            payload = compressor.compress(self._payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+            payload = compressor.compress(self.payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
             frame = _frame(_FIN_TEXT | _COMPRESSED, payload.removesuffix(_SYNC_FLUSH))
             self._deflated[window_bits] = frame
         return frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ from twisted.web.resource import IResource
 
 from opentera_twisted import topics
 from opentera_twisted._internal.ip_addresses import network_of
+from opentera_twisted._internal.timeouts import LONGEST
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.access import DefaultPolicy
@@ -24,6 +25,7 @@ from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BIT
 from opentera_twisted.gateway.contracts import IAccessPolicy, IIdentityResolver
 from opentera_twisted.gateway.delivery import DISCONNECTED_BY_COMMAND, Delivering
 from opentera_twisted.gateway.fanout import Fanout, Following
+from opentera_twisted.gateway.joining import Joining
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.origins import Origins
@@ -37,8 +39,15 @@ from opentera_twisted.gateway.protocol import (
     ClientProtocol,
 )
 from opentera_twisted.gateway.proxies import Peer, TrustedProxies
+from opentera_twisted.gateway.recovery import (
+    RECOVERY_BUFFER,
+    RECOVERY_WINDOW,
+    Recovery,
+    RecoverySettings,
+)
 from opentera_twisted.gateway.resource import GatewayResource
 from opentera_twisted.gateway.revoked import Revoked
+from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.gateway.summed_log import SummedLog
 from opentera_twisted.gateway.tls import failure_of_handshake
 from opentera_twisted.lease import LEASE
@@ -47,6 +56,11 @@ from opentera_twisted.sessions import Identity, SessionKeys
 OnGap = Literal["keep", "close"]
 
 DEFAULT_LIMITS: Final = GatewayLimits()
+
+HANDING_OVER: Final = 0.75
+"""Part of the time for shutdown after which no client is waited for any more."""
+
+_RECOVERY: Final = (RECOVERY,)
 
 LARGEST_EVENT: Final = 16
 """Times ``max_send_buffer`` that an event may have; a larger one is delivered to no one."""
@@ -77,6 +91,9 @@ class Gateway(Service):
             with 1012, so that browsers reload, or ``keep`` them.
         compression: logarithm of the window of permessage-deflate, 9 to 15; 0: none.
         presence_lease: seconds after which others report its clients gone, if it dies.
+        recovery_window: seconds for which a client can return after a disconnect, and get what it
+            missed; 0: it cannot.
+        recovery_buffer: bytes of events that are kept for each such client.
 
     Raises:
         InvalidArgument: one of these is not of its form.
@@ -84,6 +101,7 @@ class Gateway(Service):
     Attributes:
         factory: makes the protocol of each connection.
         limits: as given.
+        recovery: the clients that can return, and counts of those that did.
         logins: how many logins had which outcome: ``accepted``, ``refused`` (no valid key, a
             foreign origin, no such path, no handshake), ``limited``, ``unavailable`` (Redis, or the
             identity resolver), ``gone`` (it left, or ran out of time) or ``failed`` (an error
@@ -108,6 +126,8 @@ class Gateway(Service):
         on_gap: OnGap = "keep",
         compression: int = 0,
         presence_lease: float = LEASE,
+        recovery_window: float = RECOVERY_WINDOW,
+        recovery_buffer: int = RECOVERY_BUFFER,
     ) -> None:
         if on_gap not in {"keep", "close"}:
             raise InvalidArgument(f"on_gap is keep or close, not {on_gap!r}")
@@ -115,6 +135,10 @@ class Gateway(Service):
             raise InvalidArgument(
                 f"compression is 0 or {MIN_WINDOW_BITS} to {MAX_WINDOW_BITS}, not {compression!r}"
             )
+        if not 0 <= recovery_window < LONGEST:
+            raise InvalidArgument(f"recovery_window is not {recovery_window!r}: expected seconds")
+        if recovery_buffer < 0:
+            raise InvalidArgument(f"recovery_buffer is not {recovery_buffer!r}: expected bytes")
         self.limits = limits
         self.logins: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
@@ -139,17 +163,31 @@ class Gateway(Service):
         self.factory = ClientFactory(
             self, self._clock, limits, TrustedProxies(trusted_proxies), compression
         )
+        turn = self.factory.intake.turn
+        joining = Joining(self._fanout, self._followings, self._policy, self._clock, turn)
+        self.recovery = Recovery(
+            bus.link,
+            bus.pubsub,
+            self._outbox,
+            RecoverySettings(
+                window=recovery_window,
+                buffer=recovery_buffer,
+                max_held=limits.max_clients,
+                max_held_per_identity=limits.max_clients_per_identity,
+            ),
+            joining,
+            turn,
+        )
         self._admission = Admission(
             bus.link,
             limits,
             keys=SessionKeys(bus, require_bound=require_bound_keys),
             identities=identities,
             origins=Origins(origins),
-            fanout=self._fanout,
-            followings=self._followings,
-            policy=self._policy,
+            joining=joining,
+            recovery=self.recovery,
             is_revoked=self._revoked.includes,
-            turn=self.factory.intake.turn,
+            turn=turn,
         )
 
     @property
@@ -193,6 +231,7 @@ class Gateway(Service):
         self._revoked.start()
         self._strangers.start()
         self._presence.start()
+        self.recovery.start()
 
     def stopService(self) -> Deferred[None]:
         """Close every websocket with 1001 and report everyone gone.
@@ -213,6 +252,9 @@ class Gateway(Service):
         began = self._clock.seconds()
         # Half of the time is for those who do not answer, the rest for the reports.
         await self.factory.close_all(GOING_AWAY, "the server is going away", allowed / 2)
+        left = max(0.001, began + allowed * HANDING_OVER - self._clock.seconds())
+        await self.recovery.hand_over(left if allowed else 0.0)
+        self.recovery.stop()
         self._strangers.stop()
         reported = self._presence.stop()
         if allowed:
@@ -230,6 +272,10 @@ class Gateway(Service):
                 )
 
     # --- what the protocols ask
+
+    def subprotocols(self) -> Collection[str]:
+        """List the reserved subprotocols that can be spoken now."""
+        return _RECOVERY if self.recovery.is_on else ()
 
     def admit(self, client: ClientProtocol, login: Login) -> Coroutine[Any, Any, Identity]:
         """Decide on a login: see `Admission.admit`."""
@@ -269,6 +315,8 @@ class Gateway(Service):
         self.logins["accepted"] += 1
         self._clients[identity.kind] += 1
         self._presence.opened(identity)
+        if client.session is not None:
+            self.recovery.opened(client.session, client)
 
     def closed(self, client: ClientProtocol, identity: Identity) -> None:
         """Forget a client; report it if it had come."""
@@ -276,6 +324,8 @@ class Gateway(Service):
         if client.was_opened:
             self._clients[identity.kind] -= 1
             self._presence.closed(identity)
+        if client.session is not None:
+            self.recovery.left(client.session, client, for_good=client.said_goodbye)
 
     def reached(self, limit: str, client: ClientProtocol) -> None:
         """Count a client that is sent away because of a limit."""

@@ -8,12 +8,12 @@ Source: docs/reference/wire.md; RFC 9112, sections 3 and 5; RFC 6455, sections 4
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 from opentera_twisted.errors import PortableError
 from opentera_twisted.gateway.proxies import Peer
@@ -38,6 +38,8 @@ _HOST = re.compile(r"[^:]*|.*(?:\]|:[0-9]+)")
 
 _NO_LINE_ENDS = bytes.maketrans(b"\x85", b"?")
 """Text beyond ASCII has no meaning here, but the reader takes this byte for the end of a line."""
+
+_COUNT: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 _PATHS: Final[Mapping[str, Kind]] = {f"/wss/{kind}": kind for kind in KINDS}
 
@@ -86,42 +88,63 @@ class Login:
         key: as the client gave it: any text.
         peer: where it comes from.
         origin: of the page that asks; empty when it is no page.
+        received: event frames that a client counted which returns; its key is a token of recovery.
+            None: it logs in.
     """
 
     kind: Kind
-    key: str
+    key: str = field(repr=False)
     peer: Peer
     origin: str = ""
+    received: int | None = None
 
 
 def parse_login(target: str, peer: Peer, origin: str = "") -> Login:
     """Read the target of a handshake's request.
 
     Args:
-        target: such as ``/wss/user?id=...``.
+        target: such as ``/wss/user?id=...`` or ``/wss/user?recover=...&received=58``.
         peer: where the request comes from.
         origin: its header; empty when there was none.
 
     Raises:
-        Refusal: the path is none of ours, or there is not exactly one ``id``.
+        Refusal: the path is none of ours, there is not exactly one ``id`` or ``recover``, or what
+            was received is no count.
     """
     usual = _USUAL.fullmatch(target)
     path, query = usual.groups() if usual else urlsplit(target)[2:4]
     kind = _PATHS.get(path)
     if kind is None:
         raise Refusal(HTTPStatus.NOT_FOUND, "no such path")
-    keys = [query.removeprefix("id=")] if usual else _keys(query)
-    if len(keys) != 1:
-        raise Refusal(HTTPStatus.FORBIDDEN, f"{len(keys)} session keys in the query")
-    return Login(kind, keys[0], peer, origin)
+    if usual:
+        return Login(kind, query.removeprefix("id="), peer, origin)
+    fields = _fields(query)
+    keys, tokens = fields.get("id", []), fields.get("recover", [])
+    if len(keys) + len(tokens) != 1:
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            f"{len(keys)} session keys and {len(tokens)} tokens of recovery in the query",
+        )
+    if keys:
+        return Login(kind, keys[0], peer, origin)
+    return Login(kind, tokens[0], peer, origin, _count(fields.get("received", [])))
 
 
-def _keys(query: str) -> list[str]:
+def _count(texts: Sequence[str]) -> int:
+    """Read how many event frames a client has received."""
+    if len(texts) != 1 or not _COUNT.fullmatch(texts[0]):
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            "received is not one count of event frames, from 0 to 999999999999999",
+        )
+    return int(texts[0])
+
+
+def _fields(query: str) -> dict[str, list[str]]:
     try:
-        fields = parse_qs(query, keep_blank_values=True, max_num_fields=100)
+        return parse_qs(query, keep_blank_values=True, max_num_fields=100)
     except ValueError:
         raise Refusal(HTTPStatus.FORBIDDEN, "more than 100 fields in the query") from None
-    return fields.get("id", [])
 
 
 def checked_head(head: bytes) -> bytes | None:

@@ -21,8 +21,16 @@ class Client(Protocol):
 
     window_bits: int
 
-    def write(self, frames: bytes) -> bool:
-        """Send finished frames; whether they were: the websocket is open, and its client reads."""
+    def write(self, data: bytes, frames: Sequence[Frame]) -> bool:
+        """Send finished frames.
+
+        Args:
+            data: the bytes of all of them, for its compression.
+            frames: the same, for whom it is not enough to send them.
+
+        Returns:
+            Whether they were sent: the websocket is open, and its client reads.
+        """
 
     def close(self, code: int, reason: str) -> None:
         """Begin to close the websocket."""
@@ -55,6 +63,7 @@ class Outbox:
         self._clock = clock
         self._batches: dict[int, _Batch] = {}
         self._count = 0
+        self._is_scheduled = False
 
     def put(self, frame: Frame, audience: Sequence[Client]) -> None:
         """Send a frame to some clients at the end of this turn.
@@ -65,13 +74,19 @@ class Outbox:
         """
         batch = self._batches.get(id(audience))
         if batch is None:
-            if not self._batches:
-                self._clock.callLater(0, self._flush)
+            if not self._batches and not self._is_scheduled:
+                self._is_scheduled = True
+                self._clock.callLater(0, self._turn)
             batch = self._batches[id(audience)] = _Batch(audience)
         batch.frames.append((self._count, frame))
         self._count += 1
 
-    def _flush(self) -> None:
+    def _turn(self) -> None:
+        self._is_scheduled = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what was put in this turn until now."""
         batches = list(self._batches.values())
         self._batches.clear()
         self._count = 0
@@ -103,7 +118,7 @@ class Outbox:
             if data is None:
                 data = joined[bits] = b"".join([frame.deflated(bits) for frame in frames])
             try:
-                written += client.write(data)
+                written += client.write(data, frames)
             except Exception:  # noqa: BLE001 (the other clients get theirs)
                 self._log.failure("a client could not be written to")
         self.delivered += written * len(frames)

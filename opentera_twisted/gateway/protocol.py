@@ -5,7 +5,7 @@ Autobahn speaks RFC 6455, as `autobahn_corrections` corrects it; here are the ga
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -44,6 +44,7 @@ from opentera_twisted.gateway.login import (
 )
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
 from opentera_twisted.gateway.rate_limit import RateLimit
+from opentera_twisted.gateway.recovery.session import Session
 from opentera_twisted.gateway.sending import has_foreign_layer, socket_of
 from opentera_twisted.sessions import Identity
 
@@ -63,6 +64,7 @@ FRAMES_AT_ONCE: Final = 8
 ANSWERS_PER_SECOND: Final = 10
 """Messages of one client that are answered; the others are dropped."""
 
+NORMAL_CLOSURE: Final = 1000
 GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
 SERVICE_RESTART: Final = 1012
@@ -76,6 +78,9 @@ class IGateway(Protocol):
 
     async def admit(self, client: ClientProtocol, login: Login) -> Identity:
         """Decide on a login; raise `Refusal`, or return who it is, ready to receive events."""
+
+    def subprotocols(self) -> Collection[str]:
+        """List the reserved subprotocols that can be spoken now."""
 
     def refused(self, peer: Peer, refusal: Refusal) -> None:
         """A handshake ended without a websocket."""
@@ -99,6 +104,7 @@ class ClientProtocol(CorrectedProtocol):
     Attributes:
         identity: who it is, once admitted.
         window_bits: of the compression agreed on; 0: none.
+        session: what goes on when it breaks, if it asked for recovery.
     """
 
     _gateway_log = Logger()
@@ -106,6 +112,7 @@ class ClientProtocol(CorrectedProtocol):
     factory: ClientFactory
     identity: Identity | None = None
     window_bits = 0
+    session: Session | None = None
     _agreed: PerMessageDeflateOfferAccept | None = None
     _client: Peer | None = None
     _admission: Deferred[Identity] | None = None
@@ -211,7 +218,13 @@ class ClientProtocol(CorrectedProtocol):
             self._agreed = agreed
             self.websocket_extensions: list[tuple[str, dict[str, Any]]] = [(compression.NAME, {})]
         if request.protocols:
-            self._subprotocol = subprotocols.select(request.protocols)
+            spoken = self.factory.gateway.subprotocols()
+            self._subprotocol = subprotocols.select(request.protocols, spoken)
+
+    @property
+    def wants_recovery(self) -> bool:
+        """Tell whether it speaks the subprotocol of recovery."""
+        return self._subprotocol == subprotocols.RECOVERY
 
     def perMessageCompressionAccept(
         self, offers: Sequence[object]
@@ -291,14 +304,14 @@ class ClientProtocol(CorrectedProtocol):
         self.factory.gateway.reached("max_message_size", self)
         super()._max_message_size_exceeded(msg_size, max_msg_size, reason)
 
-    def write(self, frames: bytes) -> bool:
+    def write(self, data: bytes, frames: Sequence[Frame] = ()) -> bool:
         """Send finished frames, one or more.
 
         Returns:
             Whether they were: the websocket is open, and its client reads.
         """
         is_open = self.state == self.STATE_OPEN and self._closing is None
-        return bool(is_open) and self.send_bytes(frames)
+        return bool(is_open) and self.send_bytes(data)
 
     def too_slow(self) -> None:
         """Close a client that does not read."""
@@ -319,6 +332,20 @@ class ClientProtocol(CorrectedProtocol):
         if self._closing is not None and self.state == self.STATE_OPEN:
             code, reason = self._closing
             self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
+
+    @property
+    def said_goodbye(self) -> bool:
+        """Tell whether the client has ended the connection as one that is done."""
+        return not self.closedByMe and self.remoteCloseCode == NORMAL_CLOSURE
+
+    def resumed_elsewhere(self) -> None:
+        """Close: the client has come back on another websocket."""
+        self.left()
+        self.close(GOING_AWAY, "the client has returned on another websocket")
+
+    def missed_events(self) -> None:
+        """Close: events may have been missed, which the client is told when it returns."""
+        self.close(SERVICE_RESTART, "events may have been missed")
 
     def consumeData(self) -> None:
         """Have what has come handled when it is this client's turn."""

@@ -54,6 +54,8 @@ _OTHERS: Final = (
     "trusted-proxy",
     "on-gap",
     "compression",
+    "recovery-window",
+    "recovery-buffer",
 )
 """Further options of the gateway, under whose names `GatewaySettings` has them."""
 
@@ -88,6 +90,8 @@ def make_gateway(bus: Bus, settings: GatewaySettings) -> Gateway:
         trusted_proxies=settings.trusted_proxy,
         on_gap=settings.on_gap,
         compression=settings.compression,
+        recovery_window=settings.recovery_window,
+        recovery_buffer=settings.recovery_buffer,
     )
 
 

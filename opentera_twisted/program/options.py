@@ -14,6 +14,7 @@ from opentera_twisted.errors import InvalidArgument, InvalidTopic
 from opentera_twisted.gateway import DefaultPolicy
 from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.proxies import TrustedProxies
+from opentera_twisted.gateway.recovery import RECOVERY_BUFFER, RECOVERY_WINDOW
 from opentera_twisted.gateway.tls import Certificate
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.secret_file import SecretText, mask_passwords, read_secret, with_password
@@ -26,8 +27,10 @@ from opentera_twisted.program.option_values import (
     check_endpoint,
     check_shareable,
     choice,
+    count,
     is_loopback,
     positive,
+    seconds,
     window,
 )
 from opentera_twisted.program.settings import AdminSettings, RedisSettings, Settings
@@ -74,11 +77,15 @@ _CHECKS: Final[Mapping[str, Callable[[str], Any]]] = {
     "log-format": choice("text", "json"),
     "compression": window,
     "workers": positive,
+    "recovery-window": seconds,
+    "recovery-buffer": count,
     **{name: check for name, (check, _) in LIMITS.items()},
 }
 """Of what is not text: from what is written to what it means."""
 
-NUMBERS: Final = frozenset({"workers", "compression", *LIMITS})
+NUMBERS: Final = frozenset(
+    {"workers", "compression", "recovery-window", "recovery-buffer", *LIMITS}
+)
 """Options that are numbers in a file too."""
 
 REPEATABLE: Final = ("websocket", "origin", "trusted-proxy", "broadcast", "admin-host")
@@ -174,6 +181,18 @@ class Options(usage.Options):
             None,
             1,
             "Processes that share the websockets of this machine; one that dies is replaced.",
+        ),
+        (
+            "recovery-window",
+            None,
+            RECOVERY_WINDOW,
+            "Seconds after a disconnect in which a client may return to missed events; 0: none.",
+        ),
+        (
+            "recovery-buffer",
+            None,
+            RECOVERY_BUFFER,
+            "Bytes of missed events kept for each client that may return.",
         ),
         *((name, None, default_of(name), text) for name, (_, text) in LIMITS.items()),
     )

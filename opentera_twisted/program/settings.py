@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from attrs import asdict, field, frozen
 
 from opentera_twisted.gateway import GatewayLimits
+from opentera_twisted.gateway.recovery import RECOVERY_BUFFER, RECOVERY_WINDOW
 from opentera_twisted.gateway.tls import Certificate
 
 
@@ -49,6 +50,8 @@ class GatewaySettings:
         trusted_proxy: addresses and networks of proxies.
         on_gap: what becomes of websockets when events may have been missed.
         compression: logarithm of the window of permessage-deflate, or 0.
+        recovery_window: seconds in which a client may return to missed events, or 0.
+        recovery_buffer: bytes of missed events kept for each client.
     """
 
     limits: GatewayLimits
@@ -60,6 +63,8 @@ class GatewaySettings:
     trusted_proxy: Sequence[str] = ()
     on_gap: Literal["keep", "close"] = "keep"
     compression: int = 0
+    recovery_window: float = RECOVERY_WINDOW
+    recovery_buffer: int = RECOVERY_BUFFER
 
     def as_json(self) -> dict[str, Any]:
         """Return what JSON can hold, for a worker."""

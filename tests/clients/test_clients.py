@@ -20,6 +20,7 @@ pytestmark = pytest.mark.xdist_group("clients")  # one world for all
 
 CLIENTS = [*PURE, *SCRIPTED]
 RECOVERY = "opentera-bus.recovery.v1"
+UNKNOWN = "opentera-bus.unknown"
 
 each_client = pytest.mark.parametrize("client", CLIENTS, ids=str)
 
@@ -77,7 +78,8 @@ def test_offer_of_compression_is_accepted_or_declined(
 
 
 @pytest.mark.parametrize(
-    ("offered", "selected"), [(["chat", "x"], "chat"), ([RECOVERY, "events"], "events")]
+    ("offered", "selected"),
+    [(["chat", "x"], "chat"), ([RECOVERY, "events"], RECOVERY), ([UNKNOWN, "events"], "events")],
 )
 @each_client
 def test_subprotocol_is_selected(
@@ -93,5 +95,5 @@ def test_unknown_subprotocol_of_ours_is_refused_and_the_key_is_kept(
 ) -> None:
     uuid = str(uuid4())
     key = world.key(uuid)
-    assert not world.visit_with(key, uuid, client, "plain", protocols=[RECOVERY]).seen().opened
+    assert not world.visit_with(key, uuid, client, "plain", protocols=[UNKNOWN]).seen().opened
     assert world.visit_with(key, uuid, client, "plain").gets_event().opened

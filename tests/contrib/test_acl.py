@@ -35,6 +35,7 @@ from opentera_twisted.messages.packing import module_message
 from opentera_twisted.messages.templates import template
 from opentera_twisted.user_manager import UserManager, registry
 from opentera_twisted.variables import LogList, Secret
+from tests.gateway.recovery.client import Client
 from tests.helpers.support import (
     GATEWAY,
     GUARD,
@@ -197,6 +198,8 @@ class GatewayRightsTests(RightsTestCase):
         self.redis.set(deployed, str(uuid4()), ex=60)
         clients.append(await connect(number, f"/wss/user?id={deployed}"))
 
+        await self.return_elsewhere(bus, number)
+
         async def ask(function: str, *arguments: Any) -> Any:
             return await other.call("TeraServer.UserManagerModule", function, *arguments)
 
@@ -241,6 +244,18 @@ class GatewayRightsTests(RightsTestCase):
         await until(lambda: ask("online_devices"), lambda online: online == [])
         await bus.link.execute("ROLE")  # sent where sentinels name the server
         self.check(GATEWAY)
+
+    async def return_elsewhere(self, bus: Bus, port: int) -> None:
+        """Have a client of a gateway return to another one, which is started and stopped."""
+        gateway = Gateway(bus)
+        gateway.startService()
+        listening: Any = reactor
+        other = listening.listenTCP(0, gateway.factory, interface="127.0.0.1")
+        self.addCleanup(other.stopListening)
+        client = Client()
+        await client.log_in(port, await SessionKeys(bus).issue("user", str(uuid4())))
+        assert await client.come_back(other.getHost().port)
+        await gateway.stopService()
 
     async def test_the_secrets_of_a_server_are_out_of_its_reach(self) -> None:
         bus = await self.start(GATEWAY)

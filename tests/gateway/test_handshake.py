@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -37,6 +38,9 @@ class StubGateway:
         self.logins.append(login)
         self.decisions.append(Deferred())
         return await self.decisions[-1]
+
+    def subprotocols(self) -> Collection[str]:
+        return ()
 
     def refused(self, peer: Peer, refusal: Refusal) -> None:
         self.refusals.append(int(refusal.status))

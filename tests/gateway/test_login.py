@@ -1,4 +1,4 @@
-"""The target of a login's request: what is read fast is what is read in full."""
+"""The target of a request: what is read fast is what is read in full."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from opentera_twisted.gateway import login
 from opentera_twisted.gateway.login import Login, Refusal, parse_login
 from opentera_twisted.gateway.proxies import Peer
 
+NO_COUNT = "received is not one count of event frames, from 0 to 999999999999999"
 PEER = Peer("192.0.2.1", secure=False)
 
 pieces = st.sampled_from(
     ["/wss/", "user", "device", "?", "id=", "&", "id", "%75", "+", "é", "a.B-_9", ";", "#", "\n"]
 )
+
+
+def found(keys: int, tokens: int) -> tuple[HTTPStatus, str]:
+    text = f"{keys} session keys and {tokens} tokens of recovery in the query"
+    return HTTPStatus.FORBIDDEN, text
+
+
 targets = st.lists(pieces, max_size=9).map("".join)
 
 
@@ -45,8 +53,24 @@ def test_usual_targets_are_read_as_all_others(target: str) -> None:
     [
         ("/wss/user?id=user.abc-_9", Login("user", "user.abc-_9", PEER)),
         ("/wss/device?a=b&id=%75ser", Login("device", "user", PEER)),
-        ("/wss/user?id=a&id=b", (HTTPStatus.FORBIDDEN, "2 session keys in the query")),
-        ("/wss/user", (HTTPStatus.FORBIDDEN, "0 session keys in the query")),
+        ("/wss/user?id=a&id=b", found(2, 0)),
+        ("/wss/user", found(0, 0)),
+        ("/wss/user?recover=a&received=1&id=b", found(1, 1)),
+        ("/wss/user?recover=a&recover=b&received=1", found(0, 2)),
+        ("/wss/user?recover=a&received=58", Login("user", "a", PEER, received=58)),
+        ("/wss/user?received=0&recover=", Login("user", "", PEER, received=0)),
+        *[
+            (f"/wss/user?recover=a{count}", (HTTPStatus.BAD_REQUEST, NO_COUNT))
+            for count in (
+                "",
+                "&received=",
+                "&received=-1",
+                "&received=1.5",
+                "&received=x",
+                "&received=9999999999999999",
+                "&received=1&received=1",
+            )
+        ],
         ("/wss/user?" + "a&" * 101, (HTTPStatus.FORBIDDEN, "more than 100 fields in the query")),
         ("/wss/nobody?" + "a&" * 101, (HTTPStatus.NOT_FOUND, "no such path")),
     ],

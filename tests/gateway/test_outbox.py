@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +20,8 @@ class Client:
         self.window_bits = window_bits
         self.writes: list[bytes] = []
 
-    def write(self, frames: bytes) -> bool:
-        self.writes.append(frames)
+    def write(self, data: bytes, frames: Sequence[Frame]) -> bool:
+        self.writes.append(data)
         return True
 
     def close(self, code: int, reason: str) -> None:
@@ -28,7 +29,7 @@ class Client:
 
 
 class Broken(Client):
-    def write(self, frames: bytes) -> bool:
+    def write(self, data: bytes, frames: Sequence[Frame]) -> bool:
         raise OSError
 
 

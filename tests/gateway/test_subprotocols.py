@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opentera_twisted.gateway.login import Refusal
-from opentera_twisted.gateway.subprotocols import select
-
-RECOVERY = "opentera-bus.recovery.v1"
+from opentera_twisted.gateway.subprotocols import RECOVERY, select
 
 
 @pytest.mark.parametrize(
@@ -26,6 +24,11 @@ def test_the_first_name_that_is_not_reserved_is_selected(
     offered: list[str], selected: str | None
 ) -> None:
     assert select(offered) == selected
+
+
+@pytest.mark.parametrize("offered", [[RECOVERY], ["events", RECOVERY], ["", RECOVERY, "x"]])
+def test_a_reserved_name_that_is_spoken_comes_first(offered: list[str]) -> None:
+    assert select(offered, [RECOVERY]) == RECOVERY
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
@@ -66,6 +67,7 @@ def connect(
     path: str,
     trusting: IOpenSSLClientConnectionCreator | None = None,
     source: str | None = None,
+    protocols: Sequence[str] = (),
     **options: Any,
 ) -> Deferred[WebSocket]:
     """Open a websocket.
@@ -75,12 +77,15 @@ def connect(
         path: with the query.
         trusting: speak TLS with it.
         source: address to connect from.
+        protocols: subprotocols to offer.
         options: of Autobahn's protocol.
 
     Returns:
         Fires when it is open; fails with `HandshakeFailed`.
     """
-    factory = WebSocketClientFactory(f"ws://127.0.0.1:{port}{path}", reactor=reactor)
+    factory = WebSocketClientFactory(
+        f"ws://127.0.0.1:{port}{path}", reactor=reactor, protocols=list(protocols)
+    )
     factory.setProtocolOptions(**{**_PATIENT, **options})
     protocol = WebSocket()
     protocol.factory = factory

@@ -85,6 +85,7 @@ def purposes(database: int) -> Iterator[Purpose]:
     )
     yield Purpose("events of websockets", "wrong", tuple(_events()))
     yield Purpose("presence", "wrong", tuple(_presence()))
+    yield Purpose("recovery of missed events", "warning", tuple(_recovery()))
     yield Purpose("presence beyond our gateways", "warning", tuple(_presence_elsewhere()))
     yield Purpose("the user manager", "warning", tuple(_user_manager()))
     yield Purpose(
@@ -175,6 +176,20 @@ def _presence() -> Iterator[Right]:
     yield _key("DEL", REAPED + _UUID, "~opentera.*")
     yield _publish(REPORTS)
     yield _publish(topics.disconnect_command(_UUID), _DISCONNECT_RULE)
+
+
+def _recovery() -> Iterator[Right]:
+    name, rule = f"opentera.recovery.{_UUID}", "opentera.recovery.*"
+    for command, *arguments in (
+        ("GET",),
+        ("SET", "", "PX", "1"),
+        ("DEL",),
+        ("PEXPIRE", "1"),
+        ("ZADD", "0", "m"),
+    ):
+        yield _key(command, name, f"~{rule}", *arguments)
+    yield _subscribe(name, f"&{rule}")
+    yield _publish(name, f"&{rule}")
 
 
 def _presence_elsewhere() -> Iterator[Right]:

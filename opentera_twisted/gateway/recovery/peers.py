@@ -1,0 +1,69 @@
+"""The gateways that clients can return to, as Redis knows them; a gateway that ends is none.
+
+opentera.recovery.gateways   sorted set: marker topic -> until when, ms of Redis's clock
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from opentera_twisted.gateway.recovery.tokens import PREFIX
+from opentera_twisted.link import Link, Script
+
+GATEWAYS: Final = f"{PREFIX}gateways"
+
+LIFETIME: Final = 15.0
+"""Seconds for which a gateway is known after it was announced."""
+
+_NOW: Final = """
+    local clock = redis.call('TIME')
+    local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+"""
+
+_ANNOUNCE: Final = Script(
+    _NOW
+    + f"""
+    redis.call('ZADD', KEYS[1], now + {round(LIFETIME * 1000)}, ARGV[1])
+    redis.call('PEXPIRE', KEYS[1], {round(LIFETIME * 1000)})
+    """
+)
+
+_OTHERS: Final = Script(
+    _NOW
+    + """
+    redis.call('ZREM', KEYS[1], ARGV[1])
+    local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf', 'WITHSCORES')
+    local count = 0
+    for i = 1, #found, 2 do
+        if tonumber(found[i + 1]) > now then
+            count = count + 1
+        else
+            redis.call('ZREM', KEYS[1], found[i])
+        end
+    end
+    return count
+    """
+)
+
+
+class Peers:
+    """Announces a gateway, and counts the others.
+
+    Args:
+        link: carries the commands.
+        name: of this gateway.
+    """
+
+    def __init__(self, link: Link, name: str) -> None:
+        self._link = link
+        self._name = name
+
+    def announce(self) -> Deferred[None]:
+        """Have clients of other gateways count on this one; fails as `Link.run` does."""
+        return self._link.run(_ANNOUNCE, [GATEWAYS], self._name)
+
+    def others(self) -> Deferred[int]:
+        """Withdraw this gateway, and count the others; fails as `Link.run` does."""
+        return self._link.run(_OTHERS, [GATEWAYS], self._name)

@@ -1,0 +1,479 @@
+"""The sessions of a gateway: who can return, for how long, and with which frames."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted.errors import BusError
+from opentera_twisted.gateway.fanout import Who
+from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.joining import Joining
+from opentera_twisted.gateway.login import Refusal
+from opentera_twisted.gateway.outbox import Outbox
+from opentera_twisted.gateway.recovery.handover import REASONS, Handovers, NotRecovered
+from opentera_twisted.gateway.recovery.peers import LIFETIME, Peers
+from opentera_twisted.gateway.recovery.session import Beginning, Session, Websocket
+from opentera_twisted.gateway.recovery.tokens import Taken, Tokens, digest_of, make_token
+from opentera_twisted.gateway.recovery.window import Window
+from opentera_twisted.link import Link
+from opentera_twisted.pubsub import PubSub
+from opentera_twisted.sessions import Identity
+from opentera_twisted.topics import Kind
+
+EXTENDED: Final = 10.0
+"""Seconds, at most, between extensions of the token of a client that is connected."""
+
+LOOKED: Final = 1.0
+"""Seconds between looks at what is due."""
+
+ANNOUNCED: Final = LIFETIME / 3
+"""Seconds between announcements of this gateway to others."""
+
+AT_ONCE: Final = 250
+"""Tokens that one command extends."""
+
+RECOVERY_WINDOW: Final = 60.0
+RECOVERY_BUFFER: Final = 262_144
+"""Seconds for which a client can return, and bytes of events kept for each, by default."""
+
+OUTCOMES: Final = ("recovered", *REASONS)
+
+
+@frozen(kw_only=True)
+class RecoverySettings:
+    """What recovery keeps.
+
+    Attributes:
+        window: seconds after a disconnect for which a client can return; 0: recovery is off.
+        buffer: bytes of event frames that are kept for each client.
+        max_held: clients that are away and may return; of more, the one that is away longest may
+            not; 0: any number.
+        max_held_per_identity: the same, of each identity.
+    """
+
+    window: float
+    buffer: int
+    max_held: int = 0
+    max_held_per_identity: int = 0
+
+
+class Recovery:
+    """Keeps sessions while their clients are away, and gives them to other gateways.
+
+    Args:
+        link: carries tokens and frames.
+        pubsub: carries markers.
+        outbox: of the gateway; flushed at a marker.
+        settings: what is kept.
+        joining: has sessions receive their events.
+        turn: waits until there is time for a step of a return, as many can return at once.
+
+    Attributes:
+        outcomes: number of returns by outcome, of `OUTCOMES`.
+        replayed: event frames that were sent again.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        link: Link,
+        pubsub: PubSub,
+        outbox: Outbox,
+        settings: RecoverySettings,
+        joining: Joining,
+        turn: Callable[[], Deferred[None]],
+    ) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.replayed = 0
+        self._link = link
+        self._clock = link.clock
+        self._outbox = outbox
+        self._settings = settings
+        self._joining = joining
+        self._turn = turn
+        self._handovers = Handovers(link, pubsub, self._give)
+        self._interval = min(EXTENDED, settings.window / 2)
+        self._tokens = Tokens(link, self._handovers.marker, settings.window + 2 * self._interval)
+        self._peers = Peers(link, self._handovers.marker)
+        self._announced = 0.0
+        self._sessions: dict[str, Session] = {}
+        # In the order of their times: when a token is due, and until when a client may return.
+        self._attached: dict[Session, float] = {}
+        self._held: dict[Session, float] = {}
+        self._held_of: dict[Who, dict[Session, None]] = {}
+        self._epoch = 0
+        self._is_permitted = True
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = link.clock
+        self._drained: Deferred[None] | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Tell whether clients can ask for it now."""
+        return self._settings.window > 0 and self._is_permitted and self._looking.running
+
+    @property
+    def held(self) -> int:
+        """Clients that are away and may return."""
+        return len(self._held)
+
+    @property
+    def attached(self) -> int:
+        """Clients that are connected and can return."""
+        return len(self._attached)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the frames that are kept; those that clients share count for each."""
+        return sum([one.window.bytes for one in self._sessions.values()])
+
+    def start(self) -> None:
+        """Begin: other gateways can ask for what is kept here."""
+        if not self._settings.window or self._looking.running:
+            return
+        self._link.on_interrupted.append(self._interrupted)
+        self._link.on_resumed.append(self._resumed)
+        self._handovers.start().addErrback(self._refused)
+        self._drained = None
+        self._looking.start(LOOKED, now=False)
+
+    def stop(self) -> None:
+        """End all sessions; who returns to another gateway is let in, without its frames."""
+        if not self._looking.running:
+            return
+        self._looking.stop()
+        self._link.on_interrupted.remove(self._interrupted)
+        self._link.on_resumed.remove(self._resumed)
+        for session in list(self._sessions.values()):
+            self._end(session)
+        self._handovers.stop()
+
+    def _refused(self, failure: Failure) -> None:
+        failure.trap(BusError, CancelledError)
+        if failure.check(BusError):
+            self._is_permitted = False
+            self._log.warn(
+                "clients cannot recover missed events: {reason}", reason=failure.getErrorMessage()
+            )
+
+    # --- logins
+
+    def session(self, identity: Identity) -> Session:
+        """Make the session of a client that logs in; it has to follow the client's topics."""
+        window = Window(self._settings.window, self._settings.buffer)
+        session = Session(identity, window, self._clock, self._closed)
+        session.epoch = self._epoch
+        return session
+
+    async def register(self, session: Session) -> None:
+        """Give a new client's session a token.
+
+        Raises:
+            BusError: Redis does not take it.
+        """
+        token = make_token()
+        digest = digest_of(token)
+        await self._tokens.store(digest, session.identity)
+        self._name(session, digest)
+        session.beginning = Beginning(token)
+
+    def opened(self, session: Session, websocket: Websocket) -> None:
+        """Send a websocket of a session what it begins with; one that was open before is closed."""
+        before = session.websocket
+        self._unhold(session)
+        self._attached[session] = self._clock.seconds() + self._interval
+        session.epoch = self._epoch
+        recovered = session.beginning is not None and session.beginning.recovered
+        count = session.attach(websocket, self._settings.window)
+        if recovered:
+            self.replayed += count
+        if before is not None:
+            before.resumed_elsewhere()
+        if session.closing is not None:
+            session.close(*session.closing)
+
+    def left(self, session: Session, websocket: Websocket, *, for_good: bool) -> None:
+        """A websocket of a session is gone; its client may return, unless it said goodbye."""
+        if session.digest and for_good and session.websocket in {websocket, None}:
+            self.end(session)
+        elif session.digest and session.websocket is websocket:
+            session.detach()
+            self._hold(session)
+        elif session.digest and session.websocket is None and session not in self._held:
+            # It never opened; its client does not know the token.
+            self.end(session)
+
+    # --- a client that returns
+
+    def take(self, kind: Kind, token: str) -> Deferred[Taken | None]:
+        """Use a token up: see `Tokens.take`."""
+        return self._tokens.take(kind, token)
+
+    def put_back(self, taken: Taken) -> None:
+        """Make a token good again with which its client could not be let in."""
+        put = self._tokens.put_back(taken, self._settings.window)
+        put.addErrback(self._not_told)
+
+    def discard(self, taken: Taken) -> None:
+        """Have neither a token nor the one that follows it be good, nor what is kept here."""
+        self._drop(digest_of(taken.following))
+        session = self._sessions.get(taken.digest)
+        if session is not None:
+            self._end(session)
+
+    def has_open(self, taken: Taken) -> bool:
+        """Tell whether a websocket of the session is still open here."""
+        session = self._sessions.get(taken.digest)
+        return session is not None and session.websocket is not None
+
+    def resume(self, taken: Taken, received: int) -> Deferred[Session]:
+        """Go on with a client that has returned.
+
+        What another gateway has handed over is kept if the client goes away meanwhile: it can
+        return with the same token.
+
+        Args:
+            taken: its token.
+            received: event frames that it has counted.
+
+        Returns:
+            Fires with its session, to be `opened` in the same turn.
+
+        Fails with:
+            Refusal: its topics could not be subscribed; the token is good again.
+        """
+        waiting: Deferred[Session] = Deferred()
+
+        def resumed(session: Session) -> None:
+            if not waiting.called:
+                waiting.callback(session)
+            else:
+                self._keep(session, taken)
+
+        def failed(failure: Failure) -> None:
+            self.put_back(taken)
+            if not waiting.called:
+                waiting.errback(failure)
+            elif not failure.check(Refusal, CancelledError):
+                self._log.failure("a return failed", failure)
+
+        Deferred.fromCoroutine(self._resume(taken, received)).addCallbacks(resumed, failed)
+        return waiting
+
+    async def _resume(self, taken: Taken, received: int) -> Session:
+        session = self._sessions.get(taken.digest)
+        missed: Sequence[Frame] | None = None
+        try:
+            if session is not None:
+                missed = self._missed(session, received)
+            else:
+                session = self.session(taken.identity)
+                missed = await self._fetch(session, taken, received)
+        except NotRecovered as error:
+            self.outcomes[error.reason] += 1
+            session = session or self.session(taken.identity)
+            session.window.restart(())
+        else:
+            self.outcomes["recovered"] += 1
+        self._name(session, digest_of(taken.following))
+        session.beginning = Beginning(taken.following, missed is not None, missed)
+        return session
+
+    async def _fetch(self, session: Session, taken: Taken, received: int) -> Sequence[Frame]:
+        """Follow a client's topics, and get its frames from the gateway that has them.
+
+        Raises:
+            NotRecovered: they cannot be had; the topics are followed all the same.
+            Refusal: the topics could not be followed.
+        """
+        joined = Deferred.fromCoroutine(self._joining.join(session, session.identity))
+        if taken.marker == self._handovers.marker or not taken.is_followed:
+            await joined
+            raise NotRecovered("unknown" if taken.is_followed else "gone")
+
+        def marked() -> None:
+            # What came before belongs to the other gateway.
+            self._outbox.flush()
+            session.window.restart(())
+            session.epoch = self._epoch
+
+        missed = await self._handovers.fetch(taken, received, joined, marked)
+        await self._turn()
+        own = session.window.since(0)
+        if session.epoch != self._epoch:
+            raise NotRecovered("gap")
+        if own is None:  # more came since than is kept
+            raise NotRecovered("overflow")
+        return [*missed, *own]
+
+    def _keep(self, session: Session, taken: Taken) -> None:
+        """Keep a session whose client went away before it was told the next token."""
+        beginning, session.beginning = session.beginning, None
+        if beginning is not None and beginning.missed is not None:
+            session.window.restart(beginning.missed)
+        self._drop(session.digest)
+        self._name(session, taken.digest)
+        stored = self._tokens.store(taken.digest, session.identity, self._settings.window)
+        stored.addErrback(self._not_told)
+        if session.websocket is None:
+            self._unhold(session)
+            self._hold(session)
+
+    def _missed(self, session: Session, received: int) -> Sequence[Frame]:
+        """Find the frames that a client has missed.
+
+        Raises:
+            NotRecovered: some of them are lost.
+        """
+        if session.epoch != self._epoch:
+            raise NotRecovered("gap")
+        if received > session.window.sent:
+            raise NotRecovered("beyond")
+        missed = session.window.since(received)
+        if missed is None:
+            raise NotRecovered("overflow")
+        return missed
+
+    def _give(self, digest: str, received: int) -> Sequence[Frame]:
+        """Give a session up to the gateway that its client has returned to."""
+        session = self._sessions.get(digest)
+        if session is None:
+            raise NotRecovered("unknown")
+        self._outbox.flush()
+        websocket = session.websocket
+        try:
+            return self._missed(session, received)
+        finally:
+            self._end(session)
+            if websocket is not None:
+                websocket.resumed_elsewhere()
+
+    # --- ends
+
+    def end(self, session: Session) -> None:
+        """End a session: its client has to log in again."""
+        digest = session.digest
+        self._end(session)
+        if digest:
+            self._drop(digest)
+
+    def _closed(self, session: Session) -> None:
+        self.end(session)
+
+    def _end(self, session: Session) -> None:
+        """Let go of a session."""
+        if not session.digest:
+            return
+        self._sessions.pop(session.digest, None)
+        session.digest = ""
+        self._attached.pop(session, None)
+        self._unhold(session)
+        session.detach()
+        self._joining.leave(session, session.identity)
+        self._look_if_drained()
+
+    async def hand_over(self, timeout: float) -> None:
+        """Wait for other gateways to take over the sessions, before this one stops.
+
+        Args:
+            timeout: seconds after which what is left is given up; 0: as long as that takes, and
+                there are other gateways.
+        """
+        until = self._clock.seconds() + timeout if timeout else None
+        try:
+            while self._sessions and self._looking.running and await self._peers.others():
+                left = LOOKED if until is None else min(LOOKED, until - self._clock.seconds())
+                if left <= 0:
+                    break
+                drained: Deferred[None] = Deferred()
+                self._drained = drained
+                drained.addTimeout(left, self._clock)
+                drained.addErrback(lambda failure: failure.trap(DeferredTimeout) and None)
+                await drained
+        except BusError:
+            pass  # nobody can take anything over now
+        if self._sessions:
+            self._log.info(
+                "{count} clients have not returned to another gateway", count=len(self._sessions)
+            )
+
+    def _look_if_drained(self) -> None:
+        if not self._sessions and self._drained is not None and not self._drained.called:
+            self._drained.callback(None)
+
+    # --- bookkeeping
+
+    def _name(self, session: Session, digest: str) -> None:
+        self._sessions.pop(session.digest, None)
+        session.digest = digest
+        self._sessions[digest] = session
+
+    def _hold(self, session: Session) -> None:
+        """Keep a session whose client is away."""
+        settings = self._settings
+        self._attached.pop(session, None)
+        self._held[session] = self._clock.seconds() + settings.window
+        who = (session.identity.kind, session.identity.uuid)
+        same = self._held_of.setdefault(who, {})
+        same[session] = None
+        self._tokens.extend([session.digest], settings.window).addErrback(self._not_told)
+        if 0 < settings.max_held_per_identity < len(same):
+            self._end(next(iter(same)))
+        if 0 < settings.max_held < len(self._held):
+            self._end(next(iter(self._held)))
+
+    def _unhold(self, session: Session) -> None:
+        if self._held.pop(session, None) is None:
+            return
+        who = (session.identity.kind, session.identity.uuid)
+        same = self._held_of[who]
+        del same[session]
+        if not same:
+            del self._held_of[who]
+
+    def _look(self) -> None:
+        """End what has expired, and extend what is due."""
+        now = self._clock.seconds()
+        if self._drained is None and now >= self._announced + ANNOUNCED and self._link.is_ready:
+            self._announced = now
+            self._peers.announce().addErrback(self._not_told)
+        while self._held and self._held[session := next(iter(self._held))] <= now:
+            self._end(session)
+        due: list[str] = []
+        while self._attached and self._attached[session := next(iter(self._attached))] <= now:
+            del self._attached[session]
+            self._attached[session] = now + self._interval
+            session.window.trim(now)
+            due.append(session.digest)
+        for first in range(0, len(due), AT_ONCE):
+            batch = due[first : first + AT_ONCE]
+            self._tokens.extend(batch, self._settings.window + 2 * self._interval).addErrback(
+                self._not_told
+            )
+
+    def _interrupted(self) -> None:
+        self._epoch += 1
+
+    def _resumed(self) -> None:
+        """Close the websockets that may have missed events, so that their clients hear of it."""
+        for session in list(self._attached):
+            if session.epoch != self._epoch and session.websocket is not None:
+                session.websocket.missed_events()
+
+    def _drop(self, digest: str) -> None:
+        self._tokens.drop(digest).addErrback(self._not_told)
+
+    def _not_told(self, failure: Failure) -> None:
+        """Leave a token to its expiry: Redis did not take what should have become of it."""
+        failure.trap(BusError)
+        self._log.debug("a token stays as it is: {reason}", reason=failure.getErrorMessage())

@@ -1,0 +1,1 @@
+"""Recovery of websocket events: bookkeeping, clients, one gateway, several, and their programs."""

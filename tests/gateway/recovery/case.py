@@ -1,0 +1,53 @@
+"""What tests of recovery share: gateways in this process, on one real server, and publishers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor
+
+from opentera_twisted import Bus, SessionKeys, topics
+from opentera_twisted.gateway import Gateway
+from opentera_twisted.messages import UserEvent
+from opentera_twisted.messages.packing import tera_event
+from tests.helpers.support import GATEWAY, UUID, RedisTestCase, turn, until
+
+from .client import Client
+
+
+class RecoveryTestCase(RedisTestCase):
+    redis_user = GATEWAY
+
+    async def gateway(self, bus: Bus | None = None, **options: Any) -> tuple[Gateway, int]:
+        """A gateway, and its port."""
+        bus = bus or await self.bus()
+        gate = Gateway(bus, **options)
+        gate.startService()
+        port: Any = reactor.listenTCP(0, gate.factory, interface="127.0.0.1")
+        self.addCleanup(gate.stopService)
+        self.addCleanup(port.stopListening)
+        self.keys = SessionKeys(bus)
+        number: int = port.getHost().port
+        return gate, number
+
+    async def client(self, port: int, kind: topics.Kind = "user", uuid: str = UUID) -> Client:
+        """A client that has logged in, and asked for recovery."""
+        client = Client(kind)
+        await client.log_in(port, await self.keys.issue(kind, uuid))
+        return client
+
+    def publish(self, *names: str, kind: topics.Kind = "user", uuid: str = UUID) -> None:
+        """Publish an event of each name to somebody."""
+        topic = topics.websocket_events(kind, uuid)
+        for name in names:
+            event = tera_event(topic, [UserEvent(user_fullname=name)])
+            self.redis.publish(topic, event.SerializeToString())
+
+    async def is_held(self, gate: Gateway, count: int = 1) -> None:
+        """Wait until so many clients are away."""
+
+        async def held() -> int:
+            await turn()
+            return gate.recovery.held
+
+        await until(held, lambda found: found == count)

@@ -1,0 +1,91 @@
+"""A client that recovers: it counts event frames, and returns with its token."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from opentera_twisted.gateway.subprotocols import RECOVERY
+from tests.helpers.websockets import WebSocket, connect, leave
+
+
+class Client:
+    """One user's client, over all its websockets.
+
+    Attributes:
+        kind: of the websocket.
+        events: ``name`` of each event that it has got since it last began anew.
+        first: the first frame of the present connection.
+        websocket: the present connection.
+        logins: how often it needed a session key.
+    """
+
+    websocket: WebSocket
+
+    def __init__(self, kind: str = "user") -> None:
+        self.kind = kind
+        self.events: list[str] = []
+        self.first: dict[str, Any] = {}
+        self.logins = 0
+        self._counted = 0
+
+    async def log_in(self, port: int, key: str) -> None:
+        """Begin anew with a session key."""
+        self.logins += 1
+        await self._open(port, f"/wss/{self.kind}?id={key}")
+        assert self.first["recovered"] is None, self.first
+
+    async def come_back(self, port: int, **options: Any) -> bool:
+        """Return with the token.
+
+        Returns:
+            Whether nothing was missed; the missed events are among `events` then.
+        """
+        self.collect()
+        await self._open(port, self.way_back(), **options)
+        recovered: bool = self.first["recovered"]
+        if not recovered:
+            self.events.clear()
+        return recovered
+
+    def way_back(self, received: object = None) -> str:
+        """The path with which it returns."""
+        count = self.received if received is None else received
+        return f"/wss/{self.kind}?recover={self.first['token']}&received={count}"
+
+    async def _open(self, port: int, path: str, **options: Any) -> None:
+        self.websocket = await connect(port, path, protocols=[RECOVERY], **options)
+        assert self.websocket.websocket_protocol_in_use == RECOVERY
+        (first, *_) = await self.websocket.messages.wait(1)
+        self.first = json.loads(first)["recovery"]
+        self._counted = 1
+
+    @property
+    def received(self) -> int:
+        """Event frames of this connection."""
+        return len(self.websocket.messages.items) - 1
+
+    def collect(self) -> list[str]:
+        """Add what has come on this connection to `events`, once."""
+        new = self.websocket.messages.items[self._counted :]
+        self._counted += len(new)
+        self.events += [name_of(one) for one in new]
+        return self.events
+
+    async def until(self, count: int) -> list[str]:
+        """Wait for that many event frames of this connection; all events that it has got."""
+        await self.websocket.messages.wait(count + 1)
+        return self.collect()
+
+    def drop(self) -> Deferred[None]:
+        """Break the connection."""
+        return Deferred.fromCoroutine(leave(self.websocket))
+
+
+def name_of(text: str) -> str:
+    """The name that an event holds."""
+    (event,) = json.loads(text)["message"]["events"]
+    name: str = event["userFullname"]
+    return name

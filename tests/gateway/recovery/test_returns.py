@@ -1,0 +1,418 @@
+"""Returns to the gateway that the client was at, and to another one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import topics
+from opentera_twisted.gateway import Gateway, GatewayLimits
+from opentera_twisted.gateway.recovery import handover
+from opentera_twisted.gateway.recovery.peers import GATEWAYS
+from opentera_twisted.gateway.subprotocols import RECOVERY
+from opentera_twisted.holders import REPORTS
+from opentera_twisted.messages import DatabaseEvent, TeraModuleMessage, UserEvent
+from opentera_twisted.messages.packing import tera_event, unpack
+from tests.helpers.support import UUID, message, turn, until
+from tests.helpers.websockets import HandshakeFailed, connect, leave
+
+from .case import RecoveryTestCase
+from .client import Client, name_of
+
+OTHER = "99999999-2222-3333-4444-555555555555"
+
+
+class SameGatewayTests(RecoveryTestCase):
+    async def test_a_login_gets_a_token_before_all_events(self) -> None:
+        _, port = await self.gateway(recovery_window=30)
+        client = await self.client(port)
+        assert client.first.keys() == {"token", "window", "recovered"}
+        assert len(client.first["token"]) == 43
+        assert client.first["window"] == 30
+        self.publish("a", "b")
+        assert await client.until(2) == ["a", "b"]
+
+    async def test_a_return_gets_what_was_missed_before_what_is_new(self) -> None:
+        gate, port = await self.gateway()
+        client = await self.client(port)
+        self.publish("a", "b")
+        await client.until(2)
+        token = client.first["token"]
+        await client.drop()
+        await self.is_held(gate)
+        self.publish("c", "d")
+        assert await client.come_back(port)
+        assert client.first["missed"] == 2
+        assert client.first["token"] != token
+        self.publish("e")
+        assert await client.until(3) == ["a", "b", "c", "d", "e"]
+        await client.drop()
+        await self.is_held(gate)
+        assert await client.come_back(port)
+        assert client.first["missed"] == 0
+        assert gate.recovery.outcomes == {"recovered": 2}
+        assert gate.recovery.replayed == 2
+
+    async def test_the_old_websocket_of_a_return_is_closed(self) -> None:
+        gate, port = await self.gateway()
+        client = await self.client(port)
+        self.publish("a")
+        await client.until(1)
+        before = client.websocket
+        assert await client.come_back(port)
+        assert (await before.closed)[0] == 1001
+        self.publish("b")
+        assert await client.until(1) == ["a", "b"]
+        assert gate.clients["user"] == 1
+
+    async def test_a_token_serves_once(self) -> None:
+        gate, port = await self.gateway()
+        client = await self.client(port)
+        path = client.way_back()
+        await client.drop()
+        await self.is_held(gate)
+        await client.come_back(port)
+        client.first["token"] = path.partition("recover=")[2].partition("&")[0]
+        with pytest.raises(HandshakeFailed, match="403"):
+            await client.come_back(port)
+
+
+class OtherGatewayTests(RecoveryTestCase):
+    async def test_a_return_elsewhere_gets_what_was_missed(self) -> None:
+        old, first = await self.gateway()
+        new, second = await self.gateway()
+        client = await self.client(first)
+        self.publish("a", "b")
+        await client.until(2)
+        await client.drop()
+        await self.is_held(old)
+        self.publish("c", "d")
+        assert await client.come_back(second)
+        assert client.first["missed"] == 2
+        self.publish("e")
+        assert await client.until(3) == ["a", "b", "c", "d", "e"]
+        assert old.recovery.held == 0
+        assert new.recovery.outcomes == {"recovered": 1}
+
+
+class RefusedTests(RecoveryTestCase):
+    async def refuse(self, client: Client, port: int, path: str, status: str) -> None:
+        with pytest.raises(HandshakeFailed, match=status):
+            await connect(port, path, protocols=[RECOVERY])
+
+    async def test_a_forged_token_is_refused_and_counted(self) -> None:
+        gate, port = await self.gateway(limits=GatewayLimits(failed_logins_per_minute=4))
+        client = await self.client(port)
+        for token in ("", "x", "A" * 43, "*" * 43):
+            await self.refuse(client, port, f"/wss/user?recover={token}&received=0", "403")
+        assert gate.logins["refused"] == 4
+        await self.refuse(client, port, client.way_back(), "429")
+        keys = await self.keys_of_recovery()
+        assert keys
+        assert not any(client.first["token"].encode() in key for key in keys)
+
+    async def test_a_token_of_another_kind_is_refused_and_kept(self) -> None:
+        _, port = await self.gateway()
+        client = await self.client(port)
+        path = client.way_back()
+        await self.refuse(client, port, path.replace("user", "device"), "403")
+        assert await client.come_back(port)
+
+    async def test_what_is_no_count_is_refused_and_the_token_is_kept(self) -> None:
+        _, port = await self.gateway()
+        client = await self.client(port)
+        for received in ("-1", "x", "1e3", "99999999999999999999"):
+            await self.refuse(client, port, client.way_back(received), "400")
+        assert await client.come_back(port)
+
+    async def test_a_return_without_the_subprotocol_is_refused(self) -> None:
+        _, port = await self.gateway()
+        client = await self.client(port)
+        with pytest.raises(HandshakeFailed, match="400"):
+            await connect(port, client.way_back())
+        assert await client.come_back(port)
+
+    async def test_an_expired_token_is_refused(self) -> None:
+        gate, port = await self.gateway(recovery_window=0.2)
+        client = await self.client(port)
+        await client.drop()
+        await self.is_held(gate)
+        await self.is_held(gate, 0)
+        await until(self.keys_of_recovery, lambda keys: not keys)
+        await self.refuse(client, port, client.way_back(), "403")
+
+    async def keys_of_recovery(self) -> list[Any]:
+        return await deferToThread(lambda: list(self.redis.keys("opentera.recovery.token.*")))
+
+    async def test_without_a_window_nobody_can_ask(self) -> None:
+        _, port = await self.gateway(recovery_window=0)
+        key = await self.keys.issue("user", UUID)
+        await self.refuse(Client(), port, f"/wss/user?id={key}", "400")
+        plain = await connect(port, f"/wss/user?id={key}", protocols=[RECOVERY, "own"])
+        assert plain.websocket_protocol_in_use == "own"
+
+    async def test_a_client_that_does_not_ask_gets_the_same_bytes_as_before(self) -> None:
+        _, port = await self.gateway()
+        asking = await self.client(port)
+        key = await self.keys.issue("user", UUID)
+        plain = await connect(port, f"/wss/user?id={key}")
+        self.publish("a")
+        await asking.until(1)
+        assert await plain.messages.wait(1) == asking.websocket.messages.items[1:]
+
+    async def test_of_simultaneous_returns_to_two_gateways_one_wins(self) -> None:
+        first, one = await self.gateway()
+        _, two = await self.gateway()
+        for _ in range(10):
+            client = await self.client(one)
+            self.publish("a")
+            await client.until(1)
+            before = first.recovery.held
+            await client.drop()
+            await self.is_held(first, before + 1)
+            self.publish("b")
+            path = client.way_back()
+            returns = [connect(port, path, protocols=[RECOVERY]) for port in (one, two) * 3]
+            results = await DeferredList(returns, consumeErrors=True)
+            (winner,) = [found for is_open, found in results if is_open]
+            texts = await winner.messages.wait(2)
+            assert json.loads(texts[0])["recovery"]["recovered"] is True
+            assert name_of(texts[1]) == "b"
+            await leave(winner)
+
+
+class NotRecoveredTests(RecoveryTestCase):
+    async def test_a_count_beyond_what_was_sent_recovers_nothing(self) -> None:
+        gate, port = await self.gateway()
+        client = await self.client(port)
+        other = await self.client(port)
+        self.publish("a")
+        await client.until(1)
+        await client.drop()
+        websocket = await connect(port, client.way_back(2), protocols=[RECOVERY])
+        (first,) = await websocket.messages.wait(1)
+        assert json.loads(first)["recovery"]["recovered"] is False
+        assert gate.recovery.outcomes == {"beyond": 1}
+        assert await other.until(1) == ["a"]
+
+    async def test_more_missed_bytes_than_are_kept_recover_nothing(self) -> None:
+        gate, port = await self.gateway(recovery_buffer=1000)
+        client = await self.client(port)
+        await client.drop()
+        await self.is_held(gate)
+        self.publish(*"abc", "x" * 500)
+        assert not await client.come_back(port)
+        assert "missed" not in client.first
+        assert gate.recovery.outcomes == {"overflow": 1}
+        self.publish("d")
+        assert await client.until(1) == ["d"]
+        await client.drop()
+        await self.is_held(gate)
+        self.publish("e")
+        assert await client.come_back(port)
+        assert await client.until(1) == ["d", "e"]
+
+    async def test_a_gap_of_the_link_closes_clients_and_recovers_nothing(self) -> None:
+        gate, port = await self.gateway()
+        client = await self.client(port)
+        away = await self.client(port, uuid=OTHER)
+        await away.drop()
+        await self.is_held(gate)
+        self.redis.client_kill_filter(_type="pubsub")
+        assert (await client.websocket.closed)[0] == 1012
+        assert not await client.come_back(port)
+        assert not await away.come_back(port)
+        assert gate.recovery.outcomes == {"gap": 2}
+        self.publish("a")
+        assert await client.until(1) == ["a"]
+
+    async def test_a_gateway_that_is_gone_recovers_nothing(self) -> None:
+        bus = await self.bus()
+        old, first = await self.gateway(bus)
+        new, second = await self.gateway()
+        client = await self.client(first)
+        old.recovery.stop()
+        await bus.stopService()
+        assert not await client.come_back(second)
+        assert new.recovery.outcomes == {"gone": 1}
+
+    async def test_a_gateway_that_does_not_answer_recovers_nothing(self) -> None:
+        old, first = await self.gateway()
+        new, second = await self.gateway()
+        client = await self.client(first)
+        self.patch(old.recovery._handovers, "_answer", lambda *_: None)
+        self.patch(handover, "TIMEOUT", 0.2)
+        assert not await client.come_back(second)
+        assert new.recovery.outcomes == {"timeout": 1}
+        self.publish("a")
+        assert await client.until(1) == ["a"]
+
+
+class EndsTests(RecoveryTestCase):
+    async def test_a_client_that_says_goodbye_is_forgotten(self) -> None:
+        gate, port = await self.gateway()
+        client = await self.client(port)
+        client.websocket.sendClose(1000)
+        await client.websocket.closed
+        with pytest.raises(HandshakeFailed, match="403"):
+            await client.come_back(port)
+        assert gate.recovery.held == gate.recovery.attached == 0
+
+    async def test_the_disconnect_command_ends_recovery(self) -> None:
+        gate, port = await self.gateway()
+        bus = await self.bus()
+        client = await self.client(port)
+        assert await bus.presence.disconnect("user", UUID) == 1
+        assert (await client.websocket.closed)[0] == 4000
+        with pytest.raises(HandshakeFailed, match="403"):
+            await client.come_back(port)
+        client = await self.client(port)
+        await client.drop()
+        await self.is_held(gate)
+        assert await bus.presence.disconnect("user", UUID) == 1
+        await self.is_held(gate, 0)
+        with pytest.raises(HandshakeFailed, match="403"):
+            await client.come_back(port)
+
+    async def test_whoever_is_deleted_cannot_return(self) -> None:
+        gate, port = await self.gateway()
+        _, second = await self.gateway()
+        client = await self.client(port)
+        await client.drop()
+        await self.is_held(gate)
+        topic = f"{topics.module_events(topics.DATABASE_MODULE)}.user"
+        event = DatabaseEvent(
+            type=DatabaseEvent.DB_DELETE,
+            object_type="user",
+            object_value=json.dumps({"user_uuid": UUID}),
+        )
+        self.redis.publish(topic, tera_event(topic, [event]).SerializeToString())
+        await self.is_held(gate, 0)
+        with pytest.raises(HandshakeFailed, match="403"):
+            await client.come_back(second)
+
+    async def test_only_so_many_clients_of_an_identity_are_kept(self) -> None:
+        limits = GatewayLimits(max_clients_per_identity=2)
+        gate, port = await self.gateway(limits=limits)
+        clients = []
+        for number in range(3):
+            clients.append(await self.client(port))
+            await clients[-1].drop()
+            await self.is_held(gate, min(number + 1, 2))
+        assert not await clients[0].come_back(port)
+        assert await clients[1].come_back(port)
+        assert gate.recovery.outcomes == {"unknown": 1, "recovered": 1}
+
+    async def test_a_client_counts_once_while_it_is_handed_over(self) -> None:
+        limits = GatewayLimits(max_clients_per_identity=1)
+        _, port = await self.gateway(limits=limits)
+        client = await self.client(port)
+        for _ in range(3):
+            assert await client.come_back(port)  # its old websocket is still open
+
+    async def test_a_client_that_never_reads_is_closed_and_may_return(self) -> None:
+        limits = GatewayLimits(max_send_buffer=200_000)
+        gate, port = await self.gateway(limits=limits, recovery_buffer=100_000)
+        client = await self.client(port)
+        other = await self.client(port, uuid=OTHER)
+        client.websocket.transport.pauseProducing()
+        count = 0
+        while not gate.limited["max_send_buffer"]:
+            self.publish("x" * 50_000)
+            count += 1
+            await turn()
+        assert gate.recovery.bytes <= 100_000
+        self.publish("a", uuid=OTHER)
+        assert await other.until(1) == ["a"]
+        client.websocket.transport.resumeProducing()
+        await client.websocket.closed
+        assert isinstance(await client.come_back(port), bool)
+
+
+class PresenceTests(RecoveryTestCase):
+    async def test_a_return_while_the_old_websocket_is_open_is_not_reported(self) -> None:
+        _, port = await self.gateway()
+        reports = self.subscribed(REPORTS)
+        client = await self.client(port)
+        assert b"user" in await message(reports)
+        assert await client.come_back(port)
+        assert await client.come_back(port)
+        await client.drop()
+        report = TeraModuleMessage.FromString(await message(reports))
+        event: Any
+        (event,) = map(unpack, report.data)
+        assert event.type == UserEvent.USER_DISCONNECTED
+
+    async def test_whoever_is_away_is_reported_gone(self) -> None:
+        gate, port = await self.gateway()
+        bus = await self.bus()
+        client = await self.client(port)
+        await client.drop()
+        await self.is_held(gate)
+        await until(lambda: bus.presence.online("user"), lambda online: online == [])
+        assert await client.come_back(port)
+        await until(lambda: bus.presence.online("user"), lambda online: online == [UUID])
+
+
+class StopTests(RecoveryTestCase):
+    async def stop(self, gate: Gateway) -> Deferred[None]:
+        """Begin to stop a gateway, and return when its clients are closed."""
+        stopping = gate.stopService()
+
+        async def attached() -> int:
+            await turn()
+            return gate.recovery.attached
+
+        await until(attached, lambda count: count == 0)
+        return stopping
+
+    async def announced(self, count: int) -> None:
+        """Wait until Redis knows so many gateways that clients can return to."""
+
+        def known() -> int:
+            return int(self.redis.zcard(GATEWAYS))
+
+        await until(lambda: deferToThread(known), lambda found: found == count)
+
+    async def test_a_gateway_that_stops_collects_until_all_were_handed_over(self) -> None:
+        old, first = await self.gateway()
+        _, second = await self.gateway()
+        await self.announced(2)
+        clients = [await self.client(first, uuid=str(uuid4())) for _ in range(3)]
+        stopping = await self.stop(old)
+        for number, client in enumerate(clients):
+            assert (await client.websocket.closed)[0] == 1001
+            assert not stopping.called
+            assert old.recovery.held == 3 - number
+            assert await client.come_back(second)
+        await stopping
+
+    async def test_the_only_gateway_that_stops_waits_for_nobody(self) -> None:
+        old, first = await self.gateway(limits=GatewayLimits(shutdown_timeout=0))
+        client = await self.client(first)
+        await old.stopService()
+        assert (await client.websocket.closed)[0] == 1001
+
+    async def test_whoever_does_not_return_in_time_recovers_nothing(self) -> None:
+        old, first = await self.gateway(limits=GatewayLimits(shutdown_timeout=1))
+        new, second = await self.gateway()
+        await self.announced(2)
+        client = await self.client(first)
+        await old.stopService()
+        assert not await client.come_back(second)
+        assert new.recovery.outcomes == {"gone": 1}
+
+    async def test_two_gateways_that_stop_do_not_wait_for_each_other(self) -> None:
+        limits = GatewayLimits(shutdown_timeout=0)
+        gates = []
+        for _ in range(2):
+            gate, port = await self.gateway(limits=limits)
+            await self.client(port, uuid=str(uuid4()))
+            gates.append(gate)
+        await self.announced(2)
+        await gatherResults([gate.stopService() for gate in gates])

@@ -1,0 +1,125 @@
+"""The window: whatever is added, trimmed and missed, it gives the right frames or none."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.recovery.handover import Marker, pack_frames, unpack_frames
+from opentera_twisted.gateway.recovery.window import STEPS, Window
+
+SECONDS = 60.0
+LIMIT = 400
+
+
+class Model(RuleBasedStateMachine):
+    """A list of all frames of a connection, and when each was added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = Window(SECONDS, LIMIT)
+        self.added: list[tuple[float, Frame]] = []
+        self.now = 1000.0
+        self.count = 0
+
+    def frames(self, sizes: list[int]) -> list[Frame]:
+        self.count += 1
+        return [Frame(f"{self.count}.{number}".ljust(size)) for number, size in enumerate(sizes)]
+
+    @rule(sizes=st.lists(st.integers(1, 450), max_size=4))
+    def add(self, sizes: list[int]) -> None:
+        frames = self.frames(sizes)
+        self.window.add(frames, self.now)
+        self.added += [(self.now, frame) for frame in frames]
+
+    @rule(sizes=st.lists(st.integers(1, 100), max_size=4))
+    def add_while_away(self, sizes: list[int]) -> None:
+        frames = self.frames(sizes)
+        self.window.add(frames, None)
+        self.added += [(self.now, frame) for frame in frames]
+
+    @rule(seconds=st.floats(0, 90))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def trim(self) -> None:
+        self.window.trim(self.now)
+
+    @rule(data=st.data())
+    def return_(self, data: st.DataObject) -> None:
+        received = data.draw(st.integers(0, len(self.added)))
+        missed = self.window.since(received)
+        if missed is not None:
+            self.window.restart(missed)
+            self.added = [(self.now, frame) for frame in missed]
+
+    @invariant()
+    def it_gives_what_was_missed_or_nothing(self) -> None:
+        frames = [frame for _, frame in self.added]
+        assert self.window.sent == len(frames)
+        assert self.window.since(len(frames) + 1) is None
+        for received in range(len(frames) + 1):
+            missed = self.window.since(received)
+            assert missed is None or missed == frames[received:]
+            wanted = self.added[received:]
+            size = sum(frame.size for _, frame in wanted)
+            if size <= LIMIT and all(self.now - time < SECONDS for time, _ in wanted):
+                assert missed is not None
+
+    @invariant()
+    def it_is_bounded(self) -> None:
+        assert self.window.bytes == sum(frame.size for frame in self.window.frames) <= LIMIT
+        assert len(self.window) == len(self.window.frames)
+
+
+WindowTests = Model.TestCase
+
+
+def test_frames_are_dropped_for_their_age() -> None:
+    window = Window(SECONDS, LIMIT)
+    window.add([Frame("a")], 0.0)
+    window.add([Frame("b")], SECONDS)
+    assert window.since(0) is not None
+    window.trim(SECONDS * (1 + 1 / STEPS))
+    assert window.since(0) is None
+    assert window.since(1) is not None
+    window.trim(SECONDS * 3)
+    assert len(window) == 0
+
+
+def test_frames_of_a_client_that_is_away_do_not_age() -> None:
+    window = Window(SECONDS, LIMIT)
+    window.add([Frame("a")], 0.0)
+    window.add([Frame("b")], None)
+    assert window.since(0) is not None
+
+
+@given(st.lists(st.text(max_size=300)))
+def test_frames_are_handed_over_as_they_are(texts: list[str]) -> None:
+    frames = unpack_frames(pack_frames([Frame(text) for text in texts]))
+    assert [frame.plain for frame in frames] == [Frame(text).plain for text in texts]
+
+
+@given(st.binary(max_size=40))
+def test_other_bytes_are_no_frames(data: bytes) -> None:
+    with suppress(ValueError):
+        unpack_frames(data)
+
+
+@given(st.text(), st.text(alphabet="abc"), st.integers(0, 10**15))
+def test_a_marker_is_read_as_it_was_written(number: str, text: str, received: int) -> None:
+    marker = Marker(text, text, received, text)
+    assert Marker.decode(marker.encode()) == marker
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"[]", b"1", b"\xff", b'["a", "b", 1]', b'["a", "b", "1", "c"]', b"[" * 9999]
+)
+def test_other_payloads_are_no_markers(payload: bytes) -> None:
+    assert Marker.decode(payload) is None
