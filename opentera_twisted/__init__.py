@@ -1,8 +1,8 @@
 """A Twisted bus for OpenTera, and for any set of Python services around one Redis.
 
-What a program needs most is here: `Bus`, `Procedures`, `SessionKeys` and the errors.
+The package exports the main names: `Bus`, `Procedures`, `SessionKeys` and the errors.
 
-Importing the package is cheap: each name is loaded from its module when it is first used.
+Importing the package is cheap: each name is loaded from its module on first use.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ _MODULES: Final[Mapping[str, str]] = {
 }
 """Modules of the names that are not in ``errors``."""
 
-if not TYPE_CHECKING:  # mypy would believe that every name exists
+if not TYPE_CHECKING:  # mypy would treat every name as existing
 
     def __getattr__(name: str) -> Any:
         if name not in __all__:

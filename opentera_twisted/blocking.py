@@ -1,4 +1,4 @@
-"""`BlockingBus`: the calls of `Bus` for threads that may wait, as in Flask, Django and scripts."""
+"""`BlockingBus`: the methods of `Bus` for blocking threads, as in Flask, Django and scripts."""
 
 from __future__ import annotations
 
@@ -47,42 +47,42 @@ T = TypeVar("T")
 
 
 class Do(Protocol):
-    """Does something with the bus in the reactor's thread, and waits for what comes of it."""
+    """Run a function with the bus in the reactor's thread, and wait for its result."""
 
-    def __call__(self, ask: Callable[[Bus], Awaitable[T]]) -> T:
-        """What its Deferred or coroutine gave."""
+    def __call__(self, function: Callable[[Bus], Awaitable[T]]) -> T:
+        """Return the result of the function's Deferred or coroutine."""
 
 
 class Handle:
-    """Something that goes on until it is ended: a subscription, a watch or a server.
+    """A running subscription, watch or server, which can be ended.
 
     Args:
-        end: ends it, and waits until it has ended.
+        end: function that ends it and waits until it has ended.
     """
 
     def __init__(self, end: Callable[[], None]) -> None:
         self._end = end
 
     def cancel(self) -> None:
-        """End it; what runs is finished, and nothing new begins."""
+        """End it: finish what is running, and begin nothing new."""
         self._end()
 
     stop = cancel
 
 
 Ending = Handle
-"""The former name of `Handle`."""
+"""Former name of `Handle`."""
 
 
 class BlockingProxy(Proxy):
-    """A server's procedures as methods, as `Proxy`, that wait for their results."""
+    """A server's procedures as methods that block until the result arrives; see `Proxy`."""
 
     def __getattr__(self, name: str) -> Callable[..., Json]:  # type: ignore[override]
         return super().__getattr__(name)  # type: ignore[return-value]  # what `call` returns
 
 
 class BlockingVariables:
-    """Shared variables, as `Variables`, for threads that may wait."""
+    """Shared variables, as `Variables`, for threads that may block."""
 
     def __init__(self, do: Do, lease: BusLease, threads: ThreadPool) -> None:
         self._do = do
@@ -110,11 +110,11 @@ class BlockingVariables:
     def compare_and_set(
         self, name: str, expected: bytes | str | None, value: bytes | str, ttl: float | None = None
     ) -> bool:
-        """Write a variable if it is as expected: see `Variables.compare_and_set`."""
+        """Write a variable if it has the expected value: see `Variables.compare_and_set`."""
         return self._do(lambda bus: bus.variables.compare_and_set(name, expected, value, ttl))
 
     def watch(self, name: str, handler: WatchHandler) -> Handle:
-        """Have a handler called in a thread as a variable changes: see `Variables.watch`."""
+        """Call a handler in a thread when a variable changes: see `Variables.watch`."""
         check_watch_handler(handler)
 
         async def watch(bus: Bus) -> Handle:
@@ -127,43 +127,43 @@ class BlockingVariables:
 
 
 class BlockingPresence:
-    """Who is online, as `Presence`, for threads that may wait."""
+    """Identities online, as `Presence`, for threads that may block."""
 
     def __init__(self, do: Do) -> None:
         self._do = do
 
     def online(self, kind: Kind) -> list[str]:
-        """Who of a kind has a websocket open: see `Presence.online`."""
+        """List the identities of one kind with an open websocket: see `Presence.online`."""
         return self._do(lambda bus: bus.presence.online(kind))
 
     def everyone(self) -> dict[Kind, list[str]]:
-        """Who has a websocket open, by kind: see `Presence.everyone`."""
+        """List the identities with an open websocket, by kind: see `Presence.everyone`."""
         return self._do(lambda bus: bus.presence.everyone())
 
     def disconnect(self, kind: Kind, uuid: str) -> int:
-        """Have every gateway close somebody's websockets: see `Presence.disconnect`."""
+        """Close the websockets of one identity at every gateway: see `Presence.disconnect`."""
         return self._do(lambda bus: bus.presence.disconnect(kind, uuid))
 
 
 class BlockingBus:
-    """`Bus` for threads that may wait: the same names, errors and time-outs, results at once.
+    """`Bus` for threads that may block: same names, errors and timeouts; results are returned.
 
-    All objects of a process share one reactor's thread, and for each Redis two connections, made
-    with the first call. Handlers and procedures run in threads, where they may call the bus.
+    All objects of a process share one reactor thread. For each Redis they share two connections,
+    which the first call opens. Handlers and procedures run in threads and may call the bus.
 
-    Every method raises what the one of `Bus` raises or fails with, and `InReactorThread`,
-    `ForkedProcess`, or `BusUnavailable` when the bus was closed. A call that waits is given up by
-    whatever interrupts it, such as Ctrl-C.
+    Every method raises what the method of `Bus` raises or fails with. It can also raise
+    `InReactorThread`, `ForkedProcess`, or `BusUnavailable` after `close`. An exception that
+    interrupts a waiting call, such as Ctrl-C, abandons the call.
 
     Args:
-        url: as of `Bus`.
-        name: shown in Redis's list of clients; of several objects the first one's.
-        handler_threads: number of threads for the handlers of this object. Procedures have
-            threads of their own, as many as their server's `Limits` allow.
+        url: as in `Bus`.
+        name: name in Redis's client list; the first object's name applies to all of them.
+        handler_threads: number of threads for this object's handlers. Procedures have other
+            threads, as many as the `Limits` of their server allow.
 
     Attributes:
         variables: shared variables.
-        presence: who is online at the gateways.
+        presence: users, participants and devices connected to gateways.
     """
 
     def __init__(
@@ -191,27 +191,27 @@ class BlockingBus:
         self.close()
 
     def close(self) -> None:
-        """End what was begun through this object; the last one of a Redis closes the connections.
+        """End this object's subscriptions, watches and servers.
 
-        At the end of the program that happens by itself.
+        The last object of a Redis closes the connections. A program's exit closes all objects.
         """
         if not self._lease.is_used:
             self._lease.is_closed = True
             return
-        # The reactor may have stopped, and all with it; or it is the parent's.
+        # The reactor may have stopped, with everything in it, or belong to the parent process.
         with suppress(BusUnavailable, ForkedProcess):
             run(self._lease.close)
         self._threads.stop()
 
     def connected(self, timeout: float | None = None) -> None:
-        """Wait for Redis.
+        """Wait until the bus is connected.
 
         Args:
-            timeout: seconds; None waits for ever.
+            timeout: seconds; None waits indefinitely.
 
         Raises:
             InvalidArgument: the timeout is not a number above 0.
-            BusUnavailable: there was no link in that time, and why.
+            BusUnavailable: the timeout expired, with the reason.
         """
         self._do(lambda bus: bus.connected(timeout))
 
@@ -228,21 +228,24 @@ class BlockingBus:
         return self._do(lambda bus: bus.send_module_message(dest, *messages, source=source))
 
     def subscribe(self, topic: str, handler: Handler, on_gap: OnGap | None = None) -> Handle:
-        """Have a handler called for a topic: see `Bus.subscribe`.
+        """Subscribe a handler to a topic: see `Bus.subscribe`.
 
         Args:
-            topic: the exact name.
-            handler: called in a thread, for one delivery after another; a coroutine function runs
-                in the reactor's thread. Of more than `MOST_WAITING` deliveries that wait for it
-                the oldest are dropped, and ``on_gap`` is called.
-            on_gap: called likewise when deliveries may have been missed.
+            topic: exact name of the topic.
+            handler: called in a thread, for one delivery at a time; a coroutine function runs in
+                the reactor's thread. Above `MOST_WAITING` queued deliveries, the oldest are dropped
+                and ``on_gap`` is called.
+            on_gap: called in the same way when deliveries may have been missed.
+
+        Returns:
+            A `Handle` that ends the subscription.
         """
         return self._subscribe(False, topic, handler, on_gap)
 
     def subscribe_pattern(
         self, pattern: str, handler: Handler, on_gap: OnGap | None = None
     ) -> Handle:
-        """Have a handler called for all topics of a pattern; otherwise like `subscribe`."""
+        """Subscribe a handler to the topics of a pattern; otherwise like `subscribe`."""
         return self._subscribe(True, pattern, handler, on_gap)
 
     def _subscribe(
@@ -253,10 +256,10 @@ class BlockingBus:
         async def subscribe(bus: Bus) -> Handle:
             what = f"a handler of {topic}"
             queue = SerialQueue(bus.link.reactor, self._threads, what, handler, on_gap)
-            ask = bus.subscribe_pattern if is_pattern else bus.subscribe
+            method = bus.subscribe_pattern if is_pattern else bus.subscribe
             called = handler if iscoroutinefunction(handler) else queue
             gap = None if on_gap is None else lambda: queue.call(on_gap)
-            subscription = await ask(topic, called, gap)
+            subscription = await method(topic, called, gap)
 
             def cancel() -> Deferred[None]:
                 queue.end()
@@ -309,15 +312,15 @@ class BlockingBus:
         return self._do(lambda bus: bus.call_all(server, function_name, *args, timeout=timeout))
 
     def describe(self, server: str, timeout: float = CALL_TIMEOUT) -> Description:
-        """What a server says of itself: see `Bus.describe`."""
+        """Get a server's description of itself and its procedures: see `Bus.describe`."""
         return self._do(lambda bus: bus.describe(server, timeout))
 
     def services(self, timeout: float = DISCOVERY_TIMEOUT) -> list[Listening]:
-        """Which services and modules listen now: see `Bus.services`."""
+        """List the services and modules that listen now: see `Bus.services`."""
         return self._do(lambda bus: bus.services(timeout))
 
     def proxy(self, server: str, timeout: float = CALL_TIMEOUT) -> BlockingProxy:
-        """A server's procedures as methods that wait for their results: see `Bus.proxy`."""
+        """Make an object with a server's procedures as blocking methods: see `Bus.proxy`."""
 
         def call(procedure: str, arguments: Sequence[ArgumentValue]) -> Any:
             return self.call_server(server, procedure, *arguments, timeout=timeout)
@@ -332,9 +335,12 @@ class BlockingBus:
         exclusive: bool = False,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Handle:
-        """Answer calls of a service: see `Bus.serve_service`.
+        """Serve the calls of a service: see `Bus.serve_service`.
 
-        Procedures run in threads; those that are coroutine functions in the reactor's thread.
+        Procedures run in threads; coroutine functions run in the reactor's thread.
+
+        Returns:
+            A `Handle` that stops the server.
         """
         return self._serve(
             procedures,
@@ -348,7 +354,7 @@ class BlockingBus:
         exclusive: bool = False,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Handle:
-        """Answer calls of a module; otherwise like `serve_service`."""
+        """Serve the calls of a module; otherwise like `serve_service`."""
         return self._serve(
             procedures,
             lambda bus, adapted: bus.serve_module(module_name, adapted, exclusive, limits),
@@ -375,21 +381,22 @@ class BlockingBus:
         return self._do(lambda bus: SessionKeys(bus).issue(kind, uuid, ttl, name, topics))
 
     def redeem_key(self, kind: Kind, key: str, require_bound: bool = False) -> Identity | None:
-        """Use a session key up: see `SessionKeys.redeem`."""
+        """Redeem a session key: see `SessionKeys.redeem`."""
         return self._do(lambda bus: SessionKeys(bus, require_bound).redeem(kind, key))
 
     def log_publisher(self, sender: str) -> LogPublisher:
-        """Publish what the program logs: ``addHandler(bus.log_publisher("me").handler())``.
+        """Publish the program's log: ``addHandler(bus.log_publisher("me").handler())``.
 
-        It may be made, and used, before a fork: it does not start the reactor's thread.
+        The publisher does not start the reactor's thread, so that it can be made and used before a
+        fork.
 
         Args:
-            sender: named in messages without a sender of their own.
+            sender: sender of messages that name none.
         """
         return ThreadLogPublisher(self._lease, sender)
 
-    def _do(self, ask: Callable[[Bus], Awaitable[T]]) -> T:
-        value: T = run(lambda: ask(self._lease.bus))
+    def _do(self, function: Callable[[Bus], Awaitable[T]]) -> T:
+        value: T = run(lambda: function(self._lease.bus))
         return value
 
 
@@ -400,7 +407,7 @@ def _in_thread(procedure: Procedure) -> Procedure:
 
 
 def _handle(lease: BusLease, end: Callable[[], Deferred[None]]) -> Handle:
-    """What a thread ends something with; it also ends with the object it was begun through."""
+    """Make a handle, which also ends when the object that made it is closed."""
 
     def stop() -> Deferred[None]:
         lease.forget(handle)

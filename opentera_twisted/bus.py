@@ -1,4 +1,4 @@
-"""`Bus`: variables, pub/sub, calls and servers over one link; the object that programs embed."""
+"""`Bus`, the object that programs embed: variables, pub/sub, calls and servers over one link."""
 
 from __future__ import annotations
 
@@ -35,32 +35,33 @@ from opentera_twisted.rpc import (
 from opentera_twisted.variables import Variables
 
 DISCOVERY_TIMEOUT: Final = 1.0
-"""Seconds that servers may take to answer a question to all."""
+"""Default seconds to wait for replies to a request to all servers."""
 
 DRAIN_TIMEOUT: Final = 10.0
-"""Seconds that stopping waits for the calls that run."""
+"""Seconds that stopping waits for running calls."""
 
 
 class Bus(Service):
-    """A program's access to what others share on one Redis: two connections, whatever the load.
+    """Variables, pub/sub, remote calls and servers on one Redis, over two connections.
 
-    A service of Twisted: give it a parent, or call `startService` and `stopService`. It connects
-    for ever; what is asked while Redis is away waits for it.
+    A Twisted service: set its parent, or call `startService` and `stopService`. It reconnects
+    indefinitely; commands wait while Redis is down.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://``: see
-            `RedisAddress.parse`; or such an address.
-        reactor: the global one when None.
-        name: shown in Redis's list of clients, with ``.client`` and ``.subscriber``.
-        max_waiting: commands, and calls, that may wait for the link; more fail at once.
+        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://`` URL, as
+            `RedisAddress.parse` accepts; or a `RedisAddress`.
+        reactor: reactor to use; None uses the global reactor.
+        name: name of the connections in Redis's client list, with the suffix ``.client`` or
+            ``.subscriber``.
+        max_waiting: commands and calls that may wait for the link; further ones fail at once.
 
     Attributes:
         link: the two connections, their state, and lists of functions to call when it changes.
         variables: shared variables.
         pubsub: publishing and subscriptions.
-        caller: calls under way.
-        served: counts of the calls that this program's servers answered.
-        presence: who is online at the gateways.
+        caller: pending calls.
+        served: counts of the calls that this bus's servers answered.
+        presence: users, participants and devices connected to gateways.
     """
 
     _log = Logger()
@@ -90,7 +91,7 @@ class Bus(Service):
         return f"<{type(self).__name__} {self.name!r} at {self.link.address}: {self.link.status}>"
 
     def startService(self) -> None:
-        """Begin to connect; if the bus is being stopped, after that."""
+        """Connect to Redis; if the bus is stopping, connect afterwards."""
         if self.running:
             return
         super().startService()
@@ -98,10 +99,10 @@ class Bus(Service):
             self.link.start()
 
     def stopService(self) -> Deferred[None]:
-        """Finish what runs, up to `DRAIN_TIMEOUT`, and close; the bus can be started again.
+        """Finish running calls, up to `DRAIN_TIMEOUT`, and disconnect; the bus can start again.
 
         Returns:
-            Fires when nothing is left.
+            Fires when both connections are closed.
         """
         super().stopService()
         if self._stopping is None:
@@ -128,19 +129,19 @@ class Bus(Service):
             self.link.start()
 
     def connected(self, timeout: float | None = None) -> Deferred[None]:
-        """Wait for Redis.
+        """Wait until the bus is connected.
 
         Args:
-            timeout: seconds; None waits as long as it takes.
+            timeout: seconds; None waits indefinitely.
 
         Returns:
-            Fires when both connections are logged in and restored.
+            Fires when both connections are logged in and all subscriptions are restored.
 
         Raises:
             InvalidArgument: the timeout is not a number above 0.
 
         Fails with:
-            BusUnavailable: the bus was stopped, or there was no link in that time, and why.
+            BusUnavailable: the timeout expired, with the reason, or the bus was stopped.
         """
         if timeout is None:
             return self.link.ready()
@@ -167,13 +168,13 @@ class Bus(Service):
     def subscribe(
         self, topic: str, handler: Handler, on_gap: OnGap | None = None
     ) -> Deferred[Subscription]:
-        """Have a handler called for a topic: see `PubSub.subscribe`."""
+        """Subscribe a handler to a topic: see `PubSub.subscribe`."""
         return self.pubsub.subscribe(topic, handler, on_gap)
 
     def subscribe_pattern(
         self, pattern: str, handler: Handler, on_gap: OnGap | None = None
     ) -> Deferred[Subscription]:
-        """Have a handler called for all topics of a pattern: see `PubSub.subscribe_pattern`."""
+        """Subscribe a handler to the topics of a pattern: see `PubSub.subscribe_pattern`."""
         return self.pubsub.subscribe_pattern(pattern, handler, on_gap)
 
     def call(
@@ -183,13 +184,13 @@ class Bus(Service):
         *args: ArgumentValue,
         timeout: float = CALL_TIMEOUT,
     ) -> Deferred[Json]:
-        """Call a procedure of a module and wait for its reply; cancelling forgets the call.
+        """Call a procedure of a module and wait for its reply; cancelling abandons the call.
 
         Args:
-            module_name: as in the topic, such as ``TeraServer.UserManagerModule``.
-            function_name: of the procedure.
-            args: bool, int, float, str or bytes.
-            timeout: seconds until `CallTimeout`; waiting for the link counts.
+            module_name: name in the topic, such as ``TeraServer.UserManagerModule``.
+            function_name: name of the procedure.
+            args: arguments: bool, int, float, str or bytes.
+            timeout: seconds until `CallTimeout`, including the wait for the link.
 
         Returns:
             Fires with the procedure's return value.
@@ -198,11 +199,12 @@ class Bus(Service):
             InvalidTopic, InvalidArgument: at once, before anything is sent.
 
         Fails with:
-            NoResponder: no program listens (one round trip).
-            CallTimeout: no reply came in time; `CallNotSent` when the link was down throughout.
-            CallInterrupted: the link broke while waiting.
-            ProcedureFailed, UnknownProcedure, ArgumentsRejected, Overloaded: as the server says.
-            BadReply: the reply is not of a reply's form.
+            NoResponder: no program listens on the topic (known after one round trip).
+            CallTimeout: no reply arrived in time; `CallNotSent` if the link was down throughout.
+            CallInterrupted: the link broke while the call was pending.
+            ProcedureFailed, UnknownProcedure, ArgumentsRejected, Overloaded: the server reported
+                it.
+            BadReply: the reply has an invalid form.
 
         Source: docs/reference/wire.md.
         """
@@ -216,7 +218,7 @@ class Bus(Service):
         *args: ArgumentValue,
         timeout: float = CALL_TIMEOUT,
     ) -> Deferred[Json]:
-        """Call a procedure of a service, by its key or its UUID; otherwise like `call`."""
+        """Call a procedure of a service, given its key or UUID; otherwise like `call`."""
         topic = topics.service_rpc(service_key)
         return self.call_server(topic, function_name, *args, timeout=timeout)
 
@@ -230,10 +232,10 @@ class Bus(Service):
         """Call a procedure of a service or a module; otherwise like `call`.
 
         Args:
-            server: ``service.<key>`` or ``module.<name>``, as for `describe` and `call_all`.
-            function_name: of the procedure.
-            args: bool, int, float, str or bytes.
-            timeout: seconds until `CallTimeout`; waiting for the link counts.
+            server: ``service.<key>`` or ``module.<name>``.
+            function_name: name of the procedure.
+            args: arguments: bool, int, float, str or bytes.
+            timeout: seconds until `CallTimeout`, including the wait for the link.
         """
         return self.caller.call(topics.rpc_of(server), function_name, args, timeout)
 
@@ -244,16 +246,16 @@ class Bus(Service):
         *args: ArgumentValue,
         timeout: float = DISCOVERY_TIMEOUT,
     ) -> Deferred[list[Answer]]:
-        """Call a procedure of every server of a topic, and collect their replies.
+        """Call a procedure of every server on a topic and collect the replies.
 
         Args:
             server: ``service.<key>`` or ``module.<name>``.
-            function_name: of the procedure.
-            args: bool, int, float, str or bytes.
-            timeout: seconds after which no more replies are waited for.
+            function_name: name of the procedure.
+            args: arguments: bool, int, float, str or bytes.
+            timeout: seconds to wait for replies.
 
         Returns:
-            Fires with an `Answer` of each server that answered in time; none when nobody listens.
+            Fires with an `Answer` for each reply that arrived in time; empty without servers.
 
         Raises:
             InvalidTopic, InvalidArgument: at once, before anything is sent.
@@ -264,20 +266,23 @@ class Bus(Service):
         return self.caller.call_all(topics.rpc_of(server), function_name, args, timeout)
 
     def describe(self, server: str, timeout: float = CALL_TIMEOUT) -> Deferred[Description]:
-        """What a server says of itself and its procedures; fails like `call`.
+        """Get a server's description of itself and its procedures; fails like `call`.
 
         Args:
             server: ``service.<key>`` or ``module.<name>``.
-            timeout: seconds; a deployed server cannot describe itself, and does not answer.
+            timeout: seconds; servers of existing OpenTera programs do not answer.
+
+        Returns:
+            Fires with the `Description`.
         """
         check_timeout(timeout)
         return Deferred.fromCoroutine(describe(self.caller, topics.rpc_of(server), timeout))
 
     def services(self, timeout: float = DISCOVERY_TIMEOUT) -> Deferred[list[Listening]]:
-        """Which services and modules listen now, deployed ones too.
+        """List the services and modules that listen now, including existing OpenTera programs.
 
         Args:
-            timeout: seconds that each may take to describe itself.
+            timeout: seconds for each to describe itself.
 
         Returns:
             Fires with one `Listening` for each.
@@ -291,14 +296,16 @@ class Bus(Service):
         return Deferred.fromCoroutine(services(self.link, self.caller, timeout))
 
     def proxy(self, server: str, timeout: float = CALL_TIMEOUT) -> Deferred[Proxy]:
-        """A server's procedures as methods: ``sum_ = await bus.proxy("service.Sum")``.
+        """Make an object with a server's procedures as methods.
+
+        For example: ``sums = await bus.proxy("service.Sum")``, then ``await sums.add(1, 2)``.
 
         Args:
             server: ``service.<key>`` or ``module.<name>``.
-            timeout: seconds of each call.
+            timeout: seconds for each call.
 
         Returns:
-            Fires with a `Proxy` once the server has described itself; fails like `call`.
+            Fires with a `Proxy` when the server has described itself; fails like `call`.
         """
         check_timeout(timeout)
         return Deferred.fromCoroutine(self._proxy(topics.rpc_of(server), timeout))
@@ -317,23 +324,23 @@ class Bus(Service):
         exclusive: bool = False,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Deferred[ProcedureServer]:
-        """Answer calls of a service.
+        """Serve the calls of a service.
 
         Args:
-            service_key: as in the topic.
-            procedures: what it answers with.
-            uuid: of the service, by which it can be called too.
-            exclusive: of several servers of the service, exactly one executes each call; they
-                agree on it in Redis, which takes a call one more round trip.
-            limits: of calls at a time, and of the sizes of requests and replies.
+            service_key: key in the topic.
+            procedures: the procedures to serve.
+            uuid: UUID of the service, as a second name to call it by.
+            exclusive: run each call on exactly one of several servers of the service; they agree
+                through Redis, which costs one more round trip per call.
+            limits: limits on concurrent calls and on the sizes of requests and replies.
 
         Returns:
-            Fires with the server once Redis has acknowledged its topics; ``await server.stop()``
-            takes no more calls and finishes those that run.
+            Fires with the server when Redis has acknowledged its topics. ``await server.stop()``
+            rejects new calls and finishes the running ones.
 
         Raises:
-            InvalidTopic, InvalidArgument: the key or the procedures are not of their form.
-            AlreadyServed: this bus serves it, and not both times with ``exclusive``.
+            InvalidTopic, InvalidArgument: the key or the procedures are invalid.
+            AlreadyServed: this bus already serves it; two servers must both be ``exclusive``.
 
         Fails with:
             BusUnavailable, CommandFailed.
@@ -349,7 +356,7 @@ class Bus(Service):
         exclusive: bool = False,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Deferred[ProcedureServer]:
-        """Answer calls of a module; otherwise like `serve_service`."""
+        """Serve the calls of a module; otherwise like `serve_service`."""
         rpc = [topics.module_rpc(module_name)]
         return self._serve(module_name, rpc, procedures, exclusive, limits)
 
@@ -363,7 +370,7 @@ class Bus(Service):
     ) -> Deferred[ProcedureServer]:
         if not isinstance(procedures, Procedures):
             raise InvalidArgument(
-                "procedures are a Procedures object, such as Procedures.of(object), not "
+                "expected a Procedures object, such as Procedures.of(object), not "
                 f"{type(procedures).__name__}"
             )
         for other in self._servers:
@@ -371,8 +378,8 @@ class Bus(Service):
             if other.is_listening and shared and not (exclusive and other.is_exclusive):
                 topic = min(shared)
                 raise AlreadyServed(
-                    f"this bus serves {topic} already, and each call would run twice: stop that "
-                    "server first, or give exclusive=True both times",
+                    f"this bus already serves {topic}, and each call would run twice; stop that "
+                    "server first, or pass exclusive=True to both",
                     topic=topic,
                 )
         server = ProcedureServer(

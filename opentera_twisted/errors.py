@@ -1,7 +1,7 @@
-"""Every error that a user of the bus can meet, as one tree under `BusError`.
+"""All errors of the bus, as one tree under `BusError`.
 
-Mistakes of the program (`InvalidTopic`, `InvalidArgument`) are raised at once, before anything is
-sent; what the world did fails the Deferred.
+A mistake of the program (`InvalidTopic`, `InvalidArgument`) is raised at once, before anything is
+sent. Any other error fails the Deferred.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ Error = TypeVar("Error", bound=BaseException)
 
 
 class PortableError(Exception):
-    """An exception that survives pickle, copy and deepcopy, whatever its constructor takes.
+    """An exception that survives pickle, copy and deepcopy, whatever arguments its constructor has.
 
-    Python itself would call the constructor again, with nothing but the message.
+    Python itself would call the constructor again with the message as the only argument.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -22,19 +22,19 @@ class PortableError(Exception):
 
 
 def _restored(kind: type[Error], arguments: tuple[Any, ...]) -> Error:
-    """Make an exception without its constructor; its attributes follow."""
+    """Create an exception without its constructor; pickle then restores its attributes."""
     return kind.__new__(kind, *arguments)
 
 
 class BusError(PortableError):
-    """Anything that the bus reports."""
+    """Base class of all errors of the bus."""
 
 
 class BusUnavailable(BusError):
-    """Redis could not be reached in time; nothing was sent.
+    """Redis was unreachable until the timeout; nothing was sent.
 
     Attributes:
-        seconds: how long the command waited for the link; 0 when it did not.
+        seconds: time for which the command waited for the link; 0 when it did not wait.
     """
 
     def __init__(self, message: str, *, seconds: float = 0.0) -> None:
@@ -43,9 +43,9 @@ class BusUnavailable(BusError):
 
 
 class ConnectionLost(BusError):
-    """The connection broke after a command was sent and before its reply came.
+    """The connection broke after a command was sent and before its reply arrived.
 
-    The command may or may not have been executed; it is not repeated.
+    Redis may have executed the command. The bus does not repeat it.
     """
 
 
@@ -57,12 +57,12 @@ class CommandFailed(BusError):
     """Redis answered a command with an error.
 
     Attributes:
-        command: the command's name, such as ``GET``.
-        code: the first word of Redis's error, such as ``WRONGTYPE``.
+        command: name of the command, such as ``GET``.
+        code: first word of Redis's error, such as ``WRONGTYPE``.
     """
 
     remedy = ""
-    """What an operator can do about it."""
+    """Advice to the operator; empty when there is none."""
 
     def __init__(self, command: str, reply: str) -> None:
         remedy = f" ({self.remedy})" if self.remedy else ""
@@ -72,17 +72,17 @@ class CommandFailed(BusError):
 
 
 class WrongType(CommandFailed):
-    """The variable holds a list, a hash or another type, and no string (``WRONGTYPE``)."""
+    """The variable holds a list, a hash or another type instead of a string (``WRONGTYPE``)."""
 
-    remedy = "use another name, or delete what is there"
+    remedy = "use another name, or delete the present value"
 
 
 class PermissionDenied(CommandFailed):
     """The user of the URL lacks a right (``NOPERM``).
 
     Attributes:
-        needs: the missing right as an ACL rule: ``+get``, ``~name`` or ``&topic``; empty when
-            Redis does not tell.
+        needs: missing right as an ACL rule: ``+get``, ``~name`` or ``&topic``; empty when Redis
+            does not name it.
     """
 
     def __init__(self, command: str, reply: str, needs: str = "") -> None:
@@ -93,7 +93,7 @@ class PermissionDenied(CommandFailed):
 
 
 class ReadOnlyReplica(CommandFailed):
-    """Redis is a replica, and takes no writes (``READONLY``)."""
+    """Redis is a replica, which rejects writes (``READONLY``)."""
 
     remedy = "after a failover, a redis+sentinel:// URL finds the new primary"
 
@@ -105,22 +105,22 @@ class ServerLoading(CommandFailed):
 
 
 class PrimaryDown(CommandFailed):
-    """Redis is a replica that has lost its primary, and may not serve old data (``MASTERDOWN``)."""
+    """Redis is a replica without its primary and must not serve stale data (``MASTERDOWN``)."""
 
-    remedy = "start its primary, or name one that runs"
+    remedy = "start its primary, or use a primary that is running"
 
 
 class OutOfMemory(CommandFailed):
-    """Redis has reached its ``maxmemory`` and may not evict anything (``OOM``)."""
+    """Redis has reached ``maxmemory`` and must not evict keys (``OOM``)."""
 
-    remedy = "raise maxmemory, or delete what is not needed"
+    remedy = "raise maxmemory, or delete unused keys"
 
 
 class AlreadyServed(BusError):
-    """Somebody answers on the topic already: another program, or another server of this bus.
+    """Another program, or another server of this bus, already serves the topic.
 
     Attributes:
-        topic: where it answers.
+        topic: the topic that is already served.
     """
 
     def __init__(self, message: str, *, topic: str = "") -> None:
@@ -129,19 +129,19 @@ class AlreadyServed(BusError):
 
 
 class InvalidTopic(BusError, ValueError):
-    """A topic, or a name that would become part of one, is not of a topic's form."""
+    """A topic, or a name that is part of a topic, has an invalid form."""
 
 
 class InvalidArgument(BusError, TypeError, ValueError):
-    """An argument cannot be used; nothing was sent."""
+    """An argument is invalid; nothing was sent."""
 
 
 class CallError(BusError):
-    """A call of a procedure did not give a value.
+    """A call of a procedure failed.
 
     Attributes:
-        topic: the topic that was called.
-        procedure: the name that was called.
+        topic: topic of the request.
+        procedure: name of the procedure.
     """
 
     def __init__(self, message: str, *, topic: str = "", procedure: str = "") -> None:
@@ -155,10 +155,10 @@ class NoResponder(CallError):
 
 
 class CallTimeout(CallError):
-    """No reply came in time; the procedure may have run, or may still.
+    """No reply arrived in time; the procedure may have run, or may still run.
 
     Attributes:
-        seconds: the timeout that ran out.
+        seconds: the timeout that expired.
     """
 
     def __init__(
@@ -169,11 +169,11 @@ class CallTimeout(CallError):
 
 
 class CallNotSent(CallTimeout, BusUnavailable):
-    """The link was down until the call's timeout ran out; nothing was sent."""
+    """The link was down until the call's timeout expired; nothing was sent."""
 
 
 class CallInterrupted(CallError):
-    """The link to Redis broke while the call waited; the procedure may have run."""
+    """The link to Redis broke while the call was pending; the procedure may have run."""
 
 
 class UnknownProcedure(CallError):
@@ -181,7 +181,7 @@ class UnknownProcedure(CallError):
 
 
 class ArgumentsRejected(CallError):
-    """The server refused the arguments; the procedure did not run."""
+    """The server rejected the arguments; the procedure did not run."""
 
 
 class ProcedureFailed(CallError):
@@ -189,11 +189,11 @@ class ProcedureFailed(CallError):
 
 
 class Overloaded(CallError):
-    """The server has as many calls in progress as it allows; the procedure did not run."""
+    """The server already runs as many calls as its limits allow; the procedure did not run."""
 
 
 class BadReply(CallError):
-    """A reply to the call came, but not in a reply's form."""
+    """The reply to the call has an invalid form."""
 
 
 class KeySupplierFailed(BusError):
@@ -201,11 +201,11 @@ class KeySupplierFailed(BusError):
 
 
 class HandshakeFailed(BusError):
-    """A gateway was reached, and its websocket did not open.
+    """The gateway was reached, but rejected the websocket handshake.
 
     Attributes:
-        status: HTTP status of the gateway's answer; 0 when there was none.
-        retry_after: seconds until the gateway wants to see another attempt; 0 when it says nothing.
+        status: HTTP status of the gateway's answer; 0 without an answer.
+        retry_after: seconds until the gateway accepts another attempt; 0 when it gives no time.
     """
 
     def __init__(self, message: str, *, status: int = 0, retry_after: float = 0.0) -> None:
@@ -215,11 +215,11 @@ class HandshakeFailed(BusError):
 
 
 class WebSocketClosed(BusError):
-    """A websocket was open, and ended.
+    """An open websocket was closed.
 
     Attributes:
         code: the close code; 1006 when the connection broke.
-        reason: the reason that came with the code.
+        reason: the reason sent with the code.
     """
 
     def __init__(self, message: str, *, code: int = 1006, reason: str = "") -> None:
@@ -229,22 +229,22 @@ class WebSocketClosed(BusError):
 
 
 class Disconnected(WebSocketClosed):
-    """The disconnect command has ended a `GatewayClient`; only its program can start it again."""
+    """The disconnect command closed a `GatewayClient`; only its program can start it again."""
 
 
 class ProcedureError(PortableError):
-    """Raise this in a procedure to fail the call with a message that the caller may read.
+    """Raise this in a procedure to fail the call with a message for the caller.
 
-    Of any other exception the caller learns only the name of its class.
+    For any other exception, the caller receives only the name of its class.
     """
 
 
 class InReactorThread(BusError, RuntimeError):
-    """A call that blocks was made in the reactor's thread, which would wait for itself for ever."""
+    """A blocking call was made in the reactor's thread, where it would deadlock."""
 
 
 class InstalledTooLate(BusError, ImportError):
-    """`install` was called after the program had imported what it replaces."""
+    """`install` was called after the program had imported the modules that it replaces."""
 
 
 class ForkedProcess(BusError, RuntimeError):
@@ -252,4 +252,4 @@ class ForkedProcess(BusError, RuntimeError):
 
 
 class PatchedThreads(BusError, RuntimeError):
-    """gevent or eventlet has replaced the threads of the process; the reactor needs a real one."""
+    """gevent or eventlet has replaced the process's threads; the reactor needs a real thread."""

@@ -1,17 +1,16 @@
-"""Keys of presence in Redis, and the Lua that finds out who is open, and where.
+"""Presence keys in Redis, and the Lua functions that find out which identities are online.
 
     opentera.presence.gateways        sorted set: gateway -> end of its lease, ms of Redis's clock
     opentera.presence.leases          hash: gateway -> length of its lease, ms
-    opentera.presence.gateway.<id>    hash: <kind>.<uuid> -> the report of its going, without time
-    opentera.presence.reaped.<id>     there for a day when others have reported its identities gone
-    opentera.presence.owed            hash: <kind>.<uuid> -> a report of going that is still to make
-    opentera.presence.listening       hash: since when the user manager module listens again
+    opentera.presence.gateway.<id>    hash: <kind>.<uuid> -> disconnection report, without time
+    opentera.presence.reaped.<id>     exists for a day after others reported its clients gone
+    opentera.presence.owed            hash: <kind>.<uuid> -> deferred disconnection report
+    opentera.presence.listening       hash: time since which the user manager listens again
 
-Existing programs keep nothing in Redis. They subscribe to their topics as patterns, and Redis tells
-nobody who has subscribed to a pattern, but how many patterns there are, and how many receivers a
-message had. So a probe, an envelope that holds nothing, is published on such a topic, and on one
-that nobody has: whoever listens to everything receives both. Where there are no patterns at all,
-nothing is probed.
+Existing OpenTera programs keep no presence in Redis, but subscribe to their topics as patterns.
+Redis does not list the subscribed patterns: it reports their number and a message's receivers. So
+the script publishes a probe, an empty envelope, on such a topic and on an unused one. A program
+that receives everything receives both probes. Without patterns, nothing is published.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ OWED: Final = "opentera.presence.owed"
 LISTENING: Final = "opentera.presence.listening"
 
 NIL_UUID: Final = "00000000-0000-0000-0000-000000000000"
-"""The UUID of no one."""
+"""The nil UUID, which no identity has."""
 
 REPORTS: Final = topics.module_messages(topics.USER_MANAGER_MODULE)
-"""Topic of reports of coming and going."""
+"""Topic of connection and disconnection reports."""
 
 PROBE: Final = b"\n\x02\x08\x01"
-"""An envelope that holds nothing: its head, field 1 of either envelope, has only the version."""
+"""An empty envelope: its head, field 1 of either envelope, contains only the version."""
 
-_PROBE: Final = "".join(f"\\{byte}" for byte in PROBE)  # in Lua
+_PROBE: Final = "".join(f"\\{byte}" for byte in PROBE)  # as a Lua string
 
 HOLDERS: Final = f"""
     local gateways = redis.pcall('ZRANGE', '{GATEWAYS}', 0, -1)
@@ -73,11 +72,11 @@ HOLDERS: Final = f"""
         return others
     end
 """
-"""Lua, where ``who`` is ``<kind>.<uuid>``:
+"""Lua functions and variables, where ``who`` is ``<kind>.<uuid>``:
 
-``is_held(who, except)``: another gateway than ``except`` has it open, or had when it died.
-``is_elsewhere(who)``: a gateway that keeps nothing in Redis has it open.
+``is_held(who, except)``: a gateway other than ``except`` has it open, or had when it died.
+``is_elsewhere(who)``: a gateway that keeps no presence in Redis has it open.
 ``other_kinds(who)``: the same UUID under the other kinds.
-``patterns``: number of patterns that any program has subscribed to; 0 when Redis does not tell.
+``patterns``: number of patterns that any program has subscribed to; 0 when Redis refuses to say.
 ``receivers(topic)``: number of receivers of a probe.
 """

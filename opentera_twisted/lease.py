@@ -1,8 +1,8 @@
-"""One gateway's part of presence in Redis, under a lease, and what becomes of it without one.
+"""The lease of one gateway on its presence entries in Redis, and their removal when it expires.
 
-A change and its report are one step in Redis. Only Redis's clock counts, and it may step: a lease
-that ends later than its length from now is cut, and a gateway that was late with its renewal, for
-whatever reason, waits for one lease before it believes that others are gone.
+Redis makes a change and publishes its report in one step. Only Redis's clock counts, and it may
+jump. A lease that ends too far in the future is cut to its length. A gateway that renewed late
+waits one full lease before it treats others as dead.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from opentera_twisted.link import Link, Script
 from opentera_twisted.messages.templates import PUBLISH
 
 LEASE: Final = 15.0
-"""Seconds until a gateway that does not renew its lease, three times in that, counts as gone."""
+"""Seconds until a gateway counts as dead without a renewal; it renews three times in that time."""
 
 REAPED_AT_ONCE: Final = 250
-"""Identities of gateways that are gone which one step in Redis reports, more or less."""
+"""Approximate number of a dead gateway's identities that one script run reports."""
 
 GATEWAYS_AT_ONCE: Final = 100
-"""Gateways that are gone which one step in Redis forgets."""
+"""Maximum number of dead gateways that one script run removes."""
 
 LOOKUPS: Final = 25_000
-"""Lookups that one step in Redis makes: one at each gateway for each identity."""
+"""Maximum number of lookups in one script run: one per gateway and identity."""
 
 MOST_OWED: Final = 10_000
-"""Reports that are kept for later; further ones are only published."""
+"""Maximum number of deferred reports; further ones are only published."""
 
 _NOBODYS: Final = topics.module_events("TeraServer.Nobody")
 
@@ -75,10 +75,10 @@ _REPORTING: Final = (
     end
     """
 )
-"""Lua: ``report(template)``, and ``hears``: a user manager listens; nil when nobody has tried."""
+"""Lua: ``report(template)``; ``hears`` is true if a user manager listens, nil if not yet known."""
 
-# The lease first: a replica refuses that, and would not refuse to publish.
-# A report before the change that it tells of: Redis may refuse to publish it.
+# Write the lease first: a replica rejects the write, but would not reject the publication.
+# Publish a report before its change: Redis may refuse the publication.
 _RENEW: Final = Script(
     PUBLISH
     + f"""
@@ -236,13 +236,13 @@ _END: Final = Script(
 
 @frozen
 class Transition:
-    """Somebody's first websocket at a gateway opened, or the last one closed.
+    """A change of an identity at one gateway: its first websocket opened, or its last one closed.
 
     Attributes:
-        what: which of them; ``again`` repeats the report of coming, to a module that forgot it.
+        what: ``enter``, ``leave``, or ``again``, which repeats the report of the connection.
         who: ``<kind>.<uuid>``.
-        came: the report of its coming, a template; empty when it was reported before.
-        gone: the report of its going, a template, for whoever publishes it later.
+        came: template of the connection's report; empty if it was reported before.
+        gone: template of the disconnection's report, stored for later.
     """
 
     what: Literal["enter", "leave", "again"]
@@ -253,15 +253,16 @@ class Transition:
 
 @frozen
 class Renewal:
-    """Outcome of a renewal.
+    """Result of a renewal.
 
     Attributes:
-        applied: number of transitions that were applied, from the first on.
-        listening_since: changes when the module begins to listen after nobody did; may be lost.
-        differs: Redis holds another number of identities than the gateway expects.
-        owes: reports of going wait until they can be made.
-        conflicts: ``<kind>.<uuid>`` that was not entered, as its UUID is open under another kind.
-        spoiled: names of keys that hold another type than presence keeps there, and are left out.
+        applied: number of transitions applied, from the first on.
+        listening_since: changes when a user manager begins to listen after a time without one; may
+            be lost.
+        differs: Redis and the gateway disagree on the number of identities.
+        owes: reports of disconnections are deferred.
+        conflicts: ``<kind>.<uuid>`` not entered because the UUID is open under another kind.
+        spoiled: names of ignored presence keys that have the wrong type.
     """
 
     applied: int
@@ -273,23 +274,24 @@ class Renewal:
 
 
 class Lease:
-    """One gateway's part of what Redis knows: who is open there, as long as its lease runs.
+    """One gateway's presence entries in Redis, which are valid while its lease runs.
 
     Args:
-        link: carries the commands.
-        seconds: length of the lease, from each renewal on.
+        link: the link that carries the commands.
+        seconds: length of the lease, from each renewal.
 
     Attributes:
-        gateway: its name in Redis, another one in each process.
-        seconds: as given.
-        since: Redis's time in milliseconds since which no renewal was late; None: not renewed yet.
+        gateway: name in Redis, unique to each process.
+        seconds: length of the lease.
+        since: Redis's time in milliseconds since which all renewals were in time; None before the
+            first one.
     """
 
     def __init__(self, link: Link, seconds: float = LEASE) -> None:
         self.gateway = str(uuid4())
         self.seconds = seconds
         self.since: int | None = None
-        self._listeners = b""  # as Redis told them last
+        self._listeners = b""  # as of the last renewal
         self._link = link
 
     @property
@@ -299,19 +301,19 @@ class Lease:
     async def renew(
         self, transitions: Iterable[Transition], *, join: bool, expected: int = -1
     ) -> Renewal | None:
-        """Renew the lease, and apply transitions in their order, each with its report.
+        """Renew the lease and apply transitions in order, each with its report.
 
-        Transitions of different identities may be applied again when it is not known whether they
-        were: nothing is reported twice.
+        After an unknown outcome, transitions of different identities can be applied again; nothing
+        is reported twice.
 
         Args:
-            transitions: each of another identity.
+            transitions: changes, each of another identity.
             join: take a lease if there is none.
-            expected: number of identities that Redis should hold afterwards; -1: not known.
+            expected: number of identities that Redis should have afterwards; -1 if unknown.
 
         Returns:
-            None when the lease was not running, and was not taken: nothing was done, and what the
-            gateway held may be reported gone.
+            None when the lease had expired and was not taken: nothing was done, and others may
+                report the gateway's clients as disconnected.
         """
         arguments: list[bytes | str | int] = [
             self.gateway,
@@ -320,8 +322,8 @@ class Lease:
             expected,
             self._listeners,
         ]
-        for one in transitions:
-            arguments += one.what, one.who, one.came, one.gone
+        for change in transitions:
+            arguments += change.what, change.who, change.came, change.gone
         try:
             answer = await self._link.run(_RENEW, [GATEWAYS], *arguments)
         except WrongType as error:
@@ -341,7 +343,7 @@ class Lease:
         )
 
     async def _named(self, error: WrongType) -> WrongType:
-        """Say which of the keys that presence cannot do without has another type."""
+        """Name the necessary presence key that has the wrong type."""
         kinds = {GATEWAYS: b"zset", LEASES: b"hash", HELD + self.gateway: b"hash"}
         for name, kind in kinds.items():
             found = await self._link.execute("TYPE", name)
@@ -351,44 +353,44 @@ class Lease:
         return error
 
     async def held(self) -> set[str]:
-        """Read who is open here, as Redis has it."""
-        who: Sequence[bytes] = await self._link.execute("HKEYS", HELD + self.gateway)
-        return {topics.decode(one) for one in who}
+        """Read this gateway's identities from Redis."""
+        identities: Sequence[bytes] = await self._link.execute("HKEYS", HELD + self.gateway)
+        return {topics.decode(identity) for identity in identities}
 
     async def was_reaped(self) -> bool:
-        """Tell whether others have reported this gateway's clients gone; until it joins again."""
+        """Return True if others have reported this gateway's clients as disconnected."""
         return bool(await self._link.execute("EXISTS", REAPED + self.gateway))
 
     async def reap(self) -> bool:
-        """Report a number of those gone whom gateways without a lease have held.
+        """Report some of the clients of dead gateways as disconnected.
 
-        Does nothing until the own lease was renewed in time for as long as it is.
+        Do nothing until the own lease was renewed in time for one full lease.
 
         Returns:
-            Whether there are more.
+            True if there are more.
         """
         since = "" if self.since is None else self.since
         return bool(await self._link.run(_REAP, [GATEWAYS], since, self._milliseconds, ""))
 
     async def settle(self, cursor: bytes) -> tuple[bytes, int]:
-        """Make some of the reports that are owed: the person is nowhere, and the module listens.
+        """Publish some deferred reports of offline identities, if a user manager listens.
 
         Args:
-            cursor: ``0``, or as returned by the call before.
+            cursor: ``0``, or the cursor of the previous call.
 
         Returns:
-            The next cursor, and the number of reports that are owed no longer.
+            The next cursor, and the number of reports settled.
         """
         following, settled = await self._link.run(_SETTLE, [OWED], cursor)
         return following, settled
 
     async def end(self) -> None:
-        """Give the lease back, if nobody is open here any more."""
+        """Release the lease, if this gateway has no identities."""
         await self._link.run(_END, [GATEWAYS], self.gateway)
 
 
 async def report_gone(link: Link, gateway: str) -> None:
-    """Report everybody gone whom a gateway has held that is known to have died."""
+    """Report the clients of a dead gateway as disconnected."""
     await link.run(_EXPIRE, [GATEWAYS], gateway)
     while await link.run(_REAP, [GATEWAYS], "", 0, gateway):
         pass

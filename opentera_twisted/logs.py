@@ -1,9 +1,10 @@
-"""`LogPublisher`: what a program logs, on the lists in Redis that deployed logging services read.
+"""`LogPublisher`: writes a program's log to the lists that OpenTera's logging service reads.
 
-It observes ``twisted.logger``, and its `LogPublisher.handler` does for ``logging``. Nothing waits
-for Redis: what cannot be sent yet is kept, up to a limit, and of more the oldest is dropped.
+It observes ``twisted.logger``; `LogPublisher.handler` returns a handler for ``logging``. Nothing
+waits for Redis: unsent messages are queued up to a limit, above which the oldest are dropped.
 
-The reactor sends. In the child of a process whose reactor ran at the fork, a thread does.
+The reactor sends the messages. In a child forked while the reactor was running, a thread sends
+them.
 
 Source: docs/reference/variables.md.
 """
@@ -32,13 +33,13 @@ from opentera_twisted.messages.packing import tera_event
 from opentera_twisted.variables import LogList
 
 MOST_WAITING: Final = 10_000
-"""Log messages that wait for Redis at most."""
+"""Maximum number of messages that wait for Redis."""
 
 LONGEST_MESSAGE: Final = 16_384
-"""Characters of one message at most."""
+"""Maximum length of a message, in characters."""
 
 BATCH: Final = 100
-"""Messages in one command at most."""
+"""Maximum number of messages in one command."""
 
 _TWISTED: Final = {
     LogLevel.debug: LogList.DEBUG,
@@ -60,13 +61,13 @@ _LOGGING: Final = (
 def log_event(
     level: LogList, message: str, sender: str, timestamp: float | None = None
 ) -> LogEvent:
-    """One message of a log.
+    """Make a log message.
 
     Args:
-        level: the list that it is for.
-        message: cut after `LONGEST_MESSAGE`.
-        sender: for people to read.
-        timestamp: seconds since the epoch; now when None.
+        level: list of the message.
+        message: text, truncated to `LONGEST_MESSAGE`.
+        sender: sender, for display.
+        timestamp: seconds since the epoch; None means now.
     """
     return LogEvent(
         level=f"LOGLEVEL_{level.name}",
@@ -77,22 +78,22 @@ def log_event(
 
 
 def log_payload(level: LogList, event: LogEvent | LoginEvent) -> bytes:
-    """A message as it stands in a list."""
+    """Serialize a message for its list."""
     header = event.log_header if isinstance(event, LoginEvent) else event
     return tera_event(level, [event], header.timestamp).SerializeToString()
 
 
 class _Handler(logging.Handler):
-    """Hands records of ``logging`` to a publisher."""
+    """A handler of ``logging`` that passes records to a publisher."""
 
     def __init__(self, publisher: LogPublisher, level: int) -> None:
         super().__init__(level)
         self._publisher = publisher
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Publish a record, whatever the thread."""
+        """Publish a record, from any thread."""
         try:
-            level = next((one for at, one in _LOGGING if record.levelno >= at), LogList.TRACE)
+            level = next((name for at, name in _LOGGING if record.levelno >= at), LogList.TRACE)
             self._publisher.log(level, self.format(record), record.name, record.created)
         except Exception:  # noqa: BLE001 (as every handler of logging)
             self.handleError(record)
@@ -100,17 +101,17 @@ class _Handler(logging.Handler):
 
 @implementer(ILogObserver)
 class LogPublisher:
-    """Writes log messages to the lists of deployed programs; an observer of ``twisted.logger``.
+    """Write log messages to OpenTera's lists in Redis; an observer of ``twisted.logger``.
 
-    It may be called in any thread, and never blocks.
+    It can be called in any thread and never blocks.
 
     Args:
-        bus: through which Redis is reached.
-        sender: named in the messages of ``twisted.logger``, and of those without a sender.
-        most_waiting: messages that wait for Redis; of more the oldest are dropped.
+        bus: a `Bus`, or another object with a link.
+        sender: sender of messages from ``twisted.logger``, and of those that name none.
+        most_waiting: messages that may wait for Redis; above it, the oldest are dropped.
 
     Attributes:
-        dropped: how many messages were dropped, or refused by Redis.
+        dropped: number of messages that were dropped or that Redis refused.
     """
 
     def __init__(self, bus: HasLink, sender: str, most_waiting: int = MOST_WAITING) -> None:
@@ -118,7 +119,7 @@ class LogPublisher:
         self._bus = bus
         self._sender = sender
         self._most_waiting = most_waiting
-        self._lock = threading.RLock()  # a finalizer may log in the midst of it
+        self._lock = threading.RLock()  # re-entrant: a finalizer may log while it is held
         self._waiting: deque[tuple[LogList, bytes]] = deque()
         self._is_sending = False
         self._flushed: Waiters[None] = Waiters()
@@ -132,7 +133,7 @@ class LogPublisher:
 
     @property
     def reactor(self) -> Any:
-        """The reactor that sends, or None where a thread has to."""
+        """The reactor that sends, or None where a thread sends."""
         return None if self._is_orphan else self._bus.link.reactor
 
     def __call__(self, event: TwistedEvent) -> None:
@@ -147,7 +148,7 @@ class LogPublisher:
         self.log(level, text, sender, event.get("log_time"))
 
     def handler(self, level: int = logging.NOTSET) -> logging.Handler:
-        """A handler for ``logging``: ``logging.getLogger().addHandler(publisher.handler())``."""
+        """Make a handler: ``logging.getLogger().addHandler(publisher.handler())``."""
         return _Handler(self, level)
 
     def log(
@@ -157,23 +158,23 @@ class LogPublisher:
         sender: str | None = None,
         timestamp: float | None = None,
     ) -> None:
-        """Publish one message.
+        """Publish a message.
 
         Args:
-            level: the list that it goes to.
-            message: cut after `LONGEST_MESSAGE`.
-            sender: of the message.
-            timestamp: seconds since the epoch; now when None.
+            level: list of the message.
+            message: text, truncated to `LONGEST_MESSAGE`.
+            sender: sender of the message; None uses the publisher's.
+            timestamp: seconds since the epoch; None means now.
         """
         self.push(level, log_event(level, message, sender or self._sender, timestamp))
 
     def login(self, event: LoginEvent, message: str = "", level: LogList = LogList.INFO) -> None:
-        """Publish an attempt to log in.
+        """Publish a login attempt.
 
         Args:
-            event: who, how and with what success; its ``log_header`` is filled in here.
-            message: for people to read.
-            level: the list that it goes to.
+            event: the attempt; its ``log_header`` is filled in.
+            message: text for display.
+            level: list of the message.
         """
         complete = LoginEvent()
         complete.CopyFrom(event)
@@ -181,13 +182,13 @@ class LogPublisher:
         self.push(level, complete)
 
     def flush(self) -> Deferred[None]:
-        """Wait, in the reactor's thread, until nothing waits; fires at once without a link."""
+        """Wait, in the reactor's thread, until the queue is empty; fires at once without a link."""
         if not self._is_sending or not self._bus.link.is_ready:
             return succeed(None)
         return self._flushed.wait()
 
     def push(self, level: LogList, event: LogEvent | LoginEvent) -> None:
-        """Publish a message that is made already."""
+        """Publish a complete message."""
         payload = log_payload(level, event)
         with self._lock:
             if len(self._waiting) >= self._most_waiting:
@@ -207,7 +208,7 @@ class LogPublisher:
         thread = threading.Thread(target=self._send_plainly, name="opentera-bus log")
         try:
             thread.start()
-        except RuntimeError:  # the program is ending, and starts no more threads
+        except RuntimeError:  # the program is exiting and starts no more threads
             self._send_plainly()
 
     def _send_over_link(self) -> None:
@@ -215,7 +216,7 @@ class LogPublisher:
         sending.addErrback(lambda _: None)
 
     async def _send_all(self) -> None:
-        """Send what waits, for as long as there is a link; in the reactor's thread."""
+        """Send the queue while there is a link, in the reactor's thread."""
         try:
             while batch := self._take_batch():
                 level, payloads = batch
@@ -232,11 +233,12 @@ class LogPublisher:
         try:
             await self._bus.link.execute("RPUSH", level.value, *payloads)
         except BusError:
-            # Refused, or maybe written: twice would be worse than not at all.
+            # Redis refused the messages, or may have written them: losing them is better than
+            # writing them twice.
             self.dropped += len(payloads)
 
     def _send_plainly(self) -> None:
-        """Send what waits over a connection of its own, in a thread."""
+        """Send the queue over a separate connection, in a thread."""
         try:
             with PlainConnection(self.address) as connection:
                 while batch := self._take_batch():
@@ -252,7 +254,7 @@ class LogPublisher:
                 self._is_sending = False  # the next message tries again
 
     def forked(self) -> None:
-        """Begin anew in a child: the parent keeps its running reactor, and sends what waited."""
+        """Reset in a child: the parent's reactor keeps running and sends the queue."""
         self._lock = threading.RLock()
         reactor = self.reactor
         if reactor is None or reactor.running:
@@ -261,7 +263,7 @@ class LogPublisher:
             self._waiting.clear()
 
     def _take_batch(self) -> tuple[LogList, list[bytes]] | None:
-        """The oldest messages that go to one list; None ends the sending."""
+        """Take the oldest messages of one list; None ends the sending."""
         with self._lock:
             if not self._waiting:
                 self._is_sending = False
@@ -274,7 +276,7 @@ class LogPublisher:
 
 
 def _text(text: Any) -> str:
-    """What protobuf can hold, and people can read."""
+    """Convert to valid UTF-8 of limited length."""
     whole = str(text).encode(errors="backslashreplace").decode()
     return whole if len(whole) <= LONGEST_MESSAGE else f"{whole[:LONGEST_MESSAGE]}…"
 

@@ -1,7 +1,7 @@
-"""Who is online: kept in Redis by the gateways under leases, so that no crash can falsify it.
+"""Presence: users, participants and devices online, kept in Redis by gateways under leases.
 
-Whether somebody is open elsewhere is looked up in the hashes of the other gateways: there is no
-count that could go wrong. The clocks of the machines that gateways run on play no part.
+A crashed gateway's entries end with its lease. The script looks identities up in the other
+gateways' hashes, so that no counter can go wrong. It uses only Redis's clock.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ ONLINE: Final = Script(
 
 
 class Presence:
-    """Who is online at any gateway of this Redis.
+    """Identities online at any gateway of this Redis.
 
     Args:
-        link: carries the commands.
-        pubsub: carries the command to disconnect.
+        link: the link that carries the commands.
+        pubsub: publishes the disconnect command.
     """
 
     def __init__(self, link: Link, pubsub: PubSub) -> None:
@@ -48,16 +48,16 @@ class Presence:
         self._pubsub = pubsub
 
     def online(self, kind: Kind) -> Deferred[list[str]]:
-        """Who of a kind has a websocket open, at whichever gateway.
+        """List the identities of one kind with an open websocket, at any gateway.
 
         Args:
             kind: user, participant or device.
 
         Returns:
-            Fires with their UUIDs, sorted. Existing gateways are not seen.
+            Fires with their UUIDs, sorted. Clients of existing OpenTera gateways are not included.
 
         Raises:
-            InvalidArgument: there is no such kind.
+            InvalidArgument: the kind is unknown.
 
         Fails with:
             BusUnavailable, ConnectionLost, CommandFailed.
@@ -66,26 +66,26 @@ class Presence:
         return self.everyone().addCallback(lambda everyone: everyone[kind])
 
     def everyone(self) -> Deferred[dict[Kind, list[str]]]:
-        """Who has a websocket open, by kind; otherwise like `online`."""
+        """List the identities with an open websocket, by kind; otherwise like `online`."""
         return Deferred.fromCoroutine(self._everyone())
 
     async def _everyone(self) -> dict[Kind, list[str]]:
         held: Sequence[Sequence[bytes]] = await self._link.run(ONLINE, [GATEWAYS])
-        return by_kind(who for one in held for who in one)
+        return by_kind(identity for identities in held for identity in identities)
 
     def disconnect(self, kind: Kind, uuid: str) -> Deferred[int]:
-        """Have every gateway close the websockets of somebody.
+        """Close the websockets of one identity at every gateway.
 
         Args:
-            kind: user, participant or device; not told to gateways, as UUIDs differ anyway.
-            uuid: of that user, participant or device.
+            kind: user, participant or device. It is only checked: UUIDs are unique across kinds.
+            uuid: UUID of the user, participant or device.
 
         Returns:
-            Fires with the number of receivers, 0 when no gateway has such a websocket; who
-            subscribes to patterns, such as ``opentera-bus tail``, is counted too.
+            Fires with the number of receivers of the command; 0 when no gateway has such a
+            websocket. Subscribers to patterns, such as ``opentera-bus tail``, are counted too.
 
         Raises:
-            InvalidArgument: there is no such kind, or that is no UUID.
+            InvalidArgument: the kind is unknown, or the UUID has an invalid form.
 
         Fails with:
             BusUnavailable, ConnectionLost, CommandFailed.
@@ -102,12 +102,12 @@ class Presence:
         )
 
     def report_gone(self, gateway: str) -> Deferred[None]:
-        """Report those gone whom a gateway has held that is known to have died.
+        """Report the clients of a dead gateway as disconnected.
 
-        Without it others do so when its lease has run out.
+        Otherwise other gateways report them when its lease has expired.
 
         Args:
-            gateway: its name in Redis; one that is there no more is no mistake.
+            gateway: name of the gateway in Redis; unknown names are ignored.
 
         Returns:
             Fires when Redis has all reports.
@@ -119,10 +119,10 @@ class Presence:
 
 
 def by_kind(held: Iterable[bytes]) -> dict[Kind, list[str]]:
-    """UUIDs out of ``<kind>.<uuid>``, sorted, each once."""
+    """Group ``<kind>.<uuid>`` by kind into sorted, unique UUIDs."""
     found: dict[Kind, set[str]] = {kind: set() for kind in topics.KINDS}
-    for who in held:
-        kind, _, uuid = topics.decode(who).partition(".")
+    for identity in held:
+        kind, _, uuid = topics.decode(identity).partition(".")
         if kind in found:
             found[kind].add(uuid)
     return {kind: sorted(uuids) for kind, uuids in found.items()}
@@ -130,4 +130,4 @@ def by_kind(held: Iterable[bytes]) -> dict[Kind, list[str]]:
 
 def _check_kind(kind: Kind) -> None:
     if kind not in topics.KINDS:
-        raise InvalidArgument(f"{kind!r} is no kind: expected one of {', '.join(topics.KINDS)}")
+        raise InvalidArgument(f"{kind!r} is not a kind; expected one of {', '.join(topics.KINDS)}")

@@ -1,4 +1,4 @@
-"""Publish and subscribe: one Redis subscription a topic, however many handlers it has."""
+"""Publish and subscribe: one Redis subscription per topic, shared by all its handlers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
 from opentera_twisted.messages.packing import module_message, tera_event
 
 SUBSCRIBE_TIMEOUT: Final = COMMAND_TIMEOUT
-"""Seconds until a subscription that Redis has not acknowledged is given up."""
+"""Seconds until an unacknowledged subscription fails."""
 
 
 class Delivery(NamedTuple):
-    """One published message as a handler gets it.
+    """A published message, as a handler receives it.
 
     Attributes:
-        topic: where it was published.
-        pattern: the pattern of the subscription, or None for an exact topic.
-        payload: the bytes as they were published.
+        topic: topic of the message.
+        pattern: pattern of the subscription, or None for an exact topic.
+        payload: the published bytes.
     """
 
     topic: str
@@ -35,23 +35,23 @@ class Delivery(NamedTuple):
 
 
 Handler = Callable[[Delivery], Awaitable[object] | object]
-"""Called with each delivery; what it raises, or its coroutine, is logged and harms nobody else."""
+"""Function or coroutine function called with each delivery; the bus logs its errors."""
 
 OnGap = Callable[[], Awaitable[object] | object]
-"""Called when deliveries may have been missed, so that what they tell can be loaded again."""
+"""Function called when deliveries may have been missed, to load the current state again."""
 
 
 @define(eq=False, repr=False)
 class Subscription:
-    """One handler's interest in a topic or a pattern; made by `PubSub`.
+    """A handler's subscription to a topic or pattern; `PubSub` makes it.
 
     Attributes:
         topic: the topic or pattern.
-        name: what Redis is asked for.
+        name: the topic or pattern as Redis knows it.
         handler: called with each delivery.
         on_gap: called when deliveries may have been missed.
-        active: whether it was not cancelled.
-        acknowledged: whether Redis has confirmed it, ever.
+        active: False after `cancel`.
+        acknowledged: True once Redis has confirmed the subscription.
     """
 
     topic: str
@@ -70,18 +70,18 @@ class Subscription:
         return f"<{type(self).__name__} to {self.topic!r}: {status}>"
 
     def cancel(self) -> Deferred[None]:
-        """End it; the handler is not called again from this moment on.
+        """Unsubscribe; the handler is not called again, from this moment on.
 
         Returns:
-            Fires when Redis has dropped the topic too, if this was its last handler.
+            Fires when Redis has dropped the topic, or at once if it has other handlers.
         """
         return self._pubsub.leave(self)
 
     def drain(self) -> Deferred[None]:
-        """End it, but have the handler called for what still comes until Redis has dropped it.
+        """Unsubscribe, but deliver messages until Redis has dropped the topic.
 
         Returns:
-            Fires when nothing more comes.
+            Fires after the last delivery.
         """
         return self._pubsub.drain(self)
 
@@ -90,13 +90,13 @@ _Handlers = dict[bytes, tuple[Subscription, ...]]
 
 
 class PubSub:
-    """Publishing, and the handlers of what is published.
+    """Publishing, and the handlers of subscriptions.
 
     Args:
-        link: carries the messages.
+        link: the link that carries the messages.
 
     Attributes:
-        received: how many messages came, whether anybody still wanted them or not.
+        received: number of messages received, including those that no handler wanted any more.
     """
 
     def __init__(self, link: Link) -> None:
@@ -105,21 +105,21 @@ class PubSub:
         self._exact: _Handlers = {}
         self._patterns: _Handlers = {}
         link.on_message.append(self._deliver)
-        link.on_resumed.append(self._tell_gap)
+        link.on_resumed.append(self._report_gap)
 
     def publish(self, topic: str, payload: bytes | str | Message) -> Deferred[int]:
         """Publish a message.
 
         Args:
-            topic: where.
-            payload: bytes as they are, text in UTF-8, or a protobuf message serialized.
+            topic: the topic to publish on.
+            payload: bytes, text (encoded in UTF-8) or a protobuf message (serialized).
 
         Returns:
-            Fires with the number of receivers, connections that Redis wrote it to.
+            Fires with the number of connections that received it.
 
         Raises:
-            InvalidTopic: the topic is no text, or empty.
-            InvalidArgument: the payload is of another type.
+            InvalidTopic: the topic is not a string, or is empty.
+            InvalidArgument: the payload has another type.
 
         Fails with:
             BusUnavailable, ConnectionLost, CommandFailed.
@@ -136,77 +136,72 @@ class PubSub:
         """Publish messages in a ``TeraModuleMessage``; otherwise like `publish`.
 
         Args:
-            dest: the topic, such as ``module.TeraServer.UserManagerModule.messages``.
-            messages: what it holds.
-            source: who sends it, as a topic or ``websocket.<kind>.<uuid>``.
+            dest: topic to publish on, such as ``module.TeraServer.UserManagerModule.messages``.
+            messages: protobuf messages to wrap.
+            source: sender, as a topic or ``websocket.<kind>.<uuid>``.
         """
         return self.publish(dest, module_message(source, dest, map(_message, messages)))
 
     def subscribe(
         self, topic: str, handler: Handler, on_gap: OnGap | None = None
     ) -> Deferred[Subscription]:
-        """Have a handler called for all that is published on a topic.
+        """Subscribe a handler to a topic.
 
         Args:
-            topic: the exact name.
-            handler: gets each `Delivery`.
-            on_gap: called when the link was lost and is back: what was published meanwhile is gone.
+            topic: exact name of the topic.
+            handler: called with each `Delivery`.
+            on_gap: called when the link is restored after a loss, as messages may have been missed.
 
         Returns:
             Fires when Redis has acknowledged the subscription.
 
         Raises:
-            InvalidTopic: the topic is empty, or a pattern of the topics of this module.
-            InvalidArgument: a handler cannot be called as it will be.
+            InvalidTopic: the topic is empty, or a pattern of OpenTera topics.
+            InvalidArgument: a handler has the wrong parameters.
 
         Fails with:
-            BusUnavailable: Redis did not acknowledge in time; the handler is forgotten.
-            CommandFailed: Redis refuses the topic.
+            BusUnavailable: Redis did not acknowledge in time; the subscription is cancelled.
+            CommandFailed: Redis refused the topic.
 
         Source: Redis command SUBSCRIBE.
         """
         name = Name(topics.encode(topic))
         if topics.is_pattern(topic) and topic.startswith(topics.OWNERS):
-            raise InvalidTopic(
-                f"{topic!r} is a pattern, which no topic of that form is: use subscribe_pattern"
-            )
+            raise InvalidTopic(f"{topic!r} is a pattern, not a topic; use subscribe_pattern")
         return self._subscribe(name, topic, handler, on_gap)
 
     def keep(self, topic: str, handler: Handler) -> tuple[Subscription, Deferred[None]]:
-        """Subscribe a topic, and keep it wanted whatever becomes of that.
+        """Subscribe a handler to a topic, and keep the subscription even if that fails.
 
         Returns:
-            The subscription, and its acknowledgement as from `acknowledged`, without which it
-            becomes ready when the link does.
+            The subscription, and its acknowledgement as from `acknowledged`. Unacknowledged, it is
+            restored with the link.
         """
         subscription = self.attach(topic, handler)
         return subscription, self.acknowledged(subscription)
 
     def attach(self, topic: str, handler: Handler) -> Subscription:
-        """A subscription that Redis is not asked for yet: `acknowledged` does that."""
+        """Register a subscription without asking Redis for it; `acknowledged` asks Redis."""
         subscription = Subscription(topic, Name(topics.encode(topic)), handler, None, self)
         self._attach(subscription)
         return subscription
 
     def acknowledged(self, *subscriptions: Subscription) -> Deferred[None]:
-        """Wait for subscriptions that have not ended.
-
-        Returns:
-            Fires when Redis has acknowledged each, over however many connections that takes.
+        """Wait until Redis has acknowledged active subscriptions, across reconnections.
 
         Fails with:
-            CommandFailed: Redis refuses a topic.
+            CommandFailed: Redis refused a topic.
         """
-        return self._link.subscriptions.want(*[one.name for one in subscriptions])
+        return self._link.subscriptions.want(*[subscription.name for subscription in subscriptions])
 
     def subscribe_pattern(
         self, pattern: str, handler: Handler, on_gap: OnGap | None = None
     ) -> Deferred[Subscription]:
-        """Have a handler called for all topics that fit a pattern; otherwise like `subscribe`.
+        """Subscribe a handler to all topics that match a pattern; otherwise like `subscribe`.
 
         Args:
-            pattern: with ``*``, ``?``, ``[...]``; a backslash takes their meaning away.
-            handler: gets each `Delivery`.
+            pattern: pattern with ``*``, ``?`` and ``[...]``; a backslash escapes them.
+            handler: called with each `Delivery`.
             on_gap: as in `subscribe`.
 
         Source: Redis command PSUBSCRIBE.
@@ -237,7 +232,7 @@ class PubSub:
         except DeferredTimeout:
             what = f"Redis did not acknowledge the subscription of {subscription.topic}"
             raise BusUnavailable(
-                f"{what} for {SUBSCRIBE_TIMEOUT:g} seconds: {self._link.why_not()}",
+                f"{what} within {SUBSCRIBE_TIMEOUT:g} seconds: {self._link.why_not()}",
                 seconds=SUBSCRIBE_TIMEOUT,
             ) from self._link.error
         else:
@@ -248,13 +243,13 @@ class PubSub:
                 subscription.cancel()
 
     def leave(self, subscription: Subscription) -> Deferred[None]:
-        """Forget a handler at once; fires when its topic is dropped, if it was the last one."""
+        """Remove a handler at once; fires when Redis has dropped its topic, if necessary."""
         if self._detach(subscription):
             return self._link.subscriptions.drop(subscription.name)
         return succeed(None)
 
     def drain(self, subscription: Subscription) -> Deferred[None]:
-        """Drop a handler's topic, if it is the only one, and forget the handler after that."""
+        """Drop a handler's topic, if it has no other handler, and remove the handler afterwards."""
         if self._handlers(subscription.name).get(subscription.name.text) != (subscription,):
             return subscription.cancel()
         return Deferred.fromCoroutine(self._drain(subscription))
@@ -264,12 +259,12 @@ class PubSub:
         self._detach(subscription)
 
     def _detach(self, subscription: Subscription) -> bool:
-        """Forget a handler; whether it was the last one of its topic."""
+        """Remove a handler; return True if it was the last one of its topic."""
         subscription.active = False
         handlers = self._handlers(subscription.name)
         text = subscription.name.text
         before = handlers.get(text, ())
-        after = tuple(one for one in before if one is not subscription)
+        after = tuple(other for other in before if other is not subscription)
         if after:
             handlers[text] = after
         else:
@@ -295,7 +290,7 @@ class PubSub:
             if subscription.active:
                 callbacks.run(subscription, subscription.handler, delivery)
 
-    def _tell_gap(self) -> None:
+    def _report_gap(self) -> None:
         for handlers in (self._exact, self._patterns):
             for subscriptions in list(handlers.values()):
                 for subscription in subscriptions:
@@ -304,24 +299,24 @@ class PubSub:
 
 
 def check_handlers(handler: Handler, on_gap: OnGap | None) -> None:
-    """See that handlers can be called.
+    """Check that handlers accept their arguments.
 
     Raises:
-        InvalidArgument: one cannot be called as it will be.
+        InvalidArgument: a handler does not.
     """
     if not callable(handler):
-        raise InvalidArgument(f"a handler is a function of a Delivery, not {handler!r}")
+        raise InvalidArgument(f"a handler must be a function of a Delivery, not {handler!r}")
     if not callbacks.accepts(handler, 1):
-        raise InvalidArgument(f"a handler takes one argument, a Delivery, unlike {handler!r}")
+        raise InvalidArgument(f"a handler must take one argument, a Delivery, unlike {handler!r}")
     if on_gap is not None and not (callable(on_gap) and callbacks.accepts(on_gap, 0)):
-        raise InvalidArgument(f"on_gap takes no argument, unlike {on_gap!r}")
+        raise InvalidArgument(f"on_gap must take no argument, unlike {on_gap!r}")
 
 
 def encode_payload(payload: bytes | str | Message) -> bytes:
-    """The bytes of what is to be published.
+    """Encode a payload.
 
     Raises:
-        InvalidArgument: when it is neither bytes, text nor a protobuf message.
+        InvalidArgument: it is neither bytes, text nor a protobuf message.
     """
     if isinstance(payload, bytes):
         return payload
@@ -330,14 +325,14 @@ def encode_payload(payload: bytes | str | Message) -> bytes:
             return payload.encode()
         except UnicodeEncodeError:
             raise InvalidArgument(
-                "a payload of text that cannot be encoded in UTF-8: publish it as bytes"
+                "the text of the payload cannot be encoded in UTF-8; publish bytes"
             ) from None
     if isinstance(payload, Message):
         return payload.SerializeToString()
     if isinstance(payload, (bytearray, memoryview)):
         return bytes(payload)
     raise InvalidArgument(
-        f"a payload is bytes, str or a protobuf message, not {type(payload).__name__}"
+        f"a payload must be bytes, str or a protobuf message, not {type(payload).__name__}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Database events that say who may be connected no longer: deleted or disabled by OpenTera.
+"""Database events that revoke access: OpenTera deleted or disabled an identity.
 
 Source: docs/reference/wire.md; the database module of OpenTera's server.
 """
@@ -19,22 +19,22 @@ from opentera_twisted.sessions import is_uuid
 from opentera_twisted.topics import Kind
 
 LARGEST_OBJECT: Final = 65_536
-"""Characters of an object in an event; a longer one is ignored."""
+"""Maximum length of an object in an event, in characters; longer ones are ignored."""
 
 TOPICS: Final[Mapping[str, Kind]] = {
     topics.module_events("TeraServer.DatabaseModule", kind): kind for kind in topics.KINDS
 }
-"""By topic of database events: whom they are about."""
+"""Kinds of identities by topic of their database events."""
 
 
 @frozen
 class Standing:
-    """Outcome of a database event for somebody.
+    """The effect of a database event on one identity.
 
     Attributes:
-        kind: of whom.
-        uuid: of whom.
-        is_revoked: deleted or disabled.
+        kind: kind of the identity.
+        uuid: UUID of the identity.
+        is_revoked: True if it was deleted or disabled.
     """
 
     kind: Kind
@@ -43,11 +43,11 @@ class Standing:
 
 
 def standings(topic: str, payload: bytes) -> list[Standing]:
-    """Read the events of a message; those that say nothing of the kind are left out.
+    """Read the effects of the events in a message; other events are skipped.
 
     Args:
         topic: one of `TOPICS`.
-        payload: of the message, whatever it is.
+        payload: any payload.
     """
     try:
         return list(_standings(TOPICS[topic], TeraEvent.FromString(payload)))

@@ -1,7 +1,7 @@
 """Session keys: one-time keys in Redis that log a websocket in.
 
-A key names a Redis key, and the client chooses it: so its form is checked before Redis is asked,
-and one script looks, decides and deletes in Redis, where nothing can come between.
+The client chooses the text of a key, which is the name of a Redis key. So the form of the text is
+checked first; one script then reads, decides and deletes atomically.
 
 Source: docs/reference/wire.md.
 """
@@ -28,14 +28,16 @@ _DEPLOYED: Final = re.compile(r"[0-9a-f]{128}", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
 MAX_VALUE: Final = 16_384
-"""Bytes of a key's value, at most."""
+"""Maximum size of a key's value, in bytes."""
 
-# Only a string that will expire, and is of the form of a session key's value, is taken; anything
-# else stays as it is, and the answer does not tell it from a key that is not there. The answer is
-# what the script has read: UUID, name, topics. Redis reads JSON that Python does not, such as 0x10.
-# Before that, what it takes to give the key back: when it was taken, what it had left, its value.
-# A refusal writes too, and changes nothing: a replica, whose data may be old, answers READONLY.
-# Keys of existing servers carry no kind. Whoever is open as another kind keeps its key.
+# Redeem only a string that expires and has the form of a session key's value. Leave anything else
+# as it is, with the same answer as for a missing key.
+# The answer begins with the data to restore the key: time, remaining lifetime, value. UUID, name
+# and topics follow as the script has parsed them: Redis accepts JSON that Python does not, such as
+# 0x10.
+# A refusal writes without a change, so that a replica, whose data may be old, answers READONLY.
+# Keys of existing OpenTera programs have no kind. A UUID that is open under another kind keeps its
+# key.
 REDEEM: Final = Script(
     f"""
     local key, as, is_bound = KEYS[1], ARGV[1], ARGV[2] == 'bound'
@@ -89,13 +91,13 @@ GIVE_BACK: Final = """
 
 @frozen
 class Identity:
-    """Who a websocket belongs to.
+    """The authenticated owner of a websocket.
 
     Attributes:
         kind: user, participant or device.
-        uuid: of that user, participant or device.
-        name: for people to read.
-        topics: further topics, all of whose events it receives.
+        uuid: UUID of the user, participant or device.
+        name: name for display.
+        topics: further topics whose events the websocket receives.
         project: name of a participant's project.
         site: name of a participant's site.
     """
@@ -110,13 +112,13 @@ class Identity:
 
 @frozen
 class Redeemed:
-    """A key that was used up.
+    """A redeemed key.
 
     Attributes:
-        identity: whom it logs in.
-        key: its name.
-        stored: when it was used up, in milliseconds of Redis's clock; how many it had left; and
-            what it held.
+        identity: identity that the key logs in.
+        key: text of the key.
+        stored: time of redemption in milliseconds of Redis's clock, remaining milliseconds, and
+            value.
     """
 
     identity: Identity
@@ -125,11 +127,12 @@ class Redeemed:
 
 
 class SessionKeys:
-    """Issues session keys and redeems them.
+    """Issue and redeem session keys.
 
     Args:
-        bus: through which Redis is reached.
-        require_bound: refuse the keys of deployed servers, which are guessable and of any kind.
+        bus: a `Bus`, or another object with a link.
+        require_bound: reject keys without a kind, as existing OpenTera programs issue them; they
+            can be guessed.
     """
 
     def __init__(self, bus: HasLink, require_bound: bool = False) -> None:
@@ -144,20 +147,20 @@ class SessionKeys:
         name: str | None = None,
         topics: Sequence[str] = (),
     ) -> Deferred[str]:
-        """Make a key that lets one websocket in.
+        """Make a key that logs one websocket in.
 
         Args:
-            kind: of websocket: user, participant or device.
-            uuid: whom it logs in.
-            ttl: seconds until it is worth nothing.
-            name: of the identity, for people to read.
-            topics: further topics whose events it receives.
+            kind: kind of identity: user, participant or device.
+            uuid: UUID of the identity, with hyphens.
+            ttl: seconds until the key expires.
+            name: name for display.
+            topics: further topics whose events the websocket receives.
 
         Returns:
             Fires with the key: ``<kind>.<43 characters>``, 256 random bits.
 
         Raises:
-            InvalidArgument: something is not of its form.
+            InvalidArgument: an argument has an invalid form.
 
         Fails with:
             BusUnavailable, ConnectionLost, CommandFailed.
@@ -165,67 +168,70 @@ class SessionKeys:
         Source: Redis command SET with NX and PX.
         """
         if kind not in KINDS:
-            raise InvalidArgument(f"a kind is one of {', '.join(KINDS)}, not {kind!r}")
+            raise InvalidArgument(f"expected a kind ({', '.join(KINDS)}), not {kind!r}")
         value = encode_identity(uuid, name, topics)
         key = f"{kind}.{secrets.token_urlsafe(32)}"
         stored = self._link.execute("SET", key, value, "PX", milliseconds(ttl), "NX")
         return stored.addCallback(lambda _: key)
 
     def redeem(self, kind: Kind, key: str) -> Deferred[Identity | None]:
-        """Use a key up.
+        """Redeem a key: get its identity and delete it.
+
+        Concurrent attempts get the identity at most once. A Redis key that is not a session key
+        stays as it is.
 
         Args:
-            kind: of the websocket that shows it.
-            key: as the client gave it: any text.
+            kind: kind of the websocket.
+            key: any text from the client.
 
         Returns:
-            Fires with who that is, or None when the key is not valid for that kind: unknown,
-            used, expired, or no session key at all. Of any number of attempts one gets the
-            identity; what is no session key is left as it was.
+            Fires with the identity, or None when the key is unknown, used, expired or of another
+            kind.
 
         Fails with:
-            BusUnavailable, ConnectionLost, CommandFailed: try again later; the key may be good.
+            BusUnavailable, ConnectionLost, CommandFailed: try again later; the key may still be
+                valid.
         """
         return self.take(kind, key).addCallback(_identity)
 
     def take(self, kind: Kind, key: str) -> Deferred[Redeemed | None]:
-        """Use a key up, so that it can be given back; otherwise like `redeem`."""
+        """Redeem a key so that `give_back` can restore it; otherwise like `redeem`."""
         if not self._may_be(kind, key):
             return succeed(None)
         form = "bound" if is_bound(key) else ""
         return self._link.run(REDEEM, [key], kind, form).addCallback(_redeemed, kind, key)
 
     def check(self) -> Deferred[None]:
-        """Try to redeem a key that does not exist, as a login would.
+        """Redeem a key that does not exist, to test whether logins work.
 
         Returns:
-            Fires when Redis would redeem keys now.
+            Fires when Redis accepts the command.
 
         Fails with:
-            BusUnavailable, ConnectionLost, CommandFailed: a login would be answered 503.
+            BusUnavailable, ConnectionLost, CommandFailed: a login would get 503.
         """
         unknown = f"{KINDS[0]}.{secrets.token_urlsafe(32)}"
         return self._link.run(REDEEM, [unknown]).addCallback(lambda _: None)
 
     def give_back(self, redeemed: Redeemed) -> Deferred[bool]:
-        """Make a key good again that nobody was let in with, for as long as it would be good.
+        """Restore a redeemed key whose login did not complete, for its remaining lifetime.
 
         Args:
-            redeemed: what was taken; it is given back once.
+            redeemed: a result of `take`; restore it once only.
 
         Returns:
-            Fires with whether it is good again: not when its time is over, nor when another key of
-            that name was stored meanwhile.
+            Fires with True if the key is valid again; False if it expired or a new key has its
+            name.
 
         Fails with:
             BusUnavailable, ConnectionLost, CommandFailed.
         """
-        # One command, unlike `Link.run`: who comes again at once, over this link, comes after it.
+        # One command, unlike `Link.run`: a new attempt over this link is always executed after it.
         given = self._link.execute("EVAL", GIVE_BACK, 1, redeemed.key, *redeemed.stored)
         return given.addCallback(bool)
 
     def _may_be(self, kind: Kind, key: str) -> bool:
-        """Whether it is of a key's form."""
+        """Check the form of a key."""
         bound = _BOUND.fullmatch(key)
         if bound:
             return bound[1] == kind
@@ -233,32 +239,34 @@ class SessionKeys:
 
 
 def is_bound(key: str) -> bool:
-    """Tell whether a session key names its kind; those of existing servers do not."""
+    """Return True if a session key names its kind; keys of existing OpenTera programs do not."""
     return _BOUND.fullmatch(key) is not None
 
 
 def encode_identity(uuid: str, name: str | None, topics: Sequence[str]) -> str:
-    """The value of a key.
+    """Make the value of a key.
 
     Raises:
-        InvalidArgument: something is not of its form.
+        InvalidArgument: an argument has an invalid form.
     """
     if not is_uuid(uuid):
         raise InvalidArgument(f"expected a UUID with hyphens, not {uuid!r}")
     if name is not None and not (isinstance(name, str) and _is_text(name)):
-        raise InvalidArgument(f"a name is a string in UTF-8, not {name!r}")
+        raise InvalidArgument(f"a name must be valid UTF-8 text, not {name!r}")
     if isinstance(topics, str) or not all(isinstance(topic, str) and topic for topic in topics):
-        raise InvalidArgument("topics are a sequence of strings that are not empty")
+        raise InvalidArgument("topics must be a sequence of non-empty strings")
     value = uuid
     if name is not None or topics:
         value = json.dumps({"uuid": uuid, "name": name or "", "topics": list(topics)})
     if len(value) > MAX_VALUE:
-        raise InvalidArgument(f"name and topics take {len(value)} bytes; {MAX_VALUE} are allowed")
+        raise InvalidArgument(
+            f"name and topics have {len(value)} bytes; at most {MAX_VALUE} are allowed"
+        )
     return value
 
 
 def _redeemed(found: Any, kind: Kind, key: str) -> Redeemed | None:
-    """What `REDEEM` has found."""
+    """Convert the answer of `REDEEM`."""
     if found is None:
         return None
     taken, left, value, identity = found
@@ -271,12 +279,12 @@ def _identity(redeemed: Redeemed | None) -> Identity | None:
 
 
 def is_uuid(text: Any) -> bool:
-    """Whether that is the text of a UUID, with hyphens."""
+    """Return True for the text of a UUID with hyphens."""
     return isinstance(text, str) and _UUID.fullmatch(text) is not None
 
 
 def _is_text(text: str) -> bool:
-    """Whether it can be encoded: Redis's JSON knows no lone surrogates."""
+    """Return True for text that UTF-8 can encode: Redis's JSON rejects lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

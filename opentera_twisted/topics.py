@@ -1,11 +1,11 @@
-"""Names of topics (Redis pub/sub channels): built from their parts, parsed back, fit to patterns.
+"""Topic names (Redis pub/sub channels): construction, parsing and pattern matching.
 
     module.<name>.messages    module.<name>.events[.<subtopic>]    module.<name>.rpc
     service.<key>.messages    service.<key>.events[.<subtopic>]    service.<key>.rpc
     websocket.<kind>.<uuid>.events
 
-Names may contain dots (``TeraServer.UserManagerModule``), but no part of a name is the word
-``events``: so every topic has one reading.
+Names may contain dots (``TeraServer.UserManagerModule``). No part of a name may be the word
+``events``, so that a topic can be read in one way only.
 
 Source: docs/reference/topics.md.
 """
@@ -20,7 +20,7 @@ from attrs import frozen
 from opentera_twisted.errors import InvalidTopic
 
 Kind = Literal["user", "participant", "device"]
-"""Whom a websocket belongs to."""
+"""Kind of identity that owns a websocket."""
 
 Owner = Literal["module", "service", "websocket"]
 Channel = Literal["messages", "events", "rpc"]
@@ -32,32 +32,32 @@ TWISTED_MODULE: Final = "TeraServer.TwistedModule"
 DATABASE_MODULE: Final = "TeraServer.DatabaseModule"
 
 REPLY_CHANNELS: Final = "RedisRPCClient."
-"""Beginning of the channels on which callers get their replies, those of existing programs too."""
+"""Prefix of the topics on which callers receive replies; existing OpenTera programs use it too."""
 
 OWNERS: Final = ("module.", "service.", "websocket.")
-"""Beginnings of the topics of the naming convention, without pattern characters."""
+"""Prefixes of the topics of the naming convention, without pattern characters."""
 
-# The name is the shortest that fits: it ends before the first part that is the word ``events``.
+# The name match is the shortest one: it ends before the first part that is the word ``events``.
 _TOPIC = re.compile(
     r"websocket\.(?P<client>(?:user|participant|device)\..+)\.events"
     r"|(?P<owner>module|service)\.(?P<name>.+?)\."
     r"(?:(?P<channel>messages|rpc)|events(?:\.(?P<subtopic>.+))?)",
     re.DOTALL,
 )
-# Pattern characters are excluded because existing programs subscribe with PSUBSCRIBE.
-# A space is none, and stands in the names of some.
+# Pattern characters are excluded because existing OpenTera programs subscribe with PSUBSCRIBE.
+# Spaces are allowed because some names contain them.
 _UNFIT = re.compile(r"[^\S ]|[\x00-\x1f\x7f*?\[\]\\\ud800-\udfff]")
 
 
 @frozen
 class Topic:
-    """A topic in its parts; ``str(topic)`` is its name on Redis.
+    """A parsed topic; ``str(topic)`` is its name in Redis.
 
     Attributes:
-        owner: what the topic belongs to.
-        name: the module's name, the service's key or UUID, or ``<kind>.<uuid>`` of a websocket.
-        channel: what it carries.
-        subtopic: what follows ``events``, or None.
+        owner: kind of the topic's owner.
+        name: name of the module, key or UUID of the service, or ``<kind>.<uuid>`` of the websocket.
+        channel: kind of message that the topic carries.
+        subtopic: parts after ``events``, or None.
     """
 
     owner: Owner
@@ -71,15 +71,15 @@ class Topic:
 
 
 def parse(topic: str) -> Topic:
-    """Take a topic's name apart.
+    """Parse a topic name.
 
     Raises:
-        InvalidTopic: when it does not follow the naming convention.
+        InvalidTopic: the name does not follow the naming convention.
     """
     found = _TOPIC.fullmatch(topic)
     if not found:
         raise InvalidTopic(
-            f"{topic!r} is not a topic: expected module.<name>, service.<key> or "
+            f"{topic!r} is not a topic; expected module.<name>, service.<key> or "
             "websocket.<user|participant|device>.<uuid>, then .messages, .events or .rpc"
         )
     if found["client"]:
@@ -92,115 +92,115 @@ def parse(topic: str) -> Topic:
 
 
 def module_messages(name: str) -> str:
-    """Topic of the messages that the module ``name`` receives."""
+    """Return the topic of the messages to the module ``name``."""
     return f"module.{_bare(name)}.messages"
 
 
 def module_events(name: str, subtopic: str | None = None) -> str:
-    """Topic of the events that the module ``name`` publishes, or of one subtopic of them."""
+    """Return the topic of the events of the module ``name``, or of one of its subtopics."""
     return _events("module", name, subtopic)
 
 
 def module_rpc(name: str) -> str:
-    """Topic on which the module ``name`` is called."""
+    """Return the topic of the requests to the module ``name``."""
     return f"module.{_bare(name)}.rpc"
 
 
 def service_messages(key: str) -> str:
-    """Topic of the messages that a service receives; ``key`` is its key or its UUID."""
+    """Return the topic of the messages to a service; ``key`` is its key or UUID."""
     return f"service.{_bare(key)}.messages"
 
 
 def service_events(key: str, subtopic: str | None = None) -> str:
-    """Topic of the events that the service ``key`` publishes, or of one subtopic of them."""
+    """Return the topic of the events of the service ``key``, or of one of its subtopics."""
     return _events("service", key, subtopic)
 
 
 def service_rpc(key: str) -> str:
-    """Topic on which a service is called; ``key`` is its key or its UUID."""
+    """Return the topic of the requests to a service; ``key`` is its key or UUID."""
     return f"service.{_bare(key)}.rpc"
 
 
 def websocket_events(kind: Kind, uuid: str) -> str:
-    """Topic of the events for the websockets of one user, participant or device."""
+    """Return the topic of the events for the websockets of one user, participant or device."""
     if kind not in KINDS:
-        raise InvalidTopic(f"{kind!r} is not a kind of client: expected one of {', '.join(KINDS)}")
+        raise InvalidTopic(f"{kind!r} is not a kind of client; expected one of {', '.join(KINDS)}")
     return f"websocket.{kind}.{_name(uuid)}.events"
 
 
 def disconnect_command(uuid: str) -> str:
-    """Topic of the command that closes the websockets of ``uuid``."""
+    """Return the topic of the command that closes the websockets of ``uuid``."""
     return module_events(TWISTED_MODULE, uuid)
 
 
 def rpc_of(server: str) -> str:
-    """Topic on which a server is called: of ``service.<key>`` or ``module.<name>``."""
+    """Return the topic of the requests to ``service.<key>`` or ``module.<name>``."""
     owner, _, name = server.removesuffix(".rpc").partition(".")
     if owner == "service":
         return service_rpc(name)
     if owner == "module":
         return module_rpc(name)
-    raise InvalidTopic(f"{server!r} is no server: expected service.KEY or module.NAME")
+    raise InvalidTopic(f"{server!r} is not a server; expected service.KEY or module.NAME")
 
 
 def encode(topic: str) -> bytes:
-    """The bytes of a topic's name, whatever its form.
+    """Encode the name of any topic.
 
     Raises:
-        InvalidTopic: when it is empty, no string, or cannot be encoded in UTF-8.
+        InvalidTopic: it is empty, not a string, or cannot be encoded in UTF-8.
     """
     if not isinstance(topic, str) or not topic:
-        raise InvalidTopic(f"a topic is a string that is not empty, not {topic!r}")
+        raise InvalidTopic(f"a topic must be a non-empty string, not {topic!r}")
     try:
         return topic.encode()
     except UnicodeEncodeError:
-        raise InvalidTopic(f"a topic is text in UTF-8, not {topic!r}") from None
+        raise InvalidTopic(f"a topic must be valid UTF-8 text, not {topic!r}") from None
 
 
 def decode(topic: bytes) -> str:
-    """The text of a topic's name as it came from Redis; bytes outside UTF-8 become surrogates."""
+    """Decode a topic name from Redis; bytes outside UTF-8 become surrogates."""
     return topic.decode(errors="surrogateescape")
 
 
 def is_pattern(text: str) -> bool:
-    """Whether it stands, as a pattern of Redis, for more than the topic that is written so."""
-    return any(one in text for one in "*?[\\")
+    """Return True for a Redis pattern, False for the name of a single topic."""
+    return any(character in text for character in "*?[\\")
 
 
 def compile_pattern(pattern: bytes) -> re.Pattern[bytes]:
-    """Compile a pattern of Redis to a regular expression of the whole topic.
+    """Compile a Redis pattern to a regular expression for a whole topic.
 
-    Matching takes steps in proportion to the lengths of both, however many ``*`` there are: what
-    stands between two of them is looked for once, from the left, and never again.
+    Matching takes time linear in both lengths, whatever the number of ``*``. It searches the text
+    between two of them once, from the left, without backtracking.
 
     Source: Redis's ``stringmatchlen``.
     """
     at, part = 0, b""
     parts = [part]
     while at < len(pattern):
-        one = pattern[at : at + 1]
+        byte = pattern[at : at + 1]
         at += 1
-        if one == b"*":
+        if byte == b"*":
             parts.append(b"")
             continue
-        if one == b"?":
+        if byte == b"?":
             part = b"."
-        elif one == b"[":
+        elif byte == b"[":
             part, at = _set(pattern, at)
         else:
-            if one == b"\\" and at < len(pattern):
-                one = pattern[at : at + 1]
+            if byte == b"\\" and at < len(pattern):
+                byte = pattern[at : at + 1]
                 at += 1
-            part = re.escape(one)
+            part = re.escape(byte)
         parts[-1] += part
     first, *between = parts
     last = between.pop() if between else None
-    text = first + b"".join(b"(?>.*?%b)" % one for one in between if one)
+    text = first + b"".join(b"(?>.*?%b)" % literal for literal in between if literal)
     return re.compile(text if last is None else text + b".*" + last, re.DOTALL)
 
 
 def _set(text: bytes, at: int) -> tuple[bytes, int]:
-    """The set that begins behind ``[``, and where it ends; one that is not closed ends the text."""
+    """Compile the set after ``[`` and return its end; an unclosed set ends the pattern."""
     negated = text[at : at + 1] == b"^"
     at += negated
     allowed: set[int] = set()
@@ -221,7 +221,7 @@ def _set(text: bytes, at: int) -> tuple[bytes, int]:
         allowed = set(range(256)) - allowed
     if not allowed:
         return b"(?!)", at
-    return b"[" + b"".join(b"\\x%02x" % one for one in sorted(allowed)) + b"]", at
+    return b"[" + b"".join(b"\\x%02x" % byte for byte in sorted(allowed)) + b"]", at
 
 
 def _events(owner: Owner, name: str, subtopic: str | None) -> str:
@@ -230,11 +230,11 @@ def _events(owner: Owner, name: str, subtopic: str | None) -> str:
 
 
 def _bare(name: str) -> str:
-    """Refuse a name that says already what it names, which would stand twice in the topic."""
+    """Reject a name that already has its prefix, which would occur twice in the topic."""
     owner, _, rest = _name(name).partition(".")
     if owner in {"module", "service"} and rest:
         raise InvalidTopic(
-            f"{name!r} is a {owner} with its prefix: give its name alone, "
+            f"{name!r} includes the prefix of a {owner}; expected the name alone, "
             f"{rest.removesuffix('.rpc')!r}"
         )
     return name
@@ -244,8 +244,7 @@ def _name(name: str) -> str:
     parts = _fit(name, "name").split(".")
     if "" in parts or "events" in parts:
         raise InvalidTopic(
-            f"{name!r} cannot be a name in a topic: its parts between dots must not be empty "
-            "nor the word events"
+            f"{name!r} cannot be a name in a topic: its parts must not be empty or 'events'"
         )
     return name
 
@@ -258,10 +257,10 @@ def _subtopic(subtopic: str) -> str:
 
 def _fit(text: str, what: str) -> str:
     if not isinstance(text, str) or not text:
-        raise InvalidTopic(f"a {what} in a topic is a string that is not empty, not {text!r}")
+        raise InvalidTopic(f"a {what} in a topic must be a non-empty string, not {text!r}")
     unfit = _UNFIT.search(text)
     if unfit:
         raise InvalidTopic(
-            f"{text!r} cannot be a {what} in a topic: it holds the character {unfit.group()!r}"
+            f"{text!r} cannot be a {what} in a topic: it contains the character {unfit.group()!r}"
         )
     return text

@@ -1,4 +1,4 @@
-"""Shared variables: values under names in Redis, and the names that deployed programs use.
+"""Shared variables: values under names in Redis, and the names that existing OpenTera programs use.
 
 Source: docs/reference/variables.md.
 """
@@ -19,13 +19,13 @@ LOGIN_ATTEMPTS_LIFETIME: Final = 120.0
 LOGIN_2FA_ATTEMPTS_LIFETIME: Final = 900.0
 SERVICE_AUTH_CODE_LIFETIME: Final = 300.0
 SESSION_KEY_LIFETIME: Final = 60.0
-"""Seconds that deployed programs keep what the functions below name."""
+"""Seconds for which existing OpenTera programs keep the variables named below."""
 
 
 class Secret(StrEnum):
-    """Names of the secrets that sign tokens: text, kept for ever.
+    """Names of the secrets that sign tokens: text that does not expire.
 
-    Whoever reads one can forge any token of its kind.
+    Anyone who can read such a variable can forge tokens of its kind.
     """
 
     USER_TOKEN = "UserTokenAPIKey"
@@ -37,7 +37,7 @@ class Secret(StrEnum):
 
 
 class LogList(StrEnum):
-    """Names of the lists of log messages: each one a serialized ``TeraEvent``, kept until read."""
+    """Names of the lists of log messages: serialized ``TeraEvent`` items, kept until read."""
 
     TRACE = "log.trace"
     DEBUG = "log.debug"
@@ -49,27 +49,27 @@ class LogList(StrEnum):
 
 
 def service_information(key: str) -> str:
-    """Name of what is known about the service ``key``: JSON, kept for ever."""
+    """Return the name of a service's information: JSON that does not expire."""
     return f"service.{key}"
 
 
 def user_login_attempts(uuid: str) -> str:
-    """Name of a user's failed logins: decimal text, kept `LOGIN_ATTEMPTS_LIFETIME`."""
+    """Return the name of a user's failed logins: decimal text, kept `LOGIN_ATTEMPTS_LIFETIME`."""
     return f"UserLoginAttempts.{uuid}"
 
 
 def participant_login_attempts(uuid: str) -> str:
-    """Name of a participant's failed logins: decimal text, kept `LOGIN_ATTEMPTS_LIFETIME`."""
+    """Return the name of a participant's failed logins: as of `user_login_attempts`."""
     return f"ParticipantLoginAttempts.{uuid}"
 
 
 def user_2fa_login_attempts(uuid: str) -> str:
-    """Name of a user's failed second factors: decimal text, kept `LOGIN_2FA_ATTEMPTS_LIFETIME`."""
+    """Return the name of a user's failed second factors, kept `LOGIN_2FA_ATTEMPTS_LIFETIME`."""
     return f"User2FALoginAttempts.{uuid}"
 
 
 def service_auth_code(code: str) -> str:
-    """Name of an authorisation code's data: JSON, kept `SERVICE_AUTH_CODE_LIFETIME`."""
+    """Return the name of an authorisation code's JSON data, kept `SERVICE_AUTH_CODE_LIFETIME`."""
     return f"service_auth_code_{code}"
 
 
@@ -94,11 +94,11 @@ COMPARE_AND_SET: Final = Script(
 class Variables:
     """Values that programs share under names.
 
-    All its Deferreds fail with `BusUnavailable`, `ConnectionLost` or `CommandFailed` (such as
+    All Deferreds fail with `BusUnavailable`, `ConnectionLost` or `CommandFailed` (such as
     ``WRONGTYPE`` when the name holds a list).
 
     Args:
-        link: carries the commands.
+        link: the link that carries the commands.
     """
 
     def __init__(self, link: Link) -> None:
@@ -109,7 +109,7 @@ class Variables:
         """Read a variable.
 
         Returns:
-            Fires with its bytes, or None when there is none.
+            Fires with its bytes, or None when it does not exist.
 
         Source: Redis command GET.
         """
@@ -125,13 +125,13 @@ class Variables:
         """Write a variable.
 
         Args:
-            name: of the variable.
-            value: bytes as they are, or text, stored in UTF-8.
-            ttl: seconds until Redis deletes it; None keeps it, whatever its lifetime was before.
-            only_if_absent: leave a variable that exists as it is.
+            name: name of the variable.
+            value: bytes, or text (encoded in UTF-8).
+            ttl: seconds until Redis deletes it; None removes any expiry.
+            only_if_absent: write only a variable that does not exist.
 
         Returns:
-            Fires with whether it was written.
+            Fires with True if it was written.
 
         Source: Redis command SET.
         """
@@ -146,28 +146,34 @@ class Variables:
         """Delete variables.
 
         Returns:
-            Fires with how many of them there were.
+            Fires with the number of variables that existed.
 
         Source: Redis command DEL.
         """
         if not names:
-            raise InvalidArgument("delete takes the name of at least one variable")
+            raise InvalidArgument("delete needs the name of at least one variable")
         return self._link.execute("DEL", *map(encode_name, names))
 
     def watch(self, name: str, handler: WatchHandler) -> Deferred[Watch]:
-        """Have a handler called with the value of a variable, now and whenever it changes.
+        """Call a handler with the value of a variable, now and whenever it changes.
+
+        The handler may skip intermediate values, but always receives the newest one, in order. It
+        is called again after the link was lost and restored.
 
         Args:
-            name: of the variable.
-            handler: gets the name and the value, None when it does not exist, expired or was
-                deleted; also after the link was lost, with what is there then. Of values that
-                follow each other quickly it gets the newest, and never an older one after it.
+            name: name of the variable.
+            handler: called with the name and the value; None when it does not exist, expired or was
+                deleted.
 
         Returns:
-            Fires with the `Watch` when the handler has got the present value; ``cancel`` ends it.
+            Fires with the `Watch` after the first call of the handler; ``cancel`` ends it.
+
+        Raises:
+            InvalidArgument: the name is invalid, or the handler has the wrong parameters.
 
         Fails with:
-            BusUnavailable, WrongType, PermissionDenied: it cannot be read; nothing is watched.
+            BusUnavailable, WrongType, PermissionDenied: the variable cannot be read; the watch is
+                cancelled.
 
         Source: Redis command CLIENT TRACKING; the server needs no setting for it.
         """
@@ -176,16 +182,16 @@ class Variables:
     def compare_and_set(
         self, name: str, expected: bytes | str | None, value: bytes | str, ttl: float | None = None
     ) -> Deferred[bool]:
-        """Write a variable only if it still has the value that is expected.
+        """Write a variable only if it still has the expected value, atomically.
 
         Args:
-            name: of the variable.
-            expected: the value it must have; None: it must not exist.
+            name: name of the variable.
+            expected: the value it must have; None if it must not exist.
             value: as in `set`.
             ttl: as in `set`.
 
         Returns:
-            Fires with whether it was written; nothing can come between the look and the write.
+            Fires with True if it was written.
 
         Source: Redis commands GET and SET, in one script.
         """
@@ -201,28 +207,30 @@ class Variables:
 
 
 def milliseconds(ttl: float) -> int:
-    """A lifetime in seconds as Redis takes it.
+    """Convert a lifetime in seconds to milliseconds for Redis.
 
     Raises:
-        InvalidArgument: when it is not a number of at least a millisecond.
+        InvalidArgument: it is not a number, or shorter than a millisecond.
     """
     if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0.001 <= ttl < 2**40:
-        raise InvalidArgument(f"a ttl is a number of seconds, at least 0.001, not {shown(ttl)}")
+        raise InvalidArgument(
+            f"a ttl must be a number of seconds, at least 0.001, not {shown(ttl)}"
+        )
     return round(ttl * 1000)
 
 
 def encode_name(name: str) -> bytes:
-    """The bytes of a variable's name.
+    """Encode the name of a variable.
 
     Raises:
-        InvalidArgument: it is empty, no string, or cannot be encoded in UTF-8.
+        InvalidArgument: it is empty, not a string, or cannot be encoded in UTF-8.
     """
     if not isinstance(name, str) or not name:
-        raise InvalidArgument(f"a variable's name is a string that is not empty, not {name!r}")
+        raise InvalidArgument(f"a variable's name must be a non-empty string, not {name!r}")
     try:
         return name.encode()
     except UnicodeEncodeError:
-        raise InvalidArgument(f"a variable's name is text in UTF-8, not {name!r}") from None
+        raise InvalidArgument(f"a variable's name must be valid UTF-8 text, not {name!r}") from None
 
 
 def _value(value: bytes | str) -> bytes:
@@ -231,8 +239,8 @@ def _value(value: bytes | str) -> bytes:
             return value.encode()
         except UnicodeEncodeError:
             raise InvalidArgument(
-                "a value of text that cannot be encoded in UTF-8: give bytes"
+                "the text of the value cannot be encoded in UTF-8; give bytes"
             ) from None
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
-    raise InvalidArgument(f"a variable's value is bytes or str, not {type(value).__name__}")
+    raise InvalidArgument(f"a variable's value must be bytes or str, not {type(value).__name__}")

@@ -1,8 +1,9 @@
-"""Watching variables: the present value, then each newest one, by the server's client tracking.
+"""Watches of variables: the present value, then each newest value, through client tracking.
 
-Redis remembers which variables were read for a watch, and tells the subscriber connection when
-one changes, expires or is deleted; then it is read again. Reads of one connection are answered in
-order, so no older value comes after a newer one; what changes during a read is read once more.
+Redis remembers the variables read for a watch. It notifies the subscriber connection when one
+changes, expires or is deleted, and the bus reads it again. Redis answers the reads of one
+connection in order, so that values arrive in order. A variable that changes during a read is read
+once more.
 
 Source: Redis command CLIENT TRACKING (REDIRECT, OPTIN) and CLIENT CACHING.
 """
@@ -23,7 +24,7 @@ from opentera_twisted.errors import BusError, BusUnavailable, CommandFailed, Inv
 from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
 
 WatchHandler = Callable[[str, bytes | None], Awaitable[object] | object]
-"""Called with a variable's name and its value, or None when there is none."""
+"""Function called with a variable's name and its value, or None when it does not exist."""
 
 _INVALIDATIONS: Final = Name(b"__redis__:invalidate")
 _NOTHING: Final = object()
@@ -31,17 +32,17 @@ _NOTHING: Final = object()
 
 @define(eq=False, repr=False)
 class Watch:
-    """One handler's interest in a variable; made by `Watches`.
+    """A handler's watch of a variable; `Watches` makes it.
 
     Attributes:
-        name: of the variable.
+        name: name of the variable.
     """
 
     name: str
     handler: WatchHandler
     first: Deferred[None]
     _cancel: Callable[[Watch], None]
-    told: object = _NOTHING
+    last: object = _NOTHING
     newest: object = _NOTHING
     is_busy: bool = False
     is_cancelled: bool = False
@@ -51,7 +52,7 @@ class Watch:
         return f"<Watch of {self.name!r}: {status}>"
 
     def cancel(self) -> Deferred[None]:
-        """End it; the handler is not called again.
+        """Cancel the watch; the handler is not called again.
 
         Returns:
             Fires at once.
@@ -63,7 +64,7 @@ class Watch:
 
 @define(eq=False)
 class _Variable:
-    """A variable that is watched."""
+    """A watched variable."""
 
     watches: list[Watch] = Factory(list)
     is_read: bool = False
@@ -74,7 +75,7 @@ class Watches:
     """All watches of a bus.
 
     Args:
-        link: reads, and hears what changed.
+        link: the link that reads variables and receives invalidations.
     """
 
     _log = Logger()
@@ -85,24 +86,24 @@ class Watches:
         self._is_tracking = False
         link.on_invalidated.append(self._changed)
         link.on_lost.append(self._lost)
-        link.on_ready.append(self._start_again)
+        link.on_ready.append(self._restart)
         link.on_stopped.append(self._stopped)
 
     def watch(self, name: bytes, handler: WatchHandler) -> Deferred[Watch]:
-        """Have a handler called with a variable's value, now and whenever it changes.
+        """Call a handler with a variable's value, now and whenever it changes.
 
         Args:
-            name: of the variable.
-            handler: gets name and value; None when it does not exist, or no longer.
+            name: name of the variable.
+            handler: called with name and value; None when the variable does not exist.
 
         Returns:
-            Fires when the handler has got the present value.
+            Fires after the first call of the handler.
 
         Raises:
             InvalidArgument: the handler cannot be called with a name and a value.
 
         Fails with:
-            BusUnavailable, CommandFailed: the variable could not be read; the watch is forgotten.
+            BusUnavailable, CommandFailed: the variable cannot be read; the watch is cancelled.
         """
         check_watch_handler(handler)
         return Deferred.fromCoroutine(self._watch(name, handler))
@@ -115,14 +116,14 @@ class Watches:
         if self._is_tracking:
             self._read(name)
         elif self._link.is_ready:
-            self._start_again()
+            self._restart()
         try:
             await watch.first.addTimeout(COMMAND_TIMEOUT, self._link.clock)
         except BaseException as error:
             self._forget(watch)
             if isinstance(error, DeferredTimeout):
                 what = (
-                    f"the variable {watch.name} could not be read for {COMMAND_TIMEOUT:g} seconds"
+                    f"could not read the variable {watch.name} within {COMMAND_TIMEOUT:g} seconds"
                 )
                 raise BusUnavailable(
                     f"{what}: {self._link.why_not()}",
@@ -150,14 +151,14 @@ class Watches:
     def _lost(self, _: Failure) -> None:
         self._is_tracking = False
 
-    def _start_again(self) -> None:
-        """Track on a new connection, and tell every handler the value that is there now."""
+    def _restart(self) -> None:
+        """Track on a new connection, and call every handler with the current value."""
         if not self._variables:
             return
         for variable in self._variables.values():
             variable.is_read = variable.has_changed = False
             for watch in variable.watches:
-                watch.told = watch.newest = _NOTHING
+                watch.last = watch.newest = _NOTHING
         tracking = Deferred.fromCoroutine(self._start_tracking())
         tracking.addErrback(self._not_tracking)
 
@@ -175,7 +176,7 @@ class Watches:
                 self._failed(variable, failure)
 
     def _changed(self, names: Sequence[bytes] | None) -> None:
-        """Redis says that variables changed; None: any may have."""
+        """Read the variables that Redis reports as changed; None means any of them."""
         for name in list(self._variables) if names is None else names:
             self._read(name)
 
@@ -197,16 +198,16 @@ class Watches:
             variable.has_changed = False
             self._read(name)
         for watch in list(variable.watches):
-            if watch.told is _NOTHING or watch.newest != value:
+            if watch.last is _NOTHING or watch.newest != value:
                 watch.newest = value
-                self._tell(watch)
+                self._notify(watch)
 
     def _not_read(self, failure: Failure, variable: _Variable) -> None:
         variable.is_read = False
         failure.trap(BusError)
         if failure.check(CommandFailed):
             self._failed(variable, failure)
-        # else the link broke: it is read again when that is back
+        # Otherwise the link broke: the variable is read again when the link is ready.
 
     def _failed(self, variable: _Variable, failure: Failure) -> None:
         for watch in list(variable.watches):
@@ -214,18 +215,18 @@ class Watches:
                 watch.first.errback(failure)
             else:
                 self._log.error(
-                    "cannot read {name}, which is watched: {reason}",
+                    "cannot read the watched variable {name}: {reason}",
                     name=watch.name,
                     reason=failure.getErrorMessage(),
                 )
 
-    def _tell(self, watch: Watch) -> None:
-        """Call a handler with the newest value, once it has done with the one before."""
+    def _notify(self, watch: Watch) -> None:
+        """Call a handler with the newest value, unless its previous call is still running."""
         if watch.is_busy or watch.is_cancelled:
             return
-        watch.told = watch.newest
+        watch.last = watch.newest
         what = f"a handler of the variable {watch.name}"
-        handling = callbacks.run(what, watch.handler, watch.name, watch.told)
+        handling = callbacks.run(what, watch.handler, watch.name, watch.last)
         if not watch.first.called:
             watch.first.callback(None)
         if handling is not None:
@@ -234,17 +235,17 @@ class Watches:
 
     def _done(self, watch: Watch) -> None:
         watch.is_busy = False
-        if watch.told != watch.newest:
-            self._tell(watch)
+        if watch.last != watch.newest:
+            self._notify(watch)
 
 
 def check_watch_handler(handler: WatchHandler) -> None:
-    """See that a handler can be called with a name and a value.
+    """Check that a handler accepts a name and a value.
 
     Raises:
-        InvalidArgument: it cannot.
+        InvalidArgument: it does not.
     """
     if not callable(handler) or not callbacks.accepts(handler, 2):
         raise InvalidArgument(
-            f"a handler of a variable takes a name and a value, unlike {handler!r}"
+            f"a handler of a variable must take a name and a value, unlike {handler!r}"
         )

@@ -297,7 +297,7 @@ class CommandLineTests(CommandTestCase):
                 ("tail", "--raw", "--json"): "without --json and --type",
                 ("tail", "--type", "Nonsense"): "'--type'",
                 ("tail", "-n", "0"): "'-n'",
-                ("get", ""): "a variable's name is a string that is not empty",
+                ("get", ""): "a variable's name must be a non-empty string",
                 ("set", "", "b"): "a variable's name is",
                 ("delete", "a", ""): "a variable's name is",
                 ("watch", ""): "a variable's name is",
@@ -317,7 +317,7 @@ class CommandLineTests(CommandTestCase):
                 ("stub", "Ours"): "expected service.KEY or module.NAME",
                 ("key", "issue", "user", "nobody"): "expected a UUID with hyphens, not 'nobody'",
                 ("key", "issue", "user", UUID, "--ttl", "nan"): "'--ttl'",
-                ("key", "issue", "user", UUID, "--name", "x" * 20_000): "name and topics take",
+                ("key", "issue", "user", UUID, "--name", "x" * 20_000): "name and topics have",
             }
         )
 
