@@ -88,7 +88,7 @@ def test_names_that_would_make_another_topic_are_refused(name: str) -> None:
 )
 @pytest.mark.parametrize("name", ["service.Sum", "module.Sum", "service.Sum.rpc"])
 def test_a_name_with_its_prefix_is_refused(build: Callable[[str], str], name: str) -> None:
-    with pytest.raises(InvalidTopic, match="give its name alone, 'Sum'"):
+    with pytest.raises(InvalidTopic, match="expected the name alone, 'Sum'"):
         build(name)
 
 

@@ -298,9 +298,9 @@ class CommandLineTests(CommandTestCase):
                 ("tail", "--type", "Nonsense"): "'--type'",
                 ("tail", "-n", "0"): "'-n'",
                 ("get", ""): "a variable's name must be a non-empty string",
-                ("set", "", "b"): "a variable's name is",
-                ("delete", "a", ""): "a variable's name is",
-                ("watch", ""): "a variable's name is",
+                ("set", "", "b"): "a variable's name must",
+                ("delete", "a", ""): "a variable's name must",
+                ("watch", ""): "a variable's name must",
                 ("top", "--interval", "0"): "'--interval'",
                 ("completion", "tcsh"): "'tcsh' is not one of",
             }
