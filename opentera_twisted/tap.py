@@ -1,4 +1,4 @@
-"""The plugin's entry: ``twistd opentera-bus`` parses `Options` and runs `makeService`."""
+"""Entry point of the plugin: ``twistd opentera-bus`` parses `Options` and runs `makeService`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Options", "makeService"]
 
 
 def makeService(options: Options) -> IService:
-    """Make the services that the options ask for."""
+    """Make the services that the options select."""
     from twisted.internet import reactor  # noqa: PLC0415 (twistd has chosen it by now)
 
     make_steady(reactor)

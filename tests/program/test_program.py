@@ -409,7 +409,7 @@ class FailedStartTests(ProgramTestCase):
             redis_port = listener.getsockname()[1]
             await self.fails(
                 f"something that is not Redis listens on 127.0.0.1:{redis_port} already; "
-                "stop it, or set --redis to the Redis to use",
+                "stop it, or name the Redis to use with --redis",
                 redis_port=redis_port,
             )
 
