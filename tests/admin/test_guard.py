@@ -62,7 +62,7 @@ def test_a_token_file_holds_one_long_token(tmp_path: Any) -> None:
             read_token(str(file))
         assert content not in str(error.value) or not content
     for unreadable in (str(tmp_path / "nothing"), "a\0b"):
-        with pytest.raises(InvalidArgument, match="cannot be read"):
+        with pytest.raises(InvalidArgument, match="cannot read"):
             read_token(unreadable)
 
 

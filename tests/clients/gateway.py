@@ -7,7 +7,7 @@ from typing import Any
 from twisted.scripts.twistd import run
 
 from opentera_twisted.gateway import protocol
-from tests.patient import be_patient
+from tests.helpers.patient import be_patient
 
 _ClientProtocol: Any = protocol.ClientProtocol
 

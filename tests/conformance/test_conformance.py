@@ -15,7 +15,7 @@ from random import Random, SystemRandom
 
 import pytest
 
-from tests import patient
+from tests.helpers import patient
 from tests.helpers.processes import Process
 from tests.helpers.support import free_port, shared_server
 
@@ -38,7 +38,7 @@ def gateway(*options: str) -> Iterator[int]:
     port = free_port()
     endpoint = f"tcp:{port}:interface=127.0.0.1"
     program = Process(
-        sys.executable, "-m", "tests.patient", "--nodaemon", "--pidfile=", "opentera-bus",
+        sys.executable, "-m", "tests.helpers.patient", "--nodaemon", "--pidfile=", "opentera-bus",
         "--redis", shared_server().url, "--websocket", endpoint, "--admin", "none", *options,
         fork=True,
     )  # fmt: skip

@@ -9,11 +9,10 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from zope.interface import implementer
 
 from opentera_twisted.gateway import autobahn_corrections
+from tests.conformance.frames import PING, close, frame
 from tests.gateway.test_gateway import REPORTS, GatewayTestCase
 from tests.helpers.support import UUID, message, turn
 from tests.helpers.websockets import Bytes, handshake
-
-from .conformance.frames import PING, close, frame
 
 
 @implementer(IHalfCloseableProtocol)
