@@ -33,7 +33,7 @@ class Waiters(Generic[T]):
                 waiter.callback(result)
 
     def fail(self, error: BaseException) -> None:
-        """Fail all that wait now; each gets a `Failure` of its own."""
+        """Fail all that wait now, each with its own failure."""
         waiting, self._waiting = self._waiting, {}
         for waiter in waiting:
             if not waiter.called:

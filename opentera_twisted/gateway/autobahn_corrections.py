@@ -101,7 +101,7 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         self.factory.countConnections += 1
 
     def connectionLost(self, reason: Failure) -> None:
-        """Release what holds the connection; `onClose` has run when this returns."""
+        """Release what holds the connection; ``onClose`` has run when this returns."""
         WebSocketProtocol._connectionLost(self, reason)  # noqa: SLF001
         self.factory.countConnections -= 1
         cancel(self._drop)
@@ -133,7 +133,7 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         """Parse a bounded, well-formed request, once.
 
         Autobahn keeps a request of any length, parses lines leniently, and parses the request again
-        for each piece that arrives while the Deferred of `onConnect` waits.
+        for each piece that arrives while the Deferred of ``onConnect`` waits.
         """
         if len(self.data) > MAX_HANDSHAKE:
             self.failHandshake("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
