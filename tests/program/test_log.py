@@ -11,9 +11,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -275,6 +277,38 @@ class TestUnblocked:
         stream.drain()
         os.close(writing)
 
+    def test_the_end_writes_all_lines_after_a_process_stood_still(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reading, writing = os.pipe()
+        stream = Unblocked(writing, "utf-8", str)
+        stream.write("x" * 500_000)  # more than a pipe holds
+        received = []
+
+        def read() -> None:
+            while data := os.read(reading, 1_000_000):
+                received.append(data)
+
+        reader = Thread(target=read, daemon=True)
+        reader.start()
+        wait = stream._changed.wait
+        stalls = iter([True])
+
+        def stalled(timeout: float | None = None) -> bool:
+            if timeout is not None and next(stalls, False):
+                return False  # an hour later, and no other thread has run
+            return wait(timeout)
+
+        monkeypatch.setattr(stream._changed, "wait", stalled)
+        monkeypatch.setattr(threading, "_time", count(step=3600).__next__)
+        stream.drain()
+        monkeypatch.undo()
+        os.close(writing)
+        reader.join(GUARD)
+        assert not stream._is_stuck
+        assert sum(map(len, received)) == 500_000
+        os.close(reading)
+
     def test_a_full_pipe_that_does_not_block_loses_nothing(self) -> None:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)  # as another program that shares it may do
@@ -445,7 +479,7 @@ class ProgramTests(LogTestCase):
         """Of the gateway's own log: text, as twistd writes it."""
         program, _ = self.start()
         await program.says("is ready")
-        rounds = 2 * REPEATS + 1  # it may be told in two ways
+        rounds = BURST + 1  # it may be told in several ways
         for number in range(rounds):
             self.redis.client_kill_filter(_type="pubsub")
             await deferToThread(program.wait_for_count, "is ready", number + 2)

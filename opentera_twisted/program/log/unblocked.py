@@ -20,6 +20,9 @@ MOST: Final = 1_048_576
 PATIENCE: Final = 2.0
 """Seconds that the end of the program waits for what is left to be written."""
 
+CHECKS: Final = 20
+"""Waits in that time. They count, not seconds: a process that stood still has had no time."""
+
 _streams: list[Unblocked] = []
 
 
@@ -69,8 +72,11 @@ class Unblocked:
     def drain(self) -> None:
         """Wait until everything is written; not for long, and once only if nobody reads."""
         with self._changed:
-            timeout = 0 if self._is_stuck else PATIENCE
-            self._is_stuck = not self._changed.wait_for(lambda: not self._size, timeout)
+            left = 0 if self._is_stuck else CHECKS
+            while self._size and left:
+                self._changed.wait(PATIENCE / CHECKS)
+                left -= 1
+            self._is_stuck = bool(self._size)
 
     def _encoded(self, text: str) -> bytes:
         return text.encode(self._encoding, errors=ERRORS)
