@@ -23,6 +23,7 @@ from tests.helpers.admin import AdminTestCase, Asking
 from tests.helpers.deployed import DeployedServer
 from tests.helpers.support import (
     GATEWAY,
+    GUARD,
     UUID,
     console_additions,
     start_server,
@@ -94,6 +95,10 @@ class TestAsked:
 
 
 class TrafficTests(AdminTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(traffic, "WATCH_LEASE", GUARD)
+
     async def watch(self, admin: Asking, patterns: str = "", **query: int) -> Any:
         asked = "&".join(f"{name}={value}" for name, value in query.items())
         if patterns:
@@ -106,12 +111,13 @@ class TrafficTests(AdminTestCase):
 
     async def test_it_is_subscribed_only_while_somebody_asks(self) -> None:
         admin = await self.admin()
-        self.patch(traffic, "WATCH_LEASE", 0.2)
         assert self.redis.pubsub_numpat() == 0
         page = await self.watch(admin)
         assert (page["count"], page["messages"]) == (0, [])
         assert self.redis.pubsub_numpat() == 3
         assert (await admin.ask("/api/state")).json()["watched"] == [traffic.DEFAULT_PATTERNS]
+        self.patch(traffic, "WATCH_LEASE", 0.2)
+        await self.watch(admin)
         await until(self.patterns, lambda count: count == 0)
 
     async def test_messages_come_decoded_once_and_by_their_numbers(self) -> None:

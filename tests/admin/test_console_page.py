@@ -17,7 +17,15 @@ from opentera_twisted.admin import traffic as watching
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 from tests.helpers.browser import BrowserTestCase
-from tests.helpers.support import GATEWAY, UUID, start_bus, start_server, start_with_acl, until
+from tests.helpers.support import (
+    GATEWAY,
+    GUARD,
+    UUID,
+    start_bus,
+    start_server,
+    start_with_acl,
+    until,
+)
 
 TOKEN = "correct-horse-battery-staple"
 TOPIC = f"websocket.user.{UUID}.events"
@@ -152,7 +160,7 @@ class LinkTests(ConsoleTestCase):
 
 class TrafficTests(ConsoleTestCase):
     async def test_watching_shows_messages_and_topics_and_pausing_ends_it(self) -> None:
-        self.patch(watching, "WATCH_LEASE", 2.0)
+        self.patch(watching, "WATCH_LEASE", GUARD)
         await self.show()
         await self.sees("#traffic-state", "Nobody watches")
         assert self.redis.pubsub_numpat() == 0
@@ -173,6 +181,9 @@ class TrafficTests(ConsoleTestCase):
         await self.sees("#messages-empty", "No message holds that")
         await self.click(f'[data-topic="{TOPIC}"]')
         assert await self.visible() == 1
+        self.patch(watching, "WATCH_LEASE", 1.0)  # from the next look of the page on
+        await self.bus_shown.publish("service.B.events", "a last text")
+        await self.sees("#topics td", "service.B.events")
         await self.click("#watch")
         await self.sees("#traffic-state", "Paused")
         await until(lambda: self.bus_shown.link.execute("PUBSUB", "NUMPAT"), lambda one: one == 0)

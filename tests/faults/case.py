@@ -6,20 +6,26 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.helpers.support import start_server
+from opentera_twisted.link import factory
+from tests.helpers.support import GUARD, start_server
 
 from .world import OUTCOMES, Outcome, World
 
 
 class FaultTestCase(TestCase):
-    async def world(self, *options: str, topics: int = 50) -> World:
+    async def world(self, *options: str, topics: int = 50, call_timeout: float = 5.0) -> World:
         self.server = start_server(self, *options)
         self.redis = self.server.client()
         self.addCleanup(self.redis.close)
-        world = World(self.server, topics)
+        world = World(self.server, topics, call_timeout)
         self.addCleanup(lambda: Deferred.fromCoroutine(world.stop()))
         await world.start()
         return world
+
+    async def patient_world(self) -> World:
+        """A world where a busy machine neither breaks the link nor ends a call."""
+        self.patch(factory, "PING_TIMEOUT", GUARD)
+        return await self.world(call_timeout=GUARD)
 
     async def finish(self, world: World) -> Outcome:
         outcome = await world.recover()

@@ -77,7 +77,7 @@ class FaultTests(FaultTestCase):
         await self.finish(world)
 
     async def test_slow(self) -> None:
-        world = await self.world()
+        world = await self.patient_world()
         await world.strike("each piece 300 ms late")
         world.proxy.delay = 0.3
         for _ in range(3):

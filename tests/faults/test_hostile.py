@@ -60,7 +60,7 @@ class HostileTests(FaultTestCase):
         return gone & {uuid for _, uuid in world.clients}
 
     async def test_many_tiny_frames(self) -> None:
-        world = await self.world()
+        world = await self.patient_world()
         reports = self.reports()
         hostile = [await self.raw(world, str(uuid4())) for _ in range(20)]
         await world.strike("64 kB of empty text frames from each of 20 clients")
@@ -74,7 +74,7 @@ class HostileTests(FaultTestCase):
         assert not self.gone(reports, world)
 
     async def test_clients_closed_while_much_waits(self) -> None:
-        world = await self.world()
+        world = await self.patient_world()
         reports = self.reports()
         uuid = str(uuid4())
         topic = websocket_events("user", uuid)
@@ -97,7 +97,7 @@ class HostileTests(FaultTestCase):
             client.drop()
 
     async def test_forged_replies(self) -> None:
-        world = await self.world()
+        world = await self.patient_world()
         deputy = start_bus(self, self.server.url, "deputy")
         procedures = Procedures()
         procedures.expose(forge)
@@ -127,7 +127,7 @@ class HostileTests(FaultTestCase):
 
         self.patch(runtime, "seconds", stepped)
         self.patch(reactor, "seconds", stepped)
-        world = await self.world()
+        world = await self.patient_world()
         reports = self.reports()
         await world.strike("the clock steps back by an hour, and forward again")
 

@@ -58,9 +58,10 @@ class World:
     Args:
         server: the real Redis.
         topics: further subscriptions of the serving bus.
+        call_timeout: seconds after which a call of the load is given up.
     """
 
-    def __init__(self, server: Server, topics: int = 50) -> None:
+    def __init__(self, server: Server, topics: int = 50, call_timeout: float = 5.0) -> None:
         self.server = server
         self.proxy = Proxy(server.port)
         url = f"redis://127.0.0.1:{self.proxy.port}"
@@ -72,6 +73,7 @@ class World:
         self.gaps = 0
         self.clients: list[tuple[WebSocket, str]] = []
         self._topics = topics
+        self._call_timeout = call_timeout
         self._next = 0
         self._published = 0
         self._received: list[int] = []
@@ -133,7 +135,9 @@ class World:
             number = self._next
             self._next += 1
             try:
-                answer = await self.calling.call_service("Echo", "echo", number, timeout=5)
+                answer = await self.calling.call_service(
+                    "Echo", "echo", number, timeout=self._call_timeout
+                )
             except BusError as error:
                 self.outcome.failed[type(error).__name__] += 1
                 await deferLater(clock_of(reactor), 0.01)
