@@ -118,7 +118,8 @@ faults: $(VENV)/.dev  ## Break Redis and the network in every way; write the tab
 SOAK ?= 3600
 
 .PHONY: soak
-soak: $(VENV)/.dev  ## Repeat faults and storms for an hour (SOAK=seconds); stop at the first failure.
+soak: $(VENV)/.dev  ## Make 10,000 returns, and repeat faults and storms for an hour (SOAK=seconds); stop at the first failure.
+	RETURNS=10000 $(BIN)/python -m pytest --quiet tests/gateway/recovery/test_model.py
 	@end=$$(($$(date +%s) + $(SOAK))); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/python -m pytest --quiet tests/faults tests/program/test_storms.py || exit 1; done
 

@@ -462,7 +462,10 @@ class Recovery:
             )
 
     def _interrupted(self) -> None:
+        """Send nothing that comes behind a gap; the websockets are closed when the link is back."""
         self._epoch += 1
+        for session in self._attached:
+            session.mute()
 
     def _resumed(self) -> None:
         """Close the websockets that may have missed events, so that their clients hear of it."""

@@ -68,6 +68,7 @@ class Session:
 
     __slots__ = (
         "_clock",
+        "_live",
         "_on_closed",
         "beginning",
         "closing",
@@ -90,6 +91,7 @@ class Session:
         self.window = window
         self.window_bits = 0
         self.websocket: Websocket | None = None
+        self._live: Websocket | None = None
         self.digest = ""
         self.epoch = 0
         self.beginning: Beginning | None = None
@@ -99,7 +101,7 @@ class Session:
 
     def write(self, data: bytes, frames: Sequence[Frame]) -> bool:
         """Keep frames, and send them if the client is there."""
-        websocket = self.websocket
+        websocket = self._live
         if websocket is None:
             self.window.add(frames, None)
             return False
@@ -121,7 +123,7 @@ class Session:
         frames = self.window.frames if beginning.missed is None else beginning.missed
         self.window.restart(frames)
         self.window.add((), self._clock.seconds())
-        self.websocket = websocket
+        self.websocket = self._live = websocket
         self.window_bits = bits = websocket.window_bits
         first = first_frame(
             beginning.token, seconds, recovered=beginning.recovered, missed=len(frames)
@@ -131,8 +133,12 @@ class Session:
 
     def detach(self) -> None:
         """Go on without a websocket."""
-        self.websocket = None
+        self.websocket = self._live = None
         self.window_bits = 0
+
+    def mute(self) -> None:
+        """Send the websocket nothing more: what would come next is not what it expects."""
+        self._live = None
 
     def close(self, code: int, reason: str) -> None:
         """End the session, and close its websocket: the client may not return."""

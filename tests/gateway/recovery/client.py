@@ -44,10 +44,9 @@ class Client:
             Whether nothing was missed; the missed events are among `events` then.
         """
         self.collect()
-        await self._open(port, self.way_back(), **options)
+        websocket = await connect(port, self.way_back(), protocols=[RECOVERY], **options)
+        await self.adopt(websocket)
         recovered: bool = self.first["recovered"]
-        if not recovered:
-            self.events.clear()
         return recovered
 
     def way_back(self, received: object = None) -> str:
@@ -56,9 +55,18 @@ class Client:
         return f"/wss/{self.kind}?recover={self.first['token']}&received={count}"
 
     async def _open(self, port: int, path: str, **options: Any) -> None:
-        self.websocket = await connect(port, path, protocols=[RECOVERY], **options)
-        assert self.websocket.websocket_protocol_in_use == RECOVERY
-        (first, *_) = await self.websocket.messages.wait(1)
+        await self._take(await connect(port, path, protocols=[RECOVERY], **options))
+
+    async def adopt(self, websocket: WebSocket) -> None:
+        """Go on with a websocket with which somebody has returned."""
+        await self._take(websocket)
+        if not self.first["recovered"]:
+            self.events.clear()
+
+    async def _take(self, websocket: WebSocket) -> None:
+        assert websocket.websocket_protocol_in_use == RECOVERY
+        (first, *_) = await websocket.messages.wait(1)
+        self.websocket = websocket
         self.first = json.loads(first)["recovery"]
         self._counted = 1
 

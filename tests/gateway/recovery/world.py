@@ -1,0 +1,237 @@
+"""Two gateways, clients that come and go, and a publisher that never stops: what must hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+from uuid import uuid4
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.task import deferLater
+
+from opentera_twisted import Bus, SessionKeys, topics
+from opentera_twisted.gateway import Gateway, GatewayLimits
+from opentera_twisted.gateway.subprotocols import RECOVERY
+from opentera_twisted.messages import UserEvent
+from opentera_twisted.messages.packing import tera_event
+from tests.helpers.support import GATEWAY, Server
+from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, leave
+
+from .client import Client
+
+SHARED: Final = topics.service_events("Shared")
+"""A topic that all clients follow, beside their own."""
+
+
+class Person:
+    """A user with one client, and the events that were published for it.
+
+    Attributes:
+        uuid: of the user.
+        published: names of the events, in Redis's order.
+        client: of the user.
+    """
+
+    def __init__(self) -> None:
+        self.uuid = str(uuid4())
+        self.published: list[str] = []
+        self.client = Client()
+
+    def check(self) -> None:
+        """The client has a part of the events without a hole, and no other ones."""
+        got = self.client.collect()
+        if got:
+            first = self.published.index(got[0])
+            expected = self.published[first : first + len(got)]
+            assert got == expected, (got, expected)
+
+
+class World:
+    """Gateways, people and a publisher on one server.
+
+    Args:
+        server: the real Redis.
+        people: number of clients.
+
+    Attributes:
+        outcomes: number of returns by whether they recovered.
+    """
+
+    def __init__(self, server: Server, people: int = 3) -> None:
+        self.outcomes: Counter[bool] = Counter()
+        self.people = [Person() for _ in range(people)]
+        self.gateways: list[Gateway] = []
+        self._server = server
+        self._publishing = Bus(server.url, reactor=reactor, name="publisher")
+        self._buses: list[Bus] = []
+        self._ports: list[Any] = []
+        self._stopped: list[Deferred[None]] = []
+        self._count = 0
+        self._is_running = True
+        self._loop: Deferred[None]
+
+    async def start(self) -> None:
+        """Start all, and log every client in."""
+        self._publishing.startService()
+        await self._publishing.connected()
+        for number in range(2):
+            bus = Bus(self._server.url_as(GATEWAY), reactor=reactor, name=f"gateway-{number}")
+            bus.startService()
+            await bus.connected()
+            self._buses.append(bus)
+            self._start_gateway(number)
+        self._loop = Deferred.fromCoroutine(self._publish())
+        for number, person in enumerate(self.people):
+            await self._log_in(person, number % 2)
+
+    def _start_gateway(self, number: int) -> None:
+        limits = GatewayLimits(shutdown_timeout=2, handshake_timeout=0)
+        gateway = Gateway(self._buses[number], limits=limits)
+        gateway.startService()
+        listening: Any = reactor
+        port = listening.listenTCP(0, gateway.factory, interface="127.0.0.1")
+        self.gateways[number:] = [gateway, *self.gateways[number + 1 :]]
+        self._ports[number:] = [port, *self._ports[number + 1 :]]
+
+    def _port(self, number: int) -> int:
+        return int(self._ports[number].getHost().port)
+
+    async def _log_in(self, person: Person, gateway: int) -> None:
+        keys = SessionKeys(self._publishing)
+        key = await keys.issue("user", person.uuid, topics=[SHARED])
+        await person.client.log_in(self._port(gateway), key)
+
+    async def _publish(self) -> None:
+        """Publish to one person, or to all, again and again."""
+        while self._is_running:
+            await self.publish(self._count % (len(self.people) + 1))
+            await deferLater(reactor, 0.0005)
+
+    async def publish(self, to: int) -> None:
+        """Publish the next event to a person, or to all."""
+        self._count += 1
+        name = f"event {self._count}"
+        people = self.people if to == len(self.people) else [self.people[to]]
+        topic = SHARED if len(people) > 1 else topics.websocket_events("user", people[0].uuid)
+        for person in people:
+            person.published.append(name)
+        event = tera_event(topic, [UserEvent(user_fullname=name)])
+        await self._publishing.publish(topic, event)
+
+    # --- what happens to clients
+
+    async def drop(self, number: int) -> None:
+        """Break a client's connection."""
+        await self.people[number].client.drop()
+
+    async def freeze(self, number: int) -> None:
+        """Have a client read nothing more of its connection."""
+        websocket = self.people[number].client.websocket
+        if websocket.state == websocket.STATE_OPEN:
+            websocket.transport.pauseProducing()
+
+    async def come_back(self, number: int, gateway: int) -> None:
+        """Have a client return, whatever its old connection does."""
+        client = self.people[number].client
+        before = client.websocket
+        while True:
+            try:
+                self.outcomes[await client.come_back(self._port(gateway))] += 1
+            except HandshakeFailed as error:
+                if "503" not in str(error):  # the link is not down
+                    raise
+            else:
+                break
+        await leave(before)
+
+    async def come_back_twice(self, number: int) -> None:
+        """Have somebody else show the same token at both gateways; one of them gets in."""
+        client = self.people[number].client
+        client.collect()
+        path = client.way_back()
+        ports = [self._port(number) for number in (0, 1)]
+        returns = [connect(port, path, protocols=[RECOVERY]) for port in ports]
+        results = await DeferredList(returns, consumeErrors=True)
+        opened = [one for is_open, one in results if is_open]
+        refused = [str(one.value) for is_open, one in results if not is_open]
+        if not opened:
+            assert all("503" in one for one in refused), refused
+            return
+        (winner,) = opened
+        assert "403" in refused[0] or "503" in refused[0], refused
+        await self._adopt(client, winner)
+
+    async def _adopt(self, client: Client, websocket: WebSocket) -> None:
+        before = client.websocket
+        await client.adopt(websocket)
+        self.outcomes[bool(client.first["recovered"])] += 1
+        await leave(before)
+
+    async def cut(self, gateway: int) -> None:
+        """Cut a gateway's subscriptions, and wait until they are back."""
+        resumed: Deferred[None] = Deferred()
+        link = self._buses[gateway].link
+
+        def is_back() -> None:
+            if not resumed.called:
+                resumed.callback(None)
+
+        link.on_resumed.append(is_back)
+        with self._server.client() as client:
+            for one in client.client_list(_type="pubsub"):
+                if one["name"] == f"gateway-{gateway}.subscriber":
+                    client.client_kill_filter(_id=one["id"])
+        await resumed
+
+    async def restart(self, gateway: int) -> None:
+        """End a gateway, and start another one in its place at once."""
+        old = self.gateways[gateway]
+        await self._ports[gateway].stopListening()
+        self._stopped.append(old.stopService())
+        self._start_gateway(gateway)
+
+    async def wait(self, events: int) -> None:
+        """Let that many events be published."""
+        until = self._count + events
+        while self._count < until:
+            await deferLater(reactor, 0)
+
+    def check(self) -> None:
+        """Check what every client has got."""
+        for person in self.people:
+            person.check()
+
+    # --- the end
+
+    async def finish(self) -> None:
+        """Stop publishing; every client has all there is, in the end."""
+        self._is_running = False
+        await self._loop
+        await gatherResults(self._stopped)
+        for number, person in enumerate(self.people):
+            await self._settle(number, person)
+
+    async def _settle(self, number: int, person: Person) -> None:
+        while True:
+            client = person.client
+            await self.come_back(number, number % 2)
+            await self.publish(number)
+            last = person.published[-1]
+            while client.websocket.state == client.websocket.STATE_OPEN:
+                if client.collect()[-1:] == [last]:
+                    person.check()
+                    return
+                await deferLater(reactor, 0.001)
+
+    async def stop(self) -> None:
+        """Close everything."""
+        self._is_running = False
+        await self._loop
+        for person in self.people:
+            await person.client.drop()
+        await gatherResults(self._stopped)
+        await gatherResults([port.stopListening() for port in self._ports])
+        await gatherResults([gateway.stopService() for gateway in self.gateways])
+        for bus in (*self._buses, self._publishing):
+            await bus.stopService()
