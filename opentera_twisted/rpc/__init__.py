@@ -1,18 +1,18 @@
-"""Remote procedure calls: a protobuf request on a topic, a JSON reply on the caller's channel.
+"""Remote procedure calls: protobuf requests on a topic, JSON replies to the caller's reply topic.
 
     values       Python values <-> arguments of a request
-    nesting      the levels that a result may have
+    nesting      limit on the nesting of a result
     wire         requests and replies as bytes
-    caller       calls, and which of them wait for a reply
-    description  what a server says of itself
-    signature    the arguments of a function as callers can give them
-    methods      the methods of an object that callers may call
-    procedures   what a server offers, declared by signatures
-    limits       how much a server takes on, and how callers share it
-    statistics   what servers count
-    server       answers requests with procedures
-    discovery    which servers listen now
-    proxy        a server's procedures as methods, and as a stub for editors
+    caller       pending calls
+    description  a server's description of itself
+    signature    arguments of a function, as callers can pass them
+    methods      methods of an object that callers may call
+    procedures   procedures of a server, declared by signatures
+    limits       limits of a server, and fair shares of callers
+    statistics   counts of servers
+    server       serves requests with procedures
+    discovery    servers that listen now
+    proxy        procedures of a server as methods, and as a stub for editors
 
 Source: docs/reference/wire.md.
 """

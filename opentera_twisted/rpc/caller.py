@@ -1,4 +1,4 @@
-"""Calls of procedures: one reply channel a bus, replies matched by the call's id."""
+"""Calls of procedures: one reply topic per bus; replies are matched by call id."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ from opentera_twisted.rpc.wire import (
 from opentera_twisted.topics import REPLY_CHANNELS
 
 CALL_TIMEOUT: Final = 10.0
-"""Seconds that a call waits for its reply, unless it says otherwise; as deployed callers do."""
+"""Default timeout of a call in seconds, as in existing OpenTera programs."""
 
 MOST_ANSWERS: Final = 10_000
-"""Answers of a call of all that are kept until Redis has said how many servers have it."""
+"""Maximum number of answers kept for `Caller.call_all` before Redis reports the receivers."""
 
 OUTCOMES: Final[Mapping[type[BusError], str]] = {
     NoResponder: "no_responder",
@@ -62,18 +62,18 @@ OUTCOMES: Final[Mapping[type[BusError], str]] = {
     ProcedureFailed: "procedure_failed",
     Overloaded: "overloaded",
     BadReply: "bad_reply",
-    BusError: "unavailable",  # any other
+    BusError: "unavailable",  # any other error
 }
-"""What is counted as the outcome of a call that fails; ``returned`` when it does not."""
+"""Outcomes by which failed calls are counted; successful ones count as ``returned``."""
 
 
 @frozen
 class Answer:
-    """One server's reply to a call of all.
+    """One server's reply to `Bus.call_all`.
 
     Attributes:
-        value: what the procedure returned; None when it failed.
-        error: why it gave no value; None when it did.
+        value: return value of the procedure; None if it failed.
+        error: error of the call; None if it succeeded.
     """
 
     value: Json = None
@@ -82,7 +82,7 @@ class Answer:
 
 @define(eq=False)
 class _Gathering:
-    """A call of all that collects replies."""
+    """A pending call of all servers, which collects replies."""
 
     topic: str
     procedure: str
@@ -93,13 +93,13 @@ class _Gathering:
 
     @property
     def is_complete(self) -> bool:
-        """Whether as many have answered as can."""
+        """True when all receivers have answered."""
         return len(self.answers) >= (MOST_ANSWERS if self.receivers is None else self.receivers)
 
 
 @define(eq=False)
 class _Call:
-    """A call that waits for its reply."""
+    """A pending call."""
 
     topic: str
     procedure: str
@@ -111,16 +111,16 @@ class _Call:
 
 
 class Caller:
-    """Calls procedures of modules and services.
+    """Call procedures of modules and services.
 
     Args:
-        link: tells when replies may have been missed.
+        link: reports when replies may have been missed.
         pubsub: carries requests and replies.
 
     Attributes:
-        outcomes: how many calls ended how: ``returned``, ``cancelled``, or one of `OUTCOMES`.
-        seconds: from the call to its reply, of those that got one.
-        dropped_replies: how many replies came late, twice, from another topic, or to no call.
+        outcomes: number of calls by outcome: ``returned``, ``cancelled``, or one of `OUTCOMES`.
+        seconds: durations of the calls that received a reply.
+        dropped_replies: number of replies that were late, duplicate, or matched no call.
     """
 
     _log = Logger()
@@ -135,7 +135,7 @@ class Caller:
         self.seconds = Histogram()
         self.dropped_replies = 0
         self._listening, listening = pubsub.keep(self._reply_to, self._replied)
-        # A refusal has been logged, and is told to each call.
+        # A refusal is logged, and fails each call.
         listening.addErrback(lambda _: None)
         self._refusal: Failure | None = None
         link.on_ready.append(self._listen_again)
@@ -143,25 +143,25 @@ class Caller:
 
     @property
     def in_flight(self) -> int:
-        """How many calls wait for their reply."""
+        """Number of pending calls."""
         return len(self._calls)
 
     def call(
         self, topic: str, procedure: str, arguments: Sequence[ArgumentValue], timeout: float
     ) -> Deferred[Json]:
-        """Call a procedure; cancelling the Deferred forgets the call.
+        """Call a procedure; cancelling the Deferred abandons the call.
 
         Args:
-            topic: of the server.
-            procedure: its name there.
-            arguments: by position.
-            timeout: seconds until `CallTimeout`; waiting for the link counts.
+            topic: topic of the server.
+            procedure: name of the procedure.
+            arguments: positional arguments.
+            timeout: seconds until `CallTimeout`, including the wait for the link.
 
         Returns:
-            Fires with what the procedure returned.
+            Fires with the procedure's return value.
 
         Raises:
-            InvalidArgument: an argument, the name or the timeout is not of the right kind.
+            InvalidArgument: an argument, the name or the timeout is invalid.
         """
         call_id = self._new_id()
         request = encode_call(procedure, self._reply_to, call_id, arguments, timeout)
@@ -181,20 +181,20 @@ class Caller:
     def call_all(
         self, topic: str, procedure: str, arguments: Sequence[ArgumentValue], timeout: float
     ) -> Deferred[list[Answer]]:
-        """Call a procedure of every server of a topic.
+        """Call a procedure of every server on a topic.
 
         Args:
-            topic: of the servers.
-            procedure: its name there.
-            arguments: by position.
-            timeout: seconds after which no more replies are waited for.
+            topic: topic of the servers.
+            procedure: name of the procedure.
+            arguments: positional arguments.
+            timeout: seconds to wait for replies.
 
         Returns:
-            Fires with all that came in time, at once when each receiver has answered; never with
-            more answers than there are receivers, though one may have answered several times.
+            Fires with the answers that arrived in time, or at once when each receiver has answered.
+            There are never more answers than receivers.
 
         Raises:
-            InvalidArgument: an argument, the name or the timeout is not of the right kind.
+            InvalidArgument: an argument, the name or the timeout is invalid.
 
         Fails with:
             BusUnavailable, ConnectionLost.
@@ -241,21 +241,21 @@ class Caller:
 
     def _send(self, call_id: int, call: _Call, request: bytes) -> None:
         call.waiting = None
-        if self._refusal is not None:  # no reply could come, unless the right is back
+        if self._refusal is not None:  # no reply would arrive, unless the right was restored
             self._refusal = None
             listening = self._pubsub.acknowledged(self._listening)
             listening.addErrback(self._refused)
-            listening.addCallback(lambda _: self._send_if_heard(call_id, call, request))
+            listening.addCallback(lambda _: self._send_if_listening(call_id, call, request))
             return
         call.sent = True
         self._link.send(("PUBLISH", call.topic, request), partial(self._published, call_id))
 
     def _listen_again(self) -> None:
-        """See that Redis lets us have replies; it may have refused them on this connection."""
+        """Subscribe to replies again; Redis may have refused that on this connection."""
         self._refusal = None
         self._pubsub.acknowledged(self._listening).addErrback(self._refused)
 
-    def _send_if_heard(self, call_id: int, call: _Call, request: bytes) -> None:
+    def _send_if_listening(self, call_id: int, call: _Call, request: bytes) -> None:
         if self._refusal is None:
             self._send(call_id, call, request)
         else:
@@ -289,7 +289,7 @@ class Caller:
             self._fail(call, failure)
 
     def _fail(self, call: _Call, reason: BusError | Failure) -> None:
-        """End a call with an error, and count that as its outcome."""
+        """Fail a call and count its outcome."""
         error = reason.value if isinstance(reason, Failure) else reason
         for kind in type(error).__mro__:
             if kind in OUTCOMES:
@@ -314,10 +314,10 @@ class Caller:
                 self._collect(gathering, reply)
                 return
         self.dropped_replies += 1
-        self._log.debug("dropped a reply to no call that waits")
+        self._log.debug("dropped a reply that matches no pending call")
 
     def _new_id(self) -> int:
-        """Choose an id that no call in flight has."""
+        """Choose an id that no pending call has."""
         call_id = new_id()
         while call_id in self._calls or call_id in self._gatherings:
             call_id = new_id()
@@ -327,7 +327,7 @@ class Caller:
         try:
             self.seconds.add(self._link.clock.seconds() - call.began)
             value = return_value(reply, call.topic, call.procedure)
-        except Exception:  # noqa: BLE001 (goes to who called)
+        except Exception:  # noqa: BLE001 (passed to the caller)
             self._fail(call, Failure())
         else:
             self.outcomes["returned"] += 1
@@ -338,7 +338,7 @@ class Caller:
         if call is None:
             return
         error: type[CallTimeout] = CallTimeout if call.sent else CallNotSent
-        what = "did not answer" if call.sent else "could not be asked"
+        what = "did not answer" if call.sent else "could not be sent"
         why = "" if call.sent else f": {self._link.why_not()}"
         timeout = error(
             f"{call.topic} {what} {call.procedure} for {seconds:g} seconds{why}",
@@ -351,7 +351,7 @@ class Caller:
         self._fail(call, timeout)
 
     def _interrupted(self) -> None:
-        """Replies are being missed: no call that was sent can count on its own any more."""
+        """Fail the calls that were sent: their replies may be missed."""
         for call_id, call in list(self._calls.items()):
             if call.sent:
                 self._take(call_id)
@@ -359,7 +359,7 @@ class Caller:
 
     def _interruption(self, call: _Call) -> CallInterrupted:
         return CallInterrupted(
-            f"the link to Redis broke while {call.procedure} of {call.topic} was under way",
+            f"the link to Redis broke while {call.procedure} of {call.topic} was pending",
             topic=call.topic,
             procedure=call.procedure,
         )
@@ -387,14 +387,14 @@ def encode_call(
     arguments: Sequence[ArgumentValue],
     timeout: float,
 ) -> bytes:
-    """The request of a call.
+    """Encode the request of a call.
 
     Raises:
-        InvalidArgument: an argument, the name or the timeout is not of the right kind.
+        InvalidArgument: an argument, the name or the timeout is invalid.
     """
     if not isinstance(procedure, str) or not procedure:
-        raise InvalidArgument(f"a procedure's name is a string, not {procedure!r}")
+        raise InvalidArgument(f"a procedure's name must be a string, not {procedure!r}")
     if not procedure.isprintable():
-        raise InvalidArgument(f"a procedure's name is printable text, not {procedure!r}")
+        raise InvalidArgument(f"a procedure's name must be printable text, not {procedure!r}")
     check_timeout(timeout)
     return encode_request(procedure, reply_to, call_id, arguments)

@@ -1,10 +1,10 @@
-"""What a server says of itself: its procedures, their arguments and what they are for.
+"""A server's description of itself: its procedures and their arguments, types and purposes.
 
     {"service", "version", "doc",
      "procedures": [{"name", "doc", "arguments": [{"name", "type", "default"?}], "returns"}]}
 
-Types are named as in Python (``int``, ``str | None``); ``*values`` is the name of any number of
-further arguments. A default of bytes is an object: ``{"hex": "00ff"}``.
+Types have their Python names (``int``, ``str | None``). The name ``*values`` means any number of
+further arguments. A bytes default is an object: ``{"hex": "00ff"}``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from opentera_twisted.errors import BadReply
 from opentera_twisted.rpc.values import TYPES, ArgumentValue, accepts
 
 DESCRIBE: Final = "opentera.describe"
-"""The procedure by which every server of ours says it."""
+"""Procedure with which every server of this package returns its description."""
 
 
 class NoDefault(Enum):
-    """The type of ``NO_DEFAULT``, which stays the same object in copies and other processes."""
+    """Type of ``NO_DEFAULT``, which stays one object in copies and in other processes."""
 
     NO_DEFAULT = "no default"
 
@@ -36,11 +36,11 @@ _BY_NAME: Final[Mapping[str, type]] = {kind.__name__: kind for kind in TYPES}
 
 @frozen
 class ArgumentDescription:
-    """One argument of a procedure.
+    """An argument of a procedure.
 
     Attributes:
-        name: as in the signature; ``*name`` for any number of further ones.
-        type: named as in Python, such as ``int`` or ``str | None``.
+        name: name in the signature; ``*name`` for any number of further arguments.
+        type: Python name of its type, such as ``int`` or ``str | None``.
         default: its default, or ``NO_DEFAULT``.
     """
 
@@ -50,33 +50,33 @@ class ArgumentDescription:
 
     @property
     def is_rest(self) -> bool:
-        """Whether it stands for any number of further arguments."""
+        """True if it means any number of further arguments."""
         return self.name.startswith("*")
 
     @property
     def is_required(self) -> bool:
-        """Whether it has to be given."""
+        """True if callers must pass it."""
         return self.default is NO_DEFAULT and not self.is_rest
 
     @property
     def type_names(self) -> frozenset[str]:
-        """The names of the types in its type: one, or those of a union."""
+        """Names of its types: one, or those of a union."""
         return frozenset(name.strip() for name in self.type.split("|"))
 
     def accepts(self, value: object) -> bool:
-        """Whether a value is of its type; an int also serves as a float."""
+        """Return True if a value has its type; an int is also accepted as a float."""
         return accepts({_BY_NAME[name] for name in self.type_names & _BY_NAME.keys()}, value)
 
 
 @frozen
 class ProcedureDescription:
-    """One procedure.
+    """A procedure.
 
     Attributes:
-        name: by which it is called.
-        doc: what it is for.
-        arguments: by position.
-        returns: the type of its result, named as in Python; empty when it is not declared.
+        name: name of the procedure.
+        doc: documentation of the procedure.
+        arguments: its arguments, by position.
+        returns: Python name of the type of its result; empty when it is not declared.
     """
 
     name: str
@@ -90,10 +90,10 @@ class Description:
     """A service or module.
 
     Attributes:
-        service: its key or name.
-        version: of it.
-        doc: what it is for.
-        procedures: what can be called.
+        service: key of the service, or name of the module.
+        version: version of the service.
+        doc: documentation of the service.
+        procedures: its procedures.
     """
 
     service: str
@@ -102,12 +102,12 @@ class Description:
     procedures: tuple[ProcedureDescription, ...]
 
     def get(self, name: str) -> ProcedureDescription | None:
-        """The procedure of that name, or None."""
-        return next((one for one in self.procedures if one.name == name), None)
+        """Get a procedure by name, or None."""
+        return next((found for found in self.procedures if found.name == name), None)
 
 
 def to_json(description: Description) -> dict[str, Any]:
-    """A description as it is sent."""
+    """Convert a description to JSON."""
     return {
         "service": description.service,
         "version": description.version,
@@ -116,7 +116,7 @@ def to_json(description: Description) -> dict[str, Any]:
             {
                 "name": procedure.name,
                 "doc": procedure.doc,
-                "arguments": [_argument_to_json(one) for one in procedure.arguments],
+                "arguments": [_argument_to_json(argument) for argument in procedure.arguments],
                 "returns": procedure.returns,
             }
             for procedure in description.procedures
@@ -125,10 +125,10 @@ def to_json(description: Description) -> dict[str, Any]:
 
 
 def from_json(value: Any, topic: str) -> Description:
-    """A description as it came.
+    """Read a description.
 
     Raises:
-        BadReply: it is none.
+        BadReply: it has an invalid form.
     """
     try:
         return Description(
@@ -146,7 +146,7 @@ def from_json(value: Any, topic: str) -> Description:
             ),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise BadReply(f"{topic} describes itself in another form", topic=topic) from None
+        raise BadReply(f"the description of {topic} has an invalid form", topic=topic) from None
 
 
 def _argument_to_json(argument: ArgumentDescription) -> dict[str, Any]:
@@ -162,13 +162,13 @@ def _argument_from_json(value: Mapping[str, Any]) -> ArgumentDescription:
     if isinstance(default, dict):
         default = bytes.fromhex(default["hex"])
     elif isinstance(default, list) or (isinstance(default, float) and not math.isfinite(default)):
-        raise ValueError("no default of an argument")
+        raise ValueError("not a default of an argument")
     return ArgumentDescription(_text(value, "name"), _text(value, "type"), default)
 
 
 def _text(value: Mapping[str, Any], name: str) -> str:
-    """Read a text; nothing else is made one, as it may be nested too deep for that."""
+    """Read a string; do not convert other values, which may be nested too deep."""
     text = value[name]
     if not isinstance(text, str):
-        raise TypeError(f"{name} is no text")
+        raise TypeError(f"{name} must be a string")
     return text

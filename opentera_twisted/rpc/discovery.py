@@ -21,7 +21,7 @@ from opentera_twisted.link import Link
 from opentera_twisted.rpc.caller import Caller
 from opentera_twisted.rpc.description import DESCRIBE, Description, from_json
 
-DEPLOYED_MODULES: Final = (
+EXISTING_MODULES: Final = (
     "TeraServer.FlaskModule",
     "TeraServer.TwistedModule",
     "TeraServer.LoginModule",
@@ -29,10 +29,10 @@ DEPLOYED_MODULES: Final = (
     "TeraServer.DatabaseModule",
     "TeraServer.ServiceLauncherModule",
 )
-"""Names of the modules of deployed servers."""
+"""Names of the modules of existing OpenTera programs."""
 
 _SCANNED: Final = 1000
-"""Keys that one SCAN looks at, more or less."""
+"""Approximate number of keys that one SCAN visits."""
 
 
 @frozen
@@ -41,8 +41,8 @@ class Listening:
 
     Attributes:
         server: ``service.<key>`` or ``module.<name>``.
-        description: what it says of itself; None for an existing one, which cannot.
-        problem: the mistake in the description that came; empty without one.
+        description: its description; None for existing OpenTera programs, which have none.
+        problem: error in the received description; empty without an error.
     """
 
     server: str
@@ -51,34 +51,34 @@ class Listening:
 
 
 async def describe(caller: Caller, topic: str, timeout: float) -> Description:
-    """Ask the server of a topic for its description; fails like a call."""
+    """Request a server's description; fails like a call."""
     return from_json(await caller.call(topic, DESCRIBE, (), timeout), topic)
 
 
 async def services(link: Link, caller: Caller, timeout: float) -> list[Listening]:
-    """All that listen now, each asked to describe itself.
+    """Find all servers that listen now, and request their descriptions.
 
-    Servers that subscribe their exact topic are listed by Redis. Deployed ones subscribe it as a
-    pattern, which Redis does not list: when there are patterns at all, the deployed modules and
-    the services that have left their information in Redis are asked too.
+    Redis lists the servers that subscribe to exact topics. Existing OpenTera programs subscribe to
+    patterns, which Redis does not list. So if there are patterns, their modules and the services
+    with information in Redis are called too.
     """
     channels: list[bytes] = await link.execute("PUBSUB", "CHANNELS", "*.rpc")
     listed = {topics.decode(channel) for channel in channels}
     candidates = set(listed)
     if await link.execute("PUBSUB", "NUMPAT"):
-        candidates.update(topics.module_rpc(name) for name in DEPLOYED_MODULES)
+        candidates.update(topics.module_rpc(name) for name in EXISTING_MODULES)
         candidates.update(await _registered(link))
     found = await gathered(
-        Deferred.fromCoroutine(_ask(caller, topic, timeout, is_listed=topic in listed))
+        Deferred.fromCoroutine(_describe(caller, topic, timeout, is_listed=topic in listed))
         for topic in sorted(_servers(candidates))
     )
     return [listening for listening in found if listening is not None]
 
 
 async def _registered(link: Link) -> set[str]:
-    """RPC topics of the services that have left their information in Redis.
+    """Find the RPC topics of the services with information in Redis.
 
-    None without the right to SCAN: whoever has it can read the names of session keys.
+    The result is empty without the right to SCAN: that right would also allow reading session keys.
     """
     found: set[str] = set()
     cursor = b"0"
@@ -103,13 +103,15 @@ def _servers(candidates: Iterable[str]) -> Iterable[str]:
             yield topic
 
 
-async def _ask(caller: Caller, topic: str, timeout: float, *, is_listed: bool) -> Listening | None:
+async def _describe(
+    caller: Caller, topic: str, timeout: float, *, is_listed: bool
+) -> Listening | None:
     server = topic.removesuffix(".rpc")
     try:
         return Listening(server, await describe(caller, topic, timeout))
     except NoResponder:
         return None
-    except PermissionDenied:  # who may only read cannot ask
+    except PermissionDenied:  # a user who may only read cannot call
         return Listening(server, None) if is_listed else None
     except BadReply as error:
         return Listening(server, None, str(error))

@@ -1,4 +1,4 @@
-"""Limits of a server, and the share of each caller."""
+"""Limits of a server, and fair shares of its callers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Limits:
         concurrent: calls that run at a time.
         request: bytes of a request.
         reply: bytes of a reply.
-        threads: for procedures that block. A call that gets none for 5 seconds is refused.
+        threads: threads for procedures that block; a call that waits 5 seconds for one is refused.
     """
 
     concurrent: int = 1000
@@ -31,10 +31,10 @@ DEFAULT_LIMITS: Final = Limits()
 
 
 class FairSlots:
-    """The slots of running calls, shared fairly among callers.
+    """Slots for running calls, shared fairly among callers.
 
-    Once half the slots are taken, a caller above its fair share is refused, so that no caller can
-    shut out the rest.
+    Once half the slots are taken, a caller above its fair share is refused. So no caller can shut
+    out the others.
 
     Args:
         limit: number of slots.
@@ -49,7 +49,7 @@ class FairSlots:
         self._callers: Counter[str] = Counter()
 
     def has_one_for(self, caller: str) -> bool:
-        """Whether one more call of that caller may run."""
+        """Return True if another call of a caller may run."""
         wanted = self.taken + 1
         if wanted > self._limit:
             return False
@@ -59,21 +59,21 @@ class FairSlots:
         return (self._callers[caller] + 1) * callers <= self._limit
 
     def take(self, caller: str) -> None:
-        """A call of that caller runs."""
+        """Take a slot for a caller."""
         self.taken += 1
         self._callers[caller] += 1
 
     def leave(self, caller: str) -> None:
-        """It has ended."""
+        """Release a slot of a caller."""
         self.taken -= 1
         self._callers[caller] -= 1
         if not self._callers[caller]:
             del self._callers[caller]
 
     def keep(self) -> None:
-        """A call is answered, and what runs for it cannot be stopped: it keeps a slot."""
+        """Take a slot for the rest of an answered call that cannot be stopped."""
         self.taken += 1
 
     def give_up(self) -> None:
-        """What ran for a call that was answered has ended."""
+        """Release a slot taken by `keep`."""
         self.taken -= 1

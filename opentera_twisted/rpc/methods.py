@@ -1,7 +1,7 @@
-"""The methods of an object that other programs may call.
+"""Methods of an object that other programs may call.
 
-Only functions in the bodies of the user's own classes count: nothing is read from the object, whose
-attributes may hold any callable, and no descriptor runs.
+Only functions in the bodies of the user's classes are found. The object's attributes are not read,
+since they may contain any callable; no descriptor runs.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from opentera_twisted.rpc.signature import where
 
 
 def own_methods(target: object) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Find the public methods of an object, each under its name.
+    """Find the public methods of an object, by name.
 
-    The user's own classes are that of the object, and its bases of the same top-level package. A
-    name that any other base defines is left out, even when a class of the user overrides it: such
-    as ``stopService`` of a service of Twisted.
+    The user's classes are the object's class and its bases in the same top-level package. A name
+    that any other base defines is skipped, such as ``stopService`` of a Twisted service, even if a
+    user's class overrides it.
 
     Raises:
         InvalidArgument: the target is a class, or a method is a lambda or a function of another
             package.
     """
     if isinstance(target, type):
-        raise InvalidArgument(f"{target!r} is a class: give an object of it")
+        raise InvalidArgument(f"{target!r} is a class; expected an object of it")
     kind = type(target)
     found: dict[str, Any] = {}
     of_others: set[str] = set()
@@ -43,20 +43,20 @@ def own_methods(target: object) -> Iterator[tuple[str, Callable[..., Any]]]:
             continue
         if function.__name__ == "<lambda>":
             raise InvalidArgument(
-                f"{kind.__name__}.{name} is a lambda ({where(function)}): "
+                f"{kind.__name__}.{name} is a lambda ({where(function)}); "
                 "define it with def, and type hints"
             )
         module = inspect.unwrap(function).__module__
         if module is not None and module.partition(".")[0] != _package(kind):  # None: of no file
             raise InvalidArgument(
                 f"{kind.__name__}.{name} is a function of {function.__module__} "
-                f"({where(function)}): define a method that calls it, or begin its name with _"
+                f"({where(function)}); define a method that calls it, or begin its name with _"
             )
         yield name, member.__get__(target, kind)
 
 
 def own_doc(target: object) -> str:
-    """Read the documentation of an object's class, or of the user's own base that has one."""
+    """Read the documentation of an object's class, or of the nearest user's base that has one."""
     kind = type(target)
     own = [base for base in kind.__mro__ if _package(base) == _package(kind)]
     docs = (vars(base).get("__doc__") for base in own)
@@ -64,7 +64,7 @@ def own_doc(target: object) -> str:
 
 
 def without_hint(method: Callable[..., Any]) -> list[str]:
-    """Name the arguments of a method that callers can give, and that have no type hint."""
+    """List the arguments of a method that have no type hint."""
     return [
         parameter.name
         for parameter in inspect.signature(method).parameters.values()

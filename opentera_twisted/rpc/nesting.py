@@ -1,14 +1,14 @@
-"""Limit the levels of lists and objects in JSON: more could exhaust the stack of a reader."""
+"""Limit on the nesting of JSON: deeper values could exhaust the stack of a reader."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 MOST_NESTED: Final = 100
-"""Levels that the result of a call may have."""
+"""Maximum nesting of a call's result."""
 
 _USUAL: Final = 8
-"""Levels of nearly all replies."""
+"""Maximum nesting of nearly all replies."""
 
 _STRUCTURE: Final = b'[]{}"'
 _OTHERS: Final = bytes(set(range(256)).difference(_STRUCTURE))
@@ -16,21 +16,21 @@ _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 
 
 def is_deep(value: Any, text: bytes) -> bool:
-    """Return whether a value has more than `MOST_NESTED` levels.
+    """Return True if a value is nested deeper than `MOST_NESTED`.
 
     Args:
-        value: of JSON.
-        text: the JSON that the value was read from, with all around it.
+        value: JSON value.
+        text: JSON text that contains the value.
     """
     return not _is_shallow(text) and _has_more(value, MOST_NESTED)
 
 
 def _is_shallow(text: bytes) -> bool:
-    """Check the text alone, in much less time than reading it takes.
+    """Check only the text, which is much faster than parsing it.
 
-    Quotes and brackets remain, without the quotes that are escaped. Each round drops the innermost
-    level. Between a bracket of a string and one outside of it is an odd number of quotes, which
-    always leaves one: so no bracket of a string closes a level.
+    Keep only brackets and unescaped quotes, and drop the innermost level in each round. Between a
+    bracket inside a string and one outside is an odd number of quotes. One quote always remains, so
+    that no bracket in a string closes a level.
     """
     if b"\\" in text:
         text = text.replace(rb"\\", b"").replace(rb"\"", b"")
@@ -43,14 +43,14 @@ def _is_shallow(text: bytes) -> bool:
 
 
 def _has_more(value: Any, levels: int) -> bool:
-    """Measure a value level by level, without recursion."""
+    """Measure the nesting level by level, without recursion."""
     inside = [value] if isinstance(value, (dict, list)) else []
     for _ in range(levels):
         inside = [
-            one
+            item
             for container in inside
-            for one in (container.values() if isinstance(container, dict) else container)
-            if isinstance(one, (dict, list))
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, (dict, list))
         ]
         if not inside:
             return False

@@ -1,4 +1,4 @@
-"""What a server offers: procedures declared by the signatures of functions.
+"""Procedures of a server, declared by the signatures of functions.
 
 ::
 
@@ -6,11 +6,10 @@
 
     @procedures.expose
     async def add(a: int, b: int = 0) -> int:
-        "Adds."
+        "Add two numbers."
         return a + b
 
-A declaration that cannot work is an error when it is made. Arguments are checked before a function
-runs: it gets what its signature says.
+An invalid declaration raises an error at once. Arguments are checked before a function runs.
 """
 
 from __future__ import annotations
@@ -37,26 +36,26 @@ from opentera_twisted.rpc.wire import LONGEST_NAME
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 RESERVED: Final = "opentera."
-"""How names begin that every server answers by itself."""
+"""Prefix of the procedures that every server has."""
 
 
 class ArgumentsMismatch(Exception):
-    """The arguments of a request do not fit the procedure; the message says which."""
+    """The arguments of a request do not match the procedure; the message names the mismatch."""
 
 
 @frozen
 class Procedure:
-    """One function that can be called.
+    """A function that callers can call.
 
     Attributes:
-        name: by which it is called.
-        doc: what it is for.
-        function: what is called; it may return a Deferred or a coroutine.
-        parameters: its arguments by position.
-        rest: what further arguments must be, or None when there are none.
-        thread: whether it runs in a thread of the reactor's pool.
-        timeout: seconds after which the caller is answered that it failed; None: no limit.
-        returns: the hint of its result, as text; empty when there is none.
+        name: name of the procedure.
+        doc: documentation of the procedure.
+        function: function to call; it may return a Deferred or a coroutine.
+        parameters: its arguments, by position.
+        rest: type of further arguments, or None when it has none.
+        thread: run it in a thread.
+        timeout: seconds until the call fails; None: no limit.
+        returns: type hint of its result as text; empty when there is none.
     """
 
     name: str
@@ -69,7 +68,7 @@ class Procedure:
     returns: str
 
     def describe(self) -> ProcedureDescription:
-        """What callers are told of it."""
+        """Describe the procedure to callers."""
         arguments = [
             ArgumentDescription(
                 parameter.name,
@@ -83,15 +82,15 @@ class Procedure:
         return ProcedureDescription(self.name, self.doc, tuple(arguments), self.returns)
 
     def check(self, arguments: Sequence[ArgumentValue | None]) -> None:
-        """See that arguments fit the signature.
+        """Check that arguments match the signature.
 
         Raises:
-            ArgumentsMismatch: saying which argument does not, what it is and what it should be.
+            ArgumentsMismatch: an argument does not; the message says which, and what is expected.
         """
         if len(arguments) == len(self.parameters) and all(
             map(Parameter.accepts, self.parameters, arguments)
         ):
-            return  # nearly always
+            return  # the usual case
         required = sum(parameter.required for parameter in self.parameters)
         most = len(self.parameters)
         if len(arguments) < required:
@@ -131,8 +130,8 @@ class Procedures:
     """The procedures of one service or module.
 
     Args:
-        version: of the service, for those who ask.
-        doc: what the service is for.
+        version: version of the service.
+        doc: documentation of the service.
     """
 
     def __init__(self, version: str = "", doc: str = "") -> None:
@@ -142,24 +141,27 @@ class Procedures:
 
     @classmethod
     def of(cls, target: object, version: str = "", doc: str | None = None) -> Procedures:
-        """The public methods of an object, each under its own name.
+        """Declare the public methods of an object, each under its own name.
 
-        Only functions that the class of the object defines are offered, and those of its bases in
-        the same top-level package. Attributes of the object, properties, names that begin with an
-        underscore, and names that another base defines (a service of Twisted, a thread) stay
-        private; `expose` can offer them by name.
+        Only functions are declared that the object's class defines, or its bases in the same
+        top-level package. Names stay private that begin with an underscore, or that another base
+        defines (such as a Twisted service or a thread). Attributes and properties stay private too.
+        `expose` can declare any of them by name.
 
         Args:
-            target: whose methods these are.
-            version: of the service.
-            doc: what the service is for; that of the object's class when None.
+            target: object with the methods.
+            version: version of the service.
+            doc: documentation of the service; None uses that of the object's class.
+
+        Returns:
+            The declared procedures.
 
         Raises:
-            InvalidArgument: there is no method, or one is a lambda, a function of another package,
-                or cannot be called from afar.
+            InvalidArgument: there is no method, or a method is a lambda, belongs to another
+                package, or has an unsuitable signature.
 
         Warns:
-            UserWarning: an argument without a type hint, which callers may give any type.
+            UserWarning: an argument has no type hint, so that callers may pass any type.
         """
         procedures = cls(version, own_doc(target) if doc is None else doc)
         for name, method in own_methods(target):
@@ -176,17 +178,17 @@ class Procedures:
         return procedures
 
     def get(self, name: str) -> Procedure | None:
-        """The procedure of that name, or None."""
+        """Get a procedure by name, or None."""
         return self._procedures.get(name)
 
     def adapted(self, adapt: Callable[[Procedure], Procedure]) -> Procedures:
-        """The same procedures, each as ``adapt`` makes it: such as one that runs in a thread."""
+        """Copy the procedures, each changed by ``adapt``."""
         procedures = Procedures(self.version, self.doc)
-        procedures._procedures = {one.name: adapt(one) for one in self}
+        procedures._procedures = {procedure.name: adapt(procedure) for procedure in self}
         return procedures
 
     def describe(self, service: str) -> Description:
-        """What callers are told of all of them."""
+        """Describe all procedures to callers."""
         described = tuple(procedure.describe() for procedure in self)
         return Description(service, self.version, self.doc, described)
 
@@ -216,20 +218,20 @@ class Procedures:
         thread: bool = False,
         timeout: float | None = None,
     ) -> Any:
-        """Declare a function callable: ``@procedures.expose``, or with options.
+        """Declare a procedure: ``@procedures.expose``, or with options.
 
         Args:
-            function: with hints of bool, int, float, str, bytes, or unions of these; an argument
-                without a hint takes any of them.
-            name: by which it is called; the function's own when None.
-            thread: run it in a thread of the reactor's pool, because it blocks.
-            timeout: seconds after which the caller is answered that it failed.
+            function: function with type hints bool, int, float, str, bytes, or unions of these; an
+                argument without a hint accepts any of them.
+            name: name of the procedure; None uses the function's name.
+            thread: run it in a thread, because it blocks.
+            timeout: seconds until the call fails; None: no limit.
 
         Returns:
             The function itself.
 
         Raises:
-            InvalidArgument: the declaration cannot work; the message says where and why.
+            InvalidArgument: the declaration is invalid; the message says where and why.
         """
         if function is None:
             return lambda function: self._declare(function, name, thread, timeout)
@@ -239,24 +241,24 @@ class Procedures:
         self, function: Function, name: str | None, thread: bool, timeout: float | None
     ) -> Function:
         if not callable(function):
-            raise InvalidArgument(f"a procedure is a function, not {function!r}")
+            raise InvalidArgument(f"a procedure must be a function, not {function!r}")
         name = getattr(function, "__name__", None) if name is None else name
         if name == "<lambda>":
-            raise InvalidArgument(f"a lambda has no name ({where(function)}): give name=...")
+            raise InvalidArgument(f"a lambda has no name ({where(function)}); pass name=...")
         if not isinstance(name, str) or not name:
-            raise InvalidArgument(f"a procedure's name is a string, not {name!r}")
+            raise InvalidArgument(f"a procedure's name must be a string, not {name!r}")
         if len(name) > LONGEST_NAME:
             raise InvalidArgument(
-                f"a procedure's name has at most {LONGEST_NAME} characters: {where(function)}"
+                f"a procedure's name may have {LONGEST_NAME} characters: {where(function)}"
             )
         if name.startswith(RESERVED):
             raise InvalidArgument(f"{name}: names that begin with {RESERVED} are reserved")
         if name in self._procedures:
-            raise InvalidArgument(f"{name} is declared already: {where(function)}")
+            raise InvalidArgument(f"{name} is already declared: {where(function)}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise InvalidArgument(f"{name} is a generator: a call has one result")
+            raise InvalidArgument(f"{name} is a generator, but a call has one result")
         if thread and inspect.iscoroutinefunction(function):
-            raise InvalidArgument(f"{name} is a coroutine: it cannot run in a thread")
+            raise InvalidArgument(f"{name} is a coroutine function, which cannot run in a thread")
         if timeout is not None:
             check_timeout(timeout, f"the timeout of {name}")
         declared, rest = parameters(name, function)

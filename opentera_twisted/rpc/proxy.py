@@ -1,4 +1,4 @@
-"""Calling a server's procedures like methods: ``await sum_.add(1, b=2)``; and stubs for editors."""
+"""A server's procedures as methods (``await sums.add(1, b=2)``), and as stubs for editors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from opentera_twisted.rpc.wire import Json
 
 _ARGUMENT_TYPES: Final = frozenset({"None", *(kind.__name__ for kind in TYPES)})
 
-# Names that mean something else in a stub.
+# Names with another meaning in a stub.
 _TAKEN: Final = _ARGUMENT_TYPES | {"Any", "Awaitable", "dict", "list", "self"}
 
 _SIMPLE: Final = r"(?:None|bool|int|float|str|Any)"
@@ -32,14 +32,14 @@ Call = Callable[[str, Sequence[ArgumentValue]], "Deferred[Json]"]
 
 
 class Proxy:
-    """A server's procedures as methods, with the names and types that it has declared.
+    """A server's procedures as methods, with their declared names and types.
 
-    Arguments are checked, and those by keyword put in their order, before anything is sent: a
-    mistake is raised as `InvalidArgument`, an unknown procedure as ``AttributeError``.
+    A method checks its arguments before anything is sent. An invalid argument raises
+    `InvalidArgument`, an unknown procedure ``AttributeError``.
 
     Args:
-        description: what the server says of itself.
-        call: calls one of its procedures.
+        description: the server's description.
+        call: function that calls a procedure of the server.
     """
 
     def __init__(self, description: Description, call: Call) -> None:
@@ -47,7 +47,7 @@ class Proxy:
         self._call = call
 
     def __getattr__(self, name: str) -> Callable[..., Deferred[Json]]:
-        if name.startswith("__"):  # Python's own, such as those of copy
+        if name.startswith("__"):  # names used by Python, such as those of copy
             raise AttributeError(name)
         procedure = self._description.get(name)
         if procedure is None:
@@ -70,16 +70,16 @@ class Proxy:
 
 
 def signature_of(procedure: ProcedureDescription) -> Signature | None:
-    """Return a procedure's signature for ``help``; None when Python could not write it."""
-    names = [procedure.name, *(one.name.removeprefix("*") for one in procedure.arguments)]
+    """Return a procedure's signature for ``help``, or None if Python cannot express it."""
+    names = [procedure.name, *(argument.name.removeprefix("*") for argument in procedure.arguments)]
     if not all(map(_is_name, names)):
         return None
-    if not all(one.type_names <= _ARGUMENT_TYPES for one in procedure.arguments):
+    if not all(argument.type_names <= _ARGUMENT_TYPES for argument in procedure.arguments):
         return None
     returns = procedure.returns or Signature.empty
     try:
         return Signature(list(map(_parameter, procedure.arguments)), return_annotation=returns)
-    except ValueError:  # one name twice, or a required argument after one with a default
+    except ValueError:  # a duplicate name, or a required argument after one with a default
         return None
 
 
@@ -98,19 +98,19 @@ def bind(
     arguments: Sequence[ArgumentValue],
     named: Mapping[str, ArgumentValue],
 ) -> list[ArgumentValue]:
-    """The arguments in the order in which they are sent.
+    """Put arguments in the order in which they are sent.
 
     Raises:
-        InvalidArgument: too many, too few, given twice, unknown or of another type.
+        InvalidArgument: an argument is missing, superfluous, duplicate, unknown or of another type.
     """
-    positional = [one for one in procedure.arguments if not one.is_rest]
-    rest = next((one for one in procedure.arguments if one.is_rest), None)
-    names = [one.name for one in positional]
+    positional = [argument for argument in procedure.arguments if not argument.is_rest]
+    rest = next((argument for argument in procedure.arguments if argument.is_rest), None)
+    names = [argument.name for argument in positional]
     given = dict(zip(names, arguments, strict=False))
     further = arguments[len(names) :]
     for problem, found in (
         ("has no argument", named.keys() - set(names)),
-        ("is given twice", given.keys() & named.keys()),
+        ("has duplicate arguments", given.keys() & named.keys()),
     ):
         if found:
             raise InvalidArgument(f"{procedure.name} {problem}: {', '.join(sorted(found))}")
@@ -121,9 +121,9 @@ def bind(
     given.update(named)
     last = max((position for position, name in enumerate(names) if name in given), default=-1)
     bound = [
-        _checked(procedure, one, _value(procedure, one, given))
-        for position, one in enumerate(positional)
-        if position <= last or one.is_required
+        _checked(procedure, argument, _value(procedure, argument, given))
+        for position, argument in enumerate(positional)
+        if position <= last or argument.is_required
     ]
     return bound + [_checked(procedure, rest, value) for value in further if rest is not None]
 
@@ -133,15 +133,15 @@ def _value(
     argument: ArgumentDescription,
     given: Mapping[str, ArgumentValue],
 ) -> ArgumentValue:
-    """What is given for an argument, or the default that has to be sent since more follows."""
+    """Return the value of an argument, or the default to send before further arguments."""
     if argument.name in given:
         return given[argument.name]
     if argument.is_required:
         raise InvalidArgument(f"{procedure.name}: {argument.name} is missing")
     if argument.default is None:
         raise InvalidArgument(
-            f"{procedure.name}: {argument.name} has to be given too, since what follows it is "
-            "given and its default, None, cannot be sent"
+            f"{procedure.name}: {argument.name} must be passed too, because a later argument is "
+            "passed and its default, None, cannot be sent"
         )
     default: ArgumentValue = argument.default
     return default
@@ -158,11 +158,15 @@ def _checked(
 
 
 def stub(description: Description) -> str:
-    """A Python class with the procedures' signatures: ``cast`` a proxy to it.
+    """Write a Python class with the procedures' signatures, to ``cast`` a proxy to.
 
-    A procedure that cannot be written in Python is left out, with a comment.
+    A procedure that Python cannot express becomes a comment.
     """
-    name = "".join(one for one in description.service if one.isalnum() and one.isascii())
+    name = "".join(
+        character
+        for character in description.service
+        if character.isalnum() and character.isascii()
+    )
     if not name.isidentifier() or keyword.iskeyword(name):
         name = "Service"
     lines = [
@@ -177,9 +181,9 @@ def stub(description: Description) -> str:
     ]
     for procedure in description.procedures:
         if signature_of(procedure) is None:
-            lines += ["", f"    # {procedure.name!r} cannot be written here: use bus.call_server"]
+            lines += ["", f"    # {procedure.name!r} has no Python signature: use call_server"]
             continue
-        arguments = "".join(f", {_signature(one)}" for one in procedure.arguments)
+        arguments = "".join(f", {_signature(argument)}" for argument in procedure.arguments)
         lines += [
             "",
             f"    def {procedure.name}(self{arguments}) -> Awaitable[{_returned(procedure)}]:",
@@ -190,7 +194,7 @@ def stub(description: Description) -> str:
 
 
 def _literal(doc: str) -> str:
-    """The first paragraph of a documentation, as a string of Python."""
+    """Write the first paragraph of a documentation as a Python string."""
     return repr(" ".join(doc.split("\n\n", maxsplit=1)[0].split()))
 
 
@@ -209,5 +213,5 @@ def _signature(argument: ArgumentDescription) -> str:
 
 
 def _returned(procedure: ProcedureDescription) -> str:
-    """The type of a result, where it needs no import and no argument is missing; else Any."""
+    """Return the type of a result if it is complete and needs no import, else Any."""
     return procedure.returns if _PLAIN.fullmatch(procedure.returns) else "Any"

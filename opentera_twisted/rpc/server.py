@@ -1,4 +1,4 @@
-"""Answers the requests on a topic with declared procedures: exactly one reply to each."""
+"""A server of declared procedures: exactly one reply to each request on its topics."""
 
 from __future__ import annotations
 
@@ -44,27 +44,27 @@ from opentera_twisted.rpc.wire import (
 )
 
 CLAIM_LIFETIME: Final = 60.0
-"""Seconds that Redis remembers which of several servers has taken a call."""
+"""Seconds for which Redis remembers the server that executes an exclusive call."""
 
 
 class ProcedureServer:
-    """Serves procedures on one topic, or on several that mean the same.
+    """Serve procedures on one topic, or on several equivalent topics.
 
     Args:
-        link: for its reactor, and to claim calls.
+        link: provides the reactor, and claims exclusive calls.
         pubsub: carries requests and replies.
-        service: its key or name, for those who ask.
-        topics: where it listens.
-        procedures: what it answers with.
-        limits: what it allows.
-        exclusive: of several servers of a topic, exactly one executes each call.
-        on_stopped: called when the server has been stopped and its last call answered.
-        served: where its calls are counted with those of other servers; its own when None.
+        service: key or name of the service, for its description.
+        topics: topics to serve.
+        procedures: the procedures to serve.
+        limits: limits on calls.
+        exclusive: run each call on exactly one of several servers of a topic.
+        on_stopped: called when the server has stopped and answered its last call.
+        served: counts shared with other servers; None counts separately.
 
     Attributes:
-        topics: where it listens.
-        is_exclusive: whether it shares its calls with other servers.
-        is_listening: whether it has not been stopped.
+        topics: topics that it serves.
+        is_exclusive: True if it shares its calls with other servers.
+        is_listening: False once it is stopped.
     """
 
     _log = Logger()
@@ -97,7 +97,7 @@ class ProcedureServer:
         self._failures: WeakKeyDictionary[Deferred[Any], Failure] = WeakKeyDictionary()
         self._drained: Waiters[None] = Waiters()
         self._malformed = Malformed("an RPC topic", "a request")
-        self._misdirected = Malformed("an RPC topic", "a request with a reply channel of its own")
+        self._misdirected = Malformed("an RPC topic", "a request with a valid reply topic")
         self._statistics = Statistics(served or Served())
         self._since = time.time()
         self._own: dict[str, Callable[[], Any]] = {
@@ -112,14 +112,14 @@ class ProcedureServer:
 
     @property
     def in_flight(self) -> int:
-        """How many calls are running or being answered."""
+        """Number of calls that are running or being answered."""
         return self._in_flight
 
     async def start(self) -> None:
         """Listen on every topic.
 
         Raises:
-            BusUnavailable, CommandFailed: one of them could not be subscribed; none is then.
+            BusUnavailable, CommandFailed: a topic could not be subscribed; the server stops.
         """
         try:
             for topic in self.topics:
@@ -129,10 +129,10 @@ class ProcedureServer:
             raise
 
     def stop(self) -> Deferred[None]:
-        """Take no more calls, and finish those that run.
+        """Reject new calls and finish the running ones.
 
         Returns:
-            Fires when the last of them has been answered.
+            Fires when the last running call is answered.
         """
         return Deferred.fromCoroutine(self._stop())
 
@@ -156,7 +156,7 @@ class ProcedureServer:
         }
 
     def received(self, delivery: Delivery) -> None:
-        """Answer the request in a delivery of one of the topics."""
+        """Answer a request."""
         topic, payload = delivery.topic, delivery.payload
         request = decode_request(payload)
         if request is None or not (request.method or request.reply_to):
@@ -173,7 +173,7 @@ class ProcedureServer:
             self._answer(request, topic, len(payload))
 
     def _claim(self, topic: str, request: Request, done: Done) -> None:
-        """Be the one of several servers that executes a call.
+        """Claim a call, so that only one of several servers executes it.
 
         Source: Redis command SET with NX.
         """
@@ -182,12 +182,12 @@ class ProcedureServer:
         self._link.send(("SET", name, "", "PX", round(CLAIM_LIFETIME * 1000), "NX"), done)
 
     def _claimed(self, request: Request, topic: str, size: int, reply: Any) -> None:
-        if reply is None:  # another server has it
+        if reply is None:  # another server executes it
             self._ended(request)
         elif isinstance(reply, BusError):
-            # Without a claim it is not executed: another server may have it.
+            # Do not execute it without a claim: another server may execute it.
             self._log.warn(
-                "a call of {method} could not be claimed: {reason}",
+                "cannot claim a call of {method}: {reason}",
                 method=cut(request.method, LONGEST_NAME),
                 reason=str(reply),
             )
@@ -203,13 +203,13 @@ class ProcedureServer:
         procedure = self._procedures.get(request.method)
         if size > self._limits.request:
             limit = self._limits.request
-            refusal = (BAD_REQUEST, f"a request of {size} bytes is above the limit of {limit}")
+            refusal = (BAD_REQUEST, f"the request of {size} bytes is above the limit of {limit}")
         elif not request.method:
             refusal = (BAD_REQUEST, "the request names no procedure")
         elif procedure is None:
             refusal = (UNKNOWN_PROCEDURE, f"no procedure {cut(request.method, LONGEST_NAME)!r}")
         elif not self._slots.has_one_for(request.reply_to):
-            refusal = (OVERLOADED, f"{self._slots.taken} calls are running already")
+            refusal = (OVERLOADED, f"{self._slots.taken} calls are already running")
         else:
             try:
                 procedure.check(request.arguments)
@@ -229,7 +229,7 @@ class ProcedureServer:
 
         try:
             result = self._start(procedure, request)
-        except BaseException:  # noqa: BLE001 (goes to the log and to the caller)
+        except BaseException:  # noqa: BLE001 (logged and reported to the caller)
             self._reply(request, self._failed(Failure(), request, topic, ended))
             return
         if isinstance(result, Deferred):
@@ -243,10 +243,10 @@ class ProcedureServer:
             self._reply(request, self._returned(result, request, topic, ended))
 
     def _outcome(self, procedure: Procedure, result: Deferred[Any]) -> Deferred[Any]:
-        """What comes of a handler's Deferred, in one of our own.
+        """Copy the result of a procedure's Deferred to a new one.
 
-        The handler may give its own to several calls, or never fire it: so it keeps its result,
-        and our timeout does not depend on it.
+        The procedure may return one Deferred for several calls, or never fire it. So its result is
+        preserved, and the timeout does not depend on it.
         """
 
         def cancel(_: object) -> None:
@@ -263,7 +263,7 @@ class ProcedureServer:
 
         def settle(value: Any) -> Any:
             if isinstance(value, Failure):
-                # Taken here, and kept for another call that is given the same Deferred.
+                # The error is handled here, and kept for another call with the same Deferred.
                 self._failures[result] = value
             value = self._failures.get(result, value)
             if not outcome.called:
@@ -280,7 +280,7 @@ class ProcedureServer:
         return value
 
     def _start(self, procedure: Procedure, request: Request) -> Any:
-        """Call the function; a Deferred when its result is still to come."""
+        """Call the function; a pending result is a Deferred."""
         if procedure.thread:
             return self._threads.run(
                 self._link.reactor,
@@ -298,14 +298,14 @@ class ProcedureServer:
         topic: str,
         ended: Callable[[str | None], None],
     ) -> bytes:
-        """The reply with a result, or the one that says that it cannot be sent."""
+        """Encode a result as a reply, or as an error if it cannot be sent."""
         try:
             reply = encode_reply(request, topic, value)
             if len(reply) > self._limits.reply:
                 raise ValueError(f"{len(reply)} bytes are above the limit of {self._limits.reply}")
-        except Exception as error:  # noqa: BLE001 (of the user's objects)
+        except Exception as error:  # noqa: BLE001 (raised by the user's objects)
             self._log.error(
-                "{method} of {topic} returned what cannot be sent as JSON (request {id}): {error}",
+                "the result of {method} of {topic} cannot be sent as JSON (request {id}): {error}",
                 method=request.method,
                 topic=topic,
                 id=request.id,
@@ -325,7 +325,7 @@ class ProcedureServer:
         topic: str,
         ended: Callable[[str | None], None],
     ) -> bytes:
-        """The reply that a procedure raised; only a `ProcedureError` speaks to the caller."""
+        """Encode an error; only a `ProcedureError` passes its message to the caller."""
         code = PROCEDURE_FAILED
         if failure.check(ProcedureError):
             message = failure.getErrorMessage()
@@ -346,7 +346,7 @@ class ProcedureServer:
         return self._error(request, topic, code, message)
 
     def _error(self, request: Request, topic: str, code: str, message: str) -> bytes:
-        """Encode an error reply, with as much of its message as the limit of replies allows."""
+        """Encode an error reply, with a message as long as the limit on replies allows."""
         message = cut(message, LONGEST_MESSAGE)
         reply = encode_error(request, topic, code, message)
         while len(reply) > self._limits.reply and message:
@@ -363,7 +363,7 @@ class ProcedureServer:
     def _published(self, request: Request, receivers: int | BusError) -> None:
         if isinstance(receivers, BusError):
             self._log.warn(
-                "the reply of {method} was lost: {reason}",
+                "cannot send the reply of {method}: {reason}",
                 method=cut(request.method, LONGEST_NAME),
                 reason=str(receivers),
             )

@@ -1,6 +1,6 @@
-"""The arguments of a function as callers can give them, read from its signature.
+"""Arguments of a function, as callers can pass them, from its signature.
 
-A function that cannot be called from elsewhere is an error that says where it is and why.
+A function that callers cannot call raises an error that says where it is and why.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from opentera_twisted.rpc.values import TYPES, ArgumentValue, accepts, set_value
 
 @frozen
 class Parameter:
-    """One argument of a procedure.
+    """An argument of a procedure.
 
     Attributes:
-        name: as in the signature.
-        types: which of the five types of arguments are accepted.
-        default: ``NO_DEFAULT`` when it has to be given.
+        name: name in the signature.
+        types: accepted types, of the five types of arguments.
+        default: default, or ``NO_DEFAULT`` if callers must pass it.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        """Whether it has to be given."""
+        """True if callers must pass it."""
         return self.default is NO_DEFAULT
 
     def accepts(self, value: ArgumentValue | None) -> bool:
-        """Whether the value is of one of the types; an int also serves as a float."""
+        """Return True if a value has an accepted type; an int is also accepted as a float."""
         return accepts(self.types, value)
 
     def __str__(self) -> str:
@@ -51,24 +51,24 @@ class Parameter:
 def parameters(
     name: str, function: Callable[..., Any]
 ) -> tuple[tuple[Parameter, ...], Parameter | None]:
-    """The arguments of a function by position, and what further ones must be."""
+    """Read the positional arguments of a function, and the type of further ones."""
     place = f"{name} ({where(function)})"
     try:
         declared = inspect.signature(function).parameters.values()
     except ValueError:
-        raise InvalidArgument(f"{place}: it has no signature that could be read") from None
+        raise InvalidArgument(f"{place}: it has no readable signature") from None
     hints = _hints(function, declared, place)
     positional: list[Parameter] = []
     rest = None
     for parameter in declared:
         required = parameter.default is parameter.empty
         if parameter.kind is parameter.VAR_KEYWORD:
-            continue  # callers have no keyword arguments: it stays empty
+            continue  # callers cannot pass keyword arguments: it stays empty
         if parameter.kind is parameter.KEYWORD_ONLY:
             if required:
                 raise InvalidArgument(
-                    f"{place}: {parameter.name} can only be given by keyword, and callers give "
-                    "arguments by position: give it a default"
+                    f"{place}: {parameter.name} can only be passed by keyword, but callers pass "
+                    "arguments by position; give it a default"
                 )
             continue
         kinds = _types(hints.get(parameter.name, parameter.empty), parameter, place)
@@ -86,7 +86,7 @@ def parameters(
 def _hints(
     function: Callable[..., Any], parameters: Iterable[inspect.Parameter], place: str
 ) -> dict[str, Any]:
-    """The hints of the arguments; that of the result is for readers and need not be found."""
+    """Read the type hints of the arguments; an unresolvable hint of the result does no harm."""
     annotations = {
         parameter.name: parameter.annotation
         for parameter in parameters
@@ -104,7 +104,7 @@ def _hints(
 
 
 def _types(hint: Any, parameter: inspect.Parameter, place: str) -> tuple[type, ...]:
-    """The types that a hint allows."""
+    """List the types that a hint allows."""
     if hint is parameter.empty or hint is Any:
         return TYPES
     options = typing.get_args(hint) if _is_union(hint) else (hint,)
@@ -112,19 +112,19 @@ def _types(hint: Any, parameter: inspect.Parameter, place: str) -> tuple[type, .
     unknown = [option for option in kinds if option not in TYPES]
     if unknown or not kinds:
         raise InvalidArgument(
-            f"{place}: {parameter.name} is hinted {hint}; arguments can be bool, int, float, "
+            f"{place}: {parameter.name} has the type hint {hint}; expected bool, int, float, "
             "str, bytes, or a union of these"
         )
     if type(None) in options and parameter.default is not None:
         raise InvalidArgument(
-            f"{place}: {parameter.name} may be None, which no caller can send: "
+            f"{place}: {parameter.name} may be None, which callers cannot send; "
             "make None its default"
         )
     return kinds
 
 
 def _check_default(parameter: Parameter, default: Any, place: str) -> None:
-    """See that a default is None, or a value that callers could send."""
+    """Check that a default is None, or a value that callers could send."""
     if default is None:
         return
     if not parameter.accepts(default):
@@ -141,7 +141,7 @@ def _check_default(parameter: Parameter, default: Any, place: str) -> None:
 
 
 def returns(function: Callable[..., Any]) -> str:
-    """The hint of a result as text."""
+    """Return the type hint of a result as text."""
     hint = inspect.signature(function).return_annotation
     if hint is inspect.Signature.empty:
         return ""
@@ -153,6 +153,6 @@ def _is_union(hint: Any) -> bool:
 
 
 def where(function: Callable[..., Any]) -> str:
-    """The file and line of a function, for the text of an error."""
+    """Return the file and line of a function, for error messages."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)

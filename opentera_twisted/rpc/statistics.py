@@ -1,4 +1,4 @@
-"""What servers count: calls, errors by code, and how long calls took."""
+"""Counts of servers: calls, errors by code, and durations."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from opentera_twisted._internal.histogram import Histogram
 from opentera_twisted.rpc.wire import CODES
 
 KEPT: Final = 1000
-"""Calls of one procedure whose durations are kept."""
+"""Number of durations kept for each procedure."""
 
 RETURNED: Final = "returned"
 
 SERVED_OUTCOMES: Final = (RETURNED, *CODES)
-"""What is counted as the outcome of a call that was served."""
+"""Outcomes by which served calls are counted."""
 
 
 @define(eq=False)
 class Served:
-    """Calls that the servers of one bus answered; it outlives them.
+    """Counts of the calls that one bus's servers answered; it outlives the servers.
 
-    Those of ``opentera.ping`` and the like are not counted.
+    Calls of ``opentera.ping`` and similar procedures are not counted.
 
     Attributes:
-        outcomes: how many ended how: one of `SERVED_OUTCOMES`.
-        seconds: that procedures ran, of the calls that had one run.
+        outcomes: number of calls by outcome, one of `SERVED_OUTCOMES`.
+        seconds: durations of the procedures that ran.
     """
 
     outcomes: Counter[str] = Factory(Counter)
@@ -43,10 +43,10 @@ class _Procedure:
 
 
 class Statistics:
-    """Counts of one server; procedures it does not have are counted together.
+    """Counts of one server; unknown procedures are counted together.
 
     Args:
-        served: where its calls are counted too.
+        served: further counts, shared with other servers.
     """
 
     def __init__(self, served: Served) -> None:
@@ -55,7 +55,7 @@ class Statistics:
         self._refused: Counter[str] = Counter()
 
     def ended(self, name: str, seconds: float, code: str | None) -> None:
-        """A call of a procedure was answered, with an error's code or a value."""
+        """Count a call of a procedure, with its error code or None."""
         procedure = self._procedures[name]
         procedure.calls += 1
         procedure.durations.append(seconds)
@@ -65,28 +65,28 @@ class Statistics:
             procedure.errors[code] += 1
 
     def refused(self, code: str) -> None:
-        """A call was answered without running a procedure."""
+        """Count a call that was answered without running a procedure."""
         self._refused[code] += 1
         self._served.outcomes[code] += 1
 
     def to_json(self) -> dict[str, Any]:
-        """All counts; durations in seconds, of the last `KEPT` calls of each procedure."""
+        """Return all counts, and durations in seconds of each procedure's last `KEPT` calls."""
         return {
-            "calls": sum(one.calls for one in self._procedures.values()),
+            "calls": sum(procedure.calls for procedure in self._procedures.values()),
             "refused": dict(self._refused),
             "procedures": {
                 name: {
-                    "calls": one.calls,
-                    "errors": dict(one.errors),
-                    "seconds": percentiles(one.durations),
+                    "calls": procedure.calls,
+                    "errors": dict(procedure.errors),
+                    "seconds": percentiles(procedure.durations),
                 }
-                for name, one in self._procedures.items()
+                for name, procedure in self._procedures.items()
             },
         }
 
 
 def percentiles(durations: Iterable[float]) -> dict[str, float]:
-    """Minimum, p50, p90, p99 and maximum of at least one duration."""
+    """Compute minimum, p50, p90, p99 and maximum of at least one duration."""
     ordered = sorted(durations)
     last = len(ordered) - 1
     return {

@@ -1,4 +1,4 @@
-"""Python values to the arguments of a request, and back.
+"""Conversion of Python values to the arguments of a request, and back.
 
 Source: docs/reference/wire.md.
 """
@@ -13,7 +13,7 @@ from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import Value
 
 ArgumentValue = bool | int | float | str | bytes
-"""What an argument of a call can be."""
+"""Types of the arguments of a call."""
 
 TYPES: Final[tuple[type, ...]] = (bool, int, float, str, bytes)
 
@@ -22,16 +22,16 @@ _UINT64 = range(2**64)
 
 
 def accepts(kinds: Collection[type], value: object) -> bool:
-    """Whether a value is of one of these types; an int also serves as a float."""
+    """Return True if a value has one of these types; an int is also accepted as a float."""
     kind = type(value)
     return kind in kinds or (kind is int and float in kinds)
 
 
 def set_value(target: Value, value: Any) -> None:
-    """Put one Python value into an argument.
+    """Store a Python value in an argument.
 
     Raises:
-        InvalidArgument: it is of no type that an argument can have, or out of range.
+        InvalidArgument: its type is not supported, or it is out of range.
     """
     kind = type(value)
     if kind is str:
@@ -45,7 +45,9 @@ def set_value(target: Value, value: Any) -> None:
         elif value in _UINT64:
             target.uint_value = value
         else:
-            raise InvalidArgument(f"{shown(value)} does not fit 64 bits: -2**63 to 2**64 - 1")
+            raise InvalidArgument(
+                f"{shown(value)} does not fit in 64 bits; expected -2**63 to 2**64 - 1"
+            )
     elif kind is bool:
         target.bool_value = value
     elif kind is float:
@@ -57,16 +59,16 @@ def set_value(target: Value, value: Any) -> None:
 
 
 def get_value(source: Value) -> ArgumentValue | None:
-    """The Python value of one argument, or None when it holds none."""
+    """Read the Python value of an argument, or None if it has no value."""
     member = source.WhichOneof("arg_value")
     return None if member is None else getattr(source, member)
 
 
 def _plain(value: Any) -> ArgumentValue:
-    """The same value in one of the five types: of a subclass, or of a numpy scalar."""
+    """Convert a value of a subclass, or a numpy scalar, to one of the five types."""
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
-    # The base type's own conversion: a subclass may present itself as something else.
+    # Use the base type's conversion: a subclass may override its own.
     if isinstance(value, bool):
         return bool(value)
     if isinstance(value, int):
@@ -78,5 +80,5 @@ def _plain(value: Any) -> ArgumentValue:
     if isinstance(value, bytes):
         return bytes.__bytes__(value)
     raise InvalidArgument(
-        f"an argument of a call is bool, int, float, str or bytes, not {type(value).__name__}"
+        f"an argument must be bool, int, float, str or bytes, not {type(value).__name__}"
     )

@@ -1,4 +1,4 @@
-"""Requests and replies of calls as bytes: what deployed callers and servers send.
+"""Encoding of requests and replies, in the format of existing OpenTera programs.
 
 Source: docs/reference/wire.md.
 """
@@ -33,7 +33,7 @@ from opentera_twisted.rpc.nesting import MOST_NESTED, is_deep
 from opentera_twisted.rpc.values import ArgumentValue, get_value, set_value
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
-"""Values that a procedure can return."""
+"""Types that a procedure can return."""
 
 UNKNOWN_PROCEDURE: Final = "unknown_procedure"
 INVALID_ARGUMENTS: Final = "invalid_arguments"
@@ -42,7 +42,7 @@ OVERLOADED: Final = "overloaded"
 BAD_REQUEST: Final = "bad_request"
 
 CODES: Final = (UNKNOWN_PROCEDURE, INVALID_ARGUMENTS, PROCEDURE_FAILED, OVERLOADED, BAD_REQUEST)
-"""Codes of errors in a reply."""
+"""Error codes of replies."""
 
 _ERRORS: Final[Mapping[str, type[CallError]]] = {
     UNKNOWN_PROCEDURE: UnknownProcedure,
@@ -53,30 +53,30 @@ _ERRORS: Final[Mapping[str, type[CallError]]] = {
 
 
 ID_BITS: Final = 53
-"""Bits of a call's id: as many as every reader of JSON keeps exactly."""
+"""Bits of a call id; every JSON reader preserves as many exactly."""
 
 LONGEST_NAME: Final = 200
-"""Characters of a procedure's name that an error repeats."""
+"""Maximum length of a procedure's name in an error, in characters."""
 
 LONGEST_MESSAGE: Final = 10_000
-"""Characters of an error's message."""
+"""Maximum length of an error message, in characters."""
 
 LONGEST_PATTERN: Final = 1000
-"""Characters of a pattern that a reply may name; no topic of a server is that long."""
+"""Maximum length of a pattern in a reply, in characters; topics of servers are shorter."""
 
-# Servers, gateways and loggers listen there, and Redis itself publishes on what begins with __.
+# Servers, gateways and loggers listen on these; Redis publishes on names that begin with __.
 _NOT_FOR_REPLIES: Final = ("module.", "service.", "websocket.", "log.", "__")
 
 
 class Request(NamedTuple):
-    """A request as a server sees it.
+    """A request, as a server receives it.
 
     Attributes:
-        method: the procedure's name.
-        reply_to: the channel of the reply; empty when none is wanted.
-        id: the caller's count.
+        method: name of the procedure.
+        reply_to: topic of the reply; empty when the caller wants none.
+        id: id chosen by the caller.
         timestamp: seconds since the epoch, by the caller's clock.
-        arguments: None stands for an argument without a value.
+        arguments: the arguments; None for an argument without a value.
     """
 
     method: str
@@ -87,17 +87,17 @@ class Request(NamedTuple):
 
 
 def new_id() -> int:
-    """Choose an id that no other program can guess, so that none can reply to the call."""
+    """Choose an id that other programs cannot guess, so that they cannot reply to the call."""
     return randbits(ID_BITS)
 
 
 def encode_request(
     method: str, reply_to: str, call_id: int, arguments: Sequence[ArgumentValue]
 ) -> bytes:
-    """The bytes of a request.
+    """Encode a request.
 
     Raises:
-        InvalidArgument: naming the argument that cannot be sent.
+        InvalidArgument: an argument cannot be sent; the message names it.
     """
     message = RPCMessage(method=method, reply_to=reply_to, id=call_id, timestamp=time.time())
     for position, argument in enumerate(arguments, start=1):
@@ -109,7 +109,7 @@ def encode_request(
 
 
 def decode_request(payload: bytes) -> Request | None:
-    """The request in a message, or None when it is no request."""
+    """Decode a request, or return None if it is invalid."""
     try:
         message = RPCMessage.FromString(payload)
     except DecodeError:
@@ -124,22 +124,22 @@ def decode_request(payload: bytes) -> Request | None:
 
 
 def encode_reply(request: Request, topic: str, value: Any) -> bytes:
-    """The reply that a procedure returned a value.
+    """Encode a reply with a return value.
 
-    NaN and infinities are sent as existing servers do.
+    NaN and infinities are written as existing OpenTera programs write them.
 
     Raises:
         TypeError, ValueError, RecursionError: the value is not JSON.
     """
     try:
         text = _encode(_reply(request, topic, "OK", value))
-    except TypeError:  # perhaps a key, for which the encoder asks nobody
+    except TypeError:  # perhaps a dictionary key, which the encoder does not convert
         text = _encode(_reply(request, topic, "OK", _with_plain_keys(value)))
     return text.encode()
 
 
 def encode_error(request: Request, topic: str, code: str, message: str) -> bytes:
-    """The reply that a request gave no value, and why; its texts are cut."""
+    """Encode an error reply; long texts are truncated."""
     named = request._replace(method=cut(request.method, LONGEST_NAME))
     reply = _reply(named, topic, "Error", None)
     reply["error"] = {"code": code, "message": cut(message, LONGEST_MESSAGE)}
@@ -147,12 +147,12 @@ def encode_error(request: Request, topic: str, code: str, message: str) -> bytes
 
 
 def cut(text: str, longest: int) -> str:
-    """Shorten a text of another program."""
+    """Truncate a text of another program."""
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def decode_reply(payload: bytes) -> Mapping[str, Any] | None:
-    """Read the object of a reply, or None; `return_value` refuses a deep result."""
+    """Decode a reply, or return None; `return_value` rejects a deeply nested result."""
     try:
         try:
             reply = _decode(payload.decode())
@@ -168,10 +168,9 @@ def decode_reply(payload: bytes) -> Mapping[str, Any] | None:
 
 
 def _without_value(text: str) -> str:
-    """Cut the result out of a reply that is too deep to read, so that its call can be told.
+    """Remove the result of a reply that is too deep to parse, to identify its call.
 
-    The result is a list or an object, the only one of a reply. What is left of another text is no
-    JSON.
+    The result is the only list or object of a valid reply. The rest of any other text is not JSON.
     """
     start = text.find('"return_value"')
     end = max(text.rfind(bracket, 0, len(text.rstrip()) - 1) for bracket in "]}")
@@ -182,17 +181,17 @@ def _without_value(text: str) -> str:
 
 
 def may_carry_replies(channel: str) -> bool:
-    """Refuse channels of the naming convention, and Redis's own.
+    """Reject topics of the naming convention, and names that Redis uses.
 
-    A server that replied there would publish, with its own rights, what a caller has chosen.
+    A reply there would publish a caller's data with the server's rights.
     """
     return not channel.startswith(_NOT_FOR_REPLIES)
 
 
 def answers(reply: Mapping[str, Any], topic: str) -> bool:
-    """Check that a reply names the topic that was called, or a pattern that matches it.
+    """Check that a reply names the topic of the call, or a pattern that matches it.
 
-    Existing servers name the pattern that they subscribed, which may be wider than the topic.
+    Existing OpenTera programs name their subscribed pattern, which may be wider than the topic.
     """
     pattern = reply.get("pattern")
     if pattern == topic:
@@ -206,30 +205,30 @@ def answers(reply: Mapping[str, Any], topic: str) -> bool:
 
 
 def return_value(reply: Mapping[str, Any], topic: str, procedure: str) -> Json:
-    """Read the value of a reply.
+    """Read the return value of a reply.
 
     Raises:
-        ProcedureFailed, UnknownProcedure, ArgumentsRejected, Overloaded: as the server says.
-        BadReply: the reply is not in a reply's form.
+        ProcedureFailed, UnknownProcedure, ArgumentsRejected, Overloaded: the server reported it.
+        BadReply: the reply has an invalid form.
     """
     status = reply.get("status")
     if status == "OK" and "return_value" in reply:
         value: Json = reply["return_value"]
         if value is _TOO_DEEP:
             raise BadReply(
-                f"{topic} answered {procedure} with a result of more than {MOST_NESTED} levels",
+                f"the result of {procedure} of {topic} is nested deeper than {MOST_NESTED} levels",
                 topic=topic,
                 procedure=procedure,
             )
         return value
     if status != "Error":
         raise BadReply(
-            f"{topic} answered {procedure} with a reply that is neither OK nor Error",
+            f"the reply of {topic} to {procedure} is neither OK nor Error",
             topic=topic,
             procedure=procedure,
         )
     error = reply.get("error")
-    code, message = "", "the server does not say why"  # an existing server
+    code, message = "", "the server gives no reason"  # from an existing OpenTera program
     if isinstance(error, dict):
         code, message = (_text(error.get(name)) for name in ("code", "message"))
     raise _ERRORS.get(code, ProcedureFailed)(
@@ -252,7 +251,7 @@ def _reply(request: Request, topic: str, status: str, value: Any) -> dict[str, A
 
 
 def _to_json(value: Any) -> Any:
-    """Convert an object that the JSON encoder does not know."""
+    """Convert an object that the JSON encoder does not support."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, UUID):
@@ -263,23 +262,23 @@ def _to_json(value: Any) -> Any:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if attrs.has(type(value)):
         return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
-    raise TypeError(f"{type(value).__name__} is not JSON")
+    raise TypeError(f"{type(value).__name__} cannot be converted to JSON")
 
 
 def _with_plain_keys(value: Any) -> Any:
-    """Copy a value with keys of JSON: those that are a UUID, an Enum or a date become its text.
+    """Copy a value with keys that JSON supports; UUID, Enum and date keys become text.
 
     Raises:
         TypeError: a key, or a value, is not JSON.
         ValueError: two keys of one dictionary have the same text.
     """
     if isinstance(value, dict):
-        plain = {_plain_key(key): _with_plain_keys(one) for key, one in value.items()}
+        plain = {_plain_key(key): _with_plain_keys(item) for key, item in value.items()}
         if len(plain) < len(value):
             raise ValueError("two keys of a dictionary have the same text")
         return plain
     if isinstance(value, (list, tuple)):
-        return [_with_plain_keys(one) for one in value]
+        return [_with_plain_keys(item) for item in value]
     if value is None or isinstance(value, (str, int, float)):
         return value
     return _with_plain_keys(_to_json(value))
@@ -292,7 +291,7 @@ def _plain_key(key: Any) -> str | int | float | None:
         return _plain_key(key.value)
     if isinstance(key, (UUID, dt.datetime, dt.date, dt.time)):
         return _plain_key(_to_json(key))
-    raise TypeError(f"a key of a dictionary is {type(key).__name__}, which is not JSON")
+    raise TypeError(f"a dictionary key of type {type(key).__name__} cannot be converted to JSON")
 
 
 _TOO_DEEP: Final = object()

@@ -72,7 +72,7 @@ class TestAsked:
     @pytest.mark.parametrize(
         ("changes", "expected"),
         [
-            ({"server": "A"}, "no server"),
+            ({"server": "A"}, "not a server"),
             ({"server": "service.a*b"}, "cannot be a name"),
             ({"procedure": " "}, "procedure is missing"),
             ({"arguments": {}}, "arguments are a list"),
@@ -263,7 +263,7 @@ class ServicesTests(AdminTestCase):
         await admin.bus.subscribe("service.Odd.rpc", lambda _: None)  # so that it is listed
         found = {one["server"]: one for one in (await admin.ask("/api/services")).json()}
         assert found["service.Odd"]["description"] is None
-        assert "in another form" in found["service.Odd"]["problem"]
+        assert "has an invalid form" in found["service.Odd"]["problem"]
         assert found["service.Sum"]["problem"] == ""
 
     async def test_what_a_browser_would_not_read_is_never_handed_on(self) -> None:

@@ -310,7 +310,7 @@ class CommandLineTests(CommandTestCase):
         await self.told(
             {
                 ("call", "Ours", "x"): "expected service.KEY or module.NAME",
-                ("call", "service.Ours", ""): "a procedure's name is a string",
+                ("call", "service.Ours", ""): "a procedure's name must be a string",
                 ("call", "service.Ours", "x", str(2**64)): "argument 1 of x",
                 ("call", "service.Ours", "x", "--timeout", "nan"): "'--timeout'",
                 ("describe", "Ours"): "expected service.KEY or module.NAME",

@@ -41,13 +41,13 @@ def test_services_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
         [
             Listening("service.Sum", DESCRIPTION),
             Listening("module.TeraServer.LoginModule", None),
-            Listening("service.Bad", None, "it describes itself in another form"),
+            Listening("service.Bad", None, "the description has an invalid form"),
         ]
     )
     shown = capsys.readouterr().out
     for text in ("service.Sum", "1.2", "add", "module.TeraServer.LoginModule", "does not describe"):
         assert text in shown
-    assert "in another form" in shown
+    assert "has an invalid form" in shown
 
 
 def test_who_is_online_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:

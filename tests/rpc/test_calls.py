@@ -432,7 +432,7 @@ class CallTests(RedisTestCase):
 
         bus = await self.pair(declared)
         assert await bus.call_service("Ours", "nested", 0) == good
-        with pytest.raises(BadReply, match="more than 100 levels"):
+        with pytest.raises(BadReply, match="nested deeper than 100 levels"):
             await bus.call_service("Ours", "nested", 1)
         (answer,) = await bus.call_all("service.Ours", "nested", 1, timeout=60)
         assert isinstance(answer.error, BadReply)
@@ -451,7 +451,7 @@ class CallTests(RedisTestCase):
             request = decode_request((await requests.wait(number + 1))[number].payload)
             assert request is not None
             self.redis.publish(request.reply_to, text % request.id)
-            with pytest.raises(BadReply, match="more than 100 levels"):
+            with pytest.raises(BadReply, match="nested deeper than 100 levels"):
                 await call
 
     async def test_a_server_that_answers_a_call_of_all_often_counts_no_more(self) -> None:
@@ -865,7 +865,7 @@ class CallTests(RedisTestCase):
         received = [overheard.get_message(timeout=GUARD) for _ in range(16)]  # the requests alone
         assert {one["channel"] for one in received if one} == {b"service.Ours.rpc"}
         assert overheard.get_message(timeout=0) is None
-        assert len([one for one in logged.items if "a reply channel of its own" in one]) == 1
+        assert len([one for one in logged.items if "a valid reply topic" in one]) == 1
 
     async def test_a_reply_without_a_replys_form_is_a_bad_reply(self) -> None:
         requests = Collector()

@@ -116,12 +116,12 @@ async def coroutine() -> None: ...
 @pytest.mark.parametrize(
     ("function", "options", "problem"),
     [
-        (takes_list, {}, "a is hinted list"),
+        (takes_list, {}, "a has the type hint list"),
         (takes_none, {}, "a may be None"),
-        (takes_nothing, {}, "a is hinted"),
+        (takes_nothing, {}, "a has the type hint"),
         (takes_unknown, {}, "Unknown"),
         (wrong_default, {}, "the default of a is a str, not int"),
-        (takes_keyword, {}, "a can only be given by keyword"),
+        (takes_keyword, {}, "a can only be passed by keyword"),
         (anything, {"name": "opentera.x"}, "reserved"),
         (anything, {"name": ""}, "name"),
         (anything, {"name": "a" * 201}, "200 characters"),

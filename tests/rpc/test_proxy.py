@@ -75,9 +75,9 @@ def test_arguments_are_put_in_their_order() -> None:
     [
         ("plain", [], {}, "a is missing"),
         ("plain", [], {"b": 1.0}, "a is missing"),
-        ("plain", [1], {"a": 2}, "given twice: a"),
+        ("plain", [1], {"a": 2}, "duplicate arguments: a"),
         ("plain", [1], {"z": 2, "y": 1}, "has no argument: y, z"),
-        ("plain", [1], {"d": b"d"}, "c has to be given too"),
+        ("plain", [1], {"d": b"d"}, "c must be passed too"),
         ("plain", [1, 2.0, "c", b"d", 5], {}, "takes at most 4 arguments, got 5"),
         ("plain", [True], {}, "a must be int, got bool"),
         ("plain", [1, "x"], {}, "b must be float, got str"),
@@ -140,7 +140,7 @@ def test_a_stub_has_the_types_and_passes_mypy(tmp_path: Path) -> None:
     text = stub(DESCRIPTION)
     assert "def plain(self, a: int, b: float = ..., c: str | None = ..., d: bytes = ...)" in text
     assert "-> Awaitable[list[str]]:" in text
-    assert "# 'not a name' cannot be written here" in text
+    assert "# 'not a name' has no Python signature" in text
     path = tmp_path / "try_it.py"
     use = "async def main(x: TryIt) -> int:\n    return await x.plain(1, c='x')\n"
     path.write_text(f"{text}\n\n{use}")
