@@ -1,21 +1,21 @@
-"""The link to Redis: two connections that come back by themselves.
+"""The link to Redis: two connections that reconnect by themselves.
 
-strangers       what answers where Redis should
+strangers       recognition of other servers at Redis's address
 refusals        Redis's error replies as errors
-statistics      what each connection counts
-protocol        txredisapi's protocols, replies matched by order and name
-endpoints       endpoints that wait for no thread of the program
-sentinel        an endpoint that asks sentinels which Redis is the primary
-address         a Redis URL, and the endpoint it stands for
-secret_file     a URL's password in a file of its own
-connection      the state machine that keeps one connection
-factory         a connection to Redis that it keeps
-subscriptions   what is wanted, and what is acknowledged
-observers       functions to call at the events of a link
-waiting         the commands that wait for the link
+statistics      counts of each connection
+protocol        txredisapi's protocols, with replies matched by order and name
+endpoints       endpoints that need no thread of the reactor's pool
+sentinel        endpoint that asks sentinels for the address of the primary
+address         Redis URLs and their endpoints
+secret_file     password of a URL in a separate file
+connection      state machine that keeps one connection
+factory         kept connection to Redis
+subscriptions   wanted and acknowledged subscriptions
+observers       functions to call on events of a link
+waiting         queue of commands that wait for the link
 link            both connections
-plain           connections that block, without a reactor
-retry           trying again what Redis did not take
+plain           blocking connections without a reactor
+retry           retries of refused operations
 """
 
 from opentera_twisted.link.address import DEFAULT_URL, RedisAddress

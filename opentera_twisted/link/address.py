@@ -1,4 +1,4 @@
-"""A Redis URL: where the server is, and as whom to log in there."""
+"""Redis URLs: address, encryption and credentials of a server."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
 
 @frozen
 class TLS:
-    """How to encrypt, whom to trust, and who we are.
+    """TLS settings of a connection.
 
     Attributes:
-        ca: file of the certificates to trust, in PEM; None trusts the system's.
-        certificate: file of our own certificate, in PEM, and maybe of its key.
-        private_key: file of its key; None when it is in the same file.
+        ca: PEM file of the certificates to trust; None trusts the system's.
+        certificate: PEM file of the client certificate, optionally with its key.
+        private_key: PEM file of the key; None if it is in the certificate's file.
     """
 
     ca: str | None = None
@@ -51,18 +51,18 @@ class TLS:
     private_key: str | None = None
 
     def wrap(self, hostname: str, endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
-        """The endpoint that also encrypts, and checks that the server is ``hostname``.
+        """Make an endpoint that adds TLS and verifies that the server is ``hostname``.
 
         Raises:
-            InvalidArgument: naming the file that cannot be used.
+            InvalidArgument: a file cannot be used; the message names it.
         """
         return wrapClientTLS(self.options(hostname), endpoint)
 
     def options(self, hostname: str) -> IOpenSSLClientConnectionCreator:
-        """Read the files, and make the options of connections to ``hostname``.
+        """Read the files and make the options of connections to ``hostname``.
 
         Raises:
-            InvalidArgument: naming the file that cannot be used.
+            InvalidArgument: a file cannot be used; the message names it.
         """
         trust = ours = None
         if self.ca is not None:
@@ -85,16 +85,16 @@ class TLS:
 
 @frozen
 class RedisAddress:
-    """Where a Redis server is, and as whom to log in there.
+    """Address and credentials of a Redis server.
 
     Attributes:
-        hosts: name or IP address, and TCP port: one of Redis, or several of sentinels.
-        path: of the unix socket; then there are no hosts.
-        primary: the name under which sentinels know the primary; empty without sentinels.
+        hosts: name or IP address, and TCP port, of Redis or of each sentinel.
+        path: path of the Unix socket, instead of hosts.
+        primary: name of the primary at the sentinels; empty without sentinels.
         database: number of the database.
-        login: user and password at Redis.
-        sentinel_login: user and password at the sentinels.
-        tls: None when nothing is encrypted.
+        login: user and password for Redis.
+        sentinel_login: user and password for the sentinels.
+        tls: TLS settings; None without encryption.
     """
 
     hosts: tuple[tuple[str, int], ...] = ()
@@ -110,14 +110,14 @@ class RedisAddress:
         """Read a URL.
 
         * ``redis://[[user]:password@]host[:port][/database]``
-        * ``rediss://`` likewise, with TLS; ``?ca=FILE``, ``certificate=FILE`` and
+        * ``rediss://`` for the same with TLS; options ``?ca=FILE``, ``certificate=FILE`` and
           ``private_key=FILE`` (PEM)
         * ``unix://[[user]:password@]/path[?db=database]``
-        * ``redis+sentinel://[[user]:password@]host[:port],…/primary[/database]``, also
-          ``rediss+sentinel://``; ``?sentinel_username=…&sentinel_password=…``
+        * ``redis+sentinel://[[user]:password@]host[:port],…/primary[/database]``, or
+          ``rediss+sentinel://``; options ``?sentinel_username=…&sentinel_password=…``
 
         Raises:
-            InvalidArgument: saying what is wrong; passwords are never repeated.
+            InvalidArgument: the URL is invalid; the message says why, without passwords.
         """
         parts = _split(url)
         scheme, _, via = parts.scheme.partition("+")
@@ -129,7 +129,7 @@ class RedisAddress:
                 "in a user or password of a URL, write / ? # and @ as %2F %3F %23 %40"
             )
         if parts.fragment:
-            raise InvalidArgument("a Redis URL has no part behind #: write # as %23")
+            raise InvalidArgument("a Redis URL has no part after #; write # as %23")
         options = dict(parse_qsl(parts.query))
         if not known.issuperset(options):
             raise InvalidArgument(
@@ -142,7 +142,7 @@ class RedisAddress:
         if scheme == "unix":
             if via or netloc or not parts.path.startswith("/") or len(parts.path) == 1:
                 raise InvalidArgument(
-                    "a unix:// URL names an absolute path: unix:///run/redis.sock?db=0"
+                    "a unix:// URL needs an absolute path, such as unix:///run/redis.sock?db=0"
                 )
             database = _database(options.get("db", "0"))
             return cls(path=unquote(parts.path), database=database, login=login)
@@ -150,7 +150,7 @@ class RedisAddress:
         primary = unquote(path.pop(0)) if via else ""
         if via and not primary:
             raise InvalidArgument(
-                "a redis+sentinel:// URL names the primary: redis+sentinel://host:port/mymaster/0"
+                "a redis+sentinel:// URL needs the primary's name: redis+sentinel://host:port/name/0"
             )
         number = options.get("db") or "/".join(path) or "0"
         return cls(
@@ -165,7 +165,7 @@ class RedisAddress:
         )
 
     def __str__(self) -> str:
-        """The URL without users, passwords and files: what may stand in a log."""
+        """Write the URL without credentials and files, for logs."""
         if self.path:
             return f"unix://{self.path}?db={self.database}"
         scheme = "redis" if self.tls is None else "rediss"
@@ -177,23 +177,23 @@ class RedisAddress:
         return f"{scheme}://{hosts}/{self.database}"
 
     def check_files(self) -> None:
-        """Read the files of TLS, so that a mistake is found before anything connects.
+        """Read the TLS files, to find mistakes before connecting.
 
         Raises:
-            InvalidArgument: naming the file that cannot be used.
+            InvalidArgument: a file cannot be used; the message names it.
         """
         if self.tls is not None:
             self.tls.options(self.hosts[0][0])
 
     def endpoint(self, reactor: Any, timeout: float) -> IStreamClientEndpoint:
-        """The endpoint that connects there.
+        """Make an endpoint that connects to this address.
 
         Args:
-            reactor: to connect with.
-            timeout: seconds after which an attempt is given up.
+            reactor: reactor to connect with.
+            timeout: seconds until an attempt fails.
 
         Raises:
-            InvalidArgument: a file of TLS cannot be used.
+            InvalidArgument: a TLS file cannot be used.
         """
 
         def connecting(host: str, port: int) -> IStreamClientEndpoint:
@@ -211,9 +211,9 @@ class RedisAddress:
 
 
 def _split(url: str) -> SplitResult:
-    """The parts of a URL that has a known scheme."""
+    """Split a URL and check its scheme."""
     if not isinstance(url, str):
-        # Not the value itself: bytes may hold a password.
+        # Do not show the value: bytes may contain a password.
         raise InvalidArgument(
             f"expected a URL as a string, such as {DEFAULT_URL}, not {type(url).__name__}"
         )
@@ -245,12 +245,12 @@ def _hosts(netloc: str, default_port: int, url: str) -> tuple[tuple[str, int], .
             ) from None
         hosts.append((_host(parts.hostname or "127.0.0.1"), port))
     if default_port == REDIS_PORT and len(hosts) > 1:
-        raise InvalidArgument(f"several hosts are for redis+sentinel:// only: {_mask(url)}")
+        raise InvalidArgument(f"several hosts are allowed only in redis+sentinel://: {_mask(url)}")
     return tuple(hosts)
 
 
 def _host(text: str) -> str:
-    """Read a host; the zone of an IPv6 address follows ``%25``, or a bare ``%``.
+    """Read a host; the zone of an IPv6 address follows ``%25``, or only ``%``.
 
     Source: RFC 6874, section 2.
     """
@@ -288,12 +288,12 @@ def _read(path: str) -> bytes:
 
 def _database(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
-        raise InvalidArgument(f"the database of a Redis URL is a number, not {text!r}")
+        raise InvalidArgument(f"the database of a Redis URL must be a number, not {text!r}")
     return int(text)
 
 
 def _mask(url: str) -> str:
-    """The URL without what stands before the last ``@``, and without its query."""
+    """Remove everything before the last ``@``, and the query."""
     scheme, separator, rest = url.partition("?")[0].partition("://")
     if not separator:
         return repr(scheme.rpartition("@")[2])

@@ -1,4 +1,4 @@
-"""A connection that is always wanted: it is made, and made again after each break.
+"""A connection that is kept open: connect, and reconnect after each break.
 
 ::
 
@@ -7,10 +7,10 @@
      ^ ^----------- unreachable        | failed, lost   |
      +---------------------------------+----------------+
 
-It begins and ends ``idle``; from every state ``stop`` leads there, through ``stopping`` where a
-connection has to be closed first. The machine runs on any clock and never gives up.
+It starts and ends in ``idle``; ``stop`` leads there from every state. An open connection is closed
+first, in ``stopping``. The machine runs on any clock and never gives up.
 
-The link keeps its connections to Redis with it, and the client of the gateway its websocket.
+The link keeps its Redis connections with it, and the gateway client its websocket.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ State = Literal["idle", "down", "connecting", "authenticating", "restoring", "re
 
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 10.0
-"""Seconds before a new attempt: the first, and the most that it grows to."""
+"""Seconds before a new attempt: the first and the longest delay."""
 
 CONNECT_TIMEOUT: Final = 5.0
-"""Seconds that an attempt to connect may take."""
+"""Seconds until an attempt to connect fails."""
 
 
 def reconnect_delay(attempts: int) -> float:
-    """Seconds to wait after so many attempts in a row have failed, with a jitter of a fifth."""
+    """Compute the delay in seconds after failed attempts in a row, with 20 % jitter."""
     delay = min(FIRST_DELAY * 2.0 ** min(attempts, 20), LONGEST_DELAY)
     return min(delay * random.uniform(0.8, 1.2), LONGEST_DELAY)  # noqa: S311 (no secret)
 
 
-@runtime_checkable  # by which automat finds it
+@runtime_checkable  # automat needs it
 class Connection(Protocol):
-    """One connection, from the moment at which its transport stands.
+    """A connection whose transport is open.
 
     Attributes:
-        connected: true until it is lost.
-        transport: what carries it.
+        connected: true until the connection is lost.
+        transport: transport of the connection.
     """
 
     connected: int
     transport: Any
 
     def close(self) -> None:
-        """Begin to close it in good order."""
+        """Begin to close the connection after sending pending data."""
 
 
 class BackOff:
@@ -71,58 +71,58 @@ class BackOff:
         self.attempts = 0
 
     def delay(self, cause: Failure) -> float:
-        """Seconds to wait after one more attempt or connection has ended."""
+        """Compute the delay in seconds after another attempt or connection has ended."""
         delay = reconnect_delay(self.attempts)
         self.attempts += 1
         return delay
 
     def succeeded(self) -> None:
-        """A connection is ready."""
+        """Note that a connection is ready."""
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, with the shortest delay."""
+        """Restart with the shortest delay."""
         self.attempts = 0
 
 
 class Inputs(Protocol):
-    """What can happen to a connection."""
+    """Inputs of the state machine."""
 
     def start(self) -> None:
-        """Begin to connect, and keep at it."""
+        """Connect, and keep the connection open."""
 
     def stop(self) -> None:
-        """Close the connection and do not open another."""
+        """Close the connection and do not reconnect."""
 
     def retry(self) -> None:
-        """The delay before the next attempt is over."""
+        """The delay before the next attempt has ended."""
 
     def connected(self, protocol: Connection) -> None:
-        """The transport stands."""
+        """The transport is open."""
 
     def unreachable(self, failure: Failure) -> None:
-        """The attempt to connect failed."""
+        """The attempt to connect has failed."""
 
     def authenticated(self, protocol: Connection) -> None:
-        """The other side has let us in."""
+        """The server has accepted the login."""
 
     def restored(self, protocol: Connection) -> None:
-        """The connection has all that it should have."""
+        """The state of the connection is restored."""
 
     def failed(self, failure: Failure) -> None:
-        """Logging in or restoring failed."""
+        """The login or the restoration has failed."""
 
     def lost(self, failure: Failure) -> None:
-        """The connection is gone."""
+        """The connection is lost."""
 
 
 Prepare = Callable[[Any, Callable[[], None]], Coroutine[Any, Any, None]]
-"""Logs in and restores a new `Connection`; calls its second argument once logged in."""
+"""Logs in and restores a new `Connection`; calls its second argument after the login."""
 
 
 @define(eq=False)
 class _Core:
-    """What the states share."""
+    """Data shared by the states."""
 
     endpoint: IStreamClientEndpoint
     factory: IProtocolFactory
@@ -134,7 +134,7 @@ class _Core:
     stop_waiters: Waiters[None] = Factory(Waiters)
 
 
-# What is done on the way into a state; the result is kept with the state.
+# Functions called on entering a state; the machine keeps each result with the state.
 
 
 def _wait(inputs: Inputs, core: _Core, failure: Failure) -> IDelayedCall:
@@ -152,7 +152,7 @@ def _attempt(inputs: Inputs, core: _Core) -> Deferred[Any]:
 
 
 def _prepare(inputs: Inputs, core: _Core, protocol: Connection) -> Connection:
-    # A preparation may outlive its connection: what it reports then concerns nobody.
+    # Ignore the result of a preparation that outlives its connection.
     def authenticated() -> None:
         if protocol.connected:
             inputs.authenticated(protocol)
@@ -262,14 +262,14 @@ _machine = _build()
 
 
 class KeptConnection:
-    """Makes a connection, and makes it again whenever it is lost.
+    """Keep a connection open, and reconnect whenever it is lost.
 
     Args:
-        endpoint: where to connect.
-        factory: makes the protocol of each attempt, whose loss it tells to `lost`.
-        clock: for delays.
+        endpoint: endpoint to connect to.
+        factory: makes the protocol of each attempt; the protocol reports its loss to `lost`.
+        clock: clock for delays.
         prepare: logs in and restores a new connection.
-        on_state: told of each state as it is entered, with the cause when it is ``down``.
+        on_state: called with each state on entering it, and with the cause of ``down``.
         back_off: delays between attempts.
     """
 
@@ -286,15 +286,15 @@ class KeptConnection:
         self._inputs = _machine(self._core)
 
     def start(self) -> None:
-        """Connect, for ever."""
+        """Connect, and keep the connection open."""
         self._inputs.start()
 
     def lost(self, cause: Failure) -> None:
-        """Take note that the connection is gone."""
+        """Report that the connection is lost."""
         self._inputs.lost(cause)
 
     def stop(self) -> Deferred[None]:
-        """Close the connection and open no other.
+        """Close the connection and do not reconnect.
 
         Returns:
             Fires when it is closed.

@@ -1,7 +1,7 @@
-"""Endpoints that wait for no thread of the program: a bus reconnects while all of them are busy.
+"""Endpoints that need no thread of the reactor's pool, so that a bus reconnects while it is busy.
 
-An address connects directly. A name is resolved in a thread of its own, because Twisted would use
-the reactor's thread pool, which the program's own functions may occupy.
+An IP address connects directly. A name is resolved in a separate thread: Twisted would use the
+reactor's thread pool, which the program's functions may occupy.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _ADDRESSES = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}
 
 
 def tcp_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
-    """An endpoint of a host.
+    """Make an endpoint for a host.
 
     Args:
-        reactor: connects.
-        host: IP address, or a name, all of whose addresses are tried.
-        port: number of the TCP port.
-        timeout: seconds that an attempt may take, name resolution included.
+        reactor: reactor to connect with.
+        host: IP address, or a name, whose addresses are all tried.
+        port: TCP port.
+        timeout: seconds until an attempt fails, including name resolution.
     """
     endpoint: IStreamClientEndpoint
     if isIPAddress(host):
@@ -59,12 +59,12 @@ def tcp_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamC
 
 
 def unix_endpoint(reactor: Any, path: str, timeout: float) -> IStreamClientEndpoint:
-    """An endpoint of a Unix socket.
+    """Make an endpoint for a Unix socket.
 
     Args:
-        reactor: connects.
-        path: of the socket.
-        timeout: seconds that an attempt may take.
+        reactor: reactor to connect with.
+        path: path of the socket.
+        timeout: seconds until an attempt fails.
     """
     endpoint = UNIXClientEndpoint(reactor, path, timeout=None)
     return _Bounded(endpoint, clock_of(reactor), timeout, path)
@@ -73,7 +73,7 @@ def unix_endpoint(reactor: Any, path: str, timeout: float) -> IStreamClientEndpo
 @implementer(IStreamClientEndpoint)
 @frozen
 class _Bounded:
-    """Gives up an attempt after a time, by a clock that ignores steps of the system's."""
+    """An endpoint whose attempts time out, by a clock that ignores changes of the system time."""
 
     endpoint: IStreamClientEndpoint
     clock: IReactorTime
@@ -84,7 +84,7 @@ class _Bounded:
         """Connect.
 
         Fails with:
-            ConnectError: no connection in time, or as the endpoint does.
+            ConnectError: the timeout expired, or the endpoint's own error.
         """
 
         def late(_: object, seconds: float) -> NoReturn:
@@ -96,7 +96,7 @@ class _Bounded:
 
 @implementer(IReactorPluggableNameResolver)
 class _Resolving:
-    """A reactor whose ``HostnameEndpoint`` resolves names in threads of their own."""
+    """A reactor whose ``HostnameEndpoint`` resolves names in separate threads."""
 
     def __init__(self, reactor: Any) -> None:
         clock = clock_of(reactor)
@@ -106,7 +106,7 @@ class _Resolving:
         self._reactor = reactor
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the reactor's."""
+        """Delegate everything else to the reactor."""
         return getattr(self._reactor, name)
 
 
@@ -116,15 +116,15 @@ class _Resolution:
     name: str
 
     def cancel(self) -> None:
-        """Do nothing: the lookup ends by itself, and serves the next attempt."""
+        """Do nothing: the lookup continues, and serves the next attempt."""
 
 
 @implementer(IHostnameResolver)
 class Resolver:
-    """Looks names up, each in a daemon thread, and shares the lookup that already runs.
+    """Resolve names, each in a daemon thread; share a lookup that is already running.
 
     Args:
-        reactor: gets the results.
+        reactor: reactor that receives the results.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -139,24 +139,24 @@ class Resolver:
         addressTypes: Sequence[type[Any]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        """Look a name up; one that is unknown has no addresses."""
+        """Resolve a name; an unknown name has no addresses."""
         resolution: IHostResolution = _Resolution(hostName)
         resolutionReceiver.resolutionBegan(resolution)
         wanted = (hostName, portNumber)
         waiting = self._receivers.setdefault(wanted, [])
         waiting.append(resolutionReceiver)
         if len(waiting) == 1:
-            thread = Thread(target=self._look_up, args=wanted, name="redis-lookup", daemon=True)
+            thread = Thread(target=self._resolve, args=wanted, name="redis-lookup", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system has no thread to spare: the next attempt may find one
+            except RuntimeError:  # the system has no free thread: the next attempt may find one
                 self._found(*wanted, [])
         return resolution
 
-    def _look_up(self, name: str, port: int) -> None:
+    def _resolve(self, name: str, port: int) -> None:
         try:
             found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except Exception:  # noqa: BLE001 (whatever it is, the attempt has to end)
+        except Exception:  # noqa: BLE001 (the attempt has to end in any case)
             found = []
         self._reactor.callFromThread(self._found, name, port, found)
 

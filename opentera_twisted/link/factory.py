@@ -1,7 +1,7 @@
-"""A Redis connection that is always wanted.
+"""A Redis connection that is kept open.
 
-txredisapi's protocols carry the commands. Its own reconnecting is not used: it stands on the global
-reactor and ends for good when logging in fails.
+txredisapi's protocols carry the commands. Its own reconnection is not used: it needs the global
+reactor and ends permanently when a login fails.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from opentera_twisted.link.protocol import CommandProtocol
 
 PING_INTERVAL: Final = 5.0
 PING_TIMEOUT: Final = 8.0
-"""Seconds between pings, and until an unanswered one ends the connection: 13 in all."""
+"""Seconds between pings, and until an unanswered ping ends the connection: 13 in total."""
 
 Prepare = Callable[[CommandProtocol, Callable[[], None]], Coroutine[Any, Any, None]]
-"""Logs in and restores a new connection; calls its second argument once logged in."""
+"""Logs in and restores a new connection; calls its second argument after the login."""
 
 
 class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txredisapi is untyped
-    """Makes one connection, and makes it again whenever it is lost.
+    """Keep a connection open, and reconnect whenever it is lost.
 
     Args:
-        clock: for delays and pings.
-        build: makes a protocol from the function to call when its connection is lost.
+        clock: clock for delays and pings.
+        build: makes a protocol, given the function to call when its connection is lost.
         prepare: logs in and restores a new connection.
-        on_state: told of each state as it is entered, with the cause when it is ``down``.
+        on_state: called with each state on entering it, and with the cause of ``down``.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         self._kept: KeptConnection | None = None
 
     def startConnecting(self, endpoint: IStreamClientEndpoint) -> None:
-        """Connect to the endpoint, for ever."""
+        """Connect to the endpoint, and keep the connection open."""
         self._kept = KeptConnection(
             endpoint, self, self._clock, self._prepare_watched, self._on_state
         )
@@ -63,7 +63,7 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         await self._prepare(protocol, authenticated)
 
     def disconnect(self) -> Deferred[None]:
-        """Close the connection and open no other.
+        """Close the connection and do not reconnect.
 
         Returns:
             Fires when it is closed.
@@ -72,7 +72,7 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
 
     def buildProtocol(self, addr: IAddress) -> CommandProtocol:
         """Make the protocol of a new connection."""
-        assert self._kept is not None  # noqa: S101 (it is what connects)
+        assert self._kept is not None  # noqa: S101 (it connects)
         protocol = self._build(self._kept.lost)
         protocol.factory = self
         return protocol

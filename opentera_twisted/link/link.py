@@ -1,4 +1,4 @@
-"""The link: the client and the subscriber connection of one bus, and what waits for them."""
+"""The link: the client and subscriber connections of one bus, and the commands waiting for it."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ from opentera_twisted.link.subscriptions import SubscriptionTable
 from opentera_twisted.link.waiting import WaitingCommands, too_many
 
 COMMAND_TIMEOUT: Final = 10.0
-"""Seconds that a command waits for the link, unless it says otherwise."""
+"""Default seconds that a command waits for the link."""
 
 MAX_WAITING: Final = 10_000
-"""Commands that may wait for the link at a time."""
+"""Default number of commands that may wait for the link."""
 
 STOP_TIMEOUT: Final = 5.0
-"""Seconds that stopping waits for the replies of commands that were sent."""
+"""Seconds that stopping waits for the replies of sent commands."""
 
 _OVERFLOWS: Final = re.compile(rb"client_output_buffer_limit_disconnections:(\d+)")
 
 
 @frozen
 class Script:
-    """A Lua script that Redis runs as one step."""
+    """A Lua script that Redis runs atomically."""
 
     text: str
     sha1: str = field(init=False)
@@ -65,28 +65,28 @@ class Script:
 
 
 class Link:
-    """Two connections to Redis that come back by themselves.
+    """Two connections to Redis that reconnect by themselves.
 
     Args:
-        address: where Redis is.
-        reactor: for connecting; intervals follow its `clock_of`.
-        name: given to Redis as ``<name>.client`` and ``<name>.subscriber`` (CLIENT SETNAME).
-        max_waiting: commands, and calls, that may wait for the link; more fail at once.
+        address: address of Redis.
+        reactor: reactor to connect with; intervals follow its `clock_of`.
+        name: name at Redis: ``<name>.client`` and ``<name>.subscriber`` (CLIENT SETNAME).
+        max_waiting: commands and calls that may wait for the link; further ones fail at once.
 
     Attributes:
-        reactor: as given.
-        clock: for every interval of the bus and of what stands on it.
-        subscriptions: what the subscriber connection is, and should be, subscribed to.
-        statistics: of each connection, by ``client`` and ``subscriber``.
-        gaps: how often the subscriptions came back after messages may have been missed.
+        reactor: reactor of the link.
+        clock: clock for all intervals of the bus.
+        subscriptions: wanted and acknowledged subscriptions of the subscriber connection.
+        statistics: counts of each connection, by ``client`` and ``subscriber``.
+        gaps: number of times that subscriptions were restored after messages may have been missed.
         on_message: Observers of messages: pattern or None, channel, payload. They must not raise.
-        on_invalidated: Observers of tracked variables: the names that changed; None means any.
-        on_ready: Observers of the link becoming ready, first or again.
+        on_invalidated: Observers of tracked variables: names that changed, or None for any.
+        on_ready: Observers of the link becoming ready, each time.
         on_lost: Observers of the loss of a ready link, with its cause.
         on_refused: Observers of each failed attempt to connect, with its cause.
         on_stopped: Observers of the link's stop.
-        on_interrupted: Observers of the moment from which messages are missed.
-        on_resumed: Observers of the moment at which all subscriptions are back after that.
+        on_interrupted: Observers of the beginning of a gap.
+        on_resumed: Observers of the end of a gap, when all subscriptions are restored.
     """
 
     _log = Logger()
@@ -143,12 +143,12 @@ class Link:
 
     @property
     def states(self) -> dict[str, State]:
-        """The state of each connection, by ``client`` and ``subscriber``."""
+        """State of each connection, by ``client`` and ``subscriber``."""
         return dict(self._states)
 
     @property
     def is_ready(self) -> bool:
-        """Whether both connections are logged in and restored."""
+        """True if both connections are logged in and restored."""
         return not self._stopped and set(self._states.values()) == {"ready"}
 
     @property
@@ -162,7 +162,7 @@ class Link:
 
     @property
     def cause(self) -> str:
-        """Why it is not ready, as far as is known; empty when it is."""
+        """Reason why the link is not ready, if known; empty when it is ready."""
         return self._last_cause
 
     @property
@@ -172,18 +172,18 @@ class Link:
 
     @property
     def waiting(self) -> int:
-        """How many commands wait for the link."""
+        """Number of commands that wait for the link."""
         return len(self._waiting)
 
     def start(self) -> None:
-        """Begin to connect, and keep at it."""
+        """Connect, and keep both connections open."""
         self._stopped = False
         self._was_started = True
         for factory in (self._client, self._subscriber):
             factory.startConnecting(self._endpoint)
 
     async def stop(self) -> None:
-        """Let what was sent finish, fail what waits, and close both connections."""
+        """Finish the sent commands, fail the waiting ones, and close both connections."""
         self._stopped = True
         stopped = BusUnavailable("the bus was stopped")
         self._waiting.fail(stopped)
@@ -192,7 +192,7 @@ class Link:
         self._waiting_for_ready.fail(stopped)
         if self._commands is not None:
             try:
-                # Replies come in the order of the commands: this one is the last.
+                # Redis replies in order: the reply to this command is the last.
                 last = self._commands.execute_command("PING")
                 await last.addTimeout(STOP_TIMEOUT, self.clock)
             except (CommandFailed, ConnectionLost, DeferredTimeout):
@@ -206,7 +206,7 @@ class Link:
             Fires when both connections are ready.
 
         Fails with:
-            BusUnavailable: the link is or was stopped, or too many wait already.
+            BusUnavailable: the link is or was stopped, or too many are already waiting.
         """
         if self.is_ready:
             return succeed(None)
@@ -217,22 +217,22 @@ class Link:
         return self._waiting_for_ready.wait()
 
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
-        """Send a command, as soon as the link allows.
+        """Send a command when the link is ready.
 
         Args:
-            arguments: the command's name and its arguments.
-            timeout: seconds that it waits for the link.
+            arguments: name of the command and its arguments.
+            timeout: seconds to wait for the link.
 
         Returns:
             Fires with Redis's reply: bytes, int, None or a list of these.
 
         Raises:
-            InvalidArgument: the timeout is no number of seconds.
+            InvalidArgument: the timeout is not a number above 0.
 
         Fails with:
-            BusUnavailable: the link was down for all that time; nothing was sent.
+            BusUnavailable: the link was down until the timeout; nothing was sent.
             CommandFailed: Redis answered with an error.
-            ConnectionLost: the link broke before the reply came.
+            ConnectionLost: the link broke before the reply arrived.
         """
         if timeout is not COMMAND_TIMEOUT:
             check_timeout(timeout)
@@ -243,10 +243,10 @@ class Link:
         return self._waiting.add(arguments, timeout)
 
     def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
-        """`execute` without a Deferred, for what is sent thousands of times a second.
+        """Send a command without a Deferred, for thousands of commands per second.
 
         Args:
-            arguments: the command's name and its arguments.
+            arguments: name of the command and its arguments.
             done: called with the reply, or with the `BusError` that `execute` would fail with.
         """
         if self._commands is not None:
@@ -256,10 +256,10 @@ class Link:
             waiting.addCallbacks(done, lambda failure: done(failure.value))
 
     def run(self, script: Script, keys: Sequence[Argument], *arguments: Argument) -> Deferred[Any]:
-        """Run a script in Redis, sending its text only when Redis does not have it yet.
+        """Run a script in Redis; send its text only if Redis does not have it yet.
 
         Returns:
-            Fires with its answer; fails as `execute` does.
+            Fires with its result; fails like `execute`.
 
         Source: Redis commands EVALSHA and EVAL.
         """
@@ -274,7 +274,7 @@ class Link:
         return known.addErrback(unknown)
 
     def track(self) -> Deferred[Any]:
-        """Have the subscriber connection told when variables change that `read_tracked` has read.
+        """Enable invalidation messages for the variables that `read_tracked` reads.
 
         Source: Redis command CLIENT TRACKING.
         """
@@ -283,27 +283,27 @@ class Link:
         return self.execute("CLIENT", "TRACKING", "ON", "REDIRECT", self._subscriber_id, "OPTIN")
 
     def read_tracked(self, name: bytes) -> Deferred[bytes | None]:
-        """Read a variable, and have Redis tell when it changes; only when the link is ready.
+        """Read a variable and track it; the link must be ready.
 
         Source: Redis commands CLIENT CACHING and GET.
         """
-        # The first is for the next command of the connection, so they are sent together.
+        # The first command applies to the next one of the connection, so they are sent together.
         self.execute("CLIENT", "CACHING", "YES").addErrback(lambda _: None)
         return self.execute("GET", name)
 
     def why_not(self) -> str:
-        """What an operator can look at when nothing came of something within its time."""
+        """Explain to an operator why something timed out."""
         if not self._was_started:
-            return "the bus was not started: call its startService(), or give it a parent service"
+            return "the bus was not started; call its startService(), or set its parent service"
         if self.is_ready:
-            return f"Redis at {self.address} is slow, or refuses it, which the log says"
+            return f"Redis at {self.address} is slow or refuses the command; see the log"
         return f"no link to Redis at {self._why_down()}"
 
     def unavailable(self, seconds: float) -> BusUnavailable:
-        """The error of what waited for the link in vain, with its cause.
+        """Make the error for a timeout of waiting for the link, with its cause.
 
         Args:
-            seconds: how long it waited.
+            seconds: duration of the wait.
         """
         message = (
             f"no link for {seconds:g} seconds to Redis at {self._why_down()}"
@@ -315,10 +315,10 @@ class Link:
         return error
 
     def stopped(self) -> BusUnavailable | None:
-        """The error of what needs the link after it was stopped; None while it is not."""
+        """Make the error for a use of the stopped link, or return None while it runs."""
         if not self._stopped:
             return None
-        return BusUnavailable("the bus is stopped: start it with startService()")
+        return BusUnavailable("the bus is stopped; start it with startService()")
 
     def _why_down(self) -> str:
         cause = self._last_cause
@@ -347,7 +347,7 @@ class Link:
         try:
             self._subscriber_id = await protocol.execute_command("CLIENT", "ID")
         except PermissionDenied:
-            self._subscriber_id = None  # it is only for watches
+            self._subscriber_id = None  # only watches need it
         authenticated()
         await self.subscriptions.restore(protocol.change)
 
@@ -358,9 +358,9 @@ class Link:
         except CommandFailed as error:
             if error.code == "NOAUTH":
                 raise AuthenticationFailed(
-                    f"Redis at {self.address} asks for a password, which neither URL nor file has"
+                    f"Redis at {self.address} asks for a password; set one in the URL or the file"
                 ) from None
-            if error.code != "NOPERM":  # a name is a courtesy
+            if error.code != "NOPERM":  # the name is optional
                 raise
         try:
             answer = await protocol.execute_command("PING")
@@ -369,20 +369,20 @@ class Link:
         except PermissionDenied:
             pass
         except ServerLoading:
-            # It would take subscriptions, and refuse everything else.
+            # It would accept subscriptions, but refuse all other commands.
             raise BusUnavailable("Redis is loading its data") from None
         if self.address.primary:
-            # Sentinels may name a server that is not, or no longer, the primary.
+            # Sentinels may name a server that is no longer the primary.
             kind, *_ = await protocol.execute_command("ROLE")
             if kind != b"master":
-                raise BusUnavailable("the primary that the sentinels name is a replica")
+                raise BusUnavailable("the sentinels' primary is a replica")
             protocol.leaves_replicas = True
 
     def _received(self, pattern: bytes | None, channel: bytes, payload: Any) -> None:
         if type(payload) is bytes:
             for observer in self.on_message:
                 observer(pattern, channel, payload)
-        else:  # Redis's own: a list of names, or None, on __redis__:invalidate
+        else:  # from Redis: a list of names, or None, on __redis__:invalidate
             self.on_invalidated.notify(payload)
 
     def _entered(self, role: str, state: State, cause: Failure | None) -> None:
@@ -423,12 +423,12 @@ class Link:
         self._log.info("link to Redis at {address} is ready", address=self.address)
         self._waiting_for_ready.fire(None)
         self.on_ready.notify()
-        self._look_for_overflow()
+        self._check_for_overflow()
 
     def _down(self, role: str, cause: Failure, *, was_ready: bool) -> None:
         text = cause.getErrorMessage()
         self._last_error = cause.value
-        if text != self._last_cause:  # an outage is told once, not at each attempt
+        if text != self._last_cause:  # log an outage once, not at each attempt
             self._last_cause = text
             log = self._log.error if cause.check(AuthenticationFailed) else self._log.warn
             log(
@@ -439,10 +439,10 @@ class Link:
             )
         (self.on_lost if was_ready else self.on_refused).notify(cause)
 
-    def _look_for_overflow(self) -> None:
-        """Say so when Redis had closed a connection because we did not read fast enough."""
+    def _check_for_overflow(self) -> None:
+        """Warn if Redis closed a connection because its client read too slowly."""
         info = self.execute("INFO", "stats")
-        info.addCallbacks(self._count_overflows, lambda _: None)  # a courtesy
+        info.addCallbacks(self._count_overflows, lambda _: None)  # optional
 
     def _count_overflows(self, info: bytes) -> None:
         found = _OVERFLOWS.search(info)
@@ -451,14 +451,14 @@ class Link:
         before, self._overflows = self._overflows, int(found[1])
         if before is not None and self._overflows > before:
             self._log.warn(
-                "Redis has closed connections whose output buffer was full "
-                "(client-output-buffer-limit pubsub): if it was ours, messages were lost"
+                "Redis has closed connections with a full output buffer "
+                "(client-output-buffer-limit pubsub); this bus may have missed messages"
             )
 
 
 class HasLink(Protocol):
-    """A bus, for what needs no more of it than its link."""
+    """A bus, or another object with a link."""
 
     @property
     def link(self) -> Link:
-        """Carries the commands."""
+        """The link that carries the commands."""

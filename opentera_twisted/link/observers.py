@@ -1,4 +1,4 @@
-"""`Observers`: the functions that the link calls at one kind of event."""
+"""`Observers`: functions that the link calls on one kind of event."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class Observers(list[Callable[P, object]], Generic[P]):
     """A list of functions; append one to observe, remove it to stop."""
 
     def notify(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Call each in the order of the list; log what one raises and go on."""
+        """Call each function in order; log its errors and continue."""
         for observer in list(self):
             callbacks.run("an observer of the link", observer, *args, **kwargs)

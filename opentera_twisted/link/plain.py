@@ -1,4 +1,4 @@
-"""Commands over plain connections that block, for threads of a process without a reactor."""
+"""Commands over blocking connections, for threads of a process without a reactor."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from opentera_twisted.link.refusals import refusal
 from opentera_twisted.link.sentinel import Credentials
 
 TIMEOUT: Final = 10.0
-"""Seconds for connecting, and for each reply."""
+"""Seconds to connect, and to receive each reply."""
 
 
 class PlainConnection:
-    """A connection that blocks; a context manager that closes it.
+    """A blocking connection; a context manager that closes it.
 
     Args:
-        address: of a Redis, or of the sentinels that know its address.
+        address: address of Redis, or of sentinels.
 
     Raises:
-        BusUnavailable: Redis cannot be reached.
-        AuthenticationFailed: it refuses the user or the password.
+        BusUnavailable: Redis is unreachable.
+        AuthenticationFailed: Redis refuses the user or the password.
     """
 
     def __init__(self, address: RedisAddress) -> None:
@@ -63,29 +63,32 @@ class PlainConnection:
         """Send a command and return its reply.
 
         Raises:
-            ConnectionLost: no reply came; Redis may have executed the command.
-            CommandFailed: Redis refuses the command.
+            ConnectionLost: no reply arrived; Redis may have executed the command.
+            CommandFailed: Redis refused the command.
         """
-        reply = self._ask(command)
+        reply = self._exchange(command)
         if isinstance(reply, hiredis.HiredisError):
             raise refusal(command, str(reply))
         return reply
 
     def _log_in(self, login: Credentials) -> None:
-        """Source: Redis command AUTH."""
+        """Log in.
+
+        Source: Redis command AUTH.
+        """
         if login.password is None:
             return
         user = () if login.username is None else (login.username,)
-        if isinstance(self._ask(("AUTH", *user, login.password)), hiredis.HiredisError):
+        if isinstance(self._exchange(("AUTH", *user, login.password)), hiredis.HiredisError):
             raise AuthenticationFailed(f"Redis at {self._where} refuses the user or the password")
 
-    def _ask(self, command: tuple[Argument, ...]) -> Any:
+    def _exchange(self, command: tuple[Argument, ...]) -> Any:
         try:
             self._socket.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
             while (reply := self._reader.gets()) is False:
                 data = self._socket.recv(65536)
                 if not data:
-                    raise ConnectionResetError("it closed the connection")
+                    raise ConnectionResetError("Redis closed the connection")
                 self._reader.feed(data)
         except OSError as error:
             raise ConnectionLost(f"Redis at {self._where} did not reply: {error}") from None
@@ -93,7 +96,7 @@ class PlainConnection:
 
 
 def execute(address: RedisAddress, *command: Argument) -> Any:
-    """Connect, send one command and return its reply; raises what `PlainConnection` raises."""
+    """Connect, send one command and return its reply; raise the errors of `PlainConnection`."""
     with PlainConnection(address) as connection:
         return connection.execute(*command)
 
@@ -112,13 +115,13 @@ def _connect(address: RedisAddress) -> socket.socket:
 def _encrypted(connection: socket.socket, host: str, tls: TLS) -> socket.socket:
     context = ssl.create_default_context(cafile=tls.ca)
     if tls.certificate is not None:
-        # Without a password OpenSSL would ask for one on the terminal.
+        # Without a password, OpenSSL would ask for one on the terminal.
         context.load_cert_chain(tls.certificate, tls.private_key, password="")
     return context.wrap_socket(connection, server_hostname=host)
 
 
 def _primary(address: RedisAddress) -> tuple[str, int]:
-    """Ask one sentinel after another for the primary.
+    """Ask the sentinels in turn for the primary.
 
     Source: Redis command SENTINEL GET-MASTER-ADDR-BY-NAME.
     """

@@ -1,8 +1,8 @@
 """The two kinds of Redis connection: txredisapi's protocols with replies matched by order and name.
 
-`CommandProtocol` replaces txredisapi's queue of replies by a plain deque: one Deferred a command,
-and no reply can be given to another's command, since a connection that breaks fails all that wait.
-`SubscriberProtocol` matches each acknowledgement of a subscription by its channel.
+`CommandProtocol` replaces txredisapi's reply queue with a deque of one entry per command. A broken
+connection fails all entries, so that no command receives another's reply. `SubscriberProtocol`
+matches each acknowledgement of a subscription by its channel.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from opentera_twisted.link.refusals import refusal
 from opentera_twisted.link.statistics import SAMPLED, ConnectionStatistics
 
 Operation = Literal["SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE"]
-"""A command that changes what a connection is subscribed to."""
+"""A command that changes the subscriptions of a connection."""
 
 Argument = bytes | str | int
 
 WRITE_BATCH: Final = 16
-"""Commands that are held back at most, to be written to the socket together."""
+"""Maximum number of commands delayed to write them to the socket together."""
 
 CHECKS: Final = 8
-"""Checks for the answer to a ping within its timeout."""
+"""Number of checks for the reply within the timeout of a ping."""
 
 _ACKNOWLEDGED: Final[dict[bytes, Operation]] = {
     b"subscribe": "SUBSCRIBE",
@@ -45,12 +45,12 @@ _ACKNOWLEDGED: Final[dict[bytes, Operation]] = {
 }
 
 Done = Callable[[Any], None]
-"""Called once with a reply, or with the `BusError` that took its place; must not raise."""
+"""Called once with a reply, or with a `BusError` in its place; must not raise."""
 
 
 @define(eq=False)
 class _Waiting:
-    """A command that was sent: what it was, who waits, and how many replies it still gets."""
+    """A sent command, and the number of replies still expected."""
 
     arguments: tuple[Argument, ...]
     done: Done
@@ -61,11 +61,11 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
     """A connection for commands.
 
     Args:
-        on_lost: called once with the cause, before the waiting commands fail.
-        statistics: of this connection and those before it; its own when None.
+        on_lost: called once with the cause, before the pending commands fail.
+        statistics: counts of this and earlier connections; None counts separately.
 
     Attributes:
-        leaves_replicas: end the connection when Redis says that it is a replica.
+        leaves_replicas: close the connection when Redis reports that it is a replica.
     """
 
     leaves_replicas = False
@@ -91,28 +91,28 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
 
     @property
     def waiting(self) -> int:
-        """How many commands wait for their reply."""
+        """Number of pending commands."""
         return len(self._waiting)
 
     def connectionMade(self) -> None:
-        """Leave logging in to the owner: txredisapi would give up for good when it fails."""
+        """Leave the login to the owner: txredisapi would give up permanently when it fails."""
         self.connected = 1
         if ITCPTransport.providedBy(self.transport):
-            # A command does not wait until the other end has acknowledged the one before it.
+            # Send a command before the acknowledgement of the previous TCP segment.
             self.transport.setTcpNoDelay(True)
-        # The socket itself, never what a wrapper such as TLS would lead to behind its back.
+        # Use only a plain socket: a wrapper such as TLS must not be bypassed.
         if isinstance(self.transport, FileDescriptor) and not getattr(self.transport, "TLS", False):
             self._socket = self.transport
 
     def connectionLost(self, reason: Failure) -> None:
-        """Fail what waits: whether it was executed is not known."""
+        """Fail the pending commands, which Redis may or may not have executed."""
         self.connected = 0
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
         waiting, self._waiting = self._waiting, deque()
         self._statistics.lost += len(waiting)
-        # First the owner: who asks again on a failure then waits for the next connection.
+        # Notify the owner first, so that a retry from an errback waits for the next connection.
         cause = self._cause or strangers.closed(
             reason,
             is_secure=self._is_secure,
@@ -120,15 +120,15 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         )
         self._on_lost(cause)
         known = "" if cause is reason else f": {cause.getErrorMessage()}"
-        for one in waiting:
-            one.done(
+        for command in waiting:
+            command.done(
                 ConnectionLost(
-                    f"the connection broke while {one.arguments[0]!s} waited for its reply{known}"
+                    f"the connection broke while {command.arguments[0]!s} waited for a reply{known}"
                 )
             )
 
     def dataReceived(self, data: bytes) -> None:
-        """Hand over each reply; txredisapi would look through all values to convert some."""
+        """Pass on each reply; txredisapi would scan all values to convert some."""
         self._was_heard = True
         self._reader.feed(data)
         try:
@@ -138,27 +138,27 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             self.abort(strangers.answered(data))
 
     def close(self) -> None:
-        """Close the connection when what was written is sent."""
+        """Close the connection after sending pending data."""
         self.transport.loseConnection()
 
     def abort(self, cause: str) -> None:
-        """Close the connection at once, for a reason that its loss will name."""
+        """Close the connection at once, with the cause to report for its loss."""
         self._cause = Failure(ConnectionLost(cause))
         self.transport.abortConnection()
 
     def watch(self, clock: IReactorTime, interval: float, timeout: float) -> None:
-        """Ping every ``interval`` seconds; abort when one is not answered for ``timeout`` seconds.
+        """Ping every ``interval`` seconds; abort if a ping is unanswered for ``timeout`` seconds.
 
-        TCP does not tell of a peer that froze, or of one that went away without a word.
+        TCP does not report a peer that froze or disappeared.
 
-        Count checks, not seconds: the reactor reads between two of them, so a reply that waits
-        while a handler blocks the reactor is found before the last check.
+        Count checks, not seconds. The reactor reads between two checks, so that it finds a reply
+        that arrived while a handler blocked the reactor.
         """
 
         def ping() -> None:
             self._watch = clock.callLater(timeout / CHECKS, check, 1)
             self._unsampled = 1
-            # An error is an answer too.
+            # An error is a reply too.
             self.execute_command("PING").addBoth(answered)
 
         def answered(_: object) -> None:
@@ -186,24 +186,24 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
 
         Fails with:
             CommandFailed: Redis answered with an error.
-            ConnectionLost: the connection is, or got, lost.
+            ConnectionLost: the connection is lost, now or before the reply.
         """
         result: Deferred[Any] = Deferred()
         self.send(arguments, partial(_fire, result))
         return result
 
     def send(self, arguments: tuple[Argument, ...], done: Done, replies: int = 1) -> None:
-        """Send a command, without a Deferred.
+        """Send a command without a Deferred.
 
         Args:
-            arguments: the command's name and its arguments.
+            arguments: name of the command and its arguments.
             done: called with the last reply, or with `CommandFailed` or `ConnectionLost`.
-            replies: how many there will be.
+            replies: number of expected replies.
         """
         if not self.connected:
             done(ConnectionLost(f"not connected; {arguments[0]!s} was not sent"))
             return
-        data: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub says one
+        data: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub is too narrow
         self._statistics.commands[arguments[0]] += 1
         self._unsampled -= 1
         if not self._unsampled:
@@ -218,7 +218,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
                 self._write_batch()
 
     def _timed(self, done: Done) -> Done:
-        """The same, with the time that the reply takes counted."""
+        """Measure the time until the reply."""
         self._unsampled = SAMPLED
         began = perf_counter()
 
@@ -230,10 +230,10 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         return timed
 
     def _write_at_once(self, data: bytes) -> bytes:
-        """Write to the socket, when nothing can be before it, and return what did not fit.
+        """Write to the socket if no data precedes it, and return the rest.
 
-        The transport would wait for the reactor's next turn, to send together what comes until
-        then: good for many commands, and the greater part of the time of one.
+        The transport would wait for the reactor's next iteration to batch writes. That helps with
+        many commands, but is most of the time of a single one.
         """
         if self._socket is None or self._socket.disconnecting or self._cause is not None:
             return data
@@ -241,20 +241,21 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         return data[written:] if type(written) is int and written > 0 else data
 
     def _write_batch(self) -> None:
-        """Write to the socket what the transport holds back.
+        """Write the transport's buffer to the socket.
 
-        It would wait until all that was received has been handled: then many calls would move as
-        one, and we, Redis and the other end would take turns instead of working at the same time.
+        The transport would wait until all received data is handled. Then the calls would move in
+        one batch, and this process, Redis and the peer would take turns instead of working in
+        parallel.
         """
         self._unsent = 0
         if self._socket is not None and not self._socket.disconnecting:
-            # What fails here fails again in the reactor, which then ends the connection.
+            # An error here recurs in the reactor, which then closes the connection.
             self._socket.doWrite()
 
     def replyReceived(self, reply: Any) -> None:
-        """Give the reply to the command that waits longest."""
+        """Pass the reply to the oldest pending command."""
         if not self._waiting:
-            self.abort("Redis sent a reply that nothing waits for")
+            self.abort("Redis sent an unexpected reply")
             return
         waiting = self._waiting.popleft()
         if isinstance(reply, Exception):
@@ -268,13 +269,13 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
 
 
 class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # type: ignore[misc]
-    """A connection that receives what is published.
+    """A connection that receives published messages.
 
     Args:
-        on_lost: called once with the cause, before the waiting commands fail.
+        on_lost: called once with the cause, before the pending commands fail.
         on_message: called with pattern (or None), channel and payload; must not raise.
         on_acknowledged: called with the operation and the channel or pattern.
-        statistics: of this connection and those before it; its own when None.
+        statistics: counts of this and earlier connections; None counts separately.
     """
 
     def __init__(
@@ -292,7 +293,7 @@ class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # typ
         """Subscribe or unsubscribe several channels or patterns at once.
 
         Returns:
-            Fires when each was acknowledged; ``on_acknowledged`` has been called for each.
+            Fires when all are acknowledged, after ``on_acknowledged`` was called for each.
 
         Fails with:
             CommandFailed: Redis refused all of them.
@@ -303,7 +304,7 @@ class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # typ
         return result
 
     def replyReceived(self, reply: Any) -> None:
-        """Tell messages from acknowledgements, and these from replies."""
+        """Separate messages, acknowledgements and replies."""
         if type(reply) is list and reply:
             kind = reply[0]
             if kind == b"message":
@@ -320,10 +321,10 @@ class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # typ
 
     def _acknowledged(self, operation: Operation, name: bytes) -> None:
         waiting = self._waiting[0] if self._waiting else None
-        # The names of a command are acknowledged in their order.
+        # Redis acknowledges the names of a command in order.
         expected = waiting and (waiting.arguments[0], waiting.arguments[-waiting.replies])
         if waiting is None or expected != (operation, name):
-            # The server may withdraw a subscription by itself, such as after a change of its ACL.
+            # Redis may cancel a subscription by itself, for example after a change of its ACL.
             self.abort("Redis changed a subscription by itself")
             return
         self._on_acknowledged(operation, name)

@@ -1,4 +1,4 @@
-"""Redis's error replies to the errors that name them."""
+"""Conversion of Redis's error replies to errors."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _CLASSES: Final[Mapping[str, type[CommandFailed]]] = {
     "WRONGTYPE": WrongType,
 }
 
-# Commands whose first argument is no secret. A session key is the argument of SET and of scripts.
+# Commands whose first argument is not secret. SET and scripts have session keys as arguments.
 _SHOWN: Final = {"GET", "DEL", "PUBLISH", "SUBSCRIBE", "PSUBSCRIBE"}
 
 
 def refusal(arguments: Sequence[bytes | str | int], reply: str) -> CommandFailed:
-    """The error that a command's error reply stands for.
+    """Convert the error reply of a command to an error.
 
     Args:
-        arguments: the command's name and its arguments.
+        arguments: name of the command and its arguments.
         reply: Redis's text, such as ``NOPERM No permissions to access a channel``.
     """
     command = str(arguments[0])
@@ -44,7 +44,7 @@ def refusal(arguments: Sequence[bytes | str | int], reply: str) -> CommandFailed
 
 
 def _missing_right(command: str, arguments: Sequence[bytes | str | int], reply: str) -> str:
-    """The ACL rule that would have allowed a command, as far as Redis's text tells."""
+    """Return the ACL rule that would allow a command, if Redis's text implies one."""
     if "command" in reply:
         return f"+{command.lower()}"
     sign = "&" if "channel" in reply else "~" if "key" in reply else ""
@@ -55,6 +55,6 @@ def _missing_right(command: str, arguments: Sequence[bytes | str | int], reply: 
 
 
 def shown(name: bytes) -> str:
-    """Write a name for an error or the log; reply channels are secret, and shown as a pattern."""
+    """Decode a name for an error or the log; secret reply topics become a pattern."""
     text = name.decode(errors="replace")
     return f"{REPLY_CHANNELS}*" if text.startswith(REPLY_CHANNELS) else text

@@ -1,4 +1,4 @@
-"""What Redis did not take is tried again after a while, which is told once and not each time."""
+"""Retry what Redis refused, after a pause; log each cause once."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ from twisted.logger import Logger
 from opentera_twisted.errors import BusError, CommandFailed, PermissionDenied
 
 RETRY_DELAY: Final = 1.0
-"""Seconds before what Redis did not take is tried again."""
+"""Seconds between attempts."""
 
 
 class Retry:
-    """The pauses between one's attempts at something.
+    """Pauses between repeated attempts at an operation.
 
     Args:
-        clock: for the pauses.
-        log: of the one who tries.
+        clock: clock for the pauses.
+        log: log of the caller.
     """
 
     def __init__(self, clock: IReactorTime, log: Logger) -> None:
         self._clock = clock
         self._log = log
-        self._told = ""
+        self._logged = ""
 
     def succeeded(self) -> None:
-        """An attempt succeeded: the next failure is told, whatever it is."""
-        self._told = ""
+        """Note a success, so that the next failure is logged, whatever its cause."""
+        self._logged = ""
 
     def pause(self, what: str, error: BusError) -> Deferred[None]:
-        """Wait after an attempt that failed, and say why unless that was said last.
+        """Wait after a failed attempt; log its cause unless it was the last one logged.
 
         Args:
-            what: is not done for now, for the log.
-            error: why.
+            what: description of the delayed operation, for the log.
+            error: error of the attempt.
 
         Returns:
-            Fires when it is time for the next attempt.
+            Fires when the next attempt is due.
         """
         cause = _cause(error)
-        if cause != self._told:
-            self._told = cause
+        if cause != self._logged:
+            self._logged = cause
             self._log.warn("{what}, trying again: {reason}", what=what, reason=str(error))
         pause: Deferred[None] = deferLater(self._clock, RETRY_DELAY)
         return pause
 
 
 def _cause(error: BusError) -> str:
-    """What tells one cause from another: an error's text also names the command.
+    """Identify the cause of an error; its text also names the command.
 
-    A script is sent as EVALSHA, but as EVAL when Redis does not have it yet.
+    A script is sent as EVALSHA, or as EVAL if Redis does not have it yet.
     """
     if isinstance(error, PermissionDenied):
-        return f"{error.code} {error.needs}"  # when one right is given, another may be missing
+        return f"{error.code} {error.needs}"  # after one right is granted, another may be missing
     return error.code if isinstance(error, CommandFailed) else str(error)

@@ -1,4 +1,4 @@
-"""A password in a file, which no list of processes shows."""
+"""Passwords in files, to keep them out of the process list."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.address import RedisAddress
 
 LONGEST: Final = 4096
-"""Bytes of a secret; a file of more is another file."""
+"""Maximum size of a secret in bytes."""
 
 
 @frozen
 class SecretText:
-    """What a file of a secret holds.
+    """Contents of a secret file.
 
     Attributes:
         text: the secret.
-        hint: what is wrong with the file's permissions, for people to read; else empty.
+        hint: problem of the file's permissions, for display; empty without one.
     """
 
     text: str = field(repr=False)
@@ -30,47 +30,45 @@ class SecretText:
 
 
 def read_secret(path: str, what: str = "a password") -> SecretText:
-    """Read a secret: all of the file, less the line break at its end.
+    """Read a secret: the whole file without the final line break.
 
     Args:
         path: path of the file.
-        what: the kind of secret, for errors.
+        what: kind of secret, for errors.
 
     Raises:
-        InvalidArgument: it cannot be read, is empty, or cannot be a secret.
+        InvalidArgument: the file cannot be read, is empty, or cannot be a secret.
     """
     file = read_private_file(path, LONGEST + 1)
     try:
         text = file.data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise InvalidArgument(f"{path} is no text in UTF-8: expected {what}") from None
+        raise InvalidArgument(f"{path} is not UTF-8 text; expected {what}") from None
     if not text:
-        raise InvalidArgument(f"{path} is empty: expected {what}")
+        raise InvalidArgument(f"{path} is empty; expected {what}")
     if len(file.data) > LONGEST or not text.isprintable():
-        raise InvalidArgument(f"{path} holds more than one line: expected {what}")
+        raise InvalidArgument(f"{path} has more than one line; expected {what}")
     return SecretText(text, file.exposure)
 
 
 def with_password(url: str, password: str) -> str:
-    """A Redis URL with a password.
+    """Add a password to a Redis URL.
 
     Raises:
-        InvalidArgument: it is no Redis URL, or has a password already.
+        InvalidArgument: the URL is invalid, or already has a password.
     """
     if RedisAddress.parse(url).login.password is not None:
-        raise InvalidArgument(
-            "the URL has a password already, beside that of the file: name one of the two"
-        )
+        raise InvalidArgument("the URL and the file both have a password; use only one of them")
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     userinfo = f"{user.removesuffix(':')}:{quote(password, safe='')}"
-    # Not geturl(), which would drop the empty host of unix:///path.
+    # geturl() would drop the empty host of unix:///path.
     rest = url.partition("://")[2].removeprefix(parts.netloc)
     return f"{parts.scheme}://{userinfo}@{host}{rest}"
 
 
 def mask_passwords(url: str) -> str:
-    """A Redis URL whose passwords are ``***``; any other text as it is."""
+    """Replace the passwords of a Redis URL by ``***``; other texts stay as they are."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url

@@ -1,4 +1,4 @@
-"""An endpoint that asks sentinels where the primary is, before each attempt to connect.
+"""An endpoint that asks sentinels for the primary's address, before each attempt to connect.
 
 Source: Redis documentation, "Guidelines for Redis clients with support for Redis Sentinel".
 """
@@ -21,7 +21,7 @@ from opentera_twisted.errors import AuthenticationFailed, BusError, CommandFaile
 from opentera_twisted.link.protocol import CommandProtocol
 
 SENTINEL_TIMEOUT: Final = 2.0
-"""Seconds that one sentinel may take; then the next is asked."""
+"""Seconds until the endpoint tries the next sentinel."""
 
 
 @frozen
@@ -30,7 +30,7 @@ class Credentials:
 
     Attributes:
         username: None for the default user.
-        password: None when none is asked for.
+        password: None for no login.
     """
 
     username: str | None = None
@@ -40,11 +40,11 @@ class Credentials:
         """Log a connection in.
 
         Args:
-            protocol: of the connection.
-            where: named in the error.
+            protocol: protocol of the connection.
+            where: name of the server, for errors.
 
         Raises:
-            AuthenticationFailed: they are not accepted.
+            AuthenticationFailed: the server refuses them.
 
         Source: Redis command AUTH.
         """
@@ -57,7 +57,7 @@ class Credentials:
             if error.code not in {"NOAUTH", "WRONGPASS", "ERR"}:
                 raise
             raise AuthenticationFailed(
-                f"{where} refuses the user or the password ({error.code}): correct URL or file"
+                f"{where} refuses the user or the password ({error.code}); correct the URL or file"
             ) from None
 
 
@@ -66,13 +66,13 @@ NO_CREDENTIALS: Final = Credentials()
 
 @implementer(IStreamClientEndpoint)
 class SentinelEndpoint:
-    """Connects to the primary that sentinels name.
+    """Connect to the primary that sentinels name.
 
     Args:
-        reactor: for time.
-        sentinels: where they are.
-        primary: the name under which they know it.
-        login: at the sentinels.
+        reactor: provides the clock.
+        sentinels: endpoints of the sentinels.
+        primary: name of the primary.
+        login: credentials for the sentinels.
         endpoint_of: makes the endpoint of a host and port.
     """
 
@@ -91,27 +91,27 @@ class SentinelEndpoint:
         self._endpoint_of = endpoint_of
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Ask one sentinel after another, and connect.
+        """Ask the sentinels in turn, and connect to the primary.
 
         Fails with:
-            ConnectError: none of them knows the primary, or it cannot be reached.
+            ConnectError: no sentinel knows the primary, or it is unreachable.
         """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         causes = []
         for sentinel in list(self._sentinels):
-            asking = Deferred.fromCoroutine(self._ask(sentinel))
+            asking = Deferred.fromCoroutine(self._locate(sentinel))
             try:
                 host, port = await asking.addTimeout(SENTINEL_TIMEOUT, self._clock)
             except CancelledError:
                 raise
             except DeferredTimeout:
                 causes.append("no answer in time")
-            except Exception as error:  # noqa: BLE001 (whatever it is, the next one may know)
+            except Exception as error:  # noqa: BLE001 (the next sentinel may know)
                 causes.append(str(error))
             else:
-                # Next time the one that knew is asked first.
+                # Ask this sentinel first next time.
                 self._sentinels.remove(sentinel)
                 self._sentinels.insert(0, sentinel)
                 return await self._endpoint_of(host, port).connect(factory)
@@ -119,7 +119,7 @@ class SentinelEndpoint:
             string=f"no sentinel knows where {self._primary} is ({'; '.join(causes)})"
         )
 
-    async def _ask(self, sentinel: IStreamClientEndpoint) -> tuple[str, int]:
+    async def _locate(self, sentinel: IStreamClientEndpoint) -> tuple[str, int]:
         protocol = CommandProtocol(lambda _: None)
         await connectProtocol(sentinel, protocol)
         try:
@@ -131,5 +131,5 @@ class SentinelEndpoint:
         finally:
             protocol.transport.abortConnection()
         if reply is None:
-            raise BusError("a sentinel that does not know the name")
+            raise BusError("a sentinel does not know the name")
         return reply[0].decode(), int(reply[1])

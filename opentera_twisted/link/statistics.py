@@ -1,4 +1,4 @@
-"""What one of the link's connections counts, over all the times that it was made anew."""
+"""Counts of one of the link's connections, across reconnections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attrs import Factory, define
 from opentera_twisted._internal.histogram import Histogram
 
 SAMPLED: Final = 16
-"""Of so many commands the time of one is taken."""
+"""Number of commands of which one is timed."""
 
 
 @define(eq=False)
@@ -19,13 +19,13 @@ class ConnectionStatistics:
     """Counts of one connection.
 
     Attributes:
-        since: seconds since the epoch when it became ready, or ceased to be.
-        connected: how often it became ready.
-        failed: how many attempts failed, and connections were lost.
-        commands: how many of each were sent.
-        refused: how many commands Redis answered with an error.
-        lost: how many were sent and got no reply, because the connection broke.
-        seconds: from sending to the reply, of every ping and one in `SAMPLED` other commands.
+        since: seconds since the epoch when it became ready, or stopped being ready.
+        connected: number of times that it became ready.
+        failed: number of failed attempts and lost connections.
+        commands: number of commands sent, by name.
+        refused: number of commands that Redis answered with an error.
+        lost: number of commands without a reply because the connection broke.
+        seconds: reply times of every ping and one in `SAMPLED` other commands.
     """
 
     since: float = Factory(time)

@@ -1,4 +1,4 @@
-"""Recognizes what answers where Redis should: an HTTP, mail, SSH or TLS server."""
+"""Recognize another server at Redis's address: HTTP, mail, SSH or TLS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted.errors import ConnectionLost
 
-# Only greetings that hold nothing of what was sent: an answer may repeat a password.
+# Only greetings that repeat nothing of the request: an answer may contain a password.
 _GREETINGS: Final = (
     (re.compile(rb"HTTP/\d[ -~]*"), "an HTTP server"),
     (re.compile(rb"<(?:!DOCTYPE html|html)", re.IGNORECASE), "an HTTP server"),
@@ -31,7 +31,7 @@ _LONGEST: Final = 80
 
 
 def answered(data: bytes) -> str:
-    """Name what sent this instead of Redis's protocol."""
+    """Name the server that sent data instead of Redis's protocol."""
     if _TLS_RECORD.match(data):
         return "a server with TLS answered instead of Redis: if it is Redis, use rediss://"
     for form, kind in _GREETINGS:
@@ -41,31 +41,31 @@ def answered(data: bytes) -> str:
 
 
 def silent(seconds: float, *, is_secure: bool) -> str:
-    """Explain a server that has not sent anything since it was connected."""
+    """Explain a server that has sent nothing since the connection was made."""
     return f"nothing answered for {seconds:g} seconds: {_other(is_secure)}"
 
 
 def unanswered(*, is_secure: bool) -> str:
-    """Explain a server that accepted the connection, and has not answered yet."""
+    """Explain a server that accepted the connection but has not answered yet."""
     return f"it accepted the connection and has not answered: {_other(is_secure)}"
 
 
 def closed(reason: Failure, *, is_secure: bool, was_heard: bool) -> Failure:
-    """The cause to report for a connection that was lost.
+    """Make the cause to report for a lost connection.
 
     Args:
-        reason: as the transport says.
-        is_secure: the connection speaks TLS.
-        was_heard: something was received before.
+        reason: reason from the transport.
+        is_secure: True for a connection with TLS.
+        was_heard: True if any data was received.
     """
     if was_heard:
         return reason
     if is_secure and reason.check(SSL.Error):
         text = str(reason.value)
-        if any(one in text for one in _NO_TLS):
+        if any(message in text for message in _NO_TLS):
             return Failure(
                 ConnectionLost(
-                    "what answered does not speak TLS: if it is Redis, use redis:// instead of "
+                    "the server does not speak TLS: if it is Redis, use redis:// instead of "
                     "rediss://"
                 )
             )

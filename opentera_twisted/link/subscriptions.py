@@ -1,8 +1,7 @@
-"""Which channels and patterns are wanted, and which Redis has acknowledged: bookkeeping only.
+"""Wanted and acknowledged subscriptions to channels and patterns: bookkeeping only.
 
-Wanted is what the program asked for; it outlives connections. Of each name at most one command is
-under way, so that an acknowledgement always belongs to the command that was sent; what was asked
-meanwhile is settled when it comes:
+The program's wanted names outlive connections. At most one command per name is pending, so that an
+acknowledgement always belongs to that command. The state after it is compared with the wish again:
 
     off --SUBSCRIBE--> subscribing --acknowledged--> on --UNSUBSCRIBE--> unsubscribing --> off
 """
@@ -27,11 +26,11 @@ Send = Callable[[Operation, Sequence[bytes]], "Deferred[Any]"]
 """Sends one command for several names; fires when Redis has acknowledged each of them."""
 
 SUBSCRIBE_BATCH: Final = 250
-"""Names in one command of a restore: some milliseconds of work at a time."""
+"""Names in one command of a restoration, which take some milliseconds."""
 
 _log = Logger()
 
-_One = TypeVar("_One")
+_Waiter = TypeVar("_Waiter")
 
 
 class Name(NamedTuple):
@@ -42,18 +41,18 @@ class Name(NamedTuple):
 
     @property
     def subscribe(self) -> Operation:
-        """The command that subscribes it."""
+        """Command that subscribes to it."""
         return "PSUBSCRIBE" if self.is_pattern else "SUBSCRIBE"
 
     @property
     def unsubscribe(self) -> Operation:
-        """The command that ends its subscription."""
+        """Command that unsubscribes from it."""
         return "PUNSUBSCRIBE" if self.is_pattern else "UNSUBSCRIBE"
 
 
 @define(eq=False)
 class _Entry:
-    """A name; those who wait for it are kept in their order."""
+    """A name, with its waiters in order."""
 
     wanted: bool = True
     state: Literal["off", "subscribing", "on", "unsubscribing"] = "off"
@@ -62,7 +61,7 @@ class _Entry:
 
 
 class _Joining:
-    """One who waits until each of several names is acknowledged, or one is refused."""
+    """A waiter until each of several names is acknowledged, or one is refused."""
 
     __slots__ = ("_missing", "acknowledged")
 
@@ -83,12 +82,12 @@ class _Joining:
 
     def fail(self, error: Failure | BusUnavailable) -> None:
         self._leave()
-        if not self.acknowledged.called:  # what an earlier one called may have cancelled it
+        if not self.acknowledged.called:  # an earlier callback may have cancelled it
             self.acknowledged.errback(error)
 
 
 class SubscriptionTable:
-    """What one subscriber connection is, and should be, subscribed to."""
+    """Wanted and acknowledged subscriptions of one subscriber connection."""
 
     def __init__(self) -> None:
         self._entries: dict[Name, _Entry] = {}
@@ -96,24 +95,24 @@ class SubscriptionTable:
 
     @property
     def wanted(self) -> set[Name]:
-        """What the program asked for."""
+        """Names that the program wants."""
         return {name for name, entry in self._entries.items() if entry.wanted}
 
     @property
     def acknowledged(self) -> set[Name]:
-        """What Redis has confirmed on the present connection."""
+        """Names that Redis has acknowledged on the current connection."""
         return {name for name, entry in self._entries.items() if entry.state == "on"}
 
     def want(self, *names: Name) -> Deferred[None]:
-        """Ask for names, with one command for those of a kind.
+        """Want names; send one command for each kind.
 
         Returns:
-            Fires when Redis has acknowledged each, over however many connections that takes.
+            Fires when Redis has acknowledged each, across reconnections.
 
         Fails with:
-            CommandFailed: Redis refuses one; it is asked for again with the next connection.
+            CommandFailed: Redis refused a name, which is tried again on the next connection.
             BusUnavailable: the link was stopped.
-            CancelledError: one was dropped first.
+            CancelledError: a name was dropped first.
         """
         missing = {}
         for name in names:
@@ -127,34 +126,34 @@ class SubscriptionTable:
             return succeed(None)
         joining = _Joining(missing.values())
         due = [name for name, entry in missing.items() if entry.state == "off"]
-        self._ask([name for name in due if not name.is_pattern])
-        self._ask([name for name in due if name.is_pattern])
+        self._send_subscribe([name for name in due if not name.is_pattern])
+        self._send_subscribe([name for name in due if name.is_pattern])
         for entry in missing.values():
             entry.leaving.fire(None)
         return joining.acknowledged
 
     def drop(self, name: Name) -> Deferred[None]:
-        """Ask for a name no longer.
+        """Drop a wanted name.
 
         Returns:
-            Fires when nothing more comes for it.
+            Fires when no more messages arrive for it.
         """
         entry = self._entries.get(name)
         if entry is None:
             return succeed(None)
         entry.wanted = False
         gone = entry.leaving.wait()
-        joining = _take(entry.joining)
+        waiters = _take(entry.joining)
         self._settle(name, entry)
-        for one in joining:
-            one.acknowledged.cancel()
+        for waiter in waiters:
+            waiter.acknowledged.cancel()
         return gone
 
     async def restore(self, send: Send) -> None:
-        """Subscribe, on a new connection, all that is wanted at this moment, in batches.
+        """Subscribe to all wanted names on a new connection, in batches.
 
         Raises:
-            ConnectionLost: the connection broke; what is wanted is kept for the next one.
+            ConnectionLost: the connection broke; the names stay wanted for the next one.
         """
         self._send = send
         todo = [name for name, entry in self._entries.items() if entry.wanted]
@@ -164,14 +163,14 @@ class SubscriptionTable:
             await self._subscribe(batch)
 
     def acknowledge(self, operation: Operation, text: bytes) -> None:
-        """Redis confirmed an operation for one name."""
+        """Record that Redis acknowledged an operation for one name."""
         name = Name(text, operation.startswith("P"))
         entry = self._entries[name]
         entry.state = "off" if "UN" in operation else "on"
         self._settle(name, entry)
 
     def disconnected(self) -> None:
-        """The connection is gone, and its subscriptions with it."""
+        """Record the loss of the connection and its subscriptions."""
         self._send = None
         entries = list(self._entries.items())
         for _, entry in entries:
@@ -180,16 +179,16 @@ class SubscriptionTable:
             self._settle(name, entry)
 
     def fail_joining(self, error: BusUnavailable) -> None:
-        """Fail all who wait for an acknowledgement."""
+        """Fail all waiters for an acknowledgement."""
         for entry in list(self._entries.values()):
-            for one in _take(entry.joining):
-                one.fail(error)
+            for waiter in _take(entry.joining):
+                waiter.fail(error)
 
     def _settle(self, name: Name, entry: _Entry) -> None:
-        """Do the next thing that brings what is towards what is wanted."""
+        """Take the next step from the current to the wanted state."""
         if entry.state == "on" and entry.wanted:
-            for one in _take(entry.joining):
-                one.joined(entry)
+            for waiter in _take(entry.joining):
+                waiter.joined(entry)
         elif entry.state == "on" and self._send is not None:
             entry.state = "unsubscribing"
             self._send(name.unsubscribe, [name.text]).addErrback(self._refused, [name])
@@ -198,10 +197,10 @@ class SubscriptionTable:
                 del self._entries[name]
             entry.leaving.fire(None)
         elif entry.state == "off":
-            self._ask([name])
+            self._send_subscribe([name])
 
-    def _ask(self, names: Sequence[Name]) -> None:
-        """Subscribe names of one kind that are wanted and off, if there is a connection."""
+    def _send_subscribe(self, names: Sequence[Name]) -> None:
+        """Subscribe to names of one kind that are wanted and off, if there is a connection."""
         if names and self._send is not None:
             for name in names:
                 self._entries[name].state = "subscribing"
@@ -209,7 +208,7 @@ class SubscriptionTable:
             self._send(names[0].subscribe, texts).addErrback(self._refused, names)
 
     async def _subscribe(self, names: Sequence[Name]) -> None:
-        """Subscribe several names of one kind, less those for which something is under way."""
+        """Subscribe to names of one kind, except those with a pending command."""
         due = [name for name in names if self._is_due(name)]
         if not due or self._send is None:
             return
@@ -221,11 +220,11 @@ class SubscriptionTable:
             if len(due) == 1:
                 self._refused(Failure(), due)
                 return
-            # Redis refuses a command as a whole: find out which name it was.
+            # Redis refuses the whole command: find the refused name.
             for name in due:
                 entry = self._entries[name]
                 entry.state = "off"
-                if not entry.wanted:  # it was dropped meanwhile
+                if not entry.wanted:  # dropped meanwhile
                     self._settle(name, entry)
             for name in due:
                 await self._subscribe([name])
@@ -236,10 +235,10 @@ class SubscriptionTable:
 
     def _refused(self, failure: Failure, names: Sequence[Name]) -> None:
         if failure.check(ConnectionLost):
-            return  # `disconnected` has settled it, or will
+            return  # handled by `disconnected`, now or later
         failure.trap(CommandFailed)
         if len(names) > 1:
-            # Redis refuses a command as a whole: find out which name it was.
+            # Redis refuses the whole command: find the refused name.
             for name in names:
                 entry = self._entries[name]
                 entry.state = "off"
@@ -252,17 +251,17 @@ class SubscriptionTable:
             name=shown(name.text),
             reason=failure.getErrorMessage(),
         )
-        # It stays wanted, unless who is told now drops it: rights may come back.
+        # It stays wanted unless a waiter drops it now: the right may be restored.
         entry = self._entries[name]
         entry.state = "off"
-        for one in _take(entry.joining):
-            one.fail(failure)
+        for waiter in _take(entry.joining):
+            waiter.fail(failure)
         if not entry.wanted:
             self._settle(name, entry)
 
 
-def _take(waiting: dict[_One, None]) -> list[_One]:
-    """Take all out before any is fired: what they call may add more."""
+def _take(waiting: dict[_Waiter, None]) -> list[_Waiter]:
+    """Remove all before any fires: its callbacks may add more."""
     taken = list(waiting)
     waiting.clear()
     return taken

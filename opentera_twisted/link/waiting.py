@@ -1,4 +1,4 @@
-"""Commands that wait for the link: each for its time, and only so many of them."""
+"""A bounded queue of commands waiting for the link, each with a timeout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opentera_twisted.link.protocol import Argument
 
 @define(eq=False)
 class _Command:
-    """A command that waits."""
+    """A waiting command."""
 
     arguments: tuple[Argument, ...]
     result: Deferred[Any] = field(init=False)
@@ -24,12 +24,12 @@ class _Command:
 
 
 class WaitingCommands:
-    """The commands that wait for one link, in the order in which they were asked for.
+    """Commands that wait for one link, in order.
 
     Args:
-        clock: for their timeouts.
-        most: how many may wait at a time.
-        unavailable: makes the error of a command that waited so many seconds in vain.
+        clock: clock for their timeouts.
+        most: maximum number of waiting commands.
+        unavailable: makes the error of a timeout, given its seconds.
     """
 
     def __init__(
@@ -41,16 +41,16 @@ class WaitingCommands:
         self._commands: dict[_Command, None] = {}
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return the number of waiting commands."""
         return len(self._commands)
 
     def add(self, arguments: tuple[Argument, ...], timeout: float) -> Deferred[Any]:
-        """Have a command wait; cancelling the Deferred forgets it.
+        """Queue a command; cancelling the Deferred removes it.
 
         Fails with:
-            BusUnavailable: its time ran out, or too many wait already.
+            BusUnavailable: its timeout expired, or the queue is full.
         """
-        # What cannot be sent is known now.
+        # Reject a command now that cannot be encoded.
         hiredis.pack_command(arguments)  # type: ignore[arg-type]
         if len(self._commands) >= self._most:
             return fail(too_many(self._most))
@@ -61,17 +61,17 @@ class WaitingCommands:
         return command.result
 
     def send(self, execute: Callable[..., Deferred[Any]]) -> None:
-        """Send them all."""
+        """Send all commands."""
         for command in self._take_all():
             execute(*command.arguments).addBoth(_answer, command)
 
     def fail(self, error: BusUnavailable) -> None:
-        """Fail them all."""
+        """Fail all commands."""
         for command in self._take_all():
             command.result.errback(error)
 
     def _take_all(self) -> Iterator[_Command]:
-        """One after another: what comes of one may cancel the next."""
+        """Take commands one at a time: the callback of one may cancel the next."""
         while self._commands:
             command = next(iter(self._commands))
             self._forget(command)
@@ -88,10 +88,10 @@ class WaitingCommands:
 
 
 def _answer(answer: Any, command: _Command) -> None:
-    if not command.result.called:  # who asked may have cancelled it since it was sent
+    if not command.result.called:  # the caller may have cancelled it since it was sent
         command.result.callback(answer)
 
 
 def too_many(most: int) -> BusUnavailable:
-    """The error of what would wait beyond the limit."""
-    return BusUnavailable(f"{most} commands wait for Redis already: it is away, or slow")
+    """Make the error of a full queue."""
+    return BusUnavailable(f"{most} commands are already waiting: Redis is down or slow")

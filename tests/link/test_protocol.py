@@ -115,7 +115,7 @@ class ProtocolTests(SynchronousTestCase):
         self.assertTrue(protocol.transport.disconnecting)
         self.receive(protocol, b"")
         protocol.connectionLost(Failure(ConnectionLost("aborted")))
-        self.assertIn("nothing waits for", self.lost[0].getErrorMessage())
+        self.assertIn("unexpected reply", self.lost[0].getErrorMessage())
 
     def test_messages_come_between_acknowledgements_and_replies(self) -> None:
         protocol = self.subscriber()

@@ -48,7 +48,7 @@ class UnavailableTests(RedisTestCase):
 
     async def test_a_forgotten_start_is_named(self) -> None:
         for error in await self.errors(Bus(self.server.url, reactor=reactor)):
-            assert "was not started: call its startService()" in str(error)
+            assert "was not started; call its startService()" in str(error)
 
     async def test_a_redis_that_is_away_is_named_and_is_the_cause(self) -> None:
         port = free_port()

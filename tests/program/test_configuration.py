@@ -195,7 +195,7 @@ max-clients = 5
         (tmp_path / "password").write_text("hush")
         file = self.write(tmp_path, f'redis-password-file = "{tmp_path}/password"\n')
         assert mistakes(file, "--redis", "redis://:other@h") == [
-            "--redis: the URL has a password already, beside that of the file: name one of the two"
+            "--redis: the URL and the file both have a password; use only one of them"
         ]
         assert mistakes(file, "--redis", "embedded:/data") == [
             "FILE:1: redis-password-file: an embedded server has no password"
@@ -251,7 +251,7 @@ class TestSecrets:
             (b"", "is empty"),
             (b"\n", "is empty"),
             (b"hush\nhush\n", "more than one line"),
-            (b"\xff", "is no text in UTF-8"),
+            (b"\xff", "is not UTF-8 text"),
             (b"h" * (LONGEST + 1), "more than one line"),
         ):
             file.write_bytes(data)
@@ -401,7 +401,7 @@ class ProgramTests(CommandTestCase):
         assert [result.status for result in results[2:]] == [1, 2, 2]
         assert "refuses the user or the password" in results[2].errors
         assert "cannot read /none" in results[3].errors
-        assert "has a password already" in results[4].errors
+        assert "both have a password" in results[4].errors
         assert not any("hush" in result.errors for result in results)
 
 
