@@ -232,8 +232,8 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
     def _write_at_once(self, data: bytes) -> bytes:
         """Write to the socket if no data precedes it, and return the rest.
 
-        The transport would wait for the reactor's next iteration to batch writes. That helps with
-        many commands, but is most of the time of a single one.
+        The transport would wait for the reactor's next iteration to batch writes. Batches pay
+        off for many commands, but the wait is most of the time of a single one.
         """
         if self._socket is None or self._socket.disconnecting or self._cause is not None:
             return data

@@ -73,7 +73,7 @@ def test_urls_say_where_and_as_whom(url: str, address: RedisAddress) -> None:
         ("redis://:hush@h?dbb=1", "dbb"),
         ("redis://:hush@h?ca=/x", "ca"),
         ("redis://:hush@a,b", "sentinel"),
-        ("redis+sentinel://:hush@a", "needs the primary.s name"),
+        ("redis+sentinel://:hush@a", "needs the primary's name"),
         ("redis+sentinel://:hush@a:x/m", "port"),
         ("redis+sentinel://a/m?sentinel_password=hush&x=1", "x"),
         ("redis+tls://:hush@a", "expected redis://"),

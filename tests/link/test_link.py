@@ -104,7 +104,7 @@ class LinkTests(RedisTestCase):
         waiting: list[Deferred[Any]] = [bus.variables.get("a") for _ in range(2)]
         waiting += [bus.call("A", "b") for _ in range(2)]
         for excess in (bus.variables.get("a"), bus.call("A", "b")):
-            with pytest.raises(BusUnavailable, match="2 commands wait"):
+            with pytest.raises(BusUnavailable, match="2 commands are already waiting"):
                 await excess
         await bus.stopService()
         for one in waiting:
