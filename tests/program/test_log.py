@@ -309,6 +309,17 @@ class TestUnblocked:
         assert sum(map(len, received)) == 500_000
         os.close(reading)
 
+    def test_each_line_is_written_at_once_after_the_end(self) -> None:
+        reading, writing = os.pipe()
+        stream = Unblocked(writing, "utf-8", str)
+        stream.finish()
+        for number in range(100):
+            stream.write(f"{number}\n")
+            assert os.read(reading, 1_000) == f"{number}\n".encode()
+            assert stream._size == 0
+        os.close(writing)
+        os.close(reading)
+
     def test_a_full_pipe_that_does_not_block_loses_nothing(self) -> None:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)  # as another program that shares it may do
@@ -487,6 +498,7 @@ class ProgramTests(LogTestCase):
         assert await program.ended() in ENDED
         assert REPEATS <= program.output.count("trying again: ") < rounds + 1
         assert re.search(r"[1-9][0-9]* more like this within 60 s, the last: no ", program.output)
+        assert "Main loop terminated" in program.output.splitlines()[-1]
 
 
 def kill(pid: int) -> None:

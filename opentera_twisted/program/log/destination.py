@@ -21,7 +21,7 @@ from opentera_twisted._internal.printable import escape_unencodable, printable
 from opentera_twisted.program.log.bounded import Bounded
 from opentera_twisted.program.log.lines import json_line
 from opentera_twisted.program.log.log_file import RotatedFile
-from opentera_twisted.program.log.unblocked import unblocked
+from opentera_twisted.program.log.unblocked import finish, unblocked
 
 
 def has_own_format(twistd: Mapping[str, Any]) -> bool:
@@ -52,7 +52,12 @@ def log_observer(twistd: Mapping[str, Any], log_format: str, reactor: Any) -> IL
     bounded = Bounded(
         observer, lambda seconds, call: reactor.callFromThread(reactor.callLater, seconds, call)
     )
-    reactor.addSystemEventTrigger("after", "shutdown", bounded.flush)
+
+    def end() -> None:
+        bounded.flush()
+        finish()  # twistd ends with the signal that stopped it, and runs no exit handler
+
+    reactor.addSystemEventTrigger("after", "shutdown", end)
     return bounded
 
 

@@ -47,6 +47,7 @@ class Unblocked:
         self._changed = Condition()
         self._thread: Thread | None = None
         self._is_stuck = False
+        self._is_last = False
         _streams.append(self)
         atexit.register(self.drain)
 
@@ -65,6 +66,13 @@ class Unblocked:
                 self._thread = Thread(target=self._run, name="log", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
+        if self._is_last:
+            self.drain()
+
+    def finish(self) -> None:
+        """Wait for each line from now on: a signal may end the process right behind it."""
+        self._is_last = True
+        self.drain()
 
     def flush(self) -> None:
         """Do nothing: lines are written without being asked for."""
@@ -121,6 +129,12 @@ def unblocked(stream: Any, lost: Callable[[int], str | None]) -> Any:
     except (AttributeError, OSError, ValueError):
         return stream
     return stream if is_file else Unblocked(descriptor, stream.encoding, lost)
+
+
+def finish() -> None:
+    """Wait for each line from now on, as the program ends."""
+    for stream in _streams:
+        stream.finish()
 
 
 def drain() -> None:
