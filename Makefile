@@ -51,14 +51,23 @@ lint: $(VENV)/.dev  ## Check formatting, lint, types, import order and language.
 test: $(VENV)/.dev  ## Run all checks: lint, types, import order, docs, tests, coverage.
 	@mkdir -p build
 	@$(MAKE) $(OPENTERA)/.made >build/opentera.log 2>&1 || true
-	$(MAKE) --jobs 2 lint docs
+	@$(MAKE) --jobs 2 test-here test-docs; status=$$?; cat build/docs.log; \
+	    exit $$((status ? status : $$(cat build/docs.status)))
+	@if test -e $(OPENTERA)/.made; then $(MAKE) test-opentera; else \
+	    echo "Left out: the tests with OpenTera's own package, whose environments could not be made (see"; \
+	    echo "build/opentera.log). With access to a package index, make test-opentera makes and runs them."; fi
+
+.PHONY: test-here
+test-here: lint
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m $(PYTEST_AT_ONCE)
 	-@$(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*  # a killed program leaves half a file
 	$(BIN)/coverage report
-	@if test -e $(OPENTERA)/.made; then $(MAKE) test-opentera; else \
-	    echo "Left out: the tests with OpenTera's own package, whose environments could not be made (see"; \
-	    echo "build/opentera.log). With access to a package index, make test-opentera makes and runs them."; fi
+
+# One process builds the interface, so it runs beside lint and tests; its output follows theirs.
+.PHONY: test-docs
+test-docs:
+	@$(MAKE) docs >build/docs.log 2>&1; echo $$? >build/docs.status
 
 # One environment with OpenTera as published; one with OpenTera moved to this package.
 $(OPENTERA)/.made: tests/opentera_package/package.txt tests/opentera_package/pins.txt | $(VENV)/.dev
