@@ -202,8 +202,7 @@ class Bus(Service):
             NoResponder: no program listens on the topic (known after one round trip).
             CallTimeout: no reply arrived in time; `CallNotSent` if the link was down throughout.
             CallInterrupted: the link broke while the call was pending.
-            ProcedureFailed, UnknownProcedure, ArgumentsRejected, Overloaded: the server reported
-                it.
+            ProcedureFailed, UnknownProcedure, ArgumentsRejected, Overloaded: the server's error.
             BadReply: the reply has an invalid form.
 
         Source: docs/reference/wire.md.

@@ -1,7 +1,7 @@
 """Hand-over of a client's missed frames from the gateway that it left to the one it returned to.
 
 Redis gives all its subscribers the same order of messages. So one message, the marker, divides
-what is published for the client between two gateways without a gap and without an overlap:
+what is published for the client between two gateways without a gap and without an overlap::
 
     new gateway                          Redis                       old gateway
     subscribes the client's topics and
