@@ -5,6 +5,8 @@
     opentera.presence.gateway.<id>    hash: <kind>.<uuid> -> disconnection report, without time
     opentera.presence.reaped.<id>     exists for a day after others reported its clients gone
     opentera.presence.owed            hash: <kind>.<uuid> -> deferred disconnection report
+    opentera.presence.leaving         hash: <kind>.<uuid> in its grace -> disconnection report
+    opentera.presence.due             sorted set: <kind>.<uuid> -> end of its grace, ms
     opentera.presence.listening       hash: time since which the user manager listens again
 
 Existing OpenTera programs keep no presence in Redis, but subscribe to their topics as patterns.
@@ -24,6 +26,8 @@ LEASES: Final = "opentera.presence.leases"
 HELD: Final = "opentera.presence.gateway."
 REAPED: Final = "opentera.presence.reaped."
 OWED: Final = "opentera.presence.owed"
+LEAVING: Final = "opentera.presence.leaving"
+DUE: Final = "opentera.presence.due"
 LISTENING: Final = "opentera.presence.listening"
 
 NIL_UUID: Final = "00000000-0000-0000-0000-000000000000"

@@ -16,10 +16,12 @@ from attrs import frozen
 from opentera_twisted import topics
 from opentera_twisted.errors import WrongType
 from opentera_twisted.holders import (
+    DUE,
     GATEWAYS,
     HELD,
     HOLDERS,
     LEASES,
+    LEAVING,
     LISTENING,
     OWED,
     REAPED,
@@ -36,6 +38,9 @@ REAPED_AT_ONCE: Final = 250
 
 GATEWAYS_AT_ONCE: Final = 100
 """Maximum number of dead gateways that one script run removes."""
+
+DUE_AT_ONCE: Final = 100
+"""Identities whose grace is over that one renewal reports."""
 
 LOOKUPS: Final = 25_000
 """Maximum number of lookups in one script run: one per gateway and identity."""
@@ -83,7 +88,7 @@ _RENEW: Final = Script(
     PUBLISH
     + f"""
     local id, lease, may_join = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-    local expected, listeners_before = tonumber(ARGV[4]), ARGV[5]
+    local expected, listeners_before, grace = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
     local ends = tonumber(redis.call('ZSCORE', KEYS[1], id) or nil)
     local is_running = ends and ends > now
     if may_join == '' and not is_running then return {{}} end
@@ -108,7 +113,21 @@ _RENEW: Final = Script(
         end
         return true
     end
-    for i = 6, #ARGV, 4 do
+    local function end_grace(who)
+        local gone = redis.pcall('HGET', '{LEAVING}', who)
+        redis.pcall('ZREM', '{DUE}', who)
+        redis.pcall('HDEL', '{LEAVING}', who)
+        return type(gone) == 'string' and gone
+    end
+    local function leave(who, gone)
+        if grace > 0 and redis.call('TYPE', '{DUE}').ok ~= 'string' then
+            local kept = redis.pcall('HSET', '{LEAVING}', who, gone)
+            local dated = type(kept) == 'number' and redis.pcall('ZADD', '{DUE}', now + grace, who)
+            if type(dated) == 'number' then return end
+        end
+        report_gone(who, gone)
+    end
+    for i = 7, #ARGV, 4 do
         if applied == most then break end
         applied = applied + 1
         local what, who, came, gone = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
@@ -117,16 +136,35 @@ _RENEW: Final = Script(
             if conflicts_with(who) then
                 conflicts[#conflicts + 1] = who
             else
-                if not is_held(who, id) then report(came) end
+                for _, other in ipairs(other_kinds(who)) do
+                    local left = end_grace(other)
+                    if left then report_gone(other, left) end
+                end
+                local is_known = end_grace(who)
+                if not is_known and not is_held(who, id) then report(came) end
                 redis.call('HSET', own, who, gone)
                 redis.pcall('HDEL', '{OWED}', who)
             end
         elseif what == 'again' and held then
             if is_first(who) then report(came) end
         elseif what == 'leave' and held then
-            if not is_held(who, id) then report_gone(who, held) end
+            if not is_held(who, id) then leave(who, held) end
             redis.call('HDEL', own, who)
         end
+    end
+    if grace > 0 then
+        -- Of a clock that has stepped back.
+        local late = redis.pcall(
+            'ZRANGEBYSCORE', '{DUE}', '(' .. now + grace, '+inf', 'LIMIT', 0, {DUE_AT_ONCE})
+        for _, who in ipairs(late.err and {{}} or late) do
+            redis.call('ZADD', '{DUE}', now + grace, who)
+        end
+    end
+    local due = redis.pcall(
+        'ZRANGEBYSCORE', '{DUE}', '-inf', now, 'LIMIT', 0, math.min(most, {DUE_AT_ONCE}))
+    for _, who in ipairs(due.err and {{}} or due) do
+        local left = end_grace(who)
+        if left and not is_held(who) then report_gone(who, left) end
     end
     local exact = redis.pcall('PUBSUB', 'NUMSUB', '{REPORTS}')
     local listeners = exact.err and '' or patterns .. ' ' .. exact[2]
@@ -138,7 +176,7 @@ _RENEW: Final = Script(
         end
     end
     local size = redis.pcall('HLEN', own)
-    local differs = expected >= 0 and applied == (#ARGV - 5) / 4 and type(size) == 'number'
+    local differs = expected >= 0 and applied == (#ARGV - 6) / 4 and type(size) == 'number'
         and size ~= expected - #conflicts
     local since = redis.pcall('HGET', '{LISTENING}', 'since')
     local spoiled = {{}}
@@ -279,17 +317,20 @@ class Lease:
     Args:
         link: the link that carries the commands.
         seconds: length of the lease, from each renewal.
+        grace: seconds for which a disconnection report waits.
 
     Attributes:
         gateway: name in Redis, unique to each process.
         seconds: length of the lease.
+        grace: seconds for which a disconnection report waits.
         since: Redis's time in milliseconds since which all renewals were in time; None before the
             first one.
     """
 
-    def __init__(self, link: Link, seconds: float = LEASE) -> None:
+    def __init__(self, link: Link, seconds: float = LEASE, grace: float = 0.0) -> None:
         self.gateway = str(uuid4())
         self.seconds = seconds
+        self.grace = grace
         self.since: int | None = None
         self._listeners = b""  # as of the last renewal
         self._link = link
@@ -321,6 +362,7 @@ class Lease:
             "join" if join else "",
             expected,
             self._listeners,
+            round(self.grace * 1000),
         ]
         for change in transitions:
             arguments += change.what, change.who, change.came, change.gone

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from opentera_twisted import topics
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.holders import GATEWAYS, HELD
+from opentera_twisted.holders import GATEWAYS, HELD, LEAVING
 from opentera_twisted.lease import report_gone
 from opentera_twisted.link import Link, Script
 from opentera_twisted.messages import ServerCommand
@@ -30,6 +30,8 @@ ONLINE: Final = Script(
         local held = redis.pcall('HKEYS', '{HELD}' .. id)
         if not held.err then online[#online + 1] = held end
     end
+    local leaving = redis.pcall('HKEYS', '{LEAVING}')
+    if not leaving.err then online[#online + 1] = leaving end
     return online
     """
 )
@@ -54,7 +56,8 @@ class Presence:
             kind: user, participant or device.
 
         Returns:
-            Fires with their UUIDs, sorted. Clients of existing OpenTera gateways are not included.
+            Fires with their UUIDs, sorted, including identities within their grace. Clients of
+            existing OpenTera gateways are not included.
 
         Raises:
             InvalidArgument: the kind is unknown.

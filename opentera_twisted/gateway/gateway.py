@@ -91,6 +91,7 @@ class Gateway(Service):
             with 1012, so that browsers reload, or ``keep`` them.
         compression: logarithm of the window of permessage-deflate, 9 to 15; 0: none.
         presence_lease: seconds after which others report its clients gone, if it dies.
+        presence_grace: seconds in which a client may come back before others see it go.
         recovery_window: seconds for which a client can return after a disconnect, and get what it
             missed; 0: it cannot.
         recovery_buffer: bytes of events that are kept for each such client.
@@ -126,6 +127,7 @@ class Gateway(Service):
         on_gap: OnGap = "keep",
         compression: int = 0,
         presence_lease: float = LEASE,
+        presence_grace: float = 0.0,
         recovery_window: float = RECOVERY_WINDOW,
         recovery_buffer: int = RECOVERY_BUFFER,
     ) -> None:
@@ -135,6 +137,8 @@ class Gateway(Service):
             raise InvalidArgument(
                 f"compression is 0 or {MIN_WINDOW_BITS} to {MAX_WINDOW_BITS}, not {compression!r}"
             )
+        if not 0 <= presence_grace < LONGEST:
+            raise InvalidArgument(f"presence_grace is not {presence_grace!r}: expected seconds")
         if not 0 <= recovery_window < LONGEST:
             raise InvalidArgument(f"recovery_window is not {recovery_window!r}: expected seconds")
         if recovery_buffer < 0:
@@ -155,7 +159,7 @@ class Gateway(Service):
         # Bound once, and not for each client.
         self._event, self._command = self._delivering.event, self._delivering.command
         self._own_event = self._delivering.own_event
-        self._presence = LocalPresence(bus.link, presence_lease, self._conflicts)
+        self._presence = LocalPresence(bus.link, presence_lease, self._conflicts, presence_grace)
         self._fanout = Fanout(bus.pubsub)
         self._revoked = Revoked(bus.pubsub, self._clock.seconds, self._close_revoked)
         self._clients: Counter[topics.Kind] = Counter()

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from attrs import define, evolve
 from google.protobuf.message import Message
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,6 +29,12 @@ from opentera_twisted.messages import DeviceEvent, ParticipantEvent, UserEvent
 from opentera_twisted.messages.packing import module_message
 from opentera_twisted.messages.templates import template
 from opentera_twisted.sessions import Identity
+
+GRACE_LOOK: Final = 1.0
+"""Seconds between looks at graces that end."""
+
+GRACE_LATE: Final = 0.2
+"""Seconds after which Redis has received, and dated, what a grace began with."""
 
 TRANSITION_BATCH: Final = 50
 """Transitions that one step in Redis applies."""
@@ -56,6 +63,7 @@ class LocalPresence:
     Args:
         link: carries what is told.
         lease: seconds after which others report those gone who are here, if this gateway dies.
+        grace: seconds in which somebody may come back before its going is reported.
         on_conflict: called with an identity that may not be open here, because its UUID is open
             under another kind; it is not reported.
     """
@@ -67,10 +75,11 @@ class LocalPresence:
         link: Link,
         lease: float = LEASE,
         on_conflict: Callable[[Identity], None] = lambda _: None,
+        grace: float = 0.0,
     ) -> None:
         self._link = link
         self._on_conflict = on_conflict
-        self._lease = Lease(link, lease)
+        self._lease = Lease(link, lease, grace)
         self._here: dict[str, _Here] = {}
         self._changes: deque[_Change] = deque()
         self._corrections: deque[_Change] = deque()
@@ -87,6 +96,8 @@ class LocalPresence:
         self._waiting: Waiters[None] = Waiters()
         self._renewal = LoopingCall(self._renew)
         self._renewal.clock = link.clock
+        self._grace: IDelayedCall | None = None
+        self._grace_ends = 0.0
         self._retry = Retry(link.clock, self._log)
 
     @property
@@ -137,6 +148,23 @@ class LocalPresence:
             self._conflicts.discard(who)
             self._changes.append(_Change(who, here.identity, "went"))
             self._work()
+            self._expect_end_of_grace()
+
+    def _expect_end_of_grace(self) -> None:
+        """Renew when a grace is over, rather than at the next renewal."""
+        if self._lease.grace:
+            self._grace_ends = self._link.clock.seconds() + self._lease.grace
+            if self._grace is None:
+                self._grace = self._link.clock.callLater(self._lease.grace, self._look_at_grace)
+
+    def _look_at_grace(self) -> None:
+        self._grace = None
+        if not self._renewal.running:
+            return
+        self._renew()
+        left = self._grace_ends + GRACE_LATE - self._link.clock.seconds()
+        if left > 0:
+            self._grace = self._link.clock.callLater(min(left, GRACE_LOOK), self._look_at_grace)
 
     def reported(self) -> Deferred[None]:
         """Wait for Redis to have all reports.
@@ -156,6 +184,9 @@ class LocalPresence:
         """
         if self._renewal.running:
             self._renewal.stop()
+            if self._grace is not None:
+                self._grace.cancel()
+                self._grace = None
             self._link.on_lost.remove(self._lost)
         lost = len(self._changes)
         self._changes.clear()

@@ -54,6 +54,7 @@ _OTHERS: Final = (
     "trusted-proxy",
     "on-gap",
     "compression",
+    "presence-grace",
     "recovery-window",
     "recovery-buffer",
 )
@@ -90,6 +91,7 @@ def make_gateway(bus: Bus, settings: GatewaySettings) -> Gateway:
         trusted_proxies=settings.trusted_proxy,
         on_gap=settings.on_gap,
         compression=settings.compression,
+        presence_grace=settings.presence_grace,
         recovery_window=settings.recovery_window,
         recovery_buffer=settings.recovery_buffer,
     )

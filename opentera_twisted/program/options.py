@@ -77,6 +77,7 @@ _CHECKS: Final[Mapping[str, Callable[[str], Any]]] = {
     "log-format": choice("text", "json"),
     "compression": window,
     "workers": positive,
+    "presence-grace": seconds,
     "recovery-window": seconds,
     "recovery-buffer": count,
     **{name: check for name, (check, _) in LIMITS.items()},
@@ -84,7 +85,7 @@ _CHECKS: Final[Mapping[str, Callable[[str], Any]]] = {
 """Of what is not text: from what is written to what it means."""
 
 NUMBERS: Final = frozenset(
-    {"workers", "compression", "recovery-window", "recovery-buffer", *LIMITS}
+    {"workers", "compression", "presence-grace", "recovery-window", "recovery-buffer", *LIMITS}
 )
 """Options that are numbers in a file too."""
 
@@ -181,6 +182,12 @@ class Options(usage.Options):
             None,
             1,
             "Processes that share the websockets of this machine; one that dies is replaced.",
+        ),
+        (
+            "presence-grace",
+            None,
+            0,
+            "Seconds that a DISCONNECTED waits, so that others do not see a short break.",
         ),
         (
             "recovery-window",

@@ -50,6 +50,7 @@ class GatewaySettings:
         trusted_proxy: addresses and networks of proxies.
         on_gap: what becomes of websockets when events may have been missed.
         compression: logarithm of the window of permessage-deflate, or 0.
+        presence_grace: seconds that a report of going waits.
         recovery_window: seconds in which a client may return to missed events, or 0.
         recovery_buffer: bytes of missed events kept for each client.
     """
@@ -63,6 +64,7 @@ class GatewaySettings:
     trusted_proxy: Sequence[str] = ()
     on_gap: Literal["keep", "close"] = "keep"
     compression: int = 0
+    presence_grace: float = 0.0
     recovery_window: float = RECOVERY_WINDOW
     recovery_buffer: int = RECOVERY_BUFFER
 

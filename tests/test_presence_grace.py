@@ -1,0 +1,115 @@
+"""The grace of presence: a short break is not reported, and a longer one is, whatever dies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentera_twisted import Bus
+from opentera_twisted.gateway.presence import LocalPresence
+from opentera_twisted.holders import DUE, LEAVING
+from opentera_twisted.sessions import Identity
+from tests.helpers.support import UUID, turn
+
+from .test_presence import LONG, PresenceTestCase
+
+USER = Identity("user", UUID, "Zoé")
+
+
+class GraceTests(PresenceTestCase):
+    def with_grace(self, bus: Bus, grace: float = LONG) -> LocalPresence:
+        presence = LocalPresence(bus.link, grace=grace)
+        presence.start()
+        self.addCleanup(presence.give_up)
+        return presence
+
+    def expire(self) -> None:
+        """End every grace, as if its time had passed."""
+        due: Any = self.redis.zrange(DUE, 0, -1)
+        for who in due:
+            self.redis.zadd(DUE, {who: 1})
+
+    async def renewed(self, presence: LocalPresence) -> None:
+        """Have a gateway renew its lease, and wait until Redis has answered."""
+        presence._renew()
+        while presence._working is not None:
+            await turn()
+
+    async def came_and_went(self, *presences: LocalPresence) -> None:
+        for presence in presences:
+            presence.opened(USER)
+            await presence.reported()
+            presence.closed(USER)
+            await presence.reported()
+
+    async def test_whoever_is_back_within_the_grace_is_not_reported(self) -> None:
+        bus, other = await self.bus(), await self.bus()
+        reports = await self.observe(bus)
+        here, there = self.with_grace(bus), self.with_grace(other)
+        await self.came_and_went(here, there, here)
+        assert await bus.presence.online("user") == [UUID]
+        there.opened(USER)
+        await there.reported()
+        self.expire()
+        await self.renewed(here)
+        assert reports.items == [("CONNECTED", UUID)]
+        assert not self.redis.exists(DUE, LEAVING)
+
+    async def test_another_gateway_reports_the_end_of_a_grace_once(self) -> None:
+        bus, other = await self.bus(), await self.bus()
+        reports = await self.observe(bus)
+        gone, alive = self.with_grace(bus), self.local(other)
+        await self.came_and_went(gone)
+        await gone.stop()
+        await self.renewed(alive)
+        assert reports.items == [("CONNECTED", UUID)]
+        self.expire()
+        await self.renewed(alive)
+        await reports.wait(2)
+        await self.renewed(alive)
+        assert reports.items == [("CONNECTED", UUID), ("DISCONNECTED", UUID)]
+        assert await bus.presence.online("user") == []
+
+    async def test_a_grace_ends_by_itself(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        await self.came_and_went(self.with_grace(bus, 0.3))
+        assert reports.items == [("CONNECTED", UUID)]
+        await reports.wait(2)
+        assert reports.items[1] == ("DISCONNECTED", UUID)
+
+    async def test_a_grace_ends_when_the_identity_comes_as_another_kind(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        presence = self.with_grace(bus)
+        await self.came_and_went(presence)
+        presence.opened(Identity("device", UUID))
+        await presence.reported()
+        await reports.wait(3)
+        assert reports.items == [
+            ("CONNECTED", UUID),
+            ("DISCONNECTED", UUID),
+            ("CONNECTED", UUID),
+        ]
+        assert await bus.presence.online("user") == []
+
+    async def test_a_grace_beyond_its_length_is_cut(self) -> None:
+        bus = await self.bus()
+        presence = self.with_grace(bus)
+        await self.came_and_went(presence)
+        before: Any = self.redis.zscore(DUE, f"user.{UUID}")
+        self.redis.zadd(DUE, {f"user.{UUID}": before + 1e9})
+        await self.renewed(presence)
+        after: Any = self.redis.zscore(DUE, f"user.{UUID}")
+        assert after <= before + 600_000
+
+    async def test_keys_of_another_type_hold_up_no_report(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        presence = self.with_grace(bus)
+        for name in (DUE, LEAVING):
+            self.redis.set(name, "x")
+            await self.came_and_went(presence)
+            await reports.wait(2)
+            assert reports.items == [("CONNECTED", UUID), ("DISCONNECTED", UUID)]
+            reports.items.clear()
+            self.redis.delete(DUE, LEAVING)
