@@ -198,7 +198,7 @@ class ProgramTests(BlockingProgramTestCase):
             """
         )
         assert await process.ended() == 0
-        assert process.output.count("child: this process was forked after the bus had been") == 2
+        assert process.output.count("child: this process was forked after the bus was") == 2
         assert "child ended: 0" in process.output
         assert "parent: b'parent'" in process.output
 

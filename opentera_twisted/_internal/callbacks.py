@@ -1,4 +1,4 @@
-"""Calling what a user has given us: the one place where its exceptions end."""
+"""Calls of the user's functions: the one place that handles their exceptions."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _log: Final = Logger()
 
 
 def run(what: object, function: Callable[..., Any], *arguments: Any) -> Deferred[Any] | None:
-    """Call a function, and see a coroutine or Deferred that it returns to its end.
+    """Call a function and run a coroutine or Deferred that it returns.
 
-    What it raises, then or later, is logged and goes no further.
+    Any exception, at once or later, is logged and not raised.
 
     Args:
-        what: whose function it is; made text only when it is logged.
-        function: of the user.
-        arguments: for it.
+        what: description of the function; converted to text only for the log.
+        function: function of the user.
+        arguments: arguments of the function.
 
     Returns:
-        Fires with anything when what the function has begun is over; None when it is already.
+        Fires when the returned coroutine or Deferred has ended; None if there is none.
     """
     try:
         result = function(*arguments)
-    except BaseException:  # noqa: BLE001 (sys.exit() of a handler would end the connection)
+    except BaseException:  # noqa: BLE001 (sys.exit() in a handler would end the connection)
         _failed(Failure(), what)
         return None
     return _follow(what, result)
@@ -37,10 +37,10 @@ def run(what: object, function: Callable[..., Any], *arguments: Any) -> Deferred
 def run_in_thread(
     reactor: Any, what: object, function: Callable[..., Any], *arguments: Any
 ) -> None:
-    """Call a function in this thread; a coroutine that it returns runs in the reactor's."""
+    """Call a function in this thread; run a returned coroutine in the reactor's thread."""
     try:
         result = function(*arguments)
-    except BaseException:  # noqa: BLE001 (the thread has more to do)
+    except BaseException:  # noqa: BLE001 (the thread has more work)
         _failed(Failure(), what)
         return
     if result is not None:
@@ -48,12 +48,12 @@ def run_in_thread(
 
 
 def outcome(result: Any) -> Any:
-    """Return a function's result; begin a coroutine, in the reactor's thread, as a Deferred."""
+    """Return a function's result; start a coroutine as a Deferred, in the reactor's thread."""
     return Deferred.fromCoroutine(result) if iscoroutine(result) else result
 
 
 def accepts(function: Callable[..., Any], count: int) -> bool:
-    """Tell if a function can be called with that many arguments; True when nobody can know."""
+    """Check if a function accepts that many arguments; True if its signature is unknown."""
     try:
         declared = signature(function)
     except (TypeError, ValueError):  # such as some functions written in C

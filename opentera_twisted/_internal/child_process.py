@@ -1,4 +1,4 @@
-"""Child processes: their output in lines, and how they ended."""
+"""Output lines and exit of child processes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from twisted.internet.error import ProcessTerminated
 from twisted.python.failure import Failure
 
 LONGEST_LINE: Final = 16_384
-"""Bytes after which a line is cut, so that an endless one takes no more memory."""
+"""Maximum length of a line in bytes, to bound the memory of an endless one."""
 
 
 def split_lines(output: bytes) -> tuple[list[bytes], bytes]:
-    """Return the complete lines, without their ends, and the incomplete rest.
+    """Split output into complete lines, without their ends, and the incomplete rest.
 
     Args:
-        output: The rest of the earlier output, then the new output.
+        output: the previous rest, then the new output.
     """
     *lines, rest = output.split(b"\n")
     if len(rest) > LONGEST_LINE:
@@ -25,10 +25,10 @@ def split_lines(output: bytes) -> tuple[list[bytes], bytes]:
 
 
 def exit_text(reason: Failure) -> str:
-    """Return how a process ended: ``exit status 1`` or ``signal SIGKILL``.
+    """Describe how a process ended: ``exit status 1`` or ``signal SIGKILL``.
 
     Args:
-        reason: What Twisted passes to ``processEnded``.
+        reason: reason from ``processEnded``.
     """
     if not isinstance(reason.value, ProcessTerminated):
         return "exit status 0"

@@ -1,11 +1,11 @@
-"""Timers that neither a step of the system's clock nor a blocked reactor fires wrongly.
+"""Timers that fire correctly after a change of the system's clock and after a blocked reactor.
 
-Twisted's reactor dates its delayed calls with ``time.time``. After a step back it sleeps until the
+Twisted's reactor schedules delayed calls by ``time.time``. After a step back it sleeps until the
 wall clock has caught up. A program that owns its reactor calls `make_steady`. A component takes its
-timers from `clock_of`, and leaves the reactor of another program as it is.
+timers from `clock_of` and does not change another program's reactor.
 
-After a handler has blocked the reactor, Twisted runs what is due before it reads. A timeout would
-then run out although the answer has arrived.
+After a handler has blocked the reactor, Twisted runs due calls before it reads. A timeout would
+then expire although the answer has arrived.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from twisted.python import runtime
 from zope.interface import implementer
 
 CHECK_INTERVAL: Final = 1.0
-"""Seconds between two comparisons of the wall clock with the monotonic one."""
+"""Seconds between two comparisons of the wall clock with the monotonic clock."""
 
 TOLERANCE: Final = 0.05
-"""Seconds that the wall clock may fall behind before timers are set anew."""
+"""Seconds that the wall clock may fall behind before timers are set again."""
 
 LATE: Final = 0.05
-"""Seconds after its time from which a call is late, as the reactor was blocked."""
+"""Seconds after which a due call counts as late, because the reactor was blocked."""
 
 TURNS: Final = 16
-"""Turns of the reactor that a late call waits; each reads up to 64 KiB from a connection."""
+"""Reactor iterations that a late call waits; each reads up to 64 KiB from a connection."""
 
 _PURGE_AFTER: Final = 64
-"""Cancelled calls that are kept at least, before they are removed all at once."""
+"""Minimum number of cancelled calls before all are removed at once."""
 
 
 def make_steady(reactor: Any) -> None:
-    """Have every timer of a reactor follow a monotonic clock, Twisted's own and Autobahn's too.
+    """Make every timer of a reactor follow a monotonic clock, including Twisted's and Autobahn's.
 
-    ``reactor.seconds()`` goes on from the current time, so calls that are pending stay right.
+    ``reactor.seconds()`` continues from the current time, so that pending calls stay correct.
 
     Args:
-        reactor: of a program that owns it; one with a clock of its own stays as it is.
+        reactor: reactor that the program owns; a reactor with its own clock is not changed.
     """
     if reactor.seconds is not runtime.seconds:
         return
@@ -59,13 +59,13 @@ def make_steady(reactor: Any) -> None:
 
 
 def clock_of(reactor: Any) -> IReactorTime:
-    """The clock for all intervals in a reactor that may belong to another program.
+    """Return the clock for all intervals in a reactor that may belong to another program.
 
     Args:
-        reactor: the reactor, or a ``twisted.internet.task.Clock`` of a test.
+        reactor: a reactor, or the ``twisted.internet.task.Clock`` of a test.
 
     Returns:
-        A `SteadyClock`, one for each reactor; the reactor itself when it has a clock of its own.
+        The reactor's only `SteadyClock`, or the reactor itself if it has its own clock.
     """
     steady = _clocks.get(reactor)
     if steady is not None:
@@ -78,7 +78,7 @@ def clock_of(reactor: Any) -> IReactorTime:
 
 
 class _Call(DelayedCall):
-    """A delayed call; one without a delay is no timer, and is never late."""
+    """A delayed call; one without a delay is not a timer, and is never late."""
 
     is_timer = True
 
@@ -88,11 +88,11 @@ class SteadyClock:
     """Delayed calls by the monotonic clock, woken by one delayed call of a reactor.
 
     A step forward wakes it too early, and it sleeps again. A step back would wake it too late: a
-    thread compares the two clocks each second, and has the reactor wake it anew. Calls that are
-    late wait for `TURNS` turns, in which the reactor reads.
+    thread compares the two clocks each second, and sets the reactor's call again. Late calls wait
+    for `TURNS` iterations, in which the reactor reads.
 
     Args:
-        reactor: runs the calls.
+        reactor: reactor that runs the calls.
     """
 
     _log = Logger()
@@ -108,11 +108,11 @@ class SteadyClock:
         self._turns = TURNS  # that late calls may still wait
 
     def seconds(self) -> float:
-        """Seconds of a clock that never goes back."""
+        """Return the seconds of a clock that never goes back."""
         return monotonic()
 
     def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> DelayedCall:  # noqa: A002 (Twisted's name)
-        """Call a function after so many seconds."""
+        """Call a function after a delay in seconds."""
         call = _Call(
             monotonic() + delay, callable, args, kw, self._cancelled, self._sooner, monotonic
         )
@@ -126,7 +126,7 @@ class SteadyClock:
         return call
 
     def getDelayedCalls(self) -> list[IDelayedCall]:
-        """The calls that are pending."""
+        """List the pending calls."""
         return [call for call in self._calls if call.active()]
 
     def _cancelled(self, _call: DelayedCall) -> None:
@@ -144,7 +144,7 @@ class SteadyClock:
             self._set_alarm()
 
     def _set_alarm(self) -> None:
-        """Have the reactor wake this clock when its first call is due."""
+        """Schedule the reactor's call for the first call of this clock."""
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
         self._alarm = None
@@ -161,7 +161,7 @@ class SteadyClock:
             self._reactor.callWhenRunning(self._watch)
 
     def _ring(self) -> None:
-        """Run the calls that are due; those that they add wait for the reactor's next turn."""
+        """Run the due calls; calls that they add wait for the next iteration."""
         now = monotonic()
         due = []
         while self._calls and self._calls[0].time <= now:
@@ -189,7 +189,7 @@ class SteadyClock:
         self._set_alarm()
 
     def _watch(self) -> None:
-        """Watch the wall clock for as long as a reactor runs that follows it."""
+        """Compare the clocks while the reactor runs, if it follows the wall clock."""
         if self._reactor.seconds is not runtime.seconds:
             return
         stopped = Event()
@@ -208,8 +208,8 @@ class SteadyClock:
 
 
 def _ahead() -> float:
-    """Seconds from the monotonic clock to the wall clock."""
+    """Return the seconds from the monotonic clock to the wall clock."""
     return float(runtime.seconds() - monotonic())
 
 
-_clocks: Final[dict[Any, SteadyClock]] = {}  # in practice one: a process has one reactor
+_clocks: Final[dict[Any, SteadyClock]] = {}  # usually one: a process has one reactor

@@ -1,4 +1,4 @@
-"""Says which extra to install when a module of one is missing."""
+"""The extra to install when one of its modules is missing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ EXTRA_OF: Final[Mapping[str, str]] = {
     "redis": "opentera",
     "rich": "cli",
 }
-"""The extra that brings a module; the embedded server's is a file, not a module."""
+"""Extra that contains a module; that of the embedded server is a file, not a module."""
 
 
 class MissingExtra(ModuleNotFoundError):
-    """A part of this package was imported that needs an extra; the message says which."""
+    """An imported part of this package needs an extra; the message names it."""
 
 
 def explained(error: ModuleNotFoundError) -> ModuleNotFoundError:
-    """What to raise instead of an error, which is the error itself when no extra would help."""
+    """Return an error that names the extra to install, or the same error if none would help."""
     extra = EXTRA_OF.get(error.name or "")
     if extra is None:
         return error

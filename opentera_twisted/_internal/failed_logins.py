@@ -1,4 +1,4 @@
-"""The failed logins of each address, which bound how often it may guess."""
+"""Failed logins by address, which limit how often it may guess."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FAILURES_PERIOD: Final = 60.0
 """Seconds over which failed logins are counted."""
 
 REMEMBERED_ADDRESSES: Final = 10_000
-"""Addresses whose failed logins are remembered; of more, the one that failed longest ago goes."""
+"""Maximum number of addresses; above it, the one with the oldest failure is forgotten."""
 
 
 @define
 class _Attempts:
-    """One address's logins that are not decided yet, and those that wait for them."""
+    """Undecided logins of one address, and the logins that wait for them."""
 
     deciding: int = 0
     waiting: deque[Deferred[None]] = Factory(deque)
@@ -28,29 +28,29 @@ class _Attempts:
 
 
 class FailedLogins:
-    """Counts each address's failed logins over the last minute, and those that may fail yet.
+    """Count each address's failed logins over the last minute, and its undecided logins.
 
-    As many logins of an address are decided at a time as may still fail. The others wait, so that
-    many guesses at once are not more than the limit, and many valid keys at once are all accepted.
+    As many logins of an address are decided at a time as may still fail; the others wait. So many
+    guesses at once cannot exceed the limit, and many valid keys at once are all accepted.
 
     Args:
-        limit: how many an address may have; 0: any number.
-        now: seconds of a clock that never goes back.
+        limit: maximum number of failures of an address; 0: no limit.
+        now: returns the seconds of a clock that never goes back.
     """
 
     def __init__(self, limit: int, now: Callable[[], float]) -> None:
         self._limit = limit
         self._now = now
-        # In the order of the last failure, the oldest first; each with the times of its failures.
+        # Times of failures by address, ordered by the last failure, oldest first.
         self._failures: dict[str, deque[float]] = {}
         self._attempts: dict[str, _Attempts] = {}
 
     def are_too_many(self, address: str) -> bool:
-        """Whether an address may not try again yet."""
+        """Return True if an address has reached the limit."""
         return bool(self._failures) and self._failed(network_of(address)) >= self._limit
 
     def add(self, address: str) -> None:
-        """Count a failure of an address that was decided at once."""
+        """Count a failure that was decided at once."""
         if self._limit:
             self._add(network_of(address))
 
@@ -58,7 +58,8 @@ class FailedLogins:
         """Wait until a login may be decided.
 
         Returns:
-            Whether it may be: call `end` when it is. If not, the address has failed too often.
+            True if it may be decided; call `end` afterwards. False if the address has failed too
+            often.
         """
         if not self._limit:
             return True
@@ -76,7 +77,7 @@ class FailedLogins:
         return False
 
     def end(self, address: str, *, failed: bool) -> None:
-        """Count a login that was decided, and let others be decided."""
+        """Count a decided login, and wake the waiting ones."""
         if not self._limit:
             return
         network = network_of(address)
@@ -84,7 +85,7 @@ class FailedLogins:
         attempts.deciding -= 1
         if failed:
             self._add(network)
-        if attempts.is_waking:  # one that was woken is decided already
+        if attempts.is_waking:  # a woken login was decided within this call
             return
         attempts.is_waking = True
         while attempts.waiting:

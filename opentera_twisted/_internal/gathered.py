@@ -18,7 +18,7 @@ def gathered(deferreds: Iterable[Deferred[T]]) -> Deferred[list[T]]:
         Fires with their results, in order.
 
     Fails with:
-        The error of the first that fails, itself: nothing has to know Twisted's ``FirstError``.
+        The first error itself, not wrapped in Twisted's ``FirstError``.
     """
     return gatherResults(list(deferreds), consumeErrors=True).addErrback(_first)
 

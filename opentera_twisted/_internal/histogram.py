@@ -1,4 +1,4 @@
-"""How long something took, counted by classes: cheap to add to, read when somebody asks."""
+"""Durations, counted by classes: cheap to add to."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from typing import Final
 
 BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5, 10)
-"""Seconds at which the classes end; the last class has no end."""
+"""Upper bounds of the classes in seconds; the last class has none."""
 
 
 class Histogram:
-    """Counts durations.
+    """Counts of durations.
 
     Attributes:
-        counts: how many were of each class of `BOUNDS`, and above the last.
-        total: seconds of all together.
+        counts: number of durations in each class of `BOUNDS`, and above the last bound.
+        total: sum of all durations in seconds.
     """
 
     __slots__ = ("counts", "total")
@@ -25,12 +25,12 @@ class Histogram:
         self.total = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Count a duration."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
     def cumulative(self) -> Iterator[tuple[float, int]]:
-        """Each bound, at last infinity, and how many took no longer."""
+        """Iterate over the bounds, up to infinity, with the number of durations within each."""
         count = 0
         for bound, more in zip((*BOUNDS, float("inf")), self.counts, strict=True):
             count += more

@@ -1,7 +1,7 @@
-"""IP addresses in one form: the only place that parses and compares them.
+"""Parsing and comparison of IP addresses, in this module only.
 
-A socket for IPv6 names IPv4 peers ``::ffff:1.2.3.4``, and link-local ones with the scope on which
-they are, ``fe80::1%eth0``. Clients and operators write the plain forms.
+An IPv6 socket names IPv4 peers ``::ffff:1.2.3.4``, and link-local peers with their scope,
+``fe80::1%eth0``. Clients and operators write the plain forms.
 
 Source: RFC 4291 section 2.5.5.2 (IPv4 in IPv6), RFC 4007 section 11 (scopes).
 """
@@ -25,10 +25,10 @@ _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 
 def parse_ip(text: str) -> Address | None:
-    """Parse an address; IPv4 in IPv6 becomes IPv4, and a scope stays.
+    """Parse an address; IPv4 in IPv6 becomes IPv4, and a scope is kept.
 
     Returns:
-        None when the text is no address.
+        The address, or None for any other text.
     """
     try:
         address = ip_address(text)
@@ -51,12 +51,12 @@ def parse_network(text: str) -> Network:
 
 
 def scope_of(address: Address) -> str:
-    """The scope of an address: the interface behind ``%``; empty when there is none."""
+    """Return the scope of an address, the interface after ``%``; empty without one."""
     return (isinstance(address, IPv6Address) and address.scope_id) or ""
 
 
 def without_scope(address: Address) -> Address:
-    """The same address with no scope."""
+    """Remove the scope of an address."""
     return IPv6Address(int(address)) if scope_of(address) else address
 
 
@@ -69,16 +69,16 @@ def same_host(one: str, other: str) -> bool:
 
 
 def is_loopback(text: str) -> bool:
-    """Tell whether the text is an address that only this machine can reach."""
+    """Return True for an address that only this machine can reach."""
     address = parse_ip(text)
     return address is not None and address.is_loopback
 
 
 def network_of(text: str) -> str:
-    """Name the network that limits count an address for.
+    """Return the network by which limits count an address.
 
-    Of IPv6 it is the /64, within which anyone has any address; of IPv4 the address itself. Text
-    that is no address stands for itself.
+    For IPv6 it is the /64 network, because a client may use any address in it. For IPv4 it is the
+    address itself, as for any other text.
     """
     address = parse_ip(text)
     if address is None:

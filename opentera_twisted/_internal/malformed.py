@@ -1,4 +1,4 @@
-"""Messages that are not what their topic should carry: counted, and warned of now and then."""
+"""Malformed messages on a topic: counted, with a warning from time to time."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Final
 from twisted.logger import Logger
 
 WARNING_INTERVAL: Final = 60.0
-"""Seconds between two warnings of one topic."""
+"""Seconds between two warnings for one topic."""
 
 REMEMBERED_TOPICS: Final = 1000
-"""Topics whose last warning is remembered."""
+"""Maximum number of topics with a remembered warning."""
 
 
 class Malformed:
-    """Counts what is dropped; warns once a topic and minute.
+    """Count dropped messages; warn once per topic and minute.
 
     Args:
-        where: what kind of topic it is.
-        expected: what should have come.
+        where: kind of topic.
+        expected: expected kind of message.
 
     Attributes:
-        count: how many were dropped.
+        count: number of dropped messages.
     """
 
     _log = Logger()
@@ -34,7 +34,7 @@ class Malformed:
         self._warned: dict[str, float] = {}
 
     def dropped(self, topic: str) -> None:
-        """One more came on that topic."""
+        """Count a dropped message of a topic."""
         self.count += 1
         now = monotonic()
         if now - self._warned.get(topic, -WARNING_INTERVAL) < WARNING_INTERVAL:

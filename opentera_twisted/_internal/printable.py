@@ -1,4 +1,4 @@
-"""Text of other programs, made safe to print: it controls no terminal and fits any encoding."""
+"""Text of other programs, made safe to print: without terminal control, in any encoding."""
 
 from __future__ import annotations
 
@@ -8,26 +8,29 @@ import json
 from typing import Final, TextIO
 
 ERRORS: Final = "opentera-bus-escape"
-"""The name of the error handler of codecs that escapes as JSON does."""
+"""Name of the codec error handler that escapes characters as JSON does."""
 
 
 def printable(foreign: str, keep: str = "\n\t") -> str:
-    """Escape, as JSON does, each character that does not print.
+    """Escape each unprintable character as JSON does.
 
     Args:
-        foreign: such as a remote error, a topic, a name.
-        keep: characters that stay all the same; none for text that must not leave its line.
+        foreign: text of another program, such as a remote error, a topic or a name.
+        keep: characters that are kept; empty for text that must stay on its line.
     """
     if foreign.isprintable():
         return foreign
-    return "".join(one if one.isprintable() or one in keep else _escape(one) for one in foreign)
+    return "".join(
+        character if character.isprintable() or character in keep else _escape(character)
+        for character in foreign
+    )
 
 
 def escape_unencodable(stream: TextIO | None) -> None:
-    """Escape in the same way what a stream's encoding lacks.
+    """Escape characters that a stream's encoding lacks, as JSON does.
 
     Args:
-        stream: such as ``sys.stdout``; a stream without an encoding stays as it is.
+        stream: such as ``sys.stdout``; a stream without an encoding is not changed.
     """
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=ERRORS)

@@ -1,4 +1,4 @@
-"""Files that may hold a secret: their bytes, and who else can read them."""
+"""Files that may contain a secret, and their exposure to other users."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from opentera_twisted.errors import InvalidArgument
 
 @frozen
 class PrivateFile:
-    """The content of a file that may hold a secret.
+    """Content of a file that may contain a secret.
 
     Attributes:
-        data: Its bytes.
-        exposure: Advice when everyone on this machine may read the file; else empty.
+        data: its bytes.
+        exposure: advice if every user of this machine can read the file; else empty.
     """
 
     data: bytes = field(repr=False)
@@ -25,14 +25,14 @@ class PrivateFile:
 
 
 def read_private_file(path: str, largest: int = -1) -> PrivateFile:
-    """Read a file that may hold a secret.
+    """Read a file that may contain a secret.
 
     Args:
-        path: Of the file.
-        largest: Bytes to read at most; -1 reads all.
+        path: path of the file.
+        largest: maximum number of bytes to read; -1 reads all.
 
     Raises:
-        InvalidArgument: the file cannot be read; the text names the file and the cause.
+        InvalidArgument: the file cannot be read; the message names the file and the cause.
     """
     try:
         with Path(path).open("rb") as file:

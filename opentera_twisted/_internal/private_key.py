@@ -1,4 +1,4 @@
-"""Reads private keys in PEM, and never asks a terminal for a passphrase."""
+"""Private keys in PEM, read without asking the terminal for a passphrase."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from opentera_twisted.errors import InvalidArgument
 def private_key(pem: bytes, path: str) -> PKey:
     """Read a private key.
 
-    OpenSSL's own reader would ask the terminal for a passphrase, and block the program.
+    OpenSSL's own reader would ask the terminal for a passphrase and block the program.
 
     Args:
-        pem: text with the key, and possibly with certificates.
-        path: of the file, for the error.
+        pem: text with the key, optionally with certificates.
+        path: path of the file, for errors.
 
     Raises:
-        InvalidArgument: there is no such key, or it has a passphrase.
+        InvalidArgument: the text contains no key, or a key with a passphrase.
     """
     try:
         key: Any = load_pem_private_key(pem, password=None)
     except TypeError:
         raise InvalidArgument(
-            f"the private key in {path} has a passphrase, which this program cannot enter: "
+            f"the private key in {path} has a passphrase, which this program cannot enter; "
             f"write it without one (openssl pkey -in {path} -out FILE) and name that file"
         ) from None
     except (ValueError, UnsupportedAlgorithm):

@@ -1,4 +1,4 @@
-"""`ThreadPool`: a bounded number of threads for one purpose, which says what holds them."""
+"""`ThreadPool`: a bounded number of threads for one purpose."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from opentera_twisted._internal.clock import clock_of
 from opentera_twisted.errors import InvalidArgument
 
 THREADS: Final = 32
-"""Threads of a pool, unless its owner asks for another number."""
+"""Default number of threads in a pool."""
 
 PATIENCE: Final = 5.0
-"""Seconds until a function that waits for a thread is refused, or warned of."""
+"""Seconds until a function that waits for a thread is refused, or a warning is logged."""
 
 
 class NoThread(Exception):
-    """No thread became free in time; the message says what holds them."""
+    """No thread became free in time; the message names the functions that occupy them."""
 
 
 class ThreadPool:
-    """Threads of one owner: what blocks there delays no other owner's functions.
+    """Threads of one owner, whose blocking functions do not delay those of other owners.
 
     Args:
-        owner: named in warnings, such as ``procedures of Sum``.
-        size: number of threads; they start when they are needed.
+        owner: name for warnings, such as ``procedures of Sum``.
+        size: maximum number of threads; they start when needed.
 
     Raises:
-        InvalidArgument: the size is no integer ≥ 1.
+        InvalidArgument: the size is not an integer ≥ 1.
     """
 
     _log = Logger()
@@ -56,31 +56,31 @@ class ThreadPool:
         *arguments: Any,
         refuse: bool = False,
     ) -> Deferred[Any]:
-        """Call a function in a thread; called in the reactor's thread.
+        """Call a function in a thread; must be called in the reactor's thread.
 
         Args:
-            reactor: of the thread that calls.
-            name: of the function, for warnings.
-            function: may block; a coroutine or Deferred that it returns ends in the reactor.
-            arguments: for the function.
-            refuse: fail when no thread is free for `PATIENCE` seconds; otherwise wait on.
+            reactor: reactor of the calling thread.
+            name: name of the function, for warnings.
+            function: may block; a coroutine or Deferred that it returns runs in the reactor.
+            arguments: arguments of the function.
+            refuse: fail if no thread is free for `PATIENCE` seconds; otherwise keep waiting.
 
         Returns:
-            Fires with the result.
+            Fires with the function's result.
 
         Fails with:
             NoThread: all threads are busy, or none can start; the function does not run.
         """
         if self._executor is None:
-            # A reactor of tests has no threads, and brings its own executor.
+            # A test's reactor has no threads, and provides its own executor.
             make = getattr(reactor, "make_executor", ThreadPoolExecutor)
             self._executor = make(self._size, self._owner)
         result: Deferred[Any] = Deferred()
         calls = [function]
         try:
             future = self._executor.submit(lambda: calls.pop()(*arguments))
-        except RuntimeError as error:  # the system has no thread to spare, or the program ends
-            calls.clear()  # the executor keeps what it has no thread for
+        except RuntimeError as error:  # no thread is available, or the program is exiting
+            calls.clear()  # the executor keeps a function that has no thread
             return fail(NoThread(f"no thread for {self._owner}: {error}"))
         self._pending[future] = name
         late = None
@@ -96,7 +96,7 @@ class ThreadPool:
         return result
 
     def stop(self) -> None:
-        """Let the threads end once their functions have returned."""
+        """End the threads after their current functions."""
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False)
@@ -120,7 +120,7 @@ class ThreadPool:
     def _late(self, future: Future[Any], result: Deferred[Any], refuse: bool) -> None:
         if future.running() or future.done():
             return
-        held = Counter(name for one, name in self._pending.items() if one.running())
+        held = Counter(name for pending, name in self._pending.items() if pending.running())
         names = ", ".join(f"{count} by {name}" for name, count in held.most_common(10))
         if not self._has_warned:
             self._has_warned = True

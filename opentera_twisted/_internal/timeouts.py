@@ -1,4 +1,4 @@
-"""Numbers of seconds that a caller gives: checked before anything is sent or timed."""
+"""Checks of numbers of seconds that a caller passes."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from typing import Any, Final
 from opentera_twisted.errors import InvalidArgument
 
 LONGEST: Final = 2.0**31
-"""Seconds that no timeout may reach: 68 years."""
+"""Upper limit of timeouts in seconds: 68 years."""
 
 _SHOWN: Final = 50
-"""Characters of a wrong value in an error."""
+"""Maximum length of a wrong value in an error, in characters."""
 
 
 def check_timeout(value: Any, what: str = "a timeout") -> None:
     """Accept a finite number of seconds above 0.
 
     Raises:
-        InvalidArgument: it is something else, or `LONGEST` or more.
+        InvalidArgument: it is something else, or at least `LONGEST`.
     """
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not 0 < value < LONGEST:
         raise InvalidArgument(
-            f"{what} is a number of seconds above 0 and below {LONGEST:.0f}, not {shown(value)}"
+            f"{what} must be a number of seconds above 0 and below {LONGEST:.0f}, "
+            f"not {shown(value)}"
         )
 
 
 def shown(value: Any) -> str:
-    """Write a value for an error; an integer may have more digits than Python writes."""
+    """Write a value for an error; Python refuses to write very long integers."""
     try:
         text = repr(value)
     except ValueError:

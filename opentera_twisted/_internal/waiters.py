@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Waiters(Generic[T]):
-    """Deferreds that fire together, each once; one that is cancelled is forgotten."""
+    """Deferreds that fire together, once each; a cancelled one is removed."""
 
     def __init__(self) -> None:
         self._waiting: dict[Deferred[T], None] = {}
@@ -26,14 +26,14 @@ class Waiters(Generic[T]):
         return waiter
 
     def fire(self, result: T | Failure) -> None:
-        """Fire all that wait now; a Deferred that a callback adds waits for the next event."""
+        """Fire all current waiters; a Deferred that a callback adds waits for the next event."""
         waiting, self._waiting = self._waiting, {}
         for waiter in waiting:
-            if not waiter.called:  # a callback of an earlier one may have cancelled it
+            if not waiter.called:  # an earlier callback may have cancelled it
                 waiter.callback(result)
 
     def fail(self, error: BaseException) -> None:
-        """Fail all that wait now, each with its own failure."""
+        """Fail all current waiters, each with its own `Failure`."""
         waiting, self._waiting = self._waiting, {}
         for waiter in waiting:
             if not waiter.called:

@@ -1,9 +1,9 @@
-"""The embedded server: a Redis-compatible server of the program's own.
+"""The embedded server: a Redis-compatible child process of the program.
 
-guard    a script that ends a server with its parent, however that ends
+guard    script that ends a server with its parent process
 process  one run of a server under the guard
-server   `EmbeddedServer`: starts the server, and again whenever it dies
-probe    what listens at the address of the server
+server   `EmbeddedServer`: starts the server, and restarts it when it dies
+probe    check of the server's address
 """
 
 from opentera_twisted.embedded.server import EmbeddedServer

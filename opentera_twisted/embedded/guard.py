@@ -1,14 +1,14 @@
-"""Start a server so that it ends when its parent ends, however the parent ends.
+"""Start a server that ends when its parent process ends, even if the parent is killed.
 
 A script, run by path with ``python -I -S`` and never imported::
 
     guard.py PARENT prctl SERVER [ARGUMENT…]    Linux: the kernel sends SIGTERM to the server
     guard.py PARENT pipe SERVER [ARGUMENT…]     elsewhere: at the end of file of descriptor 3
 
-``PARENT`` is the process id of the program that wants the server; descriptor 3 is the reading end
-of a pipe which that program alone holds open. The server reads and writes the guard's standard
-streams. Guard and server are in a session of their own, so that Ctrl-C in a terminal does not end
-the server before the program has said goodbye, and in a process group whose id is the guard's.
+``PARENT`` is the process id of the program that starts the server. Descriptor 3 is the reading end
+of a pipe that only that program keeps open. The server inherits the guard's standard streams. Guard
+and server have a separate session, so that Ctrl-C in a terminal does not end the server before the
+program stops it. The id of their process group is the guard's.
 """
 
 import contextlib
@@ -21,29 +21,29 @@ import sys
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
-"""From ``<sys/prctl.h>``: which signal this process gets when its parent ends."""
+"""Option of ``prctl``, from ``<sys/prctl.h>``: signal to receive when the parent ends."""
 
 HELD_BY_PARENT = 3
-"""The descriptor that reaches its end of file when the parent has ended."""
+"""Descriptor that reaches its end of file when the parent ends."""
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 PATIENCE = 10.0
-"""Seconds that a server has, after SIGTERM, before it is killed."""
+"""Seconds from SIGTERM to SIGKILL."""
 
 
 def guard_by_prctl(parent: int, command: list[str]) -> NoReturn:
-    """Become the server, which the kernel asks to end when its parent ends."""
+    """Become the server; the kernel terminates it when its parent ends."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
         sys.exit(f"guard: prctl: {os.strerror(ctypes.get_errno())}")
-    if os.getppid() != parent:  # it ended before the kernel was asked
+    if os.getppid() != parent:  # it ended before the call of prctl
         sys.exit(f"guard: process {parent} has ended")
-    os.execv(command[0], command)  # noqa: S606 - that is the job
+    os.execv(command[0], command)  # noqa: S606 - its purpose
 
 
 def guard_by_pipe(command: list[str]) -> int:
-    """Run the server until it ends, ending it at end of file or a signal.
+    """Run the server until it ends; terminate it at end of file or on a signal.
 
     Returns:
         The server's exit status, or the negative number of the signal that ended it.
@@ -53,31 +53,31 @@ def guard_by_pipe(command: list[str]) -> int:
     signal.set_wakeup_fd(wake)
     for number in (*STOP_SIGNALS, signal.SIGCHLD):
         signal.signal(number, lambda _number, _frame: None)
-    server = subprocess.Popen(command)  # noqa: S603 - that is the job
+    server = subprocess.Popen(command)  # noqa: S603 - its purpose
     watched, patience = [HELD_BY_PARENT, woken], None
     while server.poll() is None:
         readable = select.select(watched, [], [], patience)[0]
         if not readable:
             server.kill()
         parent_ended = HELD_BY_PARENT in readable and not os.read(HELD_BY_PARENT, 64)
-        asked = woken in readable and not STOP_SIGNALS.isdisjoint(os.read(woken, 64))
-        if parent_ended or asked:
+        signalled = woken in readable and not STOP_SIGNALS.isdisjoint(os.read(woken, 64))
+        if parent_ended or signalled:
             server.terminate()
             watched, patience = [woken], PATIENCE
     return server.returncode
 
 
 def end_as(status: int) -> NoReturn:
-    """End this process as another has ended, by the same status or the same signal."""
+    """End this process with the same status or signal as another."""
     if status < 0:
-        with contextlib.suppress(OSError):  # SIGKILL has no handler to be reset
+        with contextlib.suppress(OSError):  # SIGKILL has no handler to reset
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     sys.exit(status)
 
 
 def main() -> NoReturn:
-    """Do what the arguments ask for."""
+    """Run the guard that the arguments select."""
     parent, mode, *command = sys.argv[1:]
     os.setsid()
     try:

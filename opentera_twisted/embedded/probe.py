@@ -1,4 +1,4 @@
-"""What listens where programs look for Redis first."""
+"""Check for a Redis at its default address."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import socket
 from typing import Final, Literal
 
 TIMEOUT: Final = 2.0
-"""Seconds that what listens there may take to answer."""
+"""Seconds to wait for a connection and for an answer."""
 
 
 def probe(host: str, port: int) -> Literal["redis", "other", "nothing"]:
-    """What listens at an address; asked before the reactor runs, so it may wait."""
+    """Identify the server at an address; blocks, so call it before the reactor runs."""
     try:
         with socket.create_connection((host, port), timeout=TIMEOUT) as connection:
             connection.sendall(b"PING\r\n")

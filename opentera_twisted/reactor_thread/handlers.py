@@ -16,10 +16,10 @@ from opentera_twisted._internal.clock import clock_of
 from opentera_twisted._internal.thread_pool import ThreadPool
 
 MOST_WAITING: Final = 10_000
-"""Deliveries that wait for a handler at most; of more, the oldest are dropped."""
+"""Maximum number of deliveries that wait for a handler; above it, the oldest are dropped."""
 
 PAUSE: Final = 1.0
-"""Seconds until a handler that got no thread tries again."""
+"""Seconds until a handler without a thread tries again."""
 
 
 def in_thread(
@@ -27,7 +27,7 @@ def in_thread(
 ) -> Callable[..., Any]:
     """Make a function that calls another in a thread, and returns a Deferred of its result.
 
-    A coroutine function stays as it is: it runs in the reactor's thread.
+    A coroutine function is returned as it is: it runs in the reactor's thread.
     """
     if iscoroutinefunction(function):
         return function
@@ -39,14 +39,14 @@ def in_thread(
 
 
 class SerialQueue:
-    """Calls a handler in a thread, for one thing after another and in their order.
+    """Call a handler in a thread, for one item at a time, in order.
 
     Args:
-        reactor: for time.
-        threads: in which the handler runs.
-        what: whose handler it is, for the log.
-        handler: what is called; it may block.
-        on_dropped: called when something had to be dropped, once until the handler is through.
+        reactor: provides the clock.
+        threads: threads of the handler.
+        what: description of the handler, for the log.
+        handler: the handler, which may block.
+        on_dropped: called once when deliveries were dropped and the queue is empty again.
     """
 
     _log = Logger()
@@ -70,11 +70,11 @@ class SerialQueue:
         self._is_ended = False
 
     def __call__(self, *arguments: Any) -> None:
-        """Have the handler called with these, in the reactor's thread."""
+        """Queue a call of the handler, in the reactor's thread."""
         self.call(self._handler, *arguments)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Have another function called when the handler is through with what came before."""
+        """Queue a call of another function, in order."""
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
             self._dropped()
@@ -82,7 +82,7 @@ class SerialQueue:
         self._work()
 
     def end(self) -> None:
-        """Call nothing any more."""
+        """Stop calling functions."""
         self._is_ended = True
         self._waiting.clear()
 
@@ -91,7 +91,7 @@ class SerialQueue:
             return
         self._has_dropped = True
         self._log.warn(
-            "{what} is too slow: more than {most} deliveries wait, the oldest are dropped",
+            "{what} is too slow: more than {most} deliveries wait; dropping the oldest",
             what=self._what,
             most=MOST_WAITING,
         )
@@ -103,7 +103,7 @@ class SerialQueue:
             working.addBoth(self._done)
 
     def _call_all(self) -> None:
-        """Call the handler until nothing waits, in a thread."""
+        """Call the queued functions, in a thread."""
         while not self._is_ended:
             try:
                 function, arguments = self._waiting.popleft()

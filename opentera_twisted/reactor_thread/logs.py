@@ -1,4 +1,4 @@
-"""`ThreadLogPublisher`: log messages of programs whose reactor may not run, or not yet."""
+"""`ThreadLogPublisher`: log messages of programs whose reactor may not run yet, or at all."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from opentera_twisted.reactor_thread.shared import BusLease
 
 
 class ThreadLogPublisher(LogPublisher):
-    """A `LogPublisher` that starts no reactor: where none runs, a thread sends.
+    """A `LogPublisher` that does not start the reactor; without one, a thread sends.
 
-    So a program may log before it forks, and use the bus after that.
+    So a program can log before it forks, and use the bus afterwards.
 
     Args:
-        lease: of the bus that sends.
-        sender: as of `LogPublisher`.
-        most_waiting: as of `LogPublisher`.
+        lease: lease on the bus that sends.
+        sender: as in `LogPublisher`.
+        most_waiting: as in `LogPublisher`.
     """
 
     def __init__(self, lease: BusLease, sender: str, most_waiting: int = MOST_WAITING) -> None:

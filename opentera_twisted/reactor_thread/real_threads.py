@@ -1,4 +1,4 @@
-"""Detection of threads that are none: gevent and eventlet replace Python's."""
+"""Detection of threads that gevent or eventlet has replaced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from opentera_twisted.errors import PatchedThreads
 
 
 def check_threads() -> None:
-    """See that the threads of this process are the system's.
+    """Check that the threads of this process are threads of the operating system.
 
     Raises:
         PatchedThreads: gevent or eventlet has replaced them.
@@ -19,7 +19,7 @@ def check_threads() -> None:
     ):
         if getattr(sys.modules.get(module), question, lambda _: False)(name):
             raise PatchedThreads(
-                f"{library} has replaced this process's threads, and in none of its own can the "
-                "reactor run: use workers with real threads, as gunicorn --worker-class gthread "
+                f"{library} has replaced this process's threads, in which the reactor cannot run; "
+                "use workers with real threads, such as gunicorn --worker-class gthread "
                 "--threads 8"
             )

@@ -1,9 +1,9 @@
-"""The reactor's thread: started when it is needed first, and asked from all others.
+"""The reactor's thread: started when it is first needed, and called from all other threads.
 
-A program that runs the reactor itself keeps it; any other gets one from crochet, which ends it
-with the main thread. Nothing is started, nor is crochet imported, before it is needed: so a
-program may be loaded, and then forked, by gunicorn, uWSGI or Celery. Under Python 3.13 a thread
-that crochet has made before a fork cannot be started after it, and the child would not end.
+A program that runs the reactor keeps it. Any other program gets one from crochet, which ends it
+with the main thread. Nothing is started, and crochet is not imported, before it is needed. So
+gunicorn, uWSGI or Celery can load a program and then fork it. Under Python 3.13, a thread that
+crochet created before a fork cannot start after it, and the child would not end.
 """
 
 from __future__ import annotations
@@ -29,24 +29,23 @@ if find_spec("crochet") is None:
 check_threads()
 
 START_WITHIN: Final = 10.0
-"""Seconds in which a reactor that is to be running has to answer."""
+"""Seconds until a started reactor must answer."""
 
 _RUN_THE_REACTOR: Final = {
     ("twisted.application.app", "run"),
     ("twisted.internet.task", "react"),
 }
-"""Functions that call the program first, and run the reactor in the same thread after that."""
+"""Functions that call the program first, and then run the reactor in the same thread."""
 
 
 class _Process:
-    """What is known of this process.
+    """State of this process.
 
     Attributes:
-        lock: held while the reactor is started.
-        thread: the reactor's, once it was needed.
-        is_forked: whether its parent had a running reactor, which did not come along.
-        inherited: a reactor that its parent had made, and not run: txredisapi makes one as it is
-            imported.
+        lock: locked while the reactor is started.
+        thread: the reactor's thread, once it was needed.
+        is_forked: True if the parent had a running reactor, which a fork does not copy.
+        inherited: unused reactor of the parent: importing txredisapi creates one.
     """
 
     def __init__(self, is_forked: bool = False, inherited: Any = None) -> None:
@@ -60,56 +59,56 @@ _process = _Process()
 
 
 def run(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a function in the reactor's thread, and wait for what comes of it.
+    """Run a function in the reactor's thread and wait for its result.
 
     Args:
-        function: it may return a Deferred or a coroutine.
-        arguments: for it.
+        function: function that may return a Deferred or a coroutine.
+        arguments: arguments of the function.
 
     Returns:
-        Its result. An exception that interrupts the waiting, such as Ctrl-C, gives it up.
+        Its result. An exception that interrupts the wait, such as Ctrl-C, abandons the call.
 
     Raises:
         InReactorThread: this is the reactor's thread.
         ForkedProcess: the reactor stayed in the parent of this process.
         PatchedThreads: gevent or eventlet has replaced the threads of this process.
         BusUnavailable: the reactor was stopped, or does not run.
-        Exception: whatever the function raised, or its Deferred failed with.
+        Exception: error of the function or of its Deferred.
     """
     thread = _process.thread
     if thread is None or not thread.is_running:
         thread = _start()
     if isInIOThread():
         raise InReactorThread(
-            "this call blocks, and the reactor's thread must not wait for itself: use Bus and "
+            "this call blocks, and the reactor's thread must not wait for itself; use Bus and "
             "await its Deferreds, or call from another thread (deferToThread)"
         )
     return thread.run(function, *arguments)
 
 
 def check_not_forked() -> None:
-    """See that this process has a reactor, or can have one.
+    """Check that this process has a reactor, or can have one.
 
     Raises:
         ForkedProcess: the reactor stayed in the parent of this process.
     """
     if _process.is_forked:
         raise ForkedProcess(
-            "this process was forked after the bus had been used: the reactor's thread stayed in "
+            "this process was forked after the bus was used, and the reactor's thread stayed in "
             "the parent. Use the bus only after the fork (a BlockingBus connects with its first "
             "call, so it may be made before), or start processes with spawn instead of fork"
         )
 
 
 def running_reactor() -> Any:
-    """The reactor while it runs in this process, in whatever thread; else None."""
+    """Return the reactor while it runs in this process, in any thread; else None."""
     reactor = sys.modules.get("twisted.internet.reactor")
     is_running = not _process.is_forked and getattr(reactor, "running", False)
     return reactor if is_running else None
 
 
 def _start() -> ReactorThread:
-    """See that the reactor runs, in whatever thread."""
+    """Start the reactor unless it is running."""
     check_not_forked()
     check_threads()
     with _process.lock:
@@ -117,7 +116,7 @@ def _start() -> ReactorThread:
 
         is_running = reactor.running
         if not is_running:
-            _check_nobody_is_about_to_run_it()
+            _check_no_caller_runs_it()
             if getattr(reactor, "_startedBefore", False):
                 raise stopped()
             if reactor is _process.inherited:
@@ -134,11 +133,11 @@ def _start() -> ReactorThread:
         return thread
 
 
-def _check_nobody_is_about_to_run_it() -> None:
-    """See that no caller of this function runs the reactor next, which would run already.
+def _check_no_caller_runs_it() -> None:
+    """Check that no calling function runs the reactor next, which would already be running.
 
     Raises:
-        InReactorThread: a function given to ``react``, or the plugin that twistd loads, calls.
+        InReactorThread: the call comes from a function given to ``react``, or from a twistd plugin.
     """
     frame = currentframe()
     while frame is not None:
@@ -146,17 +145,17 @@ def _check_nobody_is_about_to_run_it() -> None:
         if place in _RUN_THE_REACTOR:
             raise InReactorThread(
                 f"this call blocks before {place[0]}.{place[1]} runs the reactor, and would "
-                "start it in another thread: use Bus and await its Deferreds, or call from another "
+                "start it in another thread; use Bus and await its Deferreds, or call from another "
                 "thread once the reactor runs (deferToThread)"
             )
         frame = frame.f_back
 
 
 def _renew(reactor: Any) -> None:
-    """Make a reactor anew that has come through a fork: what was to be called stays.
+    """Re-create a reactor after a fork; keep its pending calls.
 
-    Otherwise all children of a parent have its epoll and its pipe for wake-ups in common, and each
-    takes wake-ups that are meant for another.
+    Otherwise all children of a parent would share its epoll and its wake-up pipe, and take each
+    other's wake-ups.
     """
     kept = ("threadCallQueue", "_eventTriggers", "_pendingTimedCalls", "_newTimedCalls")
     calls = {name: getattr(reactor, name) for name in kept}
@@ -165,13 +164,13 @@ def _renew(reactor: Any) -> None:
 
 
 def _wait_for(thread: ReactorThread) -> None:
-    """See that a reactor that has just been started answers."""
+    """Wait until a started reactor answers."""
     try:
         thread.run(lambda: None, within=START_WITHIN)
     except TimeoutError:
         raise BusUnavailable(
-            f"the reactor did not answer for {START_WITHIN:g} seconds: a program that has called "
-            "crochet.no_setup() has to run it; uWSGI needs --enable-threads",
+            f"the reactor did not answer for {START_WITHIN:g} seconds; a program that has called "
+            "crochet.no_setup() must run it, and uWSGI needs --enable-threads",
             seconds=START_WITHIN,
         ) from None
 

@@ -1,6 +1,6 @@
-"""One bus for each Redis in a process, however many threads and objects use it.
+"""One bus for each Redis in a process, shared by all threads and objects.
 
-All of it happens in the reactor's thread, one thing after another: nothing needs a lock.
+All functions run in the reactor's thread, so that no lock is needed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from opentera_twisted.link import Link, RedisAddress
 
 @define(eq=False)
 class _Shared:
-    """A bus, and what stops it with the reactor.
+    """A bus, and the trigger that stops it with the reactor.
 
     Attributes:
-        users: those that have begun, and are neither closed nor forgotten by the program.
-        keepers: those of them through which something was begun that goes on.
+        users: leases in use, neither closed nor garbage-collected.
+        keepers: leases in use with running subscriptions, watches or servers.
     """
 
     bus: Bus
@@ -39,12 +39,12 @@ class BusLease:
     """One object's share in the bus of a Redis, from its first use on.
 
     Args:
-        address: of the Redis.
-        name: of the bus in Redis's list of clients, if this lease is its first.
+        address: address of the Redis.
+        name: name of the bus in Redis's client list, if this lease is the first.
 
     Attributes:
-        address: of the Redis.
-        is_closed: whether it is over.
+        address: address of the Redis.
+        is_closed: True once it is closed.
     """
 
     def __init__(self, address: RedisAddress, name: str) -> None:
@@ -56,18 +56,18 @@ class BusLease:
 
     @property
     def is_used(self) -> bool:
-        """Whether it has begun."""
+        """True once the bus was used through it."""
         return self._shared is not None
 
     @property
     def bus(self) -> Bus:
-        """The bus; it is made and started when nobody uses it yet.
+        """The bus, which the first lease creates and starts.
 
         Raises:
             BusUnavailable: this lease was closed.
         """
         if self.is_closed:
-            raise BusUnavailable("this bus was closed: make another")
+            raise BusUnavailable("this bus was closed; make another one")
         if self._shared is None:
             self._shared = _shared.get(self.address) or self._start()
             self._shared.users.add(self)
@@ -88,7 +88,7 @@ class BusLease:
         return shared
 
     def keep(self, what: object, end: Callable[[], Any]) -> None:
-        """Have something that was begun through this lease ended with it."""
+        """Register something to end when this lease is closed."""
         if self.is_closed:
             end()
         else:
@@ -97,16 +97,16 @@ class BusLease:
                 self._shared.keepers.add(self)
 
     def forget(self, what: object) -> None:
-        """It has ended by itself."""
+        """Unregister something that has ended."""
         self._ends.pop(what, None)
         if not self._ends and self._shared is not None:
             self._shared.keepers.discard(self)
 
     def close(self) -> Deferred[Any]:
-        """End what was begun through this lease, and stop the bus with the last one.
+        """End everything registered with this lease; the last lease stops the bus.
 
         Returns:
-            Fires when all that has happened.
+            Fires when all has ended.
         """
         if self.is_closed:
             return succeed(None)

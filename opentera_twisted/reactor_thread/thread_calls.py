@@ -1,4 +1,4 @@
-"""What other threads have done in the reactor's thread, and wait for."""
+"""Calls that other threads make in the reactor's thread, and wait for."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from opentera_twisted.errors import BusUnavailable
 
 
 class ThreadCall:
-    """Something to be done in the reactor's thread, for which another thread waits.
+    """A call in the reactor's thread, for which another thread waits.
 
     Args:
-        on_over: called there when it is over, to let the other thread go on.
-        function: called there; it may return a Deferred or a coroutine.
-        arguments: for it.
+        on_over: called in the reactor's thread when it has ended, to release the waiting thread.
+        function: function to call; it may return a Deferred or a coroutine.
+        arguments: arguments of the function.
     """
 
     def __init__(
@@ -32,16 +32,16 @@ class ThreadCall:
         self._outcome: Deferred[Any] | None = None
         self._value: Any = None
         self._is_over = False
-        self._over = threading.Lock()  # held until it is: the lightest thing to wait for
+        self._over = threading.Lock()  # locked until it has ended: the cheapest way to wait
         self._over.acquire()
 
     def start(self) -> None:
-        """Begin, in the reactor's thread."""
+        """Call the function, in the reactor's thread."""
         if self._is_over:
             return
         try:
             result = self._function(*self._arguments)
-        except BaseException:  # noqa: BLE001 (goes to the thread that waits)
+        except BaseException:  # noqa: BLE001 (passed to the waiting thread)
             self.end(Failure())
             return
         result = callbacks.outcome(result)
@@ -52,28 +52,31 @@ class ThreadCall:
             self.end(result)
 
     def end(self, value: Any) -> None:
-        """It is over, with a value or a ``Failure``."""
+        """End the call with a value or a ``Failure``."""
         if not self._is_over:
             self._is_over = True
             self._value = value
             self._on_over(self)
 
     def release(self) -> None:
-        """Let the thread that waits go on."""
+        """Release the waiting thread."""
         self._over.release()
 
     def give_up(self) -> None:
-        """End it, in the reactor's thread; what comes of it interests nobody any more."""
+        """End the call without a result, in the reactor's thread."""
         self.end(None)
         if self._outcome is not None:
             self._outcome.cancel()
 
     def wait(self, seconds: float = -1) -> Any:
-        """Wait in another thread until it is over; its value.
+        """Wait for the result in another thread.
+
+        Returns:
+            The result.
 
         Raises:
-            TimeoutError: it was not over in that time.
-            Exception: what the function raised.
+            TimeoutError: it did not end in time.
+            Exception: error of the function.
         """
         if not self._over.acquire(timeout=seconds):
             raise TimeoutError
@@ -83,24 +86,24 @@ class ThreadCall:
 
     @property
     def is_over(self) -> bool:
-        """Whether the thread may go on."""
+        """True when the call has ended."""
         return self._is_over
 
 
 class ReactorThread:
-    """The reactor that runs, and the calls that are for it.
+    """The running reactor, and the calls to make in it.
 
-    Many begin in one turn of the reactor, for one wake-up; and of those that end in one turn the
-    threads go on together, after it.
+    One wake-up starts many calls in one reactor iteration. Threads whose calls end in one iteration
+    continue together, after it.
 
     Args:
-        reactor: running, or about to.
+        reactor: a reactor that is running, or will be.
     """
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
         self._new: deque[ThreadCall] = deque()
-        self._teller: int | None = None  # the thread that tells, or has told, the reactor of them
+        self._waker: int | None = None  # thread that wakes, or has woken, the reactor for new calls
         self._over: list[ThreadCall] = []
         self._under_way: set[ThreadCall] = set()
         self._is_stopped = False
@@ -108,21 +111,24 @@ class ReactorThread:
 
     @property
     def is_running(self) -> bool:
-        """Whether the reactor runs."""
+        """True while the reactor runs."""
         return bool(self.reactor.running)
 
     def run(self, function: Callable[..., Any], *arguments: Any, within: float = -1) -> Any:
-        """Have something done, and wait for what comes of it; called in any other thread.
+        """Make a call and wait for its result, in any other thread.
 
         Args:
-            function: it may return a Deferred or a coroutine.
-            arguments: for it.
-            within: seconds; negative waits for ever.
+            function: function to call; it may return a Deferred or a coroutine.
+            arguments: arguments of the function.
+            within: seconds; a negative number waits indefinitely.
+
+        Returns:
+            The result.
 
         Raises:
             BusUnavailable: the reactor was stopped.
-            TimeoutError: it was not over in that time.
-            Exception: whatever the function raised, or its Deferred failed with.
+            TimeoutError: it did not end in time.
+            Exception: error of the function or of its Deferred.
         """
         call = ThreadCall(self._ended, function, *arguments)
         try:
@@ -134,29 +140,30 @@ class ReactorThread:
                 self.reactor.callFromThread(self._give_up, call)
 
     def _begin(self, call: ThreadCall) -> None:
-        # Without a lock: a finalizer, or Ctrl-C, may come between any two lines.
+        # Without a lock: a finalizer, or Ctrl-C, may interrupt between any two lines.
         self._under_way.add(call)
-        if self._is_stopped:  # asked last: what was added before is ended by `_stop`
+        if self._is_stopped:  # checked last: `_stop` ends calls added earlier
             raise stopped()
         self._new.append(call)
-        me = threading.get_ident()
-        if self._teller in (None, me):  # itself: in a finalizer, it might never come to tell
-            self._teller = me
+        current = threading.get_ident()
+        # A finalizer may have interrupted this thread's own wake-up.
+        if self._waker in (None, current):
+            self._waker = current
             self.reactor.callFromThread(self._begin_all)
 
     def _begin_all(self) -> None:
-        """Begin all that has come, in one turn of the reactor."""
-        self._teller = None  # first: who comes later tells again
+        """Start all new calls, in one reactor iteration."""
+        self._waker = None  # first, so that later calls wake the reactor again
         while self._new:
             self._new.popleft().start()
 
     def _give_up(self, call: ThreadCall) -> None:
         call.give_up()
-        self._begin_all()  # it may have been interrupted before it told of others
+        self._begin_all()  # the interrupted thread may not have woken the reactor
 
     def _ended(self, call: ThreadCall) -> None:
-        # Threads go on together, when all that has come was handled: each would take the
-        # interpreter from the reactor with its next system call.
+        # Release threads together, after handling all calls: each would take the interpreter from
+        # the reactor with its next system call.
         if not self._over:
             self.reactor.callLater(0, self._release_all)
         self._over.append(call)
@@ -167,7 +174,7 @@ class ReactorThread:
             call.release()
 
     def _stop(self) -> None:
-        """Let nobody wait for ever."""
+        """End all pending calls, so that no thread waits indefinitely."""
         self._is_stopped = True
         for call in list(self._under_way):
             call.end(Failure(stopped()))
@@ -175,5 +182,5 @@ class ReactorThread:
 
 
 def stopped() -> BusUnavailable:
-    """What is raised for whoever comes after the reactor's end."""
+    """Make the error for calls after the reactor's end."""
     return BusUnavailable("the reactor of this process was stopped, and cannot run again")

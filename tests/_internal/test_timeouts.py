@@ -53,7 +53,7 @@ def test_what_may_be_left_out_is_refused_when_it_is_given_wrong(value: Any, bus:
         bus.variables.set("a", "1", ttl=value)
     with pytest.raises(InvalidArgument, match="number of seconds"):
         bus.variables.compare_and_set("a", None, "1", ttl=value)
-    with pytest.raises(InvalidArgument, match="the timeout of f is a number of seconds"):
+    with pytest.raises(InvalidArgument, match="the timeout of f must be a number of seconds"):
         Procedures().expose(name="f", timeout=value)(print)
 
 

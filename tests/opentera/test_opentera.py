@@ -583,7 +583,7 @@ class OpenTeraTests(RedisTestCase):
         process = Process(sys.executable, "-c", FORKED, str(self.server.port))
         self.addCleanup(process.kill)
         assert await process.ended() == 0
-        assert "this process was forked after the bus had been used" in process.output
+        assert "this process was forked after the bus was used" in process.output
         assert "child ended: 0" in process.output
 
     async def test_a_process_has_two_connections_however_many_objects(self) -> None:
