@@ -1,18 +1,18 @@
-"""What operators look at, over HTTP: health, metrics, the console page; the client for browsers.
+"""The admin endpoint: health, metrics and the console page over HTTP; the client for browsers.
 
-guard      who may ask
-health     how the program is
-sampler    how late the reactor is, and each second's rates
-metrics    what Prometheus reads
-overview   all three of this process, behind what the site asks of any
-traffic    what is published, while somebody watches
-summary    one line of it, and all of it
-rights     what the panels need on Redis
-requests   the JSON that the page sends, checked
-console    what the page asks, answered; its files are in the folder page
-resource   the paths
-settings   its settings
-site       what all answers have in common
+guard      access checks: host names, tokens, sessions, origins
+health     readiness and state of the program
+sampler    reactor delay, and rates by the second
+metrics    metrics for Prometheus
+overview   health, samples and metrics of this process, behind one interface
+traffic    published messages, watched on demand
+summary    readable form of a message
+rights     Redis rights that the panels need
+requests   parsing of the page's JSON requests
+console    replies to the page; its files are in the folder page
+resource   the URL paths
+settings   settings of the endpoint
+site       HTTP site: common headers, limit on bodies
 """
 
 from opentera_twisted._internal.extras import explained

@@ -1,4 +1,4 @@
-"""What the console page asks, answered with objects that JSON can hold."""
+"""Replies to the console page, as JSON values."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from opentera_twisted.rpc.description import to_json
 from opentera_twisted.sessions import SessionKeys
 
 KEY_LIFETIME: Final = 60.0
-"""Seconds that a key of the page is good for."""
+"""Seconds until a key issued by the page expires."""
 
 SHOWN_UUIDS: Final = 200
-"""Of a kind, at most."""
+"""UUIDs shown of one kind, at most."""
 
 
 class Console:
-    """Answers the page.
+    """Replies to the console page.
 
     Args:
-        bus: that it asks, and calls with.
-        overview: of what it shows.
-        guard: whose page token the page gets.
-        mode: what it may do.
-        websockets: where the gateway listens, when that is known.
+        bus: bus for queries and calls.
+        overview: state to show.
+        guard: guard that holds the page token.
+        mode: permissions of the page.
+        websockets: known addresses of the gateway.
 
     Attributes:
-        traffic: what is published, while somebody watches.
-        may_write: whether it may call procedures and issue keys.
+        traffic: watches of published messages.
+        may_write: True if the page may call procedures and issue keys.
     """
 
     def __init__(
@@ -59,23 +59,26 @@ class Console:
         self._overview = overview
         self._guard = guard
         self._websockets = websockets
-        self._waiting: Waiters[list[Listening]] = Waiters()  # for the services that listen
+        self._waiting: Waiters[list[Listening]] = Waiters()  # for the list of services
 
     def beginning(self) -> dict[str, Any]:
-        """What the page needs once."""
+        """Return the settings that the page needs when it loads."""
         return {
             "write": self.may_write,
             "token": self._guard.page_token,
             "session": self._guard.needs_token,
-            "websockets": [{"scheme": one.scheme, "port": one.port} for one in self._websockets],
+            "websockets": [
+                {"scheme": websocket.scheme, "port": websocket.port}
+                for websocket in self._websockets
+            ],
         }
 
     def state(self, after: int) -> dict[str, Any]:
-        """How all is, and the samples after the one of that number."""
+        """Return the program's state, and the samples after the given number."""
         return {**self._overview.state(after), "watched": self.traffic.watched}
 
     async def presence(self) -> dict[str, Any]:
-        """Who is online at any gateway: how many, and the first of their UUIDs."""
+        """Return the number of identities online at any gateway, and the first of their UUIDs."""
         online = await self._bus.presence.everyone()
         return {
             kind: {"total": len(uuids), "uuids": uuids[:SHOWN_UUIDS]}
@@ -83,17 +86,17 @@ class Console:
         }
 
     async def services(self) -> list[dict[str, Any]]:
-        """Which services and modules listen; asked of them once for all that wait."""
+        """List the services and modules that listen, with one query for all concurrent requests."""
         waiting = self._waiting.wait()
         if len(self._waiting) == 1:
             Deferred.fromCoroutine(self._list())
         return [
             {
-                "server": one.server,
-                "description": None if one.description is None else to_json(one.description),
-                "problem": one.problem,
+                "server": server.server,
+                "description": server.description and to_json(server.description),
+                "problem": server.problem,
             }
-            for one in await waiting
+            for server in await waiting
         ]
 
     async def _list(self) -> None:
@@ -101,13 +104,13 @@ class Console:
         try:
             found = await self._bus.services()
         except PermissionDenied:
-            found = Failure(lacking("who listens", SERVICES))
-        except Exception:  # noqa: BLE001 (whatever it is, who waits is told)
+            found = Failure(lacking("the list of services", SERVICES))
+        except Exception:  # noqa: BLE001 (pass any failure on to the waiting requests)
             found = Failure()
         self._waiting.fire(found)
 
     async def call(self, request: Call) -> dict[str, Any]:
-        """Call a procedure; what it answers with an error is an answer too."""
+        """Call a procedure; a failed call is a reply with the error."""
         clock = self._bus.link.clock
         began = clock.seconds()
         answer: dict[str, Any]
@@ -123,7 +126,7 @@ class Console:
         return {**answer, "seconds": clock.seconds() - began}
 
     async def issue(self, request: Key) -> dict[str, Any]:
-        """Issue a session key, for the page that asks and for nobody else."""
+        """Issue a session key."""
         keys = SessionKeys(self._bus)
         key = await keys.issue(request.kind, request.uuid, ttl=KEY_LIFETIME, name=request.name)
         return {"key": key, "seconds": KEY_LIFETIME}
@@ -132,5 +135,5 @@ class Console:
 def _returned(value: Any) -> dict[str, Any]:
     try:
         return {"value": strict(value)}
-    except ValueError as error:  # no browser would show it
+    except ValueError as error:  # a browser would reject the JSON
         return {"error": "BadReply", "message": str(error)}

@@ -1,9 +1,12 @@
-"""Who may ask the admin endpoint, and from where: names, tokens, sessions and pages.
+"""Access checks of the admin endpoint: host names, tokens, sessions and origins.
 
-A page elsewhere on the web can make a browser send requests here. So the ``Host`` must be a name of
-ours (a page that has bound its own name to our address shows that name), and what changes anything
-needs a token that only our own page can read, and comes from no other origin. Beyond loopback there
-is a secret token too; a browser shows it once, and has a cookie from then on.
+Any page on the web can make a browser send requests here. Therefore:
+
+* ``Host`` must be a known name. A page that binds its own name to this address (DNS rebinding)
+  sends that name.
+* A request that changes anything must come from the endpoint's own origin, with a token that only
+  the console page can read.
+* Beyond loopback, a secret token is required. A browser sends it once and gets a session cookie.
 """
 
 from __future__ import annotations
@@ -23,16 +26,16 @@ from opentera_twisted._internal.ip_addresses import is_loopback, same_host
 from opentera_twisted.errors import PortableError
 
 SESSION_LIFETIME: Final = 12 * 3600.0
-"""Seconds after which a browser has to show the token again."""
+"""Seconds until a browser must log in again."""
 
 MOST_SESSIONS: Final = 100
-"""Sessions at a time; of more, the oldest ends."""
+"""Concurrent sessions; a further one ends the oldest."""
 
 FAILURES_PER_MINUTE: Final = 30
-"""Wrong tokens of one address; then it is refused unheard."""
+"""Wrong tokens per minute from one address; further attempts get 429."""
 
 PAGE_HEADER: Final = "X-Opentera-Bus-Token"
-"""Where our page shows the token that only it can read."""
+"""Header with the page token, which only the console page can read."""
 
 _HOST: Final = re.compile(
     r"(?:\[([0-9a-f:.]+)(?:%[\w.-]+)?\]|([^\s:,\[\]]+))(?::[0-9]*)?"
@@ -42,11 +45,11 @@ _HOST: Final = re.compile(
 
 
 class Refused(PortableError):
-    """A request is not answered.
+    """A request was refused.
 
     Args:
-        status: of the answer.
-        reason: for people to read; it holds nothing that the request has sent.
+        status: HTTP status of the response.
+        reason: text for people, without anything from the request.
     """
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
@@ -56,16 +59,16 @@ class Refused(PortableError):
 
 
 class Guard:
-    """Decides on requests.
+    """Access checks of requests.
 
     Args:
-        clock: for sessions and failures.
-        token: that a request has to show; None: whoever reaches the endpoint may ask.
-        hosts: names by which it may be asked, beside those of loopback and its own address.
+        clock: clock for sessions and failed logins.
+        token: required token; None accepts every client.
+        hosts: accepted host names, in addition to loopback and the endpoint's own address.
 
     Attributes:
-        page_token: what our page has to show when it changes anything.
-        needs_token: whether there is a token.
+        page_token: token that the console page must send with every change.
+        needs_token: True if a token is required.
     """
 
     def __init__(
@@ -77,22 +80,22 @@ class Guard:
         self._hosts = {host.lower() for host in hosts}
         self._clock = clock
         self._failed = FailedLogins(FAILURES_PER_MINUTE, clock.seconds)
-        self._sessions: dict[bytes, float] = {}  # digest -> when it ends, the oldest first
+        self._sessions: dict[bytes, float] = {}  # digest -> time of expiry, the oldest first
 
     def check_host(self, request: Any) -> None:
-        """See that the request was meant for us.
+        """Check the ``Host`` header.
 
         Raises:
-            Refused: it names another host.
+            Refused: the host is unknown.
         """
         text = _header(request, "Host")
-        # Only programs send none; browsers, against which this is, always send one.
+        # The check protects browsers, which always send the header.
         if not text or self._is_ours(host_name(text), request):
             return
         raise Refused(
             HTTPStatus.FORBIDDEN,
-            "This endpoint is asked by a name that is not its own. Ask by its address, by "
-            "localhost, or by a name that the option --admin-host gives it.",
+            "Unknown Host header. Use this machine's address, localhost, or a name given with "
+            "--admin-host.",
         )
 
     def _is_ours(self, name: str, request: Any) -> bool:
@@ -101,10 +104,10 @@ class Guard:
         return is_loopback(name) or same_host(name, getattr(request.getHost(), "host", ""))
 
     def may_read(self, request: Any) -> bool:
-        """Whether a request shows the token, or the cookie of a session.
+        """Return True for a request with the token or a session cookie.
 
         Raises:
-            Refused: its address has shown too many wrong tokens.
+            Refused: the address has sent too many wrong tokens.
         """
         if self._digest is None:
             return True
@@ -114,10 +117,10 @@ class Guard:
         return scheme.lower() == "bearer" and self._is_token(token.strip(), request)
 
     def check_reader(self, request: Any) -> None:
-        """See that a request may read what is not for everyone.
+        """Check that a request may read protected content.
 
         Raises:
-            Refused: it may not, or a page of another site makes it.
+            Refused: the token is missing or wrong, or a page of another site sent the request.
         """
         elsewhere = _header(request, "Sec-Fetch-Site") in {"cross-site", "same-site"}
         if elsewhere and _header(request, "Sec-Fetch-Mode") != "navigate":
@@ -125,41 +128,42 @@ class Guard:
         if not self.may_read(request):
             request.setHeader("WWW-Authenticate", 'Bearer realm="opentera-bus"')
             raise Refused(
-                HTTPStatus.UNAUTHORIZED, "Show the admin token: Authorization: Bearer TOKEN."
+                HTTPStatus.UNAUTHORIZED,
+                "The admin token is missing or wrong. Send Authorization: Bearer TOKEN.",
             )
 
     def check_writer(self, request: Any) -> None:
-        """See that our own page asks, on behalf of who may read.
+        """Check that the console page sent a request, from a client that may read.
 
         Raises:
-            Refused: it does not.
+            Refused: another page or program sent it.
         """
         self.check_reader(request)
         self.check_origin(request)
         if not compare_digest(_digest(_header(request, PAGE_HEADER)), _digest(self.page_token)):
             raise Refused(
                 HTTPStatus.FORBIDDEN,
-                "The page is not of this program, or from before it was started again: reload it.",
+                "The program has restarted since this page was loaded. Reload the page.",
             )
 
     def check_origin(self, request: Any) -> None:
-        """See that no page of another origin sends this.
+        """Check that no page of another origin sent a request.
 
         Raises:
-            Refused: one does.
+            Refused: one did.
         """
         if _header(request, "Sec-Fetch-Site") not in {"", "same-origin"}:
             raise _of_another("site")
         origin = _header(request, "Origin")
-        # The scheme is not compared: a proxy may speak TLS for us.
+        # Ignore the scheme: a proxy may terminate TLS.
         if origin and origin.partition("://")[2].lower() != _header(request, "Host").lower():
             raise _of_another("origin")
 
     def log_in(self, token: str, request: Any) -> bool:
-        """Begin a session if that is the token, and set its cookie.
+        """Start a session and set its cookie if the token is right; return False otherwise.
 
         Raises:
-            Refused: its address has shown too many wrong tokens.
+            Refused: the address has sent too many wrong tokens.
         """
         if not self._is_token(token, request):
             return False
@@ -193,8 +197,8 @@ class Guard:
     def _is_token(self, token: str, request: Any) -> bool:
         address = getattr(request.getClientAddress(), "host", "unix")
         if self._failed.are_too_many(address):
-            raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "Too many wrong tokens: wait a minute.")
-        # Digests are of one length, and tell nothing of how much of a token was right.
+            raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "Too many wrong tokens. Wait a minute.")
+        # Comparing digests leaks neither the token's length nor a common prefix.
         if self._digest is not None and compare_digest(_digest(token), self._digest):
             return True
         self._failed.add(address)
@@ -202,17 +206,15 @@ class Guard:
 
 
 def host_name(text: str) -> str:
-    """Read the name or address in a ``Host``, without port, brackets and scope.
-
-    Empty when it is none.
-    """
+    """Return the name or address in a ``Host``, without port, brackets and scope; "" if invalid."""
     found = _HOST.fullmatch(text.strip().lower())
     return "" if found is None else found[1] or found[2] or found[3]
 
 
 def _of_another(what: str) -> Refused:
     return Refused(
-        HTTPStatus.FORBIDDEN, f"A page of another {what} asks: open this program's own address."
+        HTTPStatus.FORBIDDEN,
+        f"A page of another {what} sent this request. Open this endpoint's own address.",
     )
 
 
@@ -226,7 +228,7 @@ def _header(request: Any, name: str) -> str:
 
 
 def _cookie_name(request: Any) -> str:
-    """Of this endpoint alone: a browser shows the cookies of a host to each of its ports."""
+    """Name the cookie by port: a browser sends the cookies of a host to all its ports."""
     return f"opentera_bus_{getattr(request.getHost(), 'port', 'unix')}"
 
 

@@ -1,4 +1,4 @@
-"""How the program is: the object behind ``/health``, which the console shows too."""
+"""Readiness and state of the program, for ``/health`` and the console."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from opentera_twisted.gateway import Gateway
 from opentera_twisted.sessions import SessionKeys
 
 CHECK_INTERVAL: Final = 2.0
-"""Seconds between two trials of what a login does."""
+"""Seconds between checks that logins work."""
 
 _VERSIONS: Final = re.compile(rb"^(redis|valkey)_version:([\w.-]+)", re.MULTILINE)
 
 
 class Health:
-    """Looks at a bus and a gateway when it is asked.
+    """Health of a bus and a gateway.
 
     Args:
-        bus: its link decides whether all is well.
-        gateway: whose clients are counted; None: there is none.
+        bus: bus whose link and logins are checked.
+        gateway: gateway whose clients are counted, or None.
     """
 
     def __init__(self, bus: Bus, gateway: Gateway | None) -> None:
@@ -48,35 +48,35 @@ class Health:
         self._checks.clock = bus.link.clock
         bus.link.on_ready.append(self._ready)
         if bus.link.is_ready:
-            self._ask_version()
+            self._read_version()
 
     def start(self) -> None:
-        """Begin to try what a login does."""
+        """Start checking that logins work."""
         self._checks.start(CHECK_INTERVAL)
 
     def stop(self) -> None:
-        """Try no more."""
+        """Stop checking."""
         self._checks.stop()
 
     @property
     def is_ready(self) -> bool:
-        """Whether clients can log in and get their events."""
+        """Return True if clients can log in and receive events."""
         return self._bus.link.is_ready and not self._refusal
 
     @property
     def version(self) -> str:
-        """Of this package."""
+        """Return the version of this package."""
         return self._versions["opentera-twisted"]
 
     @property
     def status(self) -> str:
-        """In a word: ``ready`` or ``unavailable``."""
+        """Return ``ready`` or ``unavailable``."""
         return "ready" if self.is_ready else "unavailable"
 
     def page(self) -> dict[str, Any]:
-        """All of it; times in UTC."""
+        """Return the whole state, with times in UTC."""
         link = self._bus.link
-        since = {name: one.since for name, one in link.statistics.items()}
+        since = {name: counts.since for name, counts in link.statistics.items()}
         page: dict[str, Any] = {
             "status": self.status,
             "since": _text(self._since()),
@@ -86,7 +86,7 @@ class Health:
                 **link.states,
                 "since": {name: _text(seconds) for name, seconds in since.items()},
                 "reconnects": {
-                    name: max(one.connected - 1, 0) for name, one in link.statistics.items()
+                    name: max(counts.connected - 1, 0) for name, counts in link.statistics.items()
                 },
                 "gaps": link.gaps,
             },
@@ -104,15 +104,15 @@ class Health:
         return page
 
     def _since(self) -> float:
-        """When the status became what it is."""
+        """Return the time of the last change of the status."""
         states: Mapping[str, str] = self._bus.link.states
-        since = {name: one.since for name, one in self._bus.link.statistics.items()}
+        since = {name: counts.since for name, counts in self._bus.link.statistics.items()}
         if self._bus.link.is_ready:
             return max(*since.values(), self._changed)
         return min(since[name] for name, state in states.items() if state != "ready")
 
     def _check(self) -> Deferred[None] | None:
-        """Try what a login does: a replica, or a cluster that is down, takes connections too."""
+        """Check that logins work: a replica, or a cluster that is down, accepts connections too."""
         if not self._bus.link.is_ready:
             return None
         return self._keys.check().addCallbacks(
@@ -125,17 +125,17 @@ class Health:
         self._refusal = refusal
 
     def _ready(self) -> None:
-        self._ask_version()
+        self._read_version()
         if self._checks.running:
             self._check()
 
-    def _ask_version(self) -> None:
-        asked = self._bus.link.execute("INFO", "server")
-        asked.addCallbacks(self._got_version, lambda _: None)  # it may be forbidden
+    def _read_version(self) -> None:
+        reply = self._bus.link.execute("INFO", "server")
+        reply.addCallbacks(self._got_version, lambda _: None)  # the user may lack the right
 
     def _got_version(self, info: bytes) -> None:
         found = dict(_VERSIONS.findall(info))
-        name = b"valkey" if b"valkey" in found else b"redis"  # Valkey names a Redis version too
+        name = b"valkey" if b"valkey" in found else b"redis"  # Valkey reports a Redis version too
         if name in found:
             self._redis = f"{name.decode()} {found[name].decode()}"
 

@@ -1,6 +1,6 @@
-"""What Prometheus reads: looked up in the bus and the gateway when it asks.
+"""Metrics for Prometheus, read from the bus and the gateway at each scrape.
 
-No label holds what a client or another program has chosen: no UUID, key, topic or procedure.
+No label holds text chosen by a client or another program: no UUID, key, topic or procedure.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ _STATES = ("idle", "down", "connecting", "authenticating", "restoring", "ready",
 
 
 class _Collecting(Collector):
-    """What a function finds when it is asked."""
+    """A collector that calls a function."""
 
     def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
         self._collect = collect
 
     def collect(self) -> Iterable[Metric]:
-        """Ask it."""
+        """Return the function's metrics."""
         return self._collect()
 
 
 class Metrics:
-    """What Prometheus reads of this process.
+    """Metrics of this process.
 
     Args:
-        bus: whose counts it shows.
-        gateway: whose counts it shows; None: there is none.
-        sampler: knows how late the reactor is.
-        health: knows the version.
+        bus: bus to measure.
+        gateway: gateway to measure, or None.
+        sampler: source of the reactor's delay.
+        health: source of the version.
     """
 
     def __init__(self, bus: Bus, gateway: Gateway | None, sampler: Sampler, health: Health) -> None:
@@ -66,16 +66,16 @@ class Metrics:
         ProcessCollector("opentera_bus", registry=self._registry)
 
     def families(self) -> Sequence[Metric]:
-        """The metrics as they are now."""
+        """Return the current metrics."""
         return list(self._registry.collect())
 
     def _program(self) -> Iterable[Metric]:
-        info = InfoMetricFamily("opentera_bus", "The program.")
+        info = InfoMetricFamily("opentera_bus", "Version of the program.")
         info.add_metric([], {"version": self._health.version})
         yield info
         yield _histogram(
             "reactor_delay_seconds",
-            "How late timers are called, at each beat.",
+            "Delay of a timer in the reactor, measured four times a second.",
             self._sampler.delay,
         )
 
@@ -83,42 +83,46 @@ class Metrics:
         link = self._bus.link
         statistics = link.statistics
         yield _gauge(
-            "link_ready", "1 when both connections to Redis are ready, else 0.", int(link.is_ready)
+            "link_ready", "1 if both connections to Redis are ready, else 0.", int(link.is_ready)
         )
         states = GaugeMetricFamily(
             "opentera_bus_link_state",
-            "1 for the state that a connection to Redis is in, else 0.",
+            "1 for the current state of a connection to Redis, else 0.",
             labels=["connection", "state"],
         )
         for name, state in link.states.items():
-            for one in _STATES:
-                states.add_metric([name, one], int(one == state))
+            for known in _STATES:
+                states.add_metric([name, known], int(known == state))
         yield states
         yield _gauges(
             "link_since_timestamp_seconds",
-            "When a connection to Redis became ready, or ceased to be; seconds since the epoch.",
+            "Time at which a connection to Redis last became ready or was lost, since the epoch.",
             "connection",
-            {name: one.since for name, one in statistics.items()},
+            {name: counts.since for name, counts in statistics.items()},
         )
         yield _counters(
             "link_reconnects",
-            "Connections to Redis that became ready again.",
+            "Reconnections to Redis.",
             "connection",
-            {name: max(one.connected - 1, 0) for name, one in statistics.items()},
+            {name: max(counts.connected - 1, 0) for name, counts in statistics.items()},
         )
         yield _counters(
             "link_failures",
-            "Connections to Redis that were lost, and attempts that failed.",
+            "Lost connections to Redis, and failed attempts to connect.",
             "connection",
-            {name: one.failed for name, one in statistics.items()},
+            {name: counts.failed for name, counts in statistics.items()},
         )
         yield _counter(
-            "link_gaps", "Subscriptions restored after messages may have been missed.", link.gaps
+            "link_gaps", "Gaps: periods in which messages may have been missed.", link.gaps
         )
-        yield _gauge("subscriptions_wanted", "Topics asked for.", len(link.subscriptions.wanted))
+        yield _gauge(
+            "subscriptions_wanted",
+            "Topics that this program subscribes to.",
+            len(link.subscriptions.wanted),
+        )
         yield _gauge(
             "subscriptions_acknowledged",
-            "Topics that Redis has confirmed on the present connection.",
+            "Topics that Redis has confirmed on the current connection.",
             len(link.subscriptions.acknowledged),
         )
         yield from self._commands()
@@ -130,32 +134,31 @@ class Metrics:
         )
         times = HistogramMetricFamily(
             "opentera_bus_command_seconds",
-            "From sending a command to Redis's reply; of each ping and one in 16 other commands.",
+            "Round trip of commands to Redis; all pings, and one in 16 other commands.",
             labels=["connection"],
         )
-        for name, one in link.statistics.items():
-            for command, count in sorted(_by_name(one.commands).items()):
+        for name, counts in link.statistics.items():
+            for command, count in sorted(_by_name(counts.commands).items()):
                 commands.add_metric([name, command], count)
-            times.add_metric([name], *_buckets(one.seconds))
+            times.add_metric([name], *_buckets(counts.seconds))
         yield commands
         yield times
         yield _counters(
             "commands_failed",
-            "Commands that Redis answered with an error, or whose reply was lost with the "
-            "connection.",
+            "Failed commands: refused by Redis, or lost with the connection.",
             "reason",
             {
-                "refused": sum(one.refused for one in link.statistics.values()),
-                "lost": sum(one.lost for one in link.statistics.values()),
+                "refused": sum(counts.refused for counts in link.statistics.values()),
+                "lost": sum(counts.lost for counts in link.statistics.values()),
             },
         )
-        yield _gauge("commands_waiting", "Commands that wait for the link.", link.waiting)
+        yield _gauge("commands_waiting", "Commands queued until the link is ready.", link.waiting)
 
     def _messages(self) -> Iterable[Metric]:
         bus = self._bus
         yield _counter(
             "published",
-            "Messages published, calls and replies among them.",
+            "Messages published, including calls and replies.",
             bus.link.statistics["client"].commands["PUBLISH"],
         )
         yield _counter("received", "Messages received on subscribed topics.", bus.pubsub.received)
@@ -165,29 +168,27 @@ class Metrics:
         outcomes = ("returned", "cancelled", *OUTCOMES.values())
         yield _counters(
             "calls",
-            "Calls that this program made, by their outcome.",
+            "Calls made by this program, by outcome.",
             "outcome",
             {outcome: caller.outcomes[outcome] for outcome in outcomes},
         )
-        yield _histogram(
-            "call_seconds", "From a call to its reply, of calls that got one.", caller.seconds
-        )
-        yield _gauge("calls_in_flight", "Calls that wait for their reply.", caller.in_flight)
+        yield _histogram("call_seconds", "Duration of calls that got a reply.", caller.seconds)
+        yield _gauge("calls_in_flight", "Calls waiting for their reply.", caller.in_flight)
         yield _counter(
             "replies_dropped",
-            "Replies that came late, twice, from another topic, or to no call.",
+            "Replies ignored: late, duplicate, from another topic, or without a call.",
             caller.dropped_replies,
         )
         served = self._bus.served
         yield _counters(
             "calls_served",
-            "Calls that this program's servers answered, by their outcome.",
+            "Calls answered by this program's servers, by outcome.",
             "outcome",
             {outcome: served.outcomes[outcome] for outcome in SERVED_OUTCOMES},
         )
         yield _histogram(
             "call_served_seconds",
-            "From the start of a procedure to its reply, of calls that had one run.",
+            "Duration of procedures, from the start to the reply.",
             served.seconds,
         )
 
@@ -195,62 +196,62 @@ class Metrics:
         gateway = self._gateway
         if gateway is None:
             return
-        yield _gauges("clients", "Websockets that are open.", "kind", gateway.clients)
+        yield _gauges("clients", "Open websockets.", "kind", gateway.clients)
         yield _counters(
             "logins",
-            "Attempts to log in, by their outcome.",
+            "Login attempts, by outcome.",
             "outcome",
             {outcome: gateway.logins[outcome] for outcome in _LOGINS},
         )
         yield _counters(
             "tls_handshakes_failed",
-            "TLS handshakes with clients that failed.",
+            "Failed TLS handshakes of clients.",
             "reason",
             {reason: gateway.tls_failures[reason] for reason in ("error", "closed")},
         )
         yield _counters(
             "limited",
-            "Clients sent away because of a limit.",
+            "Clients refused or closed because of a limit.",
             "limit",
             {limit.name: gateway.limited[limit.name] for limit in fields(GatewayLimits)},
         )
         yield _counter(
             "slow_clients_closed",
-            "Clients closed because they did not read.",
+            "Clients closed because they read too slowly.",
             gateway.limited["max_send_buffer"],
         )
         yield _counter("frames_delivered", "Frames written to clients.", gateway.delivered)
         yield _counter(
             "client_messages_dropped",
-            "Messages on clients' topics that were neither an event nor a command.",
+            "Messages dropped because they were neither an event nor a command.",
             gateway.dropped,
         )
         recovery = gateway.recovery
         yield _counters(
             "recoveries",
-            "Returns of clients, by outcome: recovered, or why not.",
+            "Recovery attempts of clients, by outcome.",
             "outcome",
             {outcome: recovery.outcomes[outcome] for outcome in RECOVERY_OUTCOMES},
         )
         yield _counter(
-            "frames_replayed", "Missed frames sent to clients that returned.", recovery.replayed
+            "frames_replayed", "Missed frames replayed to clients.", recovery.replayed
         )
         yield _gauges(
             "recoverable_clients",
-            "Clients that may return: those connected, and those away.",
+            "Clients that can recover missed events: connected, and away.",
             "state",
             {"connected": recovery.attached, "away": recovery.held},
         )
         yield _gauge(
             "recovery_bytes",
-            "Bytes of frames kept for clients; a frame kept for several clients counts for each.",
+            "Bytes of frames kept for recovery; a frame kept for several clients counts for each.",
             recovery.bytes,
         )
-        yield _gauge("client_backlog_bytes", "Bytes waiting for clients.", gateway.backlog)
+        yield _gauge("client_backlog_bytes", "Bytes queued for clients.", gateway.backlog)
 
 
 def page_of(families: Sequence[Metric]) -> bytes:
-    """Metrics in the text format 0.0.4."""
+    """Format metrics as text, format 0.0.4."""
     registry = CollectorRegistry()
     registry.register(_Collecting(lambda: families))
     return generate_latest(registry)
@@ -265,8 +266,8 @@ def _number(kind: _Kind, name: str, text: str, value: float) -> Metric:
 
 def _numbers(kind: _Kind, name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
     family = kind(f"opentera_bus_{name}", text, labels=[label])
-    for one, value in values.items():
-        family.add_metric([one], value)
+    for key, value in values.items():
+        family.add_metric([key], value)
     return family
 
 
@@ -290,7 +291,7 @@ def _buckets(durations: Histogram) -> tuple[list[tuple[str, float]], float]:
 
 
 def _by_name(commands: Mapping[str | bytes | int, int]) -> Counter[str]:
-    """Commands by their name alone, however it was written."""
+    """Sum the commands by name, in capital letters."""
     counts: Counter[str] = Counter()
     for name, count in commands.items():
         text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)

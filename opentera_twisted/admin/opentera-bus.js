@@ -1,6 +1,6 @@
 /**
- * Events of an OpenTera gateway in a browser: logs in with one-time session keys, stays connected,
- * and tells what may have been missed.
+ * A client for OpenTera gateways in browsers: logs in with one-time session keys, reconnects, and
+ * reports gaps.
  *
  *                 key, handshake             closed by the other side
  *     connecting ----------------> open --------------------------------+
@@ -8,10 +8,10 @@
  *       |    +-----------------------  failed  --------------------> waiting
  *       +----- the delay is over, or the page is online or visible again ---+
  *
- *     close(), or a disconnect command (code 4000), in any state: closed, for good
+ *     close(), or a disconnect command (code 4000), in any state: closed permanently
  *
- * A browser does not tell a page why a handshake failed: a refused key and a gateway that is away
- * look the same, so each attempt asks for a new key, and attempts become rarer.
+ * A browser hides the cause of a failed handshake from the page: a refused key and an unreachable
+ * gateway look the same. So each attempt gets a new key, with exponential back-off.
  */
 
 const CLOSED_BY_PAGE = 1000;
@@ -23,66 +23,68 @@ const TYPE_PREFIX = /^.*\/(opentera\.protobuf\.)?/;
  *
  * @typedef {object} StateChange
  * @property {State} state
- * @property {number | null} code - the websocket's close code, when it was open before, or 1000 after `close()`
- * @property {string} reason - that came with the code
+ * @property {number | null} code - close code of the websocket if it was open, or 1000 after `close()`
+ * @property {string} reason - reason that came with the code
  * @property {number | null} delay - milliseconds until the next attempt, while waiting
- * @property {number} failures - attempts and short connections since the last one that lasted
+ * @property {number} failures - failed attempts and short connections since the last steady connection
  *
  * @typedef {object} TeraEvent
- * @property {string} name - of its type: `UserEvent`; with its package when that is not OpenTera's own
- * @property {string | null} topic - on which it was published
- * @property {Date | null} time - when it was published
- * @property {Record<string, any>} data - its fields, and `@type`, as they came
+ * @property {string} name - type, such as `UserEvent`; with its package if that is not OpenTera's own
+ * @property {string | null} topic - topic of the event
+ * @property {Date | null} time - time of publication
+ * @property {Record<string, any>} data - fields as received, and `@type`
  *
  * @typedef {object} Gap
- * @property {Date} since - when the connection was lost; before that, if the code is 1012
- * @property {number} code - with which it was lost
- * @property {string} reason - that came with the code
+ * @property {Date} since - time at which the connection was lost; if the code is 1012, the gap may have begun earlier
+ * @property {number} code - close code of the lost connection
+ * @property {string} reason - reason that came with the code
  *
  * @typedef {object} Options
- * @property {string | URL} url - of the gateway, without a key: `wss://host/wss/user`; may be relative to the page
- * @property {(options: {signal: AbortSignal}) => string | Promise<string>} key - gives a new session key for each
- *     attempt, since a key serves once; the signal aborts when nobody waits for it any more
- * @property {number} [minDelay] - milliseconds to wait after the first failure, at least
- * @property {number} [maxDelay] - milliseconds to wait after any failure, at most
- * @property {number} [steadyAfter] - milliseconds after which a connection has lasted, and failures are forgotten
- * @property {number} [timeout] - milliseconds for an attempt, from asking for the key to being open
+ * @property {string | URL} url - address of the gateway, without a key: `wss://host/wss/user`; may be relative to the
+ *     page
+ * @property {(options: {signal: AbortSignal}) => string | Promise<string>} key - supplier of a new session key for
+ *     each attempt, since a key works once; the signal aborts when the key is no longer needed
+ * @property {number} [minDelay] - minimum milliseconds of delay after a failure; default 500
+ * @property {number} [maxDelay] - maximum milliseconds of delay after a failure; default 30 000
+ * @property {number} [steadyAfter] - milliseconds after which a connection is steady and resets the back-off; default
+ *     10 000
+ * @property {number} [timeout] - milliseconds for an attempt, including the key supplier; default 15 000
  *
  * @typedef {object} Events
- * @property {CustomEvent<TeraEvent>} event - one event of the gateway
- * @property {CustomEvent<Gap>} gap - connected again: what was published meanwhile is gone, so reload
- * @property {CustomEvent<StateChange>} statechange
- * @property {CustomEvent<OpenteraBusError>} error - what went wrong; nothing needs to be done, it goes on
+ * @property {CustomEvent<TeraEvent>} event - one event from the gateway
+ * @property {CustomEvent<Gap>} gap - reconnected after a gap: events in between are lost, so reload
+ * @property {CustomEvent<StateChange>} statechange - new state
+ * @property {CustomEvent<OpenteraBusError>} error - a problem from which the client recovers by itself
  */
 
-/** What can go wrong. No message of an error holds a key. */
+/** Base class of the errors. Their messages never contain a key. */
 export class OpenteraBusError extends Error {
   name = "OpenteraBusError";
-  /** How many attempts, and connections that did not last, failed in a row, this one included. */
+  /** Consecutive failed attempts and short connections, including this one. */
   failures = 0;
 }
 
-/** There was no key; `cause` is what the supplier threw, if it did. It is asked again. */
+/** The key supplier gave no key; `cause` is its error, if it threw one. The client retries. */
 export class KeySupplierFailed extends OpenteraBusError {
   name = "KeySupplierFailed";
 }
 
-/** The websocket did not open: the key was refused, or the gateway is away. It is tried again. */
+/** The websocket did not open: key refused, or gateway unreachable. The client retries. */
 export class HandshakeFailed extends OpenteraBusError {
   name = "HandshakeFailed";
 }
 
-/** The gateway sent what is no event; it was dropped. */
+/** The gateway sent a malformed event, which the client dropped. */
 export class BadMessage extends OpenteraBusError {
   name = "BadMessage";
 }
 
 /**
- * The events in a frame: of a TeraEvent each one, anything else as one event without a topic.
+ * Parse the events in a frame: each event of a TeraEvent, or another message as an event without a topic.
  *
  * @param {unknown} frame
  * @returns {TeraEvent[]}
- * @throws {BadMessage} it is none
+ * @throws {BadMessage} the frame is malformed
  */
 function eventsOf(frame) {
   if (typeof frame !== "string") {
@@ -124,7 +126,7 @@ function nameOf(message) {
 }
 
 /**
- * The websocket's URL, still without a key.
+ * Check and complete the websocket's URL, without a key.
  *
  * @param {string | URL} url
  * @returns {URL}
@@ -132,7 +134,7 @@ function nameOf(message) {
 function websocketUrl(url) {
   const wrong = new TypeError("url: must be a URL such as wss://host/wss/user");
   if (!url) {
-    throw wrong; // relative to the page, `undefined` would be a URL
+    throw wrong; // `undefined` would be a valid relative URL
   }
   let parsed;
   try {
@@ -142,10 +144,10 @@ function websocketUrl(url) {
   }
   parsed.protocol = parsed.protocol.replace(/^http/, "ws");
   if (!/^wss?:$/.test(parsed.protocol)) {
-    throw new TypeError(`url: begins with ${parsed.protocol} and not with wss: or ws:`);
+    throw new TypeError(`url: must begin with wss: or ws:, not ${parsed.protocol}`);
   }
   if (parsed.searchParams.has("id")) {
-    throw new TypeError("url: holds a session key, which would serve once; give a key supplier");
+    throw new TypeError("url: contains a session key, which works only once; pass a key supplier");
   }
   parsed.hash = "";
   return parsed;
@@ -165,8 +167,8 @@ function milliseconds(name, value, least) {
 }
 
 /**
- * A connection to a gateway, for as long as the page wants it. It connects when it is made; add the
- * listeners in the same turn.
+ * A connection to a gateway that reconnects until it is closed. It connects when created; add the
+ * listeners in the same task.
  *
  *     const bus = new OpenteraBus({
  *       url: "wss://host/wss/user",
@@ -186,9 +188,9 @@ export class OpenteraBus extends EventTarget {
   #maxDelay;
   #steadyAfter;
   #timeout;
-  /** Of the present attempt or connection; aborted, nothing of it is heard any more. */
+  /** Aborts the current attempt or connection, and its listeners. */
   #attempt = new AbortController();
-  /** Of the whole bus. */
+  /** Aborts the whole client. */
   #life = new AbortController();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -202,7 +204,7 @@ export class OpenteraBus extends EventTarget {
     super();
     this.#url = websocketUrl(url);
     if (typeof key !== "function") {
-      throw new TypeError("key: must be a function that gives a new session key each time");
+      throw new TypeError("key: must be a function that returns a new session key each time");
     }
     this.#supplier = key;
     this.#minDelay = milliseconds("minDelay", minDelay, 1);
@@ -222,13 +224,13 @@ export class OpenteraBus extends EventTarget {
     return this.#state;
   }
 
-  /** Close for good. */
+  /** Close permanently. */
   close() {
     this.#end(CLOSED_BY_PAGE, "");
   }
 
   /**
-   * As of any EventTarget; here for its types.
+   * Add a listener, as with any EventTarget; declared here for its types.
    *
    * @template {keyof Events} T
    * @param {T} type
@@ -248,7 +250,7 @@ export class OpenteraBus extends EventTarget {
     const { signal } = this.#attempt;
     const within = `within ${this.#timeout} ms`;
     /** @type {OpenteraBusError} */
-    let late = new KeySupplierFailed(`the key supplier gave no key ${within}`);
+    let late = new KeySupplierFailed(`the key supplier returned no key ${within}`);
     this.#timer = setTimeout(() => this.#failed(late), this.#timeout);
     this.#become("connecting");
     if (signal.aborted) {
@@ -267,7 +269,7 @@ export class OpenteraBus extends EventTarget {
       return;
     }
     if (typeof key !== "string" || !/^[!-~]+$/.test(key)) {
-      this.#failed(new KeySupplierFailed("the key supplier gave no key: a text without white space"));
+      this.#failed(new KeySupplierFailed("the key supplier must return a string without white space"));
       return;
     }
     late = new HandshakeFailed(`the websocket did not open ${within}`);
@@ -286,9 +288,9 @@ export class OpenteraBus extends EventTarget {
     try {
       socket = new WebSocket(url);
     } catch (error) {
-      // Not as the cause: its message holds the URL, and so the key.
+      // Do not attach the error as the cause: its message contains the URL with the key.
       const name = error instanceof Error ? error.name : "error";
-      this.#failed(new HandshakeFailed(`the browser does not open such a websocket here: ${name}`));
+      this.#failed(new HandshakeFailed(`the browser refused to open the websocket: ${name}`));
       return;
     }
     signal.addEventListener("abort", () => socket.close(CLOSED_BY_PAGE));
@@ -305,7 +307,7 @@ export class OpenteraBus extends EventTarget {
     this.#gap = null;
     this.#become("open");
     if (gap !== null && !signal.aborted) {
-      this.#tell("gap", gap);
+      this.#dispatch("gap", gap);
     }
   }
 
@@ -318,14 +320,14 @@ export class OpenteraBus extends EventTarget {
     try {
       events = eventsOf(frame);
     } catch (error) {
-      this.#tell("error", error);
+      this.#dispatch("error", error);
       return;
     }
     for (const event of events) {
       if (signal.aborted) {
-        return; // a listener has closed us
+        return; // a listener closed the client
       }
-      this.#tell("event", event);
+      this.#dispatch("event", event);
     }
   }
 
@@ -335,7 +337,7 @@ export class OpenteraBus extends EventTarget {
    */
   #lost(code, reason) {
     if (this.#state !== "open") {
-      this.#failed(new HandshakeFailed("the websocket did not open: key refused, or gateway away"));
+      this.#failed(new HandshakeFailed("the websocket did not open: key refused, or gateway unreachable"));
     } else if (code === DISCONNECTED_BY_COMMAND) {
       this.#end(code, reason);
     } else {
@@ -352,7 +354,7 @@ export class OpenteraBus extends EventTarget {
     this.#wait(null, "");
     error.failures = this.#failures;
     if (!this.#life.signal.aborted) {
-      this.#tell("error", error);
+      this.#dispatch("error", error);
     }
   }
 
@@ -364,7 +366,7 @@ export class OpenteraBus extends EventTarget {
     this.#attempt.abort();
     clearTimeout(this.#timer);
     const longest = Math.min(this.#maxDelay, this.#minDelay * 2 ** (this.#failures + 1));
-    // Half of it at random, so that the pages of a restarted gateway do not all come at once.
+    // Randomise half of it, so that the pages do not all reconnect to a restarted gateway at once.
     const delay = Math.max(this.#minDelay, longest * (0.5 + Math.random() / 2));
     this.#failures += 1;
     this.#timer = setTimeout(() => this.#connect(), delay);
@@ -398,16 +400,16 @@ export class OpenteraBus extends EventTarget {
   #become(state, facts) {
     this.#state = state;
     const failures = this.#failures;
-    this.#tell("statechange", { state, code: null, reason: "", delay: null, failures, ...facts });
+    this.#dispatch("statechange", { state, code: null, reason: "", delay: null, failures, ...facts });
   }
 
   /**
-   * A listener that throws is the browser's to report; it harms no other, and not us.
+   * Dispatch an event; the browser reports errors of listeners, which affect nothing else.
    *
    * @param {keyof Events} type
    * @param {unknown} detail
    */
-  #tell(type, detail) {
+  #dispatch(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

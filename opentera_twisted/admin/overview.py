@@ -1,4 +1,4 @@
-"""What the site shows of the program: of the gateway in this process, or of all its workers."""
+"""The state that the site shows: of this process, or of all workers."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from opentera_twisted.gateway import Gateway
 
 
 class Overview(Protocol):
-    """What the site asks."""
+    """The interface between the site and the program."""
 
     def start(self) -> None:
-        """Begin to take samples."""
+        """Start sampling."""
 
     def stop(self) -> None:
-        """Take no more."""
+        """Stop sampling."""
 
     def health(self) -> dict[str, Any]:
-        """How the program is; ``status`` is ``ready`` when clients can log in."""
+        """Return the program's health; ``status`` is ``ready`` when clients can log in."""
 
     def state(self, after: int) -> dict[str, Any]:
-        """Its health, its counts, and the samples after the one of that number."""
+        """Return health, counts, and the samples after the given number."""
 
     def metrics(self) -> bytes | Awaitable[bytes]:
-        """The page that Prometheus reads."""
+        """Return the page for Prometheus."""
 
 
 class LocalOverview:
-    """Of this process.
+    """The overview of this process.
 
     Args:
-        bus: that it tells of.
-        gateway: that it tells of; None: this process has none.
-        combine: gets each sample, and returns the one that is kept.
+        bus: bus to show.
+        gateway: gateway to show, or None.
+        combine: called with each sample; returns the sample to keep.
     """
 
     def __init__(
@@ -55,25 +55,25 @@ class LocalOverview:
         self._metrics = Metrics(bus, gateway, self._sampler, self._health)
 
     def start(self) -> None:
-        """Begin to take samples."""
+        """Start sampling and health checks."""
         self._sampler.start()
         self._health.start()
 
     def stop(self) -> None:
-        """Take no more."""
+        """Stop sampling and health checks."""
         self._sampler.stop()
         self._health.stop()
 
     def health(self) -> dict[str, Any]:
-        """How the link is, and who is connected."""
+        """Return the state of the link and the number of clients."""
         return self._health.page()
 
     def latest(self) -> dict[str, Any]:
-        """Its state with no more than the latest sample."""
+        """Return the state with only the latest sample."""
         return self.state(self._sampler.taken - 1)
 
     def state(self, after: int) -> dict[str, Any]:
-        """Its health, its counts, and the samples after the one of that number."""
+        """Return health, counts, and the samples after the given number."""
         gateway, caller = self._gateway, self._bus.caller
         return {
             "health": self.health(),
@@ -87,9 +87,9 @@ class LocalOverview:
         }
 
     def families(self) -> Sequence[Metric]:
-        """What Prometheus reads, before it is written as text."""
+        """Return the metrics as objects."""
         return self._metrics.families()
 
     def metrics(self) -> bytes:
-        """The page that Prometheus reads."""
+        """Return the page for Prometheus."""
         return page_of(self.families())

@@ -1,4 +1,4 @@
-"""The JSON that the console page sends, checked before anything is done with it."""
+"""Parsing of the console page's JSON requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentera_twisted.errors import InvalidArgument, InvalidTopic
 from opentera_twisted.rpc import ArgumentValue
 
 LONGEST_CALL: Final = 60.0
-"""Seconds that a call from the page may take."""
+"""Maximum timeout in seconds of a call from the page."""
 
 
 @frozen
@@ -23,9 +23,9 @@ class Call:
 
     Attributes:
         server: ``service.<key>`` or ``module.<name>``.
-        procedure: its name.
-        arguments: by position.
-        timeout: seconds.
+        procedure: name.
+        arguments: positional arguments.
+        timeout: seconds to wait for the reply.
     """
 
     server: str
@@ -39,9 +39,9 @@ class Key:
     """A session key to issue.
 
     Attributes:
-        kind: of the client.
-        uuid: of the client.
-        name: for people to read.
+        kind: kind of the client.
+        uuid: UUID of the client.
+        name: display name.
     """
 
     kind: topics.Kind
@@ -50,10 +50,10 @@ class Key:
 
 
 def parse_call(body: bytes) -> Call:
-    """Read ``{"server", "procedure", "arguments": [{"type", "value"}], "timeout"}``.
+    """Parse ``{"server", "procedure", "arguments": [{"type", "value"}], "timeout"}``.
 
     Raises:
-        InvalidArgument: saying what is wrong.
+        InvalidArgument: the request is malformed.
     """
     request = _object(body)
     server, procedure = _text(request, "server"), _text(request, "procedure")
@@ -63,12 +63,12 @@ def parse_call(body: bytes) -> Call:
         raise InvalidArgument(str(error)) from None
     arguments = request.get("arguments")
     if not isinstance(arguments, list):
-        raise InvalidArgument("arguments are a list")
+        raise InvalidArgument("arguments must be a list")
     timeout = request.get("timeout", 10)
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise InvalidArgument("the timeout is a number of seconds")
+        raise InvalidArgument("timeout must be a number of seconds")
     if not 0 < timeout <= LONGEST_CALL:
-        raise InvalidArgument(f"the timeout is above 0, and at most {LONGEST_CALL:g} seconds")
+        raise InvalidArgument(f"timeout must be above 0 and at most {LONGEST_CALL:g} seconds")
     values = tuple(
         _argument(argument, f"argument {number}")
         for number, argument in enumerate(arguments, start=1)
@@ -77,15 +77,15 @@ def parse_call(body: bytes) -> Call:
 
 
 def parse_key(body: bytes) -> Key:
-    """Read ``{"kind", "uuid", "name"}``.
+    """Parse ``{"kind", "uuid", "name"}``.
 
     Raises:
-        InvalidArgument: saying what is wrong.
+        InvalidArgument: the request is malformed.
     """
     request = _object(body)
     kind: Any = _text(request, "kind")
     if kind not in topics.KINDS:
-        raise InvalidArgument(f"the kind is one of {', '.join(topics.KINDS)}")
+        raise InvalidArgument(f"kind must be one of {', '.join(topics.KINDS)}")
     return Key(kind, _text(request, "uuid"), request.get("name") or None)
 
 
@@ -107,17 +107,17 @@ def _text(request: Mapping[str, Any], name: str) -> str:
 
 
 def _argument(argument: Any, which: str) -> ArgumentValue:
-    """One argument as its field in the form has it: the type's name, and text."""
+    """Parse an argument, an object with a type's name and the value as text."""
     if not isinstance(argument, dict) or not isinstance(argument.get("value"), str):
-        raise InvalidArgument(f"{which} is an object with a type, and a value as text")
+        raise InvalidArgument(f"{which} must be an object with a type, and a value as text")
     kind = argument.get("type")
     if not isinstance(kind, str) or kind not in _PARSERS:
-        raise InvalidArgument(f"the type of {which} is one of {', '.join(_PARSERS)}")
+        raise InvalidArgument(f"{which}: type must be one of {', '.join(_PARSERS)}")
     parse, expected = _PARSERS[kind]
     try:
         return parse(argument["value"])
     except (KeyError, ValueError):
-        raise InvalidArgument(f"{which} is {expected}") from None
+        raise InvalidArgument(f"{which} must be {expected}") from None
 
 
 def _finite(text: str) -> float:
@@ -129,7 +129,7 @@ def _finite(text: str) -> float:
 
 _PARSERS: Final[Mapping[str, tuple[Callable[[str], ArgumentValue], str]]] = {
     "bool": ({"true": True, "false": False}.__getitem__, "true or false"),
-    "int": (int, "a whole number"),
+    "int": (int, "an integer"),
     "float": (_finite, "a number"),
     "str": (str, "text"),
     "bytes": (bytes.fromhex, "hexadecimal, such as DEADBEEF"),

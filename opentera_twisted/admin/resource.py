@@ -1,4 +1,4 @@
-"""The paths of the admin endpoint."""
+"""The URL paths of the admin endpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError, InvalidArgument, PermissionDenied
 
 JAVASCRIPT_CLIENT: Final = "opentera-bus.js"
-"""The client for browsers: its file beside this one, and its path."""
+"""File and path of the client for browsers."""
 
 TYPES: Final = {
     "html": "text/html; charset=utf-8",
@@ -49,15 +49,15 @@ def admin_site(
     console: ConsoleMode = "read",
     websockets: Sequence[Websockets] = (),
 ) -> Site:
-    """The site of the admin endpoint: health, metrics, the console, the client for browsers.
+    """Make the site of the admin endpoint: health, metrics, console, client for browsers.
 
     Args:
-        bus: that the console asks, and calls with.
-        overview: of what it tells: `LocalOverview`, or of all workers.
-        token: that requests have to show; None: whoever reaches the site may ask.
-        hosts: names by which it may be asked, beside those of loopback and its own address.
-        console: what the console page may do.
-        websockets: where the gateway listens, for the page's test websocket.
+        bus: bus for the console's queries and calls.
+        overview: state to show, such as `LocalOverview`.
+        token: required token; None accepts every client.
+        hosts: accepted host names, in addition to loopback and the endpoint's own address.
+        console: permissions of the console page.
+        websockets: addresses of the gateway, for the page's test websocket.
     """
     guard = Guard(bus.link.clock, token, hosts)
     routes = _Routes(guard)
@@ -87,14 +87,14 @@ def admin_site(
 
 
 class _Routes:
-    """Makes paths, each with what a request has to show.
+    """Routes with access checks.
 
     Args:
-        guard: decides on requests.
+        guard: access checks.
 
     Attributes:
-        app: that has the paths.
-        guard: as given.
+        app: Klein application with the routes.
+        guard: access checks.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -103,19 +103,19 @@ class _Routes:
         self.app.handle_errors(Refused, BusError)(_refuse)
 
     def all(self, path: str, *methods: str) -> Callable[[Any], Any]:
-        """A path for whoever asks, of any name."""
+        """Add a path without checks."""
         return self._route(path, methods, lambda _: None)
 
     def named(self, path: str, *methods: str) -> Callable[[Any], Any]:
-        """A path for whoever asks by a name of ours."""
+        """Add a path that only checks the host name."""
         return self._route(path, methods, self.guard.check_host)
 
     def read(self, path: str) -> Callable[[Any], Any]:
-        """A path for who may read."""
+        """Add a path for readers."""
         return self._route(path, (), self.guard.check_host, self.guard.check_reader)
 
     def write(self, path: str) -> Callable[[Any], Any]:
-        """A path for our own page alone."""
+        """Add a path for changes by the console page."""
         return self._route(path, ("POST",), self.guard.check_host, self.guard.check_writer)
 
     def _route(
@@ -159,14 +159,14 @@ def _add_client(routes: _Routes) -> None:
 
     @routes.all(f"/{JAVASCRIPT_CLIENT}")
     def javascript_client(request: Any) -> bytes:
-        # For pages of any origin, which may be served elsewhere.
+        # Pages of any origin may load it.
         request.setHeader("Access-Control-Allow-Origin", "*")
         request.setHeader("Cross-Origin-Resource-Policy", "cross-origin")
         return _kept(request, client, "js")
 
 
 def _add_page(routes: _Routes) -> None:
-    """The page and its files, and the form that asks for the token."""
+    """Add the page, its files, and the login form."""
     guard = routes.guard
     contents = {
         file.name: file.read_bytes()
@@ -181,7 +181,7 @@ def _add_page(routes: _Routes) -> None:
         return contents[name]
 
     for name in contents.keys() - {"console.html", "login.html"}:
-        # They hold nothing that is not in the package.
+        # Public: these files are in the package.
         routes.named(f"/{name}")(_file(contents[name], name.rpartition(".")[2]))
 
     @routes.named("/login", "POST")
@@ -203,7 +203,7 @@ def _add_page(routes: _Routes) -> None:
 
 
 def _add_console(routes: _Routes, console: Console) -> None:
-    """What the page asks."""
+    """Add the paths of the page's requests."""
 
     @routes.read("/api/console")
     def beginning(_: Any) -> Any:
@@ -245,7 +245,7 @@ def _file(content: bytes, suffix: str) -> Callable[[Any], bytes]:
 
 
 def _kept(request: Any, content: bytes, suffix: str) -> bytes:
-    """A file that browsers keep, but ask for again: a new version brings its own."""
+    """Return a file that browsers cache and revalidate with its ETag."""
     request.setHeader("Content-Type", TYPES[suffix])
     request.setHeader("Cache-Control", "public, no-cache")
     tag = b'"%b"' % sha256(content).hexdigest()[:32].encode()

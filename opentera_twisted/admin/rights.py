@@ -1,4 +1,4 @@
-"""What the console's panels may do on Redis only when the gateway's user is given more rights."""
+"""Additional Redis rights that the console's panels need."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Final
 from opentera_twisted.admin.guard import Refused
 
 SERVICES: Final = ("+pubsub|channels", "+pubsub|numpat")
-"""Rules with which it is seen who listens."""
+"""Rules for the list of services."""
 
 TRAFFIC: Final = ("+psubscribe", "+punsubscribe")
-"""Rules with which topics are watched, beside one for each pattern, word for word."""
+"""Rules for watching topics, in addition to one rule for each pattern."""
 
 
 def lacking(what: str, rules: Iterable[str]) -> Refused:
-    """What a panel says when Redis does not let the gateway's user do what it needs.
+    """Make the refusal of a panel for which the gateway's user lacks rights.
 
     Args:
-        what: cannot be shown.
-        rules: of Redis's ACL that the user needs, all of them.
+        what: name of the missing content.
+        rules: all ACL rules that the panel needs.
     """
     return Refused(
         HTTPStatus.FORBIDDEN,
-        f"Redis does not let the gateway's user see {what}. ACL SETUSER USER {' '.join(rules)} "
-        "gives it what that needs.",
+        f"The gateway's Redis user may not see {what}. Grant the rights with: "
+        f"ACL SETUSER USER {' '.join(rules)}",
     )
 
 
 def watching(patterns: str) -> list[str]:
-    """The rules that watching some patterns needs."""
+    """Return the rules needed to watch some patterns."""
     return [*TRAFFIC, *(f"&{pattern}" for pattern in patterns.split())]

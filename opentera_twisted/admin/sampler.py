@@ -1,4 +1,4 @@
-"""Beats while the admin endpoint runs: how late the reactor is, and each second's rates."""
+"""Periodic samples: reactor delay, and rates by the second."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway
 
 INTERVAL: Final = 0.25
-"""Seconds between two beats."""
+"""Seconds between measurements of the reactor's delay."""
 
 BEATS: Final = 4
-"""Beats of one sample."""
+"""Measurements in one sample."""
 
 KEPT: Final = 180
-"""Samples that are kept: three minutes."""
+"""Samples kept: three minutes."""
 
 Sample = Mapping[str, float]
 
 
 class Sampler:
-    """Measures the reactor's delay, and keeps a short history for charts.
+    """Measures the reactor's delay and keeps a short history for charts.
 
     Args:
-        bus: whose messages and calls are counted.
-        gateway: whose clients are; None: there is none.
-        combine: gets each sample, and returns the one that is kept.
+        bus: bus whose messages and calls are counted.
+        gateway: gateway whose clients are counted, or None.
+        combine: called with each sample; returns the sample to keep.
 
     Attributes:
-        delay: how late the reactor called, at each beat.
-        taken: how many samples there were.
+        delay: delays of the timer, one at each measurement.
+        taken: number of samples since the start.
     """
 
     def __init__(
@@ -60,19 +60,19 @@ class Sampler:
         self._since = 0.0
 
     def start(self) -> None:
-        """Begin."""
+        """Start sampling."""
         self._counted = self._counts()
         self._since = self._clock.seconds()
         self._schedule()
 
     def stop(self) -> None:
-        """End."""
+        """Stop sampling."""
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
 
     def after(self, number: int) -> list[Sample]:
-        """The samples after the one of that number, the oldest first, as far as they are kept."""
+        """Return the kept samples after the given number, the oldest first."""
         new = min(max(self.taken - number, 0), len(self._samples))
         return list(islice(self._samples, len(self._samples) - new, None))
 

@@ -8,18 +8,18 @@ from typing import Final, Literal
 from attrs import frozen
 
 ConsoleMode = Literal["read", "write", "off"]
-"""What the console page can do: only show, also call and issue keys, or not be there."""
+"""Console page: read-only, also calling procedures and issuing keys, or disabled."""
 
 _TCP: Final = re.compile(r"(tcp6?|ssl):(?:port=)?(\d+)(?::|$)", re.ASCII)
 
 
 @frozen
 class Websockets:
-    """Where a test websocket of the page connects, unless its user says otherwise.
+    """Default address of the page's test websocket.
 
     Attributes:
         scheme: ``ws`` or ``wss``.
-        port: on the host that the page came from.
+        port: port on the page's host.
     """
 
     scheme: str
@@ -27,11 +27,11 @@ class Websockets:
 
     @classmethod
     def of(cls, endpoint: str, *, certificate: bool) -> Websockets | None:
-        """Where an endpoint is reached, as far as its string tells.
+        """Derive the address from an endpoint; None if the endpoint does not name a TCP port.
 
         Args:
-            endpoint: as Twisted reads it.
-            certificate: whether TLS is spoken on a ``tcp:`` endpoint.
+            endpoint: Twisted server endpoint.
+            certificate: True if a ``tcp:`` endpoint uses TLS.
         """
         found = _TCP.match(endpoint)
         if found is None or found[2] == "0":

@@ -1,4 +1,4 @@
-"""The site of the admin endpoint: every answer guarded, quiet, and small in what it takes."""
+"""The HTTP site of the admin endpoint: security headers, limited bodies, no access log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 MAX_BODY: Final = 262_144
-"""Bytes of a request's body that are kept; who sends more is refused."""
+"""Bytes of a request's body; the site refuses longer requests."""
 
 _CONTENT_SECURITY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {}; "
@@ -19,21 +19,21 @@ _CONTENT_SECURITY: Final = (
 
 
 class AdminRequest(Request):
-    """A request whose body is not kept beyond a size.
+    """A request that discards its body beyond `MAX_BODY`.
 
     Attributes:
-        is_too_long: whether there was more.
+        is_too_long: True if the body was longer.
     """
 
     is_too_long = False
     _kept = 0
 
     def gotLength(self, length: int | None) -> None:
-        """A body is coming; what is announced too long will not be kept."""
+        """Prepare for a body of at most `MAX_BODY`, whatever length is announced."""
         super().gotLength(None if length is None else min(length, MAX_BODY))
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Keep a part of the body, unless it is too long already."""
+        """Keep a part of the body unless the body is too long."""
         self._kept += len(data)
         if self._kept > MAX_BODY:
             self.is_too_long = True
@@ -42,13 +42,13 @@ class AdminRequest(Request):
 
 
 class AdminSite(Site):
-    """A site that forbids browsers what its page does not need, and does not log each request.
+    """A site with a strict content security policy and no access log.
 
     Args:
-        resource: its root.
-        opens_websockets: whether its page may open websockets.
-        on_start: called when it begins to listen.
-        on_stop: called when it listens no more.
+        resource: root resource.
+        opens_websockets: True allows the page to open websockets.
+        on_start: called when the site starts to listen.
+        on_stop: called when the site stops listening.
     """
 
     noisy = False
@@ -67,7 +67,7 @@ class AdminSite(Site):
             "Content-Security-Policy": _CONTENT_SECURITY.format(connect),
             "Cross-Origin-Opener-Policy": "same-origin",
             "Cross-Origin-Resource-Policy": "same-origin",
-            # Without any, a browser sends the form with the token from the origin null.
+            # With no-referrer, a browser would send the token's form with the origin null.
             "Referrer-Policy": "same-origin",
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",
@@ -77,21 +77,21 @@ class AdminSite(Site):
         self._on_stop = on_stop
 
     def startFactory(self) -> None:
-        """It begins to listen."""
+        """Call ``on_start``."""
         super().startFactory()
         self._on_start()
 
     def stopFactory(self) -> None:
-        """It listens no more."""
+        """Call ``on_stop``."""
         self._on_stop()
         super().stopFactory()
 
     def getResourceFor(self, request: Any) -> IResource:
-        """Find what answers a request, which gets the headers that every answer has."""
+        """Find the resource for a request, and set the common headers."""
         for name, value in self._headers.items():
             request.setHeader(name, value)
         resource: IResource = super().getResourceFor(request)
         return resource
 
     def log(self, request: HTTPRequest) -> None:
-        """Log nothing: a probe asks for ever."""
+        """Log nothing: probes would fill the log."""

@@ -1,4 +1,4 @@
-"""What is published, for the console's list: one line of it, and all of it below."""
+"""Readable form of a message for the console: one line, and the whole body."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from opentera_twisted.messages.decoding import Decoded, decode
 from opentera_twisted.topics import REPLY_CHANNELS
 
 SHOWN_BYTES: Final = 256
-"""Bytes of what is neither a message nor text that are shown, in hexadecimal."""
+"""Bytes shown of an unknown payload, in hexadecimal."""
 
 LONGEST: Final = 200
-"""Characters of the line."""
+"""Characters of the line, at most."""
 
 
 @frozen
 class Summary:
-    """A payload, made readable.
+    """A readable payload.
 
     Attributes:
         form: ``TeraEvent``, ``TeraModuleMessage``, ``request``, ``reply``, ``JSON``, ``text`` or
             ``bytes``.
-        line: types of messages, the procedure that is called, the text's beginning.
-        body: all of it, as JSON can hold it.
+        line: types of messages, the called procedure, or the start of the text.
+        body: the whole payload, as JSON can represent it.
     """
 
     form: str
@@ -37,8 +37,8 @@ def summarize(topic: str, payload: bytes) -> Summary:
     """Make a payload readable.
 
     Args:
-        topic: on which it was published.
-        payload: the bytes.
+        topic: topic of the message.
+        payload: bytes of the message.
     """
     decoded = decode(topic, payload)
     value = decoded.value
@@ -46,7 +46,7 @@ def summarize(topic: str, payload: bytes) -> Summary:
         case "TeraEvent" | "TeraModuleMessage":
             return _envelope(decoded)
         case "RPCMessage":
-            text = ", ".join(json.dumps(one, ensure_ascii=False) for one in value)
+            text = ", ".join(json.dumps(argument, ensure_ascii=False) for argument in value)
             line = _short(f"{decoded.head['method']}({_short(text)})")
             return Summary("request", line, {**decoded.head, "arguments": value})
         case "json" if topic.startswith(REPLY_CHANNELS) and _is_reply(value):
@@ -66,10 +66,10 @@ def _is_reply(value: Any) -> bool:
 def _envelope(decoded: Decoded) -> Summary:
     names: list[str] = []
     messages: list[dict[str, Any]] = []
-    for one in decoded.messages:
-        message = dict(one)
+    for fields in decoded.messages:
+        message = dict(fields)
         names.append(message["@type"].rpartition(".")[2] or "?")
-        if message.keys() == {"@type", "hex"}:  # nobody knows it
+        if message.keys() == {"@type", "hex"}:  # of an unknown type
             message["hex"] = message["hex"][: 2 * SHOWN_BYTES]
         messages.append(message)
     body = {"header": dict(decoded.head), "messages": messages}

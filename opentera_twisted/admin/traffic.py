@@ -1,7 +1,7 @@
-"""What is published, for people who watch: subscribed only while somebody does.
+"""Published messages for the console, subscribed only while a viewer polls for them.
 
-Redis counts who watches as a receiver: while the topic of a server is watched, a call that nobody
-serves ends at its timeout and not at once. So calls are not watched unless somebody asks for them.
+Redis counts a watch as a receiver. While a server's topic is watched, a call without a server fails
+at its timeout, not at once. The default patterns therefore exclude calls.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from opentera_twisted.holders import PROBE
 from opentera_twisted.pubsub import Delivery, Subscription
 
 DEFAULT_PATTERNS: Final = "*.events *.events.* *.messages"
-"""What is watched unless somebody asks for something else: all but calls and their replies."""
+"""Default patterns: everything except calls and replies."""
 
 WATCH_LEASE: Final = 6.0
-"""Seconds after which nobody watches a pattern that nobody has asked for."""
+"""Seconds after the last poll at which a watch ends."""
 
 MOST_WATCHES: Final = 4
 MOST_PATTERNS: Final = 4
-"""Watches at a time, and patterns of one."""
+"""Concurrent watches, and patterns in one watch, at most."""
 
 KEPT_MESSAGES: Final = 200
 KEPT_BYTES: Final = 16_384
-"""Messages of a watch that are kept, and bytes of one; of a longer one its size is told."""
+"""Messages kept by a watch, and bytes of one; of a longer message, only the size is kept."""
 
 KEPT_TOPICS: Final = 500
-"""Topics that are counted; of more, the one that was quiet longest is forgotten."""
+"""Topics counted by a watch; beyond that, the one that has been quiet longest is dropped."""
 
 LONGEST_TOPIC: Final = 300
-"""Characters of a topic that are kept."""
+"""Characters kept of a topic."""
 
 LONGEST_PATTERNS: Final = 200
-"""Characters of the patterns of one watch."""
+"""Characters of all patterns of a watch, at most."""
 
 SHOWN_MESSAGES: Final = 50
 SHOWN_BYTES: Final = 65_536
-"""Messages in one answer, and bytes of them that are decoded for it; the newest count."""
+"""Messages in one reply, and bytes decoded for it, at most; the newest messages come first."""
 
 _HEARS_NO_CALLS: Final = re.compile(r"\.events(\.|$)|\.messages$")
 
@@ -67,7 +67,7 @@ class _Message:
     shown: dict[str, Any] | None = None
 
     def show(self) -> dict[str, Any]:
-        """For the page; decoded once, however many look."""
+        """Decode the message for the page, once for all viewers."""
         if self.shown is None:
             self.shown = {
                 "number": self.number,
@@ -76,7 +76,7 @@ class _Message:
                 "bytes": self.size,
             }
             if self.payload is None:
-                self.shown.update(form="bytes", summary="too long to be shown", body=None)
+                self.shown.update(form="bytes", summary="too long to show", body=None)
             else:
                 summary = summarize(self.topic, self.payload)
                 self.shown.update(form=summary.form, summary=summary.line, body=summary.body)
@@ -93,7 +93,7 @@ class _Topic:
 
 @define(eq=False)
 class _Watch:
-    """Some patterns that somebody watches."""
+    """The subscriptions and messages of one set of patterns."""
 
     patterns: str
     serial: int
@@ -108,11 +108,11 @@ class _Watch:
 
     @property
     def hears_calls(self) -> bool:
-        """Whether a call that nobody serves could be heard by it."""
+        """Return True if the patterns match topics of calls."""
         return not all(map(_HEARS_NO_CALLS.search, self.patterns.split()))
 
     def received(self, delivery: Delivery) -> None:
-        """Keep a message, and decode it only when somebody sees it; probes of gateways are none."""
+        """Keep a message undecoded; ignore the gateways' probes."""
         if delivery.payload == PROBE:
             return
         last = self.last
@@ -122,7 +122,7 @@ class _Watch:
             and last.topic == delivery.topic
             and last.payload == delivery.payload
         ):
-            return  # the same message, by another pattern that it fits
+            return  # the same message, by another matching pattern
         self.last = delivery
         now = time.time()
         self.count += 1
@@ -141,15 +141,15 @@ class _Watch:
             del self.topics[next(iter(self.topics))]
 
     def missed(self) -> None:
-        """The link was lost and is back."""
+        """Count a gap."""
         self.gaps += 1
 
 
 class Traffic:
-    """Watches topics for as long as it is asked about them.
+    """The watches of the console's viewers.
 
     Args:
-        bus: that subscribes them.
+        bus: bus to subscribe with.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -160,43 +160,43 @@ class Traffic:
 
     @property
     def watched(self) -> list[str]:
-        """The patterns that are watched now."""
+        """Return the patterns of each current watch."""
         return list(self._watches)
 
     async def page(self, patterns: str, serial: int = 0, after: int = 0) -> dict[str, Any]:
-        """What came on some topics; asking makes them watched for `WATCH_LEASE` seconds more.
+        """Return new messages of a watch; start it if needed, and renew it for `WATCH_LEASE`.
 
         Args:
-            patterns: as Redis reads them, with blanks between, such as ``websocket.user.*``.
-            serial: of the watch that was seen; of another one nothing was seen yet.
-            after: number of the last message that was seen.
+            patterns: Redis patterns separated by blanks, such as ``websocket.user.*``.
+            serial: serial of the watch that the viewer saw last; another one starts from 0.
+            after: number of the last message that the viewer has.
 
         Raises:
-            InvalidArgument: these are no patterns.
-            Refused: too many are watched already, or Redis does not let us watch these.
-            BusUnavailable, CommandFailed: one could not be subscribed.
+            InvalidArgument: the patterns are malformed.
+            Refused: too many watches exist, or the Redis user lacks a right.
+            BusUnavailable, CommandFailed: a subscription failed.
         """
         split = patterns.split()
         if not split or len(split) > MOST_PATTERNS:
-            raise InvalidArgument(f"1 to {MOST_PATTERNS} patterns are watched, such as *.events")
+            raise InvalidArgument(f"expected 1 to {MOST_PATTERNS} patterns, such as *.events")
         if len(patterns) > LONGEST_PATTERNS or not patterns.isprintable():
             raise InvalidArgument(
-                f"patterns are printable text of at most {LONGEST_PATTERNS} characters"
+                f"patterns must be printable text of at most {LONGEST_PATTERNS} characters"
             )
         patterns = " ".join(split)
         watch = self._watches.get(patterns) or self._begin(patterns)
         self._renew(watch)
         if watch.joined is not None:
-            # Several may wait; a viewer who goes away must not end it for the others.
+            # Several viewers may wait; cancelling one must not cancel the others.
             waiting: Deferred[None] = Deferred()
-            watch.joined.addBoth(_tell, waiting)
+            watch.joined.addBoth(_notify, waiting)
             await waiting
         if watch.failure is not None:
             watch.failure.raiseException()
         return self._show(watch, min(after, watch.count) if serial == watch.serial else 0)
 
     def stop(self) -> None:
-        """Watch nothing any more."""
+        """End all watches."""
         for watch in list(self._watches.values()):
             self._end(watch)
 
@@ -204,8 +204,8 @@ class Traffic:
         if len(self._watches) >= MOST_WATCHES:
             raise Refused(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"Topics are watched in {MOST_WATCHES} ways already; one ends when nobody has "
-                f"looked for {WATCH_LEASE:g} seconds.",
+                f"All {MOST_WATCHES} watches are in use; a watch ends {WATCH_LEASE:g} seconds "
+                "after its last viewer leaves.",
             )
         watch = self._watches[patterns] = _Watch(patterns, next(self._serials))
         joining: Deferred[Any] = Deferred.fromCoroutine(self._join(watch))
@@ -216,7 +216,7 @@ class Traffic:
         joined: list[Subscription] = []
         try:
             for pattern in watch.patterns.split():
-                # The link tells all its subscriptions of a gap; it is counted once.
+                # The link reports a gap to every subscription; count it once.
                 on_gap = None if joined else watch.missed
                 joined.append(await self._bus.subscribe_pattern(pattern, watch.received, on_gap))
         except PermissionDenied:
@@ -275,8 +275,8 @@ class Traffic:
         }
 
 
-def _tell(result: Any, waiting: Deferred[None]) -> Any:
-    """Tell one who waits, who may have gone, and leave the result to the others."""
+def _notify(result: Any, waiting: Deferred[None]) -> Any:
+    """Fire a waiting Deferred unless it was cancelled, and pass the result on."""
     if not waiting.called:
         waiting.callback(None)
     return result

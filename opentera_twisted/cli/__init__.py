@@ -1,27 +1,27 @@
 """The ``opentera-bus`` command.
 
-Its commands, by their subject:
+Commands, by subject:
 
-calls          services and modules, and what they can be asked
+calls          services, modules and their procedures
 variables      shared variables
-publishing     messages that are published
-tail           what is published, as it comes
-listen         events of a websocket of the gateway, as a client gets them
-top            how much is published
+publishing     publishing messages
+tail           published messages, decoded, live
+listen         events of a gateway, as a websocket client receives them
+top            message rates by topic, live
 people         users, participants and devices
-configuration  the file of options of ``twistd opentera-bus``
-doctor         what is wrong with Redis
-completion     the shell's, of command lines
-commands       all of these
+configuration  the options file of ``twistd opentera-bus``
+doctor         checks of Redis and of the programs connected to it
+completion     shell completion
+commands       imports all of these
 
-What they stand on:
+Shared parts:
 
-program        what they share: options, the bus, errors and statuses
-arguments      text of the command line to what it stands for
-online         who is online, and which program knows it
+program        common options, the bus, errors and exit statuses
+arguments      parsing of command-line values
+online         online identities and their sources
 output         results as tables on a terminal, as JSON in a pipe
-stream         lines for as long as somebody reads them
-rates          how much is published, for top
+stream         output lines until a count, or until the reader closes the pipe
+rates          message rates, for top
 """
 
 import signal
@@ -32,9 +32,9 @@ from opentera_twisted._internal.printable import escape_unencodable
 
 
 def main() -> None:
-    """Run the command, or say what it lacks.
+    """Run the command, or name the missing extra.
 
-    Until the command has loaded, Ctrl-C ends the process without a traceback.
+    While the command loads, Ctrl-C ends the process without a traceback.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

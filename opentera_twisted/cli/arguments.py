@@ -1,4 +1,4 @@
-"""Text of the command line to what it stands for."""
+"""Parsing of command-line values."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class Seconds(click.FloatRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Read it, or say what it should be."""
+        """Parse the number."""
         seconds: float = super().convert(value, param, ctx)
         if not seconds < LONGEST:
-            self.fail(f"{value} is not a number of seconds below {LONGEST:.0f}.", param, ctx)
+            self.fail(f"expected a number of seconds below {LONGEST:.0f}, not {value}.", param, ctx)
         return seconds
 
 
 def parse_argument(text: str) -> ArgumentValue:
-    """An argument of a call: JSON of a bool, int, float or string, ``hex:DEADBEEF``, or text."""
+    """Parse an argument of a call: a JSON bool, int, float or string, ``hex:DEADBEEF``, or text."""
     if text.startswith(_HEX):
         return parse_hex(text)
     try:
         value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # what is nested so deeply is no scalar either
+    except (ValueError, RecursionError):  # deeply nested JSON is no scalar either
         return text
     if isinstance(value, (bool, int, str)):
         return value
@@ -51,35 +51,35 @@ def parse_argument(text: str) -> ArgumentValue:
 
 
 def parse_bytes(text: str) -> bytes:
-    """A value or a payload: ``hex:DEADBEEF``, or text in UTF-8."""
+    """Parse a value or a payload: ``hex:DEADBEEF``, or text in UTF-8."""
     return parse_hex(text) if text.startswith(_HEX) else text.encode(errors="surrogateescape")
 
 
 def parse_hex(text: str) -> bytes:
-    """The bytes of ``hex:DEADBEEF``."""
+    """Parse ``hex:DEADBEEF``."""
     try:
         return bytes.fromhex(text.removeprefix(_HEX))
     except ValueError:
-        raise InvalidArgument(f"{text} is not hexadecimal: expected such as hex:DEADBEEF") from None
+        raise InvalidArgument(f"{text} is not hexadecimal; expected hex:DEADBEEF") from None
 
 
 def parse_messages(text: str) -> list[Message]:
-    """The protobuf messages in JSON: an object with ``@type``, or a list of these.
+    """Parse protobuf messages from JSON: an object with ``@type``, or a list of these.
 
     Raises:
-        InvalidArgument: saying what is wrong with which.
+        InvalidArgument: the text is not such JSON, or a message has wrong fields.
     """
     try:
         value = json.loads(text)
     except ValueError as error:
         raise InvalidArgument(f"not JSON: {error}") from None
     except RecursionError:
-        raise InvalidArgument("JSON that is nested too deeply") from None
-    return [_message(one) for one in (value if isinstance(value, list) else [value])]
+        raise InvalidArgument("JSON is nested too deeply") from None
+    return [_message(item) for item in (value if isinstance(value, list) else [value])]
 
 
 def is_envelope(message: Message) -> bool:
-    """Whether a message is published as it is, and not inside an event."""
+    """Return True for a message that is published as it is, not inside a TeraEvent."""
     return isinstance(message, (TeraEvent, TeraModuleMessage))
 
 
@@ -87,12 +87,12 @@ def _message(value: Any) -> Message:
     name = value.get("@type") if isinstance(value, dict) else None
     if not isinstance(name, str):
         raise InvalidArgument(
-            'a message is a JSON object with its type, such as {"@type": "UserEvent", …}; '
-            "--raw publishes text as it is"
+            'expected a JSON object with its type, such as {"@type": "UserEvent", …}; '
+            "use --raw to publish text as it is"
         )
     short = name.removeprefix(TYPE_URL_PREFIX).removeprefix("opentera.protobuf.")
     if short not in messages.__all__:
-        raise InvalidArgument(f"{name} is no message; known: {', '.join(messages.__all__)}")
+        raise InvalidArgument(f"unknown message {name}; known: {', '.join(messages.__all__)}")
     message: Message = getattr(messages, short)()
     fields = {key: field for key, field in value.items() if key != "@type"}
     try:

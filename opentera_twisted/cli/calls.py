@@ -1,4 +1,4 @@
-"""The commands of ``opentera-bus`` about services and modules, and what they can be asked."""
+"""The ``opentera-bus`` commands for services, modules and their procedures."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from opentera_twisted.rpc.caller import encode_call
 @click.option(
     "--timeout",
     type=Seconds(min=0, min_open=True),
-    help="Seconds to wait for the reply; by default those of opentera-bus --timeout.",
+    help="Seconds to wait for the reply; by default opentera-bus --timeout.",
 )
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Call N times, one after another, and print how long the calls took.",
+    help="Number of calls, made one after another; prints how long they took.",
 )
 @command
 def call(
@@ -46,10 +46,9 @@ def call(
 ) -> Work:
     """Call METHOD of a service or a module.
 
-    Prints what it returns as JSON.
+    Prints the result as JSON.
 
-    An ARG is read as JSON when it is a JSON bool, int, float or string, as bytes when written
-    hex:DEADBEEF, otherwise as the text itself.
+    ARG is a JSON bool, int, float or string, or bytes as hex:DEADBEEF. Other text is a string.
 
     \b
     opentera-bus call module.TeraServer.UserManagerModule online_users
@@ -65,7 +64,7 @@ def call(
         try:
             print_json(value)
         except ValueError:
-            fail(f"{method} of {server} returned what is not JSON: {value!r}")
+            fail(f"{server}: {method} returned a value that JSON cannot express: {value!r}")
 
     async def work(bus: Bus) -> None:
         durations, errors = [], []
@@ -81,13 +80,13 @@ def call(
         if durations:
             print_latency(durations, len(errors))
         if errors:
-            fail(f"{len(errors)} of {repeat} calls failed, the last one with: {errors[-1]}")
+            fail(f"{len(errors)} of {repeat} calls failed; the last error: {errors[-1]}")
 
     return once if repeat is None else work
 
 
 def _progress(calls: Sequence[int]) -> AbstractContextManager[Iterable[int]]:
-    """Draw a bar on a terminal; click would print its label elsewhere."""
+    """Draw a progress bar on a terminal only; elsewhere click would print its label."""
     if sys.stderr.isatty():
         return click.progressbar(calls, label="calls", file=sys.stderr)
     return nullcontext(calls)
@@ -99,7 +98,7 @@ def _progress(calls: Sequence[int]) -> AbstractContextManager[Iterable[int]]:
 def describe(server: str) -> Work:
     """Print the procedures of a service or a module.
 
-    A table on a terminal, JSON in a pipe.
+    Prints a table on a terminal, JSON in a pipe.
 
     \b
     opentera-bus describe service.VideoRehabService
@@ -116,9 +115,9 @@ def describe(server: str) -> Work:
 @cli.command()
 @command
 def services() -> Work:
-    """Print which services and modules listen now.
+    """Print the services and modules that listen for calls now.
 
-    A table on a terminal, JSON in a pipe.
+    Prints a table on a terminal, JSON in a pipe.
 
     \b
     opentera-bus services | jq -r '.[].server'
@@ -134,7 +133,7 @@ def services() -> Work:
 @click.argument("server", metavar="service.KEY|module.NAME")
 @command
 def stub(server: str) -> Work:
-    """Print a typed Python stub of a service's procedures.
+    """Print a typed Python stub of a server's procedures.
 
     For editors and mypy.
 

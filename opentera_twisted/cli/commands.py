@@ -1,4 +1,4 @@
-"""All commands of ``opentera-bus``, each module of which is about one subject."""
+"""All commands of ``opentera-bus``, one module for each subject."""
 
 from opentera_twisted.cli import (
     calls,

@@ -1,4 +1,4 @@
-"""``opentera-bus completion``: the script with which a shell completes its command lines."""
+"""``opentera-bus completion``: shell completion scripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROGRAM = "opentera-bus"
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that completes commands in SHELL.
+    """Print the completion script for SHELL.
 
     \b
     opentera-bus completion bash > ~/.local/share/bash-completion/completions/opentera-bus
@@ -21,6 +21,6 @@ def completion(shell: str) -> None:
     opentera-bus completion fish > ~/.config/fish/completions/opentera-bus.fish
     """  # noqa: D301 (click takes the character itself)
     kind = get_completion_class(shell)
-    assert kind is not None  # noqa: S101 (one of those that click has)
+    assert kind is not None  # noqa: S101 (click supports all three shells)
     variable = f"_{PROGRAM}_COMPLETE".replace("-", "_").upper()
     click.echo(kind(cli, {}, PROGRAM, variable).source())

@@ -1,4 +1,4 @@
-"""The commands of ``opentera-bus`` about the file of options of ``twistd opentera-bus``."""
+"""The ``opentera-bus config`` commands, for the options file of ``twistd opentera-bus``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opentera_twisted.program.options import Options, StartFailed
 
 @cli.group()
 def config() -> None:
-    """The file of twistd opentera-bus --config FILE."""
+    """Check or show the file of twistd --config FILE."""
 
 
 @config.command()
@@ -31,7 +31,7 @@ def check(file: str) -> None:
 @config.command()
 @click.argument("file")
 def show(file: str) -> None:
-    """Print every option with its value and where it is from.
+    """Print every option with its value and its source.
 
     Secrets are masked.
 

@@ -1,4 +1,4 @@
-"""``opentera-bus listen``: the events of a gateway's websocket, as a client gets them."""
+"""``opentera-bus listen``: events of a gateway, as a websocket client receives them."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ Supplier = Callable[[], "str | Awaitable[str]"]
     type=click.Choice(topics.KINDS),
     help="Kind of client for --uuid; by default the last part of the URL's path.",
 )
-@click.option("--uuid", help="Identity to log in as, with session keys that Redis gets for it.")
-@click.option("--name", help="Name for --uuid that others see.")
+@click.option("--uuid", help="UUID to log in as, with session keys issued in Redis.")
+@click.option("--name", help="Display name for --uuid.")
 @click.option(
     "--key-file",
     metavar="FILE",
-    help="File with a session key, read for each login; - reads a line of standard input.",
+    help="File with a session key, read at each login; - reads a line of standard input.",
 )
 @click.option(
     "--type",
@@ -52,12 +52,12 @@ Supplier = Callable[[], "str | Awaitable[str]"]
     multiple=True,
     type=click.Choice(messages.__all__, case_sensitive=False),
     metavar="NAME",
-    help="Type of the events to print, such as UserEvent; repeatable.",
+    help="Event type to print, such as UserEvent; repeatable. Default: all.",
 )
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line, as in a pipe.")
-@click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many events.")
-@click.option("--no-recovery", is_flag=True, help="Do not ask for the events missed in a break.")
-@click.option("--ca", metavar="FILE", help="File of the certificates to trust, in PEM.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@click.option("--count", "-n", type=click.IntRange(min=1), help="Number of events to print.")
+@click.option("--no-recovery", is_flag=True, help="Do not recover events missed in a break.")
+@click.option("--ca", metavar="FILE", help="PEM file with the certificates to trust.")
 @click.option("--no-verify", is_flag=True, help="Accept any certificate; for tests.")
 @click.pass_context
 def listen(
@@ -74,12 +74,12 @@ def listen(
     ca: str | None,
     no_verify: bool,
 ) -> None:
-    """Print the events that a websocket at URL gets, until Ctrl-C.
+    """Print the events that a websocket at URL receives, until Ctrl-C.
 
-    With --uuid, the command issues its own session keys in the Redis of --redis. Otherwise it takes
-    a key from --key-file, or from the environment variable SESSION_KEY, and needs no Redis.
+    With --uuid, the command issues session keys in the Redis of --redis. Otherwise it reads a key
+    from --key-file, or from the environment variable SESSION_KEY, and needs no Redis.
 
-    Standard error says when the websocket broke, and reports a gap when events may be missing.
+    Breaks of the websocket, and gaps in which events may be missing, are reported on standard error.
 
     \b
     opentera-bus listen ws://127.0.0.1:40085/wss/user --uuid 11111111-2222-3333-4444-555555555555
@@ -93,7 +93,7 @@ def listen(
         if uuid is None:
             supplier = _given_key(key_file)
         elif key_file is not None:
-            raise InvalidArgument("--uuid issues keys, and --key-file names one: give one of them")
+            raise InvalidArgument("--uuid and --key-file exclude each other")
         else:
             supplier = None
             identity = _check_identity(kind, uuid, name), uuid
@@ -129,13 +129,15 @@ class _NoKey(BusError):
 
 
 def _check_identity(kind: topics.Kind | None, uuid: str, name: str | None) -> topics.Kind:
-    """Check what a session key is to be issued for.
+    """Check the identity of a session key, and return its kind.
 
     Raises:
-        InvalidArgument: no key can be issued for it.
+        InvalidArgument: the identity is incomplete or malformed.
     """
     if kind is None:
-        raise InvalidArgument(f"the URL does not end with a kind: add --kind {topics.KINDS[0]}")
+        raise InvalidArgument(
+            f"the URL does not end with a kind; add --kind, such as --kind {topics.KINDS[0]}"
+        )
     encode_identity(uuid, name, ())
     return kind
 
@@ -146,13 +148,13 @@ def _kind_of(address: GatewayAddress) -> topics.Kind | None:
 
 
 def _given_key(path: str | None) -> Supplier:
-    """Return a supplier of the keys of a file, of standard input, or of the environment.
+    """Return a supplier of keys from a file, standard input or the environment.
 
     Raises:
-        InvalidArgument: there is none.
+        InvalidArgument: no source of keys is given.
     """
     if path is None and KEY_VARIABLE not in os.environ:
-        raise InvalidArgument(f"no session key: add --uuid or --key-file, or set {KEY_VARIABLE}")
+        raise InvalidArgument(f"no session key; add --uuid or --key-file, or set {KEY_VARIABLE}")
     used: set[str] = set()
 
     def read() -> str:
@@ -172,7 +174,7 @@ def _given_key(path: str | None) -> Supplier:
         if not key:
             raise _NoKey(f"no session key {source}")
         if key in used:
-            raise _NoKey(f"the gateway needs a new session key, and the one {source} was used")
+            raise _NoKey(f"the gateway needs a new session key; the one {source} is used")
         used.add(key)
         return key
 
@@ -189,25 +191,25 @@ def _read_file(path: str) -> str:
 async def _read(
     reactor: Any, stream: Stream, make: Callable[..., GatewayClient], timeout: float
 ) -> None:
-    """Read until it is enough; report breaks on standard error."""
+    """Read events until the stream ends, and report breaks on standard error."""
     has_begun = False
-    told = ""
+    reported = ""
 
     def gap() -> None:
-        say("gap: the websocket is back; events of the break are missing here")
+        say("gap: the websocket is back; events in between are missing here")
 
     def changed() -> None:
-        nonlocal told
+        nonlocal reported
         error = client.error
         if error is None:
-            told = ""
+            reported = ""
         elif isinstance(error, Disconnected):
             stream.end(Failure(error))
         elif isinstance(error.__cause__, _NoKey):
             stream.end(Failure(error.__cause__))
-        elif has_begun and str(error) != told:
-            told = str(error)
-            say(told)
+        elif has_begun and str(error) != reported:
+            reported = str(error)
+            say(reported)
 
     def begun(_: None) -> None:
         nonlocal has_begun
@@ -234,7 +236,7 @@ def _line(event: Event) -> str:
 
 
 def _lines(event: Event) -> str:
-    """Write an event for people: when and where, and below that its fields."""
+    """Format an event for a terminal: time and topic, and below them its fields."""
     when = "" if event.time is None else f"{event.time.astimezone():%H:%M:%S.%f}"[:-3]
     fields = {name: value for name, value in event.data.items() if name != "@type"}
     text = Text.assemble((when, "dim"), " ", (printable(event.topic or "", ""), "bold"))

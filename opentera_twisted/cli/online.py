@@ -1,4 +1,4 @@
-"""Identities that are online, and the programs that know it."""
+"""Online identities and their sources."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ GATEWAYS: Final = "gateways"
 REGISTRY: Final = "registry"
 
 _TIMEOUT: Final = 5.0
-"""Seconds that the registry may take to answer."""
+"""Seconds to wait for the registry's reply."""
 
 Known = dict[Kind, dict[str, list[str]]]
-"""By kind and UUID: the sources that know of a websocket."""
+"""Sources by kind and UUID."""
 
 
 async def known_online(bus: Bus, kinds: Iterable[Kind]) -> Known:
-    """Ask our gateways, and the registry of the user manager module if one answers."""
+    """Collect identities from the gateways, and from the registry if one answers."""
     everyone = await bus.presence.everyone()
     known: Known = {kind: {uuid: [GATEWAYS] for uuid in everyone[kind]} for kind in kinds}
     for kind in known:
@@ -37,6 +37,6 @@ async def _registered(bus: Bus, kind: Kind) -> list[str]:
     except NoResponder:
         return []
     except BusError as error:
-        say(f"the registry of the user manager was not asked for {kind}s: {error}")
+        say(f"cannot read {kind}s from the user manager's registry: {error}")
         return []
-    return [one for one in answer if isinstance(one, str)] if isinstance(answer, list) else []
+    return [uuid for uuid in answer if isinstance(uuid, str)] if isinstance(answer, list) else []

@@ -1,4 +1,4 @@
-"""How results look: tables on a terminal, JSON in a pipe."""
+"""Output of results: tables on a terminal, JSON in a pipe."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from opentera_twisted.rpc.statistics import percentiles
 from opentera_twisted.topics import Kind
 
 LONGEST = 2000
-"""Characters of one message on a terminal."""
+"""Characters shown of one message on a terminal."""
 
 
 def is_terminal() -> bool:
-    """Whether a person reads the results."""
+    """Return True if standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON on one line; a terminal gets unescaped the characters it can show.
+    """Print a value as JSON on one line; a terminal gets non-ASCII characters unescaped.
 
     Raises:
-        ValueError: a number in it is not finite, which JSON has no word for.
+        ValueError: the value contains a number that is not finite, which JSON cannot express.
     """
     print(printable(json.dumps(value, ensure_ascii=not is_terminal(), allow_nan=False)))  # noqa: T201
 
 
 def print_bytes(value: bytes) -> None:
-    """Print a value as it is in a pipe; on a terminal, its text."""
+    """Print a value's bytes in a pipe, its text on a terminal."""
     if is_terminal():
         print(printable(text_or_hex(value)), flush=True)  # noqa: T201
     else:
@@ -47,7 +47,7 @@ def print_bytes(value: bytes) -> None:
 
 
 def text_or_hex(value: bytes) -> str:
-    """Return a value's text, or ``hex:DEADBEEF`` when it is not UTF-8."""
+    """Return a value's text, or ``hex:DEADBEEF`` if it is not UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -55,7 +55,7 @@ def text_or_hex(value: bytes) -> str:
 
 
 def print_description(description: Description) -> None:
-    """A service's procedures."""
+    """Print a server's procedures."""
     if not is_terminal():
         print_json(to_json(description))
         return
@@ -69,49 +69,50 @@ def print_description(description: Description) -> None:
 
 
 def print_services(services: Sequence[Listening]) -> None:
-    """What listens now."""
+    """Print servers and their procedures."""
     if not is_terminal():
         print_json(
             [
                 {
-                    "server": one.server,
-                    "description": None if one.description is None else to_json(one.description),
-                    "problem": one.problem,
+                    "server": server.server,
+                    "description": server.description and to_json(server.description),
+                    "problem": server.problem,
                 }
-                for one in services
+                for server in services
             ]
         )
         return
     table = _table(None, "server", "version", "procedures", "")
-    for one in services:
-        if one.problem:
-            _add(table, one.server, "", "", one.problem)
-        elif one.description is None:
-            _add(table, one.server, "", "", "does not describe itself")
+    for server in services:
+        description = server.description
+        if server.problem:
+            _add(table, server.server, "", "", server.problem)
+        elif description is None:
+            _add(table, server.server, "", "", "does not describe itself")
         else:
-            names = ", ".join(procedure.name for procedure in one.description.procedures)
-            _add(table, one.server, one.description.version, names, one.description.doc)
+            names = ", ".join(procedure.name for procedure in description.procedures)
+            _add(table, server.server, description.version, names, description.doc)
     Console().print(table)
 
 
 def print_online(
     known: Mapping[Kind, Mapping[str, Sequence[str]]], kind: Kind | None, *, sources: bool
 ) -> None:
-    """Read who has a websocket open, of one kind or of all, and which sources know it."""
+    """Print the identities online, of one kind or of all, with their sources."""
     if not is_terminal():
-        online = {one: dict(uuids) if sources else list(uuids) for one, uuids in known.items()}
+        online = {key: dict(uuids) if sources else list(uuids) for key, uuids in known.items()}
         print_json(online if kind is None else online[kind])
         return
     count = sum(map(len, known.values()))
     table = _table(f"{count} online", "kind", "UUID", "known by")
-    for one, uuids in known.items():
+    for key, uuids in known.items():
         for uuid, names in uuids.items():
-            _add(table, one, uuid, ", ".join(names))
+            _add(table, key, uuid, ", ".join(names))
     Console().print(table)
 
 
 def print_latency(durations: Sequence[float], failed: int) -> None:
-    """How long the calls took that succeeded, at least one, and how many did not."""
+    """Print the percentiles of the successful calls, at least one, and the number that failed."""
     seconds = percentiles(durations)
     if not is_terminal():
         print_json({"calls": len(durations), "failed": failed, "seconds": seconds})
@@ -123,7 +124,7 @@ def print_latency(durations: Sequence[float], failed: int) -> None:
 
 
 def print_options(options: Sequence[tuple[str, Any, str]]) -> None:
-    """Options, each with its value and where it is from."""
+    """Print options with their values and sources."""
     if not is_terminal():
         print_json({name: {"value": value, "from": source} for name, value, source in options})
         return
@@ -152,16 +153,17 @@ _STYLES = {"ok": "green", "unknown": "blue", "warning": "yellow", "wrong": "bold
 
 
 def print_findings(findings: Sequence[Finding], verdict: Verdict) -> None:
-    """What was found, and the verdict of all together."""
+    """Print the findings and the overall verdict."""
     if not is_terminal():
-        print_json({"verdict": verdict, "checks": [asdict(one) for one in findings]})
+        print_json({"verdict": verdict, "checks": [asdict(finding) for finding in findings]})
         return
-    table = _table(None, "verdict", "check", "what was found, and what helps")
-    for one in findings:
-        found = _text(one.reason)
-        if one.remedy:
-            found.append(f"\n→ {printable(one.remedy)}", "bold")
-        table.add_row(Text(one.verdict, _STYLES[one.verdict]), _text(one.check), found)
+    table = _table(None, "verdict", "check", "finding and remedy")
+    for finding in findings:
+        found = _text(finding.reason)
+        if finding.remedy:
+            found.append(f"\n→ {printable(finding.remedy)}", "bold")
+        verdict_cell = Text(finding.verdict, _STYLES[finding.verdict])
+        table.add_row(verdict_cell, _text(finding.check), found)
     Console().print(table)
 
 
@@ -176,7 +178,7 @@ def _add(table: Table, *cells: str) -> None:
 
 
 def _text(foreign: str) -> Text:
-    """What a program far away says, as it is: no markup either."""
+    """Show text from another program literally, without interpreting markup."""
     return Text(printable(foreign))
 
 

@@ -19,16 +19,17 @@ from opentera_twisted.variables import SESSION_KEY_LIFETIME
     "kind",
     type=click.Choice(topics.KINDS),
     required=False,
-    metavar=f"[{'|'.join(topics.KINDS)}]",  # older clicks write two pairs of brackets
+    metavar=f"[{'|'.join(topics.KINDS)}]",  # older versions of click write two pairs of brackets
 )
-@click.option("--sources", is_flag=True, help="With each UUID, who knows it: gateways, registry.")
+@click.option("--sources", is_flag=True, help="Add each UUID's sources: gateways, registry.")
 @command
 def online(kind: topics.Kind | None, sources: bool) -> Work:
-    """Print who has a websocket open.
+    """Print the UUIDs that have a websocket open.
 
-    Our gateways know it, and the registry of the user manager module, where an OpenTera server
-    runs it. A table on a terminal. In a pipe a JSON list of UUIDs with KIND, otherwise an object
-    with a list for each kind; with --sources objects from UUID to sources.
+    The sources are the gateways, and the registry of the user manager module if it runs.
+
+    Prints a table on a terminal. In a pipe, prints a JSON list of UUIDs with KIND, otherwise an
+    object with a list for each kind. With --sources, each list is an object from UUID to sources.
 
     \b
     opentera-bus online
@@ -49,7 +50,7 @@ def online(kind: topics.Kind | None, sources: bool) -> Work:
 def disconnect(kind: topics.Kind, uuid: str) -> Work:
     """Close the websockets of UUID.
 
-    Prints how many gateways close some; status 1 when none does.
+    Prints the number of gateways that had any. Status 1 if none had.
 
     \b
     opentera-bus disconnect user 11111111-2222-3333-4444-555555555555
@@ -67,7 +68,7 @@ def disconnect(kind: topics.Kind, uuid: str) -> Work:
 
 @cli.group()
 def key() -> None:
-    """Session keys, which log websockets in."""
+    """Issue session keys, the one-time keys of websocket logins."""
 
 
 @key.command()
@@ -78,14 +79,14 @@ def key() -> None:
     type=Seconds(min=0.001),
     default=SESSION_KEY_LIFETIME,
     show_default=True,
-    help="How long it can be used.",
+    help="Seconds until the key expires.",
 )
-@click.option("--name", help="The name that others see.")
+@click.option("--name", help="Display name of the client.")
 @command
 def issue(kind: topics.Kind, uuid: str, ttl: float, name: str | None) -> Work:
     """Print a session key for one websocket of KIND.
 
-    It logs a client in as UUID, once.
+    The key logs in one client as UUID, once.
 
     \b
     opentera-bus key issue user 11111111-2222-3333-4444-555555555555 --name Zoé

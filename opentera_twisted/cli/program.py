@@ -1,4 +1,4 @@
-"""What all commands of ``opentera-bus`` share: the way to Redis, errors and statuses."""
+"""Common parts of all ``opentera-bus`` commands: the bus, errors and exit statuses."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from opentera_twisted.link.secret_file import read_secret, with_password
 P = ParamSpec("P")
 
 Work = Callable[[Bus], Awaitable[None]]
-"""What a command does with its bus."""
+"""The part of a command that uses a bus."""
 
 BUS_NAME: Final = "opentera-bus-cli"
-"""Under which a command is in Redis's list of clients."""
+"""Name of a command's connections in Redis's list of clients."""
 
 INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, by the convention of shells."""
 
 FAILED: Final = 1
-"""Exit status when a command could not do its work; click's own for a wrong command line is 2."""
+"""Exit status of a failed command; click exits with 2 for a wrong command line."""
 
 
 @frozen
 class CommandSettings:
-    """What holds for every command."""
+    """Options common to all commands."""
 
     url: str = field(repr=False)
     timeout: float
@@ -54,7 +54,7 @@ class CommandSettings:
     default=DEFAULT_URL,
     show_default=True,
     show_envvar=True,
-    help="redis://[[user]:password@]host[:port][/database] or unix:///path?db=n",
+    help="Address of Redis: redis://[[user]:password@]host[:port][/database] or unix:///path?db=n.",
 )
 @click.option(
     "--redis-password-file",
@@ -62,14 +62,14 @@ class CommandSettings:
     metavar="FILE",
     envvar="REDIS_PASSWORD_FILE",
     show_envvar=True,
-    help="File of the password, which --redis would show to whoever lists processes.",
+    help="File with the Redis password, to keep it out of the process list.",
 )
 @click.option(
     "--timeout",
     type=Seconds(min=0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Seconds to wait for Redis, and for the reply of a call.",
+    help="Seconds to wait for Redis, and for the reply to a call.",
 )
 @click.version_option(package_name="opentera-twisted", message="%(version)s")
 @click.pass_context
@@ -98,10 +98,10 @@ def cli(context: click.Context, url: str, password_file: str | None, timeout: fl
 
 
 def command(function: Callable[P, Work]) -> Callable[P, None]:
-    """Run what a function returns with a connected bus; a `BusError` is one line and status 1.
+    """Make a command that checks its arguments, then runs the returned work with a connected bus.
 
-    The function itself looks at the command line: what it raises is a mistake there, of which
-    Redis does not hear.
+    An `InvalidArgument` or `InvalidTopic` from the function itself is a usage error, raised before
+    connecting. A `BusError` from the work is one line on standard error and status 1.
     """
 
     @functools.wraps(function)
@@ -114,7 +114,7 @@ def command(function: Callable[P, Work]) -> Callable[P, None]:
             raise click.UsageError(str(error), context) from None
 
         async def connect(bus: Bus) -> None:
-            # Nothing is asked before Redis is there: it is missed no longer than wanted.
+            # Wait for Redis first, so that --timeout bounds the wait for the connection.
             await bus.link.execute("PING", timeout=settings.timeout)
             await work(bus)
 
@@ -124,7 +124,7 @@ def command(function: Callable[P, Work]) -> Callable[P, None]:
 
 
 def run_with_bus(work: Work, context: click.Context) -> None:
-    """Run what needs a bus, which may not be connected yet, and end the process."""
+    """Run work with a started bus, which may not be connected yet, and end the process."""
     settings: CommandSettings = context.obj
     try:
         bus = Bus(settings.url, name=BUS_NAME)
@@ -142,7 +142,7 @@ def run_with_bus(work: Work, context: click.Context) -> None:
 
 
 def run_in_reactor(work: Callable[[Any], Awaitable[None]]) -> None:
-    """Run a function of the reactor, and end the process; a `BusError` is one line and status 1."""
+    """Run a function of the reactor and end the process; a `BusError` is one line and status 1."""
     finished = False
 
     async def main(reactor: Any) -> None:
@@ -152,7 +152,7 @@ def run_in_reactor(work: Callable[[Any], Awaitable[None]]) -> None:
             await work(reactor)
         except BusError as error:
             fail(str(error))
-        except BrokenPipeError:  # the reader has seen enough
+        except BrokenPipeError:  # the reader has closed the pipe
             forget_output()
             raise SystemExit(FAILED) from None
         except OSError as error:
@@ -161,7 +161,8 @@ def run_in_reactor(work: Callable[[Any], Awaitable[None]]) -> None:
             finished = True
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # else Twisted leaves it alone
+        # Twisted installs its own handler only in place of Python's default one.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
     except SystemExit:
@@ -173,18 +174,18 @@ def run_in_reactor(work: Callable[[Any], Awaitable[None]]) -> None:
 
 
 def say(message: str) -> None:
-    """Print a message for people on standard error; its further lines are indented."""
+    """Print a message on standard error, its further lines indented."""
     text = f"opentera-bus: {printable(message)}".replace("\n", "\n    ")
     # click would write UTF-8 where the terminal has only ASCII.
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def fail(message: str) -> NoReturn:
-    """End the command: it could not do its work."""
+    """Print a message and end the command with status 1."""
     say(message)
     raise SystemExit(FAILED)
 
 
 def forget_output() -> None:
-    """Have what still waits for standard output go nowhere: Python would complain at its end."""
+    """Discard buffered output, which Python would otherwise fail to flush at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

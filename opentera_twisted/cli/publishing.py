@@ -1,4 +1,4 @@
-"""The commands of ``opentera-bus`` that publish."""
+"""``opentera-bus publish``: publish messages."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ from opentera_twisted.messages.packing import tera_event
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("topic")
 @click.argument("message")
-@click.option("--raw", is_flag=True, help="Publish MESSAGE itself: text, or hex:DEADBEEF.")
+@click.option("--raw", is_flag=True, help="Publish MESSAGE as it is: text, or hex:DEADBEEF.")
 @click.option(
-    "--module-message", is_flag=True, help="In one TeraModuleMessage, as on topics of messages."
+    "--module-message",
+    is_flag=True,
+    help="Wrap in a TeraModuleMessage, as on topics that end in .messages.",
 )
 @click.option(
     "--source",
     metavar="NAME",
-    help=f"Who a TeraModuleMessage says it is from; by default {BUS_NAME}.",
+    help=f"Source of the TeraModuleMessage; by default {BUS_NAME}.",
 )
 @command
 def publish(topic: str, message: str, raw: bool, module_message: bool, source: str | None) -> Work:
-    """Publish on TOPIC, and print how many received it.
+    """Publish on TOPIC and print the number of receivers.
 
-    MESSAGE is JSON with its type: {"@type": "UserEvent", "userUuid": "…"}, or a list of these.
-    They travel in one TeraEvent, unless they are a TeraEvent or TeraModuleMessage themselves.
+    MESSAGE is JSON with its type, {"@type": "UserEvent", "userUuid": "…"}, or a list of these.
+    The messages are wrapped in one TeraEvent; a TeraEvent or TeraModuleMessage stays as it is.
 
     \b
     opentera-bus publish service.Games.events '{"@type": "LogEvent", "message": "hello"}'
@@ -44,9 +46,9 @@ def publish(topic: str, message: str, raw: bool, module_message: bool, source: s
     """  # noqa: D301 (click takes the character itself)
     topics.encode(topic)
     if raw and module_message:
-        raise InvalidArgument("--raw publishes what it is given: without --module-message")
+        raise InvalidArgument("--raw and --module-message exclude each other")
     if source is not None and not module_message:
-        raise InvalidArgument("--source is for --module-message")
+        raise InvalidArgument("--source needs --module-message")
     payload = (
         parse_bytes(message)
         if raw
@@ -62,11 +64,11 @@ def publish(topic: str, message: str, raw: bool, module_message: bool, source: s
 def _envelope(
     topic: str, messages: Sequence[Message], is_module_message: bool, source: str
 ) -> Message:
-    """What is published for messages: one that is an envelope already stays as it is."""
+    """Wrap messages in an envelope, unless the only one is an envelope already."""
     if len(messages) == 1 and is_envelope(messages[0]):
         if is_module_message:
             name = messages[0].DESCRIPTOR.name
-            raise InvalidArgument(f"a {name} is published as it is: without --module-message")
+            raise InvalidArgument(f"a {name} is published as it is; omit --module-message")
         return messages[0]
     if is_module_message:
         return module_message_of(source, topic, messages)

@@ -1,4 +1,4 @@
-"""How much is published, by topic: counted, and read off at intervals."""
+"""Message rates by topic."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Final
 from attrs import define, frozen
 
 MOST_TOPICS: Final = 10_000
-"""Topics that are counted one by one; what comes on others is counted together."""
+"""Topics counted one by one; messages on further topics are counted together."""
 
 OTHERS: Final = "(other topics)"
 
 
 @frozen
 class Rate:
-    """What came on one topic.
+    """The rate of one topic.
 
     Attributes:
-        topic: its name.
-        messages: a second, during the last interval.
-        bytes: of payload a second, during the last interval.
-        total: messages since the beginning.
+        topic: name.
+        messages: messages per second in the last interval.
+        bytes: payload bytes per second in the last interval.
+        total: messages since the start.
     """
 
     topic: str
@@ -38,10 +38,10 @@ class _Count:
 
 
 class Rates:
-    """Counts messages and reads their rates off.
+    """Message counters.
 
     Args:
-        now: seconds of a clock that only advances.
+        now: current time in seconds, of a monotonic clock.
     """
 
     def __init__(self, now: float) -> None:
@@ -49,7 +49,7 @@ class Rates:
         self._topics: dict[str, _Count] = {}
 
     def add(self, topic: str, size: int) -> None:
-        """One message came."""
+        """Count a message with the size of its payload in bytes."""
         count = self._topics.get(topic)
         if count is None:
             name = topic if len(self._topics) < MOST_TOPICS else OTHERS
@@ -59,7 +59,7 @@ class Rates:
         count.total += 1
 
     def read(self, now: float) -> Sequence[Rate]:
-        """The rates since they were read last, the busiest topic first."""
+        """Return the rates since the last call, the busiest topic first, and reset them."""
         seconds = max(now - self._began, 1e-6)
         self._began = now
         rates = []
@@ -67,4 +67,4 @@ class Rates:
             rate = Rate(topic, count.messages / seconds, count.bytes / seconds, count.total)
             rates.append(rate)
             count.messages = count.bytes = 0
-        return sorted(rates, key=lambda one: (-one.messages, -one.total, one.topic))
+        return sorted(rates, key=lambda rate: (-rate.messages, -rate.total, rate.topic))

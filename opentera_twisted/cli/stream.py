@@ -1,4 +1,4 @@
-"""Lines on standard output for as long as somebody reads them."""
+"""Output lines until a count, or until the reader closes the pipe."""
 
 from __future__ import annotations
 
@@ -18,37 +18,38 @@ from opentera_twisted.cli.program import forget_output, say
 
 @implementer(IReadDescriptor)
 class _ClosedPipe:
-    """Notices that nobody reads a pipe any more, even when nothing is written to it."""
+    """Detects that the reader has closed the pipe, even while nothing is written."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
     def fileno(self) -> int:
-        """Of the pipe's end to write to."""
+        """Return the descriptor of the pipe."""
         return sys.stdout.fileno()
 
     def logPrefix(self) -> str:
-        """For Twisted's logs."""
+        """Return the name for Twisted's logs."""
         return "standard output"
 
     def doRead(self) -> None:
-        """There is nothing to read but the end."""
+        """End the stream; a closed pipe is the only thing to read here."""
         self._stream.end()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The other end was closed."""
+        """End the stream."""
         self._stream.end()
 
 
 class Stream:
-    """What a command writes until it is enough.
+    """The output lines of a command.
 
     Args:
-        reactor: waits for the end.
-        count: of lines after which it is enough; None: it never is.
+        reactor: Twisted reactor, which watches the pipe.
+        count: number of lines to write; None for no limit.
 
     Attributes:
-        ended: fires when it is enough, or nobody reads it; fails when it cannot be written.
+        ended: fires after ``count`` lines or when the reader closes the pipe; fails if writing
+            fails.
     """
 
     def __init__(self, reactor: Any, count: int | None) -> None:
@@ -58,13 +59,13 @@ class Stream:
         self._pipe = _ClosedPipe(self)
         if _is_pipe():
             self._reactor.addReader(self._pipe)
-            # The reactor's own end, on Ctrl-C, is not that of the pipe.
+            # On Ctrl-C the reactor closes all readers, which must not look like a closed pipe.
             self._reactor.addSystemEventTrigger(
                 "before", "shutdown", self._reactor.removeReader, self._pipe
             )
 
     def write(self, line: str) -> None:
-        """Write one line, and count it."""
+        """Write and count one line."""
         if self.ended.called:
             return
         try:
@@ -81,7 +82,7 @@ class Stream:
                 self.end()
 
     def end(self, failure: Failure | None = None) -> None:
-        """Write no more."""
+        """Stop writing, and fire ``ended``."""
         if self.ended.called:
             return
         self._reactor.removeReader(self._pipe)
@@ -93,12 +94,12 @@ class Stream:
         self.ended.callback(None)
 
 
-def tell_gaps(bus: Bus, lost: str) -> None:
-    """Say on standard error when the link breaks, and when it is back.
+def report_gaps(bus: Bus, lost: str) -> None:
+    """Print a line on standard error when the link breaks and when it resumes.
 
     Args:
-        bus: whose link it is.
-        lost: what may have been missed meanwhile.
+        bus: started bus.
+        lost: description of the possibly missed data.
     """
     reactor: Any = bus.link.reactor
     is_ending = False
@@ -109,12 +110,12 @@ def tell_gaps(bus: Bus, lost: str) -> None:
 
     def broke(cause: Failure) -> None:
         if not is_ending:
-            say(f"the link to Redis broke: {cause.getErrorMessage()}")
+            say(f"lost the link to Redis: {cause.getErrorMessage()}")
 
     # Ctrl-C breaks every connection.
     reactor.addSystemEventTrigger("before", "shutdown", end)
     bus.link.on_lost.append(broke)
-    bus.link.on_resumed.append(lambda: say(f"gap: the link was lost and is back; {lost}"))
+    bus.link.on_resumed.append(lambda: say(f"gap: the link to Redis is back; {lost}"))
 
 
 def _is_pipe() -> bool:

@@ -1,4 +1,4 @@
-"""``opentera-bus tail``: what is published, decoded, as it comes."""
+"""``opentera-bus tail``: published messages, decoded, live."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.output import is_terminal, short_json, styled
 from opentera_twisted.cli.program import Work, cli, command
-from opentera_twisted.cli.stream import Stream, tell_gaps
+from opentera_twisted.cli.stream import Stream, report_gaps
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.holders import PROBE
 from opentera_twisted.link import Name
@@ -31,19 +31,19 @@ from opentera_twisted.pubsub import Delivery
     multiple=True,
     type=click.Choice(messages.__all__, case_sensitive=False),
     metavar="NAME",
-    help="Only messages of that type, such as UserEvent; repeatable.",
+    help="Message type to print, such as UserEvent; repeatable. Default: all.",
 )
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line, as in a pipe.")
-@click.option("--raw", is_flag=True, help="The topic, and the payload in hexadecimal.")
-@click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many lines.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@click.option("--raw", is_flag=True, help="Print the topic, and the payload in hexadecimal.")
+@click.option("--count", "-n", type=click.IntRange(min=1), help="Number of messages to print.")
 @command
 def tail(
     patterns: tuple[str, ...], types: tuple[str, ...], as_json: bool, raw: bool, count: int | None
 ) -> Work:
-    """Print what is published, decoded, until Ctrl-C.
+    """Print published messages, decoded, until Ctrl-C.
 
-    PATTERN is a topic, or has *, ? or [...] in it; none stands for all topics. Standard error says
-    when the link was lost, and something may have been missed.
+    PATTERN is a topic, or a pattern with *, ? or [...]; without any, all topics. A gap in the link
+    to Redis is reported on standard error.
 
     \b
     opentera-bus tail 'websocket.user.*' --type UserEvent
@@ -51,22 +51,22 @@ def tail(
     opentera-bus tail 'service.*.rpc' --raw -n 1
     """  # noqa: D301 (click takes the character itself)
     if raw and (as_json or types):
-        raise InvalidArgument("--raw prints payloads as they are: without --json and --type")
+        raise InvalidArgument("--raw excludes --json and --type")
     wanted = dict.fromkeys(patterns or ("*",))
-    names = [Name(topics.encode(one), is_pattern=topics.is_pattern(one)) for one in wanted]
+    names = [Name(topics.encode(text), is_pattern=topics.is_pattern(text)) for text in wanted]
     filters = [_filter(name) for name in names]
 
     async def work(bus: Bus) -> None:
         stream = Stream(bus.link.reactor, count)
-        tell_gaps(bus, "what was published meanwhile is missing here")
+        report_gaps(bus, "messages in between are missing here")
         render = _raw if raw else _line if as_json or not is_terminal() else _lines
 
         def received(number: int, delivery: Delivery) -> None:
             if delivery.payload == PROBE:
-                return  # a gateway counts listeners
+                return  # a gateway counting listeners
             topic = delivery.topic.encode(errors="surrogateescape")
             if any(receives(topic) for receives in filters[:number]):
-                return  # it comes once for each of our subscriptions: shown for the first
+                return  # Redis delivers once per matching subscription: print the first
             decoded = None if raw else _only(types, decode(delivery.topic, delivery.payload))
             if raw or decoded is not None:
                 stream.write(render(delivery, decoded or Decoded("bytes")))
@@ -80,15 +80,15 @@ def tail(
 
 
 def _filter(name: Name) -> Callable[[bytes], object]:
-    """Whether a subscription receives what is published on a topic."""
+    """Return a function that is true for the topics a subscription receives."""
     return topics.compile_pattern(name.text).fullmatch if name.is_pattern else name.text.__eq__
 
 
 def _only(types: tuple[str, ...], decoded: Decoded) -> Decoded | None:
-    """What is left when only some types are wanted; None: nothing."""
+    """Keep only messages of some types; return None if none are left."""
     if not types or decoded.form in types:
         return decoded
-    left = tuple(one for one in decoded.messages if one["@type"] in types)
+    left = tuple(message for message in decoded.messages if message["@type"] in types)
     return Decoded(decoded.form, decoded.head, left) if left else None
 
 
@@ -106,7 +106,7 @@ def _line(delivery: Delivery, decoded: Decoded) -> str:
 
 
 def _lines(delivery: Delivery, decoded: Decoded) -> str:
-    """For people: when and where, and below that each message."""
+    """Format for a terminal: time and topic, and below them each message."""
     text = Text.assemble(
         (f"{_now():%H:%M:%S.%f}"[:-3], "dim"), " ", (printable(delivery.topic, ""), "bold"), " "
     )

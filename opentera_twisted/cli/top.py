@@ -1,4 +1,4 @@
-"""``opentera-bus top``: how much is published on which topics, live."""
+"""``opentera-bus top``: message rates by topic, live."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from opentera_twisted.cli.arguments import Seconds
 from opentera_twisted.cli.output import is_terminal, print_json
 from opentera_twisted.cli.program import Work, cli, command
 from opentera_twisted.cli.rates import Rate, Rates
-from opentera_twisted.cli.stream import tell_gaps
+from opentera_twisted.cli.stream import report_gaps
 from opentera_twisted.errors import CommandFailed
 from opentera_twisted.holders import PROBE
 from opentera_twisted.program.redis_checks.info import parse_info
@@ -31,10 +31,10 @@ _SHOWN: Final = {
     "subscribers": "pubsub_clients",
     "memory_bytes": "used_memory",
 }
-"""What is shown of Redis, by its names in INFO."""
+"""Figures of Redis, each with its field in INFO."""
 
 _FRAME: Final = 6
-"""Lines of the screen that are not of topics."""
+"""Lines of the screen that do not show topics."""
 
 
 @cli.command()
@@ -43,15 +43,15 @@ _FRAME: Final = 6
     type=Seconds(min=0.1),
     default=1.0,
     show_default=True,
-    help="Over which rates are taken.",
+    help="Seconds over which rates are measured.",
 )
-@click.option("--once", is_flag=True, help="Print the rates of one interval as JSON, and end.")
+@click.option("--once", is_flag=True, help="Print the rates of one interval as JSON.")
 @command
 def top(interval: float, once: bool) -> Work:
-    """Show how much is published on which topics.
+    """Show message rates by topic.
 
-    Live on a terminal, until Ctrl-C. In a pipe, or with --once, the rates of one interval as JSON.
-    Redis sends it all that is published meanwhile.
+    Live on a terminal, until Ctrl-C. In a pipe, or with --once, prints one interval as JSON.
+    Redis sends every published message to this command while it runs.
 
     \b
     opentera-bus top
@@ -64,7 +64,7 @@ def top(interval: float, once: bool) -> Work:
         rates = Rates(clock.seconds())
 
         def received(delivery: Delivery) -> None:
-            if delivery.payload != PROBE:  # with which gateways count listeners
+            if delivery.payload != PROBE:  # gateways count listeners with it
                 rates.add(delivery.topic, len(delivery.payload))
 
         await bus.subscribe_pattern("*", received)
@@ -74,9 +74,9 @@ def top(interval: float, once: bool) -> Work:
             measured = rates.read(clock.seconds())
             print_json(_object(interval, measured, await _redis(bus)))
             return
-        tell_gaps(bus, "what was published meanwhile is not counted")
+        report_gaps(bus, "messages in between are not counted")
         live = Live(console=Console(), screen=True, auto_refresh=False)
-        # Ctrl-C ends the reactor and not this coroutine.
+        # Ctrl-C stops the reactor without ending this coroutine.
         reactor.addSystemEventTrigger("before", "shutdown", live.stop)
 
         async def draw() -> None:
@@ -93,7 +93,7 @@ def top(interval: float, once: bool) -> Work:
 
 
 async def _redis(bus: Bus) -> Mapping[str, int]:
-    """What Redis says of itself; nothing when it does not say."""
+    """Read figures of Redis; return none if INFO is denied."""
     try:
         info = parse_info(await bus.link.execute("INFO"))
     except CommandFailed:
@@ -121,7 +121,7 @@ def _object(
 
 
 def _screen(rates: Sequence[Rate], redis: Mapping[str, int], height: int) -> Group:
-    """The totals above the busiest topics."""
+    """Lay out the totals above the busiest topics."""
     facts = [
         f"{sum(rate.messages for rate in rates):,.0f} messages/s",
         f"{sum(rate.bytes for rate in rates):,.0f} bytes/s",

@@ -1,4 +1,4 @@
-"""The commands of ``opentera-bus`` about shared variables."""
+"""The ``opentera-bus`` commands for shared variables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import Seconds, parse_bytes
 from opentera_twisted.cli.output import is_terminal, print_bytes, print_json, text_or_hex
 from opentera_twisted.cli.program import Work, cli, command, fail
-from opentera_twisted.cli.stream import Stream, tell_gaps
+from opentera_twisted.cli.stream import Stream, report_gaps
 from opentera_twisted.variables import encode_name
 
 
@@ -22,7 +22,7 @@ from opentera_twisted.variables import encode_name
 def get(name: str) -> Work:
     """Print the value of the variable NAME.
 
-    Status 1 when there is none.
+    Status 1 if it does not exist.
 
     \b
     opentera-bus get service.VideoRehabService | jq .
@@ -32,7 +32,7 @@ def get(name: str) -> Work:
     async def work(bus: Bus) -> None:
         value = await bus.variables.get(name)
         if value is None:
-            fail(f"no variable {name}")
+            fail(f"there is no variable {name}")
         print_bytes(value)
 
     return work
@@ -41,13 +41,13 @@ def get(name: str) -> Work:
 @cli.command("set", context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("value")
-@click.option("--ttl", type=Seconds(min=0.001), help="Delete it after that time.")
-@click.option("--only-if-absent", is_flag=True, help="Leave a variable that exists as it is.")
+@click.option("--ttl", type=Seconds(min=0.001), help="Seconds until Redis deletes it.")
+@click.option("--only-if-absent", is_flag=True, help="Do not overwrite an existing variable.")
 @command
 def set_(name: str, value: str, ttl: float | None, only_if_absent: bool) -> Work:
     """Write VALUE to the variable NAME.
 
-    VALUE is text, or hex:DEADBEEF. Status 1 when the variable was not written.
+    VALUE is text or hex:DEADBEEF. Status 1 if the variable was not written.
 
     \b
     opentera-bus set greeting hello --ttl 60
@@ -58,7 +58,7 @@ def set_(name: str, value: str, ttl: float | None, only_if_absent: bool) -> Work
 
     async def work(bus: Bus) -> None:
         if not await bus.variables.set(name, data, ttl, only_if_absent):
-            fail(f"{name} exists already")
+            fail(f"{name} already exists")
 
     return work
 
@@ -67,7 +67,7 @@ def set_(name: str, value: str, ttl: float | None, only_if_absent: bool) -> Work
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @command
 def delete(names: tuple[str, ...]) -> Work:
-    """Delete variables, and print how many there were.
+    """Delete variables and print how many existed.
 
     \b
     opentera-bus delete greeting lock
@@ -83,13 +83,13 @@ def delete(names: tuple[str, ...]) -> Work:
 
 @cli.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line, as in a pipe.")
-@click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many lines.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@click.option("--count", "-n", type=click.IntRange(min=1), help="Number of lines to print.")
 @command
 def watch(name: str, as_json: bool, count: int | None) -> Work:
-    """Print the variable NAME now and whenever it changes.
+    """Print the variable NAME now and after each change.
 
-    Until Ctrl-C. Of changes that follow each other closely, only the last may be printed.
+    Until Ctrl-C. Changes in quick succession may be printed as one.
 
     \b
     opentera-bus watch service.VideoRehabService
@@ -99,13 +99,13 @@ def watch(name: str, as_json: bool, count: int | None) -> Work:
 
     async def work(bus: Bus) -> None:
         stream = Stream(bus.link.reactor, count)
-        tell_gaps(bus, "changes meanwhile are missing here")
-        told: list[bytes | None] = []
+        report_gaps(bus, "changes in between are missing here")
+        printed: list[bytes | None] = []
 
         def changed(_: str, value: bytes | None) -> None:
-            if told == [value]:  # after a break it is read anew
+            if printed == [value]:  # a watch reads the value again after a gap
                 return
-            told[:] = [value]
+            printed[:] = [value]
             stream.write(_change(name, value, as_json=as_json or not is_terminal()))
 
         await bus.variables.watch(name, changed)

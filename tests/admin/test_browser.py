@@ -534,8 +534,8 @@ class OptionTests(ClientTestCase):
         for options, error in (
             ("{key}", "TypeError: url: "),
             ("{url: 'http://['}", "TypeError: url: must be a URL"),
-            ("{url: 'ftp://h/?id=SECRET'}", "TypeError: url: begins with ftp:"),
-            ("{url: 'wss://h/?id=SECRET', key}", "TypeError: url: holds a session key"),
+            ("{url: 'ftp://h/?id=SECRET'}", "TypeError: url: must begin with wss: or ws:"),
+            ("{url: 'wss://h/?id=SECRET', key}", "TypeError: url: contains a session key"),
             ("{url: 'wss://h/'}", "TypeError: key: "),
             ("{url: 'wss://h/', key: 'SECRET'}", "TypeError: key: "),
             ("{url, key, minDelay: 0}", "RangeError: minDelay: "),

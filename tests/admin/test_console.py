@@ -55,14 +55,14 @@ class TestAsked:
     @pytest.mark.parametrize(
         ("kind", "text", "expected"),
         [
-            ("bool", "yes", "argument 1 is true or false"),
-            ("int", "1.5", "argument 1 is a whole number"),
-            ("int", "1" * 5000, "argument 1 is a whole number"),
-            ("float", "inf", "argument 1 is a number"),
-            ("bytes", "xyz", "argument 1 is hexadecimal"),
-            ("list", "", "the type of argument 1 is one of bool, int, float, str, bytes"),
-            (["int"], "", "the type of argument 1 is one of"),
-            ("int", 1, "argument 1 is an object with a type, and a value as text"),
+            ("bool", "yes", "argument 1 must be true or false"),
+            ("int", "1.5", "argument 1 must be an integer"),
+            ("int", "1" * 5000, "argument 1 must be an integer"),
+            ("float", "inf", "argument 1 must be a number"),
+            ("bytes", "xyz", "argument 1 must be hexadecimal"),
+            ("list", "", "argument 1: type must be one of bool, int, float, str, bytes"),
+            (["int"], "", "argument 1: type must be one of"),
+            ("int", 1, "argument 1 must be an object with a type, and a value as text"),
         ],
     )
     def test_what_is_wrong_with_an_argument(self, kind: Any, text: Any, expected: str) -> None:
@@ -75,7 +75,7 @@ class TestAsked:
             ({"server": "A"}, "not a server"),
             ({"server": "service.a*b"}, "cannot be a name"),
             ({"procedure": " "}, "procedure is missing"),
-            ({"arguments": {}}, "arguments are a list"),
+            ({"arguments": {}}, "arguments must be a list"),
             ({"timeout": 0}, "timeout"),
             ({"timeout": 61}, "at most 60 seconds"),
             ({"timeout": True}, "timeout"),
@@ -161,7 +161,7 @@ class TrafficTests(AdminTestCase):
                 lambda: self.watch(admin, "*.events"), lambda one: one["count"] == count + 1
             )
         assert len(page["messages"]) == traffic.SHOWN_MESSAGES
-        assert page["messages"][-1]["summary"] == "too long to be shown"
+        assert page["messages"][-1]["summary"] == "too long to show"
         assert page["skipped"] == count + 1 - traffic.SHOWN_MESSAGES
         assert len(page["topics"]) == 20
 

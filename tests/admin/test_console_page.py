@@ -162,7 +162,7 @@ class TrafficTests(ConsoleTestCase):
     async def test_watching_shows_messages_and_topics_and_pausing_ends_it(self) -> None:
         self.patch(watching, "WATCH_LEASE", GUARD)
         await self.show()
-        await self.sees("#traffic-state", "Nobody watches")
+        await self.sees("#traffic-state", "Not watching")
         assert self.redis.pubsub_numpat() == 0
         await self.click("#watch")
         await self.sees("#traffic-state", "Watching: 0")
@@ -178,7 +178,7 @@ class TrafficTests(ConsoleTestCase):
         assert await self.visible() == 1
         await self.type("#filter", "nothing like that")
         assert await self.visible() == 0
-        await self.sees("#messages-empty", "No message holds that")
+        await self.sees("#messages-empty", "No messages match the filter")
         await self.click(f'[data-topic="{TOPIC}"]')
         assert await self.visible() == 1
         self.patch(watching, "WATCH_LEASE", 1.0)  # from the next look of the page on
@@ -201,10 +201,10 @@ class TrafficTests(ConsoleTestCase):
         await self.show()
         await self.type("#patterns", "service.*")
         await self.click("#watch")
-        await self.sees("#traffic-warning", "hear calls")
+        await self.sees("#traffic-warning", "match calls")
         await self.type("#patterns", "a b c d e f")
         await self.click("#watch")
-        await self.sees("#traffic-problem", "patterns are watched")
+        await self.sees("#traffic-problem", "expected 1 to 4 patterns")
         await self.sees("#watch", "Watch")
 
     async def watched(self) -> int:
@@ -296,7 +296,7 @@ class ServiceTests(ConsoleTestCase):
         assert json.loads(answer) == [7, 0.5, True, "00ff"]
         await self.type(f"{form} .field:nth-child(1) input", "seven")
         await self.click(f"{form} button.primary")
-        await self.sees(f"{form} .result .problem", "argument 1 is a whole number")
+        await self.sees(f"{form} .result .problem", "argument 1 must be an integer")
 
     async def test_of_a_default_that_turns_text_around_what_is_seen_is_sent(self) -> None:
         await self.show(console="write")
@@ -375,7 +375,7 @@ class LoginTests(ConsoleTestCase):
     async def test_the_token_opens_the_page_until_its_user_logs_out(self) -> None:
         await self.show(token=TOKEN)
         await self.log_in("a wrong token of some length")
-        await self.sees("#wrong", "not the token")
+        await self.sees("#wrong", "Wrong token")
         await self.log_in(TOKEN)
         await self.sees("#status", "Ready")
         assert TOKEN not in await self.browser.run("return document.cookie + location.href")

@@ -76,9 +76,9 @@ class CommandLineTests(CommandTestCase):
         assert self.redis.get("b") == b"\x00\xff"
         assert 0 < self.redis.ttl("b") <= 50
         result = await self.run_command("set", "a", "x", "--only-if-absent")
-        assert result == (1, "", "opentera-bus: a exists already\n")
+        assert result == (1, "", "opentera-bus: a already exists\n")
         result = await self.run_command("get", "none")
-        assert result == (1, "", "opentera-bus: no variable none\n")
+        assert result == (1, "", "opentera-bus: there is no variable none\n")
         assert await self.run_command("delete", "a", "b", "none") == (0, "2\n", "")
         assert self.redis.dbsize() == 0
 
@@ -134,7 +134,8 @@ class CommandLineTests(CommandTestCase):
         result = await self.run_command("call", "service.Foreign", "figures")
         assert (result.status, result.output) == (1, "")
         assert result.errors == (
-            "opentera-bus: figures of service.Foreign returned what is not JSON: {'mean': nan}\n"
+            "opentera-bus: service.Foreign: figures returned a value that JSON cannot express: "
+            "{'mean': nan}\n"
         )
 
     async def test_what_listens_and_what_it_offers(self) -> None:
@@ -263,8 +264,8 @@ class CommandLineTests(CommandTestCase):
     async def test_a_mistake_of_options_and_values_is_told_before_redis_is_asked(self) -> None:
         await self.told(
             {
-                ("--timeout", "nan", "services"): "'--timeout': nan is not a number of seconds",
-                ("--timeout", "inf", "services"): "'--timeout': inf is not a number of seconds",
+                ("--timeout", "nan", "services"): "expected a number of seconds",
+                ("--timeout", "inf", "services"): "expected a number of seconds",
                 ("--redis", "nonsense", "services"): "--redis: 'nonsense' is not a URL",
                 ("--redis", "redis://h:99999", "services"): "not a host with a port from 1",
                 ("set", "a", "hex:x"): "hex:x is not hexadecimal",
@@ -275,18 +276,18 @@ class CommandLineTests(CommandTestCase):
     async def test_a_mistake_of_publish_is_told_before_redis_is_asked(self) -> None:
         await self.told(
             {
-                ("publish", "t", '{"a": 1}'): "a message is a JSON object with its type",
+                ("publish", "t", '{"a": 1}'): "expected a JSON object with its type",
                 ("publish", "t", "[" * 100_000): "nested too deeply",
                 ("publish", "", "{}"): "topic",
                 ("publish", "t", "--raw", "hex:x"): "hex:x is not hexadecimal",
-                ("publish", "t", "--raw", "--module-message", "a"): "without --module-message",
+                ("publish", "t", "--raw", "--module-message", "a"): "exclude each other",
                 (
                     "publish",
                     "t",
                     "--source",
                     "a",
                     '{"@type": "UserEvent"}',
-                ): "is for --module-message",
+                ): "--source needs --module-message",
                 ("publish", "t", "--module-message", '{"@type": "TeraEvent"}'): "a TeraEvent is",
             }
         )
@@ -294,7 +295,7 @@ class CommandLineTests(CommandTestCase):
     async def test_a_mistake_of_what_runs_on_is_told_before_redis_is_asked(self) -> None:
         await self.told(
             {
-                ("tail", "--raw", "--json"): "without --json and --type",
+                ("tail", "--raw", "--json"): "excludes --json and --type",
                 ("tail", "--type", "Nonsense"): "'--type'",
                 ("tail", "-n", "0"): "'-n'",
                 ("get", ""): "a variable's name must be a non-empty string",
@@ -341,11 +342,11 @@ class CommandLineTests(CommandTestCase):
         figures = json.loads(result.output)
         assert (figures["calls"], figures["failed"]) == (7, 3)
         assert figures["seconds"]["max"] > 0
-        assert "opentera-bus: 3 of 10 calls failed, the last one with: " in result.errors
+        assert "opentera-bus: 3 of 10 calls failed; the last error: " in result.errors
         result = await self.run_command("call", "service.Ours", "never", "--repeat", "2")
         assert result.status == 1
         assert result.output == ""
-        assert "opentera-bus: 2 of 2 calls failed, the last one with: " in result.errors
+        assert "opentera-bus: 2 of 2 calls failed; the last error: " in result.errors
 
     async def test_help_and_version(self) -> None:
         result = await self.run_command("--help")

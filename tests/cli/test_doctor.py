@@ -227,7 +227,7 @@ class DoctorTests(CommandTestCase):
         assert "allkeys-lru may delete any variable" in checks["eviction"]["reason"]
         assert "maxmemory-policy noeviction" in checks["eviction"]["remedy"]
         assert checks["output buffer"]["verdict"] == "wrong"
-        assert "closed at 9.8 KiB" in checks["output buffer"]["reason"]
+        assert "closes a subscriber at 9.8 KiB" in checks["output buffer"]["reason"]
         assert checks["uncounted payloads"]["verdict"] == "warning"
         assert "16,384 bytes" in checks["uncounted payloads"]["reason"]
         assert checks["persistence"]["verdict"] == "warning"
@@ -312,7 +312,7 @@ class DoctorTests(CommandTestCase):
             "rights: calls",
             "rights: answering calls",
             "rights: watching variables",
-            "rights: seeing who listens",
+            "rights: listing servers",
         }, checks
         assert checks["names"]["verdict"] == "unknown"
         assert checks["names"]["remedy"] == "give the user +client|list"
@@ -328,7 +328,7 @@ class DoctorTests(CommandTestCase):
             )
         checks = await self.examine(f"redis://older:hush@127.0.0.1:{server.port}/0", 0)
         assert checks["rights: presence"]["verdict"] == "ok"
-        beyond = checks["rights: presence beyond our gateways"]
+        beyond = checks["rights: presence at other gateways"]
         assert beyond["verdict"] == "warning"
         assert all(rule in beyond["remedy"] for rule in missing)
         manager = checks["rights: the user manager"]

@@ -163,9 +163,9 @@ class TailTests(StreamTestCase):
 
             await until(subscribed, lambda count: count == 1)
         await deferToThread(server.stop)
-        await command.says("the link to Redis broke", "errors")
+        await command.says("lost the link to Redis", "errors")
         await deferToThread(server.start)
-        await command.says("gap: the link was lost and is back", "errors")
+        await command.says("gap: the link to Redis is back", "errors")
         with server.client() as client:
             await until(subscribed_to(client), lambda count: count == 1)
             client.publish("t", "a")
@@ -209,9 +209,9 @@ class WatchTests(StreamTestCase):
         command = self.start_command("watch", "a", "-n", "2", url=server.url)
         await command.says("null")
         await deferToThread(server.stop)
-        await command.says("the link to Redis broke", "errors")
+        await command.says("lost the link to Redis", "errors")
         await deferToThread(server.start)
-        await command.says("gap: the link was lost and is back", "errors")
+        await command.says("gap: the link to Redis is back", "errors")
         with server.client() as client:
             client.set("a", "1")
         assert await command.ended() == 0

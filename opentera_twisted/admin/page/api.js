@@ -1,8 +1,8 @@
-/** What the page asks the program, and how often. */
+/** Requests to the program, and their repetition. */
 
 let pageToken = "";
 
-/** What the program said was wrong, or that it could not be asked. */
+/** An error that the program reported, or a failed request. */
 export class Problem extends Error {
   constructor(message, { status = 0 } = {}) {
     super(message);
@@ -18,7 +18,7 @@ async function ask(path, options = {}) {
     throw new Problem("The program does not answer.");
   }
   if (response.status === 401) {
-    location.reload(); // to the form that asks for the token
+    location.reload(); // to the login form
   }
   const answer = await response.json().catch(() => null);
   if (!response.ok || answer === null) {
@@ -38,7 +38,7 @@ export function post(path, body) {
   return ask(path, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
-/** What the page may do; asked again when the program has been started anew. */
+/** Fetch the page's permissions and token; needed again after a restart of the program. */
 export async function begin() {
   const beginning = await get("/api/console");
   pageToken = beginning.token;
@@ -46,10 +46,10 @@ export async function begin() {
 }
 
 /**
- * Do something again and again, one after another, while the page can be seen.
+ * Repeat an action, with a pause in between, while the page is visible.
  *
- * @param {number} interval - milliseconds
- * @param {() => Promise<void>} what - must not reject
+ * @param {number} interval - milliseconds of pause
+ * @param {() => Promise<void>} what - the action; must not reject
  */
 export async function repeat(interval, what) {
   for (;;) {

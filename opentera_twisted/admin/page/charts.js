@@ -1,4 +1,4 @@
-/** Tiles: a number that is now, and a small chart of how it came to that. */
+/** Tiles: a current value and a small chart of its history. */
 
 import { amount, bytes, element, setText } from "./dom.js";
 
@@ -8,14 +8,14 @@ const HEIGHT = 48;
 
 const rate = (value) => [amount(value), "/s"];
 const TILES = [
-  { name: "clients", title: "Websockets open", show: (value) => [amount(value), ""] },
+  { name: "clients", title: "Open websockets", show: (value) => [amount(value), ""] },
   { name: "logins", title: "Logins", show: rate },
   { name: "delivered", title: "Frames to clients", show: rate },
   { name: "received", title: "Messages received", show: rate },
   { name: "published", title: "Messages published", show: rate },
-  { name: "calls", title: "Calls ended", show: rate },
+  { name: "calls", title: "Calls completed", show: rate },
   { name: "delay", title: "Reactor delay", show: (value) => [amount(value * 1000), "ms"], least: 0.02 },
-  { name: "backlog", title: "Waiting for clients", show: bytes, least: 1024 },
+  { name: "backlog", title: "Queued for clients", show: bytes, least: 1024 },
 ];
 
 function shape(name, attributes) {
@@ -26,7 +26,7 @@ function shape(name, attributes) {
   return made;
 }
 
-/** The paths of a chart: from the first sample, at the right the latest. */
+/** Return the paths of a chart, the latest sample at the right. */
 export function paths(values, most, kept) {
   const step = WIDTH / (kept - 1);
   const first = WIDTH - (values.length - 1) * step;
@@ -72,7 +72,7 @@ class Tile {
   }
 }
 
-/** All tiles, with the samples of some minutes. */
+/** All tiles and their samples. */
 export class Tiles {
   constructor(list, kept = 180) {
     this.kept = kept;

@@ -1,4 +1,4 @@
-/** The console: asks how all is each second, and shows it; the panels have files of their own. */
+/** The console: polls the program's state each second; each panel has its own file. */
 
 import { begin, get, post, repeat } from "./api.js";
 import { Tiles } from "./charts.js";
@@ -30,7 +30,7 @@ function showLink(health) {
   byId("link-facts").replaceChildren(facts([
     ["Commands", connection(redis, "client")],
     ["Subscriptions", connection(redis, "subscriber")],
-    ["Topics", missing ? `${count(subscriptions.wanted)}, of which ${count(missing)} are not acknowledged`
+    ["Topics", missing ? `${count(subscriptions.wanted)}, of which ${count(missing)} not acknowledged`
       : `${count(subscriptions.wanted)}, all acknowledged`],
     ["Reconnects", count(reconnects)],
     ["Gaps", redis.gaps ? `${count(redis.gaps)}: messages may have been missed` : "none"],
@@ -53,7 +53,7 @@ function show({ health, logins, limited, calls }) {
   setText(byId("address"), health.redis.address);
   showLink(health);
   byId("counts").replaceChildren(
-    countsOf("Logins", logins), countsOf("Sent away by a limit", limited), countsOf("Calls from here", calls));
+    countsOf("Logins", logins), countsOf("Closed by a limit", limited), countsOf("Calls made", calls));
   const { redis, python, twisted } = health.versions;
   setText(byId("versions"), `opentera-twisted ${health.version} · Redis: ${redis ?? "unknown"} · Twisted ${twisted} · `
     + `Python ${python} · running for ${ago(health.started)}`);
@@ -62,7 +62,7 @@ function show({ health, logins, limited, calls }) {
 async function update() {
   try {
     const state = await get("/api/state", { after: taken });
-    if (state.health.started !== started) { // another process, with another token
+    if (state.health.started !== started) { // a restarted process has another token
       if (started) {
         tiles.clear();
         taken = 0;
@@ -78,7 +78,7 @@ async function update() {
     byId("away").hidden = true;
   } catch (problem) {
     showStatus("bad", "No answer");
-    setText(byId("away"), `${problem.message} What is shown is from before.`);
+    setText(byId("away"), `${problem.message} The page shows earlier data.`);
     byId("away").hidden = false;
   }
 }

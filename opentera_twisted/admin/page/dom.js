@@ -1,7 +1,7 @@
-/** Elements, numbers and times for people to read. */
+/** Elements, and formats of numbers and times. */
 
 /**
- * An element with attributes (those that begin with "on" are listeners) and children.
+ * Make an element with attributes (names that begin with "on" add listeners) and children.
  *
  * @param {string} tag
  * @param {Record<string, any>} [attributes]
@@ -23,7 +23,7 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Text whose characters stand in their order: what others wrote must not turn around what is beside it. */
+/** Replace characters that change the writing direction, so that foreign text cannot reorder its surroundings. */
 export function inOrder(text) {
   return text.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }
@@ -33,20 +33,20 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-/** Write text only when it is another: a screen reader reads out what changes. */
+/** Set text only if it differs, since a screen reader announces every change. */
 export function setText(target, text) {
   if (target.textContent !== text) {
     target.textContent = text;
   }
 }
 
-/** Show a problem in its place, or none. */
+/** Show a problem, or hide the element if the text is empty. */
 export function showProblem(target, text) {
   setText(target, text);
   target.hidden = !text;
 }
 
-/** A list of facts: terms and what they are. */
+/** Make a list of terms and their values. */
 export function facts(pairs) {
   return element("dl", { class: "facts" },
     ...pairs.flatMap(([term, what]) => [element("dt", {}, term), element("dd", {}, what)]));
@@ -58,7 +58,7 @@ const short = new Intl.NumberFormat("en", { maximumFractionDigits: 1, notation: 
 /** @param {number} value */
 export const count = (value) => whole.format(value);
 
-/** @param {number} value - a rate or an amount, in three digits */
+/** @param {number} value - a rate or an amount; formatted with three digits */
 export const amount = (value) => (value === 0 ? "0" : value < 0.05 ? "<0.1" : short.format(value));
 
 /** @param {number} bytes @returns {[string, string]} */
@@ -72,14 +72,14 @@ export function bytes(value) {
   return [amount(value), units[unit]];
 }
 
-/** @param {number} seconds since the epoch */
+/** @param {number} seconds - since the epoch */
 export function timeOf(seconds) {
   const made = element("time", { datetime: new Date(seconds * 1000).toISOString() });
   made.textContent = new Date(seconds * 1000).toLocaleTimeString("en-GB");
   return made;
 }
 
-/** How long ago a time is, in two units at most. */
+/** Format the time since an instant, in two units at most. */
 export function ago(iso) {
   const seconds = Math.max(0, Math.round((Date.now() - Date.parse(iso)) / 1000));
   const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];

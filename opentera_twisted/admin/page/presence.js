@@ -1,4 +1,4 @@
-/** Who is online: how many of each kind, and their UUIDs as far as they are few. */
+/** Online identities: the number of each kind, and the first UUIDs. */
 
 import { get, repeat } from "./api.js";
 import { byId, count, element, setText, showProblem } from "./dom.js";
@@ -19,15 +19,15 @@ export function startPresence() {
     try {
       const online = await get("/api/presence");
       for (const [kind, { total, uuids }] of Object.entries(online)) {
-        const one = shown[kind];
-        setText(one.number, count(total));
+        const panel = shown[kind];
+        setText(panel.number, count(total));
         const more = total - uuids.length;
         const lines = more ? [...uuids, `and ${count(more)} more`] : uuids;
-        if (lines.join() !== one.uuids) {
-          one.uuids = lines.join();
-          one.list.replaceChildren(...lines.map((line) => element("li", {}, line)));
+        if (lines.join() !== panel.uuids) {
+          panel.uuids = lines.join();
+          panel.list.replaceChildren(...lines.map((line) => element("li", {}, line)));
         }
-        one.list.hidden = !lines.length;
+        panel.list.hidden = !lines.length;
       }
       showProblem(byId("presence-problem"), "");
     } catch (problem) {

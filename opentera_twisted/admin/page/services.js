@@ -1,10 +1,10 @@
-/** Services and modules that listen, their procedures, and forms to call them. */
+/** Listening services and modules, their procedures, and forms to call them. */
 
 import { get, post } from "./api.js";
 import { byId, count, element, inOrder, setText, showProblem } from "./dom.js";
 
 const TYPES = ["str", "int", "float", "bool", "bytes"];
-const HINTS = { int: "a whole number", float: "a number", bytes: "hexadecimal", str: "text" };
+const HINTS = { int: "an integer", float: "a number", bytes: "hexadecimal", str: "text" };
 
 let mayCall = false;
 let serial = 0;
@@ -14,7 +14,7 @@ function namesOf(type) {
   return names.length ? names : TYPES;
 }
 
-/** What a default would be in its field: its type and text. */
+/** Return the type and text of a default value in its field. */
 function fieldOf(value) {
   if (typeof value === "object" && value !== null) {
     return ["bytes", value.hex ?? ""];
@@ -23,20 +23,20 @@ function fieldOf(value) {
   return [type, String(value)];
 }
 
-/** A field for one argument; `read` gives what is sent, or null when it is left out. */
+/** A field for one argument; `read` returns the value to send. */
 class Argument {
   constructor(name, type = "", initial = undefined) {
     const id = `argument-${(serial += 1)}`;
     const types = namesOf(type);
     const [givenType, text] = initial === undefined || initial === null ? [types[0], ""] : fieldOf(initial);
     this.isOptional = initial !== undefined;
-    this.type = element("select", { "aria-label": `type of ${name}` }, ...types.map((one) => element("option", {}, one)));
+    this.type = element("select", { "aria-label": `type of ${name}` }, ...types.map((name) => element("option", {}, name)));
     this.type.value = types.includes(givenType) ? givenType : types[0];
     this.type.hidden = types.length === 1;
     this.type.addEventListener("change", () => this.fit());
     this.text = element("input", { id, spellcheck: "false", autocapitalize: "off", autocomplete: "off" });
     this.bool = element("select", { id: `${id}-bool`, "aria-label": name }, element("option", {}, "true"), element("option", {}, "false"));
-    this.text.value = inOrder(text);  // sent is what is seen
+    this.text.value = inOrder(text); // send exactly the visible text
     this.bool.value = text === "false" ? "false" : "true";
     this.element = element("div", { class: "field grow" },
       element("label", { for: id }, name, type ? element("span", {}, `: ${type}`) : null),
@@ -59,7 +59,7 @@ class Argument {
   }
 }
 
-/** A form that calls one procedure and shows what came of it. */
+/** Make a form that calls one procedure and shows the result. */
 function callForm(server, procedure) {
   const known = procedure !== null;
   const fields = element("div", { class: "bar fields" });
@@ -69,7 +69,7 @@ function callForm(server, procedure) {
     fields.insertBefore(argument.element, fields.querySelector("button"));
   };
   const name = element("input", { id: `procedure-${(serial += 1)}`, required: true, spellcheck: "false", autocapitalize: "off" });
-  const rest = known && procedure.arguments.find((one) => one.name.startsWith("*"));
+  const rest = known && procedure.arguments.find((argument) => argument.name.startsWith("*"));
   const button = element("button", { class: "primary" }, "Call");
   if (!known) {
     fields.append(element("div", { class: "field grow" }, element("label", { for: name.id }, "Procedure"), name));
@@ -81,7 +81,7 @@ function callForm(server, procedure) {
         add(new Argument(`${rest ? rest.name.slice(1) : "argument"} ${list.length + 1}`, rest ? rest.type : ""));
         list.at(-1).text.focus();
       },
-    }, "Add an argument"));
+    }, "Add argument"));
   }
   fields.append(button);
   for (const { name: argument, type, default: initial } of known ? procedure.arguments : []) {
@@ -97,7 +97,7 @@ function callForm(server, procedure) {
       result.replaceChildren(element("p", { class: "note" }, "Calling…"));
       try {
         const answer = await post("/api/call", {
-          server, procedure: known ? procedure.name : name.value, arguments: list.map((one) => one.read()),
+          server, procedure: known ? procedure.name : name.value, arguments: list.map((argument) => argument.read()),
         });
         result.replaceChildren(...shownAnswer(answer));
       } catch (problem) {
@@ -126,7 +126,7 @@ function signature({ name, arguments: list, returns }) {
 
 function serviceOf({ server, description, problem }) {
   const inside = element("div", { class: "inside" });
-  const about = problem ? "its description cannot be read"
+  const about = problem ? "invalid description"
     : description === null ? "does not describe itself"
     : `${description.version ? `version ${description.version} · ` : ""}${count(description.procedures.length)} procedures`;
   const shown = element("details", { class: "service", "data-server": server },
@@ -138,7 +138,7 @@ function serviceOf({ server, description, problem }) {
     if (problem) {
       inside.append(element("p", { class: "note" }, problem));
     } else if (description === null) {
-      inside.append(element("p", { class: "note" }, "A deployed server, or one of another program."));
+      inside.append(element("p", { class: "note" }, "An existing OpenTera program, or a server in another library."));
     } else if (description.doc) {
       inside.append(element("p", {}, description.doc));
     }
@@ -151,10 +151,10 @@ function serviceOf({ server, description, problem }) {
   return shown;
 }
 
-async function look() {
+async function refresh() {
   const button = byId("services-refresh");
   button.disabled = true;
-  setText(byId("services-state"), "Asking who listens…");
+  setText(byId("services-state"), "Querying services…");
   try {
     const found = await get("/api/services");
     byId("services-list").replaceChildren(...found.map(serviceOf));
@@ -168,10 +168,10 @@ async function look() {
   button.disabled = false;
 }
 
-/** @param {boolean} write - whether procedures can be called from here */
+/** @param {boolean} write - true if the page may call procedures */
 export function startServices(write) {
   mayCall = write;
   document.querySelector("#services .read-only").hidden = write;
-  byId("services-refresh").addEventListener("click", look);
-  look();
+  byId("services-refresh").addEventListener("click", refresh);
+  refresh();
 }

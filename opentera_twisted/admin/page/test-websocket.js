@@ -1,4 +1,4 @@
-/** A session key, and a websocket that logs in with one, as a client would. */
+/** A session key, and a websocket that logs in with one like a client. */
 
 import { OpenteraBus } from "./opentera-bus.js";
 import { post } from "./api.js";
@@ -29,11 +29,11 @@ function close() {
 }
 
 function connect() {
-  const who = identity();
+  const login = identity();
   const url = new URL(byId("url").value);
-  url.pathname = `${url.pathname.replace(/\/+$/, "")}/${who.kind}`;
+  url.pathname = `${url.pathname.replace(/\/+$/, "")}/${login.kind}`;
   byId("test-websocket-events").replaceChildren();
-  bus = new OpenteraBus({ url, key: async () => (await post("/api/keys", who)).key });
+  bus = new OpenteraBus({ url, key: async () => (await post("/api/keys", login)).key });
   const mine = bus;
   bus.addEventListener("event", ({ detail }) => show(detail.name, detail.data));
   bus.addEventListener("error", ({ detail }) => showProblem(byId("test-websocket-problem"), detail.cause?.message ?? detail.message));
@@ -43,8 +43,8 @@ function connect() {
     }
     const texts = {
       connecting: "Connecting…",
-      open: `Connected as ${who.kind} ${who.uuid}.`,
-      waiting: `Not connected${code ? ` (${code})` : ""}; trying again in ${((delay ?? 0) / 1000).toFixed(1)} s.`,
+      open: `Connected as ${login.kind} ${login.uuid}.`,
+      waiting: `Not connected${code ? ` (${code})` : ""}; reconnecting in ${((delay ?? 0) / 1000).toFixed(1)} s.`,
       closed: `Closed${code ? ` (${code})` : ""}.`,
     };
     setText(byId("test-websocket-state"), texts[state]);
@@ -67,7 +67,7 @@ async function issue() {
     byId("key").value = key;
     setText(byId("key-seconds"), String(seconds));
     byId("key-line").hidden = false;
-    // It is worth nothing after that.
+    // Remove the key when it expires.
     setTimeout(() => byId("key").value === key && forget(), seconds * 1000);
   } catch (problem) {
     showProblem(byId("test-websocket-problem"), problem.message);
@@ -79,7 +79,7 @@ function forget() {
   byId("key-line").hidden = true;
 }
 
-/** @param {{scheme: string, port: number}[]} websockets - where the gateway listens */
+/** @param {{scheme: string, port: number}[]} websockets - addresses of the gateway */
 export function startTestWebSocket(websockets) {
   byId("test-websocket").hidden = false;
   const [{ scheme, port } = { scheme: location.protocol === "https:" ? "wss" : "ws", port: location.port }] = websockets;
@@ -106,7 +106,7 @@ export function startTestWebSocket(websockets) {
   });
 }
 
-/** `crypto.randomUUID` is there only for pages that came over TLS or from this machine. */
+/** Make a UUID: browsers offer `crypto.randomUUID` only over TLS or on localhost. */
 function randomUuid() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

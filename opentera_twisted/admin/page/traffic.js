@@ -1,4 +1,4 @@
-/** Topics and their messages, while somebody watches: asking is what keeps them subscribed. */
+/** Topics and their messages; polling keeps them subscribed. */
 
 import { get } from "./api.js";
 import { byId, bytes, count, element, setText, showProblem, timeOf } from "./dom.js";
@@ -14,7 +14,7 @@ let after = 0;
 let gaps = 0;
 let rows = [];
 
-/** One message: a line, and all of it when that is opened. */
+/** Make a message's row: one line, and the whole body when opened. */
 function rowOf(message) {
   const body = typeof message.body === "string" ? message.body : JSON.stringify(message.body, null, 2);
   const details = element("details", {},
@@ -42,16 +42,16 @@ function applyFilter() {
   }
   const empty = byId("messages-empty");
   empty.hidden = visible > 0;
-  setText(empty, rows.length ? "No message holds that." : "No message yet.");
+  setText(empty, rows.length ? "No messages match the filter." : "No messages yet.");
 }
 
 function addMessages(page) {
   const added = page.messages.map(rowOf).reverse();
   if (page.skipped) {
-    added.push(note(`${count(page.skipped)} messages came faster than they can be shown`));
+    added.push(note(`${count(page.skipped)} messages skipped: too many to show`));
   }
   if (page.gaps > gaps) {
-    added.unshift(note("the link to Redis was lost and is back: messages may have been missed"));
+    added.unshift(note("gap in the link to Redis: messages may have been missed"));
   }
   gaps = page.gaps;
   if (!added.length) {
@@ -70,7 +70,7 @@ function showTopics(topics) {
   byId("topics").replaceChildren(...topics.slice(0, LISTED).map(({ topic, count: number, bytes: size }) =>
     element("tr", {},
       element("td", { class: "topic" }, element("button", {
-        class: "plain", type: "button", title: "show only this topic", "data-topic": topic,
+        class: "plain", type: "button", title: "Show only this topic", "data-topic": topic,
       }, topic)),
       element("td", { class: "number" }, count(number)),
       element("td", { class: "number" }, bytes(size).join(" ")))));
@@ -79,9 +79,9 @@ function showTopics(topics) {
 
 function begin() {
   watching = true;
-  const asked = byId("patterns").value.trim();
-  if (asked !== patterns) {
-    patterns = asked;
+  const requested = byId("patterns").value.trim();
+  if (requested !== patterns) {
+    patterns = requested;
     serial = 0;
     rows = [];
     byId("messages").replaceChildren();
@@ -98,13 +98,13 @@ function pause(text) {
 }
 
 async function update() {
-  const asked = patterns;
+  const requested = patterns;
   try {
-    const page = await get("/api/traffic", { patterns: asked, serial, after });
-    if (!watching || asked !== patterns) {
+    const page = await get("/api/traffic", { patterns: requested, serial, after });
+    if (!watching || requested !== patterns) {
       return;
     }
-    if (page.serial !== serial) { // the watch had ended, and began anew
+    if (page.serial !== serial) { // the watch had expired and restarted
       gaps = 0;
     }
     ({ serial, count: after } = page);
@@ -119,7 +119,7 @@ async function update() {
     }
   } catch (problem) {
     showProblem(byId("traffic-problem"), problem.message);
-    if ([400, 403, 429].includes(problem.status)) { // asking again would not help
+    if ([400, 403, 429].includes(problem.status)) { // a retry would fail too
       pause("Not watching.");
     }
   }
@@ -130,7 +130,7 @@ export function startTraffic() {
     event.preventDefault();
     showProblem(byId("traffic-problem"), "");
     if (watching && byId("patterns").value.trim() === patterns) {
-      pause("Paused: nothing is subscribed.");
+      pause("Paused. Press Watch to subscribe again.");
       byId("traffic-warning").hidden = true;
     } else {
       begin();

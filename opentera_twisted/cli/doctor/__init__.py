@@ -1,7 +1,7 @@
-"""``opentera-bus doctor``: what is wrong with the Redis that the bus stands on, and what helps.
+"""``opentera-bus doctor``: checks of Redis and of the programs connected to it, with remedies.
 
-rights      what the user of the URL may and may not
-round_trip  the way there: clock and latency
-programs    who serves which topic, and under which names
-command     asks Redis for all that, and prints the findings
+rights      ACL rights of the URL's user
+round_trip  clock offset and latency
+programs    servers of each topic, names of programs
+command     queries Redis and prints the findings
 """

@@ -1,4 +1,4 @@
-"""``opentera-bus doctor``: asks Redis for all that is judged, and prints the findings."""
+"""``opentera-bus doctor``: query Redis and print the findings."""
 
 from __future__ import annotations
 
@@ -36,23 +36,24 @@ from opentera_twisted.rpc import Listening
 from opentera_twisted.sessions import SessionKeys
 
 ROUND_TRIPS: Final = 20
-"""Pings whose time is taken."""
+"""Number of pings measured."""
 
-# Of a command in a script Redis says so in a text, and not by a code.
+# Redis reports a denied command inside a script only in the error's text, not by a code.
 _LACKS_RIGHT: Final = re.compile("ACL failure|user executing the script")
 
 _CONFIG: Final = ("client-output-buffer-limit", "min-string-size-avoid-copy-reply", "save")
 
 
 @cli.command()
-@click.option("--strict", is_flag=True, help="Status 1 for warnings too.")
+@click.option("--strict", is_flag=True, help="Exit with status 1 for warnings too.")
 @click.pass_context
 def doctor(context: click.Context, strict: bool) -> None:
-    """Find what is wrong with Redis and the programs on it.
+    """Check Redis and the programs connected to it.
 
-    Prints each check with its verdict, the reason and the remedy: a table on a terminal, JSON in a
-    pipe. Status 1 when something is wrong. It looks with the rights of the URL: give it that of the
-    gateway. Nothing is changed.
+    Prints each check with its verdict, reason and remedy: a table on a terminal, JSON in a pipe.
+    Status 1 if a verdict is wrong.
+
+    The checks run with the rights of the URL's user: pass the gateway's URL. They change nothing.
 
     \b
     opentera-bus doctor
@@ -71,10 +72,10 @@ def doctor(context: click.Context, strict: bool) -> None:
 
 
 async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
-    """Every check there is; only that of the connection when Redis cannot be used.
+    """Run all checks, or only that of the connection if it fails.
 
     Args:
-        bus: that was started.
+        bus: started bus.
         timeout: seconds to wait for Redis.
     """
     connection = await _connection(bus, timeout)
@@ -84,7 +85,7 @@ async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
     try:
         info = parse_info(await bus.link.execute("INFO", "everything"))
     except CommandFailed as error:
-        findings.append(_not_told("server", error, "+info"))
+        findings.append(_unknown("server", error, "+info"))
     else:
         findings.extend(server_checks.examine(info, await _config(bus)))
     findings.extend(await rights(bus))
@@ -96,7 +97,7 @@ async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
 
 
 async def _connection(bus: Bus, timeout: float) -> Finding:
-    """Whether both connections come up; the first attempt that fails is told at once."""
+    """Check that both connections come up; the first failed attempt ends the check."""
     link = bus.link
     refused: Deferred[None] = Deferred()
 
@@ -112,7 +113,7 @@ async def _connection(bus: Bus, timeout: float) -> Finding:
     where = f"Redis at {link.address}"
     try:
         await both
-    except Exception as error:  # noqa: BLE001 (whatever came of the attempt is what is told)
+    except Exception as error:  # noqa: BLE001 (the finding reports any failure)
         first = getattr(error, "subFailure", None)
         cause = first.value if first is not None else error
         if isinstance(cause, DeferredTimeout):
@@ -130,20 +131,20 @@ def _remedy(cause: BaseException) -> str:
     if isinstance(cause, DNSLookupError):
         return "check the host of --redis"
     if isinstance(cause, Refused):
-        return "start Redis, or say with --redis where it is"
+        return "start Redis, or pass its address with --redis"
     if isinstance(cause, CommandFailed):
         if cause.code == "CLUSTERDOWN":
-            return "have every slot served: redis-cli --cluster check HOST:PORT"
-        return cause.remedy or "look at Redis's log"
-    return "look at Redis's log, and at what is between here and there"
+            return "cover every slot: redis-cli --cluster check HOST:PORT"
+        return cause.remedy or "check Redis's log"
+    return "check Redis's log, and the network between this machine and Redis"
 
 
-def _not_told(check: str, error: CommandFailed, rule: str) -> Finding:
+def _unknown(check: str, error: CommandFailed, rule: str) -> Finding:
     return Finding(check, "unknown", str(error), f"give the user {rule}")
 
 
 async def _config(bus: Bus) -> Mapping[str, str]:
-    """The settings that Redis tells; one by one, since not every server knows all."""
+    """Read settings one by one, since some servers lack some."""
     found: dict[str, str] = {}
     for name in _CONFIG:
         try:
@@ -156,7 +157,7 @@ async def _config(bus: Bus) -> Mapping[str, str]:
 
 
 async def _login(bus: Bus) -> Sequence[Finding]:
-    """Try what a login does; rights are other checks' business."""
+    """Redeem a session key as a login does; other checks report missing rights."""
     try:
         await SessionKeys(bus).check()
     except CommandFailed as error:
@@ -176,12 +177,12 @@ async def _round_trip(bus: Bus) -> Sequence[Finding]:
             seconds.append(clock.seconds() - began)
         findings = [round_trip.latency(seconds)]
     except CommandFailed as error:
-        findings = [_not_told("latency", error, "+ping")]
+        findings = [_unknown("latency", error, "+ping")]
     began = time.time()
     try:
         whole, micro = await bus.link.execute("TIME")
     except CommandFailed as error:
-        return [*findings, _not_told("clock", error, "+time")]
+        return [*findings, _unknown("clock", error, "+time")]
     ended = time.time()
     offset = int(whole) + int(micro) / 1e6 - (began + ended) / 2
     return [*findings, round_trip.clock(offset, (ended - began) / 2)]
@@ -193,23 +194,23 @@ async def _programs(bus: Bus) -> Sequence[Finding]:
         clients = programs.parse_clients(await bus.link.execute("CLIENT", "LIST"))
         findings.append(programs.names(clients))
     except CommandFailed as error:
-        findings.append(_not_told("names", error, "+client|list"))
+        findings.append(_unknown("names", error, "+client|list"))
     try:
         listening = await bus.services()
     except CommandFailed as error:
-        return [*findings, _not_told("served", error, "+pubsub +scan")]
-    served = await gathered(Deferred.fromCoroutine(_served(bus, one)) for one in listening)
+        return [*findings, _unknown("served", error, "+pubsub +scan")]
+    served = await gathered(Deferred.fromCoroutine(_served(bus, server)) for server in listening)
     return [*findings, *programs.servers(served)]
 
 
 async def _served(bus: Bus, listening: Listening) -> ListeningServer:
-    """Ask all programs of a topic whether they share its calls."""
+    """Query all programs of a server whether they share its calls."""
     if listening.description is None:
         return ListeningServer(listening.server, None)
     try:
         answers = await bus.call_all(listening.server, "opentera.stats", timeout=DISCOVERY_TIMEOUT)
     except BusError:
         return ListeningServer(listening.server, None)
-    told = [one.value for one in answers if isinstance(one.value, dict)]
-    is_shared = all(one.get("exclusive") is True for one in told)
+    stats = [answer.value for answer in answers if isinstance(answer.value, dict)]
+    is_shared = all(values.get("exclusive") is True for values in stats)
     return ListeningServer(listening.server, len(answers), is_shared)

@@ -1,4 +1,4 @@
-"""Who serves which topic, and which programs have one name."""
+"""Servers of each topic, and programs that share a name."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ USER_MANAGER: Final = f"module.{topics.USER_MANAGER_MODULE}"
 
 @frozen
 class ListeningServer:
-    """A server's topic.
+    """A server that listens for calls.
 
     Attributes:
         server: ``service.<key>`` or ``module.<name>``.
-        answers: how many of its programs answered; None when it cannot be asked.
-        is_shared: whether each of them says that it takes only its own calls.
+        answers: number of its programs that answered; None if it does not describe itself.
+        is_shared: True if each program handles only its share of the calls.
     """
 
     server: str
@@ -31,36 +31,38 @@ class ListeningServer:
 
 
 def servers(served: Sequence[ListeningServer]) -> Iterator[Finding]:
-    """One finding for each topic that is served, and one when a needed one is not."""
-    for one in served:
-        yield _server(one)
-    if not any(one.server == USER_MANAGER for one in served):
+    """Judge each server, and report a missing user manager."""
+    for listening in served:
+        yield _server(listening)
+    if not any(listening.server == USER_MANAGER for listening in served):
         yield Finding(
             f"served: {USER_MANAGER}",
             "warning",
-            "nobody answers for it: OpenTera's programs ask it at each login who is online",
+            "no program serves it; OpenTera's programs query it for online users at each login",
             "start the OpenTera server, or a program that serves the module",
         )
 
 
-def _server(one: ListeningServer) -> Finding:
-    check = f"served: {one.server}"
-    if one.answers is None:
-        return Finding(check, "ok", "by a program that cannot say more, such as a deployed one")
-    if one.answers <= 1:
+def _server(listening: ListeningServer) -> Finding:
+    check = f"served: {listening.server}"
+    count = listening.answers
+    if count is None:
+        reason = "by a program that does not describe itself, such as an existing OpenTera program"
+        return Finding(check, "ok", reason)
+    if count <= 1:
         return Finding(check, "ok", "by one program")
-    if one.is_shared:
-        return Finding(check, "ok", f"by {one.answers} programs, one of which takes each call")
+    if listening.is_shared:
+        return Finding(check, "ok", f"by {count} programs, which share the calls")
     return Finding(
         check,
         "warning",
-        f"by {one.answers} programs, each of which executes every call",
-        "stop all but one, or have them share the calls: exclusive=True",
+        f"by {count} programs, each of which executes every call",
+        "stop all but one, or let them share the calls: exclusive=True",
     )
 
 
 def names(clients: Sequence[Mapping[str, str]]) -> Finding:
-    """Whether programs can be told apart in Redis's list of clients."""
+    """Check that programs have distinct names in Redis's list of clients."""
     addresses: dict[str, list[str]] = defaultdict(list)
     for client in clients:
         name, _, role = client.get("name", "").rpartition(".")
@@ -79,7 +81,7 @@ def names(clients: Sequence[Mapping[str, str]]) -> Finding:
 
 
 def parse_clients(reply: bytes) -> Sequence[Mapping[str, str]]:
-    """The clients that Redis lists, each by the names of its fields.
+    """Parse Redis's list of clients into their fields.
 
     Source: Redis command CLIENT LIST.
     """

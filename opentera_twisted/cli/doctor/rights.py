@@ -1,4 +1,4 @@
-"""What the user of the URL may and may not do, asked of Redis without doing it."""
+"""ACL rights of the URL's user, queried without using them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _ALLOWED: Final = Script(
 )
 
 _UUID: Final = str(uuid4())
-_DEPLOYED_KEY: Final = "0" * 128
-_DEPLOYED_RULE: Final = f"~{'?' * 128}"
+_EXISTING_KEY: Final = "0" * 128
+_EXISTING_RULE: Final = f"~{'?' * 128}"
 _DISCONNECT_RULE: Final = f"&{topics.disconnect_command(_UUID).removesuffix(_UUID)}*"
 
 
@@ -42,8 +42,8 @@ class Right:
     """A command that must be allowed.
 
     Attributes:
-        command: with names that nobody uses.
-        rules: of an ACL, which allow it.
+        command: command with unused names as arguments.
+        rules: ACL rules that allow it.
     """
 
     command: tuple[str, ...]
@@ -52,12 +52,12 @@ class Right:
 
 @frozen
 class Purpose:
-    """What several rights together are for.
+    """A feature and the rights that it needs.
 
     Attributes:
-        what: for people to read.
-        without: the verdict when one is lacking.
-        rights: all that it needs.
+        what: name, for people.
+        without: verdict if a right is missing.
+        rights: all rights that it needs.
     """
 
     what: str
@@ -66,10 +66,10 @@ class Purpose:
 
 
 def purposes(database: int) -> Iterator[Purpose]:
-    """What programs with a bus do; a gateway needs what is ``wrong`` without.
+    """List the features of programs with a bus; a gateway needs those that are ``wrong`` without.
 
     Args:
-        database: number of the one that is used.
+        database: number of Redis's database.
     """
     select = [_plain("SELECT", str(database))] if database else []
     yield Purpose(
@@ -79,14 +79,14 @@ def purposes(database: int) -> Iterator[Purpose]:
     )
     yield Purpose("logging in", "wrong", tuple(_logging_in()))
     yield Purpose(
-        "deployed session keys",
+        "session keys of existing programs",
         "warning",
-        tuple(_key(command, _DEPLOYED_KEY, _DEPLOYED_RULE) for command in ("GET", "DEL")),
+        tuple(_key(command, _EXISTING_KEY, _EXISTING_RULE) for command in ("GET", "DEL")),
     )
     yield Purpose("events of websockets", "wrong", tuple(_events()))
     yield Purpose("presence", "wrong", tuple(_presence()))
     yield Purpose("recovery of missed events", "warning", tuple(_recovery()))
-    yield Purpose("presence beyond our gateways", "warning", tuple(_presence_elsewhere()))
+    yield Purpose("presence at other gateways", "warning", tuple(_presence_elsewhere()))
     yield Purpose("the user manager", "warning", tuple(_user_manager()))
     yield Purpose(
         "calls",
@@ -117,7 +117,7 @@ def purposes(database: int) -> Iterator[Purpose]:
         ),
     )
     yield Purpose(
-        "seeing who listens",
+        "listing servers",
         "warning",
         (
             Right(("PUBSUB", "CHANNELS", "*.rpc"), "+pubsub|channels"),
@@ -238,25 +238,26 @@ def _publish(topic: str, rule: str | None = None) -> Right:
 
 
 async def rights(bus: Bus) -> Sequence[Finding]:
-    """One finding for each purpose, or one that says why Redis does not tell."""
+    """Check the rights for each feature, or report that Redis cannot check them."""
     needed = list(purposes(bus.link.address.database))
-    commands = [json.dumps(right.command) for one in needed for right in one.rights]
+    commands = [json.dumps(right.command) for purpose in needed for right in purpose.rights]
     try:
         allowed = await bus.link.run(_ALLOWED, [], *commands)
         user = await _user(bus)
     except PermissionDenied as error:
-        reason = f"{error}: logins need scripts, and so does this check of all other rights"
+        reason = f"{error}; logins and this check need scripts"
         return [
             Finding("rights", "wrong", reason, f"ACL SETUSER {await _user(bus)} +eval +evalsha")
         ]
     except CommandFailed as error:
-        reason = "Redis tells from version 7 on what a user may do"
+        reason = "Redis checks rights from version 7 on"
         if error.code == "READONLY":
             reason = "a replica does not run the check"
         return [Finding("rights", "unknown", f"{reason} ({error})")]
     answers = iter(allowed)
     return [
-        judge(one, [right for right in one.rights if not next(answers)], user) for one in needed
+        judge(purpose, [right for right in purpose.rights if not next(answers)], user)
+        for purpose in needed
     ]
 
 
@@ -269,12 +270,12 @@ async def _user(bus: Bus) -> str:
 
 
 def judge(purpose: Purpose, lacking: Sequence[Right], user: str) -> Finding:
-    """Judge one purpose.
+    """Judge the rights for one feature.
 
     Args:
-        purpose: what for.
-        lacking: those of its rights that Redis does not give.
-        user: who lacks them.
+        purpose: feature.
+        lacking: its rights that the user does not have.
+        user: name of the user in Redis.
     """
     check = f"rights: {purpose.what}"
     if not lacking:
@@ -286,7 +287,7 @@ def judge(purpose: Purpose, lacking: Sequence[Right], user: str) -> Finding:
 
 
 def _words(right: Right) -> Sequence[str]:
-    """A command as it is told: by the rule's names instead of those that nobody uses."""
+    """Describe a right by its command and the names in its rules."""
     command, *names = right.rules.split()
-    shown = ("(128 digits)" if name == _DEPLOYED_RULE else name[1:] for name in names)
+    shown = ("(128 digits)" if name == _EXISTING_RULE else name[1:] for name in names)
     return [command[1:].upper().replace("|", " "), *shown]

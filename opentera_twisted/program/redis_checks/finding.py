@@ -1,4 +1,4 @@
-"""One check's verdict, its reason, and the remedy."""
+"""A check's verdict, reason and remedy."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Final, Literal
 from attrs import frozen
 
 Verdict = Literal["ok", "unknown", "warning", "wrong"]
-"""``unknown``: Redis does not tell, mostly for lack of a right."""
+"""``unknown``: Redis refused the query, mostly for lack of a right."""
 
 _BY_WEIGHT: Final[tuple[Verdict, ...]] = ("ok", "unknown", "warning", "wrong")
 
 
 @frozen
 class Finding:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-        check: what was looked at.
-        verdict: how it is.
-        reason: what was found, for people to read.
-        remedy: what to do about it; empty when there is nothing to do.
+        check: name of the check.
+        verdict: result.
+        reason: description of the result, for people.
+        remedy: action that repairs it; empty if none is needed.
     """
 
     check: str
@@ -31,5 +31,5 @@ class Finding:
 
 
 def worst(findings: Iterable[Finding]) -> Verdict:
-    """The verdict of all together."""
-    return max((one.verdict for one in findings), key=_BY_WEIGHT.index, default="ok")
+    """Return the worst verdict."""
+    return max((finding.verdict for finding in findings), key=_BY_WEIGHT.index, default="ok")

@@ -1,4 +1,4 @@
-"""What Redis answers to INFO."""
+"""Parsing of Redis's INFO reply."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def parse_info(reply: bytes) -> Mapping[str, str]:
-    """The fields of all sections.
+    """Parse the fields of all sections.
 
     Source: Redis command INFO.
     """

@@ -1,4 +1,4 @@
-"""What Redis says of itself: version, role, memory, eviction, output buffer, persistence."""
+"""Checks of Redis itself: version, role, memory, eviction, output buffer, persistence."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from opentera_twisted.program.open_files import clients_within
 from opentera_twisted.program.redis_checks.finding import Finding, Verdict
 
 OLDEST: Final = (6, 2)
-"""Version of Redis that the bus needs: client tracking, rights of channels, exclusive ranges."""
+"""Oldest supported version: the bus needs client tracking, channel rights, exclusive ranges."""
 
 SMALL_BUFFER: Final = 8 * 1024**2
-"""Bytes of a subscriber's output buffer that a burst of events may need."""
+"""Bytes of output buffer that a burst of events may need."""
 
 TINY_BUFFER: Final = 1024**2
-"""Bytes that one large message, or a short pause of a reader, may fill."""
+"""Bytes of output buffer that one large message or a short pause of the reader may fill."""
 
 ALL_STRINGS: Final = 1024**3
-"""Of ``min-string-size-avoid-copy-reply``: larger than any string that is published."""
+"""``min-string-size-avoid-copy-reply`` in bytes that exceeds any published payload."""
 
 FULL: Final = 0.9
-"""Share of ``maxmemory`` from which it is about to be reached."""
+"""Share of ``maxmemory`` from which memory is short."""
 
 MANY_CLIENTS: Final = 10_000
-"""Clients that a gateway lets in unless it is told otherwise."""
+"""Default limit of a gateway's clients."""
 
 Facts = Mapping[str, str]
 
 
 def examine(info: Facts, config: Facts) -> Iterator[Finding]:
-    """All checks of the server itself.
+    """Run all checks of the server itself.
 
     Args:
-        info: of INFO.
-        config: of CONFIG GET; what Redis does not tell is missing.
+        info: fields of INFO.
+        config: settings from CONFIG GET, without those that Redis refuses to show.
     """
     yield version(info)
     yield role(info)
@@ -47,10 +47,10 @@ def examine(info: Facts, config: Facts) -> Iterator[Finding]:
 
 
 def version(info: Facts) -> Finding:
-    """Whether it is new enough."""
+    """Check that the version is supported."""
     text = info["redis_version"]
     name = info.get("server_name", "redis").capitalize()
-    # Valkey says here which Redis it is compatible with.
+    # Valkey reports here the version of Redis with which it is compatible.
     number = tuple(int(part) for part in text.split(".")[:2])
     shown = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"{name} {text}"
     if number < OLDEST:
@@ -61,7 +61,7 @@ def version(info: Facts) -> Finding:
 
 
 def role(info: Facts) -> Finding:
-    """Whether it takes writes."""
+    """Check that the server accepts writes."""
     if info.get("role") == "master":
         return Finding("role", "ok", f"primary, {info.get('connected_slaves', '0')} replicas")
     where = f"{info.get('master_host', '?')}:{info.get('master_port', '?')}"
@@ -70,30 +70,30 @@ def role(info: Facts) -> Finding:
         "role",
         "wrong",
         f"a replica of {where} (link {link}): it refuses session keys and every other write",
-        f"name the primary, redis://{where}, or ask sentinels: redis+sentinel://HOST:26379/PRIMARY",
+        f"use the primary, redis://{where}, or sentinels, redis+sentinel://HOST:26379/PRIMARY",
     )
 
 
 def eviction(info: Facts) -> Finding:
-    """Whether Redis may delete what was not told to expire."""
+    """Check that Redis does not delete keys before they expire."""
     policy = info.get("maxmemory_policy", "noeviction")
     limited = int(info.get("maxmemory", "0")) > 0
     remedy = "CONFIG SET maxmemory-policy noeviction, also in redis.conf"
     if policy == "noeviction":
-        return Finding("eviction", "ok", "noeviction: nothing is deleted to make room")
+        return Finding("eviction", "ok", "noeviction: Redis deletes nothing to make room")
     if policy.startswith("volatile"):
         what = f"{policy} may delete session keys before they expire"
     else:
-        what = f"{policy} may delete any variable: secrets of tokens, session keys, who is online"
+        what = f"{policy} may delete any variable: token secrets, session keys, presence"
     if not limited:
-        later = f"{what} once maxmemory is set, which it is not"
+        later = f"{what} once maxmemory is set; now there is no limit"
         return Finding("eviction", "warning", later, remedy)
     verdict: Verdict = "warning" if policy.startswith("volatile") else "wrong"
     return Finding("eviction", verdict, what, remedy)
 
 
 def memory(info: Facts) -> Finding:
-    """Whether there is room."""
+    """Check that memory is free."""
     used, limit = int(info.get("used_memory", "0")), int(info.get("maxmemory", "0"))
     if not limit:
         return Finding("memory", "ok", f"{_size(used)} used, no limit")
@@ -101,19 +101,19 @@ def memory(info: Facts) -> Finding:
     if used < FULL * limit:
         return Finding("memory", "ok", reason)
     verdict: Verdict = "wrong" if used >= limit else "warning"
-    return Finding("memory", verdict, reason, "raise maxmemory, or delete what is not needed")
+    return Finding("memory", verdict, reason, "raise maxmemory, or delete unneeded keys")
 
 
 def output_buffer(info: Facts, config: Facts) -> Finding:
-    """Whether a subscriber survives a burst, and a stuck one is cut."""
+    """Check that a subscriber survives a burst and Redis closes a stuck one."""
     check = "output buffer"
     setting = config.get("client-output-buffer-limit")
     closed = int(info.get("client_output_buffer_limit_disconnections", "0"))
-    since = f"; {closed} connections were closed over it since Redis started" if closed else ""
+    since = f"; Redis has closed {closed} connections over it since its start" if closed else ""
     if setting is None:
-        reason = f"client-output-buffer-limit of pub/sub is not told{since}"
+        reason = f"Redis does not show client-output-buffer-limit{since}"
         verdict: Verdict = "warning" if closed else "unknown"
-        return Finding(check, verdict, reason, "give the user +config|get, or look at redis.conf")
+        return Finding(check, verdict, reason, "give the user +config|get, or check redis.conf")
     words = setting.split()
     at = words.index("pubsub")
     hard, soft, seconds = map(int, words[at + 1 : at + 4])
@@ -122,40 +122,38 @@ def output_buffer(info: Facts, config: Facts) -> Finding:
     )
     limits = [limit for limit in (hard, soft) if limit]
     if not limits:
-        reason = f"pub/sub has no limit: a subscriber that does not read fills the memory{since}"
+        reason = f"pub/sub has no limit: a stuck subscriber fills Redis's memory{since}"
         return Finding(check, "warning", reason, remedy)
     parts = []
     if hard:
         parts.append(f"at {_size(hard)}")
     if soft:
         parts.append(f"at {_size(soft)} for {seconds} s")
-    reason = f"a subscriber is closed {' or '.join(parts)}{since}"
+    reason = f"Redis closes a subscriber {' or '.join(parts)}{since}"
     if min(limits) < TINY_BUFFER:
-        return Finding(
-            check, "wrong", f"{reason}: one burst is enough, and events are lost", remedy
-        )
+        return Finding(check, "wrong", f"{reason}: one burst is enough to lose events", remedy)
     if (hard and hard < SMALL_BUFFER) or closed:
         return Finding(check, "warning", reason, remedy)
     return Finding(check, "ok", reason)
 
 
 def uncounted_payloads(config: Facts) -> Finding:
-    """Whether Valkey counts large payloads against the limit of the output buffer."""
+    """Check that Valkey counts large payloads against the limit of the output buffer."""
     size = int(config["min-string-size-avoid-copy-reply"])
     check = "uncounted payloads"
     if size == 0 or size >= ALL_STRINGS:
-        return Finding(check, "ok", "payloads of every size count as output that waits")
+        return Finding(check, "ok", "payloads of every size count towards the output buffer")
     return Finding(
         check,
         "warning",
-        f"Valkey does not count payloads from {size:,} bytes on as output that waits: a subscriber "
-        "that does not read them is never closed, and fills the memory",
+        f"Valkey does not count payloads from {size:,} bytes on towards the output buffer: it "
+        "never closes a stuck subscriber, which fills its memory",
         f"CONFIG SET min-string-size-avoid-copy-reply {ALL_STRINGS}",
     )
 
 
 def persistence(info: Facts, config: Facts) -> Finding:
-    """Whether what is in Redis outlives it, and is being saved."""
+    """Check that Redis saves its data."""
     check = "persistence"
     remedy = "CONFIG SET appendonly yes, also in redis.conf"
     failed = [
@@ -165,17 +163,17 @@ def persistence(info: Facts, config: Facts) -> Finding:
     ]
     if failed:
         reason = f"saving failed ({', '.join(failed)}): Redis may refuse all writes (MISCONF)"
-        return Finding(check, "wrong", reason, "look for room on its disk, and in its log")
+        return Finding(check, "wrong", reason, "check the space on its disk, and its log")
     if info.get("loading") == "1":
         return Finding(check, "warning", "Redis is loading its data", "wait")
     if info.get("aof_enabled") == "1":
         return Finding(check, "ok", "append-only file")
     if "save" not in config:
-        reason = "no append-only file; whether there are snapshots is not told"
-        return Finding(check, "unknown", reason, "give the user +config|get, or look at redis.conf")
-    lost = "what Redis holds is gone when it restarts: secrets of tokens, session keys"
+        reason = "no append-only file; Redis does not show its snapshot settings"
+        return Finding(check, "unknown", reason, "give the user +config|get, or check redis.conf")
     if not config["save"]:
-        return Finding(check, "warning", f"nothing is saved: {lost}", remedy)
+        reason = "Redis saves nothing: a restart loses token secrets and session keys"
+        return Finding(check, "warning", reason, remedy)
     unsaved = info.get("rdb_changes_since_last_save", "?")
     reason = f"snapshots only (save {config['save']}); {unsaved} changes are not in the last one"
     return Finding(check, "ok", reason)
@@ -190,9 +188,9 @@ def _size(count: int) -> str:
 
 
 def open_files(files: int) -> Finding:
-    """Judge how many clients a gateway started from here can have, by its limit of open files."""
+    """Judge how many clients the limit of open files allows a gateway started from here."""
     clients = clients_within(files)
-    reason = f"{files} open files are allowed here: enough for {clients} clients of a gateway"
+    reason = f"limit of {files} open files here: enough for {clients} clients of a gateway"
     if clients < MANY_CLIENTS:
         return Finding(
             "open files", "warning", reason, "raise ulimit -n, or LimitNOFILE= of systemd"
