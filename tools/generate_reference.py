@@ -42,9 +42,9 @@ def options() -> Iterator[str]:
         rows.append((_flags(name, short), "off", text))
     for name in REPEATABLE:
         text = inspect.getdoc(getattr(known, f"opt_{name.replace('-', '_')}")) or ""
-        short = next((one for one in "wo" if _is_short(known, one, name)), None)
+        short = next((letter for letter in "wo" if _is_short(known, letter, name)), None)
         rows.append((_flags(name, short, " VALUE"), "", " ".join(text.split())))
-    yield from _table(("option", "default", "what it is for"), sorted(rows))
+    yield from _table(("option", "default", "meaning"), sorted(rows))
 
 
 def _is_short(known: Options, letter: str, name: str) -> bool:
@@ -103,11 +103,11 @@ def metrics() -> Iterator[str]:
         name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
         shown = "; ".join(
             f"`{label}`"
-            + ("" if label in _OPEN else f": {', '.join(f'`{one}`' for one in values)}")
+            + ("" if label in _OPEN else f": {', '.join(f'`{value}`' for value in values)}")
             for label, values in labels.items()
         )
         rows.append((f"`{name}`", family.type, shown, family.documentation))
-    yield from _table(("metric", "type", "labels", "what it counts"), sorted(rows))
+    yield from _table(("metric", "type", "labels", "meaning"), sorted(rows))
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -74,12 +74,12 @@ def listen(
     ca: str | None,
     no_verify: bool,
 ) -> None:
-    """Print the events that a websocket at URL receives, until Ctrl-C.
+    """Print the events of a websocket at URL, until Ctrl-C.
 
     With --uuid, the command issues session keys in the Redis of --redis. Otherwise it reads a key
     from --key-file, or from the environment variable SESSION_KEY, and needs no Redis.
 
-    Breaks of the websocket, and gaps in which events may be missing, are reported on standard error.
+    Reports breaks of the websocket, and gaps with possibly missing events, on standard error.
 
     \b
     opentera-bus listen ws://127.0.0.1:40085/wss/user --uuid 11111111-2222-3333-4444-555555555555

@@ -177,7 +177,7 @@ class ListenTests(CommandTestCase):
             ((f"{url}?id=SECRET", "--uuid", UUID), "leave it out"),
             (("ws://h/elsewhere", "--uuid", UUID), "--kind"),
             ((url, "--uuid", "a\nb"), "UUID"),
-            ((url, "--uuid", UUID, "--key-file", "x"), "give one of them"),
+            ((url, "--uuid", UUID, "--key-file", "x"), "exclude each other"),
             ((url, "--uuid", UUID, "--ca", "/nowhere"), "ca is for"),
         ):
             found = await self.run_command("listen", *arguments)
