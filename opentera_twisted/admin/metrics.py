@@ -233,9 +233,7 @@ class Metrics:
             "outcome",
             {outcome: recovery.outcomes[outcome] for outcome in RECOVERY_OUTCOMES},
         )
-        yield _counter(
-            "frames_replayed", "Missed frames replayed to clients.", recovery.replayed
-        )
+        yield _counter("frames_replayed", "Missed frames replayed to clients.", recovery.replayed)
         yield _gauges(
             "recoverable_clients",
             "Clients that can recover missed events: connected, and away.",
