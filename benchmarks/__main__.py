@@ -99,7 +99,9 @@ def main() -> None:
     against = options.against
     if against is None:
         against = QUICK_RIVALS if options.quick else RIVALS
-    all_of_them = [one.NAME for one in QUICK_SCENARIOS] if options.quick else list(SCENARIOS)
+    all_of_them = (
+        [scenario.NAME for scenario in QUICK_SCENARIOS] if options.quick else list(SCENARIOS)
+    )
     names = options.scenarios or all_of_them
     with redis_server() as port:
         setting = Setting(port, options.rounds or 0, options.quick, frozenset(against))

@@ -113,8 +113,8 @@ class Connected:
         arrivals = self._load.report()["arrivals"]
         return [
             arrived - began
-            for one in arrivals
-            for began, arrived in zip(sent, _all(one, each), strict=True)
+            for arrival in arrivals
+            for began, arrived in zip(sent, _all(arrival, each), strict=True)
         ]
 
 

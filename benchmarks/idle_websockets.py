@@ -41,7 +41,10 @@ def run(setting: Setting) -> list[Figure]:
         comparison.figure(NAME, _BASE, "MiB"),
         comparison.figure(NAME, _LOGINS, "logins/s"),
         comparison.figure(NAME, _COST, "µs/login"),
-        *(Figure(NAME, _REPORTED, "logins/s", one, target=REPORTED_TARGET) for one in reported),
+        *(
+            Figure(NAME, _REPORTED, "logins/s", samples, target=REPORTED_TARGET)
+            for samples in reported
+        ),
     ]
 
 

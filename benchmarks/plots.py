@@ -117,9 +117,9 @@ def _bars(axes: Any, figures: Sequence[Figure]) -> None:
     (figure,) = figures
     series = [figure.ours, *_measured(figure)]
     places = range(len(series))
-    medians = [one.median for one in series]
+    medians = [measured.median for measured in series]
     axes.set_xlabel(figure.unit)
-    axes.set_yticks(places, [fill(one.who, _LABEL) for one in series], fontsize=7)
+    axes.set_yticks(places, [fill(measured.who, _LABEL) for measured in series], fontsize=7)
     axes.barh(
         places,
         medians,
@@ -140,8 +140,8 @@ def _bars(axes: Any, figures: Sequence[Figure]) -> None:
 def _spread(series: Sequence[Series]) -> list[list[float]]:
     """How far minimum and maximum are from the median."""
     return [
-        [one.median - min(one.samples) for one in series],
-        [max(one.samples) - one.median for one in series],
+        [measured.median - min(measured.samples) for measured in series],
+        [max(measured.samples) - measured.median for measured in series],
     ]
 
 

@@ -65,7 +65,7 @@ class TestCounting:
         counter.read(2, reading(MARK.encode()[10:]))
         assert counter.total == 0
 
-    def test_a_mark_is_put_together_past_what_others_receive_meanwhile(self) -> None:
+    def test_a_mark_is_joined_across_interleaved_reads(self) -> None:
         counter = MarkCounter(MARK.encode())
         for connection in (1, 2):
             counter.add(connection)
@@ -74,7 +74,7 @@ class TestCounting:
         counter.read(1, reading(MARK.encode()[10:]))
         assert counter.counts == {1: 1, 2: 0}
 
-    def test_a_ping_is_found_in_what_was_read_last_only(self) -> None:
+    def test_a_ping_is_found_only_in_the_last_read(self) -> None:
         counter = MarkCounter(MARK.encode())
         counter.add(1)
         size = counter.read(1, reading(b"text\x89\x02hi"))
@@ -96,11 +96,11 @@ class TestEvents:
     def test_a_mark_does_not_overlap_itself(self) -> None:
         assert not any(MARK.startswith(MARK[start:]) for start in range(1, len(MARK)))
 
-    def test_a_size_that_no_event_has_is_refused(self) -> None:
+    def test_an_impossible_event_size_is_refused(self) -> None:
         with pytest.raises(ValueError, match="bytes at least"):
             event("service.Bench.events", 10)
 
-    def test_shared_websockets_have_one_topic_and_others_one_each(self) -> None:
+    def test_shared_websockets_have_one_topic_others_their_own(self) -> None:
         assert len(Audience.shared(5).published) == 1
         assert len(Audience.personal(5).published) == len(set(Audience.personal(5).topics)) == 5
 
@@ -115,7 +115,7 @@ class TestDialects:
             (65_536, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
         ],
     )
-    def test_a_frame_tells_its_length_in_the_shortest_way(self, length: int, head: bytes) -> None:
+    def test_a_frame_encodes_its_length_minimally(self, length: int, head: bytes) -> None:
         assert frame(TEXT, b"x" * length, masked=False) == head + b"x" * length
 
     def test_a_client_masks_with_zeros(self) -> None:
@@ -125,7 +125,7 @@ class TestDialects:
         pong = DIALECTS["plain"].answer(b"\x89\x02hi\x81\x00")
         assert pong == frame(PONG, b"hi", masked=True)
 
-    def test_a_ping_of_another_protocol_is_answered_in_it(self) -> None:
+    def test_a_ping_of_another_protocol_is_answered_in_kind(self) -> None:
         assert DIALECTS["socket.io"].answer(b"\x81\x012") == frame(TEXT, b"3", masked=True)
 
     def test_every_dialect_ends_by_saying_nothing(self) -> None:
@@ -136,11 +136,11 @@ class TestDialects:
 
 
 class TestFigures:
-    def test_a_ratio_is_of_medians_and_its_spread_of_rounds(self) -> None:
+    def test_a_ratio_uses_medians_and_its_spread_rounds(self) -> None:
         ours, rival = Series("ours", [10.0, 30.0, 20.0]), Series("rival", [10.0, 10.0, 40.0])
         assert Ratio.of(ours, rival) == Ratio(2.0, 0.5, 3.0)
 
-    def test_a_rival_of_fewer_rounds_is_compared_in_these(self) -> None:
+    def test_a_rival_with_fewer_rounds_is_compared_in_those(self) -> None:
         ours, rival = Series("ours", [10.0, 30.0, 20.0]), Series("rival", [10.0])
         assert Ratio.of(ours, rival) == Ratio(2.0, 1.0, 1.0)
 
@@ -148,14 +148,14 @@ class TestFigures:
         with pytest.raises(ValueError, match="longer"):
             Ratio.of(Series("ours", [1.0]), Series("rival", [1.0, 2.0]))
 
-    def test_a_rival_that_is_missing_is_told_and_reaches_nothing(self) -> None:
+    def test_a_missing_rival_is_reported_without_a_ratio(self) -> None:
         rival = Rival(Series("rival"), Target("at least", 1.0), "not installed")
         figure = Figure("scenario", "name", "s", Series("ours", [1.0]), [rival])
         assert figure.ratio(rival) is None
         assert figure.is_reached(rival) is None
         assert figure.as_json()["rivals"] == [{"who": "rival", "not measured": "not installed"}]
 
-    def test_a_target_is_of_the_ratio_beside_a_rival_and_else_of_the_median(self) -> None:
+    def test_a_target_applies_to_the_ratio_or_else_the_median(self) -> None:
         rival = Rival(Series("rival", [2.0]), Target("below", 1.0))
         ours = Series("ours", [1.0])
         figure = Figure("scenario", "name", "s", ours, [rival], Target("below", 0.5))
@@ -170,7 +170,7 @@ class TestFigures:
         ]
         alone = Figure("growth", "exponent", "power", ours)
         drawn = list(pictures([grown[0], alone, grown[1]]))
-        assert [(one.name, list(one.figures)) for one in drawn] == [("growth-cost", grown)]
+        assert [(plot.name, list(plot.figures)) for plot in drawn] == [("growth-cost", grown)]
 
 
 class TestExponents:
@@ -181,19 +181,19 @@ class TestExponents:
         assert exponent(sizes, costs) == pytest.approx(power, abs=1e-6)
         assert steepest(sizes, costs) == pytest.approx(power, abs=1e-6)
 
-    def test_the_steepest_step_is_not_hidden_by_the_others(self) -> None:
+    def test_the_steepest_step_is_reported(self) -> None:
         assert steepest((10, 100, 1_000), (1.0, 1.0, 100.0)) == pytest.approx(2.0)
 
 
 class TestRounds:
     @given(st.integers(1, 9))
-    def test_each_side_is_once_in_each_place(self, count: int) -> None:
+    def test_each_side_has_each_place_once(self, count: int) -> None:
         places: Counter[tuple[int, int]] = Counter()
         for number in range(1, count + 1):
             places.update(enumerate(rotated(range(count), number)))
         assert places == {(place, side): 1 for place in range(count) for side in range(count)}
 
-    def test_a_gateway_that_cannot_be_had_or_fails_is_told_of_and_the_others_measured(self) -> None:
+    def test_a_failing_gateway_is_reported_and_others_measured(self) -> None:
         def measure(name: str, start: Start) -> Measured:
             if name == "absent":
                 raise NotMeasuredError("not installed")
@@ -222,7 +222,7 @@ class TestRounds:
         assert (len(figure.ours.samples), len(figure.rivals[0].series.samples)) == (3, 1)
         assert figure.ratio(figure.rivals[0]) is not None
 
-    def test_ours_is_never_left_out_in_silence(self) -> None:
+    def test_a_failure_of_our_gateway_is_raised(self) -> None:
         def measure(name: str, start: Start) -> Measured:
             raise RuntimeError(f"{name} failed")
 
@@ -251,11 +251,11 @@ class TestRuns:
         run_each(["good", "broken", "good"], Setting(0, 0, quick=False), results, path)
         written = json.loads(path.read_text())
         assert written["failed"] == {"broken": "it broke"}
-        assert [one["scenario"] for one in written["figures"]] == ["good", "good"]
+        assert [figure["scenario"] for figure in written["figures"]] == ["good", "good"]
         assert set(written["seconds"]) == {"good", "broken"}
         assert rounds == [3, 3]
 
-    def test_rounds_that_are_asked_for_count_for_every_scenario(
+    def test_requested_rounds_apply_to_every_scenario(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         rounds = []
@@ -272,7 +272,7 @@ class TestRuns:
 class TestDocument:
     results: Any = json.loads((ROOT / "tests" / "data" / "benchmarks.json").read_text())
 
-    def test_figures_stand_one_by_one_with_ratio_aim_and_what_is_missing(self) -> None:
+    def test_figures_are_listed_with_ratio_and_target(self) -> None:
         lines = document.figures(self.results).splitlines()
         assert (
             "| p50 | 210 µs | 105 µs: floor: bare sockets | 2.00 (1.80 to 2.20) | below 2 | yes |"
@@ -293,12 +293,12 @@ class TestDocument:
         ]
         assert "Not measured: ws: it failed: status 1." in lines
 
-    def test_aims_are_told_below_a_table_of_gateways(self) -> None:
+    def test_targets_are_listed_below_a_table_of_gateways(self) -> None:
         lines = document.figures(self.results).splitlines()
         assert "* memory each of 1,000, ours: twistd process: below 12 KiB, reached" in lines
         assert ("* ratio at least 1: not beside ws 8 (burst, 100 websockets: deliveries)") in lines
 
-    def test_only_what_stands_between_the_marks_is_replaced(self) -> None:
+    def test_only_text_between_the_marks_is_replaced(self) -> None:
         page = "before\n<!-- figures: by whom -->\nold\n<!-- end of figures -->\nafter\n"
         new = document.written(page, "figures", "| \\1 |")
         assert new == (
@@ -308,16 +308,16 @@ class TestDocument:
         with pytest.raises(ValueError, match="0 parts between marks of capacity"):
             document.written(page, "capacity", "")
 
-    def test_the_page_has_a_place_for_all_that_is_written(self) -> None:
+    def test_the_page_has_marks_for_every_part(self) -> None:
         page = document.PAGE.read_text()
         for part in ("figures", "capacity"):
             assert document.written(page, part, "new") != page
 
-    def test_the_page_shows_the_pictures_that_are_copied(self) -> None:
+    def test_the_page_shows_every_copied_picture(self) -> None:
         shown = re.findall(r"\]\(\.\./images/(.+)\.svg\)", document.PAGE.read_text())
         assert sorted(shown) == sorted(document.PICTURES)
 
-    def test_what_a_machine_carries_follows_from_what_was_measured(self) -> None:
+    def test_capacity_follows_from_the_measurements(self) -> None:
         costs = Costs.of(self.results["figures"])
         assert (costs.base, costs.websocket, costs.login) == (56.0, 12.0, 250.0)
         assert costs.event == pytest.approx(55.0)
@@ -328,8 +328,8 @@ class TestDocument:
         assert costs.events(machine, 1) == pytest.approx(0.5e6 / 55.5)
         assert costs.events(machine, 1_000) == pytest.approx(0.5e6 / 555)
 
-    def test_a_run_without_what_is_needed_says_what_that_is(self) -> None:
-        figures = [one for one in self.results["figures"] if one["scenario"] != "growth"]
+    def test_an_incomplete_run_names_the_missing_figures(self) -> None:
+        figures = [figure for figure in self.results["figures"] if figure["scenario"] != "growth"]
         assert "cost of an event, 10 clients of one topic" in capacity.text(figures)
 
 
@@ -340,7 +340,7 @@ def test_each_event_is_timed_at_each_websocket() -> None:
     assert min(seconds) > 0
 
 
-def test_all_that_a_gateway_sends_is_counted() -> None:
+def test_all_deliveries_of_a_gateway_are_counted() -> None:
     with connected(null, Setting(0, 1, quick=True), Audience.shared(3)) as gateway:
         delivered = gateway.measure(each=700)
     assert delivered.lost == 0.0

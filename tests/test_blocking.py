@@ -83,7 +83,9 @@ class ProgramTests(BlockingProgramTestCase):
             """
         )
         await process.says("there")
-        connected = [one["name"] for one in self.redis.client_list() if one["name"]]
+        connected = [
+            connection["name"] for connection in self.redis.client_list() if connection["name"]
+        ]
         assert sorted(connected) == ["many.client", "many.subscriber"]
         process.send(signal.SIGTERM)
 
@@ -107,7 +109,7 @@ class ProgramTests(BlockingProgramTestCase):
         assert await process.ended() == 0
         assert "Unhandled" not in process.output
 
-    async def test_a_bus_that_was_made_but_not_used_before_a_fork_works_after_it(self) -> None:
+    async def test_an_unused_bus_works_after_a_fork(self) -> None:
         process = self.program(
             """
             bus = BlockingBus(url)
@@ -125,7 +127,7 @@ class ProgramTests(BlockingProgramTestCase):
         assert process.output.count("child ended: 0") == 3
         assert "parent: b'x'" in process.output
 
-    async def test_children_share_nothing_of_a_reactor_that_was_made_before_the_fork(self) -> None:
+    async def test_children_share_nothing_of_the_parents_reactor(self) -> None:
         # Importing the bus makes one. With its pipe and epoll in common, each took wake-ups of all.
         process = self.program(
             """
@@ -152,7 +154,7 @@ class ProgramTests(BlockingProgramTestCase):
         assert "child ended: 0" in process.output
         assert "as before: True" in process.output
 
-    async def test_a_fork_while_the_reactor_is_started_is_told_of(self) -> None:
+    async def test_a_fork_during_the_start_of_the_reactor_is_an_error(self) -> None:
         process = self.program(
             """
             import crochet
@@ -180,7 +182,7 @@ class ProgramTests(BlockingProgramTestCase):
         assert "told" in process.output
         assert "child ended: 0" in process.output
 
-    async def test_after_a_fork_of_a_process_that_used_it_the_error_says_what_to_do(self) -> None:
+    async def test_a_used_bus_after_a_fork_names_the_remedy(self) -> None:
         process = self.program(
             """
             bus = BlockingBus(url)
@@ -202,7 +204,7 @@ class ProgramTests(BlockingProgramTestCase):
         assert "child ended: 0" in process.output
         assert "parent: b'parent'" in process.output
 
-    async def test_a_program_ends_though_nothing_was_closed(self) -> None:
+    async def test_a_program_ends_with_open_objects(self) -> None:
         process = self.program(
             """
             bus = BlockingBus(url)
@@ -217,7 +219,7 @@ class ProgramTests(BlockingProgramTestCase):
         assert await process.ended() == 0
         assert process.output.strip() == "1"
 
-    async def test_a_program_ends_though_redis_is_away_and_threads_wait(self) -> None:
+    async def test_a_program_ends_without_redis_and_with_waiting_threads(self) -> None:
         process = self.program(
             """
             bus = BlockingBus(url)
@@ -238,7 +240,7 @@ class ProgramTests(BlockingProgramTestCase):
         assert "main: CallNotSent" in process.output
         assert "thread: the reactor of this process was stopped" in process.output
 
-    async def test_an_error_at_the_end_of_a_with_block_is_the_one_that_is_seen(self) -> None:
+    async def test_an_error_inside_a_with_block_is_the_one_raised(self) -> None:
         process = self.program(
             """
             with BlockingBus(url) as bus:
@@ -249,7 +251,7 @@ class ProgramTests(BlockingProgramTestCase):
         assert await process.ended() == 1
         assert process.output.strip() == "own error"
 
-    async def test_after_the_programs_own_reactor_has_stopped_the_error_says_so(self) -> None:
+    async def test_a_stopped_reactor_of_the_program_is_named(self) -> None:
         process = self.program(
             """
             from twisted.internet.task import react
@@ -268,7 +270,7 @@ class ProgramTests(BlockingProgramTestCase):
         assert "the reactor of this process was stopped" in process.output
 
 
-def test_what_is_given_up_is_cancelled_and_tells_nobody() -> None:
+def test_an_abandoned_call_is_cancelled_silently() -> None:
     over: list[ThreadCall] = []
     cancelled: list[object] = []
     call = ThreadCall(over.append, lambda: Deferred(cancelled.append))
@@ -307,7 +309,7 @@ class ReactorThreadTests(TestCase):
 
         self.clock.callFromThread = call_from_thread  # type: ignore[assignment]
 
-    def test_ctrl_c_holds_no_later_call_up(self) -> None:
+    def test_ctrl_c_does_not_block_later_calls(self) -> None:
         def interrupt() -> None:
             raise KeyboardInterrupt
 
@@ -393,7 +395,7 @@ class BlockingBusTests(RedisTestCase):
         assert await got.wait(1) == [None]
         assert await deferToThread(bus.call_service, "Reader", "read", "t") is True
 
-    async def test_what_was_begun_ends_with_the_object_and_the_bus_with_the_last(self) -> None:
+    async def test_the_last_object_ends_the_bus(self) -> None:
         one, other = await self.blocking(), await self.blocking()
         procedures = Procedures.of(Answers())
 
@@ -413,7 +415,7 @@ class BlockingBusTests(RedisTestCase):
         await deferToThread(other.close)
         await until(lambda: deferToThread(names), lambda found: not found)
 
-    async def test_objects_that_the_program_has_forgotten_do_not_keep_the_bus(self) -> None:
+    async def test_forgotten_objects_do_not_keep_the_bus(self) -> None:
         bus = await self.blocking()
         forgotten = [BlockingBus(self.server.url)]
 
@@ -424,13 +426,13 @@ class BlockingBusTests(RedisTestCase):
 
         await deferToThread(use)
         gc.collect()
-        (one,) = (one for one in shared._shared.values() if one.bus.name == "test")
+        (one,) = (entry for entry in shared._shared.values() if entry.bus.name == "test")
         assert len(one.users) == 2  # what serves goes on
         assert await deferToThread(bus.call_service, "S", "answer") == 42
         for use_ in list(one.keepers):
             await use_.close()
 
-    async def test_a_closed_bus_says_so(self) -> None:
+    async def test_a_closed_bus_raises_an_error(self) -> None:
         bus = await self.blocking()
         subscription = await deferToThread(bus.subscribe, "t", print)
         await deferToThread(bus.close)
@@ -443,17 +445,17 @@ class BlockingBusTests(RedisTestCase):
         with pytest.raises(BusUnavailable, match="closed"):
             await deferToThread(unused.variables.get, "a")
 
-    async def test_waiting_for_redis_may_have_an_end(self) -> None:
+    async def test_waiting_for_redis_may_time_out(self) -> None:
         bus = BlockingBus(f"redis://127.0.0.1:{free_port()}/0")
         self.addCleanup(deferToThread, bus.close)
         with pytest.raises(BusUnavailable, match=r"no link for 0\.05 seconds to Redis"):
             await deferToThread(bus.connected, 0.05)
 
-    def test_a_wrong_url_is_told_at_once(self) -> None:
+    def test_an_invalid_url_is_refused_at_once(self) -> None:
         with pytest.raises(InvalidArgument):
             BlockingBus("http://127.0.0.1")
 
-    async def test_a_slow_handler_loses_the_oldest_and_is_told(self) -> None:
+    async def test_a_slow_handler_loses_the_oldest_with_a_warning(self) -> None:
         self.patch(handlers, "MOST_WAITING", 5)
         got, dropped = Collector(), Collector()
         go_on: Deferred[None] = Deferred()

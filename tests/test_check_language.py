@@ -96,7 +96,7 @@ def test_a_good_text_passes(tmp_path: Path, name: str) -> None:
     assert check(tmp_path, name, GOOD[name]) == (0, [])
 
 
-def test_the_longest_listed_path_decides_whether_a_file_waits() -> None:
+def test_the_longest_listed_path_decides() -> None:
     settings = {"pending": ["a", "a/b/c"], "clean": ["a/b"]}
     waits = {
         name: check_language["is_pending"](Path(name), settings)

@@ -33,9 +33,9 @@ HOLD_FUNCTIONS = {Following, Procedure, Purpose}
 
 
 def modules() -> Iterator[ModuleType]:
-    for one in pkgutil.walk_packages(opentera_twisted.__path__, "opentera_twisted."):
-        if not one.name.endswith("__main__"):
-            yield import_module(one.name)
+    for found in pkgutil.walk_packages(opentera_twisted.__path__, "opentera_twisted."):
+        if not found.name.endswith("__main__"):
+            yield import_module(found.name)
 
 
 def is_value(kind: type) -> bool:
@@ -103,7 +103,9 @@ def example(hint: Any) -> Any:
     if outer in {Union, UnionType}:
         return example(inner[0])
     if outer in COLLECTIONS:
-        return COLLECTIONS[outer]([example(one) for one in inner if one is not Ellipsis])
+        return COLLECTIONS[outer](
+            [example(parameter) for parameter in inner if parameter is not Ellipsis]
+        )
     if hint in EXAMPLES:
         return EXAMPLES[hint]
     return next(iter(hint)) if issubclass(hint, Enum) else made(hint)
@@ -152,7 +154,7 @@ def test_a_missing_default_stays_missing() -> None:
         assert way(described).is_required
 
 
-def test_no_public_constant_is_told_apart_by_its_identity() -> None:
+def test_public_constants_are_compared_by_value() -> None:
     constants = [
         f"{module.__name__}.{name}"
         for module in modules()

@@ -252,7 +252,7 @@ RUN = {"README.md", "tutorial.md", "how-to/metrics.md", "how-to/least-rights.md"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_of_a_page_is_tried(page: Path) -> None:
+def test_every_block_of_a_page_is_tested(page: Path) -> None:
     path = str(page.relative_to(ROOT if page.parent == ROOT else DOCS))
     for language, block in BLOCK.findall(page.read_text()):
         match language:
@@ -276,7 +276,7 @@ def test_every_block_of_a_page_is_tried(page: Path) -> None:
                 raise AssertionError(f"nothing tries {language}")
 
 
-def test_no_block_has_no_language() -> None:
+def test_every_block_has_a_language() -> None:
     for page in PAGES:
         fences = re.findall(r"^(```.*)$", page.read_text(), re.MULTILINE)
         assert all(fence != "```" for fence in fences[::2]), page
@@ -309,19 +309,23 @@ def own_options() -> set[str]:
     while commands:
         command = commands.pop()
         commands += command.commands.values() if isinstance(command, click.Group) else ()
-        flags = (flag for one in command.params for flag in (*one.opts, *one.secondary_opts))
+        flags = (
+            flag
+            for parameter in command.params
+            for flag in (*parameter.opts, *parameter.secondary_opts)
+        )
         names |= {flag.removeprefix("--") for flag in flags}
     return names | {"help"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_option_that_is_named_is_one(page: Path) -> None:
+def test_every_named_option_exists(page: Path) -> None:
     others = {name for names in OF_OTHERS.values() for name in names.split()}
     told = {*re.findall(r"(?<![\w-])--([a-z][a-z-]*)", page.read_text())}
     assert not told - own_options() - others
 
 
-def test_the_bytes_that_are_drawn_are_those_that_are_sent() -> None:
+def test_the_drawn_bytes_equal_the_sent_bytes() -> None:
     page = named("reference/wire.md")
     drawn = [
         "".join(re.findall(r"^ *((?:[0-9a-f]{2} )*[0-9a-f]{2}\b(?: …)?)", block, re.MULTILINE))
@@ -338,7 +342,7 @@ def test_the_bytes_that_are_drawn_are_those_that_are_sent() -> None:
 
 
 class ReferenceTests(TestCase):
-    def test_what_is_generated_is_what_the_code_says(self) -> None:
+    def test_generated_pages_are_up_to_date(self) -> None:
         # In a process of its own, as make reference does: click keeps what other tests asked of it.
         with tempfile.TemporaryDirectory() as made:
             command = [sys.executable, "-m", "tools.generate_reference", made]
@@ -379,8 +383,8 @@ class ReferenceTests(TestCase):
         page = named("reference/variables.md").read_text()
         for secret in variables.Secret:
             assert f"| `{secret.value}` | `Secret.{secret.name}` |" in page
-        for one in variables.LogList:
-            assert f"`{one.value}`" in page
+        for level in variables.LogList:
+            assert f"`{level.value}`" in page
         for name, function in (
             ("service_information", "service.KEY"),
             ("user_login_attempts", "UserLoginAttempts.UUID"),

@@ -27,7 +27,7 @@ FILES = [
 ]
 
 
-def test_a_module_imports_only_from_those_below_it() -> None:
+def test_a_module_imports_only_from_lower_layers() -> None:
     command = "import sys; from importlinter.cli import lint_imports_command as run; run()"
     done = subprocess.run(
         [sys.executable, "-c", command, "--no-cache"],
@@ -40,7 +40,7 @@ def test_a_module_imports_only_from_those_below_it() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_every_file_says_its_job_in_its_first_line() -> None:
+def test_every_file_begins_with_a_docstring() -> None:
     docstrings = {path: ast.get_docstring(ast.parse(path.read_bytes())) or "" for path in FILES}
     wrong = [
         str(path.relative_to(ROOT))
@@ -52,7 +52,7 @@ def test_every_file_says_its_job_in_its_first_line() -> None:
 
 # The drawing in the docs names those of the package itself.
 PACKAGES = [
-    *sorted(one.parent for one in (ROOT / "opentera_twisted").glob("*/**/__init__.py")),
+    *sorted(path.parent for path in (ROOT / "opentera_twisted").glob("*/**/__init__.py")),
     ROOT / "benchmarks",
 ]
 
@@ -60,11 +60,13 @@ PACKAGES = [
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 def test_every_package_names_its_modules(package: Path) -> None:
     docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
-    modules = {one.stem for one in FILES if one.parent == package and not one.stem.startswith("_")}
+    modules = {
+        file.stem for file in FILES if file.parent == package and not file.stem.startswith("_")
+    }
     assert not modules - set(re.findall(r"^ *(\w+) {2,}", docstring, re.MULTILINE))
 
 
-def test_the_plugin_folders_are_no_packages() -> None:
+def test_the_plugin_folders_are_not_packages() -> None:
     assert not (ROOT / "twisted" / "__init__.py").exists()
     assert not (ROOT / "twisted" / "plugins" / "__init__.py").exists()
 
@@ -80,11 +82,11 @@ def drawn(page: str, heading: str, indent: int) -> list[str]:
 def present(folder: Path) -> set[str]:
     """Return a folder's modules and packages, as they are drawn."""
     # A package that was moved leaves a folder of bytecode behind.
-    packages = {f"{one.parent.name}/" for one in folder.glob("*/__init__.py")}
-    return packages | {one.name for one in folder.glob("*.py")} - {"__init__.py"}
+    packages = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
+    return packages | {path.name for path in folder.glob("*.py")} - {"__init__.py"}
 
 
-def test_the_drawing_of_the_package_is_the_package() -> None:
+def test_the_drawing_of_the_package_is_complete() -> None:
     names = drawn("docs/explanation/architecture.md", "# Architecture", 6)
     assert sorted(names) == sorted(present(ROOT / "opentera_twisted"))
 
@@ -103,18 +105,18 @@ def test_the_drawing_of_the_package_is_in_the_order_of_imports() -> None:
     assert not names
 
 
-def test_the_drawing_of_the_checkout_is_the_checkout() -> None:
+def test_the_drawing_of_the_checkout_is_complete() -> None:
     names = {name.removesuffix("/") for name in drawn("CONTRIBUTING.md", "## Layout", 4)}
     assert not {name for name in names if not (ROOT / name).exists()}
     if (ROOT / ".git").exists():  # which a source distribution has not
         command = ["git", "ls-files"]
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        assert names == {one.partition("/")[0] for one in listed.stdout.splitlines()} - {
+        assert names == {line.partition("/")[0] for line in listed.stdout.splitlines()} - {
             ".gitignore"
         }
 
 
-def test_every_dependency_has_a_lower_bound_and_every_extra_is_explained() -> None:
+def test_every_dependency_has_a_lower_bound_and_its_extra() -> None:
     settings = (ROOT / "setup.cfg").read_text()
     oldest(settings)
     parsed = ConfigParser()
@@ -129,7 +131,7 @@ def test_a_dependency_without_a_lower_bound_is_refused() -> None:
             oldest(f"[options]\ninstall_requires =\n    {wrong}\n[options.extras_require]\n")
 
 
-def test_importing_the_package_and_its_command_loads_nothing_else() -> None:
+def test_importing_the_package_loads_no_dependency() -> None:
     program = "import sys, opentera_twisted.cli; print(*sys.modules)"
     command = [sys.executable, "-c", program]
     done = subprocess.run(
@@ -140,7 +142,7 @@ def test_importing_the_package_and_its_command_loads_nothing_else() -> None:
     assert not loaded & {"attr", "autobahn", "click", "google", "twisted", "txredisapi", "zope"}
 
 
-def test_each_public_name_is_loaded_from_the_module_that_mypy_sees() -> None:
+def test_lazy_imports_agree_with_type_checking_imports() -> None:
     tree = ast.parse((ROOT / "opentera_twisted" / "__init__.py").read_text())
     imported = {
         name.name: node.module

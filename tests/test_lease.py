@@ -53,26 +53,26 @@ class LeaseTestCase(PresenceTestCase):
 
     async def clients(self, presence: LocalPresence, count: int) -> list[Identity]:
         people = [self.user() for _ in range(count)]
-        for one in people:
-            presence.opened(one)
+        for person in people:
+            presence.opened(person)
         await presence.reported()
         return people
 
 
 class ReapingTests(LeaseTestCase):
-    async def test_after_an_outage_no_gateway_reports_the_others_clients(self) -> None:
+    async def test_an_outage_reports_no_client_of_other_gateways(self) -> None:
         buses = [await self.bus() for _ in range(3)]
         observer = await self.bus()
         reports = await self.observe(observer)
         presences = [self.local(bus) for bus in buses]
-        for one in presences:
-            await self.clients(one, 3)
+        for presence in presences:
+            await self.clients(presence, 3)
         await reports.wait(9)
         # As when Redis stood still for longer than the lease; they come back one after another.
-        self.end_lease(*(one._lease for one in presences))
-        for one in presences:
-            await self.renewed(one)
-            await until(one._lease.held, lambda held: len(held) == 3)
+        self.end_lease(*(presence._lease for presence in presences))
+        for presence in presences:
+            await self.renewed(presence)
+            await until(presence._lease.held, lambda held: len(held) == 3)
         await caught_up(observer)
         assert len(reports.items) == 9
 
@@ -101,7 +101,7 @@ class ReapingTests(LeaseTestCase):
         assert not await new.reap()
         assert len(self.redis.keys(f"{HELD}*")) == 1
 
-    async def test_the_clients_of_one_dead_gateway_are_reported_and_of_no_other(self) -> None:
+    async def test_only_clients_of_the_dead_gateway_are_reported(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         dead, late = Lease(bus.link), Lease(bus.link)
@@ -115,17 +115,17 @@ class ReapingTests(LeaseTestCase):
     async def test_a_lease_that_ends_too_late_is_cut(self) -> None:
         bus = await self.bus()
         dead, longer, own = Lease(bus.link), Lease(bus.link, 1000), self.reaper(bus)
-        for one in (dead, longer, own):
-            await one.renew([], join=True)
+        for gateway in (dead, longer, own):
+            await gateway.renew([], join=True)
         before = self.now()
         # As when Redis's clock went back by an hour.
-        everyone = {one.gateway: before + LONG for one in (dead, longer, own)}
+        everyone = {gateway.gateway: before + LONG for gateway in (dead, longer, own)}
         self.redis.zadd(GATEWAYS, everyone)
         await own.renew([], join=False)
         await own.reap()
-        for one in (dead, longer, own):
-            length = one.seconds * 1000
-            assert before + length <= self.ends(one) <= self.now() + length
+        for gateway in (dead, longer, own):
+            length = gateway.seconds * 1000
+            assert before + length <= self.ends(gateway) <= self.now() + length
         assert own.since is not None
         assert own.since >= before  # it waits anew
 
@@ -159,17 +159,17 @@ class ReapingTests(LeaseTestCase):
         assert 0 < renewal.applied <= 10
         presence = self.local(bus)
         here = await self.clients(presence, 50)
-        assert await presence._lease.held() == {f"user.{one.uuid}" for one in here}
+        assert await presence._lease.held() == {f"user.{person.uuid}" for person in here}
 
 
 class VanishedKeysTests(LeaseTestCase):
-    async def test_what_redis_has_lost_of_presence_is_back_with_the_next_renewal(self) -> None:
+    async def test_a_renewal_restores_lost_presence_keys(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         log = log_of(self)
         presence = self.local(bus)
         people = await self.clients(presence, 3)
-        names = {f"user.{one.uuid}" for one in people}
+        names = {f"user.{person.uuid}" for person in people}
         held = HELD + presence.gateway
         for lose in (
             lambda: self.redis.delete(held),
@@ -183,13 +183,13 @@ class VanishedKeysTests(LeaseTestCase):
             assert await presence._lease.held() == names
             assert len(await bus.presence.online("user")) == 3
         assert any("Redis has lost part of presence" in text for text in log.items)
-        for one in people:
-            presence.closed(one)
+        for person in people:
+            presence.closed(person)
         await presence.reported()
-        while not {*reports.items} >= {("DISCONNECTED", one.uuid) for one in people}:
+        while not {*reports.items} >= {("DISCONNECTED", person.uuid) for person in people}:
             await turn()
 
-    async def test_lengths_of_leases_are_back_with_the_next_renewal(self) -> None:
+    async def test_a_renewal_restores_the_lengths_of_leases(self) -> None:
         bus = await self.bus()
         longer, own = Lease(bus.link, 1000), self.reaper(bus)
         await longer.renew([], join=True)
@@ -199,7 +199,7 @@ class VanishedKeysTests(LeaseTestCase):
         await own.reap()
         assert self.ends(longer) == before
 
-    async def test_a_lost_note_of_who_listens_has_nothing_reported(self) -> None:
+    async def test_a_lost_count_of_listeners_reports_nothing(self) -> None:
         bus = await self.bus()
         presence = self.local(bus)
         await self.clients(presence, 2)  # nobody listens
@@ -211,7 +211,7 @@ class VanishedKeysTests(LeaseTestCase):
         await caught_up(bus)
         assert len(reports.items) == 2
 
-    async def test_nothing_is_reported_while_nothing_is_lost(self) -> None:
+    async def test_nothing_is_reported_without_a_loss(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         log = log_of(self)
@@ -231,7 +231,7 @@ class ListeningTests(LeaseTestCase):
         buses = [await self.bus() for _ in range(2)]
         return buses[0], [self.local(bus) for bus in buses]
 
-    async def test_a_module_that_missed_reports_has_everybody_again_once(self) -> None:
+    async def test_a_returning_module_gets_every_client_once(self) -> None:
         _, (one, two) = await self.start()
         both, gone = self.user(), self.user()
         for presence in (one, two):
@@ -248,12 +248,12 @@ class ListeningTests(LeaseTestCase):
         one.opened(last)
         await reports.wait(5)
         assert sorted(reports.items[:-1]) == sorted(
-            [("CONNECTED", one.uuid) for one in (both, *here)] + [("DISCONNECTED", gone.uuid)]
+            [("CONNECTED", person.uuid) for person in (both, *here)] + [("DISCONNECTED", gone.uuid)]
         )
         assert reports.items[-1] == ("CONNECTED", last.uuid)
         assert not self.redis.exists(OWED)
 
-    async def test_a_module_that_was_away_between_reports_has_everybody_again(self) -> None:
+    async def test_an_absence_between_reports_is_noticed(self) -> None:
         _, (one, two) = await self.start()
         module = self.pattern(REPORTS)
         here = await self.clients(one, 2)
@@ -269,9 +269,9 @@ class ListeningTests(LeaseTestCase):
         for presence in (two, one):
             await self.renewed(presence)
         await reports.wait(2)
-        assert sorted(reports.items) == sorted(("CONNECTED", one.uuid) for one in here)
+        assert sorted(reports.items) == sorted(("CONNECTED", person.uuid) for person in here)
 
-    async def test_who_listens_to_everything_is_no_module(self) -> None:
+    async def test_a_subscriber_to_everything_is_no_module(self) -> None:
         _, (one, _) = await self.start()
         self.pattern("module.*")
         here = await self.clients(one, 1)
@@ -281,7 +281,7 @@ class ListeningTests(LeaseTestCase):
         await self.renewed(one)
         assert await reports.wait(1) == [("CONNECTED", here[0].uuid)]
 
-    async def test_who_listens_to_everything_hides_no_absence(self) -> None:
+    async def test_a_subscriber_to_everything_hides_no_absence(self) -> None:
         _, (one, _) = await self.start()
         self.pattern("module.*")
         module = self.pattern(REPORTS)
@@ -306,7 +306,7 @@ class ListeningTests(LeaseTestCase):
         for presence in (one, two):
             await self.renewed(presence)
         await reports.wait(3)
-        assert sorted(reports.items) == sorted(("CONNECTED", one.uuid) for one in here)
+        assert sorted(reports.items) == sorted(("CONNECTED", person.uuid) for person in here)
         assert len(await bus.presence.online("user")) == 3
 
 
@@ -325,14 +325,14 @@ class ElsewhereTests(LeaseTestCase):
             lambda now: now < count,
         )
 
-    async def test_who_is_open_at_an_existing_gateway_is_not_reported_gone(self) -> None:
+    async def test_clients_open_at_existing_gateways_stay_online(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         presence = self.local(bus)
         stays, goes = await self.clients(presence, 2)
         existing = self.existing(stays)
-        for one in (stays, goes):
-            presence.closed(one)
+        for person in (stays, goes):
+            presence.closed(person)
         await presence.reported()
         await reports.wait(3)
         assert reports.items[2:] == [("DISCONNECTED", goes.uuid)]
@@ -347,7 +347,7 @@ class ElsewhereTests(LeaseTestCase):
         await caught_up(bus)
         assert len(reports.items) == 4
 
-    async def test_who_comes_back_is_not_reported_gone_afterwards(self) -> None:
+    async def test_a_returning_client_is_not_reported_gone_later(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         presence = self.local(bus)
@@ -365,7 +365,7 @@ class ElsewhereTests(LeaseTestCase):
         await caught_up(bus)
         assert [what for what, _ in reports.items].count("DISCONNECTED") == 1
 
-    async def test_who_a_dead_gateway_had_may_be_open_at_an_existing_one(self) -> None:
+    async def test_a_dead_gateways_client_may_be_at_an_existing_one(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         dead = Lease(bus.link)
@@ -376,7 +376,7 @@ class ElsewhereTests(LeaseTestCase):
         await self.reap_all(self.reaper(bus))
         assert (await reports.wait(3))[2:] == [("DISCONNECTED", other.uuid)]
 
-    async def test_who_listens_to_everything_holds_nobody(self) -> None:
+    async def test_a_subscriber_to_everything_keeps_no_client_online(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         self.pattern("websocket.*")
@@ -419,7 +419,7 @@ class KindTests(LeaseTestCase):
         assert conflicts.items == [device]
         assert not any("lost" in text for text in log.items)
 
-    async def test_transitions_that_conflict_are_named(self) -> None:
+    async def test_conflicting_transitions_are_named(self) -> None:
         lease = Lease((await self.bus()).link)
         user, device = Identity("user", UUID), Identity("device", UUID)
         renewal = await lease.renew([enter(user), enter(device)], join=True)

@@ -34,7 +34,7 @@ class LogPublisherTests(SynchronousTestCase):
     def items(self, level: LogList) -> list[Any]:
         return logged(self.bus.redis.items(level.encode()))
 
-    def test_levels_of_twisted_go_to_their_lists(self) -> None:
+    def test_levels_of_twisted_have_their_lists(self) -> None:
         log = Logger(namespace="part", observer=self.publisher)
         log.debug("a {x}", x=1)
         log.info("b")
@@ -103,14 +103,14 @@ class LogPublisherTests(SynchronousTestCase):
         assert len(messages) + publisher.dropped == 30
         assert publisher.dropped >= 19
 
-    def test_what_redis_refuses_is_counted_and_does_not_end_it(self) -> None:
+    def test_refused_messages_are_counted_and_later_ones_sent(self) -> None:
         self.bus.redis.write(b"log.info", b"no list")
         self.publisher.log(LogList.INFO, "x")
         assert self.publisher.dropped == 1
         self.publisher.log(LogList.ERROR, "y")
         assert len(self.items(LogList.ERROR)) == 1
 
-    def test_any_text_is_written_and_long_ones_are_cut(self) -> None:
+    def test_any_text_is_written_and_long_texts_are_cut(self) -> None:
         self.publisher.log(LogList.INFO, "\ud800" + "x" * LONGEST_MESSAGE)
         (event,) = self.items(LogList.INFO)
         assert event.message.startswith("\\ud800x")
@@ -155,7 +155,7 @@ class RealLogTests(RedisTestCase):
                 logger.info("%d %d", thread, number)
 
         def work_all() -> None:
-            threads = [threading.Thread(target=work, args=(one,)) for one in range(8)]
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -167,5 +167,7 @@ class RealLogTests(RedisTestCase):
         assert publisher.dropped == 0
         assert len(set(messages)) == 1600
         for thread in range(8):
-            numbers = [int(one.split()[1]) for one in messages if one.startswith(f"{thread} ")]
+            numbers = [
+                int(message.split()[1]) for message in messages if message.startswith(f"{thread} ")
+            ]
             assert numbers == list(range(200))

@@ -61,7 +61,7 @@ def test_a_template_becomes_the_message_with_its_time() -> None:
         assert fill(made, 1700000000.5) == expected
 
 
-def test_uuids_are_told_by_kind_once_and_sorted() -> None:
+def test_uuids_are_listed_by_kind_once_and_sorted() -> None:
     held = [b"user.b", b"user.a", b"device.a.b", b"user.b", b"junk", b"\xff.x"]
     assert by_kind(held) == {"user": ["a", "b"], "participant": [], "device": ["a.b"]}
 
@@ -96,7 +96,7 @@ class PresenceTestCase(RedisTestCase):
 
     def end_lease(self, *leases: Lease) -> None:
         """As if their time had passed."""
-        self.redis.zadd(GATEWAYS, dict.fromkeys((one.gateway for one in leases), 0))
+        self.redis.zadd(GATEWAYS, dict.fromkeys((lease.gateway for lease in leases), 0))
 
     def reaper(self, bus: Bus) -> Lease:
         """A lease that was never late."""
@@ -128,7 +128,7 @@ def leave(identity: Identity) -> Transition:
 
 
 class SeveralGatewaysTests(PresenceTestCase):
-    async def test_the_first_to_open_and_the_last_to_close_of_all_gateways_are_reported(
+    async def test_only_the_first_open_and_last_close_are_reported(
         self,
     ) -> None:
         bus, other_bus = await self.bus(), await self.bus()
@@ -152,7 +152,7 @@ class SeveralGatewaysTests(PresenceTestCase):
             ("CONNECTED", last.uuid),
         ]
 
-    async def test_who_is_online_is_told_by_kind_and_only_under_running_leases(self) -> None:
+    async def test_online_lists_kinds_under_valid_leases(self) -> None:
         bus = await self.bus()
         one, two, dead = (Lease(bus.link) for _ in range(3))
         ana, zoe, gone = self.user(), self.user(), self.user()
@@ -234,7 +234,7 @@ class SeveralGatewaysTests(PresenceTestCase):
 
 
 class LeaseTests(PresenceTestCase):
-    async def test_the_dead_are_reported_gone_once_and_not_those_who_are_elsewhere(self) -> None:
+    async def test_a_dead_gateways_clients_are_reported_unless_elsewhere(self) -> None:
         bus, other_bus = await self.bus(), await self.bus()
         reports = await self.observe(bus)
         dead, dead_too, alive = Lease(bus.link), Lease(bus.link), Lease(bus.link)
@@ -246,8 +246,8 @@ class LeaseTests(PresenceTestCase):
         ):
             await lease.renew(map(enter, identities), join=True)
         self.end_lease(dead, dead_too)
-        reapers = [self.reaper(one) for one in (bus, other_bus)]
-        await gatherResults([Deferred.fromCoroutine(one.reap()) for one in reapers])
+        reapers = [self.reaper(each_bus) for each_bus in (bus, other_bus)]
+        await gatherResults([Deferred.fromCoroutine(reaper.reap()) for reaper in reapers])
         await reports.wait(5)
         assert sorted(reports.items[3:]) == sorted(
             [("DISCONNECTED", both.uuid), ("DISCONNECTED", here.uuid)]
@@ -258,7 +258,7 @@ class LeaseTests(PresenceTestCase):
         names: Any = self.redis.keys(f"{HELD}*")
         assert names == [f"{HELD}{alive.gateway}".encode()]
 
-    async def test_of_ten_thousand_each_is_reported_once_in_steps_that_are_bounded(self) -> None:
+    async def test_ten_thousand_clients_are_reaped_in_bounded_steps(self) -> None:
         bus, other_bus = await self.bus(), await self.bus()
         reports = await self.observe(bus)
         dead, reaper, other = Lease(bus.link), self.reaper(bus), self.reaper(other_bus)
@@ -274,15 +274,15 @@ class LeaseTests(PresenceTestCase):
             before = self.redis.hlen(HELD + dead.gateway)
         await reports.wait(20_000)
         gone = [uuid for what, uuid in reports.items if what == "DISCONNECTED"]
-        assert sorted(gone) == sorted(one.uuid for one in everyone)
+        assert sorted(gone) == sorted(person.uuid for person in everyone)
 
-    async def test_who_wakes_in_the_midst_of_being_reaped_has_everyone_back(self) -> None:
+    async def test_a_gateway_waking_during_its_reaping_restores_all(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         presence = self.local(bus, LONG)
         everyone = [self.user() for _ in range(1000)]
-        for one in everyone:
-            presence.opened(one)
+        for person in everyone:
+            presence.opened(person)
         await presence.reported()
         self.end_lease(presence._lease)
         reaper = self.reaper(bus)
@@ -290,18 +290,18 @@ class LeaseTests(PresenceTestCase):
         presence._renew()
         await reports.wait(1000 + 2 * REAPED_AT_ONCE)
         await presence.reported()
-        assert await bus.presence.online("user") == sorted(one.uuid for one in everyone)
+        assert await bus.presence.online("user") == sorted(person.uuid for person in everyone)
         assert not await reaper.reap()
         await caught_up(bus)
         per_person = defaultdict(list)
         for what, uuid in reports.items:
             per_person[uuid].append(what)
-        assert {tuple(one) for one in per_person.values()} == {
+        assert {tuple(reports) for reports in per_person.values()} == {
             ("CONNECTED",),
             ("CONNECTED", "DISCONNECTED", "CONNECTED"),
         }
 
-    async def test_who_left_while_frozen_is_not_reported_gone_twice(self) -> None:
+    async def test_a_client_gone_during_a_freeze_is_reported_once(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         presence = self.local(bus, LONG)
@@ -349,7 +349,7 @@ class LeaseTests(PresenceTestCase):
         assert not await lease.renew([enter(self.user())], join=False)
         assert self.redis.keys() == []
 
-    async def test_whatever_happens_reports_alternate_and_agree_with_who_is_online(self) -> None:
+    async def test_reports_alternate_and_agree_with_presence(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         for seed in range(20):
@@ -385,7 +385,7 @@ class LeaseTests(PresenceTestCase):
                             await lease.renew([enter(who)], join=True)
             await self.reap_all(leases[0])
             online = await bus.presence.online("user")
-            assert set(online) == set().union(*(open_at[one.gateway] for one in leases))
+            assert set(online) == set().union(*(open_at[opened.gateway] for opened in leases))
             await caught_up(bus)
             for person in people:
                 told = [what for what, uuid in reports.items if uuid == person.uuid]
@@ -401,7 +401,7 @@ class RedisFaultTests(PresenceTestCase):
         self.addCleanup(self.redis.close)
         return server, await self.bus(server.url)
 
-    async def test_redis_restarted_empty_has_everyone_again_and_those_gone_reported(self) -> None:
+    async def test_an_empty_redis_gets_all_clients_again(self) -> None:
         server, bus = await self.own_server()
         self.patch(connection, "FIRST_DELAY", 1.0)  # the observer is back first
         presence = self.local(bus)
@@ -457,7 +457,7 @@ class RedisFaultTests(PresenceTestCase):
             told = [what for what, uuid in reports.items if uuid == person.uuid]
             assert told[-1] == ("CONNECTED" if person.uuid in online else "DISCONNECTED")
 
-    async def test_what_redis_has_wrong_is_put_right_when_the_link_is_back(self) -> None:
+    async def test_a_reconnect_corrects_presence_in_redis(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         presence = self.local(bus)
@@ -474,7 +474,7 @@ class RedisFaultTests(PresenceTestCase):
             [("CONNECTED", who.uuid), ("DISCONNECTED", ghost.uuid)]
         )
 
-    async def test_a_refusal_of_redis_is_told_once_and_healed(self) -> None:
+    async def test_a_refusal_of_redis_is_logged_once_and_repaired(self) -> None:
         retries = quick_retries(self)
         bus = await self.bus()
         log = log_of(self)
@@ -492,7 +492,7 @@ class RedisFaultTests(PresenceTestCase):
         await presence.reported()
         assert await bus.presence.online("user") == [who.uuid]
 
-    async def test_a_wrong_type_under_a_minor_key_is_named_and_stalls_nobody(self) -> None:
+    async def test_a_minor_key_of_a_wrong_type_stalls_nothing(self) -> None:
         bus = await self.bus()
         log = log_of(self)
         self.redis.set(OWED, "a string")
@@ -509,7 +509,7 @@ class RedisFaultTests(PresenceTestCase):
         assert OWED in told
         assert LISTENING in told
 
-    async def test_a_foreign_key_under_another_gateway_harms_nobody(self) -> None:
+    async def test_a_foreign_key_of_another_gateway_is_harmless(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         self.redis.zadd(GATEWAYS, {"strange": 0, "stranger": 2**50, "mad": 0})
@@ -528,7 +528,7 @@ class RedisFaultTests(PresenceTestCase):
         await caught_up(bus)
         assert ("CONNECTED", who.uuid) in reports.items
 
-    async def test_a_redis_that_does_not_answer_holds_up_stopping_no_longer_than_wanted(
+    async def test_an_unresponsive_redis_delays_stopping_only_briefly(
         self,
     ) -> None:
         server, bus = await self.own_server()
@@ -548,7 +548,7 @@ class RedisFaultTests(PresenceTestCase):
         finally:
             server.process.send_signal(signal.SIGCONT)
 
-    async def test_a_redis_that_is_full_has_the_reports_when_it_has_room(self) -> None:
+    async def test_reports_wait_until_a_full_redis_has_room(self) -> None:
         quick_retries(self)
         _, bus = await self.own_server()
         reports = await self.observe(bus)
@@ -564,7 +564,7 @@ class RedisFaultTests(PresenceTestCase):
         await presence.reported()
         assert await reports.wait(1) == [("CONNECTED", who.uuid)]
 
-    async def test_a_replica_takes_no_reports_and_publishes_none(self) -> None:
+    async def test_a_replica_gets_and_publishes_no_reports(self) -> None:
         server, bus = await self.own_server()
         reports = await self.observe(bus)
         self.redis.replicaof("127.0.0.1", 1)
@@ -576,7 +576,7 @@ class RedisFaultTests(PresenceTestCase):
         assert await reports.wait(1) == [("CONNECTED", who.uuid)]
         assert server.process.poll() is None
 
-    async def test_a_report_that_may_not_be_published_is_made_when_it_may(self) -> None:
+    async def test_a_forbidden_report_is_published_once_allowed(self) -> None:
         quick_retries(self)
         self.redis.execute_command(
             "ACL", "SETUSER", "shy", "on", "nopass", "~*", "+@all", "resetchannels"
@@ -595,7 +595,7 @@ class RedisFaultTests(PresenceTestCase):
         await presence.reported()
         assert await reports.wait(1) == [("CONNECTED", who.uuid)]
 
-    async def test_hostile_names_are_reported_all_the_same(self) -> None:
+    async def test_hostile_names_are_reported_too(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         presence = self.local(bus)
@@ -605,10 +605,10 @@ class RedisFaultTests(PresenceTestCase):
         ]
         identities += [Identity("user", uuid) for uuid in ("*", "a.b", "\x00", "é")]
         identities.append(Identity("participant", "p", project="\ud800", site="\udfff"))
-        for one in identities:
-            presence.opened(one)
-        for one in identities:
-            presence.closed(one)
+        for identity in identities:
+            presence.opened(identity)
+        for identity in identities:
+            presence.closed(identity)
         await presence.stop()
         await reports.wait(2 * len(identities))
         assert self.redis.keys() == []
@@ -641,10 +641,12 @@ class ProcessTests(PresenceTestCase):
     def end_lease_of(self, uuid: str) -> None:
         """End the lease of the one gateway that holds a user, as if its time had passed."""
         names: Any = self.redis.zrange(GATEWAYS, 0, -1)
-        (name,) = (one for one in names if self.redis.hexists(HELD + one.decode(), f"user.{uuid}"))
+        (name,) = (
+            found for found in names if self.redis.hexists(HELD + found.decode(), f"user.{uuid}")
+        )
         self.redis.zadd(GATEWAYS, {name: 0})
 
-    async def test_the_people_of_a_killed_gateway_are_reported_once(self) -> None:
+    async def test_clients_of_a_killed_gateway_are_reported_once(self) -> None:
         await self.prepare()
         people = [str(uuid4()) for _ in range(20)]
         for uuid in people:
@@ -656,11 +658,11 @@ class ProcessTests(PresenceTestCase):
         self.end_lease_of(people[1])
         await self.reports.wait(39)
         assert sorted(self.reports.items[20:]) == [
-            ("DISCONNECTED", one) for one in sorted(people[1:])
+            ("DISCONNECTED", person) for person in sorted(people[1:])
         ]
         await until(lambda: self.main_bus.presence.online("user"), [people[0]].__eq__)
 
-    async def test_the_people_of_a_frozen_gateway_are_back_when_it_wakes(self) -> None:
+    async def test_clients_of_a_frozen_gateway_return_when_it_wakes(self) -> None:
         await self.prepare()
         people = sorted(str(uuid4()) for _ in range(5))
         clients = [await self.log_in(self.port, uuid) for uuid in people]
@@ -668,11 +670,11 @@ class ProcessTests(PresenceTestCase):
         self.first.send(signal.SIGSTOP)
         self.end_lease_of(people[0])
         await self.reports.wait(10)
-        assert sorted(self.reports.items[5:]) == [("DISCONNECTED", one) for one in people]
+        assert sorted(self.reports.items[5:]) == [("DISCONNECTED", person) for person in people]
         assert await self.main_bus.presence.online("user") == []
         self.first.send(signal.SIGCONT)
         await self.reports.wait(15)
-        assert sorted(self.reports.items[10:]) == [("CONNECTED", one) for one in people]
+        assert sorted(self.reports.items[10:]) == [("CONNECTED", person) for person in people]
         assert await self.main_bus.presence.online("user") == people
         assert not any(client.closed.called for client in clients)
         clients[0].sendClose()

@@ -20,9 +20,11 @@ class PubSubTests(RedisTestCase):
         payloads = [b"123", b"1.5", b"", b"\x00\xff", "Zoé".encode(), b"+OK\r\n", b"x" * 100_000]
         for payload in payloads:
             assert self.redis.publish("t", payload) == 1
-        assert await got.wait(len(payloads)) == [Delivery("t", None, one) for one in payloads]
+        assert await got.wait(len(payloads)) == [
+            Delivery("t", None, payload) for payload in payloads
+        ]
 
-    async def test_publish_takes_bytes_text_and_messages_and_counts_receivers(self) -> None:
+    async def test_publish_accepts_bytes_text_and_messages(self) -> None:
         bus = await self.bus()
         other = self.subscribed("t")
         event = UserEvent(user_uuid="u")
@@ -35,7 +37,7 @@ class PubSubTests(RedisTestCase):
             assert await message(other) == expected
         assert await bus.publish("nobody", b"") == 0
 
-    async def test_patterns_match_and_deployed_subscribers_receive(self) -> None:
+    async def test_patterns_match_and_existing_subscribers_receive(self) -> None:
         bus = await self.bus()
         got = Collector()
         await bus.subscribe_pattern("module.*.events", got)
@@ -53,7 +55,7 @@ class PubSubTests(RedisTestCase):
         assert await bus.publish("module.A.messages", b"x") == 1
         assert await message(deployed) == b"x"
 
-    async def test_a_topic_is_subscribed_once_and_dropped_with_the_last_handler(self) -> None:
+    async def test_handlers_of_a_topic_share_one_subscription(self) -> None:
         bus = await self.bus()
         first, second = Collector(), Collector()
         one = await bus.subscribe("t", first)
@@ -70,7 +72,7 @@ class PubSubTests(RedisTestCase):
         assert self.redis.pubsub_numsub("t") == [(b"t", 0)]
         await two.cancel()
 
-    async def test_a_topic_and_a_pattern_of_one_name_are_two(self) -> None:
+    async def test_a_topic_and_a_pattern_of_one_name_are_distinct(self) -> None:
         bus = await self.bus()
         exact, pattern = Collector(), Collector()
         subscription = await bus.subscribe("t*", exact)
@@ -83,7 +85,7 @@ class PubSubTests(RedisTestCase):
         self.redis.publish("t*", b"3")
         await pattern.wait(3)
 
-    async def test_a_handler_that_fails_harms_no_other(self) -> None:
+    async def test_a_failing_handler_does_not_affect_others(self) -> None:
         bus = await self.bus()
         got = Collector()
 
@@ -116,7 +118,7 @@ class PubSubTests(RedisTestCase):
         await got.wait(1)
         assert never.items == []
 
-    async def test_events_travel_in_the_deployed_envelope(self) -> None:
+    async def test_events_use_the_existing_envelope(self) -> None:
         bus = await self.bus()
         other = self.subscribed("module.A.events")
         await bus.publish_event(
@@ -125,12 +127,12 @@ class PubSubTests(RedisTestCase):
         event = TeraEvent.FromString(await message(other))
         assert (event.header.version, event.header.topic) == (1, "module.A.events")
         assert event.header.time > 1_700_000_000
-        assert [unpack(one) for one in event.events] == [
+        assert [unpack(packed) for packed in event.events] == [
             UserEvent(user_uuid="1"),
             UserEvent(user_uuid="2"),
         ]
 
-    async def test_module_messages_travel_in_the_deployed_envelope(self) -> None:
+    async def test_module_messages_use_the_existing_envelope(self) -> None:
         bus = await self.bus()
         other = self.subscribed("module.A.messages")
         sent = UserEvent(user_uuid="1")
@@ -139,7 +141,7 @@ class PubSubTests(RedisTestCase):
         head = received.head
         assert (head.version, head.seq) == (1, 0)
         assert (head.source, head.dest) == ("service.B", "module.A.messages")
-        assert [unpack(one) for one in received.data] == [sent]
+        assert [unpack(packed) for packed in received.data] == [sent]
 
     async def test_mistakes_are_raised_before_anything_is_sent(self) -> None:
         bus = await self.bus()

@@ -6,12 +6,12 @@ from opentera_twisted import Bus, Procedures
 from opentera_twisted.testing import MemoryBus, MemoryClock, result_of
 
 
-def test_a_bus_says_its_name_address_and_state() -> None:
+def test_the_repr_of_a_bus_has_name_address_and_state() -> None:
     bus = Bus("redis://user:hush@h:1/2", reactor=MemoryClock(), name="mine")
     assert repr(bus) == "<Bus 'mine' at redis://h:1/2: not started>"
 
 
-def test_a_bus_says_each_state_of_its_link() -> None:
+def test_the_repr_of_a_bus_has_each_state_of_its_link() -> None:
     bus = MemoryBus()
     assert repr(bus).endswith(": ready>")
     bus.disconnect()
@@ -20,7 +20,7 @@ def test_a_bus_says_each_state_of_its_link() -> None:
     assert repr(bus).endswith(": stopped>")
 
 
-def test_subscriptions_watches_and_servers_say_their_name_and_state() -> None:
+def test_other_reprs_have_name_and_state() -> None:
     bus = MemoryBus()
     subscription = result_of(bus.subscribe("a", print))
     watch = result_of(bus.variables.watch("b", print))

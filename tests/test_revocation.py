@@ -55,13 +55,13 @@ def test_the_standing_that_a_database_event_gives(kind: topics.Kind) -> None:
 @given(st.binary() | st.text().map(lambda text: tera_event(
     "t", [DatabaseEvent(type=DatabaseEvent.DB_DELETE, object_value=text)]
 ).SerializeToString()))  # fmt: skip
-def test_other_messages_say_nothing(payload: bytes) -> None:
+def test_other_messages_revoke_nothing(payload: bytes) -> None:
     assert standings(TOPIC_OF["user"], payload) == []
     deep = DatabaseEvent(type=DatabaseEvent.DB_DELETE, object_value="[" * 60_000)
     assert standings(TOPIC_OF["user"], tera_event("t", [deep]).SerializeToString()) == []
 
 
-def test_revoked_people_are_remembered_for_a_while_and_not_without_bound() -> None:
+def test_revoked_people_are_remembered_within_bounds() -> None:
     now = 0.0
     closed: list[tuple[str, str]] = []
     pubsub: Any = None
@@ -90,7 +90,7 @@ def test_revoked_people_are_remembered_for_a_while_and_not_without_bound() -> No
 
 
 class RevokedClientTests(GatewayTestCase):
-    async def test_a_deleted_or_disabled_client_is_closed_and_its_key_refused(self) -> None:
+    async def test_deleted_and_disabled_clients_are_closed(self) -> None:
         port = await self.gateway()
         await self.subscribed_to_database()
         for kind, event, fields in (
@@ -116,7 +116,7 @@ class RevokedClientTests(GatewayTestCase):
 
         await until(ask, lambda counts: all(count for _, count in counts))
 
-    async def test_the_user_manager_has_every_gateway_close_them(self) -> None:
+    async def test_the_user_manager_tells_every_gateway_to_close_them(self) -> None:
         bus = await self.bus(self.gateway_url)
         manager = UserManager(bus)
         manager.startService()
@@ -172,7 +172,7 @@ class KindOfKeyTests(GatewayTestCase):
             await connect(port, f"/wss/device?id={bound}")
         assert self.redis.exists(bound)
 
-    async def test_a_key_is_kept_when_its_uuid_is_open_at_an_existing_gateway(self) -> None:
+    async def test_a_key_is_kept_while_open_at_an_existing_gateway(self) -> None:
         port = await self.gateway()
         existing = self.redis.pubsub()
         self.addCleanup(existing.close)
@@ -182,7 +182,7 @@ class KindOfKeyTests(GatewayTestCase):
         await self.refused(port, "device", key)
         await connect(port, f"/wss/user?id={key}")
 
-    async def test_a_key_is_kept_when_the_identity_service_knows_no_such_kind(self) -> None:
+    async def test_a_key_is_kept_when_the_service_rejects_its_kind(self) -> None:
         identities: Any = Strict()
         port = await self.gateway(identities=identities)
         key = self.existing_key()
@@ -199,7 +199,7 @@ class KindOfKeyTests(GatewayTestCase):
 
 
 class SecretVariableTests(GatewayTestCase):
-    async def test_no_login_takes_or_reveals_a_job_or_an_authorization_code(self) -> None:
+    async def test_a_login_consumes_no_job_or_authorization_code(self) -> None:
         port = await self.gateway()
         log = log_of(self)
         secret = "value-of-ServiceTokenAPIKey"

@@ -33,7 +33,7 @@ class SessionKeyTests(RedisTestCase):
         assert 59_000 < self.redis.pttl(key) <= 60_000
         assert await keys.issue("user", UUID) != key
 
-    async def test_a_key_is_good_once_and_for_its_kind(self) -> None:
+    async def test_a_key_is_valid_once_and_for_its_kind(self) -> None:
         keys = await self.keys()
         key = await keys.issue("participant", UUID, ttl=5)
         assert await keys.redeem("user", key) is None
@@ -41,7 +41,7 @@ class SessionKeyTests(RedisTestCase):
         assert await keys.redeem("participant", key) is None
         assert self.redis.dbsize() == 0
 
-    async def test_name_and_topics_travel_with_the_key(self) -> None:
+    async def test_a_key_carries_name_and_topics(self) -> None:
         keys = await self.keys()
         key = await keys.issue("device", UUID, name="Zoé", topics=["service.A.events"])
         stored = json.loads(self.redis.get(key) or b"")
@@ -49,11 +49,11 @@ class SessionKeyTests(RedisTestCase):
         expected = Identity("device", UUID, "Zoé", ("service.A.events",))
         assert await keys.redeem("device", key) == expected
 
-    async def test_a_key_that_is_given_back_is_good_again_for_the_time_it_had_left(self) -> None:
+    async def test_a_returned_key_keeps_its_remaining_time(self) -> None:
         keys = await self.keys()
         said: list[dict[str, Any]] = [{}, {"name": "Zoé", "topics": ["service.A.events"]}]
-        for one in said:
-            key = await keys.issue("user", UUID, ttl=50.0, **one)
+        for options in said:
+            key = await keys.issue("user", UUID, ttl=50.0, **options)
             redeemed = await keys.take("user", key)
             assert redeemed is not None
             assert key not in repr(redeemed)
@@ -63,7 +63,7 @@ class SessionKeyTests(RedisTestCase):
             assert not await keys.give_back(redeemed)
             assert await keys.redeem("user", key) == redeemed.identity
 
-    async def test_a_key_is_given_back_neither_after_its_time_nor_over_another(self) -> None:
+    async def test_an_expired_or_replaced_key_is_not_returned(self) -> None:
         keys = await self.keys()
         key = await keys.issue("user", UUID)
         redeemed = await keys.take("user", key)
@@ -79,27 +79,27 @@ class SessionKeyTests(RedisTestCase):
         assert not await keys.give_back(redeemed)
         assert self.redis.get(key) == b"newer"
 
-    async def test_keys_of_deployed_servers_serve_every_kind_once(self) -> None:
+    async def test_keys_of_existing_servers_fit_every_kind_once(self) -> None:
         keys = await self.keys()
         for kind in KINDS:
             self.redis.set(DEPLOYED, UUID, ex=60)
             assert await keys.redeem(kind, DEPLOYED) == Identity(kind, UUID)
             assert await keys.redeem(kind, DEPLOYED) is None
 
-    async def test_keys_of_deployed_servers_can_be_refused(self) -> None:
+    async def test_keys_of_existing_servers_can_be_refused(self) -> None:
         keys = await self.keys(require_bound=True)
         self.redis.set(DEPLOYED, UUID, ex=60)
         assert await keys.redeem("user", DEPLOYED) is None
         assert self.redis.get(DEPLOYED) == UUID.encode()
 
-    async def test_of_many_attempts_at_once_one_wins(self) -> None:
+    async def test_one_of_many_simultaneous_attempts_wins(self) -> None:
         keys = [await self.keys() for _ in range(3)]
         key = await keys[0].issue("user", UUID)
-        attempts = [one.redeem("user", key) for _ in range(50) for one in keys]
+        attempts = [server.redeem("user", key) for _ in range(50) for server in keys]
         results = await gatherResults(attempts)
-        assert [one for one in results if one] == [Identity("user", UUID)]
+        assert [result for result in results if result] == [Identity("user", UUID)]
 
-    async def test_what_is_no_session_key_is_left_as_it_was(self) -> None:
+    async def test_other_keys_of_redis_stay_untouched(self) -> None:
         keys = await self.keys()
         bound = "user." + "k" * 43
         kinds = {
@@ -144,7 +144,7 @@ class SessionKeyTests(RedisTestCase):
         self.redis.set(key, value.encode(errors="surrogateescape"), ex=60)
         assert await keys.redeem("user", key) == expected
 
-    async def test_other_names_are_refused_without_asking_redis(self) -> None:
+    async def test_other_names_are_refused_without_a_command(self) -> None:
         keys = await self.keys()
         names = [
             *Secret, "service.A", "", "x" * 5000, "a\r\nDEL b", "a\x00b", "\ud800",
@@ -161,7 +161,7 @@ class SessionKeyTests(RedisTestCase):
         for command in ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_get", "cmdstat_del"):
             assert after.get(command) == calls.get(command)
 
-    async def test_a_replica_says_try_later_and_not_bad_key(self) -> None:
+    async def test_a_replica_raises_unavailable_not_bad_key(self) -> None:
         keys = await self.keys()
         key = await keys.issue("user", UUID)
         self.redis.set(f"user.{'n' * 43}", UUID)  # it never expires
@@ -200,7 +200,7 @@ class SessionKeyTests(RedisTestCase):
 
 
 @given(st.uuids())
-def test_uuids_are_known_by_their_form(uuid: object) -> None:
+def test_uuids_are_recognised_by_their_form(uuid: object) -> None:
     assert is_uuid(str(uuid))
     assert is_uuid(str(uuid).upper())
     assert not is_uuid(uuid)

@@ -33,7 +33,7 @@ def test_subtopics_are_parsed_back_whatever_words_they_hold(name: str, subtopic:
 
 
 @pytest.mark.parametrize("subtopic", ["rpc", "events", "a.events.b", "messages"])
-def test_words_of_the_convention_in_a_subtopic_stay_in_it(subtopic: str) -> None:
+def test_a_subtopic_may_contain_words_of_the_convention(subtopic: str) -> None:
     topic = topics.module_events("A.B", subtopic)
     assert parse(topic) == Topic("module", "A.B", "events", subtopic)
     assert str(parse(topic)) == topic
@@ -47,7 +47,7 @@ def test_topics_of_websockets_are_parsed_back(kind: topics.Kind) -> None:
 
 
 @given(st.text())
-def test_any_text_is_a_topic_with_its_own_name_or_none(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     try:
         topic = parse(text)
     except InvalidTopic:
@@ -61,7 +61,7 @@ def test_any_text_is_a_topic_with_its_own_name_or_none(text: str) -> None:
      "websocket.admin.x.events", "websocket.user.x.events.y", "service.x", "other.x.rpc",
      "module.A.events\n", "module.A\tb.rpc", "module.A\u2028b.rpc"],
 )  # fmt: skip
-def test_what_is_no_topic_is_refused(text: str) -> None:
+def test_an_invalid_topic_is_refused(text: str) -> None:
     with pytest.raises(InvalidTopic):
         parse(text)
 
@@ -70,7 +70,7 @@ def test_what_is_no_topic_is_refused(text: str) -> None:
     "name",
     ["", "a..b", ".a", "a.", "a\tb", "a\xa0b", "a*", "events", "a.events.b", "a\n", "\ud800"],
 )
-def test_names_that_would_make_another_topic_are_refused(name: str) -> None:
+def test_names_that_change_the_topic_are_refused(name: str) -> None:
     with pytest.raises(InvalidTopic):
         topics.module_rpc(name)
 
@@ -92,5 +92,5 @@ def test_a_name_with_its_prefix_is_refused(build: Callable[[str], str], name: st
         build(name)
 
 
-def test_the_command_to_disconnect_has_the_deployed_topic() -> None:
+def test_the_disconnect_command_has_the_existing_topic() -> None:
     assert topics.disconnect_command(UUID) == f"module.TeraServer.TwistedModule.events.{UUID}"

@@ -10,7 +10,7 @@ from tests.helpers.support import UUID, RedisTestCase
 
 
 class VariableTests(RedisTestCase):
-    async def test_what_one_program_sets_another_gets(self) -> None:
+    async def test_a_value_set_by_one_program_is_read_by_another(self) -> None:
         variables = (await self.bus()).variables
         assert await variables.set("a", b"\x00\xff123")
         assert self.redis.get("a") == b"\x00\xff123"
@@ -29,19 +29,19 @@ class VariableTests(RedisTestCase):
         await variables.set("a", "y")
         assert self.redis.pttl("a") == -1
 
-    async def test_only_if_absent_leaves_what_is_there(self) -> None:
+    async def test_only_if_absent_keeps_an_existing_value(self) -> None:
         variables = (await self.bus()).variables
         assert await variables.set("a", "1", only_if_absent=True) is True
         assert await variables.set("a", "2", only_if_absent=True) is False
         assert await variables.get("a") == b"1"
 
-    async def test_delete_says_how_many_there_were(self) -> None:
+    async def test_delete_returns_the_number_deleted(self) -> None:
         variables = (await self.bus()).variables
         self.redis.mset({"a": 1, "b": 2})
         assert await variables.delete("a", "b", "c") == 2
         assert self.redis.dbsize() == 0
 
-    async def test_compare_and_set_writes_only_over_what_is_expected(self) -> None:
+    async def test_compare_and_set_replaces_only_the_expected_value(self) -> None:
         variables = (await self.bus()).variables
         assert await variables.compare_and_set("a", None, "1", ttl=50)
         assert 0 < self.redis.pttl("a") <= 50_000
@@ -87,7 +87,7 @@ class VariableTests(RedisTestCase):
         assert self.redis.dbsize() == 0
 
 
-def test_names_are_those_of_deployed_programs() -> None:
+def test_names_equal_those_of_existing_programs() -> None:
     assert set(Secret) == {
         "UserTokenAPIKey",
         "DeviceTokenAPIKey",

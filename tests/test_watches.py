@@ -57,7 +57,7 @@ class WatchTests(RedisTestCase):
         assert (await values.until(None))[:1] == [b"1"]
         await watch.cancel()
 
-    async def test_what_does_not_exist_yet_is_waited_for(self) -> None:
+    async def test_a_missing_variable_is_watched_until_it_exists(self) -> None:
         variables = (await self.bus()).variables
         values = Values()
         await variables.watch("service.A", values)
@@ -65,14 +65,14 @@ class WatchTests(RedisTestCase):
         self.redis.set("service.A", "{}")
         await values.until(b"{}")
 
-    async def test_expiry_is_told(self) -> None:
+    async def test_expiry_is_reported(self) -> None:
         variables = (await self.bus()).variables
         self.redis.set("a", "1", px=50)
         values = Values()
         await variables.watch("a", values)
         await values.until(None)
 
-    async def test_of_many_changes_the_last_comes_and_never_an_older_one_after_it(self) -> None:
+    async def test_the_last_of_many_changes_is_reported_last(self) -> None:
         variables = (await self.bus()).variables
         values = Values()
         await variables.watch("a", values)
@@ -101,7 +101,7 @@ class WatchTests(RedisTestCase):
         await second.until(None)
         await other.until(None)
 
-    async def test_a_handler_that_fails_harms_no_other(self) -> None:
+    async def test_a_failing_handler_does_not_affect_others(self) -> None:
         variables = (await self.bus()).variables
         values = Values()
 
@@ -119,7 +119,7 @@ class WatchTests(RedisTestCase):
         await values.until(b"2")
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 6  # two handlers, three values
 
-    async def test_a_handler_that_takes_its_time_gets_the_newest_value_next(self) -> None:
+    async def test_a_slow_handler_gets_the_newest_value_next(self) -> None:
         variables = (await self.bus()).variables
         taken, values = Collector(), Values()
 
@@ -139,20 +139,20 @@ class WatchTests(RedisTestCase):
         taken.items[1][1].callback(None)
         assert len(taken.items) == 2
 
-    async def test_what_cannot_be_read_is_not_watched(self) -> None:
+    async def test_an_unreadable_name_is_not_watched(self) -> None:
         variables = (await self.bus()).variables
         self.redis.rpush("l", "1")
         with pytest.raises(WrongType):
             await variables.watch("l", Values())
 
-    async def test_reads_that_are_not_watched_cost_redis_nothing(self) -> None:
+    async def test_redis_does_not_track_unwatched_reads(self) -> None:
         variables = (await self.bus()).variables
         await variables.watch("a", Values())
         self.redis.set("b", "1")
         await variables.get("b")
         assert self.redis.info("stats")["tracking_total_keys"] == 1
 
-    async def test_the_value_comes_again_after_a_gap(self) -> None:
+    async def test_the_value_is_reported_again_after_a_gap(self) -> None:
         server = start_server(self)
         variables = (await self.bus(server.url)).variables
         values = Values()
@@ -167,7 +167,7 @@ class WatchTests(RedisTestCase):
                 client.set("a", "x" + value)
                 await values.until(b"x" + value.encode())
 
-    async def test_watches_and_subscriptions_wait_while_redis_loads_its_data(self) -> None:
+    async def test_watches_wait_while_redis_loads_its_data(self) -> None:
         self.patch(connection, "LONGEST_DELAY", 0.05)
         directory = folder_of(self)
         server = start_server(self, "--dir", str(directory), "--appendonly", "yes")
@@ -192,7 +192,7 @@ class WatchTests(RedisTestCase):
             assert client.publish("t", "x") == 1
         await got.wait(1)
 
-    async def test_a_user_without_the_right_is_told(self) -> None:
+    async def test_a_missing_right_is_reported(self) -> None:
         self.redis.execute_command(
             *["ACL", "SETUSER", "watcher", "on", ">pw", "~*", "&*", "+@all", "-client|tracking"]
         )

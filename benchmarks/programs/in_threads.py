@@ -33,7 +33,7 @@ def measure(calls: list[Call], amount: int, warm_up: int) -> dict[str, float]:
             own.append(perf_counter() - start)
             assert result == number + 1
 
-    threads = [Thread(target=work, args=one) for one in zip(calls, seconds, strict=True)]
+    threads = [Thread(target=work, args=share) for share in zip(calls, seconds, strict=True)]
     for thread in threads:
         thread.start()
     ready.wait()
@@ -41,4 +41,4 @@ def measure(calls: list[Call], amount: int, warm_up: int) -> dict[str, float]:
     for thread in threads:
         thread.join()
     total = perf_counter() - start
-    return summary([one for own in seconds for one in own], total)
+    return summary([value for own in seconds for value in own], total)

@@ -25,11 +25,11 @@ def test_pieces_may_be_cut_anywhere(pieces: list[bytes]) -> None:
     assert lines_of(pieces) == lines_of([b"".join(pieces)])
 
 
-def test_a_line_is_without_its_end_and_what_has_none_waits() -> None:
+def test_line_ends_are_stripped_and_partial_lines_wait() -> None:
     assert split_lines(b"one\n\ntwo\nthr") == ([b"one", b"", b"two"], b"thr")
 
 
-def test_a_line_without_end_is_not_kept_for_ever() -> None:
+def test_a_line_without_end_is_bounded() -> None:
     assert lines_of([b"x" * LONGEST_LINE]) == ([], b"x" * LONGEST_LINE)
     assert lines_of([b"x" * LONGEST_LINE, b"x", b"y\n"]) == ([b"x" * (LONGEST_LINE + 1), b"y"], b"")
 

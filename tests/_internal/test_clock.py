@@ -201,7 +201,7 @@ def test_delayed_calls_run_like_those_of_a_reactor() -> None:
                 ran.append("tick")
             elif numbers[0] < len(calls) and calls[numbers[0]].active():
                 getattr(calls[numbers[0]], move)(*numbers[1:])
-        assert set(clock.getDelayedCalls()) == {one for one in calls if one.active()}
+        assert set(clock.getDelayedCalls()) == {call for call in calls if call.active()}
         for call in calls:
             if call.active():
                 call.cancel()
@@ -221,11 +221,11 @@ def test_delayed_calls_run_like_those_of_a_reactor() -> None:
 def _sorted_within_ticks(ran: list[Any]) -> list[Any]:
     """What ran, without the order of what was due in the same advance."""
     groups: list[Any] = [set()]
-    for one in ran:
-        if one == "tick":
+    for call in ran:
+        if call == "tick":
             groups.append(set())
         else:
-            groups[-1].add(one)
+            groups[-1].add(call)
     return groups
 
 

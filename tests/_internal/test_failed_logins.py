@@ -42,7 +42,7 @@ def attempt(failed: FailedLogins, address: str) -> bool:
     st.integers(0, 4),
     st.lists(st.tuples(st.sampled_from(ADDRESSES), st.booleans(), st.floats(0, 40)), max_size=60),
 )
-def test_an_address_is_held_back_while_it_has_failed_too_often_within_a_minute(
+def test_too_many_failures_in_a_minute_hold_an_address_back(
     limit: int, steps: list[tuple[str, bool, float]]
 ) -> None:
     clock = Clock()
@@ -65,7 +65,7 @@ def test_an_address_is_held_back_while_it_has_failed_too_often_within_a_minute(
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
     ],
 )
-def test_whom_an_address_counts_for(one: str, other: str, same: bool) -> None:
+def test_networks_of_ipv6_addresses_share_a_count(one: str, other: str, same: bool) -> None:
     failed = FailedLogins(1, Clock())
     attempt(failed, one)
     assert failed.are_too_many(other) == same
@@ -85,13 +85,13 @@ def test_memory_is_bounded_and_the_latest_are_kept() -> None:
     st.integers(1, 4),
     st.lists(st.sampled_from(["begin", "fail", "succeed", "cancel"]), max_size=40),
 )
-def test_no_more_attempts_are_decided_at_a_time_than_may_fail(limit: int, steps: list[str]) -> None:
+def test_attempts_in_flight_never_exceed_the_limit(limit: int, steps: list[str]) -> None:
     failed = FailedLogins(limit, Clock())
     attempts: list[Deferred[bool]] = []
     failures = 0
     for step in steps:
-        waiting = [one for one in attempts if not one.called]
-        deciding = [one for one in attempts if one.called and one.result]
+        waiting = [pending for pending in attempts if not pending.called]
+        deciding = [pending for pending in attempts if pending.called and pending.result]
         if step == "begin":
             attempts.append(begin(failed))
         elif step == "cancel" and waiting:
@@ -102,19 +102,19 @@ def test_no_more_attempts_are_decided_at_a_time_than_may_fail(limit: int, steps:
             attempts.remove(deciding[0])
             failures += step == "fail"
             failed.end(ADDRESSES[0], failed=step == "fail")
-        called = [one for one in attempts if one.called]
-        allowed = sum(bool(one.result) for one in called)
+        called = [pending for pending in attempts if pending.called]
+        allowed = sum(bool(done.result) for done in called)
         assert failures + allowed <= limit
         if len(called) < len(attempts):
             assert failures + allowed == limit, "nobody waits without need"
             assert failures < limit, "nobody waits in vain"
 
 
-def test_very_many_that_wait_are_refused_one_after_another() -> None:
+def test_many_waiting_attempts_are_refused_in_turn() -> None:
     failed = FailedLogins(1, Clock())
     attempts = [begin(failed) for _ in range(5000)]
     failed.end(ADDRESSES[0], failed=True)
-    assert [one.result for one in attempts] == [True] + [False] * 4999
+    assert [pending.result for pending in attempts] == [True] + [False] * 4999
     assert not failed._attempts
 
 

@@ -19,13 +19,13 @@ class GatheredTests(TestCase):
         assert self.successResultOf(both) == [1, 2]
         assert self.successResultOf(gathered(())) == []
 
-    def test_first_error_comes_as_it_is_and_no_other_is_logged(self) -> None:
+    def test_the_first_error_is_raised_and_no_other_is_logged(self) -> None:
         errors = ValueError("first"), KeyError("second")
         found = self.failureResultOf(gathered([Deferred(), *map(fail, errors)]))
         assert found.value is errors[0]
         assert not self.flushLoggedErrors()
 
-    def test_cancelling_is_no_error_of_another_kind(self) -> None:
+    def test_cancelling_raises_cancelled_error(self) -> None:
         waiting: Deferred[Any] = Deferred()
         both = gathered([waiting])
         both.cancel()

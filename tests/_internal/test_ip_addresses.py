@@ -28,7 +28,7 @@ def test_an_address_has_one_form(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", NO_ADDRESSES)
-def test_other_text_is_no_address(text: str) -> None:
+def test_other_text_is_rejected(text: str) -> None:
     assert parse_ip(text) is None
     assert not is_loopback(text)
     assert not same_host(text, text)
@@ -58,13 +58,13 @@ def test_loopback_addresses(text: str) -> None:
 
 @given(st.text() | st.sampled_from(sorted(PLACES)), st.text(max_size=3))
 def test_no_text_makes_parsing_fail(text: str, end: str) -> None:
-    for one in (text, text + end, f"{text}%{end}"):
-        parse_ip(one)
-        is_loopback(one)
-        same_host(one, text)
+    for variant in (text, text + end, f"{text}%{end}"):
+        parse_ip(variant)
+        is_loopback(variant)
+        same_host(variant, text)
         failed = FailedLogins(1, lambda: 0.0)
-        failed.add(one)
-        assert failed.are_too_many(one)
+        failed.add(variant)
+        assert failed.are_too_many(variant)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,6 @@ def test_a_forwarded_address_has_one_form(forwarded: str, expected: str) -> None
 
 
 @pytest.mark.parametrize("text", ["::ffff:10.0.0.0/95", "fe80::1%eth0/64", "fe80::1%"])
-def test_what_is_no_network_is_refused(text: str) -> None:
+def test_an_invalid_network_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"address|network|host bits"):
         parse_network(text)

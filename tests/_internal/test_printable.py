@@ -28,7 +28,7 @@ def test_printable_text_keeps_what_prints_and_escapes_the_rest(text: str) -> Non
         assert json.loads(f'"{shown}"') == text
 
 
-def test_line_ends_and_tabs_stay_unless_text_must_not_leave_its_line() -> None:
+def test_line_ends_and_tabs_are_escaped_only_in_single_lines() -> None:
     assert printable("a\n\tb\r\x1b[2J") == "a\n\tb\\r\\u001b[2J"
     assert printable("a\n\tb", keep="") == "a\\n\\tb"
 
@@ -92,7 +92,7 @@ class TerminalTests(CommandTestCase):
             assert status == 0, arguments
             assert text in output, arguments
 
-    async def test_tail_ends_after_a_message_that_the_terminal_cannot_encode(self) -> None:
+    async def test_tail_survives_a_message_that_ascii_cannot_encode(self) -> None:
         bus = await self.bus()
         tail = self.start_command("tail", "*", "-n", "1", terminal=True, PYTHONIOENCODING="ascii")
         sent = 0

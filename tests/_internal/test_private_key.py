@@ -85,6 +85,6 @@ def test_a_key_without_a_passphrase_is_read(certificate: Path) -> None:
 
 
 @pytest.mark.parametrize("pem", [b"", b"nonsense", b"-----BEGIN PRIVATE KEY-----\nAA\n"])
-def test_what_is_no_key_is_refused(pem: bytes) -> None:
+def test_a_file_without_a_key_is_refused(pem: bytes) -> None:
     with pytest.raises(InvalidArgument, match="no private key in the-file"):
         private_key(pem, "the-file")

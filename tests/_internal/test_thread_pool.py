@@ -72,7 +72,7 @@ class ThreadPoolTests(RedisTestCase):
         await self.hanging(bus, "Slow", 2)
         with pytest.raises(Overloaded, match="all 2 threads are busy: 2 by hang"):
             await bus.call_service("Slow", "hang", timeout=120)
-        assert [one for one in log.items if "all 2 threads for procedures of Slow" in one]
+        assert [line for line in log.items if "all 2 threads for procedures of Slow" in line]
 
     async def test_a_call_of_its_own_service_ends_without_a_free_thread(self) -> None:
         self.patch(thread_pool, "PATIENCE", 0.05)
@@ -127,11 +127,11 @@ class ThreadPoolTests(RedisTestCase):
         error = RuntimeError("can't start new thread")
         with mock.patch.object(threading.Thread, "start", side_effect=error):
             await bus.publish("t", "x")
-            while not any("a handler of t waits: no thread" in one for one in log.items):
+            while not any("a handler of t waits: no thread" in line for line in log.items):
                 await log.wait(len(log.items) + 1)
         assert await deferToThread(received.get, timeout=GUARD) == b"x"
 
-    async def test_handlers_that_wait_for_a_thread_are_warned_of_and_run_later(self) -> None:
+    async def test_handlers_waiting_for_a_thread_are_logged_and_run_later(self) -> None:
         self.patch(thread_pool, "PATIENCE", 0.05)
         log = log_of(self)
         blocking = await self.blocking(handler_threads=1)
@@ -149,7 +149,7 @@ class ThreadPoolTests(RedisTestCase):
         await bus.publish("one", "x")
         await bus.publish("two", "x")
         warned = "all 1 threads for handlers of a BlockingBus"
-        while not any(warned in one and "by a handler of one" in one for one in log.items):
+        while not any(warned in line and "by a handler of one" in line for line in log.items):
             await log.wait(len(log.items) + 1)
         release.set()
         for _ in range(2):

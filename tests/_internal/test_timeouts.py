@@ -39,7 +39,7 @@ def bus() -> MemoryBus:
         lambda bus, value: SessionKeys(bus).issue("user", UUID, ttl=value),
     ],
 )
-def test_what_is_no_timeout_is_refused_at_once(
+def test_an_invalid_timeout_is_refused_at_once(
     ask: Callable[[Any, Any], Any], value: Any, bus: MemoryBus
 ) -> None:
     with pytest.raises(InvalidArgument, match="number of seconds"):
@@ -48,7 +48,7 @@ def test_what_is_no_timeout_is_refused_at_once(
 
 
 @pytest.mark.parametrize("value", WRONG, ids=range(len(WRONG)))
-def test_what_may_be_left_out_is_refused_when_it_is_given_wrong(value: Any, bus: MemoryBus) -> None:
+def test_an_invalid_optional_timeout_is_refused(value: Any, bus: MemoryBus) -> None:
     with pytest.raises(InvalidArgument, match="number of seconds"):
         bus.variables.set("a", "1", ttl=value)
     with pytest.raises(InvalidArgument, match="number of seconds"):

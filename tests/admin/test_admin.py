@@ -18,7 +18,7 @@ class JavaScriptClientTests(AdminTestCase):
     async def ask(self, method: str = "GET", **headers: str) -> Answer:
         return await (await self.admin()).ask("/opentera-bus.js", method, **headers)
 
-    async def test_browsers_of_any_origin_take_it_as_a_module_and_guess_nothing(self) -> None:
+    async def test_any_origin_may_import_the_client_as_a_module(self) -> None:
         answer = await self.ask(Host="cdn.example.org", Sec_Fetch_Site="cross-site")
         assert answer.status == 200
         assert answer.body == CLIENT.read_bytes()
@@ -27,7 +27,7 @@ class JavaScriptClientTests(AdminTestCase):
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
-    async def test_it_is_kept_and_asked_for_again_and_sent_when_it_has_changed(self) -> None:
+    async def test_the_client_is_cached_and_revalidated(self) -> None:
         first = await self.ask()
         assert first.headers["Cache-Control"] == "public, no-cache"
         again = await self.ask(If_None_Match=first.headers["ETag"])
@@ -44,7 +44,7 @@ class JavaScriptClientTests(AdminTestCase):
 
 
 class HealthTests(AdminTestCase):
-    async def test_a_link_that_is_ready_is_200_with_all_that_helps(self) -> None:
+    async def test_a_ready_link_is_200_with_details(self) -> None:
         admin = await self.admin()
         await admin.bus.subscribe("service.A.events", lambda _: None)
         known = await until(lambda: admin.ask("/health"), lambda one: b"valkey" in one.body)
@@ -57,7 +57,7 @@ class HealthTests(AdminTestCase):
         assert page["redis"]["reconnects"] == {"client": 0, "subscriber": 0}
         assert "cause" not in page["redis"]
         times = [page["since"], page["started"], *page["redis"]["since"].values()]
-        assert all(datetime.fromisoformat(one).tzinfo for one in times)
+        assert all(datetime.fromisoformat(stamp).tzinfo for stamp in times)
         assert page["since"] == max(page["redis"]["since"].values())
         assert page["subscriptions"] == {"wanted": 2, "acknowledged": 2}  # and of replies
         assert page["clients"] == {"user": 0, "participant": 0, "device": 0}
@@ -86,7 +86,7 @@ class HealthTests(AdminTestCase):
         assert back["redis"]["gaps"] == 1
         assert "cause" not in back["redis"]
 
-    async def test_a_replica_is_503_as_a_login_would_be(self) -> None:
+    async def test_a_replica_is_503(self) -> None:
         server = start_server(self)
         admin = await self.admin(bus=await self.bus(server.url))
         with server.client() as client:
@@ -118,7 +118,7 @@ class HealthTests(AdminTestCase):
 
 
 class AnswerTests(AdminTestCase):
-    async def test_every_answer_forbids_browsers_what_the_page_does_not_need(self) -> None:
+    async def test_every_response_has_restrictive_security_headers(self) -> None:
         admin = await self.admin()
         for path in ("/", "/health", "/metrics", "/api/state", "/console.js", "/nothing-is-here"):
             headers = (await admin.ask(path)).headers
@@ -130,7 +130,7 @@ class AnswerTests(AdminTestCase):
             assert headers["X-Content-Type-Options"] == "nosniff"
             assert headers["Referrer-Policy"] == "same-origin"
 
-    async def test_a_long_body_is_refused_and_not_kept(self) -> None:
+    async def test_a_long_body_is_refused_and_dropped(self) -> None:
         admin = await self.admin(console="write")
         answer = await admin.post("/api/call", "x" * MAX_BODY)
         assert answer.status == 413

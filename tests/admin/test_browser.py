@@ -141,7 +141,7 @@ class GatewayTests(ClientTestCase):
             "return (await of('event', 2)).map((e) => ({...e, isDate: e.time instanceof Date,"
             " age: Date.now() - e.time}))"
         )
-        assert [(one["name"], one["topic"], one["isDate"]) for one in events] == [
+        assert [(event["name"], event["topic"], event["isDate"]) for event in events] == [
             ("UserEvent", TOPIC, True),
             ("DeviceEvent", TOPIC, True),
         ]
@@ -150,7 +150,7 @@ class GatewayTests(ClientTestCase):
         assert events[0]["data"]["@type"] == "type.googleapis.com/opentera.protobuf.UserEvent"
         assert abs(events[0]["age"]) < HOUR
 
-    async def test_it_comes_back_after_a_restart_with_a_new_key_and_tells_of_the_gap(self) -> None:
+    async def test_a_restart_needs_a_new_key_and_reports_a_gap(self) -> None:
         await self.open_page()
         port = self.port
         assert not await self.run_page("return log.some((entry) => entry.type === 'gap')")
@@ -168,7 +168,7 @@ class GatewayTests(ClientTestCase):
         (event,) = await self.run_page("return await of('event')")
         assert event["data"]["userFullname"] == "after"
 
-    async def test_a_killed_program_is_found_again_and_serves_the_client_itself(self) -> None:
+    async def test_the_client_reconnects_after_the_gateway_was_killed(self) -> None:
         port, admin = free_port(), free_port()
         options = (
             "--redis", self.gateway_url, "--websocket", f"tcp:{port}:interface=127.0.0.1",
@@ -188,7 +188,7 @@ class GatewayTests(ClientTestCase):
         (gap,) = await self.run_page("return await of('gap')")
         assert gap["code"] == 1006
 
-    async def test_a_disconnect_command_ends_it_for_good(self) -> None:
+    async def test_a_disconnect_command_ends_the_client_for_good(self) -> None:
         await self.open_page()
         command = ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)
         await self.bus_.send_module_message(topics.disconnect_command(UUID), command, source="test")
@@ -198,7 +198,7 @@ class GatewayTests(ClientTestCase):
         assert await self.run_page("return [bus.state, log.length]") == ["closed", 3]
         assert len(self.asked.items) == 1
 
-    async def test_closing_ends_it_for_good_however_often(self) -> None:
+    async def test_closing_is_final_and_idempotent(self) -> None:
         await self.open_page()
         reports = self.subscribed(REPORTS)
         await self.run_page("bus.close(); bus.close(); dispatchEvent(new Event('online'))")
@@ -206,7 +206,7 @@ class GatewayTests(ClientTestCase):
         states = await self.run_page("return log.map(({state, code}) => [state, code])")
         assert states == [["connecting", None], ["open", None], ["closed", 1000]]
 
-    async def test_keys_that_are_refused_are_reported_and_tried_more_and_more_rarely(self) -> None:
+    async def test_refused_keys_are_reported_and_retried_with_back_off(self) -> None:
         await self.start_gateway()
         await self.show(self.port)
         script = """
@@ -221,7 +221,7 @@ class GatewayTests(ClientTestCase):
             assert longest / 2 <= wait["delay"] <= longest
         assert waits[6]["delay"] >= 8
 
-    async def test_no_key_is_in_what_it_tells_or_writes(self) -> None:
+    async def test_events_and_console_lines_contain_no_key(self) -> None:
         await self.start_gateway()
         await self.show(self.port)
         script = """
@@ -242,11 +242,11 @@ class GatewayTests(ClientTestCase):
         assert "SECRET" not in "".join(told)
         written = await self.browser.console()
         # The browser's own line of a refused handshake holds the URL; ours do not.
-        assert [one for one in written if one["source"] == "console-api"] == []
+        assert [entry for entry in written if entry["source"] == "console-api"] == []
 
 
 class KeyTests(ClientTestCase):
-    async def test_a_supplier_that_fails_is_asked_again(self) -> None:
+    async def test_a_failing_supplier_is_retried(self) -> None:
         await self.start_gateway()
         await self.show(self.port)
         script = f"""
@@ -266,7 +266,7 @@ class KeyTests(ClientTestCase):
         assert [error["name"] for error in errors] == ["KeySupplierFailed"] * 8
         assert "no key within" in errors[-1]["message"]
 
-    async def test_what_a_supplier_throws_is_the_cause(self) -> None:
+    async def test_the_suppliers_exception_is_the_cause(self) -> None:
         await self.show(1)
         script = """
             const thrown = new Error('no login');
@@ -278,7 +278,7 @@ class KeyTests(ClientTestCase):
         """
         assert await self.run_page(script) == [True, True]
 
-    async def test_closing_while_the_supplier_works_aborts_it_and_opens_nothing(self) -> None:
+    async def test_closing_aborts_a_running_supplier(self) -> None:
         server = self.wild()
         await self.show(server.number)
         script = """
@@ -299,7 +299,7 @@ class KeyTests(ClientTestCase):
         assert await self.run_page(script) == [True, "AbortError", ["connecting", "closed"]]
         assert server.connected.items == []
 
-    async def test_a_key_that_comes_too_late_is_not_used(self) -> None:
+    async def test_a_late_key_is_ignored(self) -> None:
         server = self.wild()
         await self.show(server.number)
         script = """
@@ -314,7 +314,7 @@ class KeyTests(ClientTestCase):
         assert await self.run_page(script) == "waiting"
         assert server.connected.items == []
 
-    async def test_closing_before_anything_began_asks_for_no_key(self) -> None:
+    async def test_closing_before_the_start_requests_no_key(self) -> None:
         await self.show(1)
         script = """
             start({key: () => keep('asked', {})}).close();
@@ -327,7 +327,7 @@ class KeyTests(ClientTestCase):
 class WildTests(ClientTestCase):
     """Against servers that do what no gateway should."""
 
-    async def test_every_other_close_is_followed_by_another_attempt_and_tells_of_a_gap(
+    async def test_every_other_close_code_reconnects_and_reports_a_gap(
         self,
     ) -> None:
         codes = [1000, 1001, 1006, 1008, 1009, 1011, 1012, 1013, 3000]
@@ -346,7 +346,7 @@ class WildTests(ClientTestCase):
         assert [gap["code"] for gap in gaps] == codes
         assert gaps[0]["reason"] == "why"
 
-    async def test_a_gateway_that_does_not_answer_is_given_up(self) -> None:
+    async def test_an_unresponsive_gateway_times_out(self) -> None:
         server = self.wild(answer=False)
         await self.show(server.number)
         script = "start({timeout: 1000}); return await of('error', 2)"
@@ -362,7 +362,7 @@ class WildTests(ClientTestCase):
         assert await self.run_page("bus.close(); await fetch('/key'); return bus.state") == "closed"
         await server.gone.wait(1)
 
-    async def test_junk_is_reported_and_harms_nothing(self) -> None:
+    async def test_malformed_frames_are_reported_and_dropped(self) -> None:
         junk = [
             "Not allowed to send message", "",
             "null", "[]", "{}", '{"message": 1}', '{"message": []}',
@@ -405,7 +405,7 @@ class WildTests(ClientTestCase):
         assert [event["topic"] for event in events] == ["t"] * 5 + [None] * 2
         assert events[-1]["time"] is None
 
-    async def test_thousands_of_events_come_in_order_and_none_after_closing(self) -> None:
+    async def test_events_arrive_in_order_and_none_after_closing(self) -> None:
         def opened(client: Any) -> None:
             for first in range(0, 10_000, 100):
                 client.sendMessage(tera_event([{"n": n} for n in range(first, first + 100)]))
@@ -468,7 +468,7 @@ class WildTests(ClientTestCase):
             found = await self.run_page(script, when)
             assert found == kept, when
 
-    async def test_only_a_connection_that_lasted_ends_the_back_off(self) -> None:
+    async def test_only_a_lasting_connection_resets_the_back_off(self) -> None:
         await self.show(self.wild(lambda client: client.sendCloseFrame(code=1012)).number)
         for steady_after, expected in ((HOUR, [1, 2, 3, 4, 5]), (0, [1, 1, 1, 1, 1])):
             script = """
@@ -484,7 +484,7 @@ class WildTests(ClientTestCase):
                 longest = min(50, 2**failures)
                 assert longest / 2 <= delay <= longest
 
-    async def test_without_options_it_waits_from_half_a_second_to_thirty(self) -> None:
+    async def test_default_delays_grow_from_half_a_second_to_thirty(self) -> None:
         await self.show(1)
         script = """
             const delays = [];
@@ -500,7 +500,7 @@ class WildTests(ClientTestCase):
         assert 500 <= delays[0] <= 1000
         assert all(15_000 <= delay <= 30_000 for delay in delays[5:])
 
-    async def test_it_tries_at_once_when_the_network_or_the_reader_comes_back(self) -> None:
+    async def test_online_and_visible_events_reconnect_at_once(self) -> None:
         await self.show(self.wild().number)
         start = """
             const key = () => log.push({asked: 1}) && window.answer;

@@ -41,7 +41,7 @@ def call(**changes: Any) -> bytes:
 
 
 class TestAsked:
-    def test_arguments_are_of_the_type_that_is_said(self) -> None:
+    def test_arguments_have_the_declared_type(self) -> None:
         given = [
             ("bool", "true", True), ("bool", "false", False), ("int", " -7 ", -7),
             ("int", str(2**64 - 1), 2**64 - 1), ("float", "1", 1.0), ("str", "", ""),
@@ -50,7 +50,7 @@ class TestAsked:
         arguments = [{"type": kind, "value": text} for kind, text, _ in given]
         found = parse_call(call(arguments=arguments)).arguments
         assert found == tuple(value for *_, value in given)
-        assert [type(one) for one in found] == [type(value) for *_, value in given]
+        assert [type(entry) for entry in found] == [type(value) for *_, value in given]
 
     @pytest.mark.parametrize(
         ("kind", "text", "expected"),
@@ -65,7 +65,7 @@ class TestAsked:
             ("int", 1, "argument 1 must be an object with a type, and a value as text"),
         ],
     )
-    def test_what_is_wrong_with_an_argument(self, kind: Any, text: Any, expected: str) -> None:
+    def test_an_invalid_argument_is_explained(self, kind: Any, text: Any, expected: str) -> None:
         with pytest.raises(InvalidArgument, match=expected):
             parse_call(call(arguments=[{"type": kind, "value": text}]))
 
@@ -82,11 +82,11 @@ class TestAsked:
             ({"timeout": float("nan")}, "timeout"),
         ],
     )
-    def test_what_is_wrong_with_a_call(self, changes: dict[str, Any], expected: str) -> None:
+    def test_an_invalid_call_is_explained(self, changes: dict[str, Any], expected: str) -> None:
         with pytest.raises(InvalidArgument, match=expected):
             parse_call(call(**changes))
 
-    def test_what_is_no_object(self) -> None:
+    def test_a_body_must_be_a_json_object(self) -> None:
         for body in (b"", b"[]", b"{", b"\xff", b"[" * 100_000):
             with pytest.raises(InvalidArgument, match="JSON object"):
                 parse_key(body)
@@ -109,7 +109,7 @@ class TrafficTests(AdminTestCase):
         count: int = await deferToThread(self.redis.pubsub_numpat)
         return count
 
-    async def test_it_is_subscribed_only_while_somebody_asks(self) -> None:
+    async def test_traffic_is_subscribed_only_while_a_page_polls(self) -> None:
         admin = await self.admin()
         assert self.redis.pubsub_numpat() == 0
         page = await self.watch(admin)
@@ -120,7 +120,7 @@ class TrafficTests(AdminTestCase):
         await self.watch(admin)
         await until(self.patterns, lambda count: count == 0)
 
-    async def test_messages_come_decoded_once_and_by_their_numbers(self) -> None:
+    async def test_messages_are_decoded_once_and_numbered(self) -> None:
         admin = await self.admin()
         first = await self.watch(admin)
         await admin.bus.publish_event(TOPIC, UserEvent(user_fullname="Zoé"))
@@ -134,13 +134,13 @@ class TrafficTests(AdminTestCase):
         assert event["topic"] == TOPIC
         assert (event["form"], event["summary"]) == ("TeraEvent", "UserEvent")
         assert event["body"]["messages"][0]["userFullname"] == "Zoé"
-        assert [one["body"] for one in texts] == ["twice", "twice"]
-        topics = [(one["topic"], one["count"], one["bytes"]) for one in page["topics"]]
+        assert [message["body"] for message in texts] == ["twice", "twice"]
+        topics = [(topic["topic"], topic["count"], topic["bytes"]) for topic in page["topics"]]
         assert topics[0] == ("module.A.events.messages", 2, 10)
         assert (await self.watch(admin, serial=page["serial"], after=2))["messages"] == [texts[1]]
         assert len((await self.watch(admin, serial=999, after=2))["messages"]) == 3
 
-    async def test_calls_are_heard_only_when_they_are_asked_for(self) -> None:
+    async def test_calls_are_shown_only_on_request(self) -> None:
         admin = await self.admin()
         assert not (await self.watch(admin))["hearsCalls"]
         with self.assertRaises(Exception) as caught:
@@ -149,7 +149,7 @@ class TrafficTests(AdminTestCase):
         for patterns in ("*", "service.A.*", "*.rpc"):
             assert (await self.watch(admin, patterns))["hearsCalls"], patterns
 
-    async def test_what_is_kept_and_shown_is_bounded(self) -> None:
+    async def test_kept_and_shown_messages_are_bounded(self) -> None:
         admin = await self.admin()
         await self.watch(admin, "*.events")
         count = traffic.KEPT_MESSAGES + 10
@@ -175,7 +175,7 @@ class TrafficTests(AdminTestCase):
         assert len(page["messages"]) == traffic.SHOWN_BYTES // size
         assert page["skipped"] == 8 - len(page["messages"])
 
-    async def test_of_a_long_topic_the_beginning_is_kept(self) -> None:
+    async def test_a_long_topic_is_cut(self) -> None:
         admin = await self.admin()
         await self.watch(admin, "*.events")
         for end in "ab":
@@ -183,10 +183,10 @@ class TrafficTests(AdminTestCase):
         page = await until(lambda: self.watch(admin, "*.events"), lambda one: one["count"] == 2)
         (topic,) = page["topics"]
         assert topic["count"] == 2
-        names = {topic["topic"], *(one["topic"] for one in page["messages"])}
+        names = {topic["topic"], *(message["topic"] for message in page["messages"])}
         assert names == {f"service.{'x' * 5000}"[: traffic.LONGEST_TOPIC - 1] + "…"}
 
-    async def test_so_many_watches_and_no_more(self) -> None:
+    async def test_the_number_of_watches_is_limited(self) -> None:
         admin = await self.admin()
         for number in range(traffic.MOST_WATCHES):
             await self.watch(admin, f"service.A{number}.*")
@@ -195,14 +195,14 @@ class TrafficTests(AdminTestCase):
         assert "in use" in answer.json()["message"]
         assert (await admin.ask("/api/traffic?patterns=service.A0.*")).status == 200
 
-    async def test_what_is_no_pattern_is_said(self) -> None:
+    async def test_an_invalid_pattern_is_explained(self) -> None:
         admin = await self.admin()
         for wrong in ("%20", "a+b+c+d+e", "x" * 201, "a%00b"):
             answer = await admin.ask(f"/api/traffic?patterns={wrong}")
             assert answer.status == 400, wrong
             assert "pattern" in answer.json()["message"]
 
-    async def test_what_redis_refuses_is_said_and_nothing_is_left(self) -> None:
+    async def test_a_refusal_of_redis_is_explained_and_cleaned_up(self) -> None:
         server = start_server(self)
         with server.client() as client:
             client.execute_command(
@@ -217,7 +217,7 @@ class TrafficTests(AdminTestCase):
             assert client.pubsub_numpat() == 0
         assert (await admin.ask("/api/traffic?patterns=*.events")).status == 200
 
-    async def test_a_gap_is_told_once(self) -> None:
+    async def test_a_gap_is_reported_once(self) -> None:
         server = start_server(self)
         admin = await self.admin(bus=await self.bus(server.url))
         assert (await self.watch(admin))["gaps"] == 0
@@ -228,7 +228,7 @@ class TrafficTests(AdminTestCase):
 
 
 class ServicesTests(AdminTestCase):
-    async def test_services_describe_themselves_and_are_called(self) -> None:
+    async def test_services_are_described_and_called(self) -> None:
         admin = await self.admin(console="write")
         procedures = Procedures(version="1.2")
 
@@ -242,7 +242,7 @@ class ServicesTests(AdminTestCase):
         (found,) = (await admin.ask("/api/services")).json()
         assert found["server"] == "service.Sum"
         (procedure,) = found["description"]["procedures"]
-        assert [one["name"] for one in procedure["arguments"]] == ["a", "b"]
+        assert [argument["name"] for argument in procedure["arguments"]] == ["a", "b"]
         asked = {"server": "service.Sum", "procedure": "add", "timeout": 5}
         one = {"type": "int", "value": "40"}
         answer = (await admin.post("/api/call", {**asked, "arguments": [one]})).json()
@@ -254,19 +254,21 @@ class ServicesTests(AdminTestCase):
         assert wrong.status == 400
         assert "argument 1" in wrong.json()["message"]
 
-    async def test_a_bad_description_is_listed_as_such_beside_the_others(self) -> None:
+    async def test_a_bad_description_is_listed_beside_the_others(self) -> None:
         admin = await self.admin()
         await admin.bus.serve_service("Sum", Procedures())
         bad: dict[str, Any] = {"service": [[]]}
         server = DeployedServer(self.redis, "service.Odd.rpc", **{"opentera.describe": lambda: bad})
         self.addCleanup(server.close)
         await admin.bus.subscribe("service.Odd.rpc", lambda _: None)  # so that it is listed
-        found = {one["server"]: one for one in (await admin.ask("/api/services")).json()}
+        found = {
+            service["server"]: service for service in (await admin.ask("/api/services")).json()
+        }
         assert found["service.Odd"]["description"] is None
         assert "has an invalid form" in found["service.Odd"]["problem"]
         assert found["service.Sum"]["problem"] == ""
 
-    async def test_what_a_browser_would_not_read_is_never_handed_on(self) -> None:
+    async def test_invalid_json_numbers_never_reach_the_browser(self) -> None:
         admin = await self.admin(console="write")
         deep: Any = []
         for _ in range(DEEPEST):
@@ -280,7 +282,7 @@ class ServicesTests(AdminTestCase):
         answer = (await admin.post("/api/call", {**asked, "procedure": "deep"})).json()
         assert (answer["error"], "nested" in answer["message"]) == ("BadReply", True)
 
-    async def test_who_looks_at_the_same_time_gets_one_answer(self) -> None:
+    async def test_simultaneous_requests_share_one_answer(self) -> None:
         admin = await self.admin()
         asked: list[Deferred[Any]] = []
 
@@ -293,10 +295,10 @@ class ServicesTests(AdminTestCase):
         await until(lambda: admin.ask("/health"), lambda _: bool(asked))
         await admin.ask("/health")
         asked[0].callback([])
-        for one in answers:
+        for answer in answers:
             if len(asked) > 1 and not asked[1].called:  # it came after the first was answered
                 asked[1].callback([])
-            assert (await one).json() == []
+            assert (await answer).json() == []
 
 
 class RightsTests(AdminTestCase):
@@ -310,7 +312,7 @@ class RightsTests(AdminTestCase):
         self.own = await self.bus(server.url_as(GATEWAY))
         return await self.admin(bus=self.own, console="write")
 
-    async def test_each_panel_says_what_it_lacks_and_the_others_work(self) -> None:
+    async def test_each_panel_names_the_missing_right_and_others_work(self) -> None:
         admin = await self.gateways_admin()
         additions = console_additions()
         for path, panel in (("traffic", "topics and their messages"), ("services", "services")):
@@ -330,7 +332,7 @@ class RightsTests(AdminTestCase):
         answer = await admin.post("/api/call", {**asked, "server": "service.A"})
         assert answer.json()["error"] == "NoResponder"
 
-    async def test_with_what_the_docs_add_all_panels_work(self) -> None:
+    async def test_all_panels_work_with_the_rights_of_the_docs(self) -> None:
         additions = console_additions()
         admin = await self.gateways_admin(
             f"{additions['topics and their messages']} {additions['services']}"
@@ -347,7 +349,7 @@ class RightsTests(AdminTestCase):
 
 
 class KeyTests(AdminTestCase):
-    async def test_a_key_goes_to_the_page_that_asks_and_serves_once(self) -> None:
+    async def test_a_key_goes_to_the_requesting_page_and_works_once(self) -> None:
         admin = await self.admin(console="write")
         asked = {"kind": "user", "uuid": UUID, "name": "Zoé"}
         answer = (await admin.post("/api/keys", asked)).json()
@@ -357,7 +359,7 @@ class KeyTests(AdminTestCase):
         assert identity is not None
         assert (identity.uuid, identity.name) == (UUID, "Zoé")
 
-    async def test_what_is_no_uuid(self) -> None:
+    async def test_an_invalid_uuid_is_refused(self) -> None:
         admin = await self.admin(console="write")
         answer = await admin.post("/api/keys", {"kind": "user", "uuid": "x"})
         assert answer.status == 400
@@ -365,7 +367,7 @@ class KeyTests(AdminTestCase):
 
 
 class PresenceTests(AdminTestCase):
-    async def test_who_is_online_at_any_gateway(self) -> None:
+    async def test_clients_of_all_gateways_are_listed(self) -> None:
         admin = await self.admin()
         online = (await admin.ask("/api/presence")).json()
         kinds = ("user", "participant", "device")

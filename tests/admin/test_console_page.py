@@ -94,7 +94,9 @@ class ConsoleTestCase(BrowserTestCase):
 
     async def problems(self) -> list[str]:
         """What the browser complained of, such as of the Content-Security-Policy."""
-        return [one["message"] for one in await self.browser.console() if one["level"] == "SEVERE"]
+        return [
+            entry["message"] for entry in await self.browser.console() if entry["level"] == "SEVERE"
+        ]
 
 
 class OneMissing(LocalOverview):
@@ -108,7 +110,7 @@ class OneMissing(LocalOverview):
 class WorkersTests(ConsoleTestCase):
     overview = OneMissing
 
-    async def test_a_worker_that_is_missing_is_no_link_that_is_missing(self) -> None:
+    async def test_a_missing_worker_is_not_a_missing_link(self) -> None:
         await self.show()
         shown = await self.sees("#status[data-state=bad]", "1 of 2 workers not ready for ")
         assert "link" not in shown
@@ -116,7 +118,7 @@ class WorkersTests(ConsoleTestCase):
 
 
 class LinkTests(ConsoleTestCase):
-    async def test_the_link_and_its_end_and_its_return(self) -> None:
+    async def test_the_page_follows_the_link_down_and_up(self) -> None:
         server = start_server(self)
         await self.show(url=server.url)
         await self.sees("#status", "Ready")
@@ -132,7 +134,7 @@ class LinkTests(ConsoleTestCase):
         await self.click("#link summary")
         await self.sees("#counts", "Logins")
 
-    async def test_a_program_that_is_gone_is_told(self) -> None:
+    async def test_the_page_reports_an_unreachable_gateway(self) -> None:
         await self.show()
         await self.sees("#status", "Ready")
         await self.browser.command("Network.enable")
@@ -142,7 +144,7 @@ class LinkTests(ConsoleTestCase):
         await self.browser.command("Network.emulateNetworkConditions", **{**gone, "offline": False})
         await self.sees("#status", "Ready")
 
-    async def test_charts_show_numbers_and_say_them(self) -> None:
+    async def test_charts_show_numbers_and_describe_them(self) -> None:
         await self.show()
         await self.sees(".tile[data-name=clients] .value", "0")
         label = await self.browser.run(
@@ -159,7 +161,7 @@ class LinkTests(ConsoleTestCase):
 
 
 class TrafficTests(ConsoleTestCase):
-    async def test_watching_shows_messages_and_topics_and_pausing_ends_it(self) -> None:
+    async def test_watching_shows_messages_until_it_is_paused(self) -> None:
         self.patch(watching, "WATCH_LEASE", GUARD)
         await self.show()
         await self.sees("#traffic-state", "Not watching")
@@ -197,7 +199,7 @@ class TrafficTests(ConsoleTestCase):
         )
         return count
 
-    async def test_patterns_that_hear_calls_are_warned_of_and_wrong_ones_refused(self) -> None:
+    async def test_patterns_matching_calls_warn_and_invalid_ones_fail(self) -> None:
         await self.show()
         await self.type("#patterns", "service.*")
         await self.click("#watch")
@@ -211,7 +213,7 @@ class TrafficTests(ConsoleTestCase):
         """Read the count of messages; the console's own calls may be among them."""
         return int((await self.sees("#traffic-state", "Watching: ")).split()[1])
 
-    async def test_what_the_page_keeps_is_bounded(self) -> None:
+    async def test_the_page_keeps_a_bounded_number_of_messages(self) -> None:
         await self.show()
         await self.click("#watch")
         await self.sees("#traffic-state", "Watching: 0")
@@ -238,14 +240,14 @@ class TrafficTests(ConsoleTestCase):
         await self.sees("#messages li:last-child pre", "a line")
         assert await self.browser.run(overflow) == before
 
-    async def test_text_of_others_does_not_turn_the_page_around(self) -> None:
+    async def test_bidirectional_controls_are_replaced(self) -> None:
         await self.show()
         await self.click("#watch")
         await self.sees("#traffic-state", "Watching: 0")
         await self.bus_shown.publish("service.A.events", '{"a": "\u202eevil"}')
         await self.sees("#messages .what", '"\ufffdevil"')
 
-    async def test_what_the_gateways_user_may_not_see_is_said(self) -> None:
+    async def test_missing_rights_of_the_gateways_user_are_explained(self) -> None:
         server = start_with_acl()
         self.addCleanup(server.stop)
         await self.show(url=server.url_as(GATEWAY), found="+pubsub|channels")
@@ -298,7 +300,7 @@ class ServiceTests(ConsoleTestCase):
         await self.click(f"{form} button.primary")
         await self.sees(f"{form} .result .problem", "argument 1 must be an integer")
 
-    async def test_of_a_default_that_turns_text_around_what_is_seen_is_sent(self) -> None:
+    async def test_a_bidirectional_default_is_sent_as_displayed(self) -> None:
         await self.show(console="write")
         procedures = Procedures()
 
@@ -323,7 +325,7 @@ class ServiceTests(ConsoleTestCase):
         await self.click(f"{form} button.primary")
         await self.sees(f"{form} .result pre", "43")
 
-    async def test_a_console_that_reads_has_no_forms(self) -> None:
+    async def test_a_read_only_console_has_no_forms(self) -> None:
         await self.show()
         await self.counting()
         await self.open_service()
@@ -335,7 +337,7 @@ class ServiceTests(ConsoleTestCase):
 
 
 class TestWebSocketTests(ConsoleTestCase):
-    async def test_a_test_websocket_logs_in_is_present_and_gets_its_events(self) -> None:
+    async def test_a_test_websocket_is_present_and_gets_its_events(self) -> None:
         await self.show(console="write")
         await self.sees("#test-websocket h2")
         await self.type("#uuid", UUID)
@@ -352,7 +354,7 @@ class TestWebSocketTests(ConsoleTestCase):
         await self.sees("[data-kind=user] .count", "0")
         assert await self.problems() == []
 
-    async def test_a_key_is_shown_where_it_was_asked_for_alone(self) -> None:
+    async def test_a_key_is_shown_only_where_it_was_requested(self) -> None:
         await self.show(console="write")
         await self.type("#uuid", UUID)
         await self.click("#issue")
@@ -411,13 +413,13 @@ class ReaderTests(ConsoleTestCase):
         script = files("axe_core_python").joinpath("axe.min.js").read_text()
         await self.browser.run(script + "; window.axe = axe")
         found: list[Any] = await self.browser.run("return (await axe.run()).violations")
-        return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
+        return [f"{entry['id']}: {[node['html'] for node in entry['nodes']]}" for entry in found]
 
     async def scheme(self, scheme: str) -> None:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         await self.browser.command("Emulation.setEmulatedMedia", features=features)
 
-    async def test_a_checker_of_accessibility_finds_nothing_light_or_dark(self) -> None:
+    async def test_axe_finds_nothing_in_either_colour_scheme(self) -> None:
         self.addCleanup(lambda: self.browser.command("Emulation.setEmulatedMedia", features=[]))
         await self.full_page()
         for scheme in ("light", "dark"):
@@ -426,11 +428,11 @@ class ReaderTests(ConsoleTestCase):
         back = await self.browser.run("return getComputedStyle(document.body).backgroundColor")
         assert back == "rgb(15, 20, 26)"
 
-    async def test_the_form_for_the_token_too(self) -> None:
+    async def test_axe_finds_nothing_in_the_login_form(self) -> None:
         await self.show(token=TOKEN)
         assert await self.violations() == []
 
-    async def test_nothing_sticks_out_on_a_phone(self) -> None:
+    async def test_no_element_overflows_on_a_phone(self) -> None:
         await self.full_page()
         await self.browser.command("Emulation.setDeviceMetricsOverride", **PHONE)
         wide = await self.browser.run(
@@ -445,7 +447,7 @@ class ReaderTests(ConsoleTestCase):
         scrolls = "return document.documentElement.scrollWidth <= innerWidth"
         assert await self.browser.run(scrolls)
 
-    async def test_all_that_can_be_clicked_is_reached_by_the_keyboard_and_named(self) -> None:
+    async def test_every_control_has_a_name_and_keyboard_focus(self) -> None:
         await self.full_page()
         unnamed = await self.browser.run(
             """
@@ -457,11 +459,11 @@ class ReaderTests(ConsoleTestCase):
         )
         assert unnamed == []
 
-    async def test_nothing_breaks_the_policy_and_nothing_is_loaded_from_elsewhere(self) -> None:
+    async def test_the_page_keeps_its_content_security_policy(self) -> None:
         await self.full_page()
         assert await self.problems() == []
         loaded = await self.browser.run(
             "return performance.getEntriesByType('resource').map((one) => one.name)"
         )
         assert loaded
-        assert all(one.startswith(self.url) for one in loaded), loaded
+        assert all(address.startswith(self.url) for address in loaded), loaded

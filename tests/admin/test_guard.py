@@ -144,7 +144,7 @@ class TestSessions:
             guard.log_in(TOKEN, _Request())
         assert not guard.may_read(first)
 
-    def test_wrong_tokens_are_heard_so_often_and_again_after_a_minute(self) -> None:
+    def test_wrong_tokens_are_limited_per_minute(self) -> None:
         clock: Any = Clock()
         guard = Guard(clock, TOKEN)
         for number in range(FAILURES_PER_MINUTE):
@@ -156,13 +156,13 @@ class TestSessions:
 
 
 class HostTests(AdminTestCase):
-    async def test_names_of_ours_are_answered(self) -> None:
+    async def test_known_host_names_are_answered(self) -> None:
         admin = await self.admin(hosts=["Bus.example.org"])
         for host in ("localhost", "127.0.0.1:1", "127.8.8.8", "[::1]:1", "bus.example.org:1"):
             for path in ("/", "/health", "/metrics", "/api/state"):
                 assert (await admin.ask(path, Host=host)).status == 200, (host, path)
 
-    async def test_a_page_that_has_bound_its_name_to_our_address_reads_nothing(self) -> None:
+    async def test_a_rebound_host_name_is_refused(self) -> None:
         admin = await self.admin(hosts=["bus.example.org"], console="write")
         for host in ("evil.example.org", "192.0.2.7", "[::1].evil.example.org", "x@localhost"):
             for path in ("/", "/health", "/metrics", "/api/state", "/api/console", "/console.js"):
@@ -175,13 +175,13 @@ class HostTests(AdminTestCase):
 class PageTests(AdminTestCase):
     """What changes anything comes from our own page."""
 
-    async def test_our_own_page_may(self) -> None:
+    async def test_the_own_page_may_change_state(self) -> None:
         admin = await self.admin(console="write")
         answer = await admin.post("/api/call", CALL, Origin=admin.url, Sec_Fetch_Site="same-origin")
         assert answer.status == 200
         assert answer.json()["error"] == "NoResponder"
 
-    async def test_another_page_may_not(self) -> None:
+    async def test_another_page_may_not_change_state(self) -> None:
         admin = await self.admin(console="write")
         body = json.dumps(CALL).encode()
         assert (await admin.ask("/api/call", "POST", body)).status == 403
@@ -199,7 +199,7 @@ class PageTests(AdminTestCase):
             )
             assert answer.status == 403, headers
 
-    async def test_another_page_may_not_have_us_asked_either(self) -> None:
+    async def test_another_page_may_not_trigger_requests(self) -> None:
         admin = await self.admin()
         for path in ("/api/traffic", "/api/state", "/api/services", "/metrics"):
             for site in ("cross-site", "same-site"):
@@ -209,7 +209,7 @@ class PageTests(AdminTestCase):
         link = await admin.ask("/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
         assert link.status == 200
 
-    async def test_a_console_that_reads_calls_nothing_and_issues_nothing(self) -> None:
+    async def test_a_read_only_console_neither_calls_nor_issues_keys(self) -> None:
         admin = await self.admin(console="read")
         assert (await admin.post("/api/call", CALL)).status == 404
         key = {"kind": "user", "uuid": "11111111-2222-3333-4444-555555555555"}
@@ -225,7 +225,7 @@ class TokenTests(AdminTestCase):
         body = urlencode({"token": token}).encode()
         return await admin.ask("/login", "POST", body, **headers)
 
-    async def test_without_the_token_there_is_the_status_and_the_form(self) -> None:
+    async def test_without_the_token_only_status_and_form_are_served(self) -> None:
         admin = await self.admin(token=TOKEN, console="write")
         for path in ("/metrics", "/api/state", "/api/console", "/api/traffic", "/api/services"):
             for headers in (
@@ -243,14 +243,14 @@ class TokenTests(AdminTestCase):
         assert (await admin.ask("/health/live")).status == 200
         assert b'type="password"' in (await admin.ask("/")).body
 
-    async def test_the_token_opens_all(self) -> None:
+    async def test_the_token_opens_all_pages(self) -> None:
         admin = await self.admin(token=TOKEN)
         for path in ("/metrics", "/api/state", "/"):
             assert (await admin.ask(path, Authorization=f"Bearer {TOKEN}")).status == 200
         health = await admin.ask("/health", Authorization=f"bearer {TOKEN}")
         assert "redis" in health.json()
 
-    async def test_a_browser_shows_it_once_and_has_a_cookie_until_it_logs_out(self) -> None:
+    async def test_a_browser_logs_in_once_and_keeps_a_cookie(self) -> None:
         admin = await self.admin(token=TOKEN)
         wrong = await self.log_in(admin, "wrong")
         assert wrong.status == 401

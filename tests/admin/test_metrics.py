@@ -24,10 +24,10 @@ from tests.helpers.websockets import connect
 @given(st.lists(st.floats(0, 100)))
 def test_each_duration_is_counted_up_to_each_bound_above_it(seconds: list[float]) -> None:
     durations = Histogram()
-    for one in seconds:
-        durations.add(one)
+    for value in seconds:
+        durations.add(value)
     for bound, count in durations.cumulative():
-        assert count == sum(one <= bound for one in seconds)
+        assert count == sum(value <= bound for value in seconds)
     assert len(list(durations.cumulative())) == len(BOUNDS) + 1
     assert abs(durations.total - sum(seconds)) < 1e-6
 
@@ -82,7 +82,7 @@ class MetricsTests(AdminTestCase):
         assert found["opentera_bus_call_seconds_count"] == 4
         assert found["opentera_bus_calls_in_flight"] == 0
 
-    async def test_calls_served_are_counted_and_timed_also_after_their_server_has_stopped(
+    async def test_served_calls_stay_counted_after_their_server_stopped(
         self,
     ) -> None:
         admin = await self.admin()
@@ -121,7 +121,7 @@ class MetricsTests(AdminTestCase):
         name = 'opentera_bus_command_seconds_count{connection="client"}'
         assert found[name] - before[name] == 2
 
-    async def test_the_link_is_told_with_its_reconnects_and_gaps(self) -> None:
+    async def test_the_link_is_shown_with_its_reconnects_and_gaps(self) -> None:
         server = start_server(self)
         bus = await self.bus(server.url)
         admin = await self.admin(bus=bus)
@@ -161,7 +161,7 @@ class MetricsTests(AdminTestCase):
         client.sendClose()
         await client.closed
 
-    async def test_names_begin_alike_have_help_and_say_their_unit(self) -> None:
+    async def test_names_share_a_prefix_and_have_help_and_unit(self) -> None:
         text = (await (await self.admin()).ask("/metrics")).body.decode()
         families = list(text_string_to_metric_families(text))
         names = {family.name for family in families}
@@ -189,7 +189,7 @@ class PulseTests(AdminTestCase):
         assert sampler.after(0)[0]["delay"] == 0
         clock.advance(INTERVAL + 2)  # it was blocked for two seconds
         clock.pump([INTERVAL] * (BEATS - 1))
-        assert [one["delay"] for one in sampler.after(1)] == [2.0]
+        assert [sample["delay"] for sample in sampler.after(1)] == [2.0]
         assert [count for _, count in sampler.delay.cumulative()][-1] == 2 * BEATS
         for _ in range(KEPT):
             clock.pump([INTERVAL] * BEATS)

@@ -29,7 +29,7 @@ def test_an_event() -> None:
     assert found.body["messages"][0].items() >= shown.items()
 
 
-def test_a_message_to_a_module_with_one_that_is_not_known() -> None:
+def test_a_module_message_may_hold_an_unknown_type() -> None:
     message = module_message("service.A", "module.B.messages", [UserEvent()])
     message.data.add(type_url="type.googleapis.com/other.Thing", value=b"\x01")
     found = summarize("module.B.messages", message.SerializeToString())
@@ -63,12 +63,12 @@ def test_a_request_and_its_replies() -> None:
         (b"\xff" * 999, "bytes", {"hex": "ff" * SHOWN_BYTES, "bytes": 999}),
     ],
 )
-def test_what_has_no_convention(payload: bytes, form: str, body: Any) -> None:
+def test_messages_on_other_topics_are_summarised(payload: bytes, form: str, body: Any) -> None:
     found = summarize("anything", payload)
     assert (found.form, found.body) == (form, body)
 
 
-def test_what_is_not_what_its_topic_says() -> None:
+def test_a_payload_that_does_not_fit_its_topic_is_summarised() -> None:
     for topic in TOPICS:
         assert summarize(topic, b"hello").form == "text"
 

@@ -137,9 +137,9 @@ class Arena:
                 events = unpack_all(TeraModuleMessage.FromString(report["data"]).data)
             except Exception:  # noqa: BLE001  # what a fuzzer has published
                 continue
-            for one in events:
-                if isinstance(one, UserEvent) and one.user_uuid == self.uuid:
-                    is_gone = one.type == UserEvent.USER_DISCONNECTED
+            for event in events:
+                if isinstance(event, UserEvent) and event.user_uuid == self.uuid:
+                    is_gone = event.type == UserEvent.USER_DISCONNECTED
                     assert not is_gone, "the witness was reported gone"
 
     def _online(self) -> list[str]:

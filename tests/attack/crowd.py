@@ -220,19 +220,19 @@ class _Crowd:
                 work(mask)
         if self._until:
             self._be_slow()
-        elif self.attack.together and all(one.is_open for one in self._clients):
+        elif self.attack.together and all(client.is_open for client in self._clients):
             self._strike()
 
     def _strike(self) -> None:
         if self.attack.together in {"send", "break"}:
-            for one in self._clients:
-                one.strike()
+            for client in self._clients:
+                client.strike()
         elif self.attack.together == "kick":
             topic = topics.disconnect_command(ONE_USER)
             command = ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)
             self._redis.publish(topic, module_message("x", topic, [command]).SerializeToString())
-            for one in self._clients:
-                one.is_open = False
+            for client in self._clients:
+                client.is_open = False
         else:
             self._until = monotonic() + SECONDS_OF_SLOWNESS
 
@@ -240,8 +240,8 @@ class _Crowd:
         now = monotonic()
         if now > self._until:
             self._until = 0.0
-            for one in self._clients:
-                one.again()
+            for client in self._clients:
+                client.again()
         elif now > self._published + 1 / EVENTS_PER_SECOND:
             self._published = now
             topic = topics.websocket_events("user", ONE_USER)

@@ -73,8 +73,8 @@ def fuzz(
 def _failure(
     fuzzer: Fuzzer, seed: int, step: int, before: list[str], sent: list[str], error: AssertionError
 ) -> AttackSucceeded:
-    parts = "\n".join(f"  {one}" for one in sent)
-    earlier = "\n".join(f"  {one}" for one in before)
+    parts = "\n".join(f"  {message}" for message in sent)
+    earlier = "\n".join(f"  {message}" for message in before)
     return AttackSucceeded(
         f"{error}\n{fuzzer.name}, step {step}: repeat with make attack SEED={seed}\n"
         f"sent in this step:\n{parts}\nsent in the step before:\n{earlier}"

@@ -54,7 +54,7 @@ class Identities:
     def _answer(self, data: bytes) -> None:
         try:
             request = RPCMessage.FromString(data)
-            _, uuid = (one.string_value for one in request.args)
+            _, uuid = (argument.string_value for argument in request.args)
         except Exception:  # noqa: BLE001  # a fuzzer publishes here too
             return
         honest = {
@@ -69,9 +69,9 @@ class Identities:
             replies = [json.dumps(honest).encode()]
         else:
             replies = hostile(random, honest)
-        for one in replies:
+        for reply in replies:
             if request.reply_to:
-                self._redis.publish(request.reply_to, one)
+                self._redis.publish(request.reply_to, reply)
 
 
 def hostile(random: Random, honest: dict[str, Any]) -> list[bytes]:

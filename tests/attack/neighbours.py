@@ -21,8 +21,8 @@ from .bytes import a_uuid, damaged, junk, shown
 from .identities import SERVICE
 
 GOLDEN: list[tuple[str, bytes]] = [
-    (one["topic"], bytes.fromhex(one["hex"]) if "hex" in one else one["text"].encode())
-    for one in json.loads((DATA / "golden.json").read_text())["vectors"]
+    (vector["topic"], bytes.fromhex(vector["hex"]) if "hex" in vector else vector["text"].encode())
+    for vector in json.loads((DATA / "golden.json").read_text())["vectors"]
 ]
 """Topics and payloads recorded between existing programs."""
 
@@ -123,7 +123,7 @@ class Neighbours:
     def _topic(self, random: Random) -> str:
         own = topics.websocket_events("user", self._arena.uuid)
         channels: Any = self._redis.pubsub_channels()
-        listened = sorted(one.decode() for one in channels)
+        listened = sorted(channel.decode() for channel in channels)
         golden = random.choice(GOLDEN)[0]
         # From a seed of its own: what Redis has at the moment changes nothing of what follows.
         names: list[str] = [own, *listened, golden, f"{SERVICE}.rpc", "log.info", "", "x"]
@@ -153,12 +153,12 @@ class Neighbours:
             self._redis.flushdb()
             self._redis.set(SECRET, "secret")
         else:
-            for one in self._spoiled:
-                self._redis.delete(one)
+            for spoiled in self._spoiled:
+                self._redis.delete(spoiled)
             self._spoiled.clear()
 
     def _key(self, random: Random) -> str:
-        names: set[str] = {one.decode() for one in self._redis.scan_iter("opentera.*")}
+        names: set[str] = {stored.decode() for stored in self._redis.scan_iter("opentera.*")}
         names |= {holders.GATEWAYS, holders.LEASES, holders.OWED, holders.LISTENING}
         return Random(random.random()).choice(sorted(names))
 
@@ -169,7 +169,7 @@ class Neighbours:
         values = [
             None, b"\xff" * 36, "x" * 20_000, f'{{"uuid": "{a_uuid(random)}", "topics": [', nested,
             json.dumps({"uuid": a_uuid(random), "topics": ["", "*", "\0", "log.info", "x" * 9000]}),
-            json.dumps({"uuid": a_uuid(random), "topics": [str(one) for one in range(2000)]}),
+            json.dumps({"uuid": a_uuid(random), "topics": [str(number) for number in range(2000)]}),
             json.dumps({"uuid": a_uuid(random), "name": "\ud800"}),
             json.dumps({"uuid": [], "name": {}}),
             f'{{"uuid": "{a_uuid(random)}", "uuid": "x", "name": 0x10}}',

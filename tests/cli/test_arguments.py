@@ -86,11 +86,11 @@ def test_envelopes_hold_messages() -> None:
         ('{"@type": "UserEvent", "userUuid": 5}', "userUuid"),
     ],
 )
-def test_what_is_wrong_with_a_message_is_said(text: str, problem: str) -> None:
+def test_an_invalid_message_is_explained(text: str, problem: str) -> None:
     with pytest.raises(InvalidArgument, match=problem):
         parse_messages(text)
 
 
-def test_nothing_else_is_an_argument() -> None:
+def test_other_values_are_refused_as_arguments() -> None:
     kinds: set[Any] = {type(parse_argument(text)) for text in ("1", "a", "true", "1.0", "hex:")}
     assert kinds == {int, str, bool, float, bytes}

@@ -88,7 +88,7 @@ class CommandLineTests(CommandTestCase):
         assert result == (0, "1\n", "")
         event = TeraEvent.FromString(await message(pubsub))
         assert event.header.topic == "t"
-        assert [unpack(one) for one in event.events] == [UserEvent(user_uuid="u")]
+        assert [unpack(packed) for packed in event.events] == [UserEvent(user_uuid="u")]
         envelope = '{"@type": "TeraModuleMessage", "head": {"source": "s"}}'
         await self.run_command("publish", "t", envelope)
         assert TeraModuleMessage.FromString(await message(pubsub)).head.source == "s"
@@ -125,7 +125,7 @@ class CommandLineTests(CommandTestCase):
         result = await self.run_command("call", "service.Nobody", "x")
         assert result == (1, "", "opentera-bus: nobody listens on service.Nobody.rpc\n")
 
-    async def test_what_is_returned_and_is_not_json_is_told(self) -> None:
+    async def test_a_result_that_is_not_json_is_reported(self) -> None:
         # As deployed programs in Python write it.
         server = DeployedServer(
             self.server.client(), "service.Foreign.rpc", figures=lambda: {"mean": float("nan")}
@@ -138,7 +138,7 @@ class CommandLineTests(CommandTestCase):
             "{'mean': nan}\n"
         )
 
-    async def test_what_listens_and_what_it_offers(self) -> None:
+    async def test_services_and_their_procedures_are_listed(self) -> None:
         procedures = Procedures(version="1", doc="Adds.")
 
         @procedures.expose
@@ -261,7 +261,7 @@ class CommandLineTests(CommandTestCase):
             assert "Usage: opentera-bus" in result.errors, result.errors
             assert problem in " ".join(result.errors.split()), result.errors
 
-    async def test_a_mistake_of_options_and_values_is_told_before_redis_is_asked(self) -> None:
+    async def test_invalid_options_are_reported_before_redis_is_used(self) -> None:
         await self.told(
             {
                 ("--timeout", "nan", "services"): "expected a number of seconds",
@@ -273,7 +273,7 @@ class CommandLineTests(CommandTestCase):
             }
         )
 
-    async def test_a_mistake_of_publish_is_told_before_redis_is_asked(self) -> None:
+    async def test_mistakes_of_publish_are_reported_before_connecting(self) -> None:
         await self.told(
             {
                 ("publish", "t", '{"a": 1}'): "expected a JSON object with its type",
@@ -292,7 +292,7 @@ class CommandLineTests(CommandTestCase):
             }
         )
 
-    async def test_a_mistake_of_what_runs_on_is_told_before_redis_is_asked(self) -> None:
+    async def test_mistakes_of_streams_are_reported_before_connecting(self) -> None:
         await self.told(
             {
                 ("tail", "--raw", "--json"): "excludes --json and --type",
@@ -307,7 +307,7 @@ class CommandLineTests(CommandTestCase):
             }
         )
 
-    async def test_a_mistake_of_calls_and_keys_is_told_before_redis_is_asked(self) -> None:
+    async def test_mistakes_of_calls_are_reported_before_connecting(self) -> None:
         await self.told(
             {
                 ("call", "Ours", "x"): "expected service.KEY or module.NAME",
@@ -420,5 +420,7 @@ def test_the_examples_of_every_help_are_command_lines(name: str, command: click.
         at = next(i for i in range(len(words)) if words[i : i + len(own)] == own)
         context = command.make_context(name, words[at + len(own) :])
         assert all(
-            context.params[one.name or ""] is not None for one in command.params if one.required
+            context.params[parameter.name or ""] is not None
+            for parameter in command.params
+            if parameter.required
         )

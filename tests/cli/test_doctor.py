@@ -25,7 +25,7 @@ from tests.helpers.websockets import connect
 MODULE = "module.TeraServer.UserManagerModule"
 
 
-def test_the_worst_is_that_of_all() -> None:
+def test_the_overall_verdict_is_the_worst() -> None:
     assert worst([]) == "ok"
     one = [Finding("a", "ok", ""), Finding("b", "unknown", "")]
     assert worst(one) == "unknown"
@@ -88,7 +88,7 @@ class TestServer:
         found = server.output_buffer(info, {"client-output-buffer-limit": limits})
         assert found.verdict == verdict
 
-    def test_an_output_buffer_that_is_not_told(self) -> None:
+    def test_an_unreadable_output_buffer_limit(self) -> None:
         assert server.output_buffer({}, {}).verdict == "unknown"
         info = {"client_output_buffer_limit_disconnections": "1"}
         assert server.output_buffer(info, {}).verdict == "warning"
@@ -123,21 +123,21 @@ class TestJourney:
     def test_clock(self, offset: float, uncertainty: float, verdict: str) -> None:
         assert round_trip.clock(offset, uncertainty).verdict == verdict
 
-    def test_latency_is_that_of_most_round_trips(self) -> None:
+    def test_latency_is_the_median_of_the_round_trips(self) -> None:
         assert round_trip.latency([0.001] * 19 + [5.0]).verdict == "ok"
         assert round_trip.latency([0.05] * 20).verdict == "warning"
         assert round_trip.latency([0.3] * 20).verdict == "wrong"
 
 
 class TestPrograms:
-    def test_who_serves_what(self) -> None:
+    def test_servers_are_listed_by_topic(self) -> None:
         served = [
             ListeningServer(MODULE, None),
             ListeningServer("service.One", 1),
             ListeningServer("service.Both", 2, is_shared=False),
             ListeningServer("service.Shared", 3, is_shared=True),
         ]
-        found = {one.check: one.verdict for one in programs.servers(served)}
+        found = {row.check: row.verdict for row in programs.servers(served)}
         assert found == {
             f"served: {MODULE}": "ok",
             "served: service.One": "ok",
@@ -173,12 +173,12 @@ def online(client: redis.Redis) -> Callable[[], Awaitable[int]]:
     return ask
 
 
-def test_every_command_of_a_script_is_asked_for() -> None:
+def test_every_command_of_a_script_is_a_right_to_check() -> None:
     package = ROOT / "opentera_twisted"
     texts = [path.read_text() for path in package.rglob("*.py")]
     called = {name for text in texts for name in re.findall(r"redis\.p?call\('([A-Z]+)'", text)}
     assert called
-    asked = {right.command[0] for one in rights.purposes(1) for right in one.rights}
+    asked = {right.command[0] for purpose in rights.purposes(1) for right in purpose.rights}
     assert called <= asked
 
 
@@ -188,14 +188,14 @@ class DoctorTests(CommandTestCase):
         result = await self.run_command(*arguments, "doctor", url=url)
         assert result.errors == ""
         found = json.loads(result.output)
-        verdicts = {one["verdict"] for one in found["checks"]}
+        verdicts = {row["verdict"] for row in found["checks"]}
         assert result.status == status, found
         assert (found["verdict"] == "wrong") == ("wrong" in verdicts) == (status == 1)
-        checks = {one["check"]: one for one in found["checks"]}
+        checks = {row["check"]: row for row in found["checks"]}
         assert len(checks) == len(found["checks"])
-        for one in checks.values():
-            assert one["reason"], one
-            assert one["remedy"] or one["verdict"] in {"ok", "unknown"}, one
+        for row in checks.values():
+            assert row["reason"], row
+            assert row["remedy"] or row["verdict"] in {"ok", "unknown"}, row
         return checks
 
     async def test_a_healthy_server(self) -> None:
@@ -212,7 +212,7 @@ class DoctorTests(CommandTestCase):
         checks = await until(
             lambda: self.examine(server.url, 0), lambda found: f"served: {MODULE}" in found
         )
-        assert {one["verdict"] for one in checks.values()} <= {"ok"}, checks
+        assert {row["verdict"] for row in checks.values()} <= {"ok"}, checks
         assert checks["names"]["reason"] == "programs with a bus: opentera-bus"
         assert "append-only" in checks["persistence"]["reason"]
 
@@ -257,7 +257,7 @@ class DoctorTests(CommandTestCase):
         assert "CLUSTERDOWN" in checks["login"]["reason"]
         assert "--cluster check" in checks["login"]["remedy"]
 
-    async def test_a_user_without_rights_and_the_remedies_that_give_them(self) -> None:
+    async def test_missing_rights_come_with_a_working_remedy(self) -> None:
         server = start_server(self)
         with server.client() as client:
             client.execute_command(
@@ -267,7 +267,7 @@ class DoctorTests(CommandTestCase):
         url = f"redis://poor:hush@127.0.0.1:{server.port}/0"
         checks = await self.examine(url, 1)
         lacking = {name for name, one in checks.items() if name.startswith("rights: ")}
-        assert lacking == {f"rights: {one.what}" for one in rights.purposes(0)}
+        assert lacking == {f"rights: {purpose.what}" for purpose in rights.purposes(0)}
         needed = {name for name in lacking if checks[name]["verdict"] == "wrong"}
         assert needed == {
             "rights: logging in",
@@ -302,7 +302,7 @@ class DoctorTests(CommandTestCase):
         await gateway.ended()
         assert "NOPERM" not in gateway.output, gateway.output
 
-    async def test_the_gateway_of_the_acl_file_lacks_nothing_that_it_needs(self) -> None:
+    async def test_the_gateway_of_the_acl_file_has_every_right(self) -> None:
         checks = await self.examine(self.gateway_url, 0)
         rights_of = {name for name in checks if name.startswith("rights: ")}
         assert rights_of
@@ -345,7 +345,7 @@ class DoctorTests(CommandTestCase):
         assert checks["rights"]["verdict"] == "wrong"
         assert checks["rights"]["remedy"] == "ACL SETUSER poor +eval +evalsha"
 
-    async def test_what_cannot_be_reached_is_told_at_once(self) -> None:
+    async def test_an_unreachable_server_is_reported_at_once(self) -> None:
         server = start_server(self, "--requirepass", "hush")
         cases = {
             f"redis://127.0.0.1:{free_port()}": ("refused", "start Redis"),
@@ -371,7 +371,7 @@ class DoctorTests(CommandTestCase):
         assert list(checks) == ["connection"]
         assert "no answer for 1 seconds" in checks["connection"]["reason"]
 
-    async def test_who_serves_what_and_under_one_name(self) -> None:
+    async def test_servers_and_duplicate_names_are_listed(self) -> None:
         for exclusive in (False, False, True, True):
             bus = await self.bus(name="twin")
             procedures = Procedures()
@@ -400,7 +400,7 @@ class DoctorTests(CommandTestCase):
         told = iter(lambda: pubsub.get_message(timeout=GUARD)["channel"], b"end")
         requests = [channel for channel in told if channel != b"*"]  # that is its acknowledgement
         # It asks who listens, as `services` does, and publishes nothing else.
-        assert all(one.endswith(b".rpc") for one in requests), requests
+        assert all(topic.endswith(b".rpc") for topic in requests), requests
 
     async def test_a_table_on_a_terminal(self) -> None:
         command = self.start_command("doctor", terminal=True)

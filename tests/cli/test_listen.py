@@ -46,7 +46,7 @@ class ListenTests(CommandTestCase):
         self.url = self.listen(server)
         return server
 
-    async def test_a_pipe_gets_a_json_object_a_line(self) -> None:
+    async def test_a_pipe_gets_one_json_object_per_line(self) -> None:
         bus = await self.gateway()
         reports = self.subscribed(REPORTS)
         command = self.start_command("listen", self.url, "--uuid", UUID, "-n", "2")
@@ -72,7 +72,7 @@ class ListenTests(CommandTestCase):
         assert await command.ended() == 0
         assert json.loads(command.output)["data"]["userFullname"] == "yes"
 
-    async def test_people_get_text_that_does_nothing_to_their_terminal(self) -> None:
+    async def test_terminal_output_is_free_of_control_characters(self) -> None:
         server = self.scripted()
         command = self.start_command("listen", self.url, terminal=True, SESSION_KEY="user.SECRET")
         await server.opened.wait(1)
@@ -155,7 +155,7 @@ class ListenTests(CommandTestCase):
         assert await command.ended() == 1
         assert "4000" in command.errors
 
-    async def test_what_does_not_connect_in_time_says_why(self) -> None:
+    async def test_a_connect_timeout_names_its_cause(self) -> None:
         key = {"SESSION_KEY": "user.SECRET"}
         away = f"ws://127.0.0.1:{free_port()}/wss/user"
         found = await self.run_command("--timeout", "0.5", "listen", away, url=NOWHERE, **key)

@@ -50,7 +50,7 @@ def test_services_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "has an invalid form" in shown
 
 
-def test_who_is_online_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_online_clients_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     user = {UUID: ["gateways", "registry"], "\x1b[2J": ["registry"]}
     online: Any = {"user": user, "participant": {}, "device": {}}
     output.print_online(online, None, sources=False)
@@ -79,7 +79,7 @@ def test_json_keeps_its_characters(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["\x9b2J", "\u202eevil", "\ud800", "\U000e0001"])
-def test_json_does_not_turn_the_terminal_around(
+def test_json_escapes_bidirectional_characters(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output.print_json([text])

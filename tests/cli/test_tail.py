@@ -39,7 +39,7 @@ class TailTests(StreamTestCase):
         await self.listening(*topics, patterns=patterns)
         return command, bus
 
-    async def test_a_pipe_gets_a_json_object_a_line(self) -> None:
+    async def test_a_pipe_gets_one_json_object_per_line(self) -> None:
         command, bus = await self.lines(3, "websocket.*", "t", topics=("t",), patterns=1)
         await bus.publish_event(TOPIC, UserEvent(user_uuid=UUID, type=UserEvent.USER_CONNECTED))
         await bus.publish("unheard", "x")
@@ -76,7 +76,7 @@ class TailTests(StreamTestCase):
         assert await command.ended() == 0
         assert command.output == "t 0061ff\n"
 
-    async def test_what_several_patterns_fit_comes_once(self) -> None:
+    async def test_a_message_matching_several_patterns_is_printed_once(self) -> None:
         command, bus = await self.lines(2, "service.*", "service.a", "*.a", "service.*", patterns=2)
         await bus.publish("service.a", "1")
         await bus.publish("b.a", "2")
@@ -84,7 +84,7 @@ class TailTests(StreamTestCase):
         topics = [json.loads(line)["topic"] for line in command.output.splitlines()]
         assert topics == ["service.a", "b.a"]
 
-    async def test_people_get_text_that_does_nothing_to_their_terminal(self) -> None:
+    async def test_terminal_output_is_free_of_control_characters(self) -> None:
         bus = await self.bus()
         command = self.start_command("tail", terminal=True)
         await self.listening(patterns=1)
@@ -99,14 +99,14 @@ class TailTests(StreamTestCase):
         assert await command.ended() == 130
         assert command.errors == ""
 
-    async def test_ctrl_c_ends_it_without_a_word(self) -> None:
+    async def test_ctrl_c_ends_it_silently(self) -> None:
         command = self.start_command("tail")
         await self.listening(patterns=1)
         command.interrupt()
         assert await command.ended() == 130
         assert (command.output, command.errors) == ("", "")
 
-    async def test_it_ends_when_nobody_reads_any_more(self) -> None:
+    async def test_it_ends_when_the_pipe_is_closed(self) -> None:
         """At once, also when nothing is published; and without a complaint of Python's."""
         for is_published in (False, True):
             reader = subprocess.Popen(  # noqa: ASYNC220
@@ -133,7 +133,7 @@ class TailTests(StreamTestCase):
 
             await until(subscribers, lambda found: not found)
 
-    async def test_a_line_that_cannot_be_written_any_more_ends_it_quietly(self) -> None:
+    async def test_a_failed_write_ends_it_silently(self) -> None:
         """A socket, unlike a pipe, is not known to be closed until then."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -153,7 +153,7 @@ class TailTests(StreamTestCase):
         with writer.stderr:
             assert writer.stderr.read() == b""
 
-    async def test_a_gap_is_told_on_standard_error(self) -> None:
+    async def test_a_gap_is_reported_on_standard_error(self) -> None:
         server = start_server(self)
         command = self.start_command("tail", "t", "--raw", "-n", "1", url=server.url)
         with server.client() as client:
@@ -181,7 +181,7 @@ def subscribed_to(client: Any) -> Any:
 
 
 class WatchTests(StreamTestCase):
-    async def test_a_variable_now_and_whenever_it_changes(self) -> None:
+    async def test_the_present_value_and_each_change_are_printed(self) -> None:
         command = self.start_command("watch", "a", "-n", "4")
         await command.says("null")
         for value, told in (("Zoé", "Zo\\u00e9"), (b"\xff\x00", '"ff00"')):
@@ -204,7 +204,7 @@ class WatchTests(StreamTestCase):
         assert await command.ended() == 130
         assert command.errors == ""
 
-    async def test_a_gap_is_told_and_the_same_value_not_again(self) -> None:
+    async def test_a_gap_is_reported_without_repeating_the_value(self) -> None:
         server = start_server(self)
         command = self.start_command("watch", "a", "-n", "2", url=server.url)
         await command.says("null")

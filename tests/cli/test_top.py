@@ -9,7 +9,7 @@ from opentera_twisted.cli.rates import OTHERS, Rates
 from tests.cli.test_tail import StreamTestCase
 
 
-def test_rates_are_those_of_the_last_interval_and_totals_of_all() -> None:
+def test_rates_cover_the_last_interval_and_totals_all() -> None:
     counted = Rates(100.0)
     for _ in range(10):
         counted.add("a", 5)
@@ -24,7 +24,7 @@ def test_rates_are_those_of_the_last_interval_and_totals_of_all() -> None:
     counted.read(103.0)  # no time at all is no division by it
 
 
-def test_topics_without_end_are_counted_together() -> None:
+def test_excess_topics_are_counted_together() -> None:
     counted = Rates(0.0)
     for number in range(rates.MOST_TOPICS + 50):
         counted.add(f"t{number}", 1)
@@ -35,7 +35,7 @@ def test_topics_without_end_are_counted_together() -> None:
 
 
 class TopTests(StreamTestCase):
-    async def test_in_a_pipe_it_is_one_object(self) -> None:
+    async def test_a_pipe_gets_one_json_object(self) -> None:
         command = self.start_command("top", "--interval", "2")
         await self.listening(patterns=1)
         for _ in range(3):
@@ -43,7 +43,7 @@ class TopTests(StreamTestCase):
         self.redis.publish("b", b"")
         assert await command.ended() == 0
         measured = json.loads(command.output)
-        topics = {one["topic"]: one for one in measured["topics"]}
+        topics = {topic["topic"]: topic for topic in measured["topics"]}
         assert list(topics) == ["service.a.events", "b"]
         a, b = topics.values()
         assert a["messages_per_second"] > b["messages_per_second"] > 0
@@ -51,7 +51,7 @@ class TopTests(StreamTestCase):
         assert measured["redis"]["clients"] >= 2
         assert command.errors == ""
 
-    async def test_on_a_terminal_it_is_live_until_ctrl_c(self) -> None:
+    async def test_a_terminal_is_updated_until_ctrl_c(self) -> None:
         command = self.start_command("top", "--interval", "0.1", terminal=True)
         await self.listening(patterns=1)
         self.redis.publish("service.a.events\x1b[2J", b"12345")

@@ -53,7 +53,9 @@ class ScriptedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autoba
         self.speaks_recovery = server.recovery and RECOVERY in request.protocols
         if self.speaks_recovery:
             return RECOVERY
-        named = [one for one in request.protocols if not one.startswith("opentera-bus.")]
+        named = [
+            protocol for protocol in request.protocols if not protocol.startswith("opentera-bus.")
+        ]
         return named[0] if named and server.names else None
 
     def onOpen(self) -> None:

@@ -41,7 +41,7 @@ def test_a_url_is_read(url: str, host: str, port: int, path: str) -> None:
         "ws://h/?id=SECRET", "ws://h/?a=b&recover=SECRET", "ws://h/?received=1",
     ],
 )  # fmt: skip
-def test_what_is_no_url_of_a_gateway_is_refused(url: Any) -> None:
+def test_an_invalid_gateway_url_is_refused(url: Any) -> None:
     with pytest.raises(InvalidArgument) as caught:
         GatewayAddress.parse(url)
     assert "SECRET" not in str(caught.value)
@@ -97,4 +97,4 @@ class TLSTests(ClientTestCase):
     async def test_without_verification_anyone_is_accepted_with_a_warning(self) -> None:
         url = await self.serve("elsewhere.example")
         await self.start(url=url, verify=False)
-        assert any("not checking the certificate" in one for one in self.logged.items)
+        assert any("not checking the certificate" in line for line in self.logged.items)

@@ -17,14 +17,14 @@ from opentera_twisted.link.connection import FIRST_DELAY, LONGEST_DELAY
 BROKE = Failure(WebSocketClosed("broke"))
 
 
-def test_delays_grow_to_the_longest() -> None:
+def test_delays_grow_to_the_maximum() -> None:
     back_off = ClientBackOff(Clock())
     delays = [back_off.delay(BROKE) for _ in range(12)]
     assert delays[0] <= 1.2 * FIRST_DELAY
     assert delays[0] < delays[4] < delays[11] <= LONGEST_DELAY
 
 
-def test_only_a_connection_that_lasted_begins_the_delays_anew() -> None:
+def test_only_a_lasting_connection_resets_the_delays() -> None:
     clock = Clock()
     back_off = ClientBackOff(clock)
     for _ in range(10):
@@ -37,14 +37,14 @@ def test_only_a_connection_that_lasted_begins_the_delays_anew() -> None:
     assert back_off.delay(BROKE) <= 1.2 * FIRST_DELAY
 
 
-def test_a_skipped_delay_is_skipped_once() -> None:
+def test_a_delay_is_skipped_once() -> None:
     back_off = ClientBackOff(Clock())
     back_off.is_skipped = True
     assert back_off.delay(BROKE) == 0.0
     assert back_off.delay(BROKE) > 0.0
 
 
-def test_a_client_that_was_closed_for_its_own_fault_waits_longer() -> None:
+def test_a_policy_violation_lengthens_the_delay() -> None:
     for code in (1008, 1009, 1013):
         cause = Failure(WebSocketClosed("closed", code=code))
         assert ClientBackOff(Clock()).delay(cause) >= REBUKED
@@ -53,7 +53,7 @@ def test_a_client_that_was_closed_for_its_own_fault_waits_longer() -> None:
         assert ClientBackOff(Clock()).delay(cause) < REBUKED
 
 
-def test_retry_after_is_followed_within_a_bound_and_not_by_all_at_once() -> None:
+def test_retry_after_is_bounded_and_jittered() -> None:
     asked = Failure(HandshakeFailed("503", status=503, retry_after=5.0))
     delays = {ClientBackOff(Clock()).delay(asked) for _ in range(10)}
     assert len(delays) > 1
@@ -62,7 +62,7 @@ def test_retry_after_is_followed_within_a_bound_and_not_by_all_at_once() -> None
     assert ClientBackOff(Clock()).delay(endless) <= 1.5 * LONGEST_REQUEST
 
 
-def test_stopping_begins_the_delays_anew() -> None:
+def test_stopping_resets_the_delays() -> None:
     back_off = ClientBackOff(Clock())
     for _ in range(10):
         back_off.delay(BROKE)

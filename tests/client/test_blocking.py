@@ -45,7 +45,7 @@ class BlockingTests(BlockingProgramTestCase):
     async def publish(self, name: str) -> None:
         await self.bus_.publish_event(TOPIC, UserEvent(user_fullname=name))
 
-    async def test_a_loop_gets_each_event_and_ends_when_the_client_is_closed(self) -> None:
+    async def test_a_loop_yields_each_event_until_the_client_is_closed(self) -> None:
         code = """
 with client:
     for event in client:
@@ -89,7 +89,7 @@ except Disconnected as error:
         await script.says("disconnected 4000")
         assert await script.ended() == 0
 
-    async def test_ctrl_c_ends_a_script_that_waits_and_closes_its_websocket(self) -> None:
+    async def test_ctrl_c_ends_a_waiting_script_and_its_websocket(self) -> None:
         script = await self.script("for event in client: pass")
         reports = self.subscribed(REPORTS)
         script.send(signal.SIGINT)

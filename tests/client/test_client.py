@@ -68,12 +68,12 @@ class ClientTestCase(TestCase):
 
     @property
     def names(self) -> list[str]:
-        return [one.data["userFullname"] for one in self.events.items]
+        return [event.data["userFullname"] for event in self.events.items]
 
     @property
     def queries(self) -> list[list[str]]:
         """The names in the query of each request."""
-        return [list(parse_qs(one.partition("?")[2])) for one in self.server.requests.items]
+        return [list(parse_qs(request.partition("?")[2])) for request in self.server.requests.items]
 
     def assert_nothing_told(self) -> None:
         """No key and no token is in the log."""
@@ -109,7 +109,7 @@ class RecoveryTests(ClientTestCase):
         assert self.names == [f"{letter}{n}" for n in range(1, 6) for letter in "ab"]
         assert (len(self.asked.items), self.gaps.items) == (1, [])
 
-    async def test_what_the_gateway_lost_is_a_gap(self) -> None:
+    async def test_events_lost_by_the_gateway_are_a_gap(self) -> None:
         await self.start()
         self.server.loses = True
         self.server.cut()
@@ -139,7 +139,7 @@ class RecoveryTests(ClientTestCase):
         await self.events.wait(1)
         assert (len(self.asked.items), self.gaps.items) == (1, [])
 
-    async def test_a_frame_above_the_limit_is_not_asked_for_again(self) -> None:
+    async def test_a_frame_above_the_limit_is_not_requested_again(self) -> None:
         self.patch(back_off, "REBUKED", 0.01)
         await self.start(max_message_size=2000)
         self.server.publish("1", "x" * 2000)
@@ -149,7 +149,7 @@ class RecoveryTests(ClientTestCase):
         assert self.names == ["1", "2"]
         assert len(self.asked.items) == 2
 
-    async def test_a_first_frame_that_is_none_ends_the_connection(self) -> None:
+    async def test_an_invalid_first_frame_closes_the_connection(self) -> None:
         client = self.make()
         self.patch(self.server, "token", lambda: "")
         client.startService()
@@ -174,7 +174,7 @@ class PlainGatewayTests(ClientTestCase):
             assert self.queries == [["id"], ["id"]]
             await client.stopService()
 
-    async def test_recovery_can_be_left_out(self) -> None:
+    async def test_recovery_can_be_disabled(self) -> None:
         await self.start(recovery=False)
         (opened,) = self.server.opened.items
         assert not opened.speaks_recovery
@@ -182,7 +182,7 @@ class PlainGatewayTests(ClientTestCase):
 
 
 class KeyTests(ClientTestCase):
-    async def test_a_supplier_may_be_a_function_a_coroutine_or_return_a_deferred(self) -> None:
+    async def test_a_supplier_may_be_a_function_or_a_coroutine(self) -> None:
         make = key_maker(self.server, self.asked)
 
         async def coroutine() -> str:
@@ -193,7 +193,7 @@ class KeyTests(ClientTestCase):
             await client.stopService()
         assert len(self.asked.items) == 3
 
-    async def test_a_supplier_that_fails_is_asked_again(self) -> None:
+    async def test_a_failing_supplier_is_retried(self) -> None:
         make = key_maker(self.server, self.asked)
 
         def exits() -> str:
@@ -219,7 +219,7 @@ class KeyTests(ClientTestCase):
         await client.connected()
         first, *failed = errors.items
         assert first is None
-        assert {type(one) for one in failed} == {KeySupplierFailed}
+        assert {type(failure) for failure in failed} == {KeySupplierFailed}
         assert "no login" in str(failed[0])
         assert "within 0.5 seconds" in str(failed[-1])
         self.assert_nothing_told()
@@ -310,7 +310,7 @@ class CloseTests(ClientTestCase):
             await client.connected()
             await turn()
 
-    async def test_after_1008_it_waits_longer(self) -> None:
+    async def test_a_close_with_1008_lengthens_the_delay(self) -> None:
         delays = Collector()
         delay = back_off.ClientBackOff.delay
 
@@ -328,13 +328,13 @@ class CloseTests(ClientTestCase):
         assert found == [(1001, False), (1008, True), (1013, True), (1012, False)]
         assert {type(error) for error, _ in delays.items} == {WebSocketClosed}
 
-    async def test_a_silent_gateway_is_left_after_a_ping(self) -> None:
+    async def test_a_gateway_that_answers_no_ping_is_dropped(self) -> None:
         self.patch(websocket, "PING_INTERVAL", 0.2)
         self.patch(websocket, "PONG_TIMEOUT", 0.4)
         self.server.answers_pings = False
         await self.start()
         await self.server.opened.wait(2)
-        assert any("silent" in one for one in self.logged.items)
+        assert any("silent" in line for line in self.logged.items)
         assert len(self.asked.items) == 1
 
     async def test_a_gateway_that_answers_pings_is_kept(self) -> None:
@@ -343,7 +343,7 @@ class CloseTests(ClientTestCase):
         await self.server.pings.wait(3)
         assert len(self.server.opened.items) == 1
 
-    async def test_a_gateway_that_does_not_answer_a_close_is_left(self) -> None:
+    async def test_a_gateway_that_answers_no_close_is_dropped(self) -> None:
         self.patch(websocket, "CLOSE_TIMEOUT", 0.01)
         client = await self.start()
         (peer,) = self.server.clients
@@ -351,7 +351,7 @@ class CloseTests(ClientTestCase):
         await client.stopService()
         peer.transport.resumeProducing()
 
-    async def test_a_handshake_that_takes_too_long_is_given_up(self) -> None:
+    async def test_a_slow_handshake_times_out(self) -> None:
         self.server.holds = True
         client = self.make(timeout=0.2)
         client.startService()
@@ -413,7 +413,7 @@ class EventTests(ClientTestCase):
         self.server.publish("2")
         await self.events.wait(2)
         assert self.names == ["1", "2"]
-        assert sum("dropped a frame" in one for one in self.logged.items) >= 1
+        assert sum("dropped a frame" in line for line in self.logged.items) >= 1
 
 
 class IterationTests(ClientTestCase):

@@ -25,7 +25,7 @@ def frame_of(events: Any, header: Any = None) -> bytes:
     return json.dumps({"message": message}).encode()
 
 
-def test_each_event_of_a_frame_is_one() -> None:
+def test_each_event_of_a_frame_is_one_object() -> None:
     sent = [
         UserEvent(user_fullname="Zoé ☃", type=UserEvent.USER_JOINED_SESSION),
         JoinSessionEvent(session_users=["a", "b"]),
@@ -34,15 +34,17 @@ def test_each_event_of_a_frame_is_one() -> None:
     ]
     text = event_text(tera_event("a.topic", sent, 1_700_000_000.25), sent)
     events = events_of(read_frame(text.encode()))
-    assert [one.name for one in events] == [type(one).__name__ for one in sent]
-    assert [one.message for one in events] == sent
-    assert {one.topic for one in events} == {"a.topic"}
-    assert {one.time for one in events} == {datetime.fromtimestamp(1_700_000_000.25, UTC)}
+    assert [event.name for event in events] == [type(message).__name__ for message in sent]
+    assert [event.message for event in events] == sent
+    assert {event.topic for event in events} == {"a.topic"}
+    assert {event.time for event in events} == {datetime.fromtimestamp(1_700_000_000.25, UTC)}
 
 
 def test_recorded_frames_of_existing_programs_are_read() -> None:
     golden = json.loads((DATA / "golden.json").read_text())["vectors"]
-    frames = [one["websocket_text_frame"] for one in golden if "websocket_text_frame" in one]
+    frames = [
+        vector["websocket_text_frame"] for vector in golden if "websocket_text_frame" in vector
+    ]
     assert frames
     for frame in frames:
         for event in events_of(read_frame(frame.encode())):
@@ -53,8 +55,8 @@ def test_recorded_frames_of_existing_programs_are_read() -> None:
 def test_types_that_are_unknown_have_data_and_no_message() -> None:
     frame = frame_of([{"@type": f"{PREFIX}NewEvent", "a": 1}, {"@type": "x/other.Event"}, {}])
     events = events_of(read_frame(frame))
-    assert [one.name for one in events] == ["NewEvent", "other.Event", ""]
-    assert [one.message for one in events] == [None] * 3
+    assert [event.name for event in events] == ["NewEvent", "other.Event", ""]
+    assert [event.message for event in events] == [None] * 3
     assert events[0].data["a"] == 1
 
 
@@ -69,13 +71,13 @@ def test_fields_that_are_unknown_or_wrong_do_not_raise() -> None:
     assert wrong.message is None
 
 
-def test_a_message_that_is_no_tera_event_is_an_event() -> None:
+def test_a_message_outside_an_envelope_is_an_event() -> None:
     (event,) = events_of({"message": {"@type": f"{PREFIX}LogEvent", "message": "x"}})
     assert (event.name, event.topic, event.time) == ("LogEvent", None, None)
 
 
 @pytest.mark.parametrize("time", [None, "1", True, 1e300, float("nan"), [], -1e18])
-def test_a_time_that_is_none_is_left_out(time: Any) -> None:
+def test_an_invalid_time_is_omitted(time: Any) -> None:
     (event,) = events_of(read_frame(frame_of([{}], {"time": time, "topic": 1})))
     assert (event.time, event.topic) == (None, None)
 
@@ -84,18 +86,18 @@ def test_a_time_that_is_none_is_left_out(time: Any) -> None:
     "payload",
     [b"", b"\xff", b"Not allowed to send message", b"[]", b"{}", b'{"message": 1}', b"[" * 100_000],
 )
-def test_a_frame_without_an_event_is_named(payload: bytes) -> None:
+def test_a_frame_without_an_event_is_a_bad_frame(payload: bytes) -> None:
     with pytest.raises(BadFrame):
         events_of(read_frame(payload))
 
 
 @pytest.mark.parametrize("events", [None, {}, [1], [None]])
-def test_events_that_are_no_list_of_objects_are_named(events: Any) -> None:
+def test_events_must_be_a_list_of_objects(events: Any) -> None:
     with pytest.raises(BadFrame):
         events_of(read_frame(frame_of(events)))
 
 
-def test_a_gap_is_an_event_that_no_type_names() -> None:
+def test_a_gap_is_an_event_of_its_own() -> None:
     marker = gap()
     assert marker.is_gap
     assert marker.message is None
@@ -109,7 +111,7 @@ json_values = st.recursive(
 
 
 @given(json_values, json_values)
-def test_whatever_comes_is_an_event_or_a_bad_frame(events: Any, header: Any) -> None:
+def test_any_text_is_an_event_or_a_bad_frame(events: Any, header: Any) -> None:
     try:
         found = events_of(read_frame(frame_of(events, header)))
     except BadFrame:

@@ -18,7 +18,7 @@ def first(token: str = "token", recovered: bool | None = None) -> dict[str, Any]
     return {"recovery": {"token": token, "window": 60, "recovered": recovered}}
 
 
-def test_a_key_is_shown_once_and_then_the_token() -> None:
+def test_a_key_is_used_once_and_then_the_token() -> None:
     login = Login()
     assert login.needs_key
     login.supply("device.k+/=&")
@@ -47,7 +47,7 @@ def test_without_recovery_every_return_is_a_gap() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_an_answer_that_decides_nothing_keeps_the_credentials(status: int) -> None:
+def test_an_inconclusive_answer_keeps_the_credentials(status: int) -> None:
     login = Login()
     login.supply("key")
     assert login.refused(status) is False
@@ -58,7 +58,7 @@ def test_an_answer_that_decides_nothing_keeps_the_credentials(status: int) -> No
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_replaced_and_at_once_only_when_it_was_old(status: int) -> None:
+def test_only_an_old_refused_key_is_replaced_at_once(status: int) -> None:
     login = Login()
     login.supply("key")
     assert login.refused(status) is False
@@ -79,7 +79,7 @@ def test_a_refused_token_is_replaced_by_a_key_at_once(status: int) -> None:
 
 
 @pytest.mark.parametrize("key", [None, b"key", "", "a b", "a\r\nb", "é", "k" * 4097])
-def test_what_is_no_key_is_refused_and_not_repeated(key: Any) -> None:
+def test_an_invalid_key_is_refused_without_quoting_it(key: Any) -> None:
     with pytest.raises(ValueError, match="expected") as caught:
         Login().supply(key)
     assert not key or str(key) not in str(caught.value)

@@ -54,13 +54,13 @@ class QueueTests(SynchronousTestCase):
             self.read(4)
         assert len(log.items) == 2
 
-    def test_what_waits_is_read_before_the_end(self) -> None:
+    def test_queued_events_are_read_before_the_end(self) -> None:
         self.put(1)
         self.queue.end()
         assert self.read(1) == ["1"]
         self.failureResultOf(self.queue.get(), Ended)
 
-    def test_the_end_reaches_readers_that_wait(self) -> None:
+    def test_the_end_reaches_waiting_readers(self) -> None:
         waiting: Deferred[Event] = self.queue.get()
         self.queue.end(ValueError("why"))
         self.failureResultOf(waiting, ValueError)

@@ -90,7 +90,7 @@ def test_subprotocol_is_selected(
 
 
 @each_client
-def test_unknown_subprotocol_of_ours_is_refused_and_the_key_is_kept(
+def test_unknown_reserved_subprotocol_is_refused_keeping_the_key(
     world: World, client: Client
 ) -> None:
     uuid = str(uuid4())

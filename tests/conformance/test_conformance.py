@@ -72,7 +72,7 @@ def silences() -> Iterator[dict[str, Silence]]:
             silence.close()
 
 
-def test_names_are_their_own() -> None:
+def test_rule_names_are_unique() -> None:
     names = Counter(case.rule for case in CASES)
     assert not [name for name, count in names.items() if count > 1]
     assert len(CASES) >= 300

@@ -73,7 +73,8 @@ class Monitor:
     def _read(self) -> None:
         for line in self._lines:
             arguments = tuple(
-                one.decode("unicode_escape").encode("latin-1") for one in _ARGUMENT.findall(line)
+                argument.decode("unicode_escape").encode("latin-1")
+                for argument in _ARGUMENT.findall(line)
             )
             source = line.partition(b"[")[2].partition(b"]")[0].split()[1]
             if arguments[0].upper() == b"ECHO":
@@ -139,12 +140,12 @@ class RightsTestCase(RedisTestCase):
         }
         assert len(own) == 2
         found = self.end()
-        commands = [one for source in (*own, b"lua") for one in found.get(source, [])]
+        commands = [call for source in (*own, b"lua") for call in found.get(source, [])]
         allowed = rules_of_the_file(user)
         assert len(set(allowed)) == len(allowed)
         assert self.refused(allowed, commands) == []
         for rule in allowed:
-            others = [one for one in allowed if one != rule]
+            others = [kept for kept in allowed if kept != rule]
             assert self.refused(others, commands), f"{user} does not need {rule}"
 
     def refused(
@@ -164,7 +165,7 @@ class RightsTestCase(RedisTestCase):
 
 
 class GatewayRightsTests(RightsTestCase):
-    async def test_a_gateway_with_the_user_manager_needs_each_of_its_rights(self) -> None:
+    async def test_a_gateway_needs_each_of_its_rights(self) -> None:
         other = await self.administrator()
         identities = Procedures()
 
@@ -257,7 +258,7 @@ class GatewayRightsTests(RightsTestCase):
         assert await client.come_back(other.getHost().port)
         await gateway.stopService()
 
-    async def test_the_secrets_of_a_server_are_out_of_its_reach(self) -> None:
+    async def test_a_gateway_cannot_reach_the_servers_secrets(self) -> None:
         bus = await self.start(GATEWAY)
         for secret in Secret:
             self.redis.set(str(secret), "s")
@@ -294,11 +295,14 @@ class ServiceRightsTests(RightsTestCase):
         await got.wait(1)
         await one.cancel()
         await many.cancel()
-        assert {one.server for one in await bus.services()} == {"service.Sum", "module.Sum.Module"}
+        assert {service.server for service in await bus.services()} == {
+            "service.Sum",
+            "module.Sum.Module",
+        }
         await bus.link.execute("ROLE")
         self.check(SERVICE)
 
-    async def test_neither_a_session_key_nor_a_secret_is_within_its_reach(self) -> None:
+    async def test_a_service_cannot_reach_session_keys_or_secrets(self) -> None:
         bus = await self.start(SERVICE)
         key = await SessionKeys(await self.administrator()).issue("user", UUID)
         for name in (key, str(Secret.USER_TOKEN), "0" * 128, "opentera.presence.gateways"):
@@ -309,7 +313,7 @@ class ServiceRightsTests(RightsTestCase):
         with pytest.raises(PermissionDenied):
             await bus.link.execute("SCAN", "0")  # it shows the names of session keys
 
-    async def test_what_the_docs_add_is_enough_and_needed(self) -> None:
+    async def test_the_rights_of_the_docs_are_sufficient_and_minimal(self) -> None:
         for purpose, added in service_additions().items():
             rules = added.replace("NAME*", "own.*").replace("TOPIC*", "own.*").split()
             work = WORK[purpose]
@@ -418,7 +422,7 @@ class ReaderRightsTests(RightsTestCase):
         self.redis.acl_log_reset()  # asking it to describe itself is a call
         self.check(READER)
 
-    async def test_it_changes_nothing_and_sees_no_call(self) -> None:
+    async def test_a_reader_changes_nothing_and_sees_no_call(self) -> None:
         bus = await self.start(READER)
         for attempt in (
             lambda: bus.variables.set("service.Sum", "{}"),
@@ -432,7 +436,7 @@ class ReaderRightsTests(RightsTestCase):
                 await attempt()
 
 
-def test_as_it_is_the_file_is_refused_so_no_password_is_forgotten() -> None:
+def test_the_unedited_file_is_refused() -> None:
     command = [find_server(), "--port", "0", "--aclfile", str(ROOT / "contrib" / "redis.acl")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=GUARD)
     assert done.returncode != 0
@@ -440,7 +444,7 @@ def test_as_it_is_the_file_is_refused_so_no_password_is_forgotten() -> None:
         assert f"#SHA256-OF-THE-{name}-PASSWORD" in (ROOT / "contrib" / "redis.acl").read_text()
 
 
-def test_without_a_password_nobody_is_let_in() -> None:
+def test_every_user_needs_a_password() -> None:
     file = (ROOT / "contrib" / "redis.acl").read_text()
     assert re.findall(r"^user (\S+) on #", file, re.MULTILINE) == [
         "default",

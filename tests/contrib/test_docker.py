@@ -36,12 +36,12 @@ class LintTests(TestCase):
         done = subprocess.run((linter, str(FILE)), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
 
-    def test_it_does_not_run_as_root(self) -> None:
+    def test_the_image_does_not_run_as_root(self) -> None:
         (user,) = instructions("USER")
         assert int(user) > 0
         assert f"--uid {user} " in FILE.read_text()
 
-    def test_what_it_copies_is_let_through(self) -> None:
+    def test_copied_files_pass_dockerignore(self) -> None:
         ignored = (ROOT / "contrib" / "Dockerfile.dockerignore").read_text().split()
         for copied in instructions("COPY"):
             if not copied.startswith("--from="):
@@ -52,7 +52,7 @@ class LintTests(TestCase):
 class BuildTests(RedisTestCase):
     """Its build, less what it downloads: the environment borrows what the tests' own one has."""
 
-    async def test_what_it_builds_starts_is_healthy_and_ends(self) -> None:
+    async def test_the_built_program_starts_is_healthy_and_ends(self) -> None:
         directory = folder_of(self)
         source, installed = directory / "source", directory / "installed"
         source.mkdir()

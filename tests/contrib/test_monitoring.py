@@ -40,7 +40,7 @@ def expressions() -> list[str]:
 
 
 class MetricTests(ProgramTestCase):
-    async def test_all_that_is_named_is_in_the_metrics(self) -> None:
+    async def test_every_named_metric_exists(self) -> None:
         admin = free_port()
         endpoint = f"tcp:{admin}:interface=127.0.0.1"
         options = ("--redis", self.gateway_url, "--admin", endpoint, "--workers", "2")
@@ -64,7 +64,7 @@ class MetricTests(ProgramTestCase):
                 for label in filter(None, (*several.replace(" ", "").split(","), one)):
                     assert label in known, expression
 
-    def test_each_metric_of_the_docs_example_is_one_of_ours(self) -> None:
+    def test_each_metric_of_the_docs_example_exists(self) -> None:
         assert names(RULES.read_text()) == set().union(*map(names, _alerts().values()))
 
 
@@ -84,17 +84,17 @@ class PrometheusTests(TestCase):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def test_the_rules_are_rules(self) -> None:
+    def test_promtool_accepts_the_rules(self) -> None:
         self.promtool("check", "rules", str(RULES))
 
-    def test_each_alert_fires_when_it_should_and_for_whom_it_should(self) -> None:
+    def test_each_alert_fires_when_and_where_it_should(self) -> None:
         self.promtool("test", "rules", str(CONTRIB / "prometheus-rules-test.yml"))
         tested = (CONTRIB / "prometheus-rules-test.yml").read_text()
         assert _alerts()
         for alert in _alerts():
             assert f'alertname="{alert}"' in tested
 
-    def test_what_the_dashboard_asks_is_understood(self) -> None:
+    def test_prometheus_accepts_the_queries_of_the_dashboard(self) -> None:
         tool("promtool", "prometheus")
         rules = [
             {"record": f"panel:{number}", "expr": self.filled_in(expression)}
@@ -112,7 +112,7 @@ class PrometheusTests(TestCase):
 
 
 class DashboardTests(TestCase):
-    def test_panels_have_what_they_need_and_do_not_overlap(self) -> None:
+    def test_panels_are_complete_and_do_not_overlap(self) -> None:
         dashboard: dict[str, Any] = json.loads(DASHBOARD.read_text())
         taken: set[tuple[int, int]] = set()
         for panel in dashboard["panels"]:

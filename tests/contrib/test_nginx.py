@@ -125,7 +125,7 @@ class NginxTests(ProgramTestCase):
         for secret in (key, unused, key.partition(".")[2], "id="):
             assert secret not in logged
 
-    async def test_who_tries_too_often_is_answered_429(self) -> None:
+    async def test_too_many_attempts_get_429(self) -> None:
         program, gateway = self.start("--redis", self.gateway_url, "--trusted-proxy", "127.0.0.1")
         await program.says("is ready")
         port = await self.front(gateway)

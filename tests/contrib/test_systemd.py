@@ -54,7 +54,7 @@ class UnitTests(TestCase):
     def test_systemd_finds_nothing_wrong(self) -> None:
         assert self.analyze("verify", "--man=no", *map(str, self.units)) == ""
 
-    def test_what_it_is_exposed_to_is_little(self) -> None:
+    def test_the_exposure_of_the_unit_is_low(self) -> None:
         self.analyze(
             *("security", "--offline=true", f"--threshold={WORST_EXPOSURE}", str(self.units[0]))
         )
@@ -86,6 +86,6 @@ class StartTests(RedisTestCase):
         assert (await client.closed)[0] == 1001
         assert await gateway.ended() in ENDED
 
-    def test_it_may_take_as_long_to_end_as_the_gateway_allows_itself(self) -> None:
+    def test_the_stop_timeout_exceeds_that_of_the_gateway(self) -> None:
         (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", SERVICE.read_text(), re.MULTILINE)
         assert int(seconds) > GatewayLimits().shutdown_timeout

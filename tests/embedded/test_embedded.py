@@ -227,12 +227,12 @@ class Served(Case):
 
 
 class TestServing(Served):
-    async def test_ready_means_that_it_answers(self) -> None:
+    async def test_a_ready_server_answers(self) -> None:
         server = await self.started()
         assert await ask(server.port, "PING")
         assert server.url == f"redis://127.0.0.1:{server.port}/0"
 
-    async def test_ready_may_be_asked_before_the_start_and_again(self) -> None:
+    async def test_ready_may_be_awaited_before_the_start_and_again(self) -> None:
         server = self.server()
         early = server.ready()
         server.startService()
@@ -262,7 +262,7 @@ class TestServing(Served):
         server.startService()
         await server.ready()
 
-    async def test_a_cause_that_has_no_name_is_given_in_the_servers_words(self) -> None:
+    async def test_an_unknown_cause_quotes_the_server(self) -> None:
         server = self.server()
         self.patch(server, "_configuration", lambda: b"no-such-option yes\n")
         server.startService()
@@ -283,7 +283,7 @@ class TestServing(Served):
         assert await server_pid(server.port) != pid
         assert await ask(server.port, "GET", "name") is None
 
-    async def test_it_is_not_started_again_when_stopped_meanwhile(self) -> None:
+    async def test_stopping_cancels_a_pending_restart(self) -> None:
         server = await self.started()
         logged = self.logged()
         os.kill(await server_pid(server.port), signal.SIGKILL)
@@ -293,7 +293,7 @@ class TestServing(Served):
         with pytest.raises(EmbeddedServerError):
             await waiting
 
-    async def test_stop_ends_the_process_however_often_it_is_asked(self) -> None:
+    async def test_stop_ends_the_process_and_is_idempotent(self) -> None:
         server = await self.started()
         end = self.end_of(await server_pid(server.port))
         await DeferredList([server.stopService(), server.stopService()], fireOnOneErrback=True)
@@ -322,7 +322,7 @@ class TestServing(Served):
         await ready
         assert await server_pid(server.port) != pid
 
-    async def test_a_terminals_interrupt_does_not_reach_it(self) -> None:
+    async def test_ctrl_c_does_not_reach_the_server(self) -> None:
         server = await self.started()
         pid = await server_pid(server.port)
         assert os.getsid(pid) != os.getsid(0)
@@ -356,7 +356,7 @@ class TestData(Served):
         await server.ready()
         assert await ask(server.port, "GET", "name") == "value"
 
-    async def test_a_server_that_loads_its_data_is_waited_for(self) -> None:
+    async def test_ready_waits_while_the_server_loads_its_data(self) -> None:
         directory = self.folder()
         write_slow_data(directory)
         server = self.server(directory=directory)
@@ -377,7 +377,7 @@ class TestData(Served):
         await server.stopService()
         assert list(folder.iterdir()) == []
 
-    async def test_a_server_that_does_not_start_leaves_no_file(self) -> None:
+    async def test_a_failed_start_leaves_no_file(self) -> None:
         folder = self.folder()
         self.patch(tempfile, "tempdir", str(folder))
         server = self.server()
@@ -387,7 +387,7 @@ class TestData(Served):
             await server.ready()
         assert list(folder.iterdir()) == []
 
-    async def test_a_directory_that_cannot_be_made_is_named(self) -> None:
+    async def test_a_directory_that_cannot_be_created_is_named(self) -> None:
         file = self.folder("file") / "file"
         server = self.server(directory=file / "data")
         server.startService()
@@ -416,7 +416,7 @@ class TestEndOfTheParent(Served):
     async def test_the_server_ends_when_its_parent_is_killed(self) -> None:
         await self.ends_with_its_parent(embedded.GUARD_MODE)
 
-    async def test_the_server_ends_when_its_parent_is_killed_by_the_guard_with_a_pipe(self) -> None:
+    async def test_the_pipe_guard_ends_the_server_of_a_killed_parent(self) -> None:
         await self.ends_with_its_parent("pipe")
 
 
@@ -440,7 +440,7 @@ class TestGuardWithAPipe(Served):
         await server.ready()
         assert await server_pid(server.port) != pid
 
-    async def test_a_server_whose_guard_is_killed_ends_and_is_started_again(self) -> None:
+    async def test_a_server_is_restarted_after_its_guard_was_killed(self) -> None:
         server = await self.started()
         end = self.end_of(await server_pid(server.port))
         logged = self.logged()
@@ -496,7 +496,7 @@ class TestGuard(Case):
             guard.transport.signalProcess("TERM")
             assert await guard.ended == 5
 
-    async def test_end_of_file_asks_the_server_to_end(self) -> None:
+    async def test_end_of_file_stops_the_server(self) -> None:
         guard = self.guard("pipe", "trap 'exit 5' TERM; echo ready; while read line; do :; done")
         await guard.line
         guard.transport.closeChildFD(3)
@@ -526,7 +526,7 @@ class TestFindServer(Case):
         self.patch(util, "find_spec", lambda _name: None)
         self.patch(os, "environ", os.environ | {"PATH": str(path)})
 
-    async def test_the_wheels_binary_is_found_without_importing_it(self) -> None:
+    async def test_the_wheels_binary_is_found_without_an_import(self) -> None:
         finder = _Run("-c", FINDER, environment={"PYTHONPATH": ROOT})
         assert await finder.line == "False"
         await finder.ended
@@ -540,13 +540,13 @@ class TestFindServer(Case):
         self.without_wheel(self.folder("redis-server", "valkey-server"))
         assert Path(find_server()).name == "valkey-server"
 
-    def test_on_a_machine_without_a_binary_in_the_wheel_path_is_searched(self) -> None:
+    def test_a_wheel_without_a_binary_falls_back_to_path(self) -> None:
         folder = self.folder("redis-server")
         self.patch(os, "environ", os.environ | {"PATH": str(folder)})
         self.patch(platform, "machine", lambda: "riscv64")
         assert find_server() == str(folder / "redis-server")
 
-    async def test_when_there_is_none_the_remedy_is_named(self) -> None:
+    async def test_a_missing_server_error_names_the_remedy(self) -> None:
         self.without_wheel(self.folder())
         with pytest.raises(EmbeddedServerError) as caught:
             find_server()
@@ -638,14 +638,14 @@ class TestRules(Case):
         assert b"\nport 6379\n" in self.process.written
         assert self.process.written.endswith(b"\nappendonly no\n<end>")
 
-    def test_output_is_understood_however_it_is_cut(self) -> None:
+    def test_output_is_parsed_whatever_its_pieces(self) -> None:
         ready = self.server.ready()
         for byte in b"junk \xff\n\n1:M * Ready to accept connections\n":
             assert not ready.called
             self.process.say(bytes([byte]))
         self.successResultOf(ready)
 
-    def test_a_line_without_end_is_not_kept_for_ever(self) -> None:
+    def test_a_line_without_end_is_bounded(self) -> None:
         for _ in range(10):
             self.process.say(b"x" * 10_000)
         assert len(self.process.protocol._unfinished[1]) < 20_000
@@ -658,7 +658,7 @@ class TestRules(Case):
             "1:M 1 Jan 2026 # careful": LogLevel.warn,
         }
 
-    def test_ready_fails_after_15_seconds_and_the_server_goes_on(self) -> None:
+    def test_ready_times_out_while_the_server_continues(self) -> None:
         ready = self.server.ready()
         self.process.say(b"1:M * Loading\n")
         self.reactor.advance(14.9)
@@ -668,7 +668,7 @@ class TestRules(Case):
         self.be_ready()
         self.successResultOf(self.server.ready())
 
-    def test_a_server_that_loads_its_data_is_waited_for(self) -> None:
+    def test_ready_waits_while_the_server_loads_its_data(self) -> None:
         ready = self.server.ready()
         self.process.say(b"1:M * Server initialized\n")
         for _ in range(10):
@@ -678,7 +678,7 @@ class TestRules(Case):
         self.successResultOf(ready)
         assert self.reactor.getDelayedCalls() == []
 
-    def test_a_server_that_dies_while_it_loads_its_data_is_not_waited_for(self) -> None:
+    def test_ready_fails_when_the_server_dies_while_loading(self) -> None:
         ready = self.server.ready()
         self.process.say(b"1:M * Server initialized\n")
         self.reactor.advance(20)
@@ -693,7 +693,7 @@ class TestRules(Case):
         assert self.reactor.getDelayedCalls() == []
         self.be_ready()
 
-    def test_a_server_that_keeps_dying_is_started_at_growing_intervals(self) -> None:
+    def test_a_dying_server_is_restarted_with_back_off(self) -> None:
         self.be_ready()
         for seconds in (1, 2, 4, 8, 10, 10):
             died = self.process
@@ -703,7 +703,7 @@ class TestRules(Case):
             self.reactor.advance(0.01)
             assert self.process is not died
 
-    def test_a_server_that_served_for_long_is_started_again_after_a_second(self) -> None:
+    def test_a_lasting_server_is_restarted_after_a_second(self) -> None:
         self.be_ready()
         for _ in range(3):
             self.reactor.advance(10)
@@ -735,7 +735,7 @@ class TestRules(Case):
         self.successResultOf(again)
         assert self.reactor.getDelayedCalls() == []
 
-    def test_a_process_that_is_being_stopped_is_not_the_next_ones_readiness(self) -> None:
+    def test_output_of_a_stopping_process_is_ignored_by_the_next(self) -> None:
         stopped = self.server.stopService()
         self.server.startService()
         ready = self.server.ready()

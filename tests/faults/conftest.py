@@ -30,10 +30,10 @@ def table(outcomes: list[Outcome]) -> str:
         "| fault | in flight | failed, by name | messages missed | wrong | seconds to recovery |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for one in outcomes:
-        failed = ", ".join(f"{count} {name}" for name, count in sorted(one.failed.items()))
+    for outcome in outcomes:
+        failed = ", ".join(f"{count} {name}" for name, count in sorted(outcome.failed.items()))
         lines.append(
-            f"| {one.fault} | {one.in_flight} | {failed or 'none'} | {one.missed} | {one.wrong} "
-            f"| {one.seconds:.2f} |"
+            f"| {outcome.fault} | {outcome.in_flight} | {failed or 'none'} "
+            f"| {outcome.missed} | {outcome.wrong} | {outcome.seconds:.2f} |"
         )
     return "\n".join(lines)

@@ -136,7 +136,7 @@ class FaultTests(FaultTestCase):
 class CutTests(TestCase):
     """The connection breaks after each number of bytes of a session."""
 
-    async def test_no_reply_goes_to_the_wrong_caller_wherever_the_connection_breaks(self) -> None:
+    async def test_a_cut_connection_never_misroutes_a_reply(self) -> None:
         server = start_server(self)
         self.patch(connection, "FIRST_DELAY", 0.001)
         names = [f"name-{number}" for number in range(8)]
@@ -151,8 +151,8 @@ class CutTests(TestCase):
             bus = Bus(f"redis://127.0.0.1:{proxy.port}", reactor=reactor, name="t")
             bus.startService()
             asked = [bus.variables.get(name) for name in names]
-            for one in asked:
-                one.addErrback(lambda failure: failure.check(ConnectionLost))
+            for request in asked:
+                request.addErrback(lambda failure: failure.check(ConnectionLost))
             results: list[Any] = await gatherResults(asked)
             for name, result in zip(names, results, strict=True):
                 if result is ConnectionLost:

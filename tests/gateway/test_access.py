@@ -52,7 +52,7 @@ FILES = topics.service_events("FileTransferService")
         (DatabaseEvent(), set()),
     ],
 )
-def test_a_client_sees_what_is_about_itself(event: Any, kinds: set[str]) -> None:
+def test_a_client_sees_events_about_itself(event: Any, kinds: set[str]) -> None:
     audience = DefaultPolicy().audience(USERS, event)
     assert {kind for kind in topics.KINDS if audience.includes(kind, ME)} == kinds
 
@@ -91,7 +91,7 @@ def test_a_client_sees_what_is_about_itself(event: Any, kinds: set[str]) -> None
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Message) else str(value),
 )
-def test_a_client_gets_on_its_own_topic_what_existing_gateways_send(
+def test_the_own_topic_delivers_as_existing_gateways_do(
     kind: topics.Kind, event: Any, reaches: bool
 ) -> None:
     assert reaches_owner(topics.websocket_events(kind, ME), event) is reaches

@@ -67,7 +67,7 @@ def test_a_usable_offer_is_answered(offers: str, expected: str) -> None:
     assert answer(offers, 12) == f"{NAME}; {expected}"
 
 
-def test_a_window_below_the_gateways_own_is_declined() -> None:
+def test_a_window_below_the_gateways_is_declined() -> None:
     assert answer(f"{NAME}; server_max_window_bits=11", 12) is None
 
 

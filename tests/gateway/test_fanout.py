@@ -35,15 +35,17 @@ def test_followers_are_selected_by_kind_and_by_name(
         assert bool(followers) == bool(following)
         filtered = {one for one, wholly in following.items() if not wholly}
         assert followers.are_filtered == bool(filtered)
-        assert set(followers.whole) == {clients[one] for one in following.keys() - filtered}
+        assert set(followers.whole) == {clients[name] for name in following.keys() - filtered}
         selected = followers.select(audience)
         assert len(set(selected)) == len(selected)
-        assert set(selected) == {clients[one] for one in filtered if audience.includes(*who[one])}
+        assert set(selected) == {
+            clients[name] for name in filtered if audience.includes(*who[name])
+        }
         if not audience.members:
             assert followers.select(audience) is selected, "so that frames for it can be joined"
 
 
-def test_who_does_not_follow_is_not_missed() -> None:
+def test_removing_an_unknown_follower_is_ignored() -> None:
     followers = Followers()
     for wholly in (True, False):
         followers.discard(Client(), WHO[0], wholly=wholly)

@@ -128,7 +128,9 @@ class TurnTests(SynchronousTestCase):
             client.close(SERVICE_RESTART, "again")
         closes = b"\x88", SERVICE_RESTART.to_bytes(2, "big")
         self.count_in_turns(
-            lambda: sum(all(one in received.value() for one in closes) for _, received in clients),
+            lambda: sum(
+                all(close in received.value() for close in closes) for _, received in clients
+            ),
             len(clients),
         )
         for _, received in clients:
@@ -155,7 +157,7 @@ class TurnTests(SynchronousTestCase):
             decision.errback(Refusal(HTTPStatus.FORBIDDEN, "no such key"))
         self.count_in_turns(lambda: len(self.gate.refusals), 100)
 
-    def test_a_refused_client_takes_no_slot_of_its_address(self) -> None:
+    def test_a_refused_client_frees_the_slot_of_its_address(self) -> None:
         limits = GatewayLimits(max_connections_per_address=1)
         self.factory = ClientFactory(self.gate, self.clock, limits, TrustedProxies())
         refused, transport = self.factory.buildProtocol(None), StringTransport()
@@ -173,7 +175,7 @@ class FloodTests(GatewayTestCase):
     async def test_a_turn_accepts_few_connections(self) -> None:
         port = await self.gateway()
         (await connect_bytes(port)).drop()
-        (listening,) = {one.transport.server for one in self.gate.factory.connections}
+        (listening,) = {connection.transport.server for connection in self.gate.factory.connections}
         accepted: list[int] = []
         do_read = listening.doRead
 
@@ -185,8 +187,8 @@ class FloodTests(GatewayTestCase):
         listening.doRead = counted
         for _ in range(3):  # all of them wait in the kernel when the reactor looks
             crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(45)]
-            for one in crowd:
-                self.addCleanup(one.close)
+            for client in crowd:
+                self.addCleanup(client.close)
             done = sum(accepted) + len(crowd)
             while sum(accepted) < done:
                 await deferLater(reactor, 0)
@@ -218,14 +220,14 @@ class FloodTests(GatewayTestCase):
             assert closed.endswith(b"\x03\xf0too many messages")
             assert self.gate.limited == {"max_messages_per_minute": 1}
 
-    async def test_a_close_is_not_one_message_too_many(self) -> None:
+    async def test_a_close_does_not_count_as_a_message(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_messages_per_minute=5))
         client, _ = await self.raw(port)
         client.send(frame(PING, b"") * 5 + close(1000))
         assert b"\x88\x02\x03\xe8" in await client.closed
         assert not self.gate.limited
 
-    async def test_only_some_messages_a_second_are_answered(self) -> None:
+    async def test_answers_per_second_are_limited(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_messages_per_minute=0))
         self.patch(self.gate.factory.clock, "seconds", lambda: 1000.0)
         client, _ = await self.raw(port)
@@ -233,7 +235,7 @@ class FloodTests(GatewayTestCase):
         received = await client.until(b"\x8a\x08the last")
         assert received.count(NOT_ALLOWED) == ANSWERS_PER_SECOND
 
-    async def test_fragments_without_end_are_not_kept(self) -> None:
+    async def test_endless_fragments_are_bounded(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_messages_per_minute=0))
         client, there = await self.raw(port)
         fragments = frame(CONTINUATION, b"x", fin=False) * 2000

@@ -66,7 +66,7 @@ class GatewayTestCase(RedisTestCase):
 
 
 class LoginTests(GatewayTestCase):
-    async def test_each_kind_logs_in_and_its_coming_and_going_is_reported(self) -> None:
+    async def test_each_kind_logs_in_and_is_reported(self) -> None:
         port = await self.gateway()
         reports = self.subscribed(REPORTS)
         for kind, number in (("user", 1), ("participant", 1), ("device", 1)):
@@ -88,11 +88,11 @@ class LoginTests(GatewayTestCase):
                     await client.closed
             assert self.gate.clients[kind] == 0
 
-    async def test_a_report_has_the_bytes_of_deployed_gateways(self) -> None:
+    async def test_a_report_has_the_bytes_of_existing_gateways(self) -> None:
         port = await self.gateway()
         reports = self.subscribed(REPORTS)
         for name in ("user connected", "user disconnected"):
-            (vector,) = (one for one in GOLDEN if one["name"] == name)
+            (vector,) = (recorded for recorded in GOLDEN if recorded["name"] == name)
             recorded = TeraModuleMessage.FromString(bytes.fromhex(vector["hex"]))
             if name == "user connected":
                 key = await self.keys.issue("user", UUID, name="Full Name")
@@ -103,7 +103,7 @@ class LoginTests(GatewayTestCase):
             made.head.time = recorded.head.time
             assert made.SerializeToString() == recorded.SerializeToString()
 
-    async def test_events_come_from_the_moment_of_the_report_on(self) -> None:
+    async def test_events_are_delivered_from_the_report_on(self) -> None:
         port = await self.gateway()
         reports = self.subscribed(REPORTS)
         client = await self.log_in(port)
@@ -115,14 +115,14 @@ class LoginTests(GatewayTestCase):
         topic = topics.websocket_events("user", uuid)
         return topic, tera_event(topic, [UserEvent(user_fullname="x")]).SerializeToString()
 
-    async def test_a_deployed_key_logs_in_once(self) -> None:
+    async def test_a_key_of_an_existing_server_logs_in_once(self) -> None:
         port = await self.gateway()
         self.redis.set(DEPLOYED_KEY, UUID, ex=60)
         await connect(port, f"/wss/device?id={DEPLOYED_KEY}")
         with pytest.raises(HandshakeFailed, match="403"):
             await connect(port, f"/wss/device?id={DEPLOYED_KEY}")
 
-    async def test_deployed_keys_can_be_refused(self) -> None:
+    async def test_keys_of_existing_servers_can_be_refused(self) -> None:
         port = await self.gateway(require_bound_keys=True)
         self.redis.set(DEPLOYED_KEY, UUID, ex=60)
         with pytest.raises(HandshakeFailed, match="403"):
@@ -167,7 +167,7 @@ class LoginTests(GatewayTestCase):
         # None of these has used the key up.
         await connect(port, f"/wss/user?id={key.decode()}")
 
-    async def test_no_other_key_of_redis_can_be_used_or_is_touched(self) -> None:
+    async def test_other_keys_of_redis_are_neither_accepted_nor_touched(self) -> None:
         port = await self.gateway()
         bound = "user." + "k" * 43
         for name in (*Secret, "service.A", "x" * 5000, "a\r\nb", "a\x00b"):
@@ -185,14 +185,17 @@ class LoginTests(GatewayTestCase):
             assert (await client.closed).startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 431 "))
         assert {name: self.redis.dump(name) for name in names} == before
 
-    async def test_of_many_logins_with_one_key_one_gets_in(self) -> None:
+    async def test_one_of_many_logins_with_one_key_succeeds(self) -> None:
         port = await self.gateway()
         key = await self.keys.issue("user", UUID)
         attempts = [connect(port, f"/wss/user?id={key}") for _ in range(50)]
         results = await gatherResults(
-            [one.addErrback(lambda failure: failure.check(HandshakeFailed)) for one in attempts]
+            [
+                attempt.addErrback(lambda failure: failure.check(HandshakeFailed))
+                for attempt in attempts
+            ]
         )
-        assert sum(isinstance(one, WebSocket) for one in results) == 1
+        assert sum(isinstance(result, WebSocket) for result in results) == 1
 
     async def test_no_key_reaches_the_log(self) -> None:
         port = await self.gateway()
@@ -207,7 +210,7 @@ class LoginTests(GatewayTestCase):
         assert "refused with 403" in text
         assert good.partition(".")[2] not in text
 
-    async def test_redis_away_is_try_later_and_not_bad_key(self) -> None:
+    async def test_an_unreachable_redis_means_503_not_403(self) -> None:
         server = start_server(self)
         bus = await self.bus(server.url)
         port = await self.gateway(bus)
@@ -247,7 +250,7 @@ class HandshakeRaceTests(GatewayTestCase):
         self.addCleanup(self.redis.execute_command, "CLIENT", "UNPAUSE")
         return port, key
 
-    async def test_who_leaves_while_the_key_is_redeemed_leaves_nothing_behind(self) -> None:
+    async def test_leaving_while_the_key_is_redeemed_keeps_the_key(self) -> None:
         port, key = await self.paused()
         reports = self.subscribed(REPORTS)
         client = await connect_bytes(port)
@@ -273,7 +276,7 @@ class HandshakeRaceTests(GatewayTestCase):
         await turn()
         return len(self.gate.factory.connections)
 
-    async def test_a_repeated_request_is_not_a_second_login(self) -> None:
+    async def test_a_repeated_request_is_no_second_login(self) -> None:
         port, key = await self.paused()
         client = await connect_bytes(port)
         client.send(handshake(b"/wss/user?id=" + key.encode()) * 2)
@@ -294,15 +297,17 @@ class HandshakeRaceTests(GatewayTestCase):
 class DeliveryTests(GatewayTestCase):
     @staticmethod
     def golden(kind: str) -> list[dict[str, Any]]:
-        return [one for one in GOLDEN if kind in one]
+        return [vector for vector in GOLDEN if kind in vector]
 
-    async def test_events_arrive_as_the_text_of_deployed_gateways(self) -> None:
+    async def test_events_have_the_text_of_existing_gateways(self) -> None:
         port = await self.gateway()
         client = await self.log_in(port)
         # Recorded with the event filter switched off, which withholds these two.
         withheld = {"event DatabaseEvent", "event JoinSessionReplyEvent"}
         vectors = [
-            one for one in self.golden("websocket_text_frame") if one["name"] not in withheld
+            recorded
+            for recorded in self.golden("websocket_text_frame")
+            if recorded["name"] not in withheld
         ]
         for vector in vectors:
             assert self.redis.publish(vector["topic"], bytes.fromhex(vector["hex"])) == 1
@@ -318,7 +323,7 @@ class DeliveryTests(GatewayTestCase):
             self.redis.publish(topic, event.SerializeToString())
             assert len((await client.event(number))["events"][0]["userFullname"]) == length
 
-    async def test_every_client_of_a_topic_gets_the_event_over_one_subscription(self) -> None:
+    async def test_clients_of_a_topic_share_one_subscription(self) -> None:
         port = await self.gateway()
         clients = [await self.log_in(port) for _ in range(3)]
         topic = topics.websocket_events("user", UUID)
@@ -335,7 +340,7 @@ class DeliveryTests(GatewayTestCase):
         ((_, count),) = self.redis.pubsub_numsub(topics.websocket_events("user", UUID))
         return int(count)
 
-    async def test_logs_junk_and_unknown_events_are_left_out(self) -> None:
+    async def test_logs_and_malformed_or_unknown_events_are_omitted(self) -> None:
         port = await self.gateway()
         client = await self.log_in(port)
         topic = topics.websocket_events("user", UUID)
@@ -353,10 +358,12 @@ class DeliveryTests(GatewayTestCase):
         ):
             self.redis.publish(topic, payload)
         event = await client.event(0)
-        assert [one["@type"].rpartition(".")[2] for one in event["events"]] == ["StopSessionEvent"]
+        assert [entry["@type"].rpartition(".")[2] for entry in event["events"]] == [
+            "StopSessionEvent"
+        ]
         assert "hush" not in client.messages.items[0]
 
-    async def test_topics_of_the_key_are_followed_too(self) -> None:
+    async def test_topics_of_the_key_are_subscribed_too(self) -> None:
         port = await self.gateway()
         key = await self.keys.issue("user", UUID, topics=["service.A.events"])
         client = await connect(port, f"/wss/user?id={key}")
@@ -372,10 +379,10 @@ class DeliveryTests(GatewayTestCase):
         for events in ([hidden], [pack(pack(hidden))], [hidden, UserEvent(user_fullname="x")]):
             self.redis.publish(topic, tera_event(topic, events).SerializeToString())
         event = await client.event(0)
-        assert [one["userFullname"] for one in event["events"]] == ["x"]
+        assert [entry["userFullname"] for entry in event["events"]] == ["x"]
         assert "hush" not in client.messages.items[0]
 
-    async def test_a_client_that_does_not_read_cannot_put_off_its_end(self) -> None:
+    async def test_a_client_that_does_not_read_is_closed_in_time(self) -> None:
         port = await self.gateway()
         reports = self.subscribed(REPORTS)
         key = await self.keys.issue("user", UUID)
@@ -397,7 +404,7 @@ class DeliveryTests(GatewayTestCase):
     async def test_the_command_to_disconnect_closes_with_4000(self) -> None:
         port = await self.gateway()
         client, other = await self.log_in(port), await self.log_in(port, uuid=str(uuid4()))
-        (vector,) = (one for one in GOLDEN if one["name"] == "disconnect command")
+        (vector,) = (recorded for recorded in GOLDEN if recorded["name"] == "disconnect command")
         junk = TeraModuleMessage().SerializeToString()
         for payload in (b"\xff", junk, bytes.fromhex(vector["hex"])):
             self.redis.publish(vector["topic"], payload)
@@ -418,7 +425,7 @@ class DeliveryTests(GatewayTestCase):
         await client.event(0)
         assert not client.closed.called
 
-    async def test_what_a_client_sends_is_not_allowed(self) -> None:
+    async def test_messages_from_a_client_are_refused(self) -> None:
         port = await self.gateway()
         client = await self.log_in(port)
         client.sendMessage(b"hello")
@@ -443,7 +450,7 @@ class PresenceTests(GatewayTestCase):
             names.append(UserEvent.EventType.Name(event.type))
         return names
 
-    async def test_the_first_to_open_and_the_last_to_close_are_reported(self) -> None:
+    async def test_only_the_first_open_and_last_close_are_reported(self) -> None:
         port = await self.gateway()
         self.pubsub = self.subscribed(REPORTS)
         first, second = await self.log_in(port), await self.log_in(port)

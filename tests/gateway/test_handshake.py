@@ -74,13 +74,13 @@ class HandshakeTests(TestCase):
     def end(self) -> None:
         self.client.connectionLost(Failure(ConnectionDone()))
 
-    def test_who_is_admitted_is_opened_and_then_closed(self) -> None:
+    def test_an_admitted_client_is_opened_and_later_closed(self) -> None:
         self.gate.decisions[0].callback(IDENTITY)
         self.assertTrue(self.transport.value().startswith(b"HTTP/1.1 101 "))
         self.end()
         self.assertEqual(self.gate.told, ["opened", "closed, opened before: True"])
 
-    def test_who_was_dropped_for_slowness_is_not_opened_when_the_decision_comes(self) -> None:
+    def test_a_dropped_client_is_not_opened_by_a_late_decision(self) -> None:
         self.clock.advance(GatewayLimits().handshake_timeout)
         self.assertEqual(self.gate.limits, ["handshake_timeout"])
         self.gate.decisions[0].callback(IDENTITY)
@@ -90,7 +90,7 @@ class HandshakeTests(TestCase):
         self.assertEqual(len(self.gate.told), 1)
         self.assertEqual(self.client.factory.connections, set())
 
-    def test_who_leaves_before_the_decision_ends_it(self) -> None:
+    def test_leaving_early_cancels_the_decision(self) -> None:
         self.end()
         self.assertTrue(self.gate.decisions[0].called)
         self.assertEqual(self.gate.told, [])
@@ -101,7 +101,7 @@ class HandshakeTests(TestCase):
         self.end()
         self.assertEqual(self.gate.refusals, [431])
 
-    def test_what_follows_the_request_is_not_another_one(self) -> None:
+    def test_bytes_after_the_request_are_no_second_request(self) -> None:
         for _ in range(3):
             self.client.dataReceived(REQUEST)
         self.assertEqual(
@@ -109,7 +109,7 @@ class HandshakeTests(TestCase):
         )
         self.end()
 
-    def test_an_error_of_the_gateway_is_its_own_and_tells_nothing(self) -> None:
+    def test_an_internal_error_is_500_without_details(self) -> None:
         self.gate.decisions[0].errback(ValueError("hush"))
         answer = self.transport.value()
         self.assertTrue(answer.startswith(b"HTTP/1.1 500 Internal Server Error\r\n"))
@@ -117,7 +117,7 @@ class HandshakeTests(TestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.end()
 
-    def test_who_is_sent_away_before_it_is_open_is_closed_when_it_is(self) -> None:
+    def test_a_close_before_the_opening_applies_after_it(self) -> None:
         self.client.close(4000, "CMD_CLIENT_DISCONNECT")
         self.gate.decisions[0].callback(IDENTITY)
         _, _, frames = self.transport.value().partition(b"\r\n\r\n")

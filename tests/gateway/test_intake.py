@@ -73,7 +73,7 @@ def test_a_turn_has_bounded_time_and_all_work_is_done(amounts: list[int]) -> Non
 
 
 @given(st.floats(0, 10 * SHARE))
-def test_time_that_others_take_of_a_turn_counts(taken: float) -> None:
+def test_time_spent_by_others_counts(taken: float) -> None:
     clock, order = Turns(), list[Source]()
     intake = Intake(clock)
     intake.arrived(Source(1, order, clock))
@@ -85,7 +85,7 @@ def test_time_that_others_take_of_a_turn_counts(taken: float) -> None:
     assert not late.left
 
 
-def test_clients_that_wait_take_turns() -> None:
+def test_waiting_clients_take_turns() -> None:
     clock, order = Turns(), list[Source]()
     intake = Intake(clock)
     flood = [Source(1_000, order, clock) for _ in range(3)]
@@ -103,7 +103,7 @@ def test_clients_that_wait_take_turns() -> None:
     assert len(shares) <= len(flood)
 
 
-def test_a_client_that_is_gone_is_forgotten() -> None:
+def test_a_disconnected_client_is_forgotten() -> None:
     clock, order = Turns(), list[Source]()
     intake = Intake(clock)
     source = Source(1_000, order, clock)
@@ -130,7 +130,7 @@ def test_steps_and_calls_wait_behind_clients_in_order() -> None:
     assert events == ["step", "call"]
 
 
-def test_a_cancelled_step_does_nothing_more() -> None:
+def test_a_cancelled_step_is_skipped() -> None:
     clock = Turns()
     intake = Intake(clock)
     intake.turn()
@@ -192,7 +192,7 @@ def test_no_period_has_more_than_its_limit(limit: int, moments: list[float]) -> 
     assert len(allowed) >= min(limit, len(moments))
 
 
-def test_a_clock_that_is_set_back_begins_a_new_period() -> None:
+def test_a_clock_set_back_begins_a_new_period() -> None:
     rate = RateLimit()
     assert rate.allows(1, 60.0, 1000.0)
     assert not rate.allows(1, 60.0, 1001.0)

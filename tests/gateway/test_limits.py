@@ -36,7 +36,7 @@ def most(bound: int) -> int:
 
 
 class LimitTests(GatewayTestCase):
-    async def test_more_clients_are_told_to_come_again_and_keep_their_keys(self) -> None:
+    async def test_excess_clients_get_503_and_keep_their_keys(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_clients=2))
         first = await self.log_in(port)
         await self.log_in(port)
@@ -51,14 +51,14 @@ class LimitTests(GatewayTestCase):
         await first.closed
         await connect(port, f"/wss/user?id={key}")
 
-    async def test_who_was_refused_takes_no_place(self) -> None:
+    async def test_a_refused_client_frees_its_place(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_clients=1))
         for _ in range(3):
             with pytest.raises(HandshakeFailed, match="403"):
                 await connect(port, f"/wss/user?id=user.{'k' * 43}")
         await self.log_in(port)
 
-    async def test_a_crowd_that_says_nothing_is_turned_away(self) -> None:
+    async def test_silent_connections_are_limited(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_clients=2))
         silent = [await connect_bytes(port) for _ in range(4)]
         fifth = await connect_bytes(port)
@@ -66,7 +66,7 @@ class LimitTests(GatewayTestCase):
         assert self.gate.limited == {"max_clients": 1}
         assert not any(client.closed.called for client in silent)
 
-    async def test_one_identity_may_connect_so_often(self) -> None:
+    async def test_connections_of_an_identity_are_limited(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_clients_per_identity=2))
         first, _ = await self.log_in(port), await self.log_in(port)
         with pytest.raises(HandshakeFailed, match="429"):
@@ -78,7 +78,7 @@ class LimitTests(GatewayTestCase):
         await first.closed
         await self.log_in(port)
 
-    async def test_an_address_may_fail_so_often(self) -> None:
+    async def test_failed_logins_of_an_address_are_limited(self) -> None:
         limits = GatewayLimits(failed_logins_per_minute=2)
         port = await self.gateway(limits=limits, trusted_proxies=["127.0.0.0/8"])
         good = await self.keys.issue("user", UUID)
@@ -96,7 +96,7 @@ class LimitTests(GatewayTestCase):
         assert await status("192.0.2.2", good) == b"101"
         assert self.gate.limited == {"failed_logins_per_minute": 2}
 
-    async def test_one_address_may_connect_so_often(self) -> None:
+    async def test_connections_of_an_address_are_limited(self) -> None:
         limits = GatewayLimits(max_connections_per_address=2)
         port = await self.gateway(limits=limits)
         first, _ = await self.log_in(port), await self.log_in(port)
@@ -133,13 +133,15 @@ class LimitTests(GatewayTestCase):
             with pytest.raises(HandshakeFailed, match="403"):
                 await connect(port, "/wss/user?id=x")
         text = "login from 127.0.0.1 over ws refused with 403: the session key is not valid"
-        assert [one.removesuffix("''") for one in log.items if "refused with 403" in one] == [text]
+        assert [line.removesuffix("''") for line in log.items if "refused with 403" in line] == [
+            text
+        ]
         self.gate._strangers.tell()
         assert any(
-            one.startswith(f"19 more within a minute, the last: {text}") for one in log.items
+            line.startswith(f"19 more within a minute, the last: {text}") for line in log.items
         )
 
-    async def test_a_handshake_may_take_so_long(self) -> None:
+    async def test_a_handshake_times_out(self) -> None:
         port = await self.gateway(limits=GatewayLimits(handshake_timeout=0.1))
         silent = await connect_bytes(port)
         slow = await connect_bytes(port)
@@ -148,7 +150,7 @@ class LimitTests(GatewayTestCase):
         await slow.closed
         assert self.gate.limited == {"handshake_timeout": 2}
 
-    async def test_redis_that_is_slow_ends_in_the_handshakes_time_out(self) -> None:
+    async def test_a_slow_redis_ends_in_the_handshake_timeout(self) -> None:
         port = await self.gateway(limits=GatewayLimits(handshake_timeout=0.5))
         key = await self.keys.issue("user", UUID)
         self.redis.execute_command("CLIENT", "PAUSE", "10000", "WRITE")
@@ -166,7 +168,7 @@ class LimitTests(GatewayTestCase):
         await turn()
         return self.gate.logins["gone"]
 
-    async def test_a_message_may_have_so_many_bytes(self) -> None:
+    async def test_the_size_of_messages_is_limited(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_message_size=10))
         fits, exceeds = await self.log_in(port), await self.log_in(port)
         fits.sendMessage(b"x" * 10)
@@ -175,7 +177,7 @@ class LimitTests(GatewayTestCase):
         assert (await exceeds.closed)[0] == 1009
         assert self.gate.limited == {"max_message_size": 1}
 
-    async def test_what_waits_for_a_client_is_bounded(self) -> None:
+    async def test_bytes_queued_for_a_client_are_bounded(self) -> None:
         limit = 100_000
         port = await self.gateway(limits=GatewayLimits(max_send_buffer=limit))
         log = log_of(self)
@@ -241,7 +243,7 @@ class LimitTests(GatewayTestCase):
 
 
 class OriginTests(GatewayTestCase):
-    async def test_pages_elsewhere_are_kept_out_and_the_key_stays_good(self) -> None:
+    async def test_other_origins_are_refused_and_the_key_stays_valid(self) -> None:
         port = await self.gateway(origins=["https://rehab.example.org"])
         key = await self.keys.issue("user", UUID)
         for origin, status in (
@@ -268,7 +270,7 @@ class OriginTests(GatewayTestCase):
             client.send(handshake(f"/wss/user?id={key}".encode(), header))
             assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 "), origin
 
-    async def test_pages_without_an_origin_of_their_own_are_let_in_where_any_are(self) -> None:
+    async def test_opaque_origins_are_accepted_where_any_is(self) -> None:
         for compression in (0, 9):
             port = await self.gateway(compression=compression)
             key = await self.keys.issue("user", UUID)
@@ -289,7 +291,7 @@ class OriginTests(GatewayTestCase):
         logged = await self.refused_through("127.0.0.1")
         assert any("login from 192.0.2.7 over wss refused with 403" in text for text in logged)
 
-    async def test_nobody_else_is_believed(self) -> None:
+    async def test_headers_of_untrusted_proxies_are_ignored(self) -> None:
         logged = await self.refused_through("192.0.2.1")
         assert any("login from 127.0.0.1 over ws refused" in text for text in logged)
 
@@ -308,11 +310,11 @@ class GapTests(GatewayTestCase):
         await bus.connected()
         return client
 
-    async def test_clients_are_closed_with_1012_when_asked_for(self) -> None:
+    async def test_a_gap_closes_clients_with_1012_on_request(self) -> None:
         client = await self.outage(on_gap="close")
         assert (await client.closed)[0] == 1012
 
-    async def test_clients_are_kept_otherwise(self) -> None:
+    async def test_a_gap_keeps_clients_by_default(self) -> None:
         client = await self.outage()
         client.sendMessage(b"x")
         await client.messages.wait(1)
@@ -333,12 +335,12 @@ class GapTests(GatewayTestCase):
 
 
 class CompressionTests(GatewayTestCase):
-    async def test_without_being_asked_for_there_is_none(self) -> None:
+    async def test_compression_is_off_by_default(self) -> None:
         port = await self.gateway()
         client = await self.connected(port)
         assert not client.websocket_extensions_in_use
 
-    async def test_events_are_compressed_for_those_who_can(self) -> None:
+    async def test_events_are_compressed_for_clients_that_offer_it(self) -> None:
         port = await self.gateway(compression=10)
         able, unable = await self.connected(port), await self.log_in(port)
         assert able.websocket_extensions_in_use
@@ -354,7 +356,7 @@ class CompressionTests(GatewayTestCase):
         able.sendMessage(b"hello" * 100)
         assert (await able.messages.wait(3))[2] == "Not allowed to send message"
 
-    async def test_a_bomb_is_closed_with_1009(self) -> None:
+    async def test_a_compression_bomb_closes_with_1009(self) -> None:
         port = await self.gateway(compression=15)
         client = await self.connected(port)
         client.sendMessage(b"\x00" * 10_000_000)

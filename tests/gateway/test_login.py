@@ -42,7 +42,7 @@ def outcome(target: str) -> Login | tuple[HTTPStatus, str]:
 @example("/wss/user?id=")
 @example("/wss/nobody?id=a")
 @example("/wss/user?id=a\n")
-def test_usual_targets_are_read_as_all_others(target: str) -> None:
+def test_the_fast_path_agrees_with_the_full_parser(target: str) -> None:
     fast = outcome(target)
     with patch.object(login, "_USUAL", re.compile("(?!)")):
         assert outcome(target) == fast

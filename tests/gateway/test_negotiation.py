@@ -86,7 +86,7 @@ class OfferTests(NegotiationTestCase):
                 lines
             )
 
-    async def test_what_is_refused_leaves_the_key(self) -> None:
+    async def test_a_refusal_leaves_the_key(self) -> None:
         port = await self.gateway(compression=15)
         for header in (
             b"Sec-WebSocket-Protocol: opentera-bus.recovery.v1",
@@ -117,7 +117,7 @@ class OfferTests(NegotiationTestCase):
 
 
 class SiteTests(NegotiationTestCase):
-    async def test_a_site_hands_the_request_on_as_it_came(self) -> None:
+    async def test_a_site_passes_the_request_on_unchanged(self) -> None:
         await self.gateway()
         root = Resource()
         root.putChild(b"wss", self.gate.resource())
@@ -142,7 +142,7 @@ class GuessTests(NegotiationTestCase):
         assert statuses.count(b"403") == 5
         assert statuses.count(b"429") == 45
 
-    async def test_many_good_keys_at_once_are_all_accepted(self) -> None:
+    async def test_many_valid_keys_at_once_are_all_accepted(self) -> None:
         port = await self.gateway(limits=GatewayLimits(failed_logins_per_minute=5))
         requests = [await self.request() for _ in range(50)]
         answers = await gatherResults([self.begin(port, request) for request in requests])

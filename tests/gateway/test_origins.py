@@ -63,13 +63,13 @@ def test_an_origin_is_scheme_host_and_port(allowed: str, origin: str, expected: 
     assert Origins([allowed]).allow(origin) is expected
 
 
-def test_of_several_one_must_fit() -> None:
+def test_one_of_several_must_match() -> None:
     origins = Origins(["https://a.example", "https://b.example"])
     assert origins.allow("https://b.example")
     assert not origins.any
 
 
-def test_without_any_every_page_is_let_in() -> None:
+def test_without_origins_every_page_is_accepted() -> None:
     assert Origins().any
     assert Origins().allow("https://anywhere")
 
@@ -91,7 +91,7 @@ def test_without_any_every_page_is_let_in() -> None:
         "null/",
     ],
 )
-def test_what_is_no_origin_is_refused(text: str) -> None:
+def test_an_invalid_origin_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="is not an origin"):
         Origins([text])
 
@@ -101,6 +101,6 @@ def test_no_text_fails_or_passes_by_accident(text: str) -> None:
     assert Origins(["https://a.example"]).allow(text) == (text == "")
 
 
-def test_null_is_told_apart_from_any() -> None:
+def test_null_differs_from_any() -> None:
     assert Origins(["https://a.example", "null"]).null
     assert not Origins(["https://a.example", "*"]).null

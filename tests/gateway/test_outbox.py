@@ -43,7 +43,7 @@ def test_each_client_gets_its_frames_in_their_order_in_one_write(
     clock = Clock()
     outbox = Outbox(clock)
     clients = [Client() for _ in range(4)]
-    audiences = [tuple(clients[number] for number in sorted(one)) for one in members]
+    audiences = [tuple(clients[number] for number in sorted(numbers)) for numbers in members]
     expected: dict[Client, bytes] = {}
     for number, choice in enumerate(puts):
         audience = audiences[choice % len(audiences)]
@@ -55,10 +55,10 @@ def test_each_client_gets_its_frames_in_their_order_in_one_write(
     clock.advance(0)
     for client in clients:
         assert client.writes == ([expected[client]] if client in expected else [])
-    assert outbox.delivered == sum(len(audiences[one % len(audiences)]) for one in puts)
+    assert outbox.delivered == sum(len(audiences[put % len(audiences)]) for put in puts)
 
 
-def test_the_next_turn_begins_anew() -> None:
+def test_each_turn_starts_empty() -> None:
     clock = Clock()
     outbox = Outbox(clock)
     client = Client()
@@ -70,7 +70,7 @@ def test_the_next_turn_begins_anew() -> None:
 
 
 class BrokenClientTests(TestCase):
-    def test_a_client_that_fails_harms_no_other(self) -> None:
+    def test_a_failing_client_does_not_affect_others(self) -> None:
         clock = Clock()
         outbox = Outbox(clock)
         good = Client()

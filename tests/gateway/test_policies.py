@@ -45,9 +45,9 @@ class BroadcastTests(GatewayTestCase):
 
     async def names(self, client: WebSocket, number: int) -> list[str]:
         events = (await client.event(number))["events"]
-        return [one["@type"].rpartition(".")[2] for one in events]
+        return [event["@type"].rpartition(".")[2] for event in events]
 
-    async def test_of_a_broadcast_each_client_sees_what_is_about_itself(self) -> None:
+    async def test_each_client_sees_broadcasts_about_itself(self) -> None:
         port = await self.gateway()
         other = str(uuid4())
         clients = [await self.log_in(port), await self.log_in(port, uuid=other)]
@@ -79,7 +79,7 @@ class BroadcastTests(GatewayTestCase):
         assert await self.names(user, 1) == ["UserEvent"]
         assert await self.names(device, 0) == ["ParticipantEvent"]
 
-    async def test_logs_and_database_events_are_withheld_whatever_the_policy_says(self) -> None:
+    async def test_no_policy_can_open_logs_or_database_events(self) -> None:
         class Open:
             def topics(self, identity: Identity) -> list[str]:
                 return [DATABASE]
@@ -131,7 +131,7 @@ class BroadcastTests(GatewayTestCase):
         assert await self.names(client, 0) == ["UserEvent"]
         assert len(self.flushLoggedErrors(ValueError)) == 1
 
-    async def test_a_policy_that_answers_nonsense_denies_and_is_logged(self) -> None:
+    async def test_an_invalid_policy_answer_denies_and_is_logged(self) -> None:
         class Lying:
             def topics(self, identity: Identity) -> list[str]:
                 return [USERS]
@@ -149,7 +149,7 @@ class BroadcastTests(GatewayTestCase):
         assert self.gate.dropped == 0, "it was an event"
         assert len(self.flushLoggedErrors(TypeError)) == 2
 
-    async def test_a_policy_whose_topics_fail_lets_nobody_in_and_takes_no_key(self) -> None:
+    async def test_failing_policy_topics_refuse_logins_keeping_keys(self) -> None:
         class Failing:
             def topics(self, identity: Identity) -> list[str]:
                 if topics_of is None:
@@ -173,7 +173,7 @@ class BroadcastTests(GatewayTestCase):
         await connect(port, f"/wss/user?id={key}")
         assert await self.subscribers() == 0
 
-    async def test_a_command_closes_whom_it_names_and_not_who_listens_to_it(self) -> None:
+    async def test_a_command_closes_the_named_client_not_listeners(self) -> None:
         port = await self.gateway()
         command = topics.disconnect_command(UUID)
         listeners = []
@@ -185,11 +185,11 @@ class BroadcastTests(GatewayTestCase):
             listeners.append(await connect(port, f"/wss/user?id={key}"))
         assert await (await self.bus()).presence.disconnect("user", UUID) == 1
         assert (await named.closed)[0] == 4000
-        for one in listeners:
+        for listener in listeners:
             self.publish(command, UserEvent(user_fullname="x"))
-            assert (await one.event(1))["events"][0]["userFullname"] == "x"
+            assert (await listener.event(1))["events"][0]["userFullname"] == "x"
 
-    async def test_broadcast_topics_are_subscribed_once_and_dropped_with_the_last_client(
+    async def test_broadcast_topics_are_subscribed_while_clients_exist(
         self,
     ) -> None:
         port = await self.gateway()
@@ -226,7 +226,7 @@ class IdentityTests(GatewayTestCase):
         await bus.serve_service("Directory", procedures)
         return RpcIdentities(bus, "service.Directory")
 
-    async def test_a_service_says_who_a_client_is(self) -> None:
+    async def test_a_service_identifies_a_client(self) -> None:
         answer = {"name": "Zoé", "project": "P", "site": "S", "topics": ["service.A.events"]}
         port = await self.gateway(identities=await self.served(answer))
         reports = self.subscribed(REPORTS)
@@ -237,7 +237,7 @@ class IdentityTests(GatewayTestCase):
         assert event.participant_site_name == "S"
         assert self.redis.pubsub_numsub("service.A.events")[0][1] == 1
 
-    async def test_what_the_key_says_stays_where_the_service_is_silent(self) -> None:
+    async def test_details_of_the_key_fill_gaps_of_the_service(self) -> None:
         port = await self.gateway(identities=await self.served({}))
         reports = self.subscribed(REPORTS)
         key = await self.keys.issue("participant", UUID, name="Zoé", topics=["service.B.events"])
@@ -245,7 +245,7 @@ class IdentityTests(GatewayTestCase):
         assert (await self.report(reports)).participant_name == "Zoé"
         assert self.redis.pubsub_numsub("service.B.events")[0][1] == 1
 
-    async def test_whom_the_service_refuses_is_not_let_in(self) -> None:
+    async def test_a_client_refused_by_the_service_is_refused(self) -> None:
         port = await self.gateway(identities=await self.served(None))
         with pytest.raises(HandshakeFailed, match="403"):
             await self.log_in(port, "participant")
@@ -257,7 +257,7 @@ class IdentityTests(GatewayTestCase):
                 await self.log_in(port, "participant")
             self.flushLoggedErrors(ValueError)
 
-    async def test_a_service_that_is_not_there_means_try_later_with_the_same_key(self) -> None:
+    async def test_a_missing_service_means_503_and_keeps_the_key(self) -> None:
         port = await self.gateway(identities=RpcIdentities(await self.bus(), "service.Directory"))
         key = await self.keys.issue("participant", UUID)
         for _ in range(2):
@@ -268,7 +268,7 @@ class IdentityTests(GatewayTestCase):
         with pytest.raises(HandshakeFailed, match="403"):
             await connect(port, f"/wss/participant?id={key}")
 
-    async def test_who_is_refused_has_used_the_key_up(self) -> None:
+    async def test_a_refusal_by_the_service_consumes_the_key(self) -> None:
         port = await self.gateway(identities=await self.served(None))
         key = await self.keys.issue("participant", UUID)
         with pytest.raises(HandshakeFailed, match="403"):
@@ -279,7 +279,7 @@ class IdentityTests(GatewayTestCase):
         await turn()
         return dict(self.gate.logins)
 
-    async def test_who_leaves_while_the_resolver_is_asked_is_no_failure_of_it(self) -> None:
+    async def test_leaving_while_resolving_is_not_logged_as_an_error(self) -> None:
         asked: Deferred[None] = Deferred()
 
         class Slow:
@@ -297,7 +297,7 @@ class IdentityTests(GatewayTestCase):
         assert not self.flushLoggedErrors()
         assert await self.keys.redeem("user", key), "it was given back"
 
-    async def test_a_resolver_that_answers_nonsense_means_try_later(self) -> None:
+    async def test_an_invalid_resolver_answer_means_503(self) -> None:
         answers: list[Any] = [
             {"name": "Zoé"},
             Identity("user", UUID, name=7),  # type: ignore[arg-type]
@@ -332,7 +332,7 @@ class IdentityTests(GatewayTestCase):
         event = await self.report(reports)
         assert (event.user_uuid, event.user_fullname) == (UUID, "Zoé")
 
-    async def test_a_resolver_of_ones_own(self) -> None:
+    async def test_a_custom_resolver_names_the_client(self) -> None:
         class Mine:
             def resolve(self, kind: topics.Kind, uuid: str) -> Deferred[Identity | None]:
                 if kind == "device":

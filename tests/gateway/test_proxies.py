@@ -30,7 +30,7 @@ PROXIES = TrustedProxies(["10.0.0.0/8", "::1", "unix"])
         ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
     ],
 )
-def test_the_client_is_the_last_address_that_is_not_trusted(
+def test_the_client_is_the_last_untrusted_address(
     peer: str, forwarded: str | None, expected: str
 ) -> None:
     headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
@@ -46,9 +46,7 @@ def test_the_client_is_the_last_address_that_is_not_trusted(
         ("10.0.0.1", "http", False),
     ],
 )
-def test_whether_it_speaks_tls_is_told_by_trusted_proxies_only(
-    peer: str, proto: str, expected: bool
-) -> None:
+def test_only_trusted_proxies_decide_on_tls(peer: str, proto: str, expected: bool) -> None:
     headers = {"x-forwarded-proto": proto}
     assert PROXIES.client(Peer(peer, secure=False), headers).secure is expected
 
@@ -59,6 +57,6 @@ def test_no_header_fails(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "proxy.example", "10.0.0.1/8", "300.0.0.1"])
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_proxy_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="is not a proxy's address"):
         TrustedProxies([text])

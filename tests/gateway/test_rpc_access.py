@@ -61,9 +61,9 @@ class RpcAccessTests(GatewayTestCase):
 
     async def types(self, client: WebSocket, number: int) -> list[str]:
         events = (await client.event(number))["events"]
-        return [one["@type"].rpartition(".")[2] for one in events]
+        return [event["@type"].rpartition(".")[2] for event in events]
 
-    async def test_a_client_sees_the_events_of_those_the_service_names(self) -> None:
+    async def test_a_client_sees_events_of_people_the_service_names(self) -> None:
         port = await self.open()
         self.answers[UUID] = {"user": [OTHER], "participant": [OTHER], "device": [THIRD]}
         self.answers[OTHER] = None
@@ -101,7 +101,7 @@ class RpcAccessTests(GatewayTestCase):
 
         await until(sees, lambda one: one is expected)
 
-    async def test_a_client_whose_answer_is_not_renewed_sees_itself_only(self) -> None:
+    async def test_an_expired_answer_leaves_events_about_oneself(self) -> None:
         port = await self.open()
         self.answers[UUID] = {"participant": [OTHER]}
         client = await self.log_in(port)
@@ -121,7 +121,7 @@ class RpcAccessTests(GatewayTestCase):
         self.redis.client_kill_filter(_type="pubsub")
         await self.sees(UUID, ParticipantEvent(participant_uuid=OTHER))
 
-    async def test_a_service_that_is_away_means_try_later_with_the_same_key(self) -> None:
+    async def test_a_missing_service_means_503_and_keeps_the_key(self) -> None:
         bus = await self.bus()
         port = await self.gateway(bus, policy=RpcAccess(bus, "service.Nobody"))
         key = await self.keys.issue("user", UUID)
@@ -167,7 +167,7 @@ class RpcAccessTests(GatewayTestCase):
         await self.come_and_go(port)
         assert self.calls.items[2:] == [("user", OTHER), ("user", UUID)]
 
-    async def test_answers_that_are_kept_are_bounded(self) -> None:
+    async def test_kept_answers_are_bounded(self) -> None:
         self.patch(rpc_access, "MOST_KEPT", 1)
         port = await self.open()
         await self.log_in(port)
@@ -197,7 +197,7 @@ class RpcAccessTests(GatewayTestCase):
             assert not self.policy._seers
             assert not self.policy._clients
 
-    async def test_broadcasts_are_opened_besides(self) -> None:
+    async def test_opened_broadcasts_are_added(self) -> None:
         topic = "service.A.events"
         port = await self.open(broadcasts=[f"user:{topic}"])
         client = await self.log_in(port)
@@ -205,7 +205,7 @@ class RpcAccessTests(GatewayTestCase):
         assert await self.types(client, 0) == ["UserEvent"]
 
 
-def test_a_server_that_is_none_is_refused() -> None:
+def test_an_invalid_server_name_is_refused() -> None:
     with pytest.raises(InvalidArgument):
         RpcAccess(None, "Directory")  # type: ignore[arg-type]
 
@@ -256,7 +256,7 @@ class RenewalTests(SynchronousTestCase):
         self.bus.clock.pump([1.0] * 280)
         assert self.calls[UUID] == 2
         assert 10 < self.calls[OTHER] < 20
-        assert len([one for one in warned.items if "did not answer may_see" in one]) == 1
+        assert len([line for line in warned.items if "did not answer may_see" in line]) == 1
         assert (self.sees(UUID), self.sees(OTHER)) == (True, False)
         self.bus.clock.pump([1.0] * 300)
         assert self.calls[UUID] == 3
@@ -264,7 +264,7 @@ class RenewalTests(SynchronousTestCase):
         self.bus.clock.pump([1.0] * 30)
         assert self.sees(OTHER)
 
-    def test_an_answer_that_is_kept_ages_as_others_do(self) -> None:
+    def test_a_kept_answer_ages_like_others(self) -> None:
         self.log_in(UUID, OTHER)
         self.policy.forget(Identity("user", OTHER))
         self.bus.clock.pump([1.0] * 301)

@@ -93,7 +93,7 @@ class TestSending:
             tracemalloc.stop()
         assert peak < 10_000_000
 
-    def test_an_end_waits_for_what_was_put_before(self) -> None:
+    def test_closing_waits_for_queued_bytes(self) -> None:
         self.fill()
         self.sending.put(b"last")
         ended: list[bytes] = []
@@ -103,20 +103,20 @@ class TestSending:
         assert ended == [b"last"]
         assert self.transport.producer is None
 
-    def test_a_client_that_takes_nothing_is_slow_after_a_while(self) -> None:
+    def test_a_client_that_stops_reading_becomes_slow(self) -> None:
         self.fill()
         assert self.write(b"x" * 600)
         assert self.write(b"x" * 600)
         self.clock.advance(STALLED)
         assert self.slow == [True]
 
-    def test_below_the_bound_nobody_is_slow(self) -> None:
+    def test_no_client_below_the_bound_is_slow(self) -> None:
         self.fill()
         assert self.write(b"x" * 900)
         self.clock.advance(100 * STALLED)
         assert not self.slow
 
-    def test_more_than_the_bound_behind_a_batch_is_too_much_at_once(self) -> None:
+    def test_exceeding_the_bound_behind_a_batch_fails_at_once(self) -> None:
         self.fill()
         assert self.write(b"x" * 5000), "one event may have any size"
         written = 0
@@ -126,7 +126,7 @@ class TestSending:
         assert written == 1000
         assert self.sending.has_room(100), "the frame that says so is let through"
 
-    def test_a_client_that_reads_may_have_much(self) -> None:
+    def test_a_reading_client_may_queue_much(self) -> None:
         for _ in range(20):
             assert self.write(b"x" * 300_000)
             assert self.write(b"x" * 10)
@@ -134,7 +134,7 @@ class TestSending:
                 self.clock.advance(STALLED / 2)
         assert not self.slow
 
-    def test_what_waits_is_dropped_with_the_connection(self) -> None:
+    def test_queued_bytes_are_dropped_with_the_connection(self) -> None:
         self.fill()
         self.write(b"x" * 2000)
         self.sending.drop()
@@ -200,7 +200,7 @@ class SlowTests(WrappedTestCase):
             assert not self.gate.limited
             client.drop()
 
-    async def test_an_event_of_any_size_is_not_taken(self) -> None:
+    async def test_an_event_above_the_maximum_is_dropped(self) -> None:
         port = await self.gateway(limits=GatewayLimits(max_send_buffer=10_000))
         log = log_of(self)
         client = await self.log_in(port)
@@ -308,7 +308,7 @@ class FreeingTests(WrappedTestCase):
             while self.gate.factory.connections:
                 await turn()
             await turn()
-            left += [end.__name__ for one in kept if one() is not None]
+            left += [end.__name__ for reference in kept if reference() is not None]
         assert not left
 
     async def test_nothing_is_left_of_clients(self) -> None:
@@ -342,7 +342,7 @@ class FreeingTests(WrappedTestCase):
             while self.gate.factory.connections:
                 await turn()
             await turn()
-            left += [end for one in kept if one() is not None]
+            left += [end for reference in kept if reference() is not None]
         assert not left
 
     async def test_nothing_is_left_of_handshakes(self) -> None:
@@ -370,5 +370,5 @@ class FreeingTests(WrappedTestCase):
             while self.gate.factory.connections:
                 await turn()
             await turn()
-            left += [request[:30] for one in kept if one() is not None]
+            left += [request[:30] for reference in kept if reference() is not None]
         assert not left

@@ -27,7 +27,7 @@ def test_the_first_name_that_is_not_reserved_is_selected(
 
 
 @pytest.mark.parametrize("offered", [[RECOVERY], ["events", RECOVERY], ["", RECOVERY, "x"]])
-def test_a_reserved_name_that_is_spoken_comes_first(offered: list[str]) -> None:
+def test_a_supported_reserved_name_comes_first(offered: list[str]) -> None:
     assert select(offered, [RECOVERY]) == RECOVERY
 
 

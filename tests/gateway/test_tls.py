@@ -119,7 +119,7 @@ class ProgramTests(TLSTestCase):
         program.send(signal.SIGHUP)
         await program.says("there is no certificate to read again")
 
-    async def test_mistakes_end_at_once(self) -> None:
+    async def test_mistakes_end_the_program_at_once(self) -> None:
         pem = str(self.authority.issue("localhost"))
         other = str(self.authority.issue("elsewhere"))
         own = f"ssl:0:certKey={pem}:privateKey={pem}"
@@ -147,7 +147,7 @@ class ProgramTests(TLSTestCase):
 
 
 class CertificateTests(TLSTestCase):
-    def test_old_versions_of_tls_are_not_spoken(self) -> None:
+    def test_old_versions_of_tls_are_refused(self) -> None:
         pem = str(self.authority.issue("localhost"))
         options = Reloadable(pem, pem)._context.set_options(0)
         assert options & SSL.OP_NO_TLSv1
@@ -218,7 +218,7 @@ class SiteTests(TLSTestCase):
         key = await SessionKeys(bus).issue("device", UUID)
         await connect(port, f"/events/device?id={key}")
 
-    async def test_what_is_refused_is_refused_alike_and_not_logged_with_the_key(self) -> None:
+    async def test_a_site_refuses_alike_and_logs_no_key(self) -> None:
         log = log_of(self)
         port = await self.site()
         for target, status in (
@@ -236,7 +236,7 @@ class SiteTests(TLSTestCase):
         assert any("refused with 403" in text for text in log.items)
         assert not any("sesame" in text for text in log.items)
 
-    async def test_a_path_cannot_bring_headers_of_its_own(self) -> None:
+    async def test_a_path_cannot_inject_headers(self) -> None:
         port = await self.site(origins=["https://good.example"])
         key = await SessionKeys(await self.bus()).issue("user", UUID)
         wanted = handshake(b"/wss/user?id=" + key.encode(), b"Origin: https://good.example")
@@ -261,7 +261,7 @@ class SiteTests(TLSTestCase):
             await turn()
         assert self.gate.limited == {"max_send_buffer": 1}
 
-    async def test_stopping_says_goodbye(self) -> None:
+    async def test_stopping_closes_with_1001(self) -> None:
         port = await self.site()
         bus = await self.bus()
         key = await SessionKeys(bus).issue("user", UUID)

@@ -143,7 +143,7 @@ class NegotiationTests(TLSTestCase):
         line = await self.failed("error", lambda port: deferToThread(distrust, port))
         assert "unknown ca" in line
 
-    async def test_a_client_that_speaks_no_tls_is_counted(self) -> None:
+    async def test_a_client_without_tls_is_counted(self) -> None:
         async def speak(port: int) -> None:
             client = await connect_bytes(port)
             client.send(handshake(b"/wss/user?id=sesame"))

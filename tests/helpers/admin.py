@@ -90,4 +90,6 @@ class Asking:
         """The numbers that Prometheus would read, by name and labels."""
         text = (await self.ask("/metrics")).body.decode()
         lines = [line for line in text.splitlines() if not line.startswith("#")]
-        return {name: float(value) for name, _, value in (one.rpartition(" ") for one in lines)}
+        return {
+            name: float(value) for name, _, value in (sample.rpartition(" ") for sample in lines)
+        }

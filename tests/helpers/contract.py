@@ -96,7 +96,7 @@ class BusContract:
             await function()
         return caught.value
 
-    async def test_what_one_sets_another_gets(self) -> None:
+    async def test_a_value_set_by_one_program_is_read_by_another(self) -> None:
         one, other = await self.make(), await self.make()
         assert await one.variables.set("a", b"\x00\xff123") is True
         assert await other.variables.get("a") == b"\x00\xff123"
@@ -116,7 +116,7 @@ class BusContract:
             await told.wait(len(told.items) + 1)
         assert await bus.variables.get("a") is None
 
-    async def test_only_if_absent_and_compare_and_set_write_only_what_they_may(self) -> None:
+    async def test_conditional_writes_respect_their_condition(self) -> None:
         variables = (await self.make()).variables
         assert await variables.set("a", "1", only_if_absent=True) is True
         assert await variables.set("a", "2", only_if_absent=True) is False
@@ -126,12 +126,12 @@ class BusContract:
         assert await variables.compare_and_set("b", None, "4", ttl=100) is True
         assert await variables.get("a") == b"3"
 
-    async def test_a_list_is_no_variable(self) -> None:
+    async def test_a_list_cannot_be_read_as_a_variable(self) -> None:
         bus = await self.make()
         await self.push("l", b"x")
         await self.refused(WrongType, lambda: bus.variables.get("l"))
 
-    async def test_a_watch_tells_the_present_value_and_each_newest_one(self) -> None:
+    async def test_a_watch_reports_the_present_and_each_newest_value(self) -> None:
         one, other = await self.make(), await self.make()
         told = Collector()
         watch = await one.variables.watch("a", lambda name, value: told((name, value)))
@@ -152,7 +152,9 @@ class BusContract:
         payloads = [b"123", b"", b"\x00\xff", "Zoé".encode(), *(b"%d" % n for n in range(200))]
         for payload in payloads:
             assert await other.publish("t", payload) == 1
-        assert await got.wait(len(payloads)) == [Delivery("t", None, one) for one in payloads]
+        assert await got.wait(len(payloads)) == [
+            Delivery("t", None, payload) for payload in payloads
+        ]
         assert await other.publish("nobody", "x") == 0
 
     async def test_a_pattern_fits_as_in_redis(self) -> None:
@@ -164,7 +166,7 @@ class BusContract:
         for topic in ("a.z", "b", "bxx", "cx", "dx", *fitting):
             assert await bus.publish(topic, b"") == (topic in fitting)
         # In order for each subscription only: a BlockingBus calls handlers in threads.
-        patterns = {one.topic: one.pattern for one in await got.wait(len(fitting))}
+        patterns = {delivery.topic: delivery.pattern for delivery in await got.wait(len(fitting))}
         assert sorted(patterns) == sorted(fitting)
         assert patterns["a.x.z"] == "a.*.z"
 
@@ -183,7 +185,7 @@ class BusContract:
         assert await bus.publish("t", "3") == 0
         assert len(first.items) == 1
 
-    async def test_a_handler_that_raises_is_logged_and_harms_no_other(self) -> None:
+    async def test_a_handler_that_raises_is_logged_and_others_run(self) -> None:
         bus = await self.make()
         got = Collector()
 
@@ -213,11 +215,11 @@ class BusContract:
         assert await bus.publish_event("module.A.events", sent) == 1
         assert await bus.send_module_message("module.A.messages", sent, source="service.B") == 1
         (event,), (message,) = await events.wait(1), await messages.wait(1)
-        assert [unpack(one) for one in TeraEvent.FromString(event.payload).events] == [sent]
+        assert [unpack(packed) for packed in TeraEvent.FromString(event.payload).events] == [sent]
         received = TeraModuleMessage.FromString(message.payload)
         assert (received.head.source, unpack(received.data[0])) == ("service.B", sent)
 
-    async def test_a_call_gives_what_the_procedure_returns(self) -> None:
+    async def test_a_call_returns_the_procedures_result(self) -> None:
         one, other = await self.make(), await self.make()
         server = await one.serve_service("S", procedures(), uuid=UUID)
         for value in (True, 0, -(2**63), 2**64 - 1, 1.5, "Zoé"):
@@ -235,7 +237,7 @@ class BusContract:
         answers = await gatherResults([other.call("M", "add", n, n) for n in range(100)])
         assert answers == [2 * n for n in range(100)]
 
-    async def test_every_failure_of_a_call_has_its_name(self) -> None:
+    async def test_every_failure_of_a_call_has_its_exception(self) -> None:
         bus = await self.make()
         await bus.serve_service("S", procedures())
         for error, call in (
@@ -273,7 +275,7 @@ class BusContract:
         assert [listening.server for listening in await other.services()] == ["service.S"]
         description = await other.describe("service.S")
         assert (description.version, description.doc) == ("1.2", "Tries all.")
-        assert {one.name for one in description.procedures} == {
+        assert {procedure.name for procedure in description.procedures} == {
             "same", "add", "in_a_thread", "fails", "waits",
         }  # fmt: skip
         proxy = await other.proxy("service.S")
@@ -291,18 +293,18 @@ class BusContract:
         await self.refused(InvalidArgument, lambda: bus.presence.online("robot"))
         await self.refused(InvalidArgument, lambda: bus.presence.disconnect("user", "Zoe"))
 
-    async def test_a_key_logs_exactly_one_in(self) -> None:
+    async def test_a_key_logs_in_exactly_once(self) -> None:
         keys = await self.keys(await self.make())
         key = await keys.issue("user", UUID, name="Zoé", topics=["t"])
         assert await keys.redeem("device", key) is None
         results = await gatherResults([keys.redeem("user", key) for _ in range(20)])
-        (identity,) = [one for one in results if one is not None]
+        (identity,) = [result for result in results if result is not None]
         assert (identity.kind, identity.uuid) == ("user", UUID)
         assert (identity.name, identity.topics) == ("Zoé", ("t",))
         plain = await keys.redeem("device", await keys.issue("device", UUID))
         assert (plain.uuid, plain.name) == (UUID, "")
 
-    async def test_what_is_no_key_is_left_as_it_was(self) -> None:
+    async def test_other_keys_of_redis_stay_untouched(self) -> None:
         bus = await self.make()
         keys = await self.keys(bus)
         name = "0f" * 64
@@ -314,7 +316,7 @@ class BusContract:
         assert await keys.redeem("user", "UserTokenAPIKey") is None
         assert await bus.variables.get("UserTokenAPIKey") == UUID.encode()
 
-    async def test_a_break_interrupts_calls_and_tells_of_the_gap(self) -> None:
+    async def test_a_break_interrupts_calls_and_reports_a_gap(self) -> None:
         bus = await self.make()
         got, gaps = Collector(), Collector()
         await bus.subscribe("t", got, on_gap=gaps)

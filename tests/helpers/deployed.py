@@ -97,7 +97,9 @@ class DeployedServer(threading.Thread):
         if procedure is None:
             return
         reply = {"method": request.method, "id": request.id, "pattern": pattern}
-        arguments = [getattr(one, one.WhichOneof("arg_value")) for one in request.args]
+        arguments = [
+            getattr(argument, argument.WhichOneof("arg_value")) for argument in request.args
+        ]
         try:
             reply |= {"status": "OK", "return_value": procedure(*arguments)}
             text = json.dumps(reply)

@@ -84,10 +84,10 @@ def _message(recorded: dict[str, Any], order: dict[str, Any]) -> DescriptorProto
                 message.oneof_decl.add(name=oneof)
             field.oneof_index = oneofs.index(oneof)
         message.field.append(field)
-    nested = {one["name"].rpartition(".")[2]: one for one in recorded.get("nested", [])}
-    for one in order["nested"]:
-        message.nested_type.append(_message(nested[one["message"]], one))
-    enums = {one["name"].rpartition(".")[2]: one for one in recorded.get("enums", [])}
+    nested = {inner["name"].rpartition(".")[2]: inner for inner in recorded.get("nested", [])}
+    for inner in order["nested"]:
+        message.nested_type.append(_message(nested[inner["message"]], inner))
+    enums = {enum["name"].rpartition(".")[2]: enum for enum in recorded.get("enums", [])}
     message.enum_type.extend(_enum(enums[name]) for name in order["enums"])
     return message
 

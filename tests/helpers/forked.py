@@ -95,7 +95,7 @@ def forked(
     }
     ours, theirs = os.pipe()
     nothing = os.open(os.devnull, os.O_RDWR)
-    numbers = [nothing if one == subprocess.DEVNULL else one for one in files.values()]
+    numbers = [nothing if file == subprocess.DEVNULL else file for file in files.values()]
     try:
         pid = _nursery().ask(request, [theirs, *numbers, *pass_fds])
     finally:

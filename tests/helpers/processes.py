@@ -177,7 +177,7 @@ def twistd_with_sockets(
     environment: dict[str, str] | None = None,
 ) -> Process:
     """``twistd -n opentera-bus`` with sockets as systemd hands them over, by their names."""
-    numbers = [one.fileno() for one in listening.values()]
+    numbers = [listener.fileno() for listener in listening.values()]
     command = _twistd("--nodaemon", "--pidfile=", options=options, redis_port=6379)
     return Process(
         sys.executable, "-c", _ACTIVATE, *map(str, numbers), "--", *command,

@@ -245,7 +245,7 @@ def write_slow_data(directory: Path) -> None:
     (folder / "appendonly.aof.manifest").write_text("file a.1.incr.aof seq 1 type i\n")
     slow = ("EVAL", "for _ = 1, 3e7 do end", "0")  # some 0.1 s
     commands: list[Any] = [("SELECT", "0"), *[("SET", "a", "1")] * 2000, slow] * 10
-    data = b"".join(hiredis.pack_command(one) for one in commands)
+    data = b"".join(hiredis.pack_command(words) for words in commands)
     (folder / "a.1.incr.aof").write_bytes(data)
 
 

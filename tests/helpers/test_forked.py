@@ -55,7 +55,7 @@ def outcome(start: Any, end: str, directory: Path) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("ending", _ENDINGS)
-def test_a_forked_program_does_as_one_that_was_started(ending: str, tmp_path: Path) -> None:
+def test_a_forked_program_behaves_like_a_started_one(ending: str, tmp_path: Path) -> None:
     end, status, last = _ENDINGS[ending]
     there = outcome(started, end, tmp_path)
     assert outcome(forked, end, tmp_path) == there

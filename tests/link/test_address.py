@@ -58,7 +58,7 @@ LOCAL = ("127.0.0.1", 6379)
         ),
     ],
 )
-def test_urls_say_where_and_as_whom(url: str, address: RedisAddress) -> None:
+def test_urls_hold_the_address_and_credentials(url: str, address: RedisAddress) -> None:
     assert RedisAddress.parse(url) == address
 
 
@@ -87,7 +87,7 @@ def test_urls_say_where_and_as_whom(url: str, address: RedisAddress) -> None:
         ("", "expected redis://"),
     ],
 )
-def test_what_is_wrong_is_said_without_the_password(url: str, problem: str) -> None:
+def test_errors_omit_the_password(url: str, problem: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         Bus(url, reactor=MemoryReactorClock())
     assert problem in str(caught.value)
@@ -107,7 +107,7 @@ def test_what_is_wrong_is_said_without_the_password(url: str, problem: str) -> N
         ),
     ],
 )
-def test_what_is_shown_has_no_password(url: str, shown: str) -> None:
+def test_shown_urls_have_no_password(url: str, shown: str) -> None:
     address = RedisAddress.parse(url)
     assert str(address) == shown
     assert "hush" not in repr(address)

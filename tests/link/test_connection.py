@@ -116,12 +116,12 @@ class ConnectionTests(SynchronousTestCase):
         self.clock = self.harness.clock
         self.endpoint = self.harness.endpoint
 
-    def test_it_is_ready_after_connecting_logging_in_and_restoring(self) -> None:
+    def test_a_connection_is_ready_after_login_and_restore(self) -> None:
         self.harness.make_ready()
         expected = ["idle", "connecting", "authenticating", "restoring", "ready"]
         self.assertEqual(self.harness.states, expected)
 
-    def test_it_tries_again_after_a_delay_that_grows(self) -> None:
+    def test_delays_between_attempts_grow(self) -> None:
         self.harness.factory.startConnecting(self.endpoint)
         waits = []
         for _ in range(10):
@@ -135,7 +135,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertLessEqual(max(waits), LONGEST_DELAY + 0.001)
         self.assertEqual(self.harness.causes, ["An error occurred while connecting: refused."] * 10)
 
-    def test_a_failed_login_closes_the_connection_and_is_tried_again(self) -> None:
+    def test_a_failed_login_closes_the_connection_and_is_retried(self) -> None:
         self.harness.factory.startConnecting(self.endpoint)
         self.endpoint.succeed()
         self.harness.steps.pop().errback(Failure(CommandFailed("AUTH", "WRONGPASS no")))
@@ -146,7 +146,7 @@ class ConnectionTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(self.harness.states[-1], "connecting")
 
-    def test_a_preparation_that_outlives_its_connection_concerns_nobody(self) -> None:
+    def test_a_late_preparation_result_is_ignored(self) -> None:
         self.harness.factory.startConnecting(self.endpoint)
         self.endpoint.succeed()
         late = self.harness.steps.pop()
@@ -156,7 +156,7 @@ class ConnectionTests(SynchronousTestCase):
         late.callback(None)
         self.assertEqual(self.harness.states[-1], "authenticating")
 
-    def test_success_begins_the_delays_anew(self) -> None:
+    def test_success_resets_the_delays(self) -> None:
         self.harness.factory.startConnecting(self.endpoint)
         for _ in range(8):
             self.endpoint.fail()
@@ -168,7 +168,7 @@ class ConnectionTests(SynchronousTestCase):
         self.clock.advance(0.2)
         self.assertEqual(self.harness.states[-1], "connecting")
 
-    def test_a_server_that_answers_no_ping_is_left(self) -> None:
+    def test_a_server_that_answers_no_ping_is_dropped(self) -> None:
         self.harness.make_ready()
         transport = self.endpoint.transport
         self.clock.advance(PING_INTERVAL)
@@ -177,7 +177,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertTrue(transport.disconnected)
         self.assertLess(PING_INTERVAL + PING_TIMEOUT, 15)
 
-    def test_a_late_reactor_is_not_taken_for_a_silent_server(self) -> None:
+    def test_a_late_reactor_is_not_a_silent_server(self) -> None:
         protocol = self.harness.make_ready()
         transport = self.endpoint.transport
         self.clock.advance(PING_INTERVAL)
@@ -225,12 +225,12 @@ class ConnectionTests(SynchronousTestCase):
                 self.assertTrue(harness.endpoint.transport.disconnected)
                 self.assertNoResult(stopped[0])
                 harness.endpoint.lose()
-            for one in stopped:
-                self.successResultOf(one)
+            for stop in stopped:
+                self.successResultOf(stop)
             self.assertEqual(harness.states[-1], "idle")
             self.assertEqual(harness.clock.getDelayedCalls(), [])
 
-    def test_it_can_be_started_again(self) -> None:
+    def test_a_stopped_connection_can_be_started_again(self) -> None:
         self.harness.make_ready()
         stopped = self.harness.factory.disconnect()
         self.endpoint.lose()
@@ -311,7 +311,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.lose()
         assert self.harness.states[-1] == "idle"
         assert self.harness.clock.getDelayedCalls() == []
-        assert all(one.called for one in self.stops)
+        assert all(stop.called for stop in self.stops)
 
 
 ConnectionMachine.TestCase.settings = settings(stateful_step_count=30)

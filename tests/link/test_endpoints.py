@@ -74,7 +74,7 @@ class Receiver:
 
 
 class ResolverTests(RedisTestCase):
-    async def test_attempts_share_the_lookup_that_runs(self) -> None:
+    async def test_attempts_share_a_running_lookup(self) -> None:
         gate, lookups = threading.Event(), []
 
         def look_up(*arguments: Any, **_: Any) -> Any:
@@ -94,7 +94,10 @@ class ResolverTests(RedisTestCase):
             gate.set()
             for receiver in receivers:
                 found = await receiver.completed
-                assert [(one.host, one.port) for one in found] == [("fe80::1", 7), ("10.0.0.1", 7)]
+                assert [(entry.host, entry.port) for entry in found] == [
+                    ("fe80::1", 7),
+                    ("10.0.0.1", 7),
+                ]
         assert lookups == [("redis.example", 7)]
 
     async def test_an_unknown_name_fails_the_attempt_and_names_it(self) -> None:
@@ -103,7 +106,7 @@ class ResolverTests(RedisTestCase):
             with pytest.raises(Exception, match=r"redis\.example"):
                 await attempt
 
-    async def test_a_lookup_that_fails_leaves_the_next_attempt_its_own(self) -> None:
+    async def test_each_attempt_after_a_failed_lookup_starts_its_own(self) -> None:
         for target, error in (
             ("socket.getaddrinfo", ValueError("embedded null character")),
             ("threading.Thread.start", RuntimeError("can't start new thread")),
@@ -117,7 +120,7 @@ class ResolverTests(RedisTestCase):
             connected: Any = await endpoint.connect(Factory.forProtocol(Protocol))
             connected.transport.abortConnection()
 
-    def test_a_name_that_is_never_found_ends_with_its_time(self) -> None:
+    def test_a_lookup_times_out(self) -> None:
         clock = MemoryReactorClock()
         with mock.patch.object(Resolver, "resolveHostName"):
             attempt = tcp_endpoint(clock, "redis.example", 7, 5).connect(Factory())
@@ -127,7 +130,7 @@ class ResolverTests(RedisTestCase):
 
 
 class AttemptTests(RedisTestCase):
-    def test_an_address_that_does_not_answer_ends_with_its_time(self) -> None:
+    def test_an_unresponsive_address_times_out(self) -> None:
         clock = MemoryReactorClock()
         attempt = tcp_endpoint(clock, "10.0.0.1", 7, 5).connect(Factory.forProtocol(Protocol))
         clock.advance(5)
@@ -135,10 +138,10 @@ class AttemptTests(RedisTestCase):
         assert "10.0.0.1 port 7 within 5 seconds" in error.getErrorMessage()
 
 
-def test_sentinels_and_what_they_name_need_no_thread() -> None:
+def test_sentinels_and_their_primary_need_no_thread() -> None:
     address = RedisAddress.parse("redis+sentinel://10.0.0.1,redis.example/primary")
     sentinels: Any = address.endpoint(MemoryReactorClock(), 1)
-    kinds = [type(one.endpoint) for one in sentinels._sentinels]
+    kinds = [type(sentinel.endpoint) for sentinel in sentinels._sentinels]
     assert kinds == [TCP4ClientEndpoint, HostnameEndpoint]
     named = sentinels._endpoint_of("10.0.0.2", 6379)
     assert isinstance(named.endpoint, TCP4ClientEndpoint)

@@ -34,7 +34,9 @@ from tests.helpers.support import (
 def connections(server: Server) -> list[str]:
     """Names of the connections of other programs."""
     with server.client() as client:
-        return sorted(one["name"] for one in client.client_list() if one["name"])
+        return sorted(
+            connection["name"] for connection in client.client_list() if connection["name"]
+        )
 
 
 class LinkTests(RedisTestCase):
@@ -45,7 +47,7 @@ class LinkTests(RedisTestCase):
         await gatherResults([bus.variables.get(str(number)) for number in range(100)])
         assert connections(self.server) == ["my_service.client", "my_service.subscriber"]
 
-    async def test_a_stopped_bus_leaves_no_connection_and_can_be_started_again(self) -> None:
+    async def test_a_stopped_bus_has_no_connection_and_can_restart(self) -> None:
         bus = await self.bus()
         got = Collector()
         await bus.subscribe("t", got)
@@ -61,7 +63,7 @@ class LinkTests(RedisTestCase):
         self.redis.publish("t", b"1")
         await got.wait(1)
 
-    async def test_starting_twice_and_while_stopping_leaves_one_pair_of_connections(self) -> None:
+    async def test_repeated_starts_leave_one_pair_of_connections(self) -> None:
         bus = await self.bus()
         bus.startService()
         stopped = bus.stopService()
@@ -73,7 +75,7 @@ class LinkTests(RedisTestCase):
         assert connections(self.server) == []
         await bus.stopService()
 
-    async def test_a_server_does_not_outlive_a_stop_while_redis_is_away(self) -> None:
+    async def test_stopping_without_redis_ends_servers(self) -> None:
         server = start_server(self)
         bus = await self.bus(server.url)
         executed = Collector()
@@ -98,7 +100,7 @@ class LinkTests(RedisTestCase):
             await bus.link.execute("NOSUCH", "x")
         assert (caught.value.command, caught.value.code) == ("NOSUCH", "ERR")
 
-    async def test_only_so_many_commands_wait_and_the_excess_fails_at_once(self) -> None:
+    async def test_excess_waiting_commands_fail_at_once(self) -> None:
         bus = Bus(f"redis://127.0.0.1:{free_port()}", reactor=reactor, max_waiting=2)
         bus.startService()
         waiting: list[Deferred[Any]] = [bus.variables.get("a") for _ in range(2)]
@@ -107,11 +109,11 @@ class LinkTests(RedisTestCase):
             with pytest.raises(BusUnavailable, match="2 commands are already waiting"):
                 await excess
         await bus.stopService()
-        for one in waiting:
+        for waiter in waiting:
             with pytest.raises(BusUnavailable):
-                await one
+                await waiter
 
-    async def test_an_observer_that_fails_harms_neither_the_others_nor_the_link(self) -> None:
+    async def test_a_failing_observer_affects_neither_others_nor_link(self) -> None:
         bus = Bus(self.server.url, reactor=reactor)
         ready = Collector()
 
@@ -125,7 +127,7 @@ class LinkTests(RedisTestCase):
         assert await bus.variables.get("a") is None
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
 
-    async def test_stopping_before_redis_was_there_ends_every_wait(self) -> None:
+    async def test_stopping_before_the_first_connection_ends_every_wait(self) -> None:
         bus = Bus(f"redis://127.0.0.1:{free_port()}", reactor=reactor)
         bus.startService()
         waits: list[Deferred[Any]] = [
@@ -143,7 +145,7 @@ class LinkTests(RedisTestCase):
 
 
 class WaitingTests(SynchronousTestCase):
-    def test_a_reply_to_what_was_cancelled_after_it_was_sent_is_dropped(self) -> None:
+    def test_a_reply_to_a_cancelled_command_is_dropped(self) -> None:
         waiting = WaitingCommands(Clock(), 10, lambda _: BusUnavailable("away"))
         command = waiting.add(("PING",), 1.0)
         sent: Deferred[Any] = Deferred()
@@ -164,7 +166,7 @@ class LoginTests(TestCase):
             await bus.connected()
             assert await bus.variables.set("a", "1")
 
-    async def test_a_wrong_password_is_named_and_the_right_one_found_later(self) -> None:
+    async def test_a_wrong_password_is_named_and_retried(self) -> None:
         server = start_server(self, "--requirepass", "right")
         bus = start_bus(self, f"redis://:wrong@127.0.0.1:{server.port}")
         lost = Collector()

@@ -99,17 +99,17 @@ class ProtocolTests(SynchronousTestCase):
         self.receive(protocol, b"$1\r\na\r\n$1\r\nb\r\n")
         self.assertEqual(self.successResultOf(second), b"b")
 
-    def test_a_break_fails_all_that_wait_and_no_reply_is_kept(self) -> None:
+    def test_a_break_fails_waiting_commands_and_drops_replies(self) -> None:
         protocol = self.commands()
         waiting = [protocol.execute_command("GET", "a"), protocol.execute_command("GET", "b")]
         self.receive(protocol, b"$10\r\nhalf")
         protocol.connectionLost(Failure(ConnectionLost("cut")))
-        for one in waiting:
-            self.failureResultOf(one, ConnectionLost)
+        for waiter in waiting:
+            self.failureResultOf(waiter, ConnectionLost)
         self.failureResultOf(protocol.execute_command("GET", "c"), ConnectionLost)
         self.assertEqual(len(self.lost), 1)
 
-    def test_a_reply_that_nobody_waits_for_ends_the_connection(self) -> None:
+    def test_an_unexpected_reply_closes_the_connection(self) -> None:
         protocol = self.commands()
         self.receive(protocol, b"+OK\r\n")
         self.assertTrue(protocol.transport.disconnecting)
@@ -117,7 +117,7 @@ class ProtocolTests(SynchronousTestCase):
         protocol.connectionLost(Failure(ConnectionLost("aborted")))
         self.assertIn("unexpected reply", self.lost[0].getErrorMessage())
 
-    def test_messages_come_between_acknowledgements_and_replies(self) -> None:
+    def test_messages_may_interleave_acknowledgements_and_replies(self) -> None:
         protocol = self.subscriber()
         changed = protocol.change("SUBSCRIBE", [b"a", b"b"])
         pong = protocol.execute_command("PING")
@@ -134,7 +134,7 @@ class ProtocolTests(SynchronousTestCase):
         self.assertEqual(self.acknowledged, [("SUBSCRIBE", b"a"), ("SUBSCRIBE", b"b")])
         self.assertEqual(self.messages, [(None, b"a", b"123"), (b"a*", b"ab", b"\x00\xff")])
 
-    def test_overlapping_subscriptions_are_told_apart(self) -> None:
+    def test_overlapping_subscriptions_are_distinguished(self) -> None:
         protocol = self.subscriber()
         first = protocol.change("SUBSCRIBE", [b"a", b"b"])
         second = protocol.change("PSUBSCRIBE", [b"c*"])
@@ -155,12 +155,12 @@ class ProtocolTests(SynchronousTestCase):
         self.failureResultOf(bad, CommandFailed)
         self.successResultOf(good)
 
-    def test_a_subscription_that_redis_ends_by_itself_ends_the_connection(self) -> None:
+    def test_an_unrequested_unsubscription_closes_the_connection(self) -> None:
         protocol = self.subscriber()
         self.receive(protocol, bulk(b"unsubscribe", b"a", 0))
         self.assertTrue(protocol.transport.disconnecting)
 
-    def test_an_acknowledgement_of_another_name_ends_the_connection(self) -> None:
+    def test_a_mismatched_acknowledgement_closes_the_connection(self) -> None:
         for name in (b"other", b"b"):  # "b" is asked for, but after "a"
             protocol = self.subscriber()
             changed = protocol.change("SUBSCRIBE", [b"a", b"b"])
@@ -171,7 +171,7 @@ class ProtocolTests(SynchronousTestCase):
             self.assertIn("by itself", self.lost.pop().getErrorMessage())
         self.assertEqual(self.acknowledged, [])
 
-    def test_bytes_arrive_as_they_were_sent_however_they_are_cut(self) -> None:
+    def test_bytes_arrive_unchanged_whatever_their_pieces(self) -> None:
         payload = b"12.5\r\n$-1\r\n*3\r\n" + bytes(range(256))
         data = bulk(b"message", b"a", payload) + bulk(b"message", b"a", b"")
         for cut in range(len(data)):
@@ -191,7 +191,7 @@ class TcpTransport(StringTransport):  # type: ignore[misc]  # only what is used 
         self.no_delay = enabled
 
 
-def test_a_command_does_not_wait_for_the_acknowledgement_of_the_one_before() -> None:
+def test_commands_are_pipelined_without_delay() -> None:
     transport = TcpTransport()
     CommandProtocol(lambda _: None).makeConnection(transport)
     assert transport.no_delay
@@ -217,9 +217,7 @@ class Socket(FileDescriptor):
 
 
 @given(st.integers(0, 60), st.lists(st.binary(max_size=20), min_size=1, max_size=40))
-def test_what_a_socket_does_not_take_at_once_follows_in_order(
-    room: int, values: list[bytes]
-) -> None:
+def test_partial_writes_continue_in_order(room: int, values: list[bytes]) -> None:
     protocol = CommandProtocol(lambda _: None)
     socket = Socket(room)
     protocol.makeConnection(socket)

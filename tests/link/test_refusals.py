@@ -93,7 +93,7 @@ class RefusalTests(RedisTestCase):
         self.redis.publish("t", b"1")
         await got.wait(1)
 
-    async def test_a_right_that_is_taken_away_ends_its_subscription_alone(self) -> None:
+    async def test_a_revoked_right_ends_only_its_subscription(self) -> None:
         url = await self.restricted("+@all", "~*", "&*")
         bus = await self.bus(url)
         kept, resumed = Collector(), Collector()
@@ -124,7 +124,7 @@ def test_loading_has_a_name() -> None:
         (["SET", b"a"], "NOPERM something else", ""),
     ],
 )
-def test_the_missing_right_is_told_unless_it_might_be_a_secret(
+def test_the_missing_right_is_named_unless_it_may_be_secret(
     arguments: list[bytes | str | int], reply: str, needs: str
 ) -> None:
     error = refusal(arguments, reply)

@@ -26,22 +26,25 @@ class RetryTests(SynchronousTestCase):
             self.retry.pause("it waits", error)
         return self.log.items
 
-    def test_a_cause_is_told_once_and_with_its_text(self) -> None:
+    def test_a_cause_is_logged_once_with_its_text(self) -> None:
         (told,) = self.told(AWAY, AWAY, AWAY)
         self.assertIn("it waits, trying again: the bus was stopped", told)
 
-    def test_a_script_that_was_sent_as_text_before_is_no_other_cause(self) -> None:
-        assert len(self.told(*(CommandFailed(one, REFUSED) for one in ("EVAL", "EVALSHA")))) == 1
+    def test_eval_and_evalsha_are_one_cause(self) -> None:
+        assert (
+            len(self.told(*(CommandFailed(command, REFUSED) for command in ("EVAL", "EVALSHA"))))
+            == 1
+        )
 
-    def test_another_cause_is_told(self) -> None:
+    def test_another_cause_is_logged(self) -> None:
         assert len(self.told(CommandFailed("EVAL", REFUSED), AWAY)) == 2
 
-    def test_another_right_that_is_missing_is_told(self) -> None:
+    def test_another_missing_right_is_logged(self) -> None:
         needs = ("+evalsha", "+eval", "+eval")
-        errors = [PermissionDenied("EVAL", "NOPERM No permissions", one) for one in needs]
+        errors = [PermissionDenied("EVAL", "NOPERM No permissions", right) for right in needs]
         assert len(self.told(*errors)) == 2
 
-    def test_the_same_cause_is_told_again_after_an_attempt_that_succeeded(self) -> None:
+    def test_a_cause_is_logged_again_after_a_success(self) -> None:
         self.told(AWAY)
         self.retry.succeeded()
         assert len(self.told(AWAY)) == 2

@@ -98,11 +98,11 @@ class SentinelTests(TestCase):
             assert client.get("a") == b"2"
             client.publish("t", b"x")
             await got.wait(1)
-            names = {one["name"] for one in client.client_list()}
+            names = {connection["name"] for connection in client.client_list()}
             assert {"test.client", "test.subscriber"} <= names
         await deferToThread(self.primary.start)  # for the clean-up
 
-    async def test_sentinels_may_ask_for_a_password(self) -> None:
+    async def test_sentinels_may_require_a_password(self) -> None:
         hosts = await self.sentinels(1, password="hush")
         url = f"redis+sentinel://{hosts}/{NAME}?sentinel_password=hush"
         bus = start_bus(self, url)
@@ -113,7 +113,7 @@ class SentinelTests(TestCase):
         with pytest.raises(BusUnavailable, match="no sentinel knows unknown"):
             await deferToThread(plain.execute, unknown, "PING")
 
-    async def test_a_name_that_no_sentinel_knows_is_told(self) -> None:
+    async def test_a_primary_unknown_to_all_sentinels_is_logged(self) -> None:
         hosts = await self.sentinels(1)
         bus = start_bus(self, f"redis+sentinel://{hosts}/other")
         causes = Collector()
@@ -121,7 +121,7 @@ class SentinelTests(TestCase):
         (cause, *_) = await causes.wait(1)
         assert "no sentinel knows where other is" in cause
 
-    async def test_a_primary_that_becomes_a_replica_is_left(self) -> None:
+    async def test_a_primary_that_becomes_a_replica_is_dropped(self) -> None:
         hosts = await self.sentinels(1)
         bus = start_bus(self, f"redis+sentinel://{hosts}/{NAME}")
         await bus.connected()

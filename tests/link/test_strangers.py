@@ -65,7 +65,7 @@ class StrangerTests(RedisTestCase):
         causes = Collector()
         bus.link.on_refused.append(lambda cause: causes(cause.getErrorMessage()))
         cause: str = (await causes.wait(1))[0]
-        ours = [one for one in logged.items if "Redis" in one or "rror" in one]
+        ours = [line for line in logged.items if "Redis" in line or "rror" in line]
         assert len(ours) == 1, ours
         assert "\n" not in cause
         assert SECRET not in f"{logged.items} {cause}"
@@ -74,7 +74,7 @@ class StrangerTests(RedisTestCase):
     async def plain(self, factory: Any) -> str:
         return await self.cause(f"redis://:{SECRET}@{self.listen(factory)}")
 
-    async def test_a_server_that_has_not_answered_yet_is_a_cause(self) -> None:
+    async def test_an_unanswered_greeting_is_a_cause(self) -> None:
         bus = start_bus(self, f"redis://{self.listen(Factory.forProtocol(Protocol))}")
         await until(
             lambda: deferLater(reactor, 0, lambda: bus.link.states),
@@ -107,7 +107,7 @@ class StrangerTests(RedisTestCase):
     async def test_a_server_that_echoes_is_refused(self) -> None:
         assert "instead of Redis" in await self.plain(talker())
 
-    async def test_a_server_that_says_ok_to_all_is_refused(self) -> None:
+    async def test_a_server_that_answers_ok_to_everything_is_refused(self) -> None:
         assert "PING got no PONG" in await self.plain(talker(answer=b"+OK\r\n"))
 
     async def test_a_server_that_answers_with_lists_is_refused(self) -> None:

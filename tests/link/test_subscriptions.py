@@ -168,7 +168,7 @@ class RestoreTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.table = SubscriptionTable()
 
-    def test_many_names_come_back_in_batches_of_one_command(self) -> None:
+    def test_many_names_are_restored_in_batches(self) -> None:
         count = 2 * SUBSCRIBE_BATCH + 1
         for number in range(count):
             self.table.want(Name(b"%d" % number))
@@ -183,7 +183,7 @@ class RestoreTests(SynchronousTestCase):
         )
         self.assertEqual(len(self.table.acknowledged), count + 1)
 
-    def test_a_break_during_a_restore_starts_it_anew_from_what_is_wanted(self) -> None:
+    def test_a_break_during_a_restore_restarts_it(self) -> None:
         for number in range(SUBSCRIBE_BATCH + 5):
             self.table.want(Name(b"%d" % number))
         first = Connection(self.table)
@@ -201,7 +201,7 @@ class RestoreTests(SynchronousTestCase):
         self.assertEqual(self.table.acknowledged, self.table.wanted)
         self.assertEqual(len(self.table.wanted), SUBSCRIBE_BATCH + 4)
 
-    def test_a_name_that_redis_refuses_takes_no_other_with_it(self) -> None:
+    def test_a_refused_name_leaves_others_of_its_batch(self) -> None:
         good, bad = self.table.want(Name(b"good")), self.table.want(Name(b"bad"))
         connection = Connection(self.table, refused=frozenset({b"bad"}))
         connection.connect()
@@ -218,7 +218,7 @@ class RestoreTests(SynchronousTestCase):
         again.answer_all()
         self.assertEqual(self.table.acknowledged, self.table.wanted)
 
-    def test_one_that_is_dropped_before_its_batch_is_refused_is_forgotten(self) -> None:
+    def test_a_name_dropped_before_its_batch_fails_is_forgotten(self) -> None:
         for name in (b"good", b"dropped"):
             self.table.want(Name(name)).addErrback(lambda failure: failure.trap(CancelledError))
         bad = self.table.want(Name(b"bad"))
@@ -231,7 +231,7 @@ class RestoreTests(SynchronousTestCase):
         self.failureResultOf(bad, CommandFailed)
         self.assertEqual(connection.subscribed, {Name(b"good")})
 
-    def test_a_refusal_fails_everyone_who_waits_for_the_name(self) -> None:
+    def test_a_refusal_fails_all_waiters_of_the_name(self) -> None:
         connection = Connection(self.table, refused=frozenset({b"bad"}))
         connection.connect()
         waits = [self.table.want(Name(b"bad")) for _ in range(2)]
@@ -250,7 +250,7 @@ class SeveralNamesTests(SynchronousTestCase):
         connection.connect()
         return connection
 
-    def test_names_that_are_wanted_together_are_one_command_of_each_kind(self) -> None:
+    def test_names_wanted_together_share_a_command(self) -> None:
         connection = self.connection()
         self.table.want(Name(b"old"))
         names = [Name(b"a"), Name(b"old"), Name(b"p*", is_pattern=True), Name(b"b"), Name(b"a")]
@@ -267,7 +267,7 @@ class SeveralNamesTests(SynchronousTestCase):
         self.successResultOf(self.table.want(*names))
         self.assertEqual(len(connection.sent), 3)
 
-    def test_one_that_redis_refuses_is_found_and_takes_no_other_with_it(self) -> None:
+    def test_a_refused_name_of_several_fails_alone(self) -> None:
         connection = self.connection(b"bad")
         both = self.table.want(Name(b"good"), Name(b"bad"))
         good = self.table.want(Name(b"good"))
@@ -277,7 +277,7 @@ class SeveralNamesTests(SynchronousTestCase):
         self.assertEqual(self.table.acknowledged, {Name(b"good")})
         self.assertEqual(self.table.wanted, {Name(b"good"), Name(b"bad")})
 
-    def test_one_that_is_dropped_before_its_command_is_refused_is_forgotten(self) -> None:
+    def test_a_name_dropped_before_its_refusal_is_forgotten(self) -> None:
         connection = self.connection(b"bad")
         both = self.table.want(Name(b"good"), Name(b"bad"))
         dropped = self.table.drop(Name(b"good"))
@@ -287,7 +287,7 @@ class SeveralNamesTests(SynchronousTestCase):
         self.assertEqual(self.table.wanted, {Name(b"bad")})
         self.assertEqual(connection.subscribed, set())
 
-    def test_who_is_cancelled_waits_for_none_of_them(self) -> None:
+    def test_cancelling_ends_the_wait_for_all_names(self) -> None:
         connection = self.connection()
         both, other = (self.table.want(Name(b"a"), Name(b"b")) for _ in range(2))
         both.cancel()
@@ -296,7 +296,7 @@ class SeveralNamesTests(SynchronousTestCase):
         self.successResultOf(other)
         self.assertEqual(self.table.acknowledged, {Name(b"a"), Name(b"b")})
 
-    def test_who_has_an_answer_is_kept_no_longer_for_the_names_that_have_none(self) -> None:
+    def test_an_answered_waiter_is_released_by_the_other_names(self) -> None:
         connection = self.connection(b"bad")
         cancelled = self.table.want(Name(b"a"), Name(b"b"))
         refused = self.table.want(Name(b"bad"), Name(b"c"))
@@ -309,4 +309,4 @@ class SeveralNamesTests(SynchronousTestCase):
         self.failureResultOf(refused, CommandFailed)
         del cancelled, refused
         gc.collect()
-        self.assertEqual([one() for one in kept], [None, None])
+        self.assertEqual([reference() for reference in kept], [None, None])

@@ -59,16 +59,16 @@ class TLSTests(RedisTestCase):
         self.redis.publish("t", b"x")
         await got.wait(1)
 
-    async def test_without_it_the_system_decides(self) -> None:
+    async def test_the_default_is_the_systems_trust_store(self) -> None:
         cause = await self.refused(f"rediss://127.0.0.1:{self.serve('127.0.0.1')}")
         assert "certificate verify failed" in cause
 
-    async def test_the_name_of_the_server_is_checked(self) -> None:
+    async def test_the_host_name_of_the_server_is_checked(self) -> None:
         port = self.serve("other.example")
         cause = await self.refused(f"rediss://127.0.0.1:{port}?ca={self.authority.file}")
         assert "127.0.0.1" in cause
 
-    async def test_our_own_certificate_is_shown(self) -> None:
+    async def test_the_client_certificate_is_presented(self) -> None:
         port = self.serve("localhost", clients=True)
         ours = self.authority.issue("client")
         url = f"rediss://localhost:{port}?ca={self.authority.file}"

@@ -50,7 +50,7 @@ class UnavailableTests(RedisTestCase):
         for error in await self.errors(Bus(self.server.url, reactor=reactor)):
             assert "was not started; call its startService()" in str(error)
 
-    async def test_a_redis_that_is_away_is_named_and_is_the_cause(self) -> None:
+    async def test_an_unreachable_redis_is_the_named_cause(self) -> None:
         port = free_port()
         bus = await self.refused(f"redis://127.0.0.1:{port}")
         for error in await self.errors(bus):
@@ -58,7 +58,7 @@ class UnavailableTests(RedisTestCase):
             assert "refused" in str(error)
             assert isinstance(error.__cause__, Refused)
 
-    async def test_a_wrong_password_is_named_and_is_the_cause(self) -> None:
+    async def test_a_wrong_password_is_the_named_cause(self) -> None:
         server = start_server(self, "--requirepass", "right")
         bus = await self.refused(f"redis://:wrong@127.0.0.1:{server.port}")
         for error in await self.errors(bus):
@@ -98,7 +98,7 @@ class UnavailableTests(RedisTestCase):
         bus.clock.advance(1)
         assert "no link for 1 seconds" in str(self.failureResultOf(waiting, BusUnavailable).value)
 
-    def test_a_timeout_that_is_none_is_refused(self) -> None:
+    def test_an_invalid_timeout_is_refused(self) -> None:
         wrong: Any
         for wrong in (0, -1, "1", True, float("nan")):
             with pytest.raises(InvalidArgument, match="number of seconds above 0"):

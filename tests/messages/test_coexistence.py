@@ -35,7 +35,7 @@ def test_foreign_modules_of_the_same_files_work_beside_ours(
     assert done.stdout.strip() == expected, done.stderr
 
 
-def test_the_runtimes_that_are_tried_are_those_that_are_admitted() -> None:
+def test_every_supported_protobuf_runtime_is_tested() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     requirement = re.search(

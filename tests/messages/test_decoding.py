@@ -18,7 +18,7 @@ VECTORS: list[dict[str, Any]] = json.loads((DATA / "golden.json").read_text())["
 GOLDEN = [vector for vector in VECTORS if "hex" in vector]
 
 
-def test_recorded_messages_are_what_their_topic_says() -> None:
+def test_recorded_messages_are_decoded_by_their_topic() -> None:
     assert GOLDEN
     forms = set()
     for message in GOLDEN:
@@ -29,7 +29,7 @@ def test_recorded_messages_are_what_their_topic_says() -> None:
     assert {"TeraEvent", "TeraModuleMessage", "RPCMessage"} <= forms
 
 
-def test_an_envelope_is_known_on_a_topic_of_another() -> None:
+def test_an_envelope_is_recognised_on_any_topic() -> None:
     event = UserEvent(user_uuid="u", type=UserEvent.USER_CONNECTED)
     told = {"@type": "UserEvent", "userUuid": "u", "type": "USER_CONNECTED", "userFullname": ""}
     for topic in ("service.a.events", "module.a.messages", "anything"):
@@ -50,7 +50,7 @@ def test_a_request_has_its_arguments_as_values() -> None:
     assert decoded.value == [2, {"hex": "01"}, False]
 
 
-def test_what_is_no_message_is_json_text_or_bytes() -> None:
+def test_other_payloads_are_json_text_or_bytes() -> None:
     assert decode("RedisRPCClient.x", b'{"status": "OK"}').to_json() == {
         "form": "json",
         "value": {"status": "OK"},
@@ -60,7 +60,7 @@ def test_what_is_no_message_is_json_text_or_bytes() -> None:
     assert decode("service.a.events", b"\x1b[2J").form == "bytes"
 
 
-def test_what_is_said_is_strict_json_that_others_can_read() -> None:
+def test_the_result_is_strict_json() -> None:
     assert decode("t", b'{"a": [NaN, -Infinity]}').value == {"a": ["nan", "-inf"]}
     request = RPCMessage(method="add", reply_to="r", timestamp=math.inf)
     request.args.extend([Value(double_value=math.nan)])
@@ -71,7 +71,7 @@ def test_what_is_said_is_strict_json_that_others_can_read() -> None:
     assert (nested.form, nested.value) == ("text", "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1))
 
 
-def test_an_event_of_an_unknown_type_or_of_junk_is_shown_in_hexadecimal() -> None:
+def test_an_unknown_or_malformed_event_is_shown_as_hex() -> None:
     event = tera_event("t", [LogEvent(message="a")])
     event.events[0].type_url = "type.googleapis.com/opentera.protobuf.Tomorrow"
     event.events.add(type_url="type.googleapis.com/opentera.protobuf.UserEvent", value=b"\xff")
@@ -90,10 +90,11 @@ def test_an_event_of_an_unknown_type_or_of_junk_is_shown_in_hexadecimal() -> Non
 
 @given(
     st.sampled_from(["service.a.events", "module.a.messages", "service.a.rpc", "t", "*"]),
-    st.binary(max_size=200) | st.sampled_from([bytes.fromhex(one["hex"]) for one in GOLDEN]),
+    st.binary(max_size=200)
+    | st.sampled_from([bytes.fromhex(recorded["hex"]) for recorded in GOLDEN]),
     st.integers(0, 300),
     st.binary(max_size=3),
 )
-def test_nothing_that_comes_fails(topic: str, payload: bytes, at: int, put: bytes) -> None:
+def test_any_payload_is_decoded(topic: str, payload: bytes, at: int, put: bytes) -> None:
     mutated = payload[:at] + put + payload[at + 1 :]
     json.dumps(decode(topic, mutated).to_json(), allow_nan=False)

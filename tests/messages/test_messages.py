@@ -31,7 +31,7 @@ EVENTS = [vector for vector in GOLDEN if "websocket_text_frame" in vector]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file["file"])
-def test_descriptors_are_those_of_deployed_programs(file: dict[str, Any]) -> None:
+def test_descriptors_equal_those_of_existing_programs(file: dict[str, Any]) -> None:
     name = file["file"].removesuffix(".proto")
     module = importlib.import_module(f"opentera_twisted.messages.{name}_pb2")
     assert module.DESCRIPTOR.name == file["file"]
@@ -40,7 +40,7 @@ def test_descriptors_are_those_of_deployed_programs(file: dict[str, Any]) -> Non
 
 
 def test_every_message_is_exported() -> None:
-    declared = {one["message"] for file in FILES for one in file["declared_order"]}
+    declared = {order["message"] for file in FILES for order in file["declared_order"]}
     assert declared == set(messages.__all__)
     assert all(hasattr(messages, name) for name in declared)
 
@@ -53,14 +53,14 @@ def test_modules_are_generated_from_the_proto_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("vector", EVENTS, ids=lambda vector: vector["name"])
-def test_websockets_get_the_text_of_deployed_gateways(vector: dict[str, Any]) -> None:
+def test_websockets_get_the_text_of_existing_gateways(vector: dict[str, Any]) -> None:
     event = TeraEvent.FromString(bytes.fromhex(vector["hex"]))
     assert event_text(event) == vector["websocket_text_frame"]
     assert event_text(event, list(unpack_all(event.events))) == vector["websocket_text_frame"]
 
 
 @pytest.mark.parametrize("vector", EVENTS, ids=lambda vector: vector["name"])
-def test_events_have_the_bytes_of_deployed_programs(vector: dict[str, Any]) -> None:
+def test_events_have_the_bytes_of_existing_programs(vector: dict[str, Any]) -> None:
     recorded = TeraEvent.FromString(bytes.fromhex(vector["hex"]))
     events = list(unpack_all(recorded.events))
     assert len(events) == len(recorded.events)
@@ -73,7 +73,7 @@ def test_events_have_the_bytes_of_deployed_programs(vector: dict[str, Any]) -> N
     [vector for vector in GOLDEN if vector["is"] == "TeraModuleMessage"],
     ids=lambda vector: vector["name"],
 )
-def test_module_messages_have_the_bytes_of_deployed_programs(vector: dict[str, Any]) -> None:
+def test_module_messages_have_the_bytes_of_existing_programs(vector: dict[str, Any]) -> None:
     recorded = TeraModuleMessage.FromString(bytes.fromhex(vector["hex"]))
     made = module_message(
         recorded.head.source, vector["topic"], unpack_all(recorded.data), recorded.head.time
@@ -83,7 +83,7 @@ def test_module_messages_have_the_bytes_of_deployed_programs(vector: dict[str, A
     assert fields == vector["fields"]
 
 
-def test_what_is_packed_is_unpacked() -> None:
+def test_packed_messages_are_unpacked() -> None:
     event = UserEvent(user_uuid="u", type=UserEvent.USER_UPDATED)
     packed = pack(event)
     assert packed.type_url == "type.googleapis.com/opentera.protobuf.UserEvent"
@@ -99,6 +99,6 @@ def test_what_is_packed_is_unpacked() -> None:
         AnyMessage(),
     ],
 )
-def test_what_cannot_be_unpacked_is_none(packed: AnyMessage) -> None:
+def test_an_unknown_message_unpacks_to_none(packed: AnyMessage) -> None:
     assert unpack(packed) is None
     assert list(unpack_all([packed])) == []

@@ -70,7 +70,7 @@ def filled(draw: st.DrawFn, kind: type[Message]) -> Message:
 
 
 @given(st.data())
-def test_it_is_protobufs_own(data: st.DataObject) -> None:
+def test_the_text_equals_that_of_protobuf(data: st.DataObject) -> None:
     kinds = data.draw(st.lists(st.sampled_from(TYPES), max_size=3))
     packed = [data.draw(filled(kind)) for kind in kinds]
     header: Any = data.draw(filled(type(TeraEvent().header)))
@@ -81,11 +81,11 @@ def test_it_is_protobufs_own(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-def test_events_of_each_day_take_the_short_way(kind: type[Message]) -> None:
+def test_common_events_take_the_fast_path(kind: type[Message]) -> None:
     text_module._plan(kind.DESCRIPTOR, "")
 
 
-def test_what_is_not_plain_takes_the_long_way() -> None:
+def test_other_events_take_the_slow_path() -> None:
     for kind in (messages.LoginEvent, messages.ServerCommand, messages.RPCMessage):
         with pytest.raises(text_module._NotPlain):
             text_module._plan(kind.DESCRIPTOR, "")

@@ -253,7 +253,7 @@ class OpenTeraTests(RedisTestCase):
         assert self.redis.ttl("n") == -1
         assert client.getConfig() is self.config
 
-    async def test_in_the_reactor_thread_reading_is_refused_and_writing_does_not_wait(self) -> None:
+    async def test_the_reactor_thread_refuses_reads_and_queues_writes(self) -> None:
         client = self.client()
         await client.subscribe("t")  # the reactor runs
         with pytest.raises(InReactorThread, match=r"await self\.bus\.variables\.get"):
@@ -278,7 +278,7 @@ class OpenTeraTests(RedisTestCase):
         assert self.redis.publish("t.1", b"") == 0
         await client.unsubscribe("never subscribed")
 
-    async def test_a_program_may_take_all_messages_itself(self) -> None:
+    async def test_a_program_may_override_the_message_handler(self) -> None:
         got = Collector()
 
         class Own(RedisClient):
@@ -341,7 +341,7 @@ class OpenTeraTests(RedisTestCase):
         assert received.head.source == f"module.{NAME}"
         assert unpack(received.data[0]) == event
 
-    async def test_a_procedure_that_would_block_the_reactor_fails_and_says_why(self) -> None:
+    async def test_a_procedure_blocking_the_reactor_fails_with_a_reason(self) -> None:
         await self.module()
         rpc = RedisRPCClient(self.config)
         self.addCleanup(deferToThread, rpc._bus.close)
@@ -366,7 +366,7 @@ class OpenTeraTests(RedisTestCase):
         assert await deferToThread(rpc.call, NAME, "nothing") is None
         assert len(module.messages.items) == 2
 
-    async def test_a_websocket_module_reads_its_handshake_before_redis_is_there(self) -> None:
+    async def test_a_handshake_is_read_before_redis_is_connected(self) -> None:
         got = Collector()
         config = self.config
 
@@ -503,7 +503,7 @@ class OpenTeraTests(RedisTestCase):
 
         return count
 
-    async def test_the_websockets_of_a_person_are_closed_as_deployed(self) -> None:
+    async def test_a_persons_websockets_are_closed_as_existing_ones(self) -> None:
         module = await self.module()
         got = Collector()
         await module.bus.subscribe(f"module.TeraServer.TwistedModule.events.{UUID}", got)
@@ -545,7 +545,7 @@ class OpenTeraTests(RedisTestCase):
         with pytest.raises(InvalidArgument, match="ServiceUUID of service_config"):
             ListeningService(config, {"service_key": "S"})
 
-    async def test_what_a_module_logs_is_on_the_lists(self) -> None:
+    async def test_log_messages_of_a_module_reach_the_lists(self) -> None:
         module = await self.module()
         module.logger.log_warning(NAME, "text", 5)
         await until(lambda: deferToThread(self.redis.llen, "log.warning"), bool)
@@ -555,7 +555,7 @@ class OpenTeraTests(RedisTestCase):
         assert isinstance(logged, LogEvent)
         assert (logged.sender, logged.message) == (NAME, "('text', 5)")
 
-    async def test_what_threads_log_waits_in_no_other_queue_than_the_bounded_one(self) -> None:
+    async def test_log_messages_of_threads_use_the_bounded_queue(self) -> None:
         module = await self.module()
         module.logger.log_info(NAME, "first")
         await until(lambda: deferToThread(self.redis.llen, "log.info"), bool)
@@ -567,7 +567,7 @@ class OpenTeraTests(RedisTestCase):
         assert len(publisher._waiting) == 1
         await publisher.flush()
 
-    async def test_subscriptions_survive_a_break_and_the_program_is_told(self) -> None:
+    async def test_subscriptions_survive_a_break_that_is_reported(self) -> None:
         lost = Collector()
         self.patch(OnlineModule, "redisConnectionLost", lambda _, reason: lost(reason))
         module = await self.module()
@@ -579,7 +579,7 @@ class OpenTeraTests(RedisTestCase):
         assert (await module.events.wait(1))[0] == (topic, topic, b"x")
         assert len(module.made.items) == 1
 
-    async def test_after_a_fork_of_a_process_that_used_it_subscribing_fails(self) -> None:
+    async def test_subscribing_fails_after_the_fork_of_a_used_object(self) -> None:
         process = Process(sys.executable, "-c", FORKED, str(self.server.port))
         self.addCleanup(process.kill)
         assert await process.ended() == 0
@@ -592,7 +592,9 @@ class OpenTeraTests(RedisTestCase):
         for client in clients:
             await client.redisSet("a", "1")
         module.logger.log_info("x", "y")
-        connected = {one["name"] for one in self.redis.client_list() if one["name"]}
+        connected = {
+            connection["name"] for connection in self.redis.client_list() if connection["name"]
+        }
         assert connected == {"OnlineModule.client", "OnlineModule.subscriber"}
 
 
@@ -618,11 +620,11 @@ class InstallTests(RedisTestCase):
         await process.ended()
         return process
 
-    async def test_install_puts_our_classes_under_the_names_of_opentera(self) -> None:
+    async def test_install_replaces_the_classes_of_opentera(self) -> None:
         process = await self.run_with_opentera(MOVED)
         assert process.output == "Other True\n"
 
-    async def test_install_warns_of_a_version_it_was_not_tried_with(self) -> None:
+    async def test_install_warns_about_an_untested_version(self) -> None:
         for version, found in (("1.4.0", "1.4.0"), (None, "of an unknown version")):
             process = await self.run_with_opentera(MOVED, version)
             assert f"tried with OpenTera 1.3.1; this one is {found}" in process.output
@@ -632,12 +634,12 @@ class InstallTests(RedisTestCase):
         process = await self.run_with_opentera(LATE)
         assert "InstalledTooLate: opentera.redis.RedisClient: imported already" in process.output
 
-    async def test_install_without_opentera_tells_how_to_get_it(self) -> None:
+    async def test_install_without_opentera_names_the_remedy(self) -> None:
         process = await self.run_with_opentera(MOVED, "missing")
         assert "pip install --no-deps opentera==1.3.1" in process.output
 
 
-def test_requirements_leave_out_what_comes_with_this_package() -> None:
+def test_requirements_omit_this_packages_dependencies() -> None:
     listed = ["Twisted==25.5.0", "Flask==3.1.2", "pyOpenSSL==25.3.0", 'a==1; sys_platform == "b"']
     assert [*besides(listed)] == ["Flask==3.1.2", 'a==1; sys_platform == "b"']
 
@@ -646,7 +648,7 @@ def create_module_message_topic_from_name_of(name: str) -> str:
     return f"module.{name}.messages"
 
 
-def test_topics_and_names_are_those_of_deployed_programs() -> None:
+def test_topics_and_names_equal_those_of_existing_programs() -> None:
     name = ModuleNames.USER_MANAGER_MODULE_NAME
     assert create_module_message_topic_from_name(name) == (
         "module.TeraServer.UserManagerModule.messages"
@@ -661,7 +663,7 @@ def test_topics_and_names_are_those_of_deployed_programs() -> None:
     assert RedisVars.RedisVar_UserTokenAPIKey == "UserTokenAPIKey"
 
 
-def test_a_better_name_is_told_once() -> None:
+def test_a_better_name_is_suggested_once() -> None:
     names._warned.discard("X")
     with pytest.warns(DeprecationWarning, match="X: better is Y"):
         names.prefer("X", "Y")
@@ -691,7 +693,7 @@ class EarlyTests(RedisTestCase):
         with pytest.raises(AuthenticationFailed):
             sync_commands.execute(sync_commands.address({**config, "password": "wrong"}), "PING")
 
-    def test_no_redis_is_a_named_error(self) -> None:
+    def test_a_missing_redis_is_a_named_error(self) -> None:
         where = sync_commands.address({"hostname": "127.0.0.1", "port": free_port(), "db": 0})
         with pytest.raises(BusUnavailable, match="no Redis at"):
             sync_commands.execute(where, "PING")

@@ -82,7 +82,7 @@ class CallingTheirs(ProgramTestCase):
             with pytest.raises(ProcedureFailed):
                 await self.call(bus, server, "fail")
 
-    async def test_what_they_publish_log_and_store_arrives(self) -> None:
+    async def test_their_messages_logs_and_variables_arrive(self) -> None:
         bus = await self.served()
         told = Collector()
         await bus.subscribe("service.Ours.events", told)
@@ -108,7 +108,7 @@ class CallingTheirs(ProgramTestCase):
         (delivery,) = await got.wait(1)
         assert unpack(TeraEvent.FromString(delivery.payload).events[0]) == event
 
-    async def test_a_service_answers_what_the_server_calls_of_every_service(self) -> None:
+    async def test_a_service_has_the_procedures_of_every_service(self) -> None:
         bus = await self.served()
         called = await self.call(bus, "service.TheirService", "session_type_config", 1)
         assert called == {}
@@ -200,16 +200,16 @@ class CalledByTheirs(ProgramTestCase):
         return results
 
     async def test_arguments_and_results_of_all_types_arrive(self) -> None:
-        sent = [{"bytes": one.hex()} if type(one) is bytes else one for one in ARGUMENTS]
+        sent = [{"bytes": value.hex()} if type(value) is bytes else value for value in ARGUMENTS]
         servers = [("module", "Ours"), ("service", "Ours"), ("service", "our-uuid")]
         results = await self.calls(
-            *[(*one, "echo", sent) for one in servers],
+            *[(*server, "echo", sent) for server in servers],
             ("module", "Ours", "echo", []),
             ("service", "Ours", "nested", []),
             ("service", "Ours", "long", [LONG]),
         )
         expected = json.dumps([*map(shown, ARGUMENTS)])
-        assert [json.dumps(one) for one in results[:3]] == [expected] * 3
+        assert [json.dumps(result) for result in results[:3]] == [expected] * 3
         assert results[3:] == [
             [],
             {"list": [None, True, 0.1, "Zoé 🎉"], "empty": {}},

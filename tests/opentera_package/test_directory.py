@@ -46,7 +46,7 @@ class DirectoryTests(GatewayTestCase):
         """End the directory."""
         cls.directory.kill()
 
-    async def test_identify_tells_the_names_of_enabled_clients(self) -> None:
+    async def test_identify_returns_the_names_of_enabled_clients(self) -> None:
         bus = await self.bus()
 
         async def identify(kind: str, uuid: str) -> object:
@@ -64,7 +64,7 @@ class DirectoryTests(GatewayTestCase):
         with pytest.raises(ProcedureFailed, match="expected a kind"):
             await identify("robot", "X")
 
-    async def test_may_see_is_what_opentera_decides(self) -> None:
+    async def test_may_see_agrees_with_opentera(self) -> None:
         bus = await self.bus()
 
         async def may_see(kind: str, name: str) -> object:
@@ -108,9 +108,9 @@ class DirectoryTests(GatewayTestCase):
         with pytest.raises(HandshakeFailed, match="403"):
             await self.log_in(port, uuid=UUIDS["Eve"])
         self.publish(
-            *(UserEvent(user_uuid=UUIDS[one]) for one in ("Ann", "Bob", "Eve", "Root")),
-            *(ParticipantEvent(participant_uuid=UUIDS[one]) for one in "1234"),
-            *(DeviceEvent(device_uuid=UUIDS[one]) for one in "XY"),
+            *(UserEvent(user_uuid=UUIDS[name]) for name in ("Ann", "Bob", "Eve", "Root")),
+            *(ParticipantEvent(participant_uuid=UUIDS[name]) for name in "1234"),
+            *(DeviceEvent(device_uuid=UUIDS[name]) for name in "XY"),
         )
         assert await self.seen(user) == ["Ann", "Bob", "1", "2", "X"]
         assert await self.seen(participant) == ["1", "X"]
@@ -122,6 +122,6 @@ class DirectoryTests(GatewayTestCase):
     async def seen(self, client: WebSocket) -> list[str]:
         """Names of those in the first events of a client."""
         return [
-            NAME_OF[next(value for name, value in one.items() if name.endswith("Uuid"))]
-            for one in (await client.event(0))["events"]
+            NAME_OF[next(value for name, value in event.items() if name.endswith("Uuid"))]
+            for event in (await client.event(0))["events"]
         ]

@@ -11,18 +11,18 @@ from opentera_twisted.variables import LogList
 from tests.helpers.support import until
 from tests.opentera_package.environments import Environment, ProgramTestCase
 
-LEVELS = [one.value.removeprefix("log.") for one in LogList]
+LEVELS = [level.value.removeprefix("log.") for level in LogList]
 
 
 class Logs(ProgramTestCase):
     __test__ = False
 
-    async def test_what_their_client_logs_is_on_the_lists(self) -> None:
+    async def test_messages_of_their_client_are_on_the_lists(self) -> None:
         await self.results("logger.py")
         for level in LEVELS:
             payloads: Any = self.redis.lrange(f"log.{level}", 0, -1)
-            events = [TeraEvent.FromString(one) for one in payloads]
-            assert {one.header.topic for one in events} == {f"log.{level}"}
+            events = [TeraEvent.FromString(payload) for payload in payloads]
+            assert {event.header.topic for event in events} == {f"log.{level}"}
             logged = unpack(events[0].events[0])
             assert isinstance(logged, LogEvent)
             assert LogEvent.LogLevel.Name(logged.level) == f"LOGLEVEL_{level.upper()}"
@@ -47,7 +47,7 @@ class Logs(ProgramTestCase):
                 server_endpoint="/login",
             )
 
-    async def test_what_we_log_is_read_by_their_messages(self) -> None:
+    async def test_their_messages_read_our_log(self) -> None:
         bus = await self.bus()
         publisher = LogPublisher(bus, "ours")
         for log_list in LogList:

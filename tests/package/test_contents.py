@@ -30,7 +30,7 @@ def test_the_wheel_has_the_package_and_the_plugin_only() -> None:
     assert names == of_the_tree("opentera_twisted", "twisted")
 
 
-def test_the_wheel_has_what_is_no_code() -> None:
+def test_the_wheel_has_the_data_files() -> None:
     with zipfile.ZipFile(built("*.whl")) as wheel:
         endings = {name.rpartition(".")[2] for name in wheel.namelist()}
     assert {"js", "proto", "pyi", "typed"} <= endings
@@ -38,11 +38,11 @@ def test_the_wheel_has_what_is_no_code() -> None:
 
 def test_the_sdist_has_the_whole_tree() -> None:
     with tarfile.open(built("*.tar.gz")) as sdist:
-        files = [one.name.partition("/")[2] for one in sdist if one.isfile()]
+        files = [member.name.partition("/")[2] for member in sdist if member.isfile()]
     assert {name for name in files if not name.startswith(MADE)} == of_the_tree()
 
 
-def test_the_sdist_is_enough_to_lint_and_test_it(tmp_path: Path) -> None:
+def test_the_sdist_can_be_linted_and_tested(tmp_path: Path) -> None:
     with tarfile.open(built("*.tar.gz")) as sdist:
         sdist.extractall(tmp_path, filter="data")
     (tree,) = tmp_path.iterdir()

@@ -154,18 +154,18 @@ def started(request: pytest.FixtureRequest) -> Callable[[Process], Process]:
     return ends
 
 
-def test_every_extra_is_tried() -> None:
+def test_every_extra_is_tested() -> None:
     assert {*(metadata("opentera-twisted").get_all("Provides-Extra") or ())} - {
         *FOR_DEVELOPERS
     } == {*EXTRAS}
 
 
 class TestWithoutExtras:
-    def test_it_is_not_the_checkout(self, environment: Made) -> None:
+    def test_the_package_is_imported_from_the_wheel(self, environment: Made) -> None:
         done = environment().python("import opentera_twisted; print(opentera_twisted.__file__)")
         assert "site-packages" in done.stdout, done.stderr
 
-    def test_every_module_is_there_or_says_what_it_needs(self, environment: Made) -> None:
+    def test_every_module_imports_or_names_its_extra(self, environment: Made) -> None:
         done = environment().python(MODULES)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == {
@@ -195,7 +195,7 @@ class TestWithoutExtras:
     @pytest.mark.parametrize(
         "program", [("opentera-bus",), ("python", "-m", "opentera_twisted.cli")]
     )
-    def test_the_command_line_says_what_it_needs(
+    def test_the_command_line_names_its_extra(
         self, environment: Made, program: tuple[str, ...]
     ) -> None:
         done = environment().run(*program, "services")
@@ -204,9 +204,7 @@ class TestWithoutExtras:
             "opentera-bus: click is missing: pip install 'opentera-twisted[cli]'\n"
         )
 
-    def test_an_admin_endpoint_that_is_asked_for_says_what_it_needs(
-        self, environment: Made
-    ) -> None:
+    def test_a_requested_admin_endpoint_names_its_extra(self, environment: Made) -> None:
         done = environment().run(
             *("twistd", "--nodaemon", "--pidfile=", "opentera-bus"),
             *("--redis", shared_server().url),
@@ -219,7 +217,7 @@ class TestWithoutExtras:
             "pip install 'opentera-twisted[admin]'\n"
         )
 
-    def test_without_a_server_it_says_what_it_needs(self, environment: Made) -> None:
+    def test_a_missing_embedded_server_names_its_extra(self, environment: Made) -> None:
         done = environment().python(
             TWISTD,
             *(str(free_port()), "--nodaemon", "--pidfile=", "opentera-bus"),
@@ -233,7 +231,7 @@ class TestWithoutExtras:
         )
         assert "Traceback" not in done.stdout
 
-    def test_what_was_not_asked_for_is_left_out_with_a_warning(
+    def test_unrequested_parts_are_omitted_with_a_warning(
         self, environment: Made, started: Callable[[Process], Process]
     ) -> None:
         program = started(

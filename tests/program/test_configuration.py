@@ -37,7 +37,7 @@ def parse(file: Path, *arguments: str) -> Options:
 def mistakes(file: Path, *arguments: str) -> list[str]:
     with pytest.raises(StartFailed) as caught:
         parse(file, *arguments)
-    return [one.replace(str(file), "FILE") for one in caught.value.mistakes]
+    return [mistake.replace(str(file), "FILE") for mistake in caught.value.mistakes]
 
 
 class TestFile:
@@ -109,7 +109,7 @@ class TestFile:
         assert shown["max-clients"] == f"{file}:2"
         assert shown["on-gap"] == "default"
 
-    def test_all_mistakes_are_told_at_once_with_their_lines(self, tmp_path: Path) -> None:
+    def test_all_mistakes_are_reported_with_their_lines(self, tmp_path: Path) -> None:
         text = """
 # of the gateway
 redis = "http://u:hush@h"
@@ -161,17 +161,17 @@ max-clients = 5
             ("a = " + "[" * 100_000, "FILE: nested too deeply"),
         ],
     )
-    def test_what_is_no_toml(self, tmp_path: Path, text: str, told: str) -> None:
+    def test_invalid_toml_is_explained(self, tmp_path: Path, text: str, told: str) -> None:
         (found,) = mistakes(self.write(tmp_path, text))
         assert re.fullmatch(told, found), found
 
-    def test_what_cannot_be_read(self, tmp_path: Path) -> None:
+    def test_an_unreadable_file_is_explained(self, tmp_path: Path) -> None:
         file = tmp_path / "bus.toml"
         assert mistakes(file) == ["cannot read FILE: No such file or directory"]
         file.write_bytes(b"a = 1\nb = '\xff'\n")
         assert mistakes(file) == ["FILE:2: not UTF-8"]
 
-    def test_a_password_that_everyone_can_read_is_hinted_at(self, tmp_path: Path) -> None:
+    def test_a_world_readable_password_is_warned_about(self, tmp_path: Path) -> None:
         file = self.write(tmp_path, 'redis = "redis://:hush@h"\n')
         file.chmod(0o644)
         assert parse(file).hints == [f"everyone on this machine can read {file}: chmod o= {file}"]
@@ -182,7 +182,7 @@ max-clients = 5
         file.chmod(0o644)
         assert parse(file).hints == []
 
-    def test_a_token_that_everyone_can_read_is_hinted_at(self, tmp_path: Path) -> None:
+    def test_a_world_readable_token_is_warned_about(self, tmp_path: Path) -> None:
         token = tmp_path / "token"
         token.write_text("hush" * 8)
         file = self.write(tmp_path, f'admin-token-file = "{token}"\n')
@@ -234,7 +234,7 @@ def test_the_line_of_every_setting_is_where_it_begins(statements: list[str]) -> 
 
 
 class TestSecrets:
-    def test_all_of_the_file_less_the_line_break(self, tmp_path: Path) -> None:
+    def test_the_secret_is_the_file_without_its_line_break(self, tmp_path: Path) -> None:
         file = tmp_path / "password"
         for data, password in (
             (b"hush", "hush"),
@@ -245,7 +245,7 @@ class TestSecrets:
             assert read_secret(str(file)).text == password
         assert "hush" not in repr(read_secret(str(file)))
 
-    def test_what_cannot_be_a_password(self, tmp_path: Path) -> None:
+    def test_an_invalid_password_file_is_refused(self, tmp_path: Path) -> None:
         file = tmp_path / "password"
         for data, told in (
             (b"", "is empty"),
@@ -331,7 +331,7 @@ class ProgramTests(CommandTestCase):
         self.addCleanup(program.kill)
         await program.says("is ready")
         with server.client(password="hush-hush") as client:
-            names = {one["name"] for one in client.client_list()}
+            names = {connection["name"] for connection in client.client_list()}
         assert "of-the-file.client" in names
         assert b"hush" not in seen_by_others(program.pid)
         self.write("password", "hush-hush\n", 0o604)
@@ -341,7 +341,7 @@ class ProgramTests(CommandTestCase):
         assert f"everyone on this machine can read {password}" in again.output
         assert "hush" not in program.output + again.output
 
-    async def test_twistd_tells_all_mistakes_and_starts_nothing(self) -> None:
+    async def test_twistd_reports_all_mistakes_and_does_not_start(self) -> None:
         file = self.write("bus.toml", 'redis = "redis://:hush@h/x"\n\nmax-clients = -1\n')
         program = twistd("--config", file, "--origin", "x y")
         self.addCleanup(program.kill)
@@ -405,7 +405,7 @@ class ProgramTests(CommandTestCase):
         assert not any("hush" in result.errors for result in results)
 
 
-def test_the_file_in_the_docs_is_right(tmp_path: Path) -> None:
+def test_the_file_in_the_docs_is_valid(tmp_path: Path) -> None:
     (block,) = re.findall(
         r"^```toml\n(.*?)^```",
         (ROOT / "docs" / "how-to" / "running.md").read_text(),

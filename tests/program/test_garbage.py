@@ -26,14 +26,14 @@ def defaults() -> Iterator[None]:
     gc.unfreeze()
 
 
-def test_what_was_there_is_looked_at_no_more() -> None:
+def test_existing_objects_are_frozen() -> None:
     there = [Cycle()]
     garbage.collect_seldom()
     assert gc.get_freeze_count()
-    assert not any(one is there for one in gc.get_objects())
+    assert not any(candidate is there for candidate in gc.get_objects())
 
 
-def test_cycles_that_come_later_are_still_collected() -> None:
+def test_later_cycles_are_still_collected() -> None:
     garbage.collect_seldom()
     gone: list[object] = []
     # Not asked for: who asks would hold it at the moment that it should go.
@@ -55,7 +55,7 @@ print(gc.get_freeze_count() > 0, gc.get_threshold())
 """
 
 
-def test_the_program_collects_seldom() -> None:
+def test_the_program_collects_rarely() -> None:
     done = subprocess.run(
         [sys.executable, "-c", STARTED], capture_output=True, text=True, check=True
     )

@@ -49,7 +49,7 @@ from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, connec
 from tests.program.test_program import ENDED, wait_for_end
 
 
-def test_a_line_written_in_the_midst_of_a_rotation_is_kept(
+def test_a_line_written_during_a_rotation_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = RotatedFile.fromFullPath(str(tmp_path / "log"), rotateLength=5)
@@ -68,7 +68,7 @@ def test_a_line_written_in_the_midst_of_a_rotation_is_kept(
     assert (tmp_path / "log").read_text() == "second\n"
 
 
-def test_a_file_that_cannot_be_rotated_is_written_to_all_the_same(
+def test_a_failed_rotation_keeps_writing_to_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = RotatedFile.fromFullPath(str(tmp_path / "log"))
@@ -135,14 +135,14 @@ class TestLines:
         )
         assert "ValueError: a\nb" in line["traceback"]
 
-    def test_what_old_code_logs(self) -> None:
+    def test_legacy_log_events_are_written(self) -> None:
         lines = Lines()
         publisher = legacy.LogPublisher(publishPublisher=lines.observer)
         publisher.msg("plain", "text")
         (line,) = lines.read()
         assert (line["level"], line["event"], line["fields"]) == ("info", "plain text", {})
 
-    def test_an_event_that_says_nothing_is_no_line(self) -> None:
+    def test_an_empty_event_is_skipped(self) -> None:
         assert json_line({}) is None
 
     @given(
@@ -172,7 +172,7 @@ class TestBounded:
         self.events.clear()
         return found
 
-    def test_the_same_warning_is_counted_after_some(self) -> None:
+    def test_repeated_warnings_are_counted(self) -> None:
         for _ in range(REPEATS + 7):
             self.source.warn("no {what}", what="a")
         assert self.texts() == ["no a"] * REPEATS
@@ -191,7 +191,7 @@ class TestBounded:
         assert self.texts() == []
         assert not self.clock.getDelayedCalls()
 
-    def test_so_are_warnings_of_one_kind_that_differ(self) -> None:
+    def test_similar_warnings_are_counted_together(self) -> None:
         for number in range(BURST + 5):
             self.source.error("no {number}", number=number)
         assert len(self.texts()) == BURST
@@ -200,13 +200,13 @@ class TestBounded:
         self.bounded.flush()
         assert self.texts() == []
 
-    def test_what_is_no_warning_is_never_held_back(self) -> None:
+    def test_other_levels_are_never_held_back(self) -> None:
         for _ in range(100):
             self.source.info("a")
             self.source.debug("b")
         assert len(self.events) == 200
 
-    def test_failures_are_told_apart_by_what_was_raised(self) -> None:
+    def test_failures_are_distinguished_by_their_exception(self) -> None:
         for number in range(3):
             for _ in range(REPEATS + 1):
                 try:
@@ -215,7 +215,7 @@ class TestBounded:
                     self.source.failure("failed")
         assert len(self.events) == 3 * REPEATS
 
-    def test_kinds_without_end_are_one(self) -> None:
+    def test_excess_kinds_are_counted_together(self) -> None:
         for number in range(KINDS + 200):
             self.source.warn("kind " + str(number))
         assert KINDS < len(self.events) <= KINDS + BURST
@@ -251,7 +251,7 @@ class TestBounded:
 
 
 class TestUnblocked:
-    def test_nobody_reads_and_nobody_waits(self) -> None:
+    def test_an_unread_log_blocks_no_writer(self) -> None:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         with contextlib.suppress(BlockingIOError):
@@ -277,7 +277,7 @@ class TestUnblocked:
         stream.drain()
         os.close(writing)
 
-    def test_the_end_writes_all_lines_after_a_process_stood_still(
+    def test_a_stalled_process_writes_all_lines_at_its_end(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         reading, writing = os.pipe()
@@ -450,7 +450,7 @@ class ProgramTests(LogTestCase):
         )
         return program, port
 
-    async def test_a_log_that_nobody_reads_stops_nothing(self) -> None:
+    async def test_an_unread_log_does_not_stop_the_program(self) -> None:
         reading, writing = os.pipe()
         self.addCleanup(os.close, reading)
         if sys.platform == "linux":
@@ -486,7 +486,7 @@ class ProgramTests(LogTestCase):
             assert await program.ended() == 1
             assert "--log-format: twistd's --logger and --syslog" in program.output
 
-    async def test_an_outage_that_repeats_itself_is_counted(self) -> None:
+    async def test_repeated_outages_are_counted(self) -> None:
         """Of the gateway's own log: text, as twistd writes it."""
         program, _ = self.start()
         await program.says("is ready")

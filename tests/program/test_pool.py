@@ -63,16 +63,16 @@ class Pair:
 
 
 class ChannelTests(TestCase):
-    def test_what_is_told_is_called_and_what_is_asked_is_answered(self) -> None:
+    def test_commands_run_and_requests_are_answered(self) -> None:
         told = Collector()
         pair = Pair(tell=told, double=lambda number: 2 * number)
         pair.asking.tell("tell", {"é": [1.5, None]})
         answers = [pair.asking.ask("double", number) for number in (2, 3)]
         pair.carry()
         assert told.items == [{"é": [1.5, None]}]
-        assert [self.successResultOf(one) for one in answers] == [4, 6]
+        assert [self.successResultOf(answer) for answer in answers] == [4, 6]
 
-    def test_an_answer_that_is_wanted_no_more_is_dropped(self) -> None:
+    def test_an_answer_to_a_cancelled_request_is_dropped(self) -> None:
         pair = Pair(name=str)
         answer = pair.asking.ask("name")
         answer.cancel()
@@ -86,13 +86,13 @@ class ChannelTests(TestCase):
         pair.carry()
         return answer
 
-    def test_one_that_fails_is_logged_and_the_channel_goes_on(self) -> None:
+    def test_a_failing_command_is_logged_and_the_channel_continues(self) -> None:
         pair = Pair(fail=lambda: 1 / 0, name=lambda: "n")
         self.assertNoResult(self.asked(pair, "fail"))
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
         assert self.successResultOf(self.asked(pair, "name")) == "n"
 
-    def test_the_end_of_the_other_one_is_told_and_fails_who_waits(self) -> None:
+    def test_the_peers_end_is_reported_and_fails_requests(self) -> None:
         pair = Pair()
         waiting = pair.asking.ask("name")
         for end in (pair.asking, pair.answering):
@@ -201,18 +201,18 @@ class TimeTests(TestCase):
         started.startService()
         return started
 
-    def test_one_that_can_never_start_is_tried_for_ever_while_another_one_serves(self) -> None:
+    def test_a_failing_worker_is_retried_while_another_serves(self) -> None:
         started = self.pool(2, 10**6)
         tries = 3_000  # a wait that doubled as often would be no number any more
         for _ in range(tries):
             calls: Any = self.clock.getDelayedCalls()
-            (call,) = [one for one in calls if one.func == started._start]
+            (call,) = [pending for pending in calls if pending.func == started._start]
             wait = call.getTime() - self.clock.seconds()
             self.clock.advance(wait)
         assert wait == pools.WAIT_AT_MOST
         assert started.replaced == tries + 1
 
-    def test_one_that_starts_may_be_silent_for_longer_when_many_start(self) -> None:
+    def test_the_start_timeout_grows_with_the_number_of_workers(self) -> None:
         started = self.pool(1, patience=5)
         (one,) = started.workers.values()
         fake: Any = one
@@ -335,7 +335,7 @@ class PoolTests(RedisTestCase):
         while pool.missing():
             await self.changed.wait(len(self.changed.items) + 1)
 
-    async def test_one_that_hangs_is_killed_and_replaced(self) -> None:
+    async def test_a_hung_worker_is_killed_and_replaced(self) -> None:
         log = log_of(self)
         died = Collector()
         pool = self.pool(patience=5)
@@ -358,13 +358,13 @@ class PoolTests(RedisTestCase):
         assert pool.workers[1].pid != hangs.pid
         assert pool.replaced == 1
         text = f"worker 1, process {hangs.pid}, does not answer: it is killed"
-        assert any(text in one for one in log.items)
+        assert any(text in line for line in log.items)
         key = await SessionKeys(await self.bus()).issue("user", UUID)
         client = await connect(self.port, f"/wss/user?id={key}")
         client.sendClose()
         await client.closed
 
-    async def test_when_none_can_start_that_is_said_and_all_is_given_up(self) -> None:
+    async def test_the_pool_gives_up_when_no_worker_can_start(self) -> None:
         self.script("raise SystemExit('no such library')")
         log = log_of(self)
         pool = self.pool()
@@ -376,7 +376,7 @@ class PoolTests(RedisTestCase):
         assert len(self.given_up.items) == 1
         assert not pool.workers
 
-    async def test_where_no_process_can_be_started_nothing_of_the_attempts_is_left(self) -> None:
+    async def test_a_failed_fork_leaves_no_open_channel(self) -> None:
         unable = Unable()
         pool = self.pool(unable)
         (reason,) = await self.given_up.wait(1)
@@ -385,10 +385,10 @@ class PoolTests(RedisTestCase):
         attempts = len(unable.failed.items)
         await pool.stopService()
         assert attempts == len(unable.failed.items) >= 4
-        while any(isinstance(getattr(one, "protocol", None), Channel) for one in watched()):
+        while any(isinstance(getattr(reader, "protocol", None), Channel) for reader in watched()):
             await deferLater(reactor, 0)  # its end comes with the next turn
 
-    async def test_all_that_one_has_said_comes_before_its_end(self) -> None:
+    async def test_all_output_of_a_worker_precedes_its_end(self) -> None:
         self.script(SAYS_MUCH_AND_ENDS)
         log = log_of(self)
         self.pool()
@@ -400,7 +400,7 @@ class PoolTests(RedisTestCase):
             for end in ends:
                 assert f"worker {number}: said 999 -" in said[end - 1]
 
-    async def test_a_worker_collects_garbage_as_seldom_as_the_program(self) -> None:
+    async def test_a_worker_has_the_programs_garbage_settings(self) -> None:
         self.script(TELLS_OF_ITS_GARBAGE)
         log = log_of(self)
         pool = self.pool()
@@ -410,7 +410,7 @@ class PoolTests(RedisTestCase):
             told = f"worker {number}: collects {garbage.THRESHOLDS} True"
             assert any(told in text for text in log.items), log.items
 
-    async def test_one_that_dies_again_and_again_waits_longer_each_time(self) -> None:
+    async def test_a_dying_worker_is_restarted_with_back_off(self) -> None:
         self.patch(pools, "STEADY", float("inf"))  # on a busy machine a start takes longer than it
         log = log_of(self)
         pool = self.pool()
@@ -422,13 +422,13 @@ class PoolTests(RedisTestCase):
             await self.ready(pool)
         assert not self.given_up.items
 
-    def test_what_is_missing_is_said_in_words(self) -> None:
+    def test_missing_workers_are_described(self) -> None:
         pool = Pool(reactor, 3, (), WorkerSettings(redis="", name="", gateway={}), pytest.fail)
         assert pool.missing() == "3 of 3 workers not ready"
 
 
 class OverviewTests(TestCase):
-    def test_what_a_dead_worker_has_counted_stays_in_the_sums(self) -> None:
+    def test_counts_of_a_dead_worker_stay_in_the_sums(self) -> None:
         nothing = WorkerSettings(redis="", name="", gateway={})
         pool = Pool(reactor, 2, (), nothing, pytest.fail)
         overview = AllWorkers(Bus("redis://127.0.0.1:1/0", reactor=reactor), pool)
@@ -462,7 +462,7 @@ class OverviewTests(TestCase):
 
 
 class PresenceTests(RedisTestCase):
-    async def test_those_of_a_gateway_that_is_known_to_have_died_are_reported_at_once(self) -> None:
+    async def test_clients_of_a_dead_gateway_are_reported_at_once(self) -> None:
         bus = await self.bus(self.gateway_url)
         dead, lives = (Lease(bus.link, 1000.0) for _ in range(2))
         for lease, who in ((dead, "user.a"), (dead, "user.b"), (lives, "user.b")):

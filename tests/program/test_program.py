@@ -80,15 +80,15 @@ class ProgramTestCase(RedisTestCase):
 
 
 class ServingTests(ProgramTestCase):
-    async def test_clients_log_in_and_sigterm_sends_them_away_and_reports_them(self) -> None:
+    async def test_sigterm_closes_and_reports_all_clients(self) -> None:
         program, port = self.start("--redis", self.gateway_url)
         await program.says("is ready")
         reports = self.subscribed(REPORTS)
         keys = SessionKeys(await self.bus())
         key = await keys.issue("user", UUID)
         client = await connect(port, f"/wss/user?id={key}")
-        names = sorted(one["name"] for one in self.redis.client_list())
-        assert [one for one in names if one.startswith("opentera-bus.")] == [
+        names = sorted(connection["name"] for connection in self.redis.client_list())
+        assert [name for name in names if name.startswith("opentera-bus.")] == [
             "opentera-bus.client",
             "opentera-bus.subscriber",
         ]
@@ -101,7 +101,7 @@ class ServingTests(ProgramTestCase):
             assert event.type == expected
         assert key not in program.output
 
-    async def test_of_two_hundred_logins_over_two_processes_one_gets_in(self) -> None:
+    async def test_one_of_200_logins_at_two_processes_succeeds(self) -> None:
         programs = [self.start("--redis", self.gateway_url) for _ in range(2)]
         for program, _ in programs:
             await program.says("is ready")
@@ -118,7 +118,7 @@ class ServingTests(ProgramTestCase):
         assert len(losers) == 1, losers
         assert "403" in losers.pop()
 
-    async def test_health_says_whether_redis_is_there(self) -> None:
+    async def test_health_reports_the_state_of_redis(self) -> None:
         server = start_server(self)
         admin = free_port()
         program, _ = self.start(
@@ -133,7 +133,7 @@ class ServingTests(ProgramTestCase):
         status, page = await deferToThread(health, admin)
         assert (status, page["status"]) == (503, "unavailable")
 
-    async def test_without_its_subscriber_connection_it_is_not_healthy(self) -> None:
+    async def test_a_missing_subscriber_connection_is_unhealthy(self) -> None:
         server = start_server(self)
         admin = free_port()
         program, _ = self.start(
@@ -152,7 +152,7 @@ class ServingTests(ProgramTestCase):
         status, _ = await until(lambda: deferToThread(health, admin), lambda one: one[0] == 200)
         assert status == 200
 
-    async def test_beyond_loopback_the_admin_endpoint_asks_for_its_token(self) -> None:
+    async def test_beyond_loopback_the_admin_endpoint_needs_a_token(self) -> None:
         admin = free_port()
         token = "hush" * 8
         with tempfile.NamedTemporaryFile("w") as file:
@@ -171,23 +171,23 @@ class ServingTests(ProgramTestCase):
         assert (await deferToThread(ask, url, **bearer)).status == 404  # no console
         assert token not in program.output
 
-    async def test_it_is_warned_of_that_pages_of_any_origin_may_come_from_elsewhere(self) -> None:
+    async def test_accepting_any_origin_is_warned_about(self) -> None:
         warning = "pages of any origin may log in"
         for origins in ((), ("--origin", "*"), ("--origin", "https://rehab.example.org")):
             program, _ = self.start(
                 *("--redis", self.gateway_url, "--websocket", f"tcp:{free_port()}"), *origins
             )
             await program.says("is ready")
-            named = any("https" in one for one in origins)
+            named = any("https" in origin for origin in origins)
             assert (warning in program.output) is not named, origins
 
-    async def test_origin_null_is_warned_of_and_an_apps_origin_is_not(self) -> None:
+    async def test_origin_null_is_warned_about_but_not_an_apps_origin(self) -> None:
         for origin, is_warned in (("null", True), ("capacitor://localhost", False)):
             program, _ = self.start("--redis", self.gateway_url, "--origin", origin)
             await program.says("is ready")
             assert ("--origin null accepts" in program.output) is is_warned, origin
 
-    async def test_a_redis_that_may_delete_anything_is_warned_of(self) -> None:
+    async def test_an_evicting_redis_is_warned_about(self) -> None:
         server = start_server(self, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
         program, _ = self.start("--redis", server.url)
         await program.says("Redis: allkeys-lru may delete any variable")
@@ -214,7 +214,7 @@ class UserManagerTests(ProgramTestCase):
             await program.says("the module is served")
         return programs
 
-    async def test_of_two_gateways_one_is_killed_and_its_people_are_gone(self) -> None:
+    async def test_clients_of_a_killed_gateway_are_reported_gone(self) -> None:
         server = start_server(self)
         bus = await self.bus(server.url)
         (first, port), (_, other_port) = await self.start_serving(server.url, 2)
@@ -240,7 +240,7 @@ class UserManagerTests(ProgramTestCase):
         assert await self.online(bus) == sorted((stays, everywhere))
         assert await bus.presence.online("user") == sorted((stays, everywhere))
 
-    async def test_a_program_that_ends_leaves_nobody_online(self) -> None:
+    async def test_a_stopped_program_leaves_no_client_online(self) -> None:
         server = start_server(self)
         bus = await self.bus(server.url)
         ((program, port),) = await self.start_serving(server.url, 1)
@@ -260,7 +260,7 @@ class UserManagerTests(ProgramTestCase):
             "user_manager.log.start",
         }
 
-    async def test_another_program_that_serves_the_module_ends_it_with_one_line(self) -> None:
+    async def test_a_second_user_manager_ends_with_one_line(self) -> None:
         topic = f"module.{USER_MANAGER_MODULE}.rpc"
         deployed = DeployedServer(self.redis, topic, online_users=list)
         self.addCleanup(deployed.close)
@@ -272,7 +272,7 @@ class UserManagerTests(ProgramTestCase):
 
 
 class EmbeddedTests(ProgramTestCase):
-    async def test_auto_starts_a_server_that_ends_with_the_program_however_it_ends(self) -> None:
+    async def test_auto_starts_a_server_that_ends_with_the_program(self) -> None:
         for end in ("SIGTERM", "SIGINT", "SIGKILL"):
             redis_port = free_port()
             program, _ = self.start(redis_port=redis_port)
@@ -285,7 +285,7 @@ class EmbeddedTests(ProgramTestCase):
             await program.ended()
             await deferToThread(wait_for_end, pid)
 
-    async def test_ctrl_c_says_goodbye_before_the_server_ends(self) -> None:
+    async def test_ctrl_c_closes_clients_before_the_server_ends(self) -> None:
         redis_port = free_port()
         program, port = self.start(redis_port=redis_port)
         await program.says("is ready")
@@ -298,7 +298,7 @@ class EmbeddedTests(ProgramTestCase):
         assert await program.ended() in ENDED
         assert "did not take" not in program.output
 
-    async def test_auto_uses_the_redis_that_is_there(self) -> None:
+    async def test_auto_uses_a_running_redis(self) -> None:
         program, _ = self.start(redis_port=self.server.port)
         await program.says("is ready")
         assert "using the Redis" in program.output
@@ -318,7 +318,7 @@ class EmbeddedTests(ProgramTestCase):
             program.send(signal.SIGTERM)
             assert await program.ended() in ENDED
 
-    async def test_what_is_not_redis_on_the_port_is_named(self) -> None:
+    async def test_another_program_on_the_port_is_named(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             redis_port = listener.getsockname()[1]
             program, _ = self.start(redis_port=redis_port)
@@ -396,7 +396,7 @@ class FailedStartTests(ProgramTestCase):
                 *("--redis", self.gateway_url, "--websocket", f"tcp:{port}:interface=127.0.0.1"),
             )
 
-    async def test_a_directory_of_data_that_is_a_file(self) -> None:
+    async def test_a_file_as_data_directory(self) -> None:
         file = self.directory / "file"
         file.touch()
         await self.fails(
@@ -404,7 +404,7 @@ class FailedStartTests(ProgramTestCase):
             *("--redis", f"embedded:{file}", "--websocket", f"tcp:{free_port()}"),
         )
 
-    async def test_something_else_at_the_address_of_redis(self) -> None:
+    async def test_another_program_at_the_address_of_redis(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             redis_port = listener.getsockname()[1]
             await self.fails(
@@ -413,7 +413,7 @@ class FailedStartTests(ProgramTestCase):
                 redis_port=redis_port,
             )
 
-    async def test_data_that_the_server_cannot_read(self) -> None:
+    async def test_unreadable_data_of_the_server(self) -> None:
         damaged = self.directory / "appendonlydir" / "appendonly.aof.manifest"
         damaged.parent.mkdir()
         damaged.write_text("no manifest\n")
@@ -428,7 +428,7 @@ class FailedStartTests(ProgramTestCase):
         assert "ended (exit status 1)" in program.output
         assert not self.pidfile.exists()
 
-    async def test_a_daemon_that_starts_tells_its_shell_and_ends_as_asked(self) -> None:
+    async def test_a_daemon_reports_its_start_and_ends_on_sigterm(self) -> None:
         redis_port = free_port()
         daemon = self.daemon("--websocket", f"tcp:{free_port()}", redis_port=redis_port)
         assert await daemon.ended() == 0, daemon.output
@@ -498,7 +498,7 @@ class MistakeTests(ProgramTestCase):
             assert option in program.output
 
 
-def test_the_port_of_redis_is_the_one_where_others_look_first() -> None:
+def test_auto_uses_the_default_url() -> None:
     from opentera_twisted.link import DEFAULT_URL  # noqa: PLC0415
     from opentera_twisted.program import options  # noqa: PLC0415 (it needs a reactor)
 

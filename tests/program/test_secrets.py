@@ -167,7 +167,7 @@ class SecretTests(RedisTestCase):
     async def test_a_gateway_that_logs_json(self) -> None:
         await self.live("--log-format", "json")
 
-    async def test_a_password_that_redis_refuses(self) -> None:
+    async def test_a_refused_password_is_not_printed(self) -> None:
         self.redis.execute_command("ACL", "SETUSER", GATEWAY, "resetpass", ">another")
         program, port, _ = self.start()
         await program.says("refuses the user or the password")

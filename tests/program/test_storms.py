@@ -49,7 +49,7 @@ class StormTests(ProgramTestCase):
         key = await SessionKeys(bus).issue("user", uuid)
         return await connect(port, f"/wss/user?id={key}")
 
-    async def test_two_thousand_log_in_at_once_and_who_was_there_goes_on_receiving(self) -> None:
+    async def test_two_thousand_logins_do_not_stop_deliveries(self) -> None:
         # The machine may be busy with other things: what is tried is that all get in.
         _, port, admin = await self.program("--handshake-timeout", "100")
         bus = await self.bus()
@@ -93,7 +93,7 @@ class StormTests(ProgramTestCase):
         assert isinstance(event, UserEvent)
         return {event.user_uuid}
 
-    async def test_out_of_file_descriptors_it_stays_up_and_recovers(self) -> None:
+    async def test_the_gateway_survives_running_out_of_descriptors(self) -> None:
         port, admin = free_port(), free_port()
         program = Process(
             "/bin/sh", "-c", 'ulimit -n 64; exec "$@"', "sh",
@@ -121,7 +121,7 @@ class StormTests(ProgramTestCase):
             except HandshakeFailed:
                 continue
 
-    async def test_it_ends_in_time_though_redis_hangs(self) -> None:
+    async def test_a_hung_redis_does_not_delay_the_end(self) -> None:
         server = start_server(self)
         program, port = self.start("--redis", server.url, "--shutdown-timeout", "2")
         await program.says("is ready")

@@ -69,7 +69,7 @@ class Manager:
 
 
 class NotifyTests(RedisTestCase):
-    async def test_ready_is_told_when_the_link_is_and_each_change_and_the_end(self) -> None:
+    async def test_notifications_follow_the_link_and_the_end(self) -> None:
         manager = Manager(self)
         redis = start_server(self)
         redis.stop()
@@ -96,7 +96,7 @@ class NotifyTests(RedisTestCase):
         assert await program.ended() in ENDED
         assert "WATCHDOG=1" not in manager.told
 
-    async def test_signs_of_life_come_for_as_long_as_the_reactor_turns(self) -> None:
+    async def test_watchdog_pings_follow_the_reactor(self) -> None:
         manager = Manager(self, abstract=True)
         program = twistd(
             "--redis", self.gateway_url, "--admin", "none",
@@ -120,7 +120,7 @@ class ActivationTests(RedisTestCase):
         self.addCleanup(listening.close)
         return listening
 
-    async def test_inherited_sockets_are_listened_on_by_name(self) -> None:
+    async def test_inherited_sockets_are_found_by_name(self) -> None:
         sockets = {"admin": self.listen(), "websocket": self.listen()}
         port = sockets["websocket"].getsockname()[1]
         bus = await self.bus()
@@ -149,7 +149,7 @@ class ActivationTests(RedisTestCase):
         assert (await client.closed)[0] == 1001
         assert await program.ended() in ENDED
 
-    async def test_a_socket_that_was_not_handed_over_ends_it_with_one_line(self) -> None:
+    async def test_a_missing_socket_ends_the_program_with_one_line(self) -> None:
         program = twistd(
             "--redis", self.gateway_url, "--websocket", "systemd:domain=INET:name=websocket"
         )
@@ -165,12 +165,12 @@ class SupervisorTests(TestCase):
         self.link = Link(RedisAddress.parse("redis://:hush@h"), reactor=self.clock, name="t")
         return Supervisor(self.link, environment), environment
 
-    def test_its_variables_are_not_handed_on(self) -> None:
+    def test_its_variables_are_not_inherited(self) -> None:
         left = {"NOTIFY_SOCKET": "/none", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "HOME": "/"}
         _, environment = self.supervisor(**left)
         assert environment == {"HOME": "/"}
 
-    def test_no_sign_of_life_is_given_when_another_process_is_meant_or_none_is_asked(self) -> None:
+    def test_watchdog_settings_of_other_processes_are_ignored(self) -> None:
         own = str(os.getpid())
         for variables, expected in (
             ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": own}, 15.0),
@@ -182,27 +182,27 @@ class SupervisorTests(TestCase):
         ):
             assert self.supervisor(**variables)[0].watchdog == expected
 
-    def test_where_nobody_asks_nothing_is_told_or_begun(self) -> None:
+    def test_nothing_is_sent_without_a_notify_socket(self) -> None:
         supervisor, _ = self.supervisor(WATCHDOG_USEC="30000000")
         supervisor.start()
         supervisor.stop()
         assert self.clock.getDelayedCalls() == []
         assert self.link.on_ready == []
 
-    def test_a_socket_of_another_family_is_said_to_be_unknown(self) -> None:
+    def test_an_unknown_socket_family_is_logged(self) -> None:
         log = log_of(self)
         supervisor, _ = self.supervisor(NOTIFY_SOCKET="vsock:2:1234")
         supervisor.start()
         assert "names no Unix socket" in log.items[0]
 
-    def test_a_manager_that_went_away_is_warned_of_once(self) -> None:
+    def test_an_unreachable_manager_is_warned_about_once(self) -> None:
         log = log_of(self)
         supervisor, _ = self.supervisor(NOTIFY_SOCKET="/none/notify", WATCHDOG_USEC="2000000")
         supervisor.start()
         self.clock.pump([1] * 5)
         assert [line for line in log.items if "cannot be told" in line] == log.items[:1]
 
-    def test_a_long_cause_of_many_lines_is_one_short_line(self) -> None:
+    def test_a_long_cause_becomes_one_short_line(self) -> None:
         manager = Manager(self)
         supervisor, _ = self.supervisor(NOTIFY_SOCKET=manager.address)
         supervisor.start()
@@ -217,7 +217,7 @@ class SupervisorTests(TestCase):
 
 
 @pytest.mark.parametrize("address", ["@", "", "relative"])
-def test_an_address_that_is_none_is_not_used(address: str) -> None:
+def test_an_invalid_socket_address_is_ignored(address: str) -> None:
     link = Link(RedisAddress.parse("redis://h"), reactor=MemoryReactorClock(), name="t")
     supervisor = Supervisor(link, {"NOTIFY_SOCKET": address})
     supervisor.start()

@@ -53,7 +53,7 @@ class WorkersTestCase(ProgramTestCase):
 
     async def pids(self) -> list[int]:
         """The workers' processes."""
-        return [one["process"] for one in (await self.page("/health"))["workers"]["each"]]
+        return [worker["process"] for worker in (await self.page("/health"))["workers"]["each"]]
 
     async def metric(self, name: str, **labels: str) -> dict[str, float]:
         """A metric's value by worker; that of the parent is under the empty text."""
@@ -92,7 +92,7 @@ class WorkersTestCase(ProgramTestCase):
 
 
 class ServingTests(WorkersTestCase):
-    async def test_all_take_logins_and_one_page_tells_of_all(self) -> None:
+    async def test_all_workers_accept_logins_and_share_one_page(self) -> None:
         program, port = await self.start_workers("--redis", self.gateway_url)
         reports = self.subscribed(REPORTS)
         uuids = [str(uuid4()) for _ in range(CLIENTS)]
@@ -113,7 +113,9 @@ class ServingTests(WorkersTestCase):
         )
         assert health["status"] == "ready"
         assert health["workers"]["ready"] == COUNT
-        each = {str(one["worker"]): one["clients"]["user"] for one in health["workers"]["each"]}
+        each = {
+            str(worker["worker"]): worker["clients"]["user"] for worker in health["workers"]["each"]
+        }
         assert each == here
         assert health["subscriptions"]["acknowledged"] >= CLIENTS
         state = await until(
@@ -121,7 +123,7 @@ class ServingTests(WorkersTestCase):
             lambda one: one["samples"] and one["samples"][-1]["clients"] == CLIENTS,
         )
         assert state["logins"] == {"accepted": CLIENTS}
-        names = {one["name"] for one in self.redis.client_list()}
+        names = {connection["name"] for connection in self.redis.client_list()}
         for name in ("opentera-bus", "opentera-bus.1", "opentera-bus.2"):
             assert {f"{name}.client", f"{name}.subscriber"} <= names
         pids = await self.pids()
@@ -138,7 +140,7 @@ class ServingTests(WorkersTestCase):
         assert "did not answer" not in program.output
         assert "Traceback" not in program.output
 
-    async def test_one_that_is_killed_is_replaced_and_its_clients_are_reported(self) -> None:
+    async def test_a_killed_worker_is_replaced_and_its_clients_reported(self) -> None:
         program, port = await self.start_workers("--redis", self.gateway_url)
         reports = self.subscribed(REPORTS)
         uuids = [str(uuid4()) for _ in range(CLIENTS)]
@@ -174,7 +176,7 @@ class ServingTests(WorkersTestCase):
         for uuid, client in again.items():
             await self.receives(uuid, client)
 
-    async def test_one_that_is_asked_to_end_says_goodbye_and_is_replaced(self) -> None:
+    async def test_a_terminated_worker_closes_clients_and_is_replaced(self) -> None:
         program, port = await self.start_workers("--redis", self.gateway_url)
         clients = await self.log_in(port, [str(uuid4()) for _ in range(CLIENTS)])
         here = await self.metric("opentera_bus_clients", kind="user")
@@ -185,7 +187,7 @@ class ServingTests(WorkersTestCase):
         assert len(closed) == here["1"]
         assert {(await client.closed)[0] for client in closed} == {1001}
 
-    async def test_while_one_is_missing_it_is_not_healthy(self) -> None:
+    async def test_a_missing_worker_is_unhealthy(self) -> None:
         program, _ = await self.start_workers("--redis", self.gateway_url)
         (first, _) = await self.pids()
         os.kill(first, signal.SIGSTOP)
@@ -198,21 +200,21 @@ class ServingTests(WorkersTestCase):
         await deferToThread(program.wait_for_count, READY, 2)
         assert (await self.page("/health"))["status"] == "ready"
 
-    async def test_the_log_says_which_worker(self) -> None:
+    async def test_log_lines_name_the_worker(self) -> None:
         program, _ = await self.start_workers("--redis", self.gateway_url, "--log-format", "json")
         program.send(signal.SIGTERM)
         await program.ended()
         lines = [json.loads(line) for line in program.output.splitlines()]
-        ready = [one for one in lines if "link to Redis at" in one["event"]]
-        assert {one["fields"].get("worker") for one in ready} == {None, 1, 2}
-        for one in ready:
-            number = one["fields"].pop("worker", None)
+        ready = [event for event in lines if "link to Redis at" in event["event"]]
+        assert {event["fields"].get("worker") for event in ready} == {None, 1, 2}
+        for event in ready:
+            number = event["fields"].pop("worker", None)
             prefix = "" if number is None else f"worker {number}: "
-            assert one["event"].startswith(f"{prefix}link to Redis at redis://")
-            assert one["fields"].keys() == {"address"}
-            assert one["fields"]["address"].startswith("redis://")
-            assert one["level"] == "info"
-            assert one["module"] == "opentera_twisted.link.link.Link"
+            assert event["event"].startswith(f"{prefix}link to Redis at redis://")
+            assert event["fields"].keys() == {"address"}
+            assert event["fields"]["address"].startswith("redis://")
+            assert event["level"] == "info"
+            assert event["module"] == "opentera_twisted.link.link.Link"
 
     async def test_no_secret_is_in_a_command_line_or_an_environment(self) -> None:
         self.redis.config_set("requirepass", "")
@@ -229,7 +231,7 @@ def _continue(pid: int) -> None:
 
 
 class EndingTests(WorkersTestCase):
-    async def test_when_the_parent_is_killed_all_say_goodbye_and_end(self) -> None:
+    async def test_workers_close_clients_when_the_parent_is_killed(self) -> None:
         program, port = await self.start_workers("--redis", self.gateway_url)
         pids = await self.pids()
         clients = await self.log_in(port, [str(uuid4()) for _ in range(CLIENTS)])
@@ -240,7 +242,7 @@ class EndingTests(WorkersTestCase):
             await deferToThread(wait_for_end, pid)
         assert not self.redis.zcard("opentera.presence.gateways")  # everyone was reported
 
-    async def test_with_a_server_of_its_own_nothing_is_left(self) -> None:
+    async def test_the_embedded_server_ends_with_the_workers(self) -> None:
         for end in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
             redis_port = free_port()
             program, port = await self.start_workers(
@@ -261,7 +263,7 @@ class EndingTests(WorkersTestCase):
             for pid in pids:
                 await deferToThread(wait_for_end, pid)
 
-    async def test_one_that_hangs_is_ended_within_the_time_that_ending_may_take(self) -> None:
+    async def test_a_hung_worker_ends_within_the_stop_timeout(self) -> None:
         program, _ = await self.start_workers(
             "--redis", self.gateway_url, "--shutdown-timeout", "1"
         )
@@ -274,7 +276,7 @@ class EndingTests(WorkersTestCase):
 
 
 class SocketTests(WorkersTestCase):
-    async def test_a_unix_socket_stays_when_a_worker_ends_and_goes_with_all(self) -> None:
+    async def test_a_unix_socket_lasts_as_long_as_the_program(self) -> None:
         path = folder_of(self) / "bus"
         self.admin = free_port()
         program = twistd(
@@ -301,7 +303,7 @@ class SocketTests(WorkersTestCase):
         assert await program.ended() in ENDED
         assert not await deferToThread(path.exists)
 
-    async def test_a_port_that_others_share_is_in_use_all_the_same(self) -> None:
+    async def test_a_shared_port_counts_as_in_use(self) -> None:
         _, port = await self.start_workers("--redis", self.gateway_url)
         program = twistd(
             *("--redis", self.gateway_url, "--workers", str(COUNT), "--admin", "none"),
@@ -312,7 +314,7 @@ class SocketTests(WorkersTestCase):
         assert "Address already in use" in program.output
         assert "Traceback" not in program.output
 
-    async def test_who_comes_before_there_is_a_worker_waits_and_systemd_is_told(self) -> None:
+    async def test_early_clients_wait_for_a_worker(self) -> None:
         manager = Manager(self)
         listening = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.addCleanup(listening.close)
@@ -335,7 +337,7 @@ class SocketTests(WorkersTestCase):
         assert (await client.closed)[0] == 1001
         assert await program.ended() in ENDED
 
-    async def test_systemd_is_told_of_a_worker_that_is_missing(self) -> None:
+    async def test_systemd_is_notified_of_a_missing_worker(self) -> None:
         manager = Manager(self)
         self.admin = free_port()
         program = twistd(
@@ -352,7 +354,7 @@ class SocketTests(WorkersTestCase):
 
 
 class CertificateTests(TLSTestCase):
-    async def test_every_worker_reads_its_certificate_again(self) -> None:
+    async def test_every_worker_reloads_its_certificate(self) -> None:
         port = free_port()
         pem = str(self.authority.issue("localhost"))
         program = twistd(
@@ -363,22 +365,22 @@ class CertificateTests(TLSTestCase):
         self.addCleanup(program.kill)
         await program.says(READY)
         before = [await self.log_in(port) for _ in range(CLIENTS)]
-        assert len({self.serial(one) for one in before}) == 1
+        assert len({self.serial(client) for client in before}) == 1
         self.authority.issue("localhost")
         program.send(signal.SIGHUP)
         for number in range(1, COUNT + 1):
             await program.says(f"worker {number}: the certificate was read again")
         after = [await self.log_in(port) for _ in range(CLIENTS)]
-        assert len({self.serial(one) for one in after}) == 1
+        assert len({self.serial(client) for client in after}) == 1
         assert self.serial(after[0]) != self.serial(before[0])
-        await DeferredList([Deferred.fromCoroutine(self.receives(one)) for one in before])
+        await DeferredList([Deferred.fromCoroutine(self.receives(client)) for client in before])
         program.send(signal.SIGTERM)
-        closed = await gatherResults([one.closed for one in (*before, *after)])
+        closed = await gatherResults([client.closed for client in (*before, *after)])
         assert {code for code, _ in closed} == {1001}
 
 
 class MistakeTests(ProgramTestCase):
-    async def test_mistakes_end_at_once(self) -> None:
+    async def test_mistakes_end_the_program_at_once(self) -> None:
         for options, expected in (
             (["0"], "--workers: '0' is not a whole number from 1 on"),
             (["x"], "--workers: 'x' is not a whole number from 1 on"),

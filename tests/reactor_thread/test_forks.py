@@ -42,7 +42,7 @@ in_child(lambda: BlockingBus(url).variables.set("a", "1"))
         assert self.messages("log.info") == ["from the parent"]
         assert self.redis.get("a") == b"1"
 
-    async def test_a_handler_works_in_the_child_of_a_process_that_used_the_bus(self) -> None:
+    async def test_a_handler_works_in_a_child_of_a_used_bus(self) -> None:
         await self.logs("""
 bus = BlockingBus(url)
 log = logger_of(bus.log_publisher("me").handler())
@@ -54,7 +54,7 @@ bus.variables.get("a")
         assert self.messages("log.info") == ["from the parent"]
         assert self.messages("log.warning") == [f"from the child {n}" for n in range(300)]
 
-    async def test_a_child_sends_nothing_that_waits_in_its_parent(self) -> None:
+    async def test_a_child_sends_no_queued_message_of_its_parent(self) -> None:
         await self.logs("""
 bus = BlockingBus(url)
 publisher = bus.log_publisher("me")
@@ -129,7 +129,7 @@ reactor.run()
         assert self.messages("log.info") == ["before", "after"]
         assert "orphan: False" in output
 
-    async def test_the_logging_client_of_existing_programs_works_in_a_child(self) -> None:
+    async def test_an_existing_logging_client_works_in_a_child(self) -> None:
         await self.logs(f"""
 from opentera_twisted.opentera import LoggingClient
 client = LoggingClient({{"hostname": "127.0.0.1", "port": {self.server.port}, "db": 0}}, "me")
@@ -142,7 +142,7 @@ BlockingBus(url).variables.get("a")
         assert self.messages("log.info") == ["('before the reactor runs',)", "('from the parent',)"]
         assert self.messages("log.warning") == ["('from the child',)"]
 
-    async def test_the_client_of_existing_programs_works_in_a_child(self) -> None:
+    async def test_an_existing_client_works_in_a_child(self) -> None:
         await self.logs(f"""
 from opentera_twisted.opentera import RedisClient
 client = RedisClient({{"hostname": "127.0.0.1", "port": {self.server.port}, "db": 0}})

@@ -119,7 +119,7 @@ class DeployedCallerTests(RedisTestCase):
         bus = await self.bus()
         await bus.serve_module("Ours", procedures())
         reply = await self.call("module.Ours.rpc", "show", *ARGUMENTS)
-        assert reply["return_value"] == [f"{type(one).__name__} {one!r}" for one in ARGUMENTS]
+        assert reply["return_value"] == [f"{type(value).__name__} {value!r}" for value in ARGUMENTS]
 
     async def test_a_service_answers_under_its_key_and_its_uuid(self) -> None:
         bus = await self.bus()
@@ -134,7 +134,7 @@ class DeployedCallerTests(RedisTestCase):
                 "return_value": 3,
             }
 
-    async def test_errors_keep_the_deployed_keys_and_say_why(self) -> None:
+    async def test_errors_keep_the_existing_keys_and_name_the_cause(self) -> None:
         bus = await self.bus()
         await bus.serve_module("Ours", procedures())
         for method, arguments, code in (
@@ -156,7 +156,7 @@ class DeployedCallerTests(RedisTestCase):
             }
         self.flushLoggedErrors(TypeError)
 
-    async def test_junk_harms_nothing(self) -> None:
+    async def test_malformed_requests_are_ignored(self) -> None:
         bus = await self.bus()
         await bus.serve_module("Ours", procedures())
         for junk in (
@@ -180,7 +180,7 @@ class DeployedCallerTests(RedisTestCase):
     ],
     ids=lambda vector: vector["name"],
 )
-def test_replies_have_the_text_of_deployed_servers(
+def test_replies_have_the_text_of_existing_servers(
     request_: dict[str, Any], reply: dict[str, Any]
 ) -> None:
     request = decode_request(bytes.fromhex(request_["hex"]))
@@ -198,9 +198,11 @@ class OurCallerTests(RedisTestCase):
         return server
 
     async def test_every_type_of_argument_arrives(self) -> None:
-        server = self.deployed("module.Old.rpc", show=lambda *values: [repr(one) for one in values])
+        server = self.deployed(
+            "module.Old.rpc", show=lambda *values: [repr(value) for value in values]
+        )
         bus = await self.bus()
-        assert await bus.call("Old", "show", *ARGUMENTS) == [repr(one) for one in ARGUMENTS]
+        assert await bus.call("Old", "show", *ARGUMENTS) == [repr(value) for value in ARGUMENTS]
         assert server.requests[0].method == "show"
         assert server.requests[0].reply_to.startswith("RedisRPCClient.")
 
@@ -247,8 +249,8 @@ class CallTests(RedisTestCase):
         async def same(number: int) -> int:
             waiting.append(Deferred())
             if len(waiting) == 500:
-                for one in reversed(waiting):
-                    reactor.callLater(0, one.callback, None)
+                for waiter in reversed(waiting):
+                    reactor.callLater(0, waiter.callback, None)
             await waiting[-1]
             return number
 
@@ -256,7 +258,7 @@ class CallTests(RedisTestCase):
         calls = [bus.call_service("Ours", "same", number) for number in range(500)]
         assert await gatherResults(calls) == list(range(500))
 
-    async def test_nobody_listening_is_known_in_one_round_trip(self) -> None:
+    async def test_a_missing_server_is_known_in_one_round_trip(self) -> None:
         bus = await self.bus()
         with pytest.raises(NoResponder) as caught:
             await bus.call_service("Nobody", "add", 1)
@@ -363,7 +365,7 @@ class CallTests(RedisTestCase):
             {"null": 1.5, "a": True},
         ]
 
-    async def test_results_that_are_not_finite_are_sent_as_existing_servers_do(self) -> None:
+    async def test_non_finite_results_are_sent_as_by_existing_servers(self) -> None:
         numbers = [math.nan, math.inf, -math.inf]
         declared = Procedures()
 
@@ -454,7 +456,7 @@ class CallTests(RedisTestCase):
             with pytest.raises(BadReply, match="nested deeper than 100 levels"):
                 await call
 
-    async def test_a_server_that_answers_a_call_of_all_often_counts_no_more(self) -> None:
+    async def test_repeated_answers_to_a_call_of_all_count_once(self) -> None:
         requests = Collector()
         bus = await self.bus()
         await (await self.bus()).pubsub.subscribe("service.Ours.rpc", requests)
@@ -482,7 +484,7 @@ class CallTests(RedisTestCase):
             await bus.call_service("Ours", "hang")
         assert len(cancelled.items) == 1
 
-    async def test_one_deferred_given_to_several_calls_answers_each(self) -> None:
+    async def test_a_shared_deferred_answers_each_call(self) -> None:
         declared = Procedures()
         shared: Deferred[Any] = Deferred()
         failing: Deferred[Any] = Deferred()
@@ -503,15 +505,15 @@ class CallTests(RedisTestCase):
         failing.errback(ProcedureError("no"))
         assert await gatherResults(calls) == [{"v": 42}] * 3
         assert await bus.call_service("Ours", "cached") == {"v": 42}
-        for one in (*bad, bus.call_service("Ours", "broken")):
+        for call in (*bad, bus.call_service("Ours", "broken")):
             with pytest.raises(ProcedureFailed, match="no"):
-                await one
+                await call
 
     async def in_flight(self) -> int:
         await turn()
         return self.served.in_flight
 
-    async def test_whatever_a_procedure_does_its_call_alone_fails(self) -> None:
+    async def test_a_misbehaving_procedure_fails_only_its_call(self) -> None:
         declared = Procedures()
 
         @attrs.define
@@ -548,7 +550,7 @@ class CallTests(RedisTestCase):
         assert self.served.in_flight == 0
         self.flushLoggedErrors(SystemExit, ZeroDivisionError)
 
-    async def test_threads_that_go_on_after_their_timeout_keep_their_places(self) -> None:
+    async def test_threads_running_past_their_timeout_keep_their_slots(self) -> None:
         declared = Procedures()
         release = threading.Event()
         self.addCleanup(release.set)
@@ -564,7 +566,7 @@ class CallTests(RedisTestCase):
         with pytest.raises(Overloaded):
             await bus.call_service("Ours", "hang")
 
-    async def test_one_bus_serves_a_topic_once_unless_both_share_the_calls(self) -> None:
+    async def test_a_bus_serves_a_topic_twice_only_if_calls_are_shared(self) -> None:
         bus = await self.bus()
         server = await bus.serve_service("Ours", procedures(), uuid=UUID)
         for key, exclusive in (("Ours", False), (UUID, False), ("Ours", True)):
@@ -578,7 +580,7 @@ class CallTests(RedisTestCase):
         assert await bus.call_service("Ours", "add", 1, 2) == 3
         assert bus.caller.dropped_replies == 0
 
-    async def test_procedures_are_nothing_else(self) -> None:
+    async def test_other_objects_are_refused_as_procedures(self) -> None:
         bus = await self.bus()
         wrong: Any
         for wrong in ({"add": print}, None, [procedures()], print):
@@ -610,11 +612,11 @@ class CallTests(RedisTestCase):
         await running.wait(2)
         with pytest.raises(Overloaded):
             await bus.call_service("Ours", "hang")
-        for one in running.items:
-            one.callback(None)
+        for item in running.items:
+            item.callback(None)
         assert await gatherResults(calls) == [None, None]
 
-    async def test_one_caller_cannot_keep_the_others_out(self) -> None:
+    async def test_one_caller_cannot_starve_others(self) -> None:
         declared, running = hanging()
         greedy = await self.pair(declared, limits=Limits(concurrent=8))
         modest = await self.bus()
@@ -626,8 +628,8 @@ class CallTests(RedisTestCase):
             await greedy.call_service("Ours", "hang")
         other.append(modest.call_service("Ours", "hang"))
         await running.wait(8)
-        for one in running.items:
-            one.callback(None)
+        for item in running.items:
+            item.callback(None)
         await gatherResults(first + other)
 
     async def test_sizes_of_requests_and_replies_are_limited(self) -> None:
@@ -644,7 +646,7 @@ class CallTests(RedisTestCase):
         with pytest.raises(ProcedureFailed, match="above the limit of 1000"):
             await bus.call_service("Ours", "repeat", "x", 1000)
 
-    async def test_of_two_exclusive_servers_each_call_is_executed_by_one(self) -> None:
+    async def test_one_of_two_exclusive_servers_runs_each_call(self) -> None:
         executed: list[int] = []
         buses = [await self.bus() for _ in range(2)]
         servers = []
@@ -767,7 +769,7 @@ class CallTests(RedisTestCase):
         assert bus._servers == set()
         assert await call == 7
 
-    async def test_a_server_that_stops_under_load_answers_what_it_was_asked(self) -> None:
+    async def test_a_server_stopping_under_load_answers_its_requests(self) -> None:
         bus = await self.pair(procedures())
         outcomes: list[str] = []
 
@@ -787,7 +789,7 @@ class CallTests(RedisTestCase):
         await gatherResults(loads)
         assert set(outcomes) == {"answered", "NoResponder"}
 
-    async def test_a_cancelled_call_is_forgotten_and_its_late_reply_dropped(self) -> None:
+    async def test_the_late_reply_to_a_cancelled_call_is_dropped(self) -> None:
         declared, running = hanging()
         bus = await self.pair(declared)
         call = bus.call_service("Ours", "hang")
@@ -863,11 +865,11 @@ class CallTests(RedisTestCase):
         assert stats["refused"] == {"bad_request": 15}
         assert not running.items
         received = [overheard.get_message(timeout=GUARD) for _ in range(16)]  # the requests alone
-        assert {one["channel"] for one in received if one} == {b"service.Ours.rpc"}
+        assert {message["channel"] for message in received if message} == {b"service.Ours.rpc"}
         assert overheard.get_message(timeout=0) is None
-        assert len([one for one in logged.items if "a valid reply topic" in one]) == 1
+        assert len([line for line in logged.items if "a valid reply topic" in line]) == 1
 
-    async def test_a_reply_without_a_replys_form_is_a_bad_reply(self) -> None:
+    async def test_a_malformed_reply_is_a_bad_reply(self) -> None:
         requests = Collector()
         other = await self.bus()
         await other.subscribe("service.Ours.rpc", requests)
@@ -917,13 +919,13 @@ def test_ids_of_calls_cannot_be_guessed_from_each_other() -> None:
 @given(st.text("*?[ab]-^\\."), st.text("ab.", min_size=1))
 @example("\ud800*", "a")
 @example("[", "a")
-def test_replies_count_that_name_the_topic_or_a_pattern_of_it(pattern: str, topic: str) -> None:
+def test_replies_must_name_the_topic_or_a_matching_pattern(pattern: str, topic: str) -> None:
     matching = compile_pattern(pattern.encode(errors="surrogatepass")).fullmatch(topic.encode())
     assert answers({"pattern": pattern}, topic) == (pattern == topic or matching is not None)
 
 
 @pytest.mark.parametrize("pattern", [None, 1, ["a"], "b", "a" * 2000, "*" * 2000])
-def test_replies_with_another_pattern_do_not_count(pattern: Any) -> None:
+def test_replies_with_another_pattern_are_ignored(pattern: Any) -> None:
     assert not answers({"pattern": pattern}, "a")
     assert not answers({}, "a")
 

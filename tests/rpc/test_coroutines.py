@@ -123,7 +123,7 @@ class CoroutineTests(RedisTestCase):
     ],
 )
 @pytest.mark.parametrize("kind", [MemoryBus, BlockingBus])
-def test_a_handler_that_cannot_be_called_is_refused(
+def test_a_handler_that_is_not_callable_is_refused(
     kind: Callable[[], Any], subscribe: Callable[[Any], Any], named: str
 ) -> None:
     with pytest.raises(InvalidArgument, match=named):
@@ -136,7 +136,7 @@ def test_a_pattern_given_as_a_topic_is_refused() -> None:
 
 
 class ReactTests(BlockingProgramTestCase):
-    async def test_a_blocking_bus_inside_react_says_what_to_use(self) -> None:
+    async def test_a_blocking_bus_inside_react_names_the_remedy(self) -> None:
         process = self.program(
             """
             from twisted.internet.task import react

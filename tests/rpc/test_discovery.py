@@ -42,7 +42,7 @@ class DiscoveryTests(RedisTestCase):
             assert description == self.procedures().describe("Sum")
         assert description.procedures[0].doc == "Adds two."
 
-    async def test_who_does_not_listen_or_cannot_say(self) -> None:
+    async def test_missing_and_undescribed_servers_are_errors(self) -> None:
         bus = await self.bus()
         with pytest.raises(NoResponder):
             await bus.describe("service.Nobody")
@@ -52,7 +52,7 @@ class DiscoveryTests(RedisTestCase):
         with pytest.raises(InvalidTopic):
             bus.describe("Old")
 
-    async def test_all_that_listen_are_found_the_deployed_too(self) -> None:
+    async def test_existing_servers_are_found_too(self) -> None:
         bus, other = await self.bus(self.server.url), await self.bus()
         await other.serve_service("Sum", self.procedures())
         await other.serve_module("Our.Module", self.procedures())
@@ -69,7 +69,7 @@ class DiscoveryTests(RedisTestCase):
             Listening("service.VideoRehabService", None),
         ]
 
-    async def test_a_logging_service_that_subscribes_its_lists_is_no_server(self) -> None:
+    async def test_the_logging_service_is_not_listed_as_a_server(self) -> None:
         bus = await self.bus(self.server.url)
         logging = self.redis.pubsub()
         self.addCleanup(logging.close)
@@ -77,7 +77,7 @@ class DiscoveryTests(RedisTestCase):
         logging.get_message(timeout=GUARD)
         assert await bus.services() == []
 
-    async def test_a_description_that_cannot_be_read_is_listed_as_such(self) -> None:
+    async def test_an_unreadable_description_is_listed_as_such(self) -> None:
         bus, other = await self.bus(self.server.url), await self.bus()
         await other.serve_service("Sum", self.procedures())
         nested: Any = "deep"
@@ -116,7 +116,7 @@ class DiscoveryTests(RedisTestCase):
         with pytest.raises(InvalidArgument, match="a must be int"):
             sum_.add("1")
 
-    async def test_without_the_right_to_scan_only_what_redis_lists_is_found(self) -> None:
+    async def test_without_scan_rights_only_listed_servers_are_found(self) -> None:
         bus, other = await self.bus(), await self.bus()
         await other.serve_service("Sum", self.procedures())
         self.deployed("service.VideoRehabService.rpc")

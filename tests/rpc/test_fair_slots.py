@@ -20,17 +20,17 @@ def taken(slots: FairSlots, *callers: str) -> str:
     return got
 
 
-def test_who_is_alone_may_have_all_places() -> None:
+def test_a_single_caller_may_use_all_slots() -> None:
     slots = FairSlots(4)
     assert taken(slots, *"aaaaa") == "aaaa"
     assert slots.taken == 4
 
 
-def test_half_full_nobody_gets_more_than_a_share() -> None:
+def test_above_half_load_each_caller_is_limited_to_its_share() -> None:
     assert taken(FairSlots(4), *"aabab") == "aabb"
 
 
-def test_who_comes_when_all_is_taken_gets_none_until_one_leaves() -> None:
+def test_a_full_server_refuses_until_a_slot_is_free() -> None:
     slots = FairSlots(2)
     assert taken(slots, *"aab") == "aa"
     slots.leave("a")
@@ -39,7 +39,7 @@ def test_who_comes_when_all_is_taken_gets_none_until_one_leaves() -> None:
     assert taken(slots, *"ba") == "b"
 
 
-def test_what_cannot_be_stopped_keeps_a_place_that_is_no_callers() -> None:
+def test_an_unstoppable_call_keeps_a_slot_without_a_caller() -> None:
     slots = FairSlots(2)
     slots.take("a")
     slots.keep()
@@ -50,9 +50,7 @@ def test_what_cannot_be_stopped_keeps_a_place_that_is_no_callers() -> None:
 
 
 @given(st.integers(1, 9), st.lists(st.sampled_from(["a", "b", "c", "-a", "-b", "-c"])))
-def test_there_are_never_more_than_there_may_be_and_all_come_back(
-    limit: int, steps: list[str]
-) -> None:
+def test_slots_never_exceed_the_limit_and_all_are_freed(limit: int, steps: list[str]) -> None:
     slots = FairSlots(limit)
     running: Counter[str] = Counter()
     for step in steps:

@@ -138,12 +138,12 @@ def test_declarations_that_cannot_work_are_refused(
         declared(function, **options)
 
 
-def test_a_refusal_says_where_the_function_is() -> None:
+def test_a_refusal_names_the_location_of_the_function() -> None:
     with pytest.raises(InvalidArgument, match=r"test_procedures\.py:\d+"):
         declared(takes_list)
 
 
-def test_one_name_is_declared_once() -> None:
+def test_a_name_can_be_declared_once() -> None:
     procedures = Procedures()
     procedures.expose(anything)
     with pytest.raises(InvalidArgument, match="already"):
@@ -226,8 +226,8 @@ class Rehab(Base):
         raise AssertionError("it was asked")
 
 
-def test_callables_that_are_no_methods_of_the_class_stay_private() -> None:
-    offered = {one.name: one for one in Procedures.of(Rehab())}
+def test_other_callables_stay_private() -> None:
+    offered = {procedure.name: procedure for procedure in Procedures.of(Rehab())}
     assert offered.keys() == {"add", "inherited", "of_class", "shadowed", "static"}
     assert offered["static"].function(3) == 3
     assert offered["of_class"].function() == "Rehab"
@@ -250,11 +250,11 @@ def test_methods_of_frameworks_stay_private_even_when_overridden() -> None:
 
     for kind in (Served, Thread):
         procedures = Procedures.of(kind())
-        assert [one.name for one in procedures] == ["add"]
+        assert [procedure.name for procedure in procedures] == ["add"]
         assert procedures.doc == ""
 
 
-def test_arguments_without_a_hint_are_warned_of() -> None:
+def test_arguments_without_a_hint_are_warned_about() -> None:
     class Loose:
         def show(self, a, *b, c=1, **d) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003
 
@@ -276,17 +276,17 @@ def test_lambdas_are_refused() -> None:
     Procedures().expose(name="one")(lambda: 1)
 
 
-def test_a_class_is_no_object() -> None:
+def test_a_class_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="is a class"):
         Procedures.of(Calculator)
 
 
-def test_an_object_without_public_methods_has_nothing_to_offer() -> None:
+def test_an_object_without_public_methods_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="no public methods"):
         Procedures.of(object())
 
 
-def test_a_description_survives_the_way_there_and_back() -> None:
+def test_a_description_survives_a_round_trip() -> None:
     procedures = Procedures(version="1", doc="Tries.")
     for function in (anything, typed, exact):
         procedures.expose(function)
@@ -297,8 +297,10 @@ def test_a_description_survives_the_way_there_and_back() -> None:
 
     description = procedures.describe("Try")
     assert from_json(json.loads(json.dumps(to_json(description))), "t") == description
-    shown = {one.name: one for one in description.procedures}
-    arguments = [(one.name, one.type, one.default) for one in shown["typed"].arguments]
+    shown = {procedure.name: procedure for procedure in description.procedures}
+    arguments = [
+        (argument.name, argument.type, argument.default) for argument in shown["typed"].arguments
+    ]
     assert arguments == [
         ("a", "int", NO_DEFAULT),
         ("b", "float", 1.0),
@@ -324,16 +326,16 @@ def test_a_default_is_an_argument() -> None:
     "value",
     [
         *(None, 1, {}, {"service": "x"}, {"procedures": 1}, []),
-        *(with_default(one) for one in ([], [[1]], {}, {"hex": "x"}, math.nan, math.inf)),
+        *(with_default(default) for default in ([], [[1]], {}, {"hex": "x"}, math.nan, math.inf)),
     ],
 )
-def test_what_is_no_description_is_a_bad_reply(value: Any) -> None:
+def test_an_invalid_description_is_a_bad_reply(value: Any) -> None:
     with pytest.raises(BadReply):
         from_json(value, "t")
 
 
 @pytest.mark.parametrize("member", [shutil.rmtree, staticmethod(shutil.rmtree)])
-def test_a_function_of_another_package_is_no_method(member: Any) -> None:
+def test_a_function_of_another_package_is_not_offered(member: Any) -> None:
     kind = type("Kind", (Calculator,), {"remove": member})
     with pytest.raises(InvalidArgument, match=r"Kind\.remove is a function of shutil .*shutil\.py"):
         Procedures.of(kind())

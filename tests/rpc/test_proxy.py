@@ -60,7 +60,7 @@ def bound(name: str, *arguments: Any, **named: Any) -> list[Any]:
     return bind(procedure, arguments, named)
 
 
-def test_arguments_are_put_in_their_order() -> None:
+def test_arguments_are_ordered() -> None:
     assert bound("plain", 1) == [1]
     assert bound("plain", 1, 2.0, "c") == [1, 2.0, "c"]
     assert bound("plain", b=2, a=1) == [1, 2]
@@ -85,7 +85,7 @@ def test_arguments_are_put_in_their_order() -> None:
         ("rest", [1, 2], {}, r"\*more must be str, got int"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_sent(
+def test_mistakes_are_raised_before_anything_is_sent(
     name: str, arguments: list[Any], named: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(InvalidArgument, match=problem):
@@ -119,7 +119,7 @@ def test_methods_show_the_signatures_of_their_procedures() -> None:
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("*a", "b"), ("a b",), ("lambda",)])
-def test_a_signature_that_python_cannot_write_leaves_the_method_callable(
+def test_a_signature_python_cannot_express_stays_callable(
     names: tuple[str, ...],
 ) -> None:
     arguments = tuple(ArgumentDescription(name, "int") for name in names)

@@ -41,7 +41,7 @@ def same(one: Any, other: Any) -> bool:
 
 @given(st.lists(arguments))
 @example([0, -1, 2**63 - 1, -(2**63), 2**63, 2**64 - 1, False, 0.0, -0.0, "", b"", "hé"])
-def test_any_arguments_survive_the_way_there(values: list[Any]) -> None:
+def test_any_arguments_survive_encoding(values: list[Any]) -> None:
     request = decode_request(encode_request("m", "r", 7, values))
     assert request is not None
     assert (request.method, request.reply_to, request.id) == ("m", "r", 7)
@@ -50,7 +50,7 @@ def test_any_arguments_survive_the_way_there(values: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", REQUESTS, ids=lambda vector: vector["name"])
-def test_requests_have_the_bytes_of_deployed_callers(vector: dict[str, Any]) -> None:
+def test_requests_have_the_bytes_of_existing_callers(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["hex"])
     request = decode_request(data)
     assert request is not None
@@ -102,9 +102,7 @@ class Scalar:
         (Scalar(0.5), 0.5),
     ],
 )
-def test_subclasses_and_numpy_scalars_are_sent_as_what_they_are(
-    value: Any, expected: object
-) -> None:
+def test_subclasses_and_numpy_scalars_are_sent_as_base_types(value: Any, expected: object) -> None:
     request = decode_request(encode_request("m", "r", 0, [value]))
     assert request is not None
     assert same(request.arguments[0], expected)
@@ -122,14 +120,14 @@ class Array:
     [None, [], {}, (1,), 1j, object(), bytearray(b"x"), 2**64, -(2**63) - 1, "\ud800",
      Array(), Scalar(None), Scalar([1])],
 )  # fmt: skip
-def test_anything_else_is_refused_with_the_position_of_the_argument(value: Any) -> None:
+def test_other_types_are_refused_naming_their_position(value: Any) -> None:
     with pytest.raises(InvalidArgument, match="argument 2 of add") as caught:
         encode_request("add", "r", 0, [1, value])
     assert isinstance(caught.value, TypeError)
     assert isinstance(caught.value, ValueError)
 
 
-def test_float_and_uint_are_taken_and_no_member_is_none() -> None:
+def test_float_and_uint_are_read_and_an_unset_value_is_none() -> None:
     assert get_value(Value(float_value=1.5)) == 1.5
     assert get_value(Value(uint_value=2**64 - 1)) == 2**64 - 1
     assert get_value(Value()) is None

@@ -80,9 +80,9 @@ def presence(kind: Kind, uuid: str, *, connected: bool, name: str = "N") -> byte
     return sent(presence_event(Identity(kind, uuid, name), connected=connected))
 
 
-def test_recorded_reports_bring_somebody_online_and_offline() -> None:
+def test_recorded_reports_change_the_online_state() -> None:
     for name, what in (("user connected", "online"), ("user disconnected", "offline")):
-        (vector,) = (one for one in GOLDEN if one["name"] == name)
+        (vector,) = (recorded for recorded in GOLDEN if recorded["name"] == name)
         (change,) = changes(bytes.fromhex(vector["hex"]))
         assert (change.what, change.kind, change.uuid) == (what, "user", UUID)
 
@@ -94,7 +94,7 @@ def test_a_source_without_a_dot_is_accepted() -> None:
     assert (change.what, change.uuid) == ("join", UUID)
 
 
-def test_sessions_change_those_whom_they_name() -> None:
+def test_session_events_change_their_participants() -> None:
     uuids = [str(uuid4()) for _ in range(4)]
     invitation = JoinSessionEvent(
         session_uuid=SESSION,
@@ -122,7 +122,7 @@ def test_sessions_change_those_whom_they_name() -> None:
         assert changes(sent(answer)) == expected
 
 
-def test_other_events_change_nothing_and_too_many_changes_are_refused() -> None:
+def test_other_events_are_ignored_and_large_ones_refused() -> None:
     assert changes(sent(UserEvent(user_uuid=UUID, type=UserEvent.USER_UPDATED))) == []
     assert changes(b"") == []
     with pytest.raises(NotAMessage):
@@ -131,22 +131,22 @@ def test_other_events_change_nothing_and_too_many_changes_are_refused() -> None:
 
 def refused_or_understood(payload: bytes) -> bool:
     try:
-        return all(isinstance(one, Change) for one in changes(payload))
+        return all(isinstance(change, Change) for change in changes(payload))
     except NotAMessage:
         return True
 
 
 @given(st.binary(max_size=200))
-def test_junk_is_refused_or_understood(payload: bytes) -> None:
+def test_any_bytes_are_refused_or_parsed(payload: bytes) -> None:
     assert refused_or_understood(payload)
 
 
 @given(
-    st.sampled_from([one for one in GOLDEN if "hex" in one]),
+    st.sampled_from([recorded for recorded in GOLDEN if "hex" in recorded]),
     st.integers(0, 300),
     st.integers(0, 255),
 )
-def test_mutated_recordings_are_refused_or_understood(vector: Any, at: int, byte: int) -> None:
+def test_mutated_recordings_are_refused_or_parsed(vector: Any, at: int, byte: int) -> None:
     payload = bytearray.fromhex(vector["hex"])
     payload[at % len(payload)] = byte
     assert refused_or_understood(bytes(payload))
@@ -190,7 +190,7 @@ class UserManagerTestCase(RedisTestCase):
 
 
 class RegistryTests(UserManagerTestCase):
-    async def test_each_kind_comes_and_goes_and_the_events_are_published_as_they_came(self) -> None:
+    async def test_events_of_each_kind_are_published_in_order(self) -> None:
         bus = await self.bus()
         await self.manager(bus)
         raw = Collector()
@@ -204,7 +204,7 @@ class RegistryTests(UserManagerTestCase):
                 assert event == presence_event(Identity(kind, UUID, "Zoé"), connected=connected)
             raw.items.clear()
 
-    async def test_the_procedures_tell_who_is_online_and_busy(self) -> None:
+    async def test_the_procedures_list_online_and_busy_clients(self) -> None:
         bus = await self.bus()
         await self.manager(bus)
         events = await self.observe(bus)
@@ -231,7 +231,7 @@ class RegistryTests(UserManagerTestCase):
             ]
             events.items.clear()
 
-    async def test_being_busy_ends_with_leaving_refusing_and_the_sessions_end(self) -> None:
+    async def test_busy_ends_on_leaving_refusing_or_session_end(self) -> None:
         bus = await self.bus()
         await self.manager(bus)
         events = await self.observe(bus)
@@ -258,7 +258,7 @@ class RegistryTests(UserManagerTestCase):
         left = [uuid for what, uuid in events.items if what == "USER_LEFT_SESSION"]
         assert left == [two, one, three]
 
-    async def test_devices_tell_their_status_while_they_are_online(self) -> None:
+    async def test_online_devices_report_their_status(self) -> None:
         bus = await self.bus()
         await self.manager(bus)
         statuses = Collector()
@@ -290,7 +290,7 @@ class RegistryTests(UserManagerTestCase):
         await self.has(bus, "online_devices", [UUID])
         assert (await self.call(bus, "status_devices"))[UUID]["status"] is None
 
-    async def test_junk_is_dropped_and_counted_and_the_rest_is_applied(self) -> None:
+    async def test_malformed_messages_are_dropped_and_counted(self) -> None:
         bus = await self.bus()
         manager = await self.manager(bus)
         self.send(
@@ -307,7 +307,7 @@ class RegistryTests(UserManagerTestCase):
 
 
 class SeveralTests(UserManagerTestCase):
-    async def test_each_message_is_applied_once_and_each_call_answered_once(self) -> None:
+    async def test_messages_are_applied_and_calls_answered_once(self) -> None:
         buses = [await self.bus() for _ in range(3)]
         managers = [await self.manager(bus) for bus in buses]
         events = await self.observe(buses[0])
@@ -349,7 +349,7 @@ class SeveralTests(UserManagerTestCase):
         self.send(came)
         await self.has(bus, "online_users", [UUID])
 
-    async def test_when_one_is_gone_nothing_is_missing(self) -> None:
+    async def test_losing_one_process_loses_nothing(self) -> None:
         buses = [await self.bus() for _ in range(2)]
         managers = [await self.manager(bus) for bus in buses]
         observer = await self.bus()
@@ -363,7 +363,7 @@ class SeveralTests(UserManagerTestCase):
         await self.has(observer, "online_users", people)
         assert len(await events.wait(300)) == 300
 
-    async def test_one_that_lags_applies_nothing_again_and_misses_nothing(self) -> None:
+    async def test_a_lagging_process_repeats_and_misses_nothing(self) -> None:
         proxy = Proxy(self.server.port)
         self.addCleanup(proxy.stop)
         slow, fast = await self.bus(f"redis://127.0.0.1:{proxy.port}"), await self.bus()
@@ -384,7 +384,7 @@ class SeveralTests(UserManagerTestCase):
             "USER_DISCONNECTED": 50,
         }
 
-    async def test_the_log_is_trimmed_and_searched_from_where_one_is(self) -> None:
+    async def test_the_log_is_trimmed_and_read_from_an_offset(self) -> None:
         bus = await self.bus()
         log = registry.Registry(bus.link)
         cursor = await log.end()
@@ -406,7 +406,7 @@ class SeveralTests(UserManagerTestCase):
 
 
 class StartingTests(UserManagerTestCase):
-    async def test_who_is_online_already_is_known_and_ghosts_are_not(self) -> None:
+    async def test_a_start_finds_online_clients_and_removes_ghosts(self) -> None:
         bus = await self.bus()
         here = LocalPresence(bus.link)
         here.start()
@@ -420,7 +420,7 @@ class StartingTests(UserManagerTestCase):
         assert await self.call(bus, "online_users") == sorted((early, foreign))
         assert sorted(events.items) == [("USER_CONNECTED", early), ("USER_DISCONNECTED", ghost)]
 
-    async def test_what_is_missed_while_the_link_is_broken_is_put_right(self) -> None:
+    async def test_a_reconnect_corrects_missed_reports(self) -> None:
         self.patch(connection, "FIRST_DELAY", 0.5)
         proxy = Proxy(self.server.port)
         self.addCleanup(proxy.stop)
@@ -439,7 +439,7 @@ class StartingTests(UserManagerTestCase):
         await far.connected()
         await self.has(near, "online_users", [comes.uuid])
 
-    async def test_a_registry_that_vanishes_is_filled_again(self) -> None:
+    async def test_a_vanished_registry_is_restored(self) -> None:
         bus = await self.bus()
         manager = await self.manager(bus)
         here = LocalPresence(bus.link)
@@ -478,7 +478,7 @@ class StartingTests(UserManagerTestCase):
         await manager._look()
         await self.has(bus, "online_users", sorted([uuid, other]))
 
-    async def test_a_refused_look_at_the_registry_is_followed_by_others(self) -> None:
+    async def test_a_refused_registry_check_is_retried(self) -> None:
         bus = await self.bus()
         manager = await self.manager(bus)
         self.redis.set(f"{registry.ONLINE}user", "a string")
@@ -487,7 +487,7 @@ class StartingTests(UserManagerTestCase):
             await manager._registry.status("user")
         assert manager._looking.running
 
-    async def test_redis_restarted_empty_has_everyone_again(self) -> None:
+    async def test_an_empty_redis_gets_all_clients_again(self) -> None:
         server = start_server(self)
         bus = await self.bus(server.url)
         await self.manager(bus)
@@ -505,7 +505,7 @@ class StartingTests(UserManagerTestCase):
         await bus.connected()
         await self.has(bus, "online_users", people)
 
-    async def test_another_program_that_serves_the_module_is_not_doubled(self) -> None:
+    async def test_a_second_server_of_the_module_is_refused(self) -> None:
         self.patch(service, "CHECK_TIMEOUTS", (0.5, 0.5))
         bus = await self.bus()
         topic = f"module.{USER_MANAGER_MODULE}.rpc"
@@ -518,7 +518,7 @@ class StartingTests(UserManagerTestCase):
         assert self.redis.pubsub_numsub(REPORTS)[0][1] == 0
         await manager.stopService()
 
-    async def test_nor_is_one_that_tells_of_itself_and_is_another(self) -> None:
+    async def test_another_program_describing_itself_is_refused(self) -> None:
         self.patch(service, "CHECK_TIMEOUTS", (0.5, 0.5))
         bus = await self.bus()
         other = Procedures(version="1.0")
@@ -530,7 +530,7 @@ class StartingTests(UserManagerTestCase):
             await manager.serving()
         await manager.stopService()
 
-    async def test_who_only_listens_serves_nothing(self) -> None:
+    async def test_a_mere_subscriber_is_no_server(self) -> None:
         self.patch(service, "CHECK_TIMEOUTS", (0.2, 0.2))
         bus = await self.bus()
         await (await self.bus(self.server.url)).subscribe_pattern("*", len)
@@ -539,7 +539,7 @@ class StartingTests(UserManagerTestCase):
         assert second is not first
         assert await self.call(bus, "online_users") == []
 
-    async def test_it_can_be_stopped_at_any_time_and_started_again(self) -> None:
+    async def test_the_module_can_be_stopped_anytime_and_restarted(self) -> None:
         bus = await self.bus()
         manager = UserManager(bus)
         for _ in range(3):
@@ -553,7 +553,7 @@ class StartingTests(UserManagerTestCase):
         with pytest.raises(Exception, match="nobody listens"):
             await self.call(bus, "online_users")
 
-    async def test_a_refusal_of_redis_is_told_once_and_healed(self) -> None:
+    async def test_a_refusal_of_redis_is_logged_once_and_repaired(self) -> None:
         retries = quick_retries(self)
         bus = await self.bus()
         await self.manager(bus)
@@ -566,7 +566,7 @@ class StartingTests(UserManagerTestCase):
         self.redis.delete(f"{registry.ONLINE}user")
         assert await events.wait(1) == [("USER_CONNECTED", UUID)]
 
-    async def test_messages_beyond_what_may_wait_are_dropped_from_the_oldest(self) -> None:
+    async def test_excess_queued_messages_drop_the_oldest(self) -> None:
         self.patch(service, "MAX_WAITING", 10)
         retries = quick_retries(self)
         bus = await self.bus()

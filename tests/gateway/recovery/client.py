@@ -79,7 +79,7 @@ class Client:
         """Add what has come on this connection to `events`, once."""
         new = self.websocket.messages.items[self._counted :]
         self._counted += len(new)
-        self.events += [name_of(one) for one in new]
+        self.events += [name_of(event) for event in new]
         return self.events
 
     async def until(self, count: int) -> list[str]:

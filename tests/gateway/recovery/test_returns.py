@@ -123,7 +123,7 @@ class RefusedTests(RecoveryTestCase):
         await self.refuse(client, port, path.replace("user", "device"), "403")
         assert await client.come_back(port)
 
-    async def test_what_is_no_count_is_refused_and_the_token_is_kept(self) -> None:
+    async def test_an_invalid_count_is_refused_and_the_token_kept(self) -> None:
         _, port = await self.gateway()
         client = await self.client(port)
         for received in ("-1", "x", "1e3", "99999999999999999999"):
@@ -149,14 +149,14 @@ class RefusedTests(RecoveryTestCase):
     async def keys_of_recovery(self) -> list[Any]:
         return await deferToThread(lambda: list(self.redis.keys("opentera.recovery.token.*")))
 
-    async def test_without_a_window_nobody_can_ask(self) -> None:
+    async def test_a_gateway_without_a_window_offers_no_recovery(self) -> None:
         _, port = await self.gateway(recovery_window=0)
         key = await self.keys.issue("user", UUID)
         await self.refuse(Client(), port, f"/wss/user?id={key}", "400")
         plain = await connect(port, f"/wss/user?id={key}", protocols=[RECOVERY, "own"])
         assert plain.websocket_protocol_in_use == "own"
 
-    async def test_a_client_that_does_not_ask_gets_the_same_bytes_as_before(self) -> None:
+    async def test_clients_without_recovery_get_unchanged_bytes(self) -> None:
         _, port = await self.gateway()
         asking = await self.client(port)
         key = await self.keys.issue("user", UUID)
@@ -165,7 +165,7 @@ class RefusedTests(RecoveryTestCase):
         await asking.until(1)
         assert await plain.messages.wait(1) == asking.websocket.messages.items[1:]
 
-    async def test_of_simultaneous_returns_to_two_gateways_one_wins(self) -> None:
+    async def test_one_of_two_simultaneous_returns_wins(self) -> None:
         first, one = await self.gateway()
         _, two = await self.gateway()
         for _ in range(10):
@@ -231,7 +231,7 @@ class NotRecoveredTests(RecoveryTestCase):
         self.publish("a")
         assert await client.until(1) == ["a"]
 
-    async def test_a_gateway_that_is_gone_recovers_nothing(self) -> None:
+    async def test_a_dead_gateway_recovers_nothing(self) -> None:
         bus = await self.bus()
         old, first = await self.gateway(bus)
         new, second = await self.gateway()
@@ -241,7 +241,7 @@ class NotRecoveredTests(RecoveryTestCase):
         assert not await client.come_back(second)
         assert new.recovery.outcomes == {"gone": 1}
 
-    async def test_a_gateway_that_does_not_answer_recovers_nothing(self) -> None:
+    async def test_a_silent_gateway_recovers_nothing(self) -> None:
         old, first = await self.gateway()
         new, second = await self.gateway()
         client = await self.client(first)
@@ -254,7 +254,7 @@ class NotRecoveredTests(RecoveryTestCase):
 
 
 class EndsTests(RecoveryTestCase):
-    async def test_a_client_that_says_goodbye_is_forgotten(self) -> None:
+    async def test_a_client_that_closes_cleanly_is_forgotten(self) -> None:
         gate, port = await self.gateway()
         client = await self.client(port)
         client.websocket.sendClose(1000)
@@ -279,7 +279,7 @@ class EndsTests(RecoveryTestCase):
         with pytest.raises(HandshakeFailed, match="403"):
             await client.come_back(port)
 
-    async def test_whoever_is_deleted_cannot_return(self) -> None:
+    async def test_a_deleted_person_cannot_return(self) -> None:
         gate, port = await self.gateway()
         _, second = await self.gateway()
         client = await self.client(port)
@@ -296,7 +296,7 @@ class EndsTests(RecoveryTestCase):
         with pytest.raises(HandshakeFailed, match="403"):
             await client.come_back(second)
 
-    async def test_only_so_many_clients_of_an_identity_are_kept(self) -> None:
+    async def test_kept_clients_of_an_identity_are_bounded(self) -> None:
         limits = GatewayLimits(max_clients_per_identity=2)
         gate, port = await self.gateway(limits=limits)
         clients = []
@@ -335,7 +335,7 @@ class EndsTests(RecoveryTestCase):
 
 
 class PresenceTests(RecoveryTestCase):
-    async def test_a_return_while_the_old_websocket_is_open_is_not_reported(self) -> None:
+    async def test_a_return_before_the_old_websocket_ends_is_silent(self) -> None:
         _, port = await self.gateway()
         reports = self.subscribed(REPORTS)
         client = await self.client(port)
@@ -348,7 +348,7 @@ class PresenceTests(RecoveryTestCase):
         (event,) = map(unpack, report.data)
         assert event.type == UserEvent.USER_DISCONNECTED
 
-    async def test_whoever_is_away_is_reported_gone(self) -> None:
+    async def test_an_absent_client_is_reported_gone(self) -> None:
         gate, port = await self.gateway()
         bus = await self.bus()
         client = await self.client(port)
@@ -379,7 +379,7 @@ class StopTests(RecoveryTestCase):
 
         await until(lambda: deferToThread(known), lambda found: found == count)
 
-    async def test_a_gateway_that_stops_collects_until_all_were_handed_over(self) -> None:
+    async def test_a_stopping_gateway_hands_all_clients_over(self) -> None:
         old, first = await self.gateway()
         _, second = await self.gateway()
         await self.announced(2)
@@ -392,13 +392,13 @@ class StopTests(RecoveryTestCase):
             assert await client.come_back(second)
         await stopping
 
-    async def test_the_only_gateway_that_stops_waits_for_nobody(self) -> None:
+    async def test_the_last_gateway_stops_without_waiting(self) -> None:
         old, first = await self.gateway(limits=GatewayLimits(shutdown_timeout=0))
         client = await self.client(first)
         await old.stopService()
         assert (await client.websocket.closed)[0] == 1001
 
-    async def test_whoever_does_not_return_in_time_recovers_nothing(self) -> None:
+    async def test_a_late_return_recovers_nothing(self) -> None:
         old, first = await self.gateway(limits=GatewayLimits(shutdown_timeout=1))
         new, second = await self.gateway()
         await self.announced(2)
@@ -407,7 +407,7 @@ class StopTests(RecoveryTestCase):
         assert not await client.come_back(second)
         assert new.recovery.outcomes == {"gone": 1}
 
-    async def test_two_gateways_that_stop_do_not_wait_for_each_other(self) -> None:
+    async def test_stopping_gateways_do_not_wait_for_each_other(self) -> None:
         limits = GatewayLimits(shutdown_timeout=0)
         gates = []
         for _ in range(2):

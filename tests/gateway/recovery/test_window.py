@@ -107,7 +107,7 @@ def test_frames_are_handed_over_as_they_are(texts: list[str]) -> None:
 
 
 @given(st.binary(max_size=40))
-def test_other_bytes_are_no_frames(data: bytes) -> None:
+def test_other_bytes_are_rejected_as_frames(data: bytes) -> None:
     with suppress(ValueError):
         unpack_frames(data)
 
@@ -121,5 +121,5 @@ def test_a_marker_is_read_as_it_was_written(number: str, text: str, received: in
 @pytest.mark.parametrize(
     "payload", [b"", b"[]", b"1", b"\xff", b'["a", "b", 1]', b'["a", "b", "1", "c"]', b"[" * 9999]
 )
-def test_other_payloads_are_no_markers(payload: bytes) -> None:
+def test_other_payloads_are_rejected_as_markers(payload: bytes) -> None:
     assert Marker.decode(payload) is None

@@ -24,7 +24,10 @@ CONFIG = SimpleNamespace(
 
 def echo(*arguments: Any) -> list[Any]:
     """Types and values of the arguments; JSON has no bytes."""
-    return [[type(one).__name__, one.hex() if isinstance(one, bytes) else one] for one in arguments]
+    return [
+        [type(argument).__name__, argument.hex() if isinstance(argument, bytes) else argument]
+        for argument in arguments
+    ]
 
 
 def fail(*arguments: Any) -> None:
