@@ -33,7 +33,7 @@ class Waiters(Generic[T]):
                 waiter.callback(result)
 
     def fail(self, error: BaseException) -> None:
-        """Fail all current waiters, each with its own `Failure`."""
+        """Fail all current waiters, each with its own ``Failure``."""
         waiting, self._waiting = self._waiting, {}
         for waiter in waiting:
             if not waiter.called:
