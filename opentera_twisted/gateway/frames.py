@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 
 from google.protobuf.any_pb2 import Any as Packed
@@ -66,6 +67,24 @@ class Frame:
             frame = _frame(_FIN_TEXT | _COMPRESSED, payload.removesuffix(_SYNC_FLUSH))
             self._deflated[window_bits] = frame
         return frame
+
+
+class Frames(tuple[Frame, ...]):  # noqa: SLOT001 (a tuple can have none)
+    """Frames that several clients are sent together, and keep as one."""
+
+    _ends: list[int] | None = None
+
+    @property
+    def ends(self) -> list[int]:
+        """Bytes of the plain frames before each position, and of all of them."""
+        if self._ends is None:
+            self._ends = list(accumulate([len(frame.plain) for frame in self], initial=0))
+        return self._ends
+
+    @property
+    def size(self) -> int:
+        """Bytes of the plain frames."""
+        return self.ends[-1]
 
 
 def event_frame(event: TeraEvent, visible: Sequence[tuple[Packed, Message]]) -> Frame:

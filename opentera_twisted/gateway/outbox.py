@@ -9,7 +9,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.frames import Frame, Frames
 
 
 class Client(Protocol):
@@ -110,6 +110,8 @@ class Outbox:
 
     def _write(self, clients: Iterable[Client], frames: Sequence[Frame]) -> None:
         """The same frames to each of some clients."""
+        if len(frames) > 1:
+            frames = Frames(frames)
         joined: dict[int, bytes] = {}
         written = 0
         for client in clients:

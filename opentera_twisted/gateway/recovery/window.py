@@ -10,12 +10,12 @@ number of a frame is the client's count before it:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Final
 
-from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.frames import Frame, Frames
 
 STEPS: Final = 16
 """Marks of time in a window; a frame is kept for up to one such part longer than the window."""
@@ -33,7 +33,18 @@ class Window:
         bytes: size of the frames that are kept.
     """
 
-    __slots__ = ("_began", "_frames", "_limit", "_marks", "_seconds", "_step", "bytes", "sent")
+    __slots__ = (
+        "_batches",
+        "_began",
+        "_first",
+        "_limit",
+        "_marks",
+        "_seconds",
+        "_skipped",
+        "_step",
+        "bytes",
+        "sent",
+    )
 
     def __init__(self, seconds: float, limit: int) -> None:
         self.sent = 0
@@ -41,13 +52,16 @@ class Window:
         self._seconds = seconds
         self._step = seconds / STEPS
         self._limit = limit
-        self._frames: deque[Frame] = deque()
+        # Clients share the frames of one write; a frame that comes alone needs no batch.
+        self._batches: deque[Frame | Frames] = deque()
+        self._first = 0  # number of the oldest frame that is kept
+        self._skipped = 0  # frames of the first batch that were dropped
         # Each with a time, and the number before which all frames were added until then.
         self._marks: deque[tuple[float, int]] = deque()
         self._began: float | None = None  # the part of the window that is not marked yet
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return self.sent - self._first
 
     def add(self, frames: Sequence[Frame], now: float | None) -> None:
         """Keep frames that the client is sent.
@@ -64,12 +78,24 @@ class Window:
         elif now - self._began >= self._step:
             self.trim(now)
             self._began = now
-        for frame in frames:
-            self._frames.append(frame)
-            self.bytes += frame.size
-        self.sent += len(frames)
+        count = len(frames)
+        if not count:
+            return
+        if count == 1:
+            batch: Frame | Frames = frames[0]
+        else:
+            batch = frames if isinstance(frames, Frames) else Frames(frames)
+        self._batches.append(batch)
+        self.bytes += batch.size
+        self.sent += count
         while self.bytes > self._limit:
-            self.bytes -= self._frames.popleft().size
+            oldest = self._batches[0]
+            if isinstance(oldest, Frame):
+                self._drop(1)
+            else:
+                ends, skipped = oldest.ends, self._skipped
+                least = ends[skipped] + self.bytes - self._limit
+                self._drop(bisect_left(ends, least, hi=len(oldest)) - skipped)
 
     def trim(self, now: float) -> None:
         """Drop frames for their age, as of a client that has received nothing for a while."""
@@ -78,8 +104,28 @@ class Window:
         first = 0
         while self._marks and self._marks[0][0] <= now - self._seconds:
             first = self._marks.popleft()[1]
-        while self._frames and self.sent - len(self._frames) < first:
-            self.bytes -= self._frames.popleft().size
+        while self._first < first:
+            self._drop(first - self._first)
+
+    def _drop(self, count: int) -> None:
+        """Drop frames of the oldest batch, at most that many."""
+        batch = self._batches[0]
+        if isinstance(batch, Frame):
+            self._batches.popleft()
+            self._first += 1
+            self.bytes -= batch.size
+            return
+        ends, skipped = batch.ends, self._skipped
+        end = min(skipped + count, len(batch))
+        self._first += end - skipped
+        self.bytes -= ends[end] - ends[skipped]
+        self._skipped = end
+        if end == len(batch):
+            self._batches.popleft()
+            self._skipped = 0
+        elif ends[end] > self._limit:  # dropped frames of a batch stay in memory
+            self._batches[0] = Frames(batch[end:])
+            self._skipped = 0
 
     def _mark(self) -> None:
         """Note that what was added in the present part of the window is not newer than that."""
@@ -96,10 +142,17 @@ class Window:
         Returns:
             The frames in their order; None when one was dropped, or it counted too many.
         """
-        first = self.sent - len(self._frames)
-        if not first <= received <= self.sent:
+        if not self._first <= received <= self.sent:
             return None
-        return list(islice(self._frames, received - first, None))
+        return self._newest(self.sent - received)
+
+    def _newest(self, count: int) -> list[Frame]:
+        newest: list[Frame] = []
+        for batch in reversed(self._batches):
+            if len(newest) >= count:
+                break
+            newest += (batch,) if isinstance(batch, Frame) else reversed(batch)
+        return newest[:count][::-1]
 
     def restart(self, frames: Iterable[Frame]) -> None:
         """Begin a connection, whose first event frames are those that were missed.
@@ -107,13 +160,13 @@ class Window:
         They are new from now on, as `add` sees it.
         """
         frames = list(frames)
-        self._frames.clear()
+        self._batches.clear()
         self._marks.clear()
         self._began = None
-        self.sent = self.bytes = 0
+        self.sent = self.bytes = self._first = self._skipped = 0
         self.add(frames, None)
 
     @property
     def frames(self) -> Sequence[Frame]:
         """Those that are kept."""
-        return tuple(self._frames)
+        return tuple(self._newest(len(self)))

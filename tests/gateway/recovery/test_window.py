@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import suppress
 
 import pytest
@@ -98,6 +99,15 @@ def test_frames_of_a_client_that_is_away_do_not_age() -> None:
     window.add([Frame("a")], 0.0)
     window.add([Frame("b")], None)
     assert window.since(0) is not None
+
+
+def test_memory_of_a_batch_larger_than_the_window_is_bounded() -> None:
+    window = Window(SECONDS, LIMIT)
+    window.add([Frame(f"large batch {number}") for number in range(1_000)], 0.0)
+    gc.collect()
+    kept = [one for one in gc.get_objects() if isinstance(one, Frame)]
+    own = sum(one.size for one in kept if one.payload.startswith(b"large batch"))
+    assert 0 < window.bytes <= own <= 2 * LIMIT
 
 
 @given(st.lists(st.text(max_size=300)))
