@@ -14,6 +14,7 @@ What is compared with what, each a scenario:
     idle_websockets   logins, and memory
     growth            how costs of an event grow with clients, topics and bytes
     workers           one process beside two
+    recovery          returns of clients, and what recovery costs while nobody returns
 
 What scenarios stand on:
 

@@ -24,6 +24,7 @@ from benchmarks import (
     idle_websockets,
     plots,
     publish,
+    recovery,
     report,
     restore,
     start_up,
@@ -49,6 +50,7 @@ SCENARIOS: Final = {
         idle_websockets,
         growth,
         workers,
+        recovery,
     )
 }
 QUICK_SCENARIOS: Final = (
@@ -58,6 +60,7 @@ QUICK_SCENARIOS: Final = (
     event_latency,
     fan_out,
     idle_websockets,
+    recovery,
 )
 """What is measured in a minute, unless others are named."""
 

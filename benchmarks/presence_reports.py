@@ -26,27 +26,35 @@ def forget_everyone(setting: Setting) -> None:
 
 
 @contextmanager
-def awaiting_reports(setting: Setting, count: int) -> Iterator[Callable[[], float]]:
-    """Listen for so many users; the function returns when the last of them was reported."""
+def awaiting_reports(
+    setting: Setting, count: int, change: UserEvent.EventType = UserEvent.USER_CONNECTED
+) -> Iterator[Callable[[], float]]:
+    """Listen for so many users; the function returns when the last of them was reported.
+
+    Args:
+        setting: names the Redis-compatible server.
+        count: number of users.
+        change: what is reported of them.
+    """
     with redis.Redis(port=setting.port, protocol=2) as client, ThreadPoolExecutor(1) as executor:
         pubsub = client.pubsub()
         pubsub.subscribe(_TOPIC)
         pubsub.get_message(timeout=_TIMEOUT)
-        yield executor.submit(_last_report, pubsub, count).result
+        yield executor.submit(_last_report, pubsub, count, change).result
 
 
-def _last_report(pubsub: redis.client.PubSub, count: int) -> float:
-    connected: set[str] = set()
+def _last_report(pubsub: redis.client.PubSub, count: int, change: UserEvent.EventType) -> float:
+    reported: set[str] = set()
     last = perf_counter()
-    while len(connected) < count:
+    while len(reported) < count:
         message = pubsub.get_message(timeout=_TIMEOUT)
         if message is None:  # of half a message too
             if perf_counter() - last > _TIMEOUT:
-                raise RuntimeError(f"{len(connected)} of {count} users are reported")
+                raise RuntimeError(f"{len(reported)} of {count} users are reported")
             continue
         last = perf_counter()
         for packed in TeraModuleMessage.FromString(message["data"]).data:
             event = UserEvent()
-            if packed.Unpack(event) and event.type == UserEvent.USER_CONNECTED:
-                connected.add(event.user_uuid)
+            if packed.Unpack(event) and event.type == change:
+                reported.add(event.user_uuid)
     return perf_counter()

@@ -11,7 +11,7 @@ from benchmarks.gateways.nats import nats
 from benchmarks.gateways.nchan import nchan
 from benchmarks.gateways.node import socket_io, ws
 from benchmarks.gateways.null import null
-from benchmarks.gateways.ours import ours, ours_in_a_site, with_two_workers
+from benchmarks.gateways.ours import ours, ours_in_a_site, with_recovery, with_two_workers
 from benchmarks.gateways.side import Audience, Side, Start
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "null",
     "ours",
     "ours_in_a_site",
+    "with_recovery",
     "with_two_workers",
 ]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import redis
+from attrs import evolve
 
 from benchmarks.children import Child, program, running
 from benchmarks.events import event
@@ -26,6 +27,13 @@ def ours(setting: Setting, audience: Audience) -> Iterator[Side]:
     """Our gateway; a shared topic is a further one of each session key."""
     with twistd(setting) as (gateway, port):
         yield _side("ours: twistd process", setting, audience, gateway, port)
+
+
+@contextmanager
+def with_recovery(setting: Setting, audience: Audience) -> Iterator[Side]:
+    """Our gateway, whose clients ask for recovery of missed events."""
+    with ours(setting, audience) as side:
+        yield evolve(side, who="ours: with recovery", dialect="recovery")
 
 
 @contextmanager

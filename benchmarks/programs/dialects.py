@@ -114,5 +114,12 @@ DIALECTS: Final = {
         ),
         protocol="wamp.2.json",
     ),
+    "recovery": Dialect(
+        steps=(Step(b'", "window"', ""),),
+        protocol="opentera-bus.recovery.v1",
+    ),
 }
-"""By name: ``plain`` is subscribed with its handshake, ``told`` when the gateway says so."""
+"""By name: ``plain`` is subscribed with its handshake, ``told`` when the gateway says so.
+
+The first frame of ``recovery`` holds the token with which the client returns.
+"""

@@ -5,6 +5,9 @@ It does what lines of JSON on standard input ask for, one after another, and rep
     {"open": {…}}     open websockets; when all are subscribed, how long that took
     {"count": {…}}    count from now on ("counting"), until each has its events, or time is up
     {"time": {…}}     the same, but look at once whenever something comes, and tell when it was
+    {"drop": {}}      close all connections without a websocket close, as a broken network does
+    {"return": {…}}   return with the tokens of recovery; when all events are replayed, how long
+                      that took
 
 In between it answers pings.
 """
@@ -18,6 +21,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter, process_time, sleep
 from typing import Any
 
@@ -36,6 +40,9 @@ SWEEP = 0.004
 UNCOUNTED = b"\x00" * 8
 """What no event holds: before there is something to count."""
 
+TOKEN_LENGTH = 43
+"""Characters of a token of recovery."""
+
 
 class Opening:
     """A websocket that is not subscribed yet.
@@ -45,7 +52,13 @@ class Opening:
         dialect: what to say.
         topic: to subscribe.
         path: of the request.
+
+    Attributes:
+        connection: as given.
+        told: bytes from the gateway before the text that the last step waits for.
     """
+
+    told = b""
 
     def __init__(self, connection: socket.socket, dialect: Dialect, topic: str, path: str) -> None:
         self.connection = connection
@@ -69,10 +82,10 @@ class Opening:
             assert head.startswith(b"HTTP/1.1 101 "), head
             self._accepted = True
         while self._steps:
-            _, found, rest = self._split(self._steps[0].after)
+            told, found, rest = self._split(self._steps[0].after)
             if not found:
                 return False
-            self._received = rest
+            self.told, self._received = told, rest
             say = self._steps.popleft().say
             if say:
                 frame = self._dialect.frame(say.replace("TOPIC", self._topic))
@@ -84,6 +97,32 @@ class Opening:
             return b"", True, self._received
         before, found, rest = self._received.partition(after)
         return before, bool(found), rest
+
+
+class Returning(Opening):
+    """A websocket whose client returns, until it has the events that it missed.
+
+    Args:
+        connection: socket to the gateway.
+        dialect: the dialect of recovery.
+        path: request target, with the token.
+        mark: text that each event holds once.
+        missed: number of events that the client missed.
+    """
+
+    def __init__(
+        self, connection: socket.socket, dialect: Dialect, path: str, mark: bytes, missed: int
+    ) -> None:
+        super().__init__(connection, dialect, "", path)
+        self._mark = mark
+        self._missed = missed
+
+    def is_subscribed(self) -> bool:
+        """Read; return true once all events have arrived."""
+        if not super().is_subscribed():
+            return False
+        assert b'"recovered": false' not in self._received, "a client was not recovered"
+        return self._received.count(self._mark) >= self._missed
 
 
 class Load:
@@ -99,31 +138,78 @@ class Load:
         self._dialect = DIALECTS[dialect]
         self._epoll = select.epoll()
         self._connections: dict[int, socket.socket] = {}
+        self._tokens: list[str] = []
         self._counter = MarkCounter(UNCOUNTED)
         self.closed = 0
 
     def open(self, paths: list[str], topics: list[str]) -> dict[str, float]:
         """Open one websocket for each path; returns when all are subscribed."""
+        return self._open(
+            [
+                partial(Opening, dialect=self._dialect, topic=topic, path=path)
+                for path, topic in zip(paths, topics, strict=True)
+            ]
+        )
+
+    def drop(self) -> dict[str, int]:
+        """Close all connections; returns their number."""
+        for number, connection in self._connections.items():
+            self._epoll.unregister(number)
+            connection.close()
+        dropped = len(self._connections)
+        self._connections.clear()
+        return {"dropped": dropped}
+
+    def come_back(
+        self, path: str, received: int, mark: str, missed: int, port: int | None = None
+    ) -> dict[str, float]:
+        """Return once with each token; returns when each client has the events that it missed.
+
+        Args:
+            path: request target, without the query.
+            received: number of events that each client has received.
+            mark: text that each event holds once.
+            missed: number of events that each client has missed.
+            port: port of another gateway on this machine; None: the same gateway.
+        """
+        if port is not None:
+            self._address = (self._address[0], port)
+        tokens, self._tokens = self._tokens, []
+        return self._open(
+            [
+                partial(
+                    Returning,
+                    dialect=self._dialect,
+                    path=f"{path}?recover={token}&received={received}",
+                    mark=mark.encode(),
+                    missed=missed,
+                )
+                for token in tokens
+            ]
+        )
+
+    def _open(self, openings: list[Callable[[socket.socket], Opening]]) -> dict[str, float]:
         start = perf_counter()
-        waiting = deque(zip(paths, topics, strict=True))
+        waiting = deque(openings)
         opening: dict[int, Opening] = {}
         while waiting or opening:
             while waiting and len(opening) < HANDSHAKES:
-                path, topic = waiting.popleft()
                 connection = socket.create_connection(self._address, TIMEOUT)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                opening[connection.fileno()] = Opening(connection, self._dialect, topic, path)
+                opening[connection.fileno()] = waiting.popleft()(connection)
                 self._epoll.register(connection, select.EPOLLIN)
             ready = self._epoll.poll(TIMEOUT)
-            assert ready, f"{len(self._connections)} of {len(paths)} websockets are open"
+            assert ready, f"{len(self._connections)} of {len(openings)} websockets are open"
             for number, _ in ready:
                 if number not in opening:
                     self._read(number)
                 elif opening[number].is_subscribed():
-                    connection = opening.pop(number).connection
-                    connection.setblocking(False)
-                    self._connections[number] = connection
+                    opened = opening.pop(number)
+                    opened.connection.setblocking(False)
+                    self._connections[number] = opened.connection
                     self._counter.add(number)
+                    if self._dialect is DIALECTS["recovery"]:
+                        self._tokens.append(opened.told[-TOKEN_LENGTH:].decode())
         return {"started": start, "seconds": perf_counter() - start}
 
     def count(self, mark: str, each: int, within: float) -> dict[str, Any]:
@@ -222,6 +308,8 @@ if __name__ == "__main__":
         "open": load.open,
         "count": load.count,
         "time": load.time,
+        "drop": load.drop,
+        "return": load.come_back,
     }
     while True:
         command = load.wait_for_command()
