@@ -1,8 +1,8 @@
 /**
- * A client for OpenTera gateways in browsers: logs in with one-time session keys, reconnects, and
- * reports gaps.
+ * A client for OpenTera gateways in browsers: logs in with one-time session keys, reconnects, returns
+ * to the events that a break has missed, and reports gaps.
  *
- *                 key, handshake             closed by the other side
+ *         key or token, handshake            closed by the other side
  *     connecting ----------------> open --------------------------------+
  *       ^    |                                                          v
  *       |    +-----------------------  failed  --------------------> waiting
@@ -11,11 +11,18 @@
  *     close(), or a disconnect command (code 4000), in any state: closed permanently
  *
  * A browser hides the cause of a failed handshake from the page: a refused key and an unreachable
- * gateway look the same. So each attempt gets a new key, with exponential back-off.
+ * gateway look the same. So each login gets a new key, with exponential back-off. After a break, the
+ * page shows a recovery token instead. When that fails, a plain request finds out if the gateway is
+ * reachable. If it is, it refused the token, and a login with a new key follows at once.
  */
 
 const CLOSED_BY_PAGE = 1000;
 const DISCONNECTED_BY_COMMAND = 4000;
+const RECOVERY = "opentera-bus.recovery.v1";
+/** Name of the same frames without recovery: a browser fails unless one of its names is selected. */
+const PLAIN = "opentera-events";
+/** Failures of a token at a gateway whose answer cannot be read, before a key replaces it. */
+const UNREADABLE_ANSWERS = 2;
 const TYPE_PREFIX = /^.*\/(opentera\.protobuf\.)?/;
 
 /**
@@ -27,6 +34,7 @@ const TYPE_PREFIX = /^.*\/(opentera\.protobuf\.)?/;
  * @property {string} reason - reason that came with the code
  * @property {number | null} delay - milliseconds until the next attempt, while waiting
  * @property {number} failures - failed attempts and short connections since the last steady connection
+ * @property {boolean} recovered - true if open again and nothing was missed
  *
  * @typedef {object} TeraEvent
  * @property {string} name - type, such as `UserEvent`; with its package if that is not OpenTera's own
@@ -44,6 +52,8 @@ const TYPE_PREFIX = /^.*\/(opentera\.protobuf\.)?/;
  *     page
  * @property {(options: {signal: AbortSignal}) => string | Promise<string>} key - supplier of a new session key for
  *     each attempt, since a key works once; the signal aborts when the key is no longer needed
+ * @property {boolean} [recovery] - return to missed events after a break; default true; false for gateways of existing
+ *     OpenTera servers
  * @property {number} [minDelay] - minimum milliseconds of delay after a failure; default 500
  * @property {number} [maxDelay] - maximum milliseconds of delay after a failure; default 30 000
  * @property {number} [steadyAfter] - milliseconds after which a connection is steady and resets the back-off; default
@@ -90,12 +100,7 @@ function eventsOf(frame) {
   if (typeof frame !== "string") {
     throw new BadMessage("the gateway sent a binary frame; events are text");
   }
-  let message;
-  try {
-    message = JSON.parse(frame).message;
-  } catch {
-    throw new BadMessage(`the gateway sent ${frame.length} characters that are not a JSON object`);
-  }
+  const { message } = parsed(frame);
   if (!isObject(message)) {
     throw new BadMessage("the gateway sent JSON without a message");
   }
@@ -112,6 +117,25 @@ function eventsOf(frame) {
     time: typeof time === "number" ? new Date(time * 1000) : null,
     data,
   }));
+}
+
+/**
+ * Parse the JSON object in a frame.
+ *
+ * @param {string} frame
+ * @returns {Record<string, any>}
+ * @throws {BadMessage} the frame is malformed
+ */
+function parsed(frame) {
+  try {
+    const value = JSON.parse(frame);
+    if (isObject(value)) {
+      return value;
+    }
+  } catch {
+    // reported below
+  }
+  throw new BadMessage(`the gateway sent ${frame.length} characters that are not a JSON object`);
 }
 
 /** @param {unknown} value @returns {value is Record<string, any>} */
@@ -136,21 +160,21 @@ function websocketUrl(url) {
   if (!url) {
     throw wrong; // `undefined` would be a valid relative URL
   }
-  let parsed;
+  let found;
   try {
-    parsed = new URL(url, globalThis.location?.href);
+    found = new URL(url, globalThis.location?.href);
   } catch {
     throw wrong;
   }
-  parsed.protocol = parsed.protocol.replace(/^http/, "ws");
-  if (!/^wss?:$/.test(parsed.protocol)) {
-    throw new TypeError(`url: must begin with wss: or ws:, not ${parsed.protocol}`);
+  found.protocol = found.protocol.replace(/^http/, "ws");
+  if (!/^wss?:$/.test(found.protocol)) {
+    throw new TypeError(`url: must begin with wss: or ws:, not ${found.protocol}`);
   }
-  if (parsed.searchParams.has("id")) {
+  if (["id", "recover", "received"].some((name) => found.searchParams.has(name))) {
     throw new TypeError("url: contains a session key, which works only once; pass a key supplier");
   }
-  parsed.hash = "";
-  return parsed;
+  found.hash = "";
+  return found;
 }
 
 /**
@@ -198,15 +222,28 @@ export class OpenteraBus extends EventTarget {
   #openedAt = 0;
   /** @type {Gap | null} */
   #gap = null;
+  #recovery;
+  /** True if the next login offers recovery: a browser fails at gateways that select none of its names. */
+  #offers;
+  #wasSelected = false;
+  /** Recovery token, which stands for this client. @type {string | null} */
+  #token = null;
+  /** Number of event frames since the connection's first frame. */
+  #received = 0;
+  /** Time in milliseconds at which the recovery window is over. */
+  #keptUntil = 0;
+  #window = 0;
+  #unreadable = 0;
 
   /** @param {Options} options */
-  constructor({ url, key, minDelay = 500, maxDelay = 30_000, steadyAfter = 10_000, timeout = 15_000 }) {
+  constructor({ url, key, recovery = true, minDelay = 500, maxDelay = 30_000, steadyAfter = 10_000, timeout = 15_000 }) {
     super();
     this.#url = websocketUrl(url);
     if (typeof key !== "function") {
       throw new TypeError("key: must be a function that returns a new session key each time");
     }
     this.#supplier = key;
+    this.#recovery = this.#offers = Boolean(recovery);
     this.#minDelay = milliseconds("minDelay", minDelay, 1);
     this.#maxDelay = milliseconds("maxDelay", maxDelay, minDelay);
     this.#steadyAfter = milliseconds("steadyAfter", steadyAfter, 0);
@@ -248,14 +285,29 @@ export class OpenteraBus extends EventTarget {
     clearTimeout(this.#timer);
     this.#attempt = new AbortController();
     const { signal } = this.#attempt;
-    const within = `within ${this.#timeout} ms`;
-    /** @type {OpenteraBusError} */
-    let late = new KeySupplierFailed(`the key supplier returned no key ${within}`);
-    this.#timer = setTimeout(() => this.#failed(late), this.#timeout);
     this.#become("connecting");
     if (signal.aborted) {
       return;
     }
+    if (this.#token !== null && Date.now() < this.#keptUntil) {
+      this.#limit(() => new HandshakeFailed(`the websocket did not open within ${this.#timeout} ms`));
+      this.#shakeHands({ recover: this.#token, received: `${this.#received}` }, signal);
+    } else {
+      await this.#logIn(signal);
+    }
+  }
+
+  /**
+   * Ask for a key, and connect with it.
+   *
+   * @param {AbortSignal} signal
+   */
+  async #logIn(signal) {
+    const within = `within ${this.#timeout} ms`;
+    /** @type {OpenteraBusError} */
+    let late = new KeySupplierFailed(`the key supplier returned no key ${within}`);
+    this.#limit(() => late);
+    this.#token = null;
     let key;
     try {
       key = await this.#supplier({ signal });
@@ -273,20 +325,29 @@ export class OpenteraBus extends EventTarget {
       return;
     }
     late = new HandshakeFailed(`the websocket did not open ${within}`);
-    this.#shakeHands(key, signal);
+    this.#shakeHands({ id: key }, signal);
+  }
+
+  /** @param {() => OpenteraBusError} late - the error of an attempt that takes too long */
+  #limit(late) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#failed(late()), this.#timeout);
   }
 
   /**
-   * @param {string} key
+   * @param {Record<string, string>} credentials
    * @param {AbortSignal} signal
    */
-  #shakeHands(key, signal) {
+  #shakeHands(credentials, signal) {
     const url = new URL(this.#url);
-    url.searchParams.set("id", key);
+    for (const [name, value] of Object.entries(credentials)) {
+      url.searchParams.set(name, value);
+    }
+    const offered = "recover" in credentials || this.#offers;
     /** @type {WebSocket} */
     let socket;
     try {
-      socket = new WebSocket(url);
+      socket = new WebSocket(url, offered ? [RECOVERY, PLAIN] : []);
     } catch (error) {
       // Do not attach the error as the cause: its message contains the URL with the key.
       const name = error instanceof Error ? error.name : "error";
@@ -294,19 +355,64 @@ export class OpenteraBus extends EventTarget {
       return;
     }
     signal.addEventListener("abort", () => socket.close(CLOSED_BY_PAGE));
-    socket.addEventListener("open", () => this.#opened(signal), { signal });
-    socket.addEventListener("message", ({ data }) => this.#received(data, signal), { signal });
-    socket.addEventListener("close", ({ code, reason }) => this.#lost(code, reason), { signal });
+    socket.addEventListener("open", () => this.#selected(socket.protocol, offered, signal), { signal });
+    socket.addEventListener("message", ({ data }) => this.#message(data, signal), { signal });
+    socket.addEventListener("close", ({ code, reason }) => this.#lost(code, reason, signal), { signal });
   }
 
-  /** @param {AbortSignal} signal */
-  #opened(signal) {
+  /**
+   * The handshake is complete. With recovery, the first frame follows.
+   *
+   * @param {string} protocol
+   * @param {boolean} offered
+   * @param {AbortSignal} signal
+   */
+  #selected(protocol, offered, signal) {
+    this.#token = null; // a token works once
+    this.#received = 0;
+    this.#unreadable = 0;
+    this.#wasSelected = offered;
+    this.#offers = this.#recovery;
+    if (protocol !== RECOVERY) {
+      this.#opened(false, signal);
+    }
+  }
+
+  /**
+   * @param {unknown} frame
+   * @param {AbortSignal} signal
+   */
+  #message(frame, signal) {
+    if (this.#state === "open") {
+      this.#events(frame, signal);
+      return;
+    }
+    let recovery;
+    try {
+      ({ recovery } = typeof frame === "string" ? parsed(frame) : {});
+    } catch {
+      // reported below
+    }
+    if (typeof recovery?.token !== "string" || typeof recovery.window !== "number") {
+      this.#failed(new HandshakeFailed("the gateway began with something else than a recovery token"));
+      return;
+    }
+    this.#token = recovery.token;
+    this.#window = 1000 * recovery.window;
+    this.#opened(recovery.recovered === true, signal);
+  }
+
+  /**
+   * @param {boolean} recovered
+   * @param {AbortSignal} signal
+   */
+  #opened(recovered, signal) {
     clearTimeout(this.#timer);
     this.#openedAt = performance.now();
     const gap = this.#gap;
     this.#gap = null;
-    this.#become("open");
-    if (gap !== null && !signal.aborted) {
+    this.#become("open", { recovered });
+    if (gap !== null && !recovered && !signal.aborted) {
       this.#dispatch("gap", gap);
     }
   }
@@ -315,7 +421,7 @@ export class OpenteraBus extends EventTarget {
    * @param {unknown} frame
    * @param {AbortSignal} signal
    */
-  #received(frame, signal) {
+  #events(frame, signal) {
     let events;
     try {
       events = eventsOf(frame);
@@ -323,6 +429,7 @@ export class OpenteraBus extends EventTarget {
       this.#dispatch("error", error);
       return;
     }
+    this.#received += 1;
     for (const event of events) {
       if (signal.aborted) {
         return; // a listener closed the client
@@ -334,18 +441,68 @@ export class OpenteraBus extends EventTarget {
   /**
    * @param {number} code
    * @param {string} reason
+   * @param {AbortSignal} signal
    */
-  #lost(code, reason) {
+  #lost(code, reason, signal) {
     if (this.#state !== "open") {
-      this.#failed(new HandshakeFailed("the websocket did not open: key refused, or gateway unreachable"));
+      this.#refused(signal);
     } else if (code === DISCONNECTED_BY_COMMAND) {
       this.#end(code, reason);
     } else {
       this.#gap = { since: new Date(), code, reason };
+      this.#keptUntil = Date.now() + this.#window;
       if (performance.now() - this.#openedAt >= this.#steadyAfter) {
         this.#failures = 0;
       }
       this.#wait(code, reason);
+    }
+  }
+
+  /**
+   * Handle a failed handshake, whose cause the browser hides.
+   *
+   * @param {AbortSignal} signal
+   */
+  async #refused(signal) {
+    if (this.#token !== null) {
+      const isRefused = await this.#isTokenRefused(signal);
+      if (signal.aborted) {
+        return;
+      }
+      if (isRefused) {
+        await this.#logIn(signal);
+        return;
+      }
+    } else if (!this.#wasSelected) {
+      this.#offers = this.#recovery && !this.#offers;
+    }
+    this.#failed(new HandshakeFailed("the websocket did not open: key refused, or gateway unreachable"));
+  }
+
+  /**
+   * Find out if anything answers at the gateway's address. If so, the gateway refused the token.
+   *
+   * Without an answer, the network or the gateway is down, and the token may still be good. The same
+   * holds when a proxy answers for a gateway that is down.
+   *
+   * @param {AbortSignal} signal
+   * @returns {Promise<boolean>}
+   */
+  async #isTokenRefused(signal) {
+    const url = new URL(this.#url);
+    url.protocol = url.protocol.replace(/^ws/, "http");
+    url.search = "";
+    try {
+      const { status } = await fetch(url, {
+        signal, mode: "no-cors", credentials: "omit", cache: "no-store",
+      });
+      if (status !== 0) {
+        return status < 500;
+      }
+      this.#unreadable += 1; // of another origin
+      return this.#unreadable >= UNREADABLE_ANSWERS;
+    } catch {
+      return false;
     }
   }
 
@@ -389,6 +546,7 @@ export class OpenteraBus extends EventTarget {
     }
     this.#life.abort();
     this.#attempt.abort();
+    this.#token = null;
     clearTimeout(this.#timer);
     this.#become("closed", { code, reason });
   }
@@ -400,7 +558,8 @@ export class OpenteraBus extends EventTarget {
   #become(state, facts) {
     this.#state = state;
     const failures = this.#failures;
-    this.#dispatch("statechange", { state, code: null, reason: "", delay: null, failures, ...facts });
+    const nothing = { code: null, reason: "", delay: null, recovered: false };
+    this.#dispatch("statechange", { state, failures, ...nothing, ...facts });
   }
 
   /**

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.logger import Logger
@@ -136,6 +137,7 @@ class GatewayClient(Service):
         endpoint = _KeyedEndpoint(
             self._address.endpoint(reactor, timeout),
             self._login,
+            self._clock,
             lambda: self._ask(key_supplier, timeout),
         )
         self._connection = KeptConnection(
@@ -322,6 +324,7 @@ class GatewayClient(Service):
 
     def _lost(self, protocol: GatewayProtocol, cause: Failure) -> None:
         error = cause.value
+        self._login.broke(self._clock.seconds())
         if protocol.is_unreadable:
             self._login.forget_token()
         if protocol.answer:
@@ -389,6 +392,7 @@ class _KeyedEndpoint:
 
     endpoint: IStreamClientEndpoint
     login: Login
+    clock: IReactorTime
     ask: Callable[[], Awaitable[None]]
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
@@ -396,12 +400,13 @@ class _KeyedEndpoint:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        self.login.expire(self.clock.seconds())
         if self.login.needs_key:
             await self.ask()
         try:
             protocol: IProtocol = await self.endpoint.connect(factory)
         except BaseException:
-            self.login.unanswered()
+            self.login.unreachable()
             raise
         return protocol
 

@@ -23,6 +23,9 @@ PLAIN_SUBPROTOCOL: Final = "opentera-events"
 LONGEST_KEY: Final = 4096
 """Characters of a session key or a token at most."""
 
+DEFAULT_WINDOW: Final = 60.0
+"""Seconds that a token is good when the gateway does not say."""
+
 _KEY: Final = re.compile(r"[!-~]+")
 _FORBIDDEN: Final = frozenset({401, 403})
 
@@ -42,6 +45,8 @@ class Login:
         self.received = 0
         self._key: str | None = None
         self._token: str | None = None
+        self._window = 0.0
+        self._good_until: float | None = None
         self._is_first_use = False
         self._was_ready = False
 
@@ -93,9 +98,27 @@ class Login:
         self._key = None
         return not was_first_use
 
-    def unanswered(self) -> None:
-        """Take note of an attempt that got no answer: the credentials may still be good."""
+    def unreachable(self) -> None:
+        """Take note of an attempt that reached nobody: the credentials may still be good."""
         self._is_first_use = False
+
+    def unanswered(self) -> None:
+        """Take note of a handshake that ended without an answer: the key may be used up."""
+        self._key = None
+
+    def broke(self, now: float) -> None:
+        """Take note of the end of a connection, or of an attempt to return.
+
+        Args:
+            now: seconds of a steady clock.
+        """
+        if self._good_until is None:
+            self._good_until = now + self._window
+
+    def expire(self, now: float) -> None:
+        """Forget the token when the gateway's window is over."""
+        if self._good_until is not None and now >= self._good_until:
+            self._token = None
 
     def opened(self) -> None:
         """Take note of an open websocket: the credentials were used up."""
@@ -120,7 +143,10 @@ class Login:
             token = recovery.get("token") if isinstance(recovery, dict) else None
             if not isinstance(token, str) or len(token) > LONGEST_KEY or not _KEY.fullmatch(token):
                 raise BadFrame("a first frame without a recovery token")
+            window = recovery.get("window") if isinstance(recovery, dict) else None
             self._token = token
+            self._window = window if isinstance(window, (int, float)) else DEFAULT_WINDOW
+            self._good_until = None
             recovered = isinstance(recovery, dict) and recovery.get("recovered") is True
         was_ready, self._was_ready = self._was_ready, True
         return was_ready and not recovered

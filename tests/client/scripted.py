@@ -63,7 +63,7 @@ class ScriptedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autoba
         server.clients.append(self)
         if self.speaks_recovery:
             recovered = None if self.missed is None else not server.loses
-            first = {"token": server.token(), "window": 60, "recovered": recovered}
+            first = {"token": server.token(), "window": server.window, "recovered": recovered}
             self.began_at = len(server.frames)
             if recovered:
                 assert self.missed is not None
@@ -100,6 +100,7 @@ class ScriptedGateway(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn
     Attributes:
         recovery: whether it speaks recovery.
         names: without recovery, whether it selects another subprotocol.
+        window: seconds for which it says that a token is good.
         loses: whether it says that it could not recover.
         status: of its answer to each handshake; 0: it opens the websocket.
         holds: whether it answers handshakes at all.
@@ -114,6 +115,7 @@ class ScriptedGateway(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn
         self.recovery = recovery
         self.names = names
         self.loses = False
+        self.window = 60
         self.status = 0
         self.holds = False
         self.answers_pings = True

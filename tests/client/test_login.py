@@ -64,7 +64,7 @@ def test_only_an_old_refused_key_is_replaced_at_once(status: int) -> None:
     assert login.refused(status) is False
     assert login.needs_key
     login.supply("key")
-    login.unanswered()
+    login.unreachable()
     assert not login.needs_key
     assert login.refused(status) is True
     assert login.needs_key
@@ -75,6 +75,26 @@ def test_a_refused_token_is_replaced_by_a_key_at_once(status: int) -> None:
     login = Login()
     login.begin(first())
     assert login.refused(status) is True
+    assert login.needs_key
+
+
+def test_a_key_that_may_be_used_up_is_replaced() -> None:
+    login = Login()
+    login.supply("key")
+    login.unanswered()
+    assert login.needs_key
+
+
+def test_a_token_is_shown_until_the_window_is_over() -> None:
+    login = Login()
+    login.begin(first())
+    login.expire(1e9)
+    assert not login.needs_key
+    login.broke(100.0)
+    login.broke(150.0)
+    login.expire(159.9)
+    assert not login.needs_key
+    login.expire(160.0)
     assert login.needs_key
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
@@ -15,13 +16,14 @@ class Proxy:
 
     Attributes:
         port: where it listens.
+        target: where new connections lead.
         delay: seconds by which each piece is held back, in each direction.
         frozen: whether nothing is forwarded, and new connections lead nowhere.
         cuts: for each of the next connections, the bytes from the server after which it is cut.
     """
 
     def __init__(self, target: int) -> None:
-        self._target = target
+        self.target = target
         self.delay = 0.0
         self.frozen = False
         self.cuts: list[int] = []
@@ -58,7 +60,7 @@ class Proxy:
         server.proxy = self
         server.peer = client
         client.peer = server
-        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self._target)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.target)
         connecting = connectProtocol(endpoint, server)
         connecting.addErrback(lambda _: client.transport.abortConnection())
 
@@ -115,7 +117,11 @@ class _Side(Protocol):
     def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
         self.proxy.sides.discard(self)
         self._is_open = False
-        if self.peer is not None and self.peer._is_open and not self.proxy.frozen:
+        if self.peer is None or not self.peer._is_open or self.proxy.frozen:
+            return
+        if reason.check(ConnectionDone):
+            self.peer.transport.loseConnection()  # once it has sent all
+        else:
             self.peer.transport.abortConnection()
 
 
