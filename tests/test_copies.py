@@ -7,10 +7,12 @@ import inspect
 import pickle
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import Enum
 from importlib import import_module
 from types import ModuleType, NoneType, UnionType
 from typing import Any, ForwardRef, Literal, Union, get_args, get_origin, get_type_hints
+from urllib.parse import SplitResult, urlsplit
 
 import attrs
 import pytest
@@ -19,6 +21,8 @@ import opentera_twisted
 from opentera_twisted import ProcedureError
 from opentera_twisted.cli.doctor.rights import Purpose
 from opentera_twisted.gateway.fanout import Following
+from opentera_twisted.gateway.recovery.session import Beginning
+from opentera_twisted.program.settings import Settings
 from opentera_twisted.rpc.description import ArgumentDescription
 from opentera_twisted.rpc.procedures import Procedure
 
@@ -28,8 +32,8 @@ WAYS: list[Callable[[Any], Any]] = [
     copy.deepcopy,
 ]
 
-HOLD_FUNCTIONS = {Following, Procedure, Purpose}
-"""Values that hold a program's functions, which other processes may not have."""
+HOLD_OBJECTS = {Beginning, Following, Procedure, Purpose, Settings}
+"""Values with functions, frames or key files of one process."""
 
 
 def modules() -> Iterator[ModuleType]:
@@ -40,7 +44,7 @@ def modules() -> Iterator[ModuleType]:
 
 def is_value(kind: type) -> bool:
     """Compared by what it holds, and not by which object it is."""
-    if kind in HOLD_FUNCTIONS:
+    if kind in HOLD_OBJECTS:
         return False
     is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
     is_compared = attrs.has(kind) and kind.__eq__ is not object.__eq__
@@ -80,7 +84,9 @@ EXAMPLES: dict[Any, Any] = {
     ForwardRef("Json"): {"a": [1, None]},
     NoneType: None,
     bool: True,
+    SplitResult: urlsplit("ws://gateway:1/wss/user"),
     bytes: b"\x00bytes",
+    datetime: datetime(2026, 1, 2, tzinfo=UTC),
     float: 1.5,
     int: 40000,
     object: "an object",

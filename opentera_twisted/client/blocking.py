@@ -180,4 +180,5 @@ def _within(timeout: float | None, waiting: Deferred[Event]) -> Deferred[Event |
     result: Deferred[Event | None] = waiting  # type: ignore[assignment]  # it may give less
     if timeout is None:
         return result
-    return result.addTimeout(timeout, clock_of(running_reactor()), lambda *_: None)
+    clock = clock_of(running_reactor())
+    return result.addTimeout(timeout, clock, lambda *_: None)
