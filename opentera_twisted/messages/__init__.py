@@ -1,13 +1,13 @@
-"""The protobuf messages of the wire contract, and the envelopes they travel in.
+"""The protobuf messages of OpenTera, and their envelopes.
 
-The ``.proto`` files beside this one register under the same names, with identical descriptors, as
-OpenTera's own generated modules, so that both can live in one process. ``make messages`` generates
-the ``_pb2`` modules from them.
+The ``.proto`` files in this folder register the same names and descriptors as OpenTera's generated
+modules, so that both can be loaded in one process. ``make messages`` generates the ``_pb2``
+modules.
 
-packing    messages into their envelopes and out of them
-text       the JSON that websockets receive for an event
-decoding   what a payload is and says, for those who look on
-templates  envelopes that scripts publish with the time of Redis
+packing    packing of messages into envelopes, and unpacking
+text       JSON text of an event for websockets
+decoding   recognition and decoding of any payload
+templates  envelopes that scripts publish with Redis's time
 
 Source: docs/reference/wire.md.
 """

@@ -1,4 +1,4 @@
-"""What a payload is and says, for people and programs that look on: tolerant, and never raising."""
+"""Recognition and decoding of any payload, for display; tolerant, without exceptions."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from opentera_twisted.messages.text import WRITE_EMPTY
 Json = Mapping[str, Any]
 
 DEEPEST: Final = 50
-"""Levels of JSON that is taken as such; what is nested more deeply is text."""
+"""Maximum nesting of JSON; a deeper value is treated as text."""
 
 
 @frozen
 class Decoded:
-    """A payload as objects of strict JSON: bytes in hexadecimal, and no infinity.
+    """A payload as strict JSON, with bytes in hexadecimal and infinities as text.
 
     Attributes:
         form: ``TeraEvent``, ``TeraModuleMessage``, ``RPCMessage``, ``json``, ``text`` or ``bytes``.
-        head: of the envelope, or what a request says beside its arguments.
-        messages: of an envelope, each an object with its ``@type``.
-        value: of JSON, of text, of bytes in hexadecimal, or a request's arguments.
+        head: head of an envelope, or the fields of a request except its arguments.
+        messages: messages of an envelope, each an object with its ``@type``.
+        value: JSON value, text, bytes in hexadecimal, or the arguments of a request.
     """
 
     form: str
@@ -43,7 +43,7 @@ class Decoded:
     value: Any = None
 
     def to_json(self) -> dict[str, Any]:
-        """As one object, less what is not there."""
+        """Convert it to one object without empty parts."""
         found: dict[str, Any] = {"form": self.form}
         if self.head:
             found["head"] = dict(self.head)
@@ -55,15 +55,15 @@ class Decoded:
 
 
 def decode(topic: str, payload: bytes) -> Decoded:
-    """Say what a payload is, tried in the order of what its topic carries.
+    """Decode a payload; try the forms in the order that fits its topic.
 
-    Bytes that are no message often parse as one: it counts only when nothing in it is unknown and
-    its head is there.
+    Other bytes often parse as a protobuf message. So a message counts only if it has its head and
+    no unknown fields.
     """
     for attempt in _ATTEMPTS.get(_carries(topic), _ATTEMPTS[None]):
         try:
             decoded = attempt(payload)
-        except Exception:  # noqa: BLE001, S112 (protobuf fails in many ways on nested junk)
+        except Exception:  # noqa: BLE001, S112 (protobuf fails in many ways on malformed nesting)
             continue
         if decoded is not None:
             return decoded
@@ -71,20 +71,20 @@ def decode(topic: str, payload: bytes) -> Decoded:
 
 
 def strict(value: Any, depth: int = DEEPEST) -> Any:
-    """The same as strict JSON can hold it: no infinity, and nothing that is nested deeply.
+    """Convert a value to strict JSON: infinities become text.
 
     Raises:
-        ValueError: it is nested more deeply.
+        ValueError: it is nested too deeply.
     """
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if not isinstance(value, (dict, list)):
         return value
     if depth == 0:
-        raise ValueError("JSON that is nested too deeply")
+        raise ValueError("JSON is nested too deeply")
     if isinstance(value, list):
-        return [strict(one, depth - 1) for one in value]
-    return {name: strict(one, depth - 1) for name, one in value.items()}
+        return [strict(item, depth - 1) for item in value]
+    return {name: strict(item, depth - 1) for name, item in value.items()}
 
 
 def _carries(topic: str) -> topics.Channel | None:
@@ -118,18 +118,18 @@ def _request(payload: bytes) -> Decoded | None:
         "id": request.id,
         "timestamp": strict(request.timestamp),
     }
-    return Decoded("RPCMessage", head, value=[_argument(one) for one in request.args])
+    return Decoded("RPCMessage", head, value=[_argument(value) for value in request.args])
 
 
 def _json(payload: bytes) -> Decoded | None:
     value = json.loads(payload.decode())
-    # A number or a word is text of its own.
+    # A single number or word is text.
     return Decoded("json", value=strict(value)) if isinstance(value, (dict, list)) else None
 
 
 def _text(payload: bytes) -> Decoded | None:
     text = payload.decode()
-    is_text = all(one.isprintable() or one in "\n\r\t" for one in text)
+    is_text = all(character.isprintable() or character in "\n\r\t" for character in text)
     return Decoded("text", value=text) if is_text else None
 
 
@@ -143,7 +143,7 @@ _ATTEMPTS: Final[Mapping[topics.Channel | None, tuple[_Attempt, ...]]] = {
 
 
 def _parse(message: Message, payload: bytes) -> bool:
-    """Whether it is that message, and nothing else."""
+    """Parse a message; return False for unknown fields or other bytes."""
     try:
         message.ParseFromString(payload)
     except DecodeError:
@@ -163,7 +163,7 @@ def _message(packed: Packed) -> Json:
     if message is not None:
         try:
             return {"@type": name, **_object(message)}
-        except Exception:  # noqa: BLE001, S110 (an Any in it may be of any type, or none)
+        except Exception:  # noqa: BLE001, S110 (an Any in it may have any type)
             pass
     return {
         "@type": name or packed.type_url.removeprefix(TYPE_URL_PREFIX),

@@ -1,4 +1,4 @@
-"""Messages into their envelopes and out of them.
+"""Packing of messages into envelopes, and unpacking.
 
 Source: docs/reference/wire.md.
 """
@@ -22,7 +22,7 @@ TYPE_URL_PREFIX: Final = "type.googleapis.com/"
 
 
 def pack(message: Message) -> Any:
-    """One message in an ``Any``; an ``Any`` stays as it is."""
+    """Pack a message in an ``Any``; return an ``Any`` as it is."""
     if isinstance(message, Any):
         return message
     packed = Any()
@@ -31,7 +31,7 @@ def pack(message: Message) -> Any:
 
 
 def unpack(packed: Any) -> Message | None:
-    """The message in an ``Any``, or None when its type is unknown or its bytes are not valid."""
+    """Unpack an ``Any``, or return None if its type is unknown or its bytes are invalid."""
     try:
         return _class(packed.TypeName()).FromString(packed.value)
     except (KeyError, DecodeError):
@@ -39,7 +39,7 @@ def unpack(packed: Any) -> Message | None:
 
 
 def new_message(name: str) -> Message | None:
-    """Make an empty message of a type, by its full name; None when the type is unknown."""
+    """Make an empty message of a type, by its full name; None if the type is unknown."""
     try:
         return _class(name)()
     except KeyError:
@@ -48,27 +48,27 @@ def new_message(name: str) -> Message | None:
 
 @cache
 def _class(name: str) -> type[Message]:
-    """The class of a message type; a name that is not known is not remembered either."""
+    """Get the class of a message type; the cache does not keep unknown names."""
     descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
     kind: type[Message] = message_factory.GetMessageClass(descriptor)
     return kind
 
 
 def unpack_all(packed: Iterable[Any]) -> Iterator[Message]:
-    """The messages in each ``Any``, less those that `unpack` cannot read."""
-    for one in packed:
-        message = unpack(one)
+    """Unpack each ``Any``; skip those that `unpack` cannot read."""
+    for item in packed:
+        message = unpack(item)
         if message is not None:
             yield message
 
 
 def tera_event(topic: str, events: Iterable[Message], timestamp: float | None = None) -> TeraEvent:
-    """Events in the envelope that is published on ``topic``.
+    """Make the envelope of events published on ``topic``.
 
     Args:
-        topic: stands in the header.
-        events: packed in this order.
-        timestamp: seconds since the epoch; now when None.
+        topic: topic for the header.
+        events: events to pack, in order.
+        timestamp: seconds since the epoch; None means now.
     """
     envelope = TeraEvent()
     envelope.header.version = 1
@@ -81,13 +81,13 @@ def tera_event(topic: str, events: Iterable[Message], timestamp: float | None = 
 def module_message(
     source: str, dest: str, messages: Iterable[Message], timestamp: float | None = None
 ) -> TeraModuleMessage:
-    """Messages in the envelope from one module or service to another.
+    """Make the envelope of messages from one module or service to another.
 
     Args:
-        source: who sends it, such as ``websocket.user.<uuid>``.
-        dest: the topic it is published on.
-        messages: packed in this order.
-        timestamp: seconds since the epoch; now when None.
+        source: sender, such as ``websocket.user.<uuid>``.
+        dest: topic to publish on.
+        messages: messages to pack, in order.
+        timestamp: seconds since the epoch; None means now.
     """
     envelope = TeraModuleMessage()
     envelope.head.version = 1

@@ -1,7 +1,7 @@
-"""Envelopes whose time is left open, so that a script can publish them with that of Redis.
+"""Envelopes without a time, which a script publishes with Redis's time.
 
-A script that changes something and publishes it has the message made beforehand; its time is that
-of the moment, even when another program publishes it much later.
+A script that publishes its own change receives the message as a template. The time is that of
+publication, even when another program publishes it much later.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage
 
-# Eight bytes that nothing before the time in an envelope can be.
+# Eight bytes that cannot occur before the time of an envelope.
 _OPEN: Final = sys.float_info.max
 _OPEN_BYTES: Final = struct.pack("<d", _OPEN)
 
@@ -28,12 +28,13 @@ PUBLISH: Final = """
         end
     end
 """
-"""Lua: ``now``, milliseconds since the epoch by Redis's clock, and ``publish(topic, template)``,
-which returns the number of receivers; nil, and nothing is published, for an empty template."""
+"""Lua: ``now`` is Redis's time in milliseconds since the epoch. ``publish(topic, template)``
+returns the number of receivers, or nil for an empty template.
+"""
 
 
 def template(envelope: TeraEvent | TeraModuleMessage) -> bytes:
-    """The bytes of an envelope without its time, after one byte that says where that goes."""
+    """Encode an envelope without its time, after one byte with the position of the time."""
     header = envelope.head if isinstance(envelope, TeraModuleMessage) else envelope.header
     header.time = _OPEN
     before, _, after = envelope.SerializeToString().partition(_OPEN_BYTES)
@@ -41,6 +42,6 @@ def template(envelope: TeraEvent | TeraModuleMessage) -> bytes:
 
 
 def fill(template: bytes, timestamp: float) -> bytes:
-    """What a script publishes for a template at that time, in seconds since the epoch."""
+    """Fill a template with a time in seconds since the epoch, as a script does."""
     before, after = template[1 : template[0] + 1], template[template[0] + 1 :]
     return before + struct.pack("<d", timestamp) + after

@@ -1,8 +1,8 @@
-"""The JSON text that websockets receive for an event: protobuf's own, made some ten times faster.
+"""JSON text of an event for websockets: equal to protobuf's, but about ten times faster.
 
-protobuf's ``json_format`` looks at every field's descriptor, and its indented JSON is written by
-``json`` in pure Python. Here each message type is looked at once. What is not plain (a message
-inside a message, a map, bytes) is left to ``json_format``.
+protobuf's ``json_format`` reads every field's descriptor each time, and ``json`` indents in pure
+Python. This module reads each message type once. It leaves nested messages, maps and bytes to
+``json_format``.
 
 Source: docs/reference/wire.md; https://protobuf.dev/programming-guides/json/.
 """
@@ -29,7 +29,7 @@ _BEGIN: Final = """{
     "@type": "type.googleapis.com/opentera.protobuf.TeraEvent",
 """
 
-# protobuf 5.26 renamed the option that writes fields without presence even when they are empty.
+# protobuf 5.26 renamed the option that writes empty fields without presence.
 WRITE_EMPTY: Final = (
     "always_print_fields_with_no_presence"
     if "always_print_fields_with_no_presence" in signature(json_format.MessageToJson).parameters
@@ -40,11 +40,11 @@ _Write = Callable[[typing.Any], str]
 
 
 class _NotPlain(Exception):
-    """A value that is left to ``json_format``."""
+    """The value must be written by ``json_format``."""
 
 
 class _Field(typing.NamedTuple):
-    """How to write one field of a message type: its attribute, its line's start, its value."""
+    """A field of a message type: its attribute, the start of its line, and its writer."""
 
     attribute: str
     start: str
@@ -52,18 +52,18 @@ class _Field(typing.NamedTuple):
 
 
 class _Names(dict[int, str]):
-    """The values of an enum as text; one without a name is its number."""
+    """Names of an enum's values; a value without a name is its number."""
 
     def __missing__(self, number: int) -> str:
         return str(number)
 
 
 def event_text(event: TeraEvent, messages: Sequence[Message] | None = None) -> str:
-    """The text for an event.
+    """Write the text of an event.
 
     Args:
-        event: each of its packed events must be readable (`packing.unpack`).
-        messages: the packed events, unpacked, if the caller has them.
+        event: event whose packed messages `packing.unpack` can all read.
+        messages: the unpacked messages, if the caller has them.
     """
     if messages is not None:
         try:
@@ -92,7 +92,7 @@ def _text(event: TeraEvent, messages: Sequence[Message]) -> str:
 
 
 def _lines(message: Message, indent: str) -> list[str]:
-    """The members of a message: those that are set, by number, and then the others."""
+    """Write the fields of a message: the set ones by number, then the empty ones."""
     by_number, as_declared = _plan(message.DESCRIPTOR, indent)
     lines = []
     empty = set()
@@ -113,10 +113,10 @@ def _lines(message: Message, indent: str) -> list[str]:
 def _plan(
     descriptor: Descriptor, indent: str
 ) -> tuple[tuple[_Field, ...], tuple[tuple[str, str], ...]]:
-    """How to write a message type's fields when they are set, and the line of each that is not.
+    """Plan the text of a message type: writers of its fields, and lines of empty fields.
 
     Raises:
-        _NotPlain: it has a field of a kind that is not known here.
+        _NotPlain: it has a field that must be written by ``json_format``.
     """
     by_number = []
     empty = {}
@@ -129,7 +129,7 @@ def _plan(
 
 
 def _kind(field: FieldDescriptor, indent: str) -> tuple[_Write, str]:
-    """How to write a field's value, and its text when it is not set."""
+    """Return the writer of a field's value, and the text of an empty one."""
     is_text = field.type == field.TYPE_STRING
     if _is_repeated(field):
         if is_text:

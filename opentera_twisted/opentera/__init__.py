@@ -1,17 +1,15 @@
 """The names that existing OpenTera programs import, on the connections of `Bus`.
 
-from opentera_twisted.opentera import BaseModule, ModuleNames, RedisClient, RedisRPCClient
-
 names          names of variables, modules and topics
-threads        where a program calls from, and how it gets to the reactor's thread
+threads        calling thread of a program, and calls into the reactor's thread
 sync_commands  commands before the reactor runs
 client         `RedisClient`: variables, publishing, subscriptions
-calls          `RedisRPCClient`: calls that block, and None when there is no answer
+calls          `RedisRPCClient`: blocking calls, which return None on an error
 logs           `LoggingClient`: the lists of log messages
-rpc_api        the procedures of an ``rpc_api``
+rpc_api        procedures of an ``rpc_api``
 modules        `BaseModule` and `ServiceOpenTera`
 plain          redis-py, for ``RedisClient.redis``
-moving         `install`: all of this under OpenTera's own names
+moving         `install`: all of these under OpenTera's own names
 """
 
 from opentera_twisted.opentera.calls import RedisRPCClient

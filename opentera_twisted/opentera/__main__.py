@@ -1,11 +1,12 @@
-"""Prints what OpenTera needs besides this package, as a file of requirements for pip.
+"""Print the further requirements of OpenTera, as a requirements file for pip.
 
     pip install --no-deps opentera==1.3.1
     python -m opentera_twisted.opentera > opentera.txt
     pip install -r opentera.txt
 
-OpenTera pins versions of Twisted and others that this package cannot run on, so no command installs
-both at once. Those pins are left out: what this package has installed takes their place.
+OpenTera pins versions of Twisted and other packages that are incompatible with this package, so
+that no command installs both at once. This program omits those pins; the versions that this package
+installed replace them.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _OURS: Final = frozenset(
 )
 
 
-def besides(requirements: Iterable[str]) -> Iterator[str]:
-    """Requirements less those on packages that come with this one, in other versions."""
+def remaining(requirements: Iterable[str]) -> Iterator[str]:
+    """Omit the requirements that this package installs in other versions."""
     for requirement in requirements:
         name = re.match(r"[\w.-]+", requirement)
         if name is None or name[0].lower() not in _OURS:
@@ -45,7 +46,7 @@ def main() -> None:
         found = requires("opentera") or ()
     except PackageNotFoundError:
         sys.exit(f"OpenTera is not installed: pip install --no-deps opentera=={TRIED_WITH}")
-    print(*besides(found), sep="\n")  # noqa: T201 (its output)
+    print(*remaining(found), sep="\n")  # noqa: T201 (its output)
 
 
 if __name__ == "__main__":

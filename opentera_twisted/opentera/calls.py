@@ -1,4 +1,4 @@
-"""`RedisRPCClient`: calls that block, and give None when there is no answer."""
+"""`RedisRPCClient`: blocking calls, which return None on an error."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from opentera_twisted.rpc import ArgumentValue, Json
 
 
 class RedisRPCClient:
-    """Calls procedures of modules and services, from any thread but the reactor's.
+    """Call procedures of modules and services, from any thread but the reactor's.
 
     Args:
-        config: as of `RedisClient`.
-        timeout: seconds until None is given back.
+        config: as in `RedisClient`.
+        timeout: seconds until a call returns None.
     """
 
     _log = Logger()
 
     def __init__(self, config: Mapping[str, Any], timeout: float = 10) -> None:
-        prefer("RedisRPCClient", "BlockingBus, whose calls raise errors that say what happened")
+        prefer("RedisRPCClient", "BlockingBus, whose calls raise descriptive errors")
         self.config = config
         self.timeout = timeout
         self._address = sync_commands.address(config)
@@ -37,25 +37,25 @@ class RedisRPCClient:
         """Call a procedure of a module.
 
         Returns:
-            What it returned; None, and a warning in the log, when nobody listens, it failed, or
-            there was no answer in time.
+            Its result. None, with a warning in the log, if no program listens, the call fails or no
+            reply arrives in time.
 
         Raises:
             InvalidArgument: an argument is not bool, int, float, str or bytes.
-            InReactorThread: this is the reactor's thread: ``await bus.call(...)`` there.
-            CallNotSent: Redis was not to be had in that time.
+            InReactorThread: this is the reactor's thread; use ``await bus.call(...)`` there.
+            CallNotSent: Redis was unreachable until the timeout.
         """
-        ask = self._bus.call
-        return self._call(ask, topics.module_rpc, module_name, function_name, *args)
+        method = self._bus.call
+        return self._call(method, topics.module_rpc, module_name, function_name, *args)
 
     def call_service(self, service_key: str, function_name: str, *args: ArgumentValue) -> Json:
         """Call a procedure of a service; otherwise like `call`."""
-        ask = self._bus.call_service
-        return self._call(ask, topics.service_rpc, service_key, function_name, *args)
+        method = self._bus.call_service
+        return self._call(method, topics.service_rpc, service_key, function_name, *args)
 
     def _call(
         self,
-        ask: Callable[..., Json],
+        method: Callable[..., Json],
         topic_of: Callable[[str], str],
         server: str,
         procedure: str,
@@ -68,11 +68,11 @@ class RedisRPCClient:
 
                 topic = topic_of(server)
                 return plain.call(self._address, topic, procedure, arguments, self.timeout)
-            return ask(server, procedure, *arguments, timeout=self.timeout)
+            return method(server, procedure, *arguments, timeout=self.timeout)
         except CallNotSent:
             raise
         except CallError as error:
             self._log.warn(
-                "a call gives None: {kind}: {error}", kind=type(error).__name__, error=str(error)
+                "a call returns None: {kind}: {error}", kind=type(error).__name__, error=str(error)
             )
             return None

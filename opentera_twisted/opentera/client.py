@@ -1,4 +1,4 @@
-"""`RedisClient`: variables, publishing and subscriptions as existing programs use them."""
+"""`RedisClient`: variables, publishing and subscriptions for existing OpenTera programs."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from opentera_twisted.pubsub import Delivery, Subscription, encode_payload
 from opentera_twisted.reactor_thread import BusLease, run
 
 Callback = Callable[[str, str, bytes], Any]
-"""Called with pattern, channel and message."""
+"""Function called with pattern, channel and message."""
 
 
 class RedisClient:
-    """A program's access to Redis; all of a process share two connections to it.
+    """A program's access to Redis; all clients of a process share two connections.
 
-    Subscriptions come back by themselves after a break, so `redisConnectionMade` is called once.
-    In the reactor's thread `publish`, `redisSet` and `redisDelete` do not wait, and return a
-    Deferred instead of the result; `redisGet` cannot, and raises `InReactorThread`. After
-    ``install(blocking_in_reactor=True)`` variables are read and written there as in any thread.
+    Subscriptions are restored after a break, so that `redisConnectionMade` is called only once. In
+    the reactor's thread, `publish`, `redisSet` and `redisDelete` return a Deferred instead of the
+    result, and `redisGet` raises `InReactorThread`. After ``install(blocking_in_reactor=True)``,
+    variables are read and written there as in any other thread.
 
     Args:
-        config: ``hostname``, ``port``, ``db``, ``username`` and ``password``; the Redis of this
-            machine when None.
+        config: ``hostname``, ``port``, ``db``, ``username`` and ``password``; None uses the Redis
+            of this machine.
 
     Attributes:
-        callbacks_dict: functions by the pattern that they are called for.
+        callbacks_dict: callbacks by pattern.
     """
 
     _log = Logger()
@@ -63,17 +63,17 @@ class RedisClient:
         self._subscriptions: dict[str, Deferred[Subscription]] = {}
         self._is_closed = False
         self._redis: Any = None
-        # After the constructor of whatever class this is.
+        # Connect after the constructor of a derived class.
         in_reactor(self._connect_soon)
 
     @property
     def bus(self) -> Bus:
-        """The bus, in the reactor's thread: with what this class has no name for."""
+        """The bus, for functions that this class lacks; use it in the reactor's thread."""
         return self._lease.bus
 
     @property
     def redis(self) -> Any:
-        """A client of redis-py, made when it is first used; a program may assign another one.
+        """A redis-py client, created on first use; a program may assign another one.
 
         Raises:
             MissingExtra: redis-py is not installed.
@@ -89,49 +89,49 @@ class RedisClient:
         self._redis = client
 
     def getConfig(self) -> Mapping[str, Any]:
-        """What was given as config."""
+        """Return the config that was passed."""
         return self.redisConfig
 
     def redisConnectionMade(self) -> None:
-        """Called once, when Redis is there; for programs to subscribe what they want."""
+        """Called once, when Redis is connected; override it to subscribe."""
 
     def redisConnectionLost(self, reason: Failure) -> None:
-        """Called when the link breaks; it comes back, with all subscriptions."""
+        """Called when the link breaks; it is restored with all subscriptions."""
 
     def redisMessageReceived(self, pattern: str, channel: str, message: bytes) -> None:
-        """Called for each message of a subscription; calls what was registered for its pattern."""
+        """Called for each message of a subscription; calls the callback of its pattern."""
         callback = self.callbacks_dict.get(pattern)
         if callback is not None:
             callbacks.run(f"the callback of {pattern}", callback, pattern, channel, message)
 
     def subscribe(self, topic: str) -> Deferred[Any]:
-        """Receive what is published on a topic or pattern; fires when Redis has acknowledged it."""
+        """Subscribe to a topic or pattern; fires when Redis has acknowledged it."""
         return in_reactor(lambda: self._subscribe(topic))
 
     def unsubscribe(self, topic: str) -> Deferred[Any]:
-        """Receive it no longer; fires when nothing more comes."""
+        """Unsubscribe from a topic or pattern; fires when no more messages arrive."""
         return in_reactor(lambda: self._unsubscribe(topic))
 
     def subscribe_pattern_with_callback(self, pattern: str, function: Callback) -> Deferred[Any]:
-        """Have a function called for a pattern; a pattern has one function, the last given."""
+        """Subscribe a callback to a pattern, in place of any earlier callback."""
         self.callbacks_dict[pattern] = function
         return self.subscribe(pattern)
 
     def unsubscribe_pattern_with_callback(self, pattern: str, function: Callback) -> Deferred[Any]:
-        """Have it called no longer."""
+        """Unsubscribe the callback of a pattern."""
         self.callbacks_dict.pop(pattern, None)
         return self.unsubscribe(pattern)
 
     def publish(self, topic: str, message: bytes | str | Message) -> Any:
-        """Publish; how many received it."""
+        """Publish a message; return the number of receivers."""
         return self._command("PUBLISH", topics.encode(topic), encode_payload(message))
 
     def redisGet(self, key: str) -> Any:
         """Read a variable: its bytes, or None.
 
         Raises:
-            InReactorThread: waiting would stop all that the reactor does.
-            InvalidArgument: the key is of a type that redis-py refuses.
+            InReactorThread: waiting would block the reactor.
+            InvalidArgument: redis-py refuses the key's type.
         """
         check_may_block("redisGet", "await self.bus.variables.get(key)")
         return self._variable("GET", stored(key, "a key"))
@@ -139,11 +139,11 @@ class RedisClient:
     def redisSet(
         self, key: str, value: bytes | str | float, ex: int | timedelta | None = None
     ) -> Any:
-        """Write a variable, for ``ex`` seconds or a ``timedelta``, or for ever; True.
+        """Write a variable, which expires after ``ex`` (seconds or a ``timedelta``); return True.
 
         Raises:
-            InvalidArgument: the key or the value is None, bool, or of another type that redis-py
-                refuses.
+            InvalidArgument: redis-py refuses the type of the key or the value, such as None or
+                bool.
         """
         name, data = stored(key, "a key"), stored(value)
         seconds = int(ex.total_seconds()) if isinstance(ex, timedelta) else ex
@@ -152,21 +152,21 @@ class RedisClient:
         return reply if isinstance(reply, Deferred) else True
 
     def redisDelete(self, key: str) -> Any:
-        """Delete a variable; how many there were.
+        """Delete a variable; return the number of deleted variables.
 
         Raises:
-            InvalidArgument: the key is of a type that redis-py refuses.
+            InvalidArgument: redis-py refuses the key's type.
         """
         return self._variable("DEL", stored(key, "a key"))
 
     def redisClose(self) -> Deferred[Any]:
-        """End the subscriptions, and with the last client of the process the connections."""
+        """End the subscriptions; the process's last client closes the connections."""
         self._is_closed = True
         return in_reactor(self._lease.close)
 
     def _variable(self, *command: bytes | str | int) -> Any:
         if blocking_calls.are_allowed and in_reactor_thread():
-            # All on one connection: a variable that was written is there when it is read.
+            # All on one connection, so that a read returns what was written before.
             return self.redis.execute_command(*command)
         return self._command(*command)
 
@@ -191,8 +191,8 @@ class RedisClient:
 
     async def _connected(self) -> None:
         await self.bus.connected()
-        # OpenTera's websocket modules make a client for each websocket, and have to read its
-        # handshake first. A connection of their own took two round trips, the shared one none.
+        # OpenTera's websocket modules make a client for each websocket, and must read its handshake
+        # first. A separate connection took two round trips, the shared one takes none.
         for _ in range(2):
             with suppress(BusError):
                 await self.bus.link.execute("PING")
@@ -206,9 +206,9 @@ class RedisClient:
                 pattern, self._received
             )
             subscribing.addCallbacks(self._subscribed, partial(self._not_subscribed, pattern))
-        told: Deferred[Any] = Deferred()
-        subscribing.addBoth(lambda outcome: _tell(told, outcome))
-        return told
+        result: Deferred[Any] = Deferred()
+        subscribing.addBoth(lambda outcome: _pass_on(outcome, result))
+        return result
 
     def _subscribed(self, subscription: Subscription) -> Subscription:
         self._lease.keep(subscription, subscription.cancel)
@@ -230,15 +230,15 @@ class RedisClient:
         return subscribing.addCallback(cancel)
 
     def _received(self, delivery: Delivery) -> None:
-        assert delivery.pattern is not None  # noqa: S101 (it was subscribed as one)
+        assert delivery.pattern is not None  # noqa: S101 (it is a pattern subscription)
         self.redisMessageReceived(delivery.pattern, delivery.topic, delivery.payload)
 
 
 def stored(value: Any, what: str = "a value") -> bytes | str:
-    """Write a key or a value as redis-py does.
+    """Encode a key or a value as redis-py does.
 
     Raises:
-        InvalidArgument: redis-py refuses it, too.
+        InvalidArgument: redis-py refuses it too.
     """
     if isinstance(value, (bytes, str)):
         return value
@@ -247,13 +247,13 @@ def stored(value: Any, what: str = "a value") -> bytes | str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)
     raise InvalidArgument(
-        f"{what} is bytes, str, int or float, not {type(value).__name__}: convert it first"
+        f"{what} must be bytes, str, int or float, not {type(value).__name__}; convert it first"
     )
 
 
-def _tell(told: Deferred[Any], outcome: Any) -> Any:
+def _pass_on(outcome: Any, result: Deferred[Any]) -> Any:
     if isinstance(outcome, Failure):
-        told.errback(outcome)
+        result.errback(outcome)
         return None
-    told.callback(outcome)
+    result.callback(outcome)
     return outcome

@@ -1,4 +1,4 @@
-"""`LoggingClient`: log messages for the deployed logging service, from any thread."""
+"""`LoggingClient`: log messages for OpenTera's logging service, from any thread."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from opentera_twisted.variables import LogList
 
 
 class LoggingClient:
-    """Writes log messages to Redis, without ever waiting for it.
+    """Write log messages to Redis, without blocking.
 
-    A thread writes where no reactor runs, as before its start or in a forked process.
+    A thread writes where no reactor runs, such as before its start or in a forked process.
 
     Args:
-        config: as of `RedisClient`.
-        client_name: in Redis's list of clients, if it is the first of the process.
+        config: as in `RedisClient`.
+        client_name: name in Redis's client list, if it is the first client of the process.
     """
 
     def __init__(self, config: Mapping[str, Any], client_name: str = "LoggingClient") -> None:
-        prefer("LoggingClient", "LogPublisher, which takes what any logger logs")
+        prefer("LoggingClient", "LogPublisher, which publishes the messages of any logger")
         self.client_name = client_name
         self._lease = BusLease(sync_commands.address(config), client_name)
         self._publisher = ThreadLogPublisher(self._lease, client_name)
 
     def close(self) -> None:
-        """Log no more."""
+        """Stop logging."""
         in_reactor(self._lease.close).addErrback(lambda _: None)
 
     def log_trace(self, sender: str, *args: object) -> None:
@@ -80,29 +80,29 @@ class LoggingClient:
         server_endpoint: str = "",
         message: str = "",
     ) -> None:
-        """Log a login, or an attempt.
+        """Log a login attempt.
 
         Args:
-            sender: part of the program, for people to read.
-            level: a ``LogEvent.LOGLEVEL_…``; chooses the list.
+            sender: part of the program, for display.
+            level: a ``LogEvent.LOGLEVEL_…``, which selects the list.
             login_type: a ``LoginEvent.LOGIN_TYPE_…``.
             login_status: a ``LoginEvent.LOGIN_STATUS_…``.
-            client_name: program that logs in.
+            client_name: name of the program that logs in.
             client_version: its version.
-            client_ip: its address.
+            client_ip: its IP address.
             os_name: its operating system.
-            os_version: the version of that.
-            user_uuid: user who logs in, if one does.
-            participant_uuid: participant who logs in, if one does.
-            device_uuid: device that logs in, if one does.
-            service_uuid: service that logs in or reports the login, if one does.
+            os_version: version of the operating system.
+            user_uuid: UUID of the user, if a user logs in.
+            participant_uuid: UUID of the participant, if a participant logs in.
+            device_uuid: UUID of the device, if a device logs in.
+            service_uuid: UUID of the service that logs in or reports the login, if any.
             server_endpoint: path of the request.
-            message: text for people to read.
+            message: text for display.
         """
         try:
             log_list = LogList[LogEvent.LogLevel.Name(level).removeprefix("LOGLEVEL_")]
         except (KeyError, ValueError):
-            log_list = LogList.INFO  # nobody reads a list of any other name
+            log_list = LogList.INFO  # lists of other names have no reader
         event = LoginEvent(
             log_header=log_event(log_list, message, sender),
             login_type=login_type,  # type: ignore[arg-type]  # any number

@@ -1,4 +1,4 @@
-"""`BaseModule` and `ServiceOpenTera`: what existing modules and services are derived from."""
+"""`BaseModule` and `ServiceOpenTera`: base classes of existing modules and services."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from opentera_twisted.rpc import Procedures, ProcedureServer
 
 
 class _Program(RedisClient):
-    """What modules and services share."""
+    """Common base of modules and services."""
 
     rpc_api: RpcApi
     logger: LoggingClient
     _answering: ProcedureServer | None = None
 
     def setup_rpc_interface(self) -> None:
-        """For derived classes: put procedures into ``rpc_api``."""
+        """Override it to add procedures to ``rpc_api``."""
 
     def redisClose(self) -> Deferred[Any]:
-        """End all that it has begun."""
+        """End everything that it has started."""
         self.logger.close()
         return super().redisClose()
 
     def create_event_message(self, topic: str) -> TeraEvent:
-        """An envelope for events on a topic."""
+        """Make an envelope for events on a topic."""
         return tera_event(topic, [])
 
     def send_event_message(self, event: Message, topic: str) -> Any:
@@ -51,14 +51,14 @@ class _Program(RedisClient):
         rpc: Sequence[str],
         serve: Callable[[Procedures], Deferred[ProcedureServer]],
     ) -> list[Deferred[Any]]:
-        """Answer calls from ``rpc_api``, or pass them to the method that a class overrides."""
+        """Serve ``rpc_api``, or pass the calls to the method that a class overrides."""
         if getattr(method, "__func__", None) is not base:
             return [self.subscribe_pattern_with_callback(topic, method) for topic in rpc]
         serving = serve(self._procedures())
         return [serving.addCallback(lambda server: self._lease.keep(server, server.stop))]
 
     def _answer(self, name: str, delivery: Delivery) -> None:
-        """Answer one call from ``rpc_api``, for a class that overrides the method."""
+        """Serve one call from ``rpc_api``, for a class that overrides the method."""
         server = self._answering
         if server is None:
             bus = self.bus
@@ -73,14 +73,15 @@ class _Program(RedisClient):
 
 
 class BaseModule(_Program):
-    """A module: its messages and calls come to the methods of a derived class.
+    """A module, whose messages and calls are passed to the methods of a derived class.
 
-    Calls are answered from ``rpc_api``, each exactly once, an unknown one with an error. A callback
-    runs in the reactor's thread and may return a Deferred; meanwhile other calls are answered.
+    Calls are served from ``rpc_api``, with exactly one reply each; unknown procedures get an error.
+    A callback runs in the reactor's thread and may return a Deferred; further calls are served
+    meanwhile.
 
     Args:
-        module_name: as in its topics.
-        config: its ``redis_config`` is as of `RedisClient`.
+        module_name: name in its topics.
+        config: object with a ``redis_config`` as in `RedisClient`.
     """
 
     def __init__(self, module_name: str, config: Any) -> None:
@@ -91,29 +92,29 @@ class BaseModule(_Program):
         self.logger = LoggingClient(config.redis_config, f"LoggingClient_{type(self).__name__}")
 
     def get_name(self) -> str:
-        """Its name."""
+        """Return the module's name."""
         return self.module_name
 
     def event_topic_name(self) -> str:
-        """Topic of the events that it publishes."""
+        """Return the topic of the events of the module."""
         return topics.module_events(self.module_name)
 
     def source_name(self) -> str:
-        """Topic of the messages that it receives."""
+        """Return the topic of the messages to the module."""
         return topics.module_messages(self.module_name)
 
     def setup_module_pubsub(self) -> None:
-        """For derived classes: subscribe what else is wanted."""
+        """Override it for further subscriptions."""
 
     def notify_module_messages(self, pattern: str, channel: str, message: bytes) -> None:
-        """For derived classes: a ``TeraModuleMessage`` to this module has come."""
+        """Override it to handle each ``TeraModuleMessage`` to this module."""
 
     def notify_module_rpc(self, pattern: str, channel: str, message: bytes) -> None:
-        """Answer one call from ``rpc_api``; a derived class may do more, or all of it."""
+        """Serve a call from ``rpc_api``; a derived class may override it."""
         self._answer(self.module_name, Delivery(channel, pattern, message))
 
     def redisConnectionMade(self) -> None:
-        """Serve and subscribe, once Redis is there."""
+        """Serve and subscribe, once Redis is connected."""
         self.setup_rpc_interface()
         self.build_interface()
         self.setup_module_pubsub()
@@ -132,29 +133,29 @@ class BaseModule(_Program):
         return gathered([listening, *serving])
 
     def create_tera_message(self, dest: str = "", seq: int = 0) -> TeraModuleMessage:
-        """An envelope for messages from this module."""
+        """Make an envelope for messages from this module."""
         message = self.create_module_message(f"module.{self.module_name}", dest)
         message.head.seq = seq
         return message
 
     def create_module_message(self, src: str, dest: str) -> TeraModuleMessage:
-        """An envelope for messages to a topic."""
+        """Make an envelope for messages to a topic."""
         return module_message(src, dest, [])
 
     def send_module_message(self, message: TeraModuleMessage) -> Any:
-        """Publish an envelope on the topic that stands in it."""
+        """Publish an envelope on its destination."""
         return self.publish(message.head.dest, message)
 
     def send_user_disconnect_module_message(self, user_uuid: str) -> Any:
-        """Have the websockets of a user closed."""
+        """Close the websockets of a user."""
         return self._disconnect(user_uuid)
 
     def send_participant_disconnect_module_message(self, participant_uuid: str) -> Any:
-        """Have the websockets of a participant closed."""
+        """Close the websockets of a participant."""
         return self._disconnect(participant_uuid)
 
     def send_device_disconnect_module_message(self, device_uuid: str) -> Any:
-        """Have the websockets of a device closed."""
+        """Close the websockets of a device."""
         return self._disconnect(device_uuid)
 
     def _disconnect(self, uuid: str) -> Any:
@@ -164,15 +165,15 @@ class BaseModule(_Program):
 
 
 class ServiceOpenTera(_Program):
-    """A new service that needs no OpenTera: it makes no HTTP requests and signs no tokens.
+    """A service that does not need OpenTera: it makes no HTTP requests and signs no tokens.
 
-    It listens under its key and its UUID, and answers calls as `BaseModule` does. Existing services
-    keep OpenTera's own class, which works on the `RedisClient` of this package: see `install`.
+    It listens under its key and its UUID, and serves calls as `BaseModule` does. Existing services
+    keep OpenTera's own class, on the `RedisClient` of this package: see `install`.
 
     Args:
-        config_man: its ``redis_config`` is as of `RedisClient`; its ``service_config`` is kept.
-        service_info: ``service_key``, ``service_uuid`` and whatever else; without a
-            ``service_uuid`` that is the ``ServiceUUID`` of ``service_config``.
+        config_man: object with a ``redis_config`` as in `RedisClient`, and a ``service_config``.
+        service_info: ``service_key``, ``service_uuid`` and any other items. The default UUID is the
+            ``ServiceUUID`` of ``service_config``.
     """
 
     def __init__(self, config_man: Any, service_info: Mapping[str, Any]) -> None:
@@ -182,7 +183,7 @@ class ServiceOpenTera(_Program):
         uuid = service_info.get("service_uuid") or self.config.get("ServiceUUID")
         if not uuid:
             raise InvalidArgument(
-                "a service has a UUID: service_uuid of service_info, or ServiceUUID of "
+                "a service needs a UUID: service_uuid of service_info, or ServiceUUID of "
                 "service_config"
             )
         self.service_uuid: str = uuid
@@ -191,7 +192,7 @@ class ServiceOpenTera(_Program):
         self.logger = LoggingClient(config_man.redis_config, f"LoggingClient_{type(self).__name__}")
 
     def setup_rpc_interface(self) -> None:
-        """Put the procedure into ``rpc_api`` that an OpenTera server calls of every service."""
+        """Add the procedure to ``rpc_api`` that an OpenTera server calls in every service."""
         self.rpc_api["session_type_config"] = {
             "args": ["int:id_session_type"],
             "returns": "dict",
@@ -199,21 +200,21 @@ class ServiceOpenTera(_Program):
         }
 
     def get_session_type_config_form(self, id_session_type: int) -> Mapping[str, Any]:
-        """For derived classes: the form with the settings of a type of session; none here."""
+        """Override it to return the settings form of a session type; returns an empty form."""
         return {}
 
     def register_to_events(self) -> Any:
-        """For derived classes: subscribe what else is wanted."""
+        """Override it for further subscriptions."""
 
     def notify_service_messages(self, pattern: str, channel: str, message: bytes) -> None:
-        """For derived classes: a ``TeraModuleMessage`` to this service has come."""
+        """Override it to handle each ``TeraModuleMessage`` to this service."""
 
     def notify_service_rpc(self, pattern: str, channel: str, message: bytes) -> None:
-        """Answer one call from ``rpc_api``; a derived class may do more, or all of it."""
+        """Serve a call from ``rpc_api``; a derived class may override it."""
         self._answer(self.service_info["service_key"], Delivery(channel, pattern, message))
 
     def redisConnectionMade(self) -> None:
-        """Serve and subscribe, once Redis is there."""
+        """Serve and subscribe, once Redis is connected."""
         self.setup_rpc_interface()
         self.build_interface()
         self.register_to_events()
@@ -237,12 +238,12 @@ class ServiceOpenTera(_Program):
         return gathered([*listening, *serving])
 
     def send_service_event_message(self, event: Message) -> Any:
-        """Publish an event on the topic of this service's events."""
+        """Publish an event on the event topic of this service."""
         topic = topics.service_events(self.service_info["service_key"])
         return self.send_event_message(event, topic)
 
     def create_tera_message(self, src: str = "", dest: str = "", seq: int = 0) -> TeraModuleMessage:
-        """An envelope for messages to a topic."""
+        """Make an envelope for messages to a topic."""
         message = module_message(src, dest, [])
         message.head.seq = seq
         return message

@@ -25,7 +25,7 @@ from opentera_twisted.opentera.names import (
 from opentera_twisted.opentera.threads import blocking_calls
 
 TRIED_WITH: Final = "1.3.1"
-"""Version of OpenTera whose programs and tests run on this package."""
+"""OpenTera version whose programs and tests run on this package."""
 
 _REPLACED: Final[Mapping[str, tuple[Any, ...]]] = {
     "opentera.redis.RedisVars": (RedisVars,),
@@ -42,33 +42,33 @@ _REPLACED: Final[Mapping[str, tuple[Any, ...]]] = {
 
 
 def install(blocking_in_reactor: bool = False) -> None:
-    """Move a whole OpenTera program over: call this at its top, before it imports OpenTera.
+    """Run an OpenTera program on this package; call this before the program imports OpenTera.
 
-    Afterwards ``opentera.redis.RedisVars``, ``opentera.redis.RedisClient``,
+    It replaces the classes in ``opentera.redis.RedisVars``, ``opentera.redis.RedisClient``,
     ``opentera.redis.RedisRPCClient``, ``opentera.logging.LoggingClient`` and
-    ``opentera.modules.BaseModule`` hold the classes of this package; all else, such as
-    ``opentera.services`` and ``opentera.db``, is OpenTera's own. It was tried with OpenTera 1.3.1;
-    another version is warned of.
+    ``opentera.modules.BaseModule`` by those of this package. Everything else, such as
+    ``opentera.services`` and ``opentera.db``, stays OpenTera's own. It is tested with OpenTera
+    1.3.1; other versions cause a warning.
 
     Args:
         blocking_in_reactor: run calls that block the reactor (``redisGet``, ``self.redis``,
-            ``RedisRPCClient.call``) as OpenTera does, with a warning in the log once for each
-            place, instead of refusing them. Until they are mended the program stops for each.
+            ``RedisRPCClient.call``) as OpenTera does, instead of refusing them. The log has one
+            warning for each place. Each such call stops the whole program until its reply.
 
     Raises:
-        ModuleNotFoundError: OpenTera is not there.
-        InstalledTooLate: OpenTera's own modules were imported already; nothing was replaced.
+        ModuleNotFoundError: OpenTera is not installed.
+        InstalledTooLate: OpenTera's modules were already imported; nothing was replaced.
     """
     if find_spec("opentera") is None:
         raise ModuleNotFoundError(
-            f"there is no OpenTera to install into: pip install --no-deps opentera=={TRIED_WITH}",
+            f"OpenTera is not installed: pip install --no-deps opentera=={TRIED_WITH}",
             name="opentera",
         )
     late = [name for name in _REPLACED if name in sys.modules and not _is_ours(name)]
     if late:
         raise InstalledTooLate(
-            f"{', '.join(late)}: imported already, as OpenTera's own; call install() at the top of "
-            "the program, before it imports anything of opentera"
+            f"{', '.join(late)}: already imported as OpenTera's own; call install() at the top of "
+            "the program, before it imports any module of opentera"
         )
     _warn_of_another_version()
     for name, contents in _REPLACED.items():
@@ -82,13 +82,13 @@ def _is_ours(name: str) -> bool:
 
 
 class _Replacement(ModuleType):
-    """A module of OpenTera's name with contents of this package."""
+    """A module with OpenTera's name and contents of this package."""
 
 
 def _replace(name: str, contents: tuple[Any, ...]) -> None:
     module = _Replacement(name, f"Of opentera_twisted, in place of OpenTera's own {name}.")
-    for one in contents:
-        setattr(module, one.__name__, one)
+    for content in contents:
+        setattr(module, content.__name__, content)
     parent, _, child = name.rpartition(".")
     setattr(import_module(parent), child, module)
     sys.modules[name] = module
@@ -97,10 +97,10 @@ def _replace(name: str, contents: tuple[Any, ...]) -> None:
 def _warn_of_another_version() -> None:
     try:
         found = version("opentera")
-    except PackageNotFoundError:  # a checkout in the import path
+    except PackageNotFoundError:  # an uninstalled checkout
         found = "of an unknown version"
     if found != TRIED_WITH:
         warnings.warn(
-            f"opentera_twisted was tried with OpenTera {TRIED_WITH}; this one is {found}",
+            f"opentera_twisted is tested with OpenTera {TRIED_WITH}, but found {found}",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""Names of variables, modules and topics, as existing programs write them."""
+"""Names of variables, modules and topics, as existing OpenTera programs write them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _warned: set[str] = set()
 
 
 def prefer(old: str, new: str) -> None:
-    """Warn once in a process that there is something better."""
+    """Warn once per process that a better class exists."""
     if old not in _warned:
         _warned.add(old)
-        warnings.warn(f"{old}: better is {new}", DeprecationWarning, stacklevel=3)
+        warnings.warn(f"{old}: prefer {new}", DeprecationWarning, stacklevel=3)
 
 
 @unique
 class ModuleNames(Enum):
-    """Names of the modules of deployed servers."""
+    """Names of the modules of existing OpenTera programs."""
 
     FLASK_MODULE_NAME = "TeraServer.FlaskModule"
     TWISTED_MODULE_NAME = topics.TWISTED_MODULE
@@ -32,7 +32,7 @@ class ModuleNames(Enum):
 
 
 class RedisVars:
-    """Names of variables, and topics of services; better are `variables` and `topics`."""
+    """Names of variables, and topics of services; prefer `variables` and `topics`."""
 
     RedisVar_UserTokenAPIKey: ClassVar = Secret.USER_TOKEN.value
     RedisVar_DeviceTokenAPIKey: ClassVar = Secret.DEVICE_TOKEN.value
@@ -47,25 +47,25 @@ class RedisVars:
 
     @classmethod
     def build_service_rpc_topic(cls, service_key: str) -> str:
-        """Topic on which a service is called."""
+        """Return the topic of the requests to a service."""
         return topics.service_rpc(service_key)
 
     @classmethod
     def build_service_message_topic(cls, service_key: str) -> str:
-        """Topic of the messages that a service receives."""
+        """Return the topic of the messages to a service."""
         return topics.service_messages(service_key)
 
     @classmethod
     def build_service_event_topic(cls, service_key: str) -> str:
-        """Topic of the events that a service publishes."""
+        """Return the topic of the events of a service."""
         return topics.service_events(service_key)
 
 
 def create_module_message_topic_from_name(name: ModuleNames) -> str:
-    """Topic of the messages that a module receives."""
+    """Return the topic of the messages to a module."""
     return topics.module_messages(name.value)
 
 
 def create_module_event_topic_from_name(name: ModuleNames, subtopic: object = None) -> str:
-    """Topic of the events that a module publishes, or of one subtopic of them."""
+    """Return the topic of the events of a module, or of one of its subtopics."""
     return topics.module_events(name.value, str(subtopic) if subtopic else None)

@@ -1,7 +1,7 @@
-"""Plain redis-py clients, for the ``redis`` attribute that existing programs use.
+"""redis-py clients, for the ``redis`` attribute that existing OpenTera programs use.
 
-All clients of one Redis share the connections of one pool. A command in the reactor's thread is
-refused, or allowed with a warning: see `threads.check_may_block`.
+All clients of one Redis share one connection pool. A command in the reactor's thread is refused, or
+allowed with a warning: see `threads.check_may_block`.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ except ModuleNotFoundError as error:
 
 
 class _Pool(redis.ConnectionPool):
-    """Connections that the reactor's thread gets only where it may block."""
+    """A connection pool that the reactor's thread may use only where it may block."""
 
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """Hand out a connection: for each command, pipeline or subscription."""
+        """Get a connection for a command, pipeline or subscription."""
         check_may_block("self.redis", "await self.bus.link.execute(...)")
         return super().get_connection(*args, **kwargs)
 
 
 def client(address: RedisAddress, name: str) -> redis.Redis:
-    """Make a client of redis-py.
+    """Make a redis-py client.
 
     Args:
         address: host, port, database and login of the Redis.
-        name: in Redis's list of clients, if this client is the first of the process.
+        name: name in Redis's client list, if this client is the first of the process.
     """
     pool = _pools.get(address) or _pools.setdefault(address, _pool(address, name))
     return redis.Redis(connection_pool=pool)
@@ -72,15 +72,18 @@ def call(
     """Call a procedure and block until its reply.
 
     Args:
-        address: of the Redis.
-        topic: of the server.
-        procedure: its name.
-        arguments: as of `Bus.call`.
+        address: address of the Redis.
+        topic: topic of the server.
+        procedure: name of the procedure.
+        arguments: as in `Bus.call`.
         timeout: seconds.
 
+    Returns:
+        The procedure's return value.
+
     Raises:
-        InvalidArgument: an argument, the name or the timeout is not of the right kind.
-        CallError: the procedure gave no value.
+        InvalidArgument: an argument, the name or the timeout is invalid.
+        CallError: the call failed.
     """
     known = {"topic": topic, "procedure": procedure}
     reply_to = f"{REPLY_CHANNELS}{uuid4()}"
@@ -90,14 +93,14 @@ def call(
     try:
         with caller.pubsub() as replies:  # type: ignore[no-untyped-call]
             replies.subscribe(reply_to)
-            replies.get_message(timeout=timeout)  # Redis acknowledges the subscription
+            replies.get_message(timeout=timeout)  # the acknowledgement of the subscription
             if not caller.publish(topic, request):
                 raise NoResponder(f"no program listens on {topic}", **known)
             ends = monotonic() + timeout
             while (left := ends - monotonic()) > 0:
                 received = replies.get_message(timeout=left)
                 reply = None if received is None else decode_reply(received["data"])
-                # As in `Caller`: another program may have been made to reply.
+                # As in `Caller`: the reply may come from another program.
                 if reply is not None and reply.get("id") == call_id and answers(reply, topic):
                     return return_value(reply, topic, procedure)
     except redis.RedisError as error:

@@ -1,4 +1,4 @@
-"""The procedures of an ``rpc_api``: whatever stands in it when a call comes."""
+"""Procedures of an ``rpc_api``, read from it at each call."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from opentera_twisted.rpc import Procedures
 from opentera_twisted.rpc.procedures import Procedure
 
 RpcApi = dict[str, Mapping[str, Any]]
-"""Names to ``{"args": [...], "returns": "...", "callback": function}``."""
+"""Names, each with ``{"args": [...], "returns": "...", "callback": function}``."""
 
 
 class RpcApiProcedures(Procedures):
-    """`Procedures` that are looked up in an ``rpc_api``; arguments are handed over as they come.
+    """`Procedures` that are looked up in an ``rpc_api``; arguments are not checked.
 
     Args:
-        rpc_api: of a module or service.
-        doc: what that is for.
+        rpc_api: ``rpc_api`` of a module or service.
+        doc: documentation of the module or service.
     """
 
     def __init__(self, rpc_api: RpcApi, doc: str = "") -> None:
@@ -25,7 +25,7 @@ class RpcApiProcedures(Procedures):
         self._rpc_api = rpc_api
 
     def get(self, name: str) -> Procedure | None:
-        """The procedure of that name, or None."""
+        """Get a procedure by name, or None."""
         entry = self._rpc_api.get(name)
         return None if entry is None else _procedure(name, entry)
 

@@ -1,6 +1,6 @@
-"""Commands before the reactor runs, where existing programs read their settings from Redis.
+"""Commands before the reactor runs, for existing OpenTera programs that read settings from Redis.
 
-Each has a plain connection of its own, which ends with it.
+Each command opens and closes its own blocking connection.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ DEFAULT_CONFIG: Final[Mapping[str, Any]] = {
 
 
 def address(config: Mapping[str, Any]) -> RedisAddress:
-    """Where the Redis of a ``redis_config`` is.
+    """Read the address of a Redis from a ``redis_config``.
 
     Raises:
-        InvalidArgument: something is missing in it, or no number.
+        InvalidArgument: an item is missing, or is not a number.
     """
     try:
         return RedisAddress(
@@ -38,5 +38,5 @@ def address(config: Mapping[str, Any]) -> RedisAddress:
         )
     except (KeyError, TypeError, ValueError):
         raise InvalidArgument(
-            "a redis_config has hostname, port and db, and may have username and password"
+            "a redis_config needs hostname, port and db; username and password are optional"
         ) from None

@@ -1,4 +1,4 @@
-"""Threads of existing programs: the reactor's, another one, or none while it does not run."""
+"""Threads of existing OpenTera programs: the reactor's thread, and others."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from opentera_twisted.reactor_thread import check_not_forked, running_reactor
 
 
 def global_reactor() -> Any:
-    """The reactor of the process; whoever imports it installs it."""
+    """Return the reactor of the process; importing it installs it."""
     from twisted.internet import reactor  # noqa: PLC0415 (not before it is needed)
 
     return reactor
 
 
 def is_running() -> bool:
-    """Tell if the reactor runs in this process; that of its parent does not count."""
+    """Return True if the reactor runs in this process; the parent's reactor does not count."""
     return running_reactor() is not None
 
 
 def in_reactor_thread() -> bool:
-    """Whether the reactor runs, in this thread."""
+    """Return True if the reactor runs in this thread."""
     return is_running() and isInIOThread()
 
 
 def in_reactor(function: Callable[[], Any]) -> Deferred[Any]:
-    """Call a function in the reactor's thread, now or as soon as that runs.
+    """Call a function in the reactor's thread, now or as soon as the reactor runs.
 
     Returns:
-        Fires there with what comes of it.
+        Fires there with the function's result.
 
     Fails with:
-        ForkedProcess: that thread stayed in the parent of this process.
+        ForkedProcess: the reactor's thread stayed in the parent of this process.
     """
     try:
         check_not_forked()
@@ -61,11 +61,11 @@ def in_reactor(function: Callable[[], Any]) -> Deferred[Any]:
 
 @define
 class _BlockingCalls:
-    """Blocking calls in the reactor's thread.
+    """Settings for blocking calls in the reactor's thread.
 
     Attributes:
         are_allowed: run them with a warning instead of refusing them.
-        places: files and lines that were warned of.
+        places: files and lines with a warning in the log.
     """
 
     are_allowed: bool = False
@@ -79,11 +79,11 @@ _log = Logger()
 
 
 def check_may_block(what: str, instead: str) -> None:
-    """Refuse a blocking call in the reactor's thread, or warn of it once for each place.
+    """Refuse a blocking call in the reactor's thread, or warn once for each place.
 
     Args:
-        what: the call.
-        instead: the call that does not block.
+        what: name of the call.
+        instead: a call that does not block.
 
     Raises:
         InReactorThread: this is the reactor's thread, and it must not block.
@@ -92,7 +92,7 @@ def check_may_block(what: str, instead: str) -> None:
         return
     if not blocking_calls.are_allowed:
         raise InReactorThread(
-            f"{what} waits, and would stop all that the reactor does: {instead} instead, "
+            f"{what} waits, and would block the reactor; use {instead} instead, "
             "or call it with deferToThread"
         )
     place = _caller()
@@ -100,7 +100,7 @@ def check_may_block(what: str, instead: str) -> None:
         blocking_calls.places.add(place)
         file, line = place
         _log.warn(
-            "{file}:{line}: {what} blocks the reactor; {instead} instead, or call it with "
+            "{file}:{line}: {what} blocks the reactor; use {instead} instead, or call it with "
             "deferToThread",
             file=file,
             line=line,
@@ -110,7 +110,7 @@ def check_may_block(what: str, instead: str) -> None:
 
 
 def _caller() -> tuple[str, int]:
-    """File and line of the program's code that called this package or redis-py."""
+    """Return the file and line of the program that called this package or redis-py."""
     frame = sys._getframe(1)  # noqa: SLF001 (as in logging and warnings)
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
         frame = frame.f_back

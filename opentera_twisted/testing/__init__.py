@@ -1,11 +1,11 @@
-"""For tests of programs that use the bus: no network, no server, and no time that passes by itself.
+"""Tools for tests of programs that use the bus, without a network, a server or real time.
 
-memory_bus        `MemoryBus`: a `Bus` whose link leads to a Redis in memory
-memory_redis      that Redis: the commands that a bus sends, and who is connected
-memory_variables  what stands under its names
-results           `result_of`: the value that a Deferred has fired with
-scripts           what a bus has run in it
-clock             a ``Clock`` of Twisted that also stands in for the rest of a reactor
+memory_bus        `MemoryBus`: a `Bus` on a Redis in memory
+memory_redis      the Redis in memory: the commands that a bus sends, and its connections
+memory_variables  variables of the Redis in memory
+results           `result_of`: result of a Deferred that has fired
+scripts           the scripts of a bus, in Python
+clock             Twisted's ``Clock`` with the other methods of a reactor
 """
 
 from opentera_twisted.testing.clock import MemoryClock

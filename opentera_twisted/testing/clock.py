@@ -1,4 +1,4 @@
-"""A clock of tests: what is to run in threads runs at once, in the same one."""
+"""A clock for tests, which runs functions for threads at once, in the calling thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 
-class _AtOnce(Executor):
+class _Immediate(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         try:
@@ -21,10 +21,10 @@ class _AtOnce(Executor):
 
 
 class MemoryClock(Clock):
-    """``Clock``, with a pool that has no threads: what should run in one runs at once."""
+    """``Clock`` with a thread pool that runs functions at once, in the calling thread."""
 
     def getThreadPool(self) -> MemoryClock:
-        """Itself."""
+        """Return this object."""
         return self
 
     def callInThreadWithCallback(
@@ -34,7 +34,7 @@ class MemoryClock(Clock):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Call a function and hand over what comes of it."""
+        """Call a function and pass on its result."""
         try:
             result = func(*args, **kwargs)
         except Exception:  # noqa: BLE001 (as a thread of the pool does)
@@ -43,8 +43,8 @@ class MemoryClock(Clock):
             onResult(True, result)
 
     def make_executor(self, size: int, name: str) -> Executor:
-        """An executor that runs everything at once."""
-        return _AtOnce()
+        """Make an executor that runs functions at once."""
+        return _Immediate()
 
     def callFromThread(self, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:  # noqa: A002 (Twisted's name)
         """Call a function."""

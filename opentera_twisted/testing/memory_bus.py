@@ -1,4 +1,4 @@
-"""`MemoryBus`: the whole of `Bus`, in one process and without a network, for tests."""
+"""`MemoryBus`: a complete `Bus` without a network, for tests."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from opentera_twisted.topics import encode
 
 @frozen
 class _MemoryAddress(RedisAddress):
-    """Leads to a Redis in memory."""
+    """Address of a Redis in memory."""
 
     redis: IStreamClientEndpoint = field(kw_only=True)
 
     def endpoint(self, reactor: Any, timeout: float) -> IStreamClientEndpoint:
-        """That Redis."""
+        """Return the Redis in memory."""
         return self.redis
 
 
 class MemoryBus(Bus):
-    """A `Bus` on a Redis in memory, started and, with a clock, connected as soon as it is made.
+    """A `Bus` on a Redis in memory, started and, with the default clock, connected when it is made.
 
-    All that does not wait for time happens at once: the Deferred of a call has fired when the call
-    returns, unless the procedure takes time. Timeouts and lifetimes pass with the clock.
+    Everything that does not wait for time happens at once. The Deferred of a call has fired when
+    the call returns, unless the procedure takes time. Timeouts and lifetimes follow the clock.
 
     Args:
-        redis: shared with other buses; one of its own when None.
-        reactor: for time; a `MemoryClock` when None: ``bus.clock.advance(10)``. The reactor itself
-            lets real time pass.
-        name: of the bus.
+        redis: a Redis in memory to share with other buses; None makes a new one.
+        reactor: clock of the bus. None makes a `MemoryClock`: ``bus.clock.advance(10)``. The real
+            reactor lets real time pass.
+        name: name of the bus.
 
     Attributes:
-        clock: what was given as reactor, or the clock that was made.
-        redis: in memory.
+        clock: the reactor that was passed, or the new clock.
+        redis: the Redis in memory.
     """
 
     def __init__(
@@ -60,21 +60,21 @@ class MemoryBus(Bus):
 
     @property
     def published(self) -> list[Delivery]:
-        """What was published by all buses of the Redis, oldest first, calls and replies too."""
+        """All published messages of the Redis, oldest first, including calls and replies."""
         return self.redis.published
 
     def published_on(self, topic: str) -> list[bytes]:
-        """The payloads that were published on one topic, oldest first."""
-        return [one.payload for one in self.published if one.topic == topic]
+        """List the payloads published on one topic, oldest first."""
+        return [delivery.payload for delivery in self.published if delivery.topic == topic]
 
     def deliver(self, topic: str, payload: bytes | str | Message) -> int:
-        """Publish something as another program would; how many receive it."""
+        """Publish a message as another program would; return the number of receivers."""
         return self.redis.publish(encode(topic), encode_payload(payload))
 
     def disconnect(self) -> None:
-        """Have Redis go away: for all its buses, until `reconnect`."""
+        """Make Redis unreachable for all its buses, until `reconnect`."""
         self.redis.go_away()
 
     def reconnect(self) -> None:
-        """Have Redis come back; its buses connect within a second of the clock."""
+        """Make Redis reachable again; its buses connect within a second of the clock."""
         self.redis.come_back()

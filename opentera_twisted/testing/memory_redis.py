@@ -1,4 +1,4 @@
-"""A Redis in memory: as many commands as a bus sends, answered at once and in their order."""
+"""A Redis in memory: the commands that a bus sends, answered at once and in order."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _INVALIDATIONS: Final = b"__redis__:invalidate"
 
 @define(eq=False)
 class Connection:
-    """One end of a connection in memory: the transport that a protocol writes to.
+    """A connection in memory: the transport that a protocol writes to.
 
     Attributes:
-        number: by which other connections refer to it.
-        channels: that it has subscribed to.
-        patterns: likewise.
-        redirect: number of the connection that is told what changed; 0: none.
-        tracked: names that it is told of, when they change.
+        number: id of the connection.
+        channels: subscribed channels.
+        patterns: subscribed patterns.
+        redirect: id of the connection that receives invalidations; 0: none.
+        tracked: names of variables whose changes are reported.
     """
 
     redis: MemoryRedis
@@ -55,27 +55,28 @@ class Connection:
             self.redis.received(self, command)
 
     def loseConnection(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self.redis.lost(self)
 
     abortConnection = loseConnection
 
-    def told(self, reply: bytes) -> None:
-        """Something from the server."""
+    def deliver(self, reply: bytes) -> None:
+        """Receive data from the server."""
         if self.is_open:
             self.protocol.dataReceived(reply)
 
 
 @implementer(IStreamClientEndpoint)
 class MemoryRedis(MemoryVariables):
-    """What several buses in one process share, as they would share a Redis.
+    """A Redis in memory, which several buses of one process can share.
 
     Args:
-        clock: for the lifetimes of variables.
+        clock: clock for the lifetimes of variables.
 
     Attributes:
-        published: all that was published, oldest first.
-        online: for tests to fill, as gateways do: ``<kind>.<uuid>`` of who has a websocket open.
+        published: all published messages, oldest first.
+        online: ``<kind>.<uuid>`` of identities with an open websocket; a test fills it, as gateways
+            do.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -90,8 +91,8 @@ class MemoryRedis(MemoryVariables):
         self._is_busy = False
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
-        """Connect a protocol in the clock's next turn, or when the server is back."""
-        attempt: Deferred[Any] = Deferred(lambda one: self._attempts.pop(one, None))
+        """Connect a protocol at the clock's next advance, or when the server is reachable again."""
+        attempt: Deferred[Any] = Deferred(lambda cancelled: self._attempts.pop(cancelled, None))
         self._attempts[attempt] = protocolFactory
         self._clock.callLater(0, self._connect_all)
         return attempt
@@ -101,7 +102,7 @@ class MemoryRedis(MemoryVariables):
             return
         attempts, self._attempts = self._attempts, {}
         for attempt, factory in attempts.items():
-            # Nothing is answered before who connects is told that it has.
+            # Answer nothing before the protocol is connected.
             self._later(partial(self._connect, attempt, factory))
 
     def _connect(self, attempt: Deferred[Any], factory: Any) -> None:
@@ -115,29 +116,29 @@ class MemoryRedis(MemoryVariables):
         attempt.callback(protocol)
 
     def lost(self, connection: Connection) -> None:
-        """End one connection."""
+        """Close a connection."""
         if self._connections.pop(connection.number, None) is not None:
             connection.is_open = False
             reason = Failure(ConnectionDone())
             self._later(lambda: connection.protocol.connectionLost(reason))
 
     def go_away(self) -> None:
-        """End all connections, and take no new ones; the variables stay."""
+        """Close all connections and refuse new ones; keep the variables."""
         self._is_away = True
         for connection in list(self._connections.values()):
             self.lost(connection)
 
     def come_back(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         self._is_away = False
         self._connect_all()
 
     def received(self, connection: Connection, command: Sequence[bytes]) -> None:
-        """Answer a command, when those before it are answered."""
-        self._later(lambda: connection.told(self._reply(connection, command)))
+        """Answer a command after the earlier ones."""
+        self._later(lambda: connection.deliver(self._reply(connection, command)))
 
     def _later(self, function: Callable[[], None]) -> None:
-        """Do one thing after another: what one causes comes behind what is due already."""
+        """Run functions in order: a function added by another runs after those already queued."""
         self._due.append(function)
         if self._is_busy:
             return
@@ -155,7 +156,7 @@ class MemoryRedis(MemoryVariables):
             return encode(Exception(f"ERR MemoryRedis has no command {name.decode()}"))
         try:
             reply: bytes | None = method(connection, *arguments)
-        except Exception as error:  # noqa: BLE001 (goes to who sent the command)
+        except Exception as error:  # noqa: BLE001 (sent as an error reply)
             return encode(error)
         return encode(None) if reply is None else reply
 
@@ -215,13 +216,13 @@ class MemoryRedis(MemoryVariables):
         return encode(script(self, names, arguments))
 
     def changed(self, name: bytes) -> None:
-        """Tell those who have read what is under a name, and track it."""
+        """Notify the connections that track a variable of its change."""
         for connection in list(self._connections.values()):
             if name in connection.tracked:
                 connection.tracked.remove(name)
                 target = self._connections.get(connection.redirect)
                 if target is not None and _INVALIDATIONS in target.channels:
-                    self._tell(target, [b"message", _INVALIDATIONS, [name]])
+                    self._send(target, [b"message", _INVALIDATIONS, [name]])
 
     # Pub/sub
 
@@ -229,21 +230,21 @@ class MemoryRedis(MemoryVariables):
         return encode(self.publish(channel, payload))
 
     def publish(self, channel: bytes, payload: bytes) -> int:
-        """Publish a message; how many connections receive it, each as often as it has asked."""
+        """Publish a message; return the number of subscriptions that receive it."""
         self.published.append(Delivery(decode(channel), None, payload))
         receivers = 0
         for connection in list(self._connections.values()):
             if channel in connection.channels:
                 receivers += 1
-                self._tell(connection, [b"message", channel, payload])
+                self._send(connection, [b"message", channel, payload])
             for pattern, matching in list(connection.patterns.items()):
                 if matching.fullmatch(channel):
                     receivers += 1
-                    self._tell(connection, [b"pmessage", pattern, channel, payload])
+                    self._send(connection, [b"pmessage", pattern, channel, payload])
         return receivers
 
-    def _tell(self, connection: Connection, message: list[Any]) -> None:
-        self._later(lambda: connection.told(encode(message)))
+    def _send(self, connection: Connection, message: list[Any]) -> None:
+        self._later(lambda: connection.deliver(encode(message)))
 
     def _do_subscribe(self, connection: Connection, *names: bytes) -> bytes:
         connection.channels |= dict.fromkeys(names)
@@ -266,14 +267,14 @@ class MemoryRedis(MemoryVariables):
     def _do_pubsub(self, _: Connection, what: bytes, *arguments: bytes) -> bytes:
         connections = self._connections.values()
         if what == b"NUMPAT":
-            return encode(len({pattern for one in connections for pattern in one.patterns}))
-        channels = {channel for one in connections for channel in one.channels}
+            return encode(len({pattern for other in connections for pattern in other.patterns}))
+        channels = {channel for other in connections for channel in other.channels}
         matching = compile_pattern(arguments[0])
         return encode([channel for channel in sorted(channels) if matching.fullmatch(channel)])
 
 
 def encode(reply: Any) -> bytes:
-    """A reply as bytes.
+    """Encode a reply.
 
     Source: Redis serialization protocol (RESP), version 2.
     """

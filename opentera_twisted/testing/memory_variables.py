@@ -1,4 +1,4 @@
-"""Variables in memory: strings and lists under names, until their time is over."""
+"""Variables in memory: strings and lists under names, until they expire."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Value = bytes | list[bytes]
 
 @define(eq=False)
 class _Variable:
-    """What stands under a name."""
+    """A variable."""
 
     value: Value
     expiry: IDelayedCall | None = None
 
 
 class MemoryVariables:
-    """What stands under names.
+    """Variables by name.
 
     Args:
-        clock: for their lifetimes.
+        clock: clock for their lifetimes.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -30,18 +30,18 @@ class MemoryVariables:
         self._variables: dict[bytes, _Variable] = {}
 
     def changed(self, name: bytes) -> None:
-        """Called when something else, or nothing, is under a name."""
+        """Called when the value of a variable has changed, or the variable is deleted."""
 
     def exists(self, name: bytes) -> bool:
-        """Whether there is something under a name."""
+        """Return True if a variable exists."""
         return name in self._variables
 
     def names(self) -> list[bytes]:
-        """All names."""
+        """List all names."""
         return list(self._variables)
 
     def read(self, name: bytes) -> bytes | None:
-        """The string under a name."""
+        """Read a string variable, or None."""
         variable = self._variables.get(name)
         if variable is None:
             return None
@@ -50,12 +50,12 @@ class MemoryVariables:
         return variable.value
 
     def items(self, name: bytes) -> list[bytes]:
-        """The list under a name."""
+        """Read a list variable."""
         variable = self._variables.get(name)
         return variable.value if variable is not None and isinstance(variable.value, list) else []
 
     def append(self, name: bytes, values: Sequence[bytes]) -> int:
-        """Append to the list under a name; its new length."""
+        """Append to a list variable; return its new length."""
         variable = self._variables.setdefault(name, _Variable([]))
         if not isinstance(variable.value, list):
             raise _wrong_type()
@@ -64,23 +64,23 @@ class MemoryVariables:
         return len(variable.value)
 
     def flush(self) -> None:
-        """Delete all that is under any name."""
+        """Delete all variables."""
         for name in self.names():
             self.delete(name)
 
     def now(self) -> int:
-        """Milliseconds on the clock."""
+        """Return the time of the clock in milliseconds."""
         return round(self._clock.seconds() * 1000)
 
     def left(self, name: bytes) -> int | None:
-        """Milliseconds that what is under a name has left; None when it has no end, or is none."""
+        """Return the remaining milliseconds of a variable; None if it does not expire or exist."""
         variable = self._variables.get(name)
         if variable is None or variable.expiry is None:
             return None
         return round(variable.expiry.getTime() * 1000) - self.now()
 
     def write(self, name: bytes, value: bytes, milliseconds: int | None = None) -> None:
-        """Put a string under a name."""
+        """Write a string variable."""
         self._forget(name)
         variable = self._variables[name] = _Variable(value)
         if milliseconds is not None:
@@ -88,7 +88,7 @@ class MemoryVariables:
         self.changed(name)
 
     def delete(self, name: bytes) -> bool:
-        """Delete what is under a name; whether there was something."""
+        """Delete a variable; return True if it existed."""
         found = self._forget(name)
         if found:
             self.changed(name)

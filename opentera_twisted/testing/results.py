@@ -1,4 +1,4 @@
-"""`result_of`: the value that a Deferred has fired with."""
+"""`result_of`: the result of a Deferred that has fired."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ T = TypeVar("T")
 
 
 def result_of(deferred: Deferred[T]) -> T:
-    """Return what a Deferred has fired with.
+    """Return the result of a Deferred that has fired, and consume it.
 
     Args:
-        deferred: From a method of `MemoryBus`, whose Deferreds usually fire at once. Its result is
-            consumed.
+        deferred: result of a method of `MemoryBus`, whose Deferreds usually fire at once.
 
     Raises:
-        Exception: what the Deferred failed with.
+        Exception: error of the Deferred.
         AssertionError: it has not fired; advance the clock of the bus first.
     """
     outcome: list[T | Failure] = []
     deferred.addBoth(outcome.append)
     if not outcome:
         raise AssertionError(
-            "the Deferred has not fired: advance the clock, with bus.clock.advance(seconds)"
+            "the Deferred has not fired; advance the clock with bus.clock.advance(seconds)"
         )
     result = outcome[0]
     if isinstance(result, Failure):

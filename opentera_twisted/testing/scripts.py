@@ -1,4 +1,4 @@
-"""The scripts that a bus has run in Redis, in Python."""
+"""The scripts that a bus runs in Redis, in Python."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from opentera_twisted.variables import COMPARE_AND_SET
 
 
 class Strings(Protocol):
-    """A Redis, as far as scripts need one.
+    """The methods of a Redis that scripts need.
 
     Attributes:
-        online: ``<kind>.<uuid>`` of who has a websocket open.
+        online: ``<kind>.<uuid>`` of identities with an open websocket.
     """
 
     online: set[str]
 
     def read(self, name: bytes) -> bytes | None:
-        """The string under a name."""
+        """Read a string variable, or None."""
 
     def write(self, name: bytes, value: bytes, milliseconds: int | None = None) -> None:
-        """Put a string under a name."""
+        """Write a string variable."""
 
     def delete(self, name: bytes) -> bool:
-        """Delete what is under a name."""
+        """Delete a variable."""
 
     def now(self) -> int:
-        """Milliseconds on the clock."""
+        """Return the time of the clock in milliseconds."""
 
     def left(self, name: bytes) -> int | None:
-        """Milliseconds that what is under a name has left; None when it has no end, or is none."""
+        """Return the remaining milliseconds of a variable; None if it does not expire or exist."""
 
 
 def compare_and_set(redis: Strings, names: Sequence[bytes], arguments: Sequence[bytes]) -> int:
-    """As the script of `Variables.compare_and_set`."""
+    """Run the script of `Variables.compare_and_set`."""
     (name,) = names
     what, expected, value, milliseconds = arguments
     if redis.read(name) != (None if what == b"absent" else expected):
@@ -48,7 +48,7 @@ def compare_and_set(redis: Strings, names: Sequence[bytes], arguments: Sequence[
 
 
 def redeem(redis: Strings, names: Sequence[bytes], arguments: Sequence[bytes]) -> list[Any] | None:
-    """As the script of `SessionKeys.take`."""
+    """Run the script of `SessionKeys.take`."""
     (name,) = names
     left = redis.left(name)
     if left is None:
@@ -67,7 +67,7 @@ def redeem(redis: Strings, names: Sequence[bytes], arguments: Sequence[bytes]) -
 
 
 def give_back(redis: Strings, names: Sequence[bytes], arguments: Sequence[bytes]) -> int:
-    """As the script of `SessionKeys.give_back`."""
+    """Run the script of `SessionKeys.give_back`."""
     (name,) = names
     taken, left, value = arguments
     milliseconds = int(left) - max(0, redis.now() - int(taken))
@@ -96,5 +96,5 @@ SCRIPTS: Final[Mapping[str, Callable[[Strings, Sequence[bytes], Sequence[bytes]]
     COMPARE_AND_SET.text: compare_and_set,
     REDEEM.text: redeem,
     GIVE_BACK: give_back,
-    ONLINE.text: lambda redis, _, __: [[one.encode() for one in redis.online]],
+    ONLINE.text: lambda redis, _, __: [[identity.encode() for identity in redis.online]],
 }

@@ -627,12 +627,12 @@ class InstallTests(RedisTestCase):
     async def test_install_warns_about_an_untested_version(self) -> None:
         for version, found in (("1.4.0", "1.4.0"), (None, "of an unknown version")):
             process = await self.run_with_opentera(MOVED, version)
-            assert f"tried with OpenTera 1.3.1; this one is {found}" in process.output
+            assert f"tested with OpenTera 1.3.1, but found {found}" in process.output
             assert "Other True\n" in process.output
 
     async def test_install_after_the_import_is_refused(self) -> None:
         process = await self.run_with_opentera(LATE)
-        assert "InstalledTooLate: opentera.redis.RedisClient: imported already" in process.output
+        assert "InstalledTooLate: opentera.redis.RedisClient: already imported" in process.output
 
     async def test_install_without_opentera_names_the_remedy(self) -> None:
         process = await self.run_with_opentera(MOVED, "missing")
@@ -665,7 +665,7 @@ def test_topics_and_names_equal_those_of_existing_programs() -> None:
 
 def test_a_better_name_is_suggested_once() -> None:
     names._warned.discard("X")
-    with pytest.warns(DeprecationWarning, match="X: better is Y"):
+    with pytest.warns(DeprecationWarning, match="X: prefer Y"):
         names.prefer("X", "Y")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
