@@ -1,17 +1,17 @@
 """A websocket client of the gateway, for devices and programs.
 
-events     an event, and the frames that carry events
-address    the URL of a gateway, and the endpoint it stands for
-login      what the next handshake shows: a session key, or a recovery token
+events     events, and the frames that carry them
+address    URL of a gateway, and its endpoint
+login      credentials of the next handshake: a session key or a recovery token
 back_off   delays between attempts
 websocket  the Autobahn edge: handshake, frames, pings, closing
 queue      events that wait for ``async for``
 client     `GatewayClient`
 blocking   `BlockingGatewayClient`, the same for scripts
 
-Each name is loaded when it is first used.
+Each name is loaded on first use.
 
-Source: wire contract, section 5.
+Source: docs/reference/wire.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _MODULES: Final[Mapping[str, str]] = {
 }
 """Modules of the names that are not in ``errors``."""
 
-if not TYPE_CHECKING:  # mypy would believe that every name exists
+if not TYPE_CHECKING:  # mypy would treat every name as existing
 
     def __getattr__(name: str) -> Any:
         if name not in __all__:

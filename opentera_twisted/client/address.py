@@ -1,4 +1,4 @@
-"""The URL of a gateway, and the endpoint it stands for."""
+"""The URL of a gateway, and its endpoint."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _CREDENTIALS: Final = frozenset({"id", "recover", "received"})
 
 @frozen
 class GatewayAddress:
-    """Where a gateway is, and whom to trust there.
+    """Address of a gateway, and how to verify its certificate.
 
     Attributes:
-        url: the parts of its URL.
-        host: its host name in ASCII, or its IP address.
-        port: its TCP port.
-        ca: file of the certificates to trust, in PEM; None trusts the system's.
-        verify: whether to check the gateway's certificate.
+        url: parts of its URL.
+        host: host name in ASCII, or IP address.
+        port: TCP port.
+        ca: PEM file of the certificates to trust; None trusts the system's.
+        verify: check the gateway's certificate.
     """
 
     url: SplitResult
@@ -49,11 +49,11 @@ class GatewayAddress:
     def parse(
         cls, url: str, ca: str | os.PathLike[str] | None = None, *, verify: bool = True
     ) -> GatewayAddress:
-        """Read a URL; ``http`` stands for ``ws``, and ``https`` for ``wss``.
+        """Read a URL; ``http`` means ``ws``, and ``https`` means ``wss``.
 
         Raises:
-            InvalidArgument: it is not the URL of a gateway, or holds a session key; or the file
-                cannot be used. The text repeats neither key nor password.
+            InvalidArgument: the URL is invalid or contains a session key, or the file cannot be
+                used. The message repeats neither key nor password.
         """
         if not isinstance(url, str):
             raise InvalidArgument(f"expected a URL as a string, not {type(url).__name__}; {_FORM}")
@@ -67,11 +67,11 @@ class GatewayAddress:
         if scheme not in {"ws", "wss"} or not host or port == 0:
             raise InvalidArgument(f"not a URL of a websocket; {_FORM}")
         if parts.username is not None or parts.fragment:
-            raise InvalidArgument(f"a URL with a user or a part behind #; {_FORM}")
+            raise InvalidArgument(f"a URL must not have a user or a part after #; {_FORM}")
         if _CREDENTIALS & {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}:
             raise InvalidArgument(
-                "the URL holds a session key or a recovery token, which serves once; "
-                "leave it out, and give a key supplier"
+                "the URL contains a session key or a recovery token, which is valid once; "
+                "remove it, and pass a key supplier"
             )
         path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
         query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
@@ -88,11 +88,11 @@ class GatewayAddress:
         return made
 
     def __str__(self) -> str:
-        """Return the URL without its query: the text for a log."""
+        """Return the URL without its query, for logs."""
         return self.url._replace(query="").geturl()
 
     def endpoint(self, reactor: Any, timeout: float) -> IStreamClientEndpoint:
-        """Make the endpoint that connects there, within so many seconds."""
+        """Make the endpoint that connects there; an attempt fails after the timeout in seconds."""
         endpoint = tcp_endpoint(reactor, self.host, self.port, timeout)
         tls = self._tls()
         return endpoint if tls is None else wrapClientTLS(tls, endpoint)
@@ -104,7 +104,7 @@ class GatewayAddress:
 
 
 def _host(text: str) -> str:
-    """Return a host in ASCII; empty when it is none."""
+    """Return a host in ASCII; empty for an invalid one."""
     try:
         host = text.encode("idna").decode() if not text.isascii() else text
     except UnicodeError:
@@ -115,12 +115,12 @@ def _host(text: str) -> str:
 @implementer(IOpenSSLClientConnectionCreator)
 @frozen
 class _Unverified:
-    """TLS with whoever answers."""
+    """TLS without verification."""
 
     host: str
 
     def clientConnectionForTLS(self, tlsProtocol: IProtocol) -> SSL.Connection:
-        """Make the connection, which names the host and checks nothing."""
+        """Make the connection, with the host name but without checks."""
         context = CertificateOptions(verify=False).getContext()
         connection = SSL.Connection(context, None)
         connection.set_tlsext_host_name(self.host.encode())

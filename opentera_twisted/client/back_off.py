@@ -1,4 +1,4 @@
-"""Delays between the attempts of a client, which spare the gateway and the supplier of keys."""
+"""Delays between a client's attempts, which protect the gateway and the key supplier."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from opentera_twisted.errors import HandshakeFailed, WebSocketClosed
 from opentera_twisted.link.connection import BackOff
 
 STEADY_AFTER: Final = 10.0
-"""Seconds that a connection must last for the delays to begin anew."""
+"""Seconds that a connection must last to reset the delays."""
 
 REBUKED: Final = 5.0
-"""Least delay in seconds after a close that this client has caused: it may have been too slow."""
+"""Shortest delay in seconds after a close that this client caused, for example by being slow."""
 
 LONGEST_REQUEST: Final = 60.0
-"""Seconds that a client waits at most because a gateway says ``Retry-After``."""
+"""Longest delay in seconds that a client accepts from a gateway's ``Retry-After``."""
 
 _REBUKES: Final = frozenset({1008, 1009, 1013})
 
@@ -27,7 +27,7 @@ class ClientBackOff(BackOff):
     """Delays that grow until a connection has lasted for a while.
 
     Args:
-        clock: the clock that says how long a connection lasted.
+        clock: clock that measures how long a connection lasted.
 
     Attributes:
         is_skipped: make the next attempt at once.
@@ -50,11 +50,11 @@ class ClientBackOff(BackOff):
         return max(super().delay(cause), _least(cause.value))
 
     def succeeded(self) -> None:
-        """Note when a connection is ready; the delays begin anew only if it lasts."""
+        """Note that a connection is ready; the delays are reset only if it lasts."""
         self._ready_at = self._clock.seconds()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Reset the delays."""
         super().reset()
         self._ready_at = None
         self.is_skipped = False
@@ -67,5 +67,5 @@ def _least(error: BaseException | None) -> float:
         seconds = REBUKED
     else:
         return 0.0
-    # Later than asked for, and not all clients at once.
+    # Wait longer than required, so that clients do not return all at once.
     return seconds * random.uniform(1.0, 1.5)  # noqa: S311 (no secret)

@@ -1,4 +1,4 @@
-"""`BlockingGatewayClient`: the events of a gateway for scripts, which may wait."""
+"""`BlockingGatewayClient`: the events of a gateway for scripts, which may block."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from opentera_twisted.reactor_thread import in_thread, run, running_reactor
 
 
 class BlockingGatewayClient:
-    """`GatewayClient` for scripts: each event is waited for.
+    """`GatewayClient` for scripts, which block until each event.
 
-    It connects when it is first used, in a reactor thread that all objects of the process share::
+    It connects on first use, in a reactor thread that all objects of the process share::
 
         with BlockingGatewayClient("wss://host/wss/device", supply_key) as client:
             for event in client:
                 print(event.name, event.data)
 
-    An event whose ``is_gap`` is true says that events may have been missed.
+    An event with a true ``is_gap`` means that events may have been missed.
 
     Args:
-        url: as of `GatewayClient`.
+        url: as in `GatewayClient`.
         key_supplier: returns a new session key; it is called in a thread, where it may block.
-        ca: as of `GatewayClient`.
-        verify: as of `GatewayClient`.
-        recovery: as of `GatewayClient`.
-        timeout: as of `GatewayClient`.
-        max_pending: events that wait for the script; of more, a gap replaces the oldest.
+        ca: as in `GatewayClient`.
+        verify: as in `GatewayClient`.
+        recovery: as in `GatewayClient`.
+        timeout: as in `GatewayClient`.
+        max_pending: events that may wait for the script; above it, a gap replaces the oldest.
 
     Raises:
-        InvalidArgument: an argument cannot be used.
+        InvalidArgument: an argument is invalid.
     """
 
     def __init__(
@@ -112,10 +112,10 @@ class BlockingGatewayClient:
         """Wait for the next event.
 
         Args:
-            timeout: seconds; None waits as long as it takes.
+            timeout: seconds; None waits indefinitely.
 
         Returns:
-            The event; None when there was none in that time, or the client was closed.
+            The event; None if the timeout expired or the client was closed.
 
         Raises:
             InvalidArgument: the timeout is not a number above 0.
@@ -133,39 +133,39 @@ class BlockingGatewayClient:
         """Wait until the gateway has subscribed the client to its events.
 
         Args:
-            timeout: seconds; None waits as long as it takes.
+            timeout: seconds; None waits indefinitely.
 
         Raises:
             InvalidArgument: the timeout is not a number above 0.
-            BusUnavailable: the client was not connected in that time, and why; or it was closed.
-            Disconnected: the disconnect command has ended it.
+            BusUnavailable: the timeout expired, with the reason, or the client was closed.
+            Disconnected: the disconnect command has ended the client.
         """
         self._do(lambda client: client.connected(timeout))
 
     def close(self) -> None:
-        """Close the websocket; at the end of the program that happens by itself."""
+        """Close the websocket; this happens automatically when the program exits."""
         self._is_closed = True
         if self._client is not None:
-            # The reactor may have stopped, and the client with it; or it is the parent's.
+            # The reactor may have stopped, with the client, or belong to the parent process.
             with suppress(BusUnavailable, ForkedProcess):
                 run(self._stop)
         self._threads.stop()
 
     def _stop(self) -> Deferred[None]:
         client = self._client
-        assert client is not None  # noqa: S101 (`close` has seen it)
+        assert client is not None  # noqa: S101 (`close` has checked it)
         if self._trigger is not None:
             running_reactor().removeSystemEventTrigger(self._trigger)
             self._trigger = None
         return client.stopService()
 
-    def _do(self, ask: Callable[[GatewayClient], Deferred[Any]]) -> Any:
+    def _do(self, method: Callable[[GatewayClient], Deferred[Any]]) -> Any:
         if self._is_closed:
             raise BusUnavailable("this client was closed: make another")
-        return run(lambda: ask(self._started()))
+        return run(lambda: method(self._started()))
 
     def _started(self) -> GatewayClient:
-        """Return the client, in the reactor's thread; it is made and started at its first use."""
+        """Return the client, in the reactor's thread; the first use makes and starts it."""
         if self._client is None:
             client = self._client = self._make()
             client.startService()
@@ -176,8 +176,8 @@ class BlockingGatewayClient:
 
 
 def _within(timeout: float | None, waiting: Deferred[Event]) -> Deferred[Event | None]:
-    """Give up waiting after so many seconds, without an event."""
-    result: Deferred[Event | None] = waiting  # type: ignore[assignment]  # it may give less
+    """Stop waiting after the timeout in seconds, with None."""
+    result: Deferred[Event | None] = waiting  # type: ignore[assignment]  # may be None
     if timeout is None:
         return result
     clock = clock_of(running_reactor())

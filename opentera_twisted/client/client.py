@@ -1,4 +1,4 @@
-"""`GatewayClient`: a websocket to a gateway that is always wanted, and the events it brings."""
+"""`GatewayClient`: a websocket to a gateway that reconnects by itself, and its events."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from opentera_twisted.errors import (
 from opentera_twisted.link.connection import KeptConnection, State
 
 KeySupplier = Callable[[], "str | Awaitable[str]"]
-"""Gives a new session key: a function, a coroutine function, or one that returns a Deferred."""
+"""Returns a new session key: a function, which may be a coroutine function or return a Deferred."""
 
 Handler = Callable[[Event], Any]
 OnGap = Callable[[], Any]
@@ -50,46 +50,46 @@ TIMEOUT: Final = 15.0
 """Seconds for the key supplier, for connecting, and for the handshake, each."""
 
 MAX_PENDING: Final = 1000
-"""Events that wait for ``async for`` at most."""
+"""Default number of events that may wait for ``async for``."""
 
 MAX_MESSAGE_SIZE: Final = 16_777_216
-"""Bytes of a frame at most."""
+"""Default maximum size of a frame in bytes."""
 
 
 class GatewayClient(Service):
-    """A websocket to a gateway that comes back by itself, without losing an event if it can.
+    """A websocket to a gateway that reconnects by itself and recovers missed events if possible.
 
-    Give it a handler, or read it with ``async for``::
+    Pass a handler, or read it with ``async for``::
 
         client = GatewayClient("wss://host/wss/device", supply_key, on_event, on_gap)
         client.startService()
 
         async for event in GatewayClient("wss://host/wss/device", supply_key): ...
 
-    A gateway with recovery repeats the events that were missed during a break, and the client needs
-    no new session key. After any other break, ``on_gap`` is called: events may have been missed, so
-    reload what they keep up to date.
+    A gateway with recovery repeats the events missed during a break, without a new session key.
+    After any other break, ``on_gap`` is called: reload the state that events keep up to date.
 
     Args:
         url: URL of the gateway's websocket, such as ``wss://host/wss/device``, without a key.
         key_supplier: returns a new session key, or a coroutine or Deferred of one. It is called
             when the gateway needs one: at first, and after a break that outlasts the recovery.
         on_event: called with each `Event`; None when the program reads with ``async for``.
-        on_gap: called without arguments when the connection is back and events may have been
-            missed. Without it, and with ``async for``, an event whose ``is_gap`` is true says so.
-        reactor: None takes the global one.
+        on_gap: called without arguments when the connection is restored and events may have been
+            missed. Without it, and with ``async for``, an event with a true ``is_gap`` marks this.
+        reactor: reactor to use; None uses the global reactor.
         on_change: called without arguments when ``is_connected`` or ``error`` has changed.
         ca: file of the certificates to trust, in PEM; None trusts the system's.
-        verify: check the gateway's certificate. Without that, anyone on the way can read the key.
+        verify: check the gateway's certificate. Without it, an attacker on
+            the network path can read the key.
         recovery: ask the gateway to repeat missed events.
         timeout: seconds for the key supplier, for connecting, and for the handshake, each.
-        max_pending: events that wait for ``async for``; of more, a gap replaces the oldest.
-        max_message_size: bytes of a frame at most.
+        max_pending: events that may wait for ``async for``; above it, a gap replaces the oldest.
+        max_message_size: maximum size of a frame in bytes.
 
     Raises:
-        InvalidArgument: an argument cannot be used.
+        InvalidArgument: an argument is invalid.
 
-    Source: wire contract, section 5.
+    Source: docs/reference/wire.md.
     """
 
     _log = Logger()
@@ -161,11 +161,11 @@ class GatewayClient(Service):
 
     @property
     def error(self) -> BaseException | None:
-        """Why the client is not connected, as far as it is known; None when it is."""
+        """Reason why the client is not connected, if known; None when it is connected."""
         return self._error
 
     def startService(self) -> None:
-        """Begin to connect, and keep at it."""
+        """Connect, and keep the connection open."""
         if self.running:
             return
         super().startService()
@@ -188,14 +188,17 @@ class GatewayClient(Service):
         """Wait until the gateway has subscribed this client to its events.
 
         Args:
-            timeout: seconds; None waits as long as it takes.
+            timeout: seconds; None waits indefinitely.
+
+        Returns:
+            Fires when the client is connected.
 
         Raises:
             InvalidArgument: the timeout is not a number above 0.
 
         Fails with:
-            BusUnavailable: the client was stopped, or was not connected in that time, and why.
-            Disconnected: the disconnect command has ended it.
+            BusUnavailable: the timeout expired, with the reason, or the client was stopped.
+            Disconnected: the disconnect command has ended the client.
         """
         if timeout is not None:
             check_timeout(timeout)
@@ -203,7 +206,7 @@ class GatewayClient(Service):
             return succeed(None)
         if self._has_ended:
             return fail(self._error or BusUnavailable("the client was stopped"))
-        waiting: Deferred[None] = Deferred(lambda one: self._waiting.pop(one, None))
+        waiting: Deferred[None] = Deferred(lambda cancelled: self._waiting.pop(cancelled, None))
         self._waiting[waiting] = None
         if timeout is None:
             return waiting
@@ -225,14 +228,14 @@ class GatewayClient(Service):
         """Wait for the next event of a client without ``on_event``.
 
         Returns:
-            Fires with it; one whose ``is_gap`` is true says that events may have been missed.
+            Fires with the event; a true ``is_gap`` means that events may have been missed.
 
         Raises:
             InvalidArgument: this client calls a handler.
 
         Fails with:
             Disconnected: the disconnect command has ended the client.
-            Ended: it was stopped.
+            Ended: the client was stopped.
         """
         if self._on_event is not None:
             raise InvalidArgument(
@@ -299,8 +302,8 @@ class GatewayClient(Service):
         if self._has_gap:
             self._gap()
         waiting, self._waiting = self._waiting, {}
-        for one in waiting:
-            one.callback(None)
+        for waiter in waiting:
+            waiter.callback(None)
 
     def _change_later(self) -> None:
         """Call ``on_change`` outside of the state machine, where it may stop the client."""
@@ -347,8 +350,8 @@ class GatewayClient(Service):
         stopped = self._connection.stop()
         self._login.forget()
         waiting, self._waiting = self._waiting, {}
-        for one in waiting:
-            one.errback(error or BusUnavailable("the client was stopped"))
+        for waiter in waiting:
+            waiter.errback(error or BusUnavailable("the client was stopped"))
         self._queue.end(error)
         return stopped
 

@@ -1,9 +1,9 @@
-"""An event as a client gets it, and the frames that carry events.
+"""Events, as a client receives them, and the frames that carry them.
 
 A gateway sends each ``TeraEvent`` as protobuf's JSON. This module reads the fields that every
-client needs, and leaves the protobuf message to the client that asks for it.
+client needs. It makes the protobuf message only on request.
 
-Source: wire contract, section 5; https://protobuf.dev/programming-guides/json/.
+Source: docs/reference/wire.md; https://protobuf.dev/programming-guides/json/.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Event:
 
     @property
     def is_gap(self) -> bool:
-        """True for the marker of a gap: events may have been missed before this one."""
+        """True for the marker of a gap: events may have been missed before it."""
         return self.name == GAP
 
     @cached_property
     def message(self) -> Message | None:
-        """The protobuf message; None for a type that this package does not know, and for a gap."""
+        """The protobuf message; None for an unknown type and for a gap."""
         kind = self.data.get("@type")
         if not isinstance(kind, str):
             return None
@@ -73,7 +73,7 @@ def gap() -> Event:
 
 
 class BadFrame(ValueError):
-    """A frame that carries no event; its text says why, and repeats nothing of the frame."""
+    """A frame without an event; the message says why, and repeats nothing of the frame."""
 
 
 def read_frame(payload: bytes) -> Mapping[str, Any]:
@@ -92,12 +92,12 @@ def read_frame(payload: bytes) -> Mapping[str, Any]:
 
 
 def events_of(frame: Mapping[str, Any]) -> list[Event]:
-    """List the events that a frame carries.
+    """List the events in a frame.
 
     Each event of a ``TeraEvent`` is one; any other message is an event without topic and time.
 
     Raises:
-        BadFrame: it carries none.
+        BadFrame: the frame contains no event.
     """
     message = frame.get("message")
     if not isinstance(message, dict):
@@ -106,13 +106,13 @@ def events_of(frame: Mapping[str, Any]) -> list[Event]:
         return [Event(_name(message), None, None, message)]
     header = message.get("header")
     events = message.get("events")
-    if not isinstance(events, list) or not all(isinstance(one, dict) for one in events):
+    if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
         raise BadFrame("a TeraEvent whose events are not a list of objects")
     topic = header.get("topic") if isinstance(header, dict) else None
     published = _time(header.get("time")) if isinstance(header, dict) else None
     if not isinstance(topic, str):
         topic = None
-    return [Event(_name(one), topic, published, one) for one in events]
+    return [Event(_name(event), topic, published, event) for event in events]
 
 
 def _name(message: Mapping[str, Any]) -> str:

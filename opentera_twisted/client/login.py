@@ -1,8 +1,7 @@
-"""What the next handshake shows to the gateway: a session key, or a recovery token.
+"""Credentials of the next handshake: a session key or a recovery token.
 
-A pure record, without a socket. It decides when a program has to be asked for a new key, and
-whether events may have been missed.
-
+A pure record, without a socket. It decides whether the program must supply a new key, and whether
+events may have been missed.
 """
 
 from __future__ import annotations
@@ -15,33 +14,33 @@ from urllib.parse import quote
 from opentera_twisted.client.events import BadFrame
 
 SUBPROTOCOL: Final = "opentera-bus.recovery.v1"
-"""Name by which a client asks for recovery, and a gateway agrees."""
+"""Subprotocol by which a client requests recovery, and a gateway agrees."""
 
 PLAIN_SUBPROTOCOL: Final = "opentera-events"
-"""Name that a gateway without recovery may select instead; it stands for the same frames."""
+"""Subprotocol that a gateway without recovery may select; its frames are the same."""
 
 LONGEST_KEY: Final = 4096
-"""Characters of a session key or a token at most."""
+"""Maximum length of a session key or token, in characters."""
 
 DEFAULT_WINDOW: Final = 60.0
-"""Seconds that a token is good when the gateway does not say."""
+"""Seconds for which a token is valid if the gateway does not say."""
 
 _KEY: Final = re.compile(r"[!-~]+")
 _FORBIDDEN: Final = frozenset({401, 403})
 
 
 class Login:
-    """The credentials of one client, from one handshake to the next.
+    """Credentials of one client, from one handshake to the next.
 
     Attributes:
-        received: event frames that came since the first frame of the connection.
+        received: number of event frames since the first frame of the connection.
     """
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, as a client that has never connected."""
+        """Reset to the state of a client that has never connected."""
         self.received = 0
         self._key: str | None = None
         self._token: str | None = None
@@ -52,14 +51,14 @@ class Login:
 
     @property
     def needs_key(self) -> bool:
-        """True when the next handshake has nothing to show."""
+        """True when there are no credentials for the next handshake."""
         return self._key is None and self._token is None
 
     def supply(self, key: object) -> None:
         """Accept a session key.
 
         Raises:
-            ValueError: it is not of a key's form; the text does not repeat it.
+            ValueError: it has an invalid form; the message does not repeat it.
         """
         if not isinstance(key, str):
             what = type(key).__name__
@@ -79,13 +78,13 @@ class Login:
         return f"id={quote(self._key or '', safe='')}"
 
     def refused(self, status: int) -> bool:
-        """Take note of a handshake that the gateway answered with an error.
+        """Record a handshake that the gateway answered with an error.
 
-        A gateway that answers 503 or 429, or a proxy before it, has decided nothing about the
+        A gateway that answers 503 or 429, or a proxy in front of it, has not checked the
         credentials.
 
         Returns:
-            True when they were old: the next attempt shows new ones, and need not wait.
+            True if old credentials were rejected: the next attempt uses new ones, without a delay.
         """
         if self._token is not None:
             if status in {429, 500, 502, 503, 504}:
@@ -99,15 +98,15 @@ class Login:
         return not was_first_use
 
     def unreachable(self) -> None:
-        """Take note of an attempt that reached nobody: the credentials may still be good."""
+        """Record an attempt without a connection: the credentials may still be valid."""
         self._is_first_use = False
 
     def unanswered(self) -> None:
-        """Take note of a handshake that ended without an answer: the key may be used up."""
+        """Record a handshake without an answer: the key may be used up."""
         self._key = None
 
     def broke(self, now: float) -> None:
-        """Take note of the end of a connection, or of an attempt to return.
+        """Record the end of a connection, or of an attempt to reconnect.
 
         Args:
             now: seconds of a steady clock.
@@ -116,26 +115,26 @@ class Login:
             self._good_until = now + self._window
 
     def expire(self, now: float) -> None:
-        """Forget the token when the gateway's window is over."""
+        """Forget the token when the gateway's recovery window has ended."""
         if self._good_until is not None and now >= self._good_until:
             self._token = None
 
     def opened(self) -> None:
-        """Take note of an open websocket: the credentials were used up."""
+        """Record an open websocket: the credentials are used up."""
         self._key = self._token = None
         self.received = 0
 
     def begin(self, frame: Mapping[str, Any] | None) -> bool:
-        """Take note of the beginning of a connection.
+        """Record the beginning of a connection.
 
         Args:
             frame: its first frame when the gateway offers recovery; else None.
 
         Returns:
-            True when events may have been missed since the connection before.
+            True when events may have been missed since the previous connection.
 
         Raises:
-            BadFrame: the frame is not one with which a gateway begins.
+            BadFrame: the frame is not a valid first frame.
         """
         recovered = False
         if frame is not None:
@@ -152,5 +151,5 @@ class Login:
         return was_ready and not recovered
 
     def forget_token(self) -> None:
-        """Log in with a key next time: the gateway would repeat what this client cannot read."""
+        """Log in with a key next time: recovery would repeat the unreadable frame."""
         self._token = None

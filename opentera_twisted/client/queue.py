@@ -17,10 +17,10 @@ class Ended(Exception):
 
 
 class EventQueue:
-    """A bounded queue of events; after an overflow a gap takes the place of the oldest.
+    """A bounded queue of events; after an overflow, a gap replaces the oldest.
 
     Args:
-        bound: events that wait at most.
+        bound: maximum number of waiting events.
     """
 
     _log = Logger()
@@ -34,11 +34,11 @@ class EventQueue:
         self._has_warned = False
 
     def begin(self) -> None:
-        """Forget an end: the client was started."""
+        """Reopen the queue when the client is started."""
         self._end = None
 
     def put(self, event: Event) -> None:
-        """Hand an event to a reader, or keep it for the next one."""
+        """Pass an event to a waiting reader, or queue it."""
         if self._readers:
             reader = next(iter(self._readers))
             del self._readers[reader]
@@ -60,10 +60,10 @@ class EventQueue:
         )
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the events: readers get what waits, and then the error.
+        """End the queue: readers receive the remaining events, and then the error.
 
         Args:
-            error: `Ended` when None.
+            error: error for readers; None means `Ended`.
         """
         self._end = error or Ended()
         readers, self._readers = self._readers, {}
@@ -74,11 +74,11 @@ class EventQueue:
         """Wait for the next event.
 
         Returns:
-            Fires with it.
+            Fires with the event.
 
         Fails with:
             Ended: the client was stopped.
-            Disconnected: the disconnect command has ended it.
+            Disconnected: the disconnect command has ended the client.
         """
         if self._has_dropped:
             self._has_dropped = False
@@ -89,6 +89,6 @@ class EventQueue:
             return succeed(event)
         if self._end is not None:
             return fail(self._end)
-        reader: Deferred[Any] = Deferred(lambda one: self._readers.pop(one, None))
+        reader: Deferred[Any] = Deferred(lambda cancelled: self._readers.pop(cancelled, None))
         self._readers[reader] = None
         return reader

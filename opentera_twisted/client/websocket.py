@@ -26,16 +26,16 @@ from opentera_twisted.errors import BusError, HandshakeFailed, WebSocketClosed
 
 PING_INTERVAL: Final = 10
 PONG_TIMEOUT: Final = 20
-"""Seconds between pings, and that the gateway may send nothing at all after one: 30 in all."""
+"""Seconds between pings, and without any data after a ping before the connection is dropped."""
 
 CLOSE_TIMEOUT: Final = 2.0
-"""Seconds that the gateway may take to end a connection that is being closed."""
+"""Seconds until the connection is dropped after a close frame."""
 
 NORMAL: Final = 1000
 BROKEN: Final = 1006
 TOO_BIG: Final = 1009
 DISCONNECTED: Final = 4000
-"""Close codes: by this client, without a close frame, and by the disconnect command."""
+"""Close codes: of this client, without a close frame, for size, and of the disconnect command."""
 
 _TIMER_BUCKET: Final = 0.2
 
@@ -44,13 +44,13 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
     """One websocket to a gateway.
 
     Attributes:
-        opened: fires with the selected subprotocol when the handshake is complete; fails when the
-            connection ends before.
-        answer: status of a handshake that the gateway answered with an error; 0: it did not.
-        is_unreadable: whether this client ended the connection, as it could not read a frame.
+        opened: fires with the selected subprotocol after the handshake; fails if the connection
+            ends before.
+        answer: HTTP status of a refused handshake; 0 without one.
+        is_unreadable: True if this client closed the connection because of an unreadable frame.
     """
 
-    # Autobahn writes requests to its log, and with them keys.
+    # Autobahn would log requests, which contain keys.
     log = txaio.make_logger(level="none")
 
     factory: GatewayFactory
@@ -72,7 +72,7 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
         super().connectionMade()
 
     def onConnecting(self, transport_details: object) -> ConnectingRequest:
-        """Say what the handshake asks for: the credentials are nowhere else."""
+        """Describe the handshake request; only it contains the credentials."""
         factory, address = self.factory, self.factory.address
         return ConnectingRequest(
             host=f"[{address.host}]" if ":" in address.host else address.host,
@@ -83,27 +83,27 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
         )
 
     def failHandshake(self, reason: str) -> None:
-        """End a handshake that the gateway answered with something else than a websocket."""
+        """End a handshake that the gateway answered without opening a websocket."""
         words = self.http_status_line.split()
         number = words[1] if len(words) > 1 else ""
         if number.isascii() and number.isdecimal() and len(number) == 3 and number != "101":
             self.answer = int(number)
             self._cause = _refused(self.answer, self.http_headers.get("retry-after", ""))
         else:
-            self._cause = HandshakeFailed("what answered does not speak the websocket protocol")
+            self._cause = HandshakeFailed("the server does not speak the websocket protocol")
         self.dropConnection(abort=True)
 
     def onOpen(self) -> None:
-        """The handshake is complete."""
+        """Report that the handshake is complete."""
         self.opened.callback(self.websocket_protocol_in_use)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """Hand over a frame."""
+        """Pass on a frame."""
         if self.connected:
             self.factory.received(payload, isBinary)
 
     def settled(self) -> None:
-        """Stop the timer of the handshake: the connection is as it should be."""
+        """Stop the timer of the handshake, when the connection is ready."""
         _cancel(self._handshake)
 
     def _handshake_timed_out(self) -> None:
@@ -111,12 +111,12 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
         self.abort(HandshakeFailed(f"the gateway did not open a websocket within {seconds:g} s"))
 
     def onAutoPingTimeout(self) -> None:
-        """Give up a connection that is half open."""
+        """Drop a half-open connection."""
         self.autoPingTimeoutCall = None
         self.abort(WebSocketClosed(f"the gateway was silent for {PONG_TIMEOUT} s after a ping"))
 
     def _fail_connection(self, code: int = BROKEN, reason: str = "") -> None:
-        """End a connection with a frame that cannot be read: it may be too big, or malformed."""
+        """End a connection with an unreadable frame, which is too big or malformed."""
         self.is_unreadable = True
         what = "a frame above the size limit" if code == TOO_BIG else "a malformed frame"
         if self._cause is None:
@@ -124,7 +124,7 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
         super()._fail_connection(code, reason)
 
     def close(self) -> None:
-        """Begin to close the websocket; a gateway that does not answer is left after a while."""
+        """Close the websocket; drop the connection if the gateway does not answer in time."""
         if not self.connected:
             return
         if self.state == self.STATE_OPEN:
@@ -132,12 +132,12 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
         self._end_soon()
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> Any:
-        """Answer the gateway's close, which then ends the connection."""
+        """Answer the gateway's close frame; the gateway then closes the connection."""
         self._end_soon()
         return super().onCloseFrame(code, reasonRaw)
 
     def abort(self, cause: BusError) -> None:
-        """End the connection at once, for a reason that its loss will name."""
+        """Drop the connection at once, with the cause to report for its loss."""
         self._cause = self._cause or cause
         self.transport.abortConnection()
 
@@ -148,7 +148,7 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
             )
 
     def connectionLost(self, reason: Failure) -> None:
-        """Report the end, however it came."""
+        """Report the end of the connection."""
         super().connectionLost(reason)
         self.connected = 0
         _cancel(self._handshake)
@@ -160,10 +160,10 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
 
     def _cause_of(self, reason: Failure) -> BusError:
         if not self.opened.called:
-            return HandshakeFailed(f"the connection ended in its handshake: {_told(reason)}")
+            return HandshakeFailed(f"the connection ended in its handshake: {_described(reason)}")
         code = self.remoteCloseCode
         if code is None:
-            return WebSocketClosed(f"the websocket broke: {_told(reason)}")
+            return WebSocketClosed(f"the websocket broke: {_described(reason)}")
         text = printable(self.remoteCloseReason or "")
         return WebSocketClosed(
             f"the gateway closed the websocket with {code}" + (f": {text}" if text else ""),
@@ -173,20 +173,20 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
 
 
 class GatewayFactory(WebSocketClientFactory):  # type: ignore[misc]  # Autobahn is not annotated
-    """Makes the websocket of each attempt.
+    """Makes the websocket protocol of each attempt.
 
     Args:
-        address: of the gateway.
-        login: the credentials of the next handshake.
-        clock: for all timers, Autobahn's too.
-        timeout: seconds that a handshake may take.
-        max_message_size: bytes of a frame at most.
-        recovery: whether to ask for recovery.
+        address: address of the gateway.
+        login: credentials of the next handshake.
+        clock: clock for all timers, including Autobahn's.
+        timeout: seconds until a handshake fails.
+        max_message_size: maximum size of a frame in bytes.
+        recovery: request recovery.
 
     Attributes:
-        address: of the gateway.
-        received: called with each frame, and whether it is binary.
-        lost: called with a protocol and the cause when its connection is gone.
+        address: address of the gateway.
+        received: called with each frame, and True for a binary one.
+        lost: called with a protocol and the cause when its connection is lost.
     """
 
     noisy = False
@@ -200,7 +200,7 @@ class GatewayFactory(WebSocketClientFactory):  # type: ignore[misc]  # Autobahn 
         max_message_size: int,
         recovery: bool,
     ) -> None:
-        # Both names: a gateway that speaks no recovery selects the second, or neither.
+        # Both names: a gateway without recovery selects the second, or neither.
         protocols = [SUBPROTOCOL, PLAIN_SUBPROTOCOL] if recovery else []
         super().__init__(protocols=protocols, useragent="opentera-twisted", reactor=clock)
         self.clock = clock
@@ -246,15 +246,15 @@ def _refused(status: int, retry_after: str) -> HandshakeFailed:
     )
 
 
-def _told(reason: Failure) -> str:
-    """Say in words how a connection ended."""
+def _described(reason: Failure) -> str:
+    """Describe how a connection ended."""
     if reason.check(ConnectionDone):
         return "the other side closed the connection"
     if reason.check(VerificationError):
-        return "the certificate is of another host than the URL names"
+        return "the certificate is for another host than the URL names"
     if reason.check(SSL.Error):
         error: Any = reason.value
-        texts = [str(one[-1]) for one in error.args[0] if one] if error.args else []
+        texts = [str(entry[-1]) for entry in error.args[0] if entry] if error.args else []
         return f"TLS failed ({', '.join(texts) or type(error).__name__})"
     return printable(reason.getErrorMessage())
 
