@@ -48,7 +48,7 @@ from opentera_twisted.opentera import (
     sync_commands,
     threads,
 )
-from opentera_twisted.opentera.__main__ import besides
+from opentera_twisted.opentera.__main__ import remaining
 from opentera_twisted.opentera.client import stored
 from opentera_twisted.rpc.wire import Request, encode_reply
 from tests.helpers.deployed import DeployedCaller, DeployedServer
@@ -641,7 +641,7 @@ class InstallTests(RedisTestCase):
 
 def test_requirements_omit_this_packages_dependencies() -> None:
     listed = ["Twisted==25.5.0", "Flask==3.1.2", "pyOpenSSL==25.3.0", 'a==1; sys_platform == "b"']
-    assert [*besides(listed)] == ["Flask==3.1.2", 'a==1; sys_platform == "b"']
+    assert [*remaining(listed)] == ["Flask==3.1.2", 'a==1; sys_platform == "b"']
 
 
 def create_module_message_topic_from_name_of(name: str) -> str:
