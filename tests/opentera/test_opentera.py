@@ -239,7 +239,7 @@ class OpenTeraTests(RedisTestCase):
                 for use_key in (client.redisGet, client.redisDelete):
                     with pytest.raises(InvalidArgument, match=f"a key must be .*{type(value).__name__}"):
                         use_key(value)
-                with pytest.raises(InvalidArgument, match="a key is "):
+                with pytest.raises(InvalidArgument, match="a key must be "):
                     client.redisSet(value, "1")
             assert client.redisGet("a") is None
             key: Any
