@@ -237,7 +237,9 @@ class OpenTeraTests(RedisTestCase):
                 with pytest.raises(InvalidArgument, match=f"not {type(value).__name__}"):
                     client.redisSet("a", value)
                 for use_key in (client.redisGet, client.redisDelete):
-                    with pytest.raises(InvalidArgument, match=f"a key must be .*{type(value).__name__}"):
+                    with pytest.raises(
+                        InvalidArgument, match=f"a key must be .*{type(value).__name__}"
+                    ):
                         use_key(value)
                 with pytest.raises(InvalidArgument, match="a key must be "):
                     client.redisSet(value, "1")
