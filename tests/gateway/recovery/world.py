@@ -47,6 +47,87 @@ class Person:
             assert got == expected, (got, expected)
 
 
+class Crowd:
+    """People, and one publisher of their events, whose order is Redis's.
+
+    Args:
+        server: the real Redis.
+        people: number of clients.
+        pace: seconds between events.
+
+    Attributes:
+        people: as many as asked for.
+        count: events that were published.
+    """
+
+    def __init__(self, server: Server, people: int, pace: float) -> None:
+        self.people = [Person() for _ in range(people)]
+        self.count = 0
+        self._bus = Bus(server.url, reactor=reactor, name="publisher")
+        self._pace = pace
+        self._is_running = True
+        self._loop: Deferred[None]
+
+    async def start(self) -> None:
+        """Begin to publish."""
+        self._bus.startService()
+        await self._bus.connected()
+        self._loop = Deferred.fromCoroutine(self._publish())
+
+    async def log_in(self, person: Person, port: int) -> None:
+        """Have a client begin with a session key."""
+        key = await SessionKeys(self._bus).issue("user", person.uuid, topics=[SHARED])
+        await person.client.log_in(port, key)
+
+    async def _publish(self) -> None:
+        """Publish to one person, or to all, again and again."""
+        while self._is_running:
+            await self.publish(self.count % (len(self.people) + 1))
+            await deferLater(reactor, self._pace)
+
+    async def publish(self, to: int) -> None:
+        """Publish the next event to a person, or to all."""
+        self.count += 1
+        name = f"event {self.count}"
+        people = self.people if to == len(self.people) else [self.people[to]]
+        topic = SHARED if len(people) > 1 else topics.websocket_events("user", people[0].uuid)
+        for person in people:
+            person.published.append(name)
+        event = tera_event(topic, [UserEvent(user_fullname=name)])
+        await self._bus.publish(topic, event)
+
+    async def wait(self, events: int) -> None:
+        """Let that many events be published."""
+        until = self.count + events
+        while self.count < until:
+            await deferLater(reactor, 0)
+
+    async def has_all(self, number: int) -> bool:
+        """Publish a last event for a client, and tell whether it comes before a close."""
+        person = self.people[number]
+        client = person.client
+        await self.publish(number)
+        last = person.published[-1]
+        while client.websocket.state == client.websocket.STATE_OPEN:
+            if client.collect()[-1:] == [last]:
+                person.check()
+                return True
+            await deferLater(reactor, 0.001)
+        return False
+
+    async def quiet(self) -> None:
+        """Publish no more by itself."""
+        self._is_running = False
+        await self._loop
+
+    async def stop(self) -> None:
+        """End all."""
+        await self.quiet()
+        for person in self.people:
+            await person.client.drop()
+        await self._bus.stopService()
+
+
 class World:
     """Gateways, people and a publisher on one server.
 
@@ -60,30 +141,25 @@ class World:
 
     def __init__(self, server: Server, people: int = 3) -> None:
         self.outcomes: Counter[bool] = Counter()
-        self.people = [Person() for _ in range(people)]
+        self.crowd = Crowd(server, people, 0.0005)
+        self.people = self.crowd.people
         self.gateways: list[Gateway] = []
         self._server = server
-        self._publishing = Bus(server.url, reactor=reactor, name="publisher")
         self._buses: list[Bus] = []
         self._ports: list[Any] = []
         self._stopped: list[Deferred[None]] = []
-        self._count = 0
-        self._is_running = True
-        self._loop: Deferred[None]
 
     async def start(self) -> None:
         """Start all, and log every client in."""
-        self._publishing.startService()
-        await self._publishing.connected()
         for number in range(2):
             bus = Bus(self._server.url_as(GATEWAY), reactor=reactor, name=f"gateway-{number}")
             bus.startService()
             await bus.connected()
             self._buses.append(bus)
             self._start_gateway(number)
-        self._loop = Deferred.fromCoroutine(self._publish())
+        await self.crowd.start()
         for number, person in enumerate(self.people):
-            await self._log_in(person, number % 2)
+            await self.crowd.log_in(person, self._port(number % 2))
 
     def _start_gateway(self, number: int) -> None:
         limits = GatewayLimits(shutdown_timeout=2, handshake_timeout=0)
@@ -96,28 +172,6 @@ class World:
 
     def _port(self, number: int) -> int:
         return int(self._ports[number].getHost().port)
-
-    async def _log_in(self, person: Person, gateway: int) -> None:
-        keys = SessionKeys(self._publishing)
-        key = await keys.issue("user", person.uuid, topics=[SHARED])
-        await person.client.log_in(self._port(gateway), key)
-
-    async def _publish(self) -> None:
-        """Publish to one person, or to all, again and again."""
-        while self._is_running:
-            await self.publish(self._count % (len(self.people) + 1))
-            await deferLater(reactor, 0.0005)
-
-    async def publish(self, to: int) -> None:
-        """Publish the next event to a person, or to all."""
-        self._count += 1
-        name = f"event {self._count}"
-        people = self.people if to == len(self.people) else [self.people[to]]
-        topic = SHARED if len(people) > 1 else topics.websocket_events("user", people[0].uuid)
-        for person in people:
-            person.published.append(name)
-        event = tera_event(topic, [UserEvent(user_fullname=name)])
-        await self._publishing.publish(topic, event)
 
     # --- what happens to clients
 
@@ -193,9 +247,7 @@ class World:
 
     async def wait(self, events: int) -> None:
         """Let that many events be published."""
-        until = self._count + events
-        while self._count < until:
-            await deferLater(reactor, 0)
+        await self.crowd.wait(events)
 
     def check(self) -> None:
         """Check what every client has got."""
@@ -206,32 +258,18 @@ class World:
 
     async def finish(self) -> None:
         """Stop publishing; every client has all there is, in the end."""
-        self._is_running = False
-        await self._loop
+        await self.crowd.quiet()
         await gatherResults(self._stopped)
-        for number, person in enumerate(self.people):
-            await self._settle(number, person)
-
-    async def _settle(self, number: int, person: Person) -> None:
-        while True:
-            client = person.client
+        for number in range(len(self.people)):
             await self.come_back(number, number % 2)
-            await self.publish(number)
-            last = person.published[-1]
-            while client.websocket.state == client.websocket.STATE_OPEN:
-                if client.collect()[-1:] == [last]:
-                    person.check()
-                    return
-                await deferLater(reactor, 0.001)
+            while not await self.crowd.has_all(number):
+                await self.come_back(number, number % 2)
 
     async def stop(self) -> None:
         """Close everything."""
-        self._is_running = False
-        await self._loop
-        for person in self.people:
-            await person.client.drop()
+        await self.crowd.stop()
         await gatherResults(self._stopped)
         await gatherResults([port.stopListening() for port in self._ports])
         await gatherResults([gateway.stopService() for gateway in self.gateways])
-        for bus in (*self._buses, self._publishing):
+        for bus in self._buses:
             await bus.stopService()
