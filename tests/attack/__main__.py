@@ -23,7 +23,7 @@ def say(text: str) -> None:
 
 
 def main() -> None:
-    """Attack, each part on a gateway of its own; end with status 1 when something did not hold."""
+    """Run each part on its own gateway; return status 1 when a check failed."""
     parser = argparse.ArgumentParser(prog="make attack", description=__doc__)
     parser.add_argument(
         "--seed", type=int, default=None, help="of the fuzzers; a new one by default"

@@ -22,19 +22,19 @@ from .turns import BEFORE, Turns
 from .witness import Witness, named
 
 MEMORY_RATIO = 4
-"""Times of what a gateway held at its start that it may hold after an attack."""
+"""Limit of a gateway's memory after an attack, as a multiple of that at its start."""
 
 
 class Arena:
     """Surroundings of an attack; a context manager.
 
     Args:
-        options: of the gateway, beside those of every arena.
+        options: Further options of the gateway.
 
     Attributes:
-        uuid: of the witness.
-        published: time of each event for the witness, in seconds of `time.perf_counter`.
-        turns: the longest turns of the gateway's reactor.
+        uuid: UUID of the witness.
+        published: Time of each event for the witness, in seconds of `time.perf_counter`.
+        turns: Longest turns of the gateway's reactor.
     """
 
     def __init__(self, *options: str) -> None:
@@ -85,10 +85,11 @@ class Arena:
         self.redis.publish(self._topic, payload)
 
     def witnessed(self) -> None:
-        """Publish an event, and return when the witness has got it and all before it.
+        """Publish an event; return when the witness has received it and all earlier ones.
 
         Raises:
-            AssertionError: it did not, or was reported gone, or the log has a traceback.
+            AssertionError: An event is missing, the witness was reported gone, or the log has a
+                traceback.
         """
         self.publish()
         self.witness.wait(len(self.published))
@@ -97,18 +98,18 @@ class Arena:
 
     @property
     def memory(self) -> int:
-        """Kilobytes of memory that the gateway holds."""
+        """Return the gateway's memory in kilobytes."""
         command = ["ps", "-o", "rss=", "-p", str(self.program.pid)]
         return int(subprocess.check_output(command))
 
     def check(self) -> str:
-        """See that the attack has done no harm.
+        """Check that the attack did no harm.
 
         Returns:
-            How much more memory the gateway holds than at its start.
+            Growth of the gateway's memory, as a multiple of that at its start.
 
         Raises:
-            AssertionError: it has.
+            AssertionError: A check failed.
         """
         assert not self.program.has_ended, f"the gateway has ended: {self.program.output}"
         self.witnessed()

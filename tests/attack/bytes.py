@@ -1,4 +1,4 @@
-"""Random damage to bytes, and bytes that nobody wants."""
+"""Random damage to bytes, and malformed bytes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from random import Random
 from uuid import UUID
 
 SHOWN = 600
-"""Bytes of what was sent that a failure shows."""
+"""Bytes of a sent message that a failure shows."""
 
 
 def shown(data: bytes) -> str:
-    """The beginning of bytes, and how many there are."""
+    """Describe bytes by their beginning and length."""
     return f"{len(data)} bytes {data[:SHOWN]!r}{'…' if len(data) > SHOWN else ''}"
 
 
 def a_uuid(random: Random) -> str:
-    """A random UUID that is the same again for the same seed."""
+    """Return a random UUID, reproducible by seed."""
     return str(UUID(int=random.getrandbits(128), version=4))
 
 
 def damaged(random: Random, data: bytes) -> bytes:
-    """The bytes with one to four mistakes in them."""
+    """Return the bytes with one to four random mistakes."""
     changed = bytearray(data)
     for _ in range(random.randint(1, 4)):
         start = random.randrange(len(changed) + 1)
@@ -63,7 +63,7 @@ _DAMAGES: list[Callable[[Random, bytearray, int, int], None]] = [
 
 
 def junk(random: Random) -> bytes:
-    """Bytes of no meaning, now and then some megabytes, or nested deep."""
+    """Return meaningless bytes, sometimes megabytes long or deeply nested."""
     return random.choice(
         [
             lambda: b"",

@@ -16,7 +16,7 @@ from .arena import Arena
 from .bytes import a_uuid, damaged, junk, shown
 
 LEFT_OPEN = 40
-"""Connections that are left open at a time."""
+"""Connections left open at a time."""
 
 _HEADERS = [
     b"Sec-WebSocket-Version: 1_3", b"Sec-WebSocket-Version: 8", b"Content-Length: 99999999999",
@@ -40,10 +40,10 @@ _OTHERS = [
 
 
 class Clients:
-    """Opens a connection for each step, and breaks rules on it.
+    """Opens a connection for each step and breaks rules on it.
 
     Args:
-        arena: where the gateway is.
+        arena: Surroundings of the attack.
     """
 
     name = "clients"
@@ -53,7 +53,7 @@ class Clients:
         self._open: deque[socket.socket] = deque()
 
     def attack(self, random: Random, sent: list[str]) -> None:
-        """Send bytes of a hostile client, whole or in pieces, and leave in some way."""
+        """Send a hostile client's bytes, whole or in pieces, then leave in a random way."""
         self._arena.identities.random = None  # in this attack, only clients are hostile
         uuid = a_uuid(random)
         key = self._arena.key(uuid)
@@ -72,19 +72,19 @@ class Clients:
         connection.setblocking(False)
         pieces = random.choice([1, 1, 2, 20])
         size = max(1, len(frames) // pieces)
-        with contextlib.suppress(OSError):  # closed, or it takes no more
+        with contextlib.suppress(OSError):  # closed, or it reads no more
             for start in range(0, len(frames), size):
                 connection.send(frames[start : start + size])
             connection.recv(1 << 20)
         self._leave(random, connection)
 
     def calm(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         while self._open:
             self._open.popleft().close()
 
     def _connect(self, random: Random) -> socket.socket:
-        # Other addresses than that of the witness, as limits of an address are not what is tried.
+        # Other addresses than the witness's: limits per address are not under test.
         source = None
         if sys.platform == "linux":
             source = (f"127.{random.randint(1, 250)}.{random.randint(0, 250)}.1", 0)
@@ -110,7 +110,7 @@ class Clients:
 
     @staticmethod
     def _head(random: Random, key: str) -> bytes:
-        """A handshake that is wrong, or none."""
+        """Return a malformed handshake, or other bytes."""
         path = random.choice(
             [f"/wss/user?id={key}".encode(), f"/wss/device?id={key}".encode(), *_PATHS]
         )
@@ -133,7 +133,7 @@ class Clients:
 
 
 def _frames(random: Random) -> bytes:
-    """Some frames, most of them wrong."""
+    """Return some frames, most of them malformed."""
     data = b"".join(_frame(random) for _ in range(random.choice([0, 1, 3, 3, 30])))
     if random.random() < 0.1:
         data += frame(random.choice([TEXT, PING, PONG, 0]), b"") * random.randrange(10_000)

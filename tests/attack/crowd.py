@@ -1,6 +1,6 @@
 """Hostile clients at full speed: ``python -m tests.attack.crowd REDIS PORT KIND``.
 
-They are a process of their own, so that they and the honest client do not share one interpreter.
+They run in their own process, so that they share no interpreter with the honest client.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ EVENTS_PER_SECOND = 40
 
 @frozen
 class Attack:
-    """What each client of a crowd does.
+    """Behaviour of each client of a crowd.
 
     Attributes:
-        flood: bytes that it sends once it is open.
-        piece: bytes of it that one segment has.
-        together: what all do when all are open: nothing, as each goes on by itself; send the flood
-            once; break their connections; be sent away by a command; or read nothing more.
-        is_hasty: whether it sends the flood with the handshake.
-        has_key: whether its session key is good.
-        resets: whether it resets the connection instead of logging in.
-        is_one_user: whether all are clients of one user.
+        flood: Bytes to send once the websocket is open.
+        piece: Bytes of the flood per segment.
+        together: Joint action when all are open: none; send the flood once; break the
+            connections; be closed by a command; or stop reading.
+        is_hasty: Send the flood with the handshake.
+        has_key: Use a valid session key.
+        resets: Reset the connection instead of logging in.
+        is_one_user: Log all clients in as one user.
     """
 
     flood: bytes = b""
@@ -82,12 +82,12 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     "kicks at once": Attack(together="kick", is_one_user=True),
     "slow readers": Attack(together="stop reading", is_one_user=True),
 }
-"""By name, the kinds of attack."""
+"""Kinds of attack by name."""
 
 
 @contextmanager
 def crowd(redis_port: int, port: int, kind: str) -> Iterator[None]:
-    """Hostile clients at work, until the end of the block."""
+    """Run hostile clients until the end of the block."""
     command = [sys.executable, "-m", __name__, str(redis_port), str(port), kind]
     with subprocess.Popen(
         command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
@@ -96,13 +96,13 @@ def crowd(redis_port: int, port: int, kind: str) -> Iterator[None]:
         try:
             assert process.stdout.readline() == "all are here\n"
             yield
-            assert process.poll() is None, "the hostile clients have ended by themselves"
+            assert process.poll() is None, "the hostile clients ended early"
         finally:
             process.kill()
 
 
 class _Hostile:
-    """One client, which comes again whenever it is thrown out."""
+    """A client that reconnects whenever it is closed."""
 
     def __init__(self, crowd: _Crowd) -> None:
         self._crowd = crowd
@@ -115,7 +115,7 @@ class _Hostile:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._crowd.attack.together == "stop reading":
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        if sys.platform == "linux":  # no limit of an address is what is tried
+        if sys.platform == "linux":  # limits per address are not under test
             self._socket.bind((self._crowd.address(), 0))
         self._socket.connect_ex(("127.0.0.1", self._crowd.port))
         self._left = memoryview(handshake(f"/wss/user?id={self._crowd.key()}".encode()))
@@ -123,7 +123,7 @@ class _Hostile:
         self._crowd.selector.register(self._socket, events, self.work)
 
     def work(self, mask: int) -> None:
-        """Read what came, and write what goes."""
+        """Read and write as far as the socket allows."""
         try:
             if mask & selectors.EVENT_READ:
                 self._read(self._socket.recv(1 << 16))
@@ -135,7 +135,7 @@ class _Hostile:
             self.again()
 
     def strike(self) -> None:
-        """Send what all send together, or break the connection."""
+        """Send the joint flood, or break the connection."""
         self.is_open = False
         if self._crowd.attack.together == "break":
             self.again()
@@ -143,7 +143,7 @@ class _Hostile:
             self._socket.send(self._crowd.attack.flood)
 
     def again(self) -> None:
-        """Leave, and come again."""
+        """Disconnect and reconnect."""
         with contextlib.suppress(KeyError):
             self._crowd.selector.unregister(self._socket)
         self._socket.close()
@@ -192,11 +192,11 @@ class _Crowd:
         self._until = self._published = 0.0
 
     def gather(self) -> None:
-        """Have all clients come."""
+        """Connect all clients."""
         self._clients = [_Hostile(self) for _ in range(CLIENTS)]
 
     def key(self) -> str:
-        """A session key."""
+        """Return a session key."""
         if not self.attack.has_key:
             return f"user.{secrets.token_urlsafe(32)}"
         if not self._keys:
@@ -208,12 +208,12 @@ class _Crowd:
         return self._keys.pop()
 
     def address(self) -> str:
-        """An address of this machine to come from."""
+        """Return a local source address."""
         self._number += 1
         return f"127.9.{self._number // 250 % 250}.{self._number % 250 + 1}"
 
     def work(self) -> None:
-        """Do what is due."""
+        """Process ready sockets and due actions."""
         for key, mask in self.selector.select(0.01):
             work: Callable[[int], None] = key.data
             with contextlib.suppress(KeyError):
@@ -250,7 +250,7 @@ class _Crowd:
 
 
 def main(redis_port: str, port: str, kind: str) -> None:
-    """Attack until killed; say when all have begun."""
+    """Attack until killed; report when all have begun."""
     crowd = _Crowd(int(redis_port), int(port), ATTACKS[kind])
     crowd.gather()
     sys.stdout.write("all are here\n")

@@ -1,4 +1,4 @@
-"""Steps of a fuzzer, each from a seed of its own, so that a run or a step can be repeated."""
+"""Steps of a fuzzer, each with its own seed, so that a run or a step can be repeated."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from .arena import Arena
 
 
 class AttackSucceeded(AssertionError):
-    """Something that must hold did not."""
+    """A check failed during an attack."""
 
 
 class Fuzzer(Protocol):
-    """Does one hostile thing at a time."""
+    """Takes one hostile step at a time."""
 
     name: str
 
     def attack(self, random: Random, sent: list[str]) -> None:
-        """Do one hostile thing, and note beforehand what is sent."""
+        """Take one hostile step; record the bytes before sending them."""
 
     def calm(self) -> None:
-        """Take back what would go on to do harm."""
+        """Undo lasting damage."""
 
 
 def fuzz(
@@ -35,17 +35,17 @@ def fuzz(
     """Attack, with events for the witness before and after each step.
 
     Args:
-        arena: where.
-        fuzzer: with what.
-        seed: of the whole run.
-        steps: numbers of the steps.
-        progress: called with a line now and then.
+        arena: Surroundings of the attack.
+        fuzzer: Source of hostile steps.
+        seed: Seed of the whole run.
+        steps: Numbers of the steps.
+        progress: Called with a line of progress now and then.
 
     Returns:
-        What was found in the end.
+        Result of the final check.
 
     Raises:
-        AttackSucceeded: with the seed, the step, and what was sent.
+        AttackSucceeded: A check failed; holds the seed, the step and the sent bytes.
     """
     sent: list[str] = []
     for step in steps:

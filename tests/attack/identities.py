@@ -1,4 +1,4 @@
-"""The service that the gateway asks about clients: honest to the witness, else hostile."""
+"""The identity service: honest about the witness, otherwise hostile."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Identities:
     """Answers ``identify`` and ``may_see`` in a thread.
 
     Args:
-        client: a connection to Redis, for this alone.
-        witness: UUID of a client that is always answered honestly.
+        client: Dedicated connection to Redis.
+        witness: UUID of the client that always gets honest replies.
 
     Attributes:
-        random: where hostile replies come from; None: replies are honest.
+        random: Source of hostile replies; None makes all replies honest.
     """
 
     def __init__(self, client: redis.Redis, witness: str) -> None:
@@ -75,7 +75,7 @@ class Identities:
 
 
 def hostile(random: Random, honest: dict[str, Any]) -> list[bytes]:
-    """Replies that are wrong in some way, or no reply."""
+    """Return malformed replies, or none."""
     text = json.dumps(honest).encode()
     value: Any = random.choice(
         [

@@ -20,16 +20,16 @@ def measure_latency(progress: Callable[[str], None], *kinds: str) -> str:
     """Measure delays without an attack and with each kind of it, in one run.
 
     Args:
-        progress: called with a line now and then.
-        kinds: names of attacks; none: all.
+        progress: Called with a line of progress now and then.
+        kinds: Names of attacks; all when empty.
 
     Returns:
-        A table in milliseconds: until half and 99 of 100 events had arrived, and as ratios; the
-        longest turn of the gateway's reactor, the most processor time of a turn, and the longest
+        A table in milliseconds: median and 99th percentile of the delay, and their ratios. It
+        also has the reactor's longest turn, the most processor time of a turn, and the longest
         garbage collection.
 
     Raises:
-        AssertionError: an event was lost, or the gateway has suffered.
+        AssertionError: An event was lost, or a check of the gateway failed.
     """
     rows = [ROW.format("ms", "p50", "p99", "p50 ratio", "p99 ratio", "turn", "processor", "gc")]
     with Arena("--max-clients-per-identity", "0") as arena:
@@ -51,7 +51,7 @@ def measure_latency(progress: Callable[[str], None], *kinds: str) -> str:
 
 
 def _delays(arena: Arena) -> list[float]:
-    """Sorted seconds from the publication of events to their arrival."""
+    """Return the sorted seconds from publication to arrival."""
     first = len(arena.published)
     pace = Event()
     for _ in range(EVENTS):

@@ -1,4 +1,4 @@
-"""A fuzzer of what another program on Redis can do: messages, session keys, stored keys."""
+"""A fuzzer of other programs on Redis: messages, session keys, stored keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GOLDEN: list[tuple[str, bytes]] = [
 """Topics and payloads recorded between existing programs."""
 
 COMMAND = topics.disconnect_command(UUID)
-"""Topic of the golden command that ends websockets, which would end that of the witness."""
+"""Topic of the recorded disconnect command, which would close the witness."""
 
 SECRET = "UserTokenAPIKey"
 
@@ -50,13 +50,13 @@ _STORED: list[tuple[str, Callable[[redis.Redis, str], Any]]] = [
 
 
 class Neighbours:
-    """Publishes, replies and writes what no honest program would.
+    """Publishes, replies and writes hostile data.
 
-    It publishes no true command to end the witness's websocket, and no true report of its going:
-    every program on Redis may.
+    It publishes neither a valid disconnect command nor a valid report about the witness:
+    every program on Redis may do so.
 
     Args:
-        arena: where the gateway is.
+        arena: Surroundings of the attack.
     """
 
     name = "neighbours"
@@ -70,7 +70,7 @@ class Neighbours:
         self._clients: list[socket.socket] = []
 
     def attack(self, random: Random, sent: list[str]) -> None:
-        """Do one of these things."""
+        """Take one random step."""
         kind = random.choice(
             [
                 self._publish,
@@ -85,7 +85,7 @@ class Neighbours:
         kind(random, sent)
 
     def calm(self) -> None:
-        """Remove keys of a wrong type, and leave."""
+        """Remove keys of a wrong type and disconnect."""
         for key in self._spoiled:
             self._redis.delete(key)
         for client in self._clients:
@@ -125,12 +125,12 @@ class Neighbours:
         channels: Any = self._redis.pubsub_channels()
         listened = sorted(channel.decode() for channel in channels)
         golden = random.choice(GOLDEN)[0]
-        # From a seed of its own: what Redis has at the moment changes nothing of what follows.
+        # With its own seed: the present state of Redis does not change later steps.
         names: list[str] = [own, *listened, golden, f"{SERVICE}.rpc", "log.info", "", "x"]
         return Random(random.random()).choice(names)
 
     def _spoil(self, random: Random, sent: list[str]) -> None:
-        """Put a value of another type under a key, or delete it."""
+        """Store a value of another type under a key, or delete it."""
         key = self._key(random)
         kind, store = random.choice(_STORED)
         sent.append(f"a {kind} stored under {key}")
@@ -139,7 +139,7 @@ class Neighbours:
         self._spoiled.add(key)
 
     def _heal(self, random: Random, sent: list[str]) -> None:
-        """Take away keys, and with luck those that were spoiled."""
+        """Delete keys, possibly damaged ones."""
         key = self._key(random)
         what = random.choice(["DEL", "DEL", "PEXPIRE", "SPOILED", "SCRIPT FLUSH", "FLUSHDB"])
         sent.append(f"{what} {key}")
@@ -163,7 +163,7 @@ class Neighbours:
         return Random(random.random()).choice(sorted(names))
 
     def _log_in(self, random: Random, sent: list[str]) -> None:
-        """Open a websocket with a key whose value is hostile, or that is none."""
+        """Open a websocket with a malformed key, or one with a hostile value."""
         key = self._arena.key(a_uuid(random))
         nested = '{"a":' * 900
         values = [
@@ -189,10 +189,10 @@ class Neighbours:
         self._clients.append(client)
         if len(self._clients) > 30:
             self._clients.pop(0).close()
-        assert self._redis.get(SECRET) == b"secret", "a client had a secret deleted"
+        assert self._redis.get(SECRET) == b"secret", "a client caused the deletion of a secret"
 
     def _forge(self, random: Random, sent: list[str]) -> None:
-        """Make gateways in Redis that never were, and dead, holding others than the witness."""
+        """Store dead gateways in Redis that hold other clients."""
         count = random.choice([1, 3, 500])
         sent.append(f"{count} forged gateways")
         gone = random.choice([b"", random.choice(GOLDEN)[1], junk(random)[:100_000]])

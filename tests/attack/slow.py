@@ -1,4 +1,4 @@
-"""Clients that read nothing, one after another, each until the gateway closes it."""
+"""Clients that do not read, one after another, each until the gateway closes it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ EVENT = 1_000_000
 
 
 def measure_memory(progress: Callable[[str], None]) -> str:
-    """Let slow clients be closed at the bound, and see what memory they leave behind.
+    """Have slow clients closed at the limit, and measure the memory they leave behind.
 
     Args:
-        progress: called with a line now and then.
+        progress: Called with a line of progress now and then.
 
     Returns:
         Memory before and after.
 
     Raises:
-        AssertionError: the gateway has suffered, or holds many times what it held.
+        AssertionError: A check failed, or the gateway's memory grew many times.
     """
     with Arena() as arena:
         before = arena.memory
@@ -42,7 +42,7 @@ def measure_memory(progress: Callable[[str], None]) -> str:
 
 
 def _be_slow(arena: Arena) -> None:
-    """One client, which returns when the gateway has closed it."""
+    """Run one client until the gateway closes it."""
     uuid = str(uuid4())
     topic = topics.websocket_events("user", uuid)
     event = tera_event(topic, [UserEvent(user_uuid=uuid, user_fullname="x" * EVENT)])

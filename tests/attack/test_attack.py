@@ -1,4 +1,4 @@
-"""A short attack with a fixed seed; ``make attack`` goes on with seeds of its own."""
+"""A short attack with a fixed seed; ``make attack`` uses random seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .fuzzing import Fuzzer, fuzz
 from .neighbours import Neighbours
 
 SEED = 1
-"""The same each time, so that only a change of the program can fail it."""
+"""A fixed seed, so that only a change of the program can fail the test."""
 
 
 @pytest.fixture(name="arena")

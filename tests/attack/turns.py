@@ -1,6 +1,6 @@
 """The longest turns of a gateway's reactor, measured inside its process.
 
-A turn lasts from the moment the reactor has found what is ready until it looks again. Its processor
+A turn lasts from one return of the reactor's poll to the next call. Its processor
 time leaves out the moments in which other processes had the processor.
 """
 
@@ -18,13 +18,13 @@ from typing import Any, Final, NamedTuple
 _FORMAT: Final = struct.Struct("3d")
 
 BEFORE: Final = "import sys; from tests.attack.turns import measure; measure(sys.argv.pop(1))\n"
-"""Code that a measured program runs before all else; the path of the file is its first argument."""
+"""Code that a measured program runs first; the path of the file is its first argument."""
 
 
 class Longest(NamedTuple):
     """Seconds of the longest turn, of its processor time, and of the longest garbage collection.
 
-    They may be of different turns.
+    They may belong to different turns.
     """
 
     turn: float
@@ -33,7 +33,7 @@ class Longest(NamedTuple):
 
 
 class Turns:
-    """A file that a measured program writes its longest turns to."""
+    """The file to which a measured program writes its longest turns."""
 
     def __init__(self) -> None:
         self._file = tempfile.NamedTemporaryFile()  # noqa: SIM115
@@ -47,7 +47,7 @@ class Turns:
         return self._file.name
 
     def take(self) -> Longest:
-        """Return the longest since the last call, and begin again."""
+        """Return the longest since the last call, and start again."""
         longest = Longest(*_FORMAT.unpack(self._map))
         self._map[:] = bytes(_FORMAT.size)
         return longest
@@ -71,7 +71,7 @@ def measure(path: str) -> None:
 
 
 class _Measured:
-    """An epoll object that notes how long it was not asked."""
+    """An epoll object that records the time between polls."""
 
     def __init__(self, poller: Any, shared: mmap.mmap) -> None:
         self._poller = poller

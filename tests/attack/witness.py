@@ -16,19 +16,19 @@ _NUMBER = re.compile(rb'"userFullname": ?"witnessed (\d+)"')
 
 
 def named(number: int) -> str:
-    """The name in the event of that number."""
+    """Return the name in the event of that number."""
     return f"witnessed {number}"
 
 
 class Witness:
-    """A websocket that counts the events that arrive; other events it skips.
+    """A websocket that counts numbered events and skips others.
 
     Args:
-        port: of the gateway.
-        key: a session key of kind user.
+        port: Port of the gateway.
+        key: Session key of kind user.
 
     Attributes:
-        arrivals: time of each numbered event, in seconds of `time.perf_counter`.
+        arrivals: Time of each numbered event, in seconds of `time.perf_counter`.
     """
 
     def __init__(self, port: int, key: str) -> None:
@@ -53,10 +53,10 @@ class Witness:
         self._socket.close()
 
     def wait(self, count: int) -> None:
-        """Return when so many events have arrived.
+        """Return when that many events have arrived.
 
         Raises:
-            AssertionError: an event was lost, doubled or out of order, or the websocket ended.
+            AssertionError: An event was lost, doubled or out of order, or the websocket ended.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._fault or len(self.arrivals) >= count, GUARD)

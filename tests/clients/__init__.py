@@ -1,1 +1,1 @@
-"""Websocket clients that nobody here wrote, each against a gateway as its users run it."""
+"""Third-party websocket clients against a gateway that runs as users run it."""

@@ -1,4 +1,4 @@
-"""``twistd opentera-bus`` that pings each second, and tells whenever a client has answered."""
+"""``twistd opentera-bus`` that pings each second and prints each pong."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def _websockets(visit: Visit) -> Seen:
         seen.protocol = client.subprotocol or ""
         extensions = client.response.headers.get("Sec-WebSocket-Extensions", "")
         seen.compressed = "permessage-deflate" in extensions
-        if visit.want:  # else it may be closed before the answer
+        if visit.want:  # otherwise it may be closed before the answer
             seen.ponged = client.ping().wait(GUARD)
         try:
             while not visit.want or len(seen.messages) < visit.want:

@@ -1,4 +1,4 @@
-"""Visits of the clients in JavaScript: Chromium, and node's when NODE_CLIENTS says where."""
+"""Visits of the clients in JavaScript: Chromium, and node's where NODE_CLIENTS is set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .visit import Client, Seen, Visit
 FOLDER = Path(__file__).parent
 GUARD = 120
 NODE_CLIENTS = os.environ.get("OPENTERA_BUS_NODE_CLIENTS")
-"""Folder where npm has installed them."""
+"""Folder where npm installed node's clients."""
 
 
 def _node(library: str, visit: Visit) -> Seen:
@@ -39,7 +39,7 @@ def _node(library: str, visit: Visit) -> Seen:
 
 class _Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        """Answer with an empty page."""
+        """Serve an empty page."""
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -50,7 +50,7 @@ class _Page(BaseHTTPRequestHandler):
 
 @cache
 def _page() -> str:
-    """Serve a page of this machine: no other may connect to it."""
+    """Serve a page from this machine, the only origin that may connect to it."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
     Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}/"
@@ -62,7 +62,7 @@ def _chromium(visit: Visit) -> Seen:
     driver = shared_browser().driver
     driver.set_script_timeout(GUARD)
     driver.get(_page())
-    # It trusts no file; that TLS is spoken as it wants is what is tried.
+    # It cannot trust a file; only the TLS handshake is under test.
     driver.execute_cdp_cmd("Security.setIgnoreCertificateErrors", {"ignore": True})
     script = (FOLDER / "visit.js").read_text() + (
         "const [asked, done] = arguments;"

@@ -1,6 +1,6 @@
-"""The rules that each client must find kept.
+"""Rules that hold for each client.
 
-``make test-clients`` tries node's clients too.
+``make test-clients`` includes node's clients.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ each_client = pytest.mark.parametrize("client", CLIENTS, ids=str)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The gateways."""
+    """Start the gateways."""
     made = World(tmp_path_factory.mktemp("clients"))
     yield made
     made.close()

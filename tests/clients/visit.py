@@ -1,4 +1,4 @@
-"""A visit of a client: what it is to do, and what it saw."""
+"""A visit of a client: its orders and its observations."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Visit:
     """Orders of a client: open, ping if it can, take messages, close.
 
     Attributes:
-        url: with the session key.
-        authority: file of the certificate that it trusts.
-        protocols: subprotocols to offer.
-        offer: name of its offer of compression, one of those that the client can make.
-        want: messages after which it closes; 0: it stays until it is closed.
+        url: URL with the session key.
+        authority: File of the certificate to trust.
+        protocols: Subprotocols to offer.
+        offer: Name of the compression offer, one of `Client.offers`.
+        want: Messages after which it closes; 0 waits for the gateway's close.
     """
 
     url: str
@@ -31,13 +31,13 @@ class Seen:
     """Observations of a client.
 
     Attributes:
-        opened: whether the handshake succeeded.
-        protocol: the selected subprotocol; empty: none.
-        compressed: whether compression was agreed on.
-        ponged: whether its own ping was answered; None: it cannot tell.
-        messages: texts that came.
-        code: of the gateway's close, or of the answer to its own.
-        reason: of the close, or of a handshake that failed.
+        opened: True if the handshake succeeded.
+        protocol: Selected subprotocol, or an empty string.
+        compressed: True if compression was negotiated.
+        ponged: True if its ping was answered; None if it cannot know.
+        messages: Received texts.
+        code: Code of the gateway's close frame.
+        reason: Reason of the close, or of the failed handshake.
     """
 
     opened: bool = False
@@ -51,13 +51,13 @@ class Seen:
 
 @frozen
 class Client:
-    """A client, by its name.
+    """A client library or program.
 
     Attributes:
-        name: of the library or program.
-        make: makes a visit.
-        offers: its offers of compression: whether the gateway can accept them. ``usual`` is what it
-            offers unless told otherwise.
+        name: Name of the library or program.
+        make: Runs a visit.
+        offers: By name of each compression offer: True if the gateway accepts it. ``usual`` is
+            the default.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The gateways that all clients visit, and the other end of a visit: Redis."""
+"""The gateways that all clients visit, and Redis behind them."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from .visit import Client, Seen, Visit
 
 REPORTS = "module.TeraServer.UserManagerModule.messages"
 GUARD = 120
-"""Seconds after which what does not come has failed."""
+"""Timeout in seconds of each wait."""
 
 
 class World:
     """Two gateways: one compresses, on plain endpoints and with ``ssl:``; one has a certificate.
 
     Args:
-        folder: for certificates.
+        folder: Folder for certificates.
 
     Attributes:
-        ways: by name: the URL of a way to a gateway.
+        ways: URL of each endpoint by its name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +70,7 @@ class World:
         self._second.wait_for_count("is ready", 3)  # both workers, and their parent
 
     def close(self) -> None:
-        """End the gateways."""
+        """Stop the gateways."""
         self._threads.shutdown()
         self._first.terminate()
         self._second.terminate()
@@ -78,22 +78,22 @@ class World:
         self._redis.close()
 
     def key(self, uuid: str) -> str:
-        """A new session key."""
+        """Return a new session key."""
         key = f"user.{secrets.token_urlsafe(32)}"
         self._redis.set(key, uuid, ex=600)
         return key
 
     def visit(self, client: Client, way: str = "plain", **asked: Any) -> Visiting:
-        """Begin a visit."""
+        """Start a visit."""
         return self.visit_with(self.key(str(uuid := uuid4())), str(uuid), client, way, **asked)
 
     def visit_with(self, key: str, uuid: str, client: Client, way: str, **asked: Any) -> Visiting:
-        """Begin a visit with that session key."""
+        """Start a visit with that session key."""
         visit = Visit(url=f"{self.ways[way]}/wss/user?id={key}", authority=self._authority, **asked)
         return Visiting(self, uuid, self._threads.submit(client.make, visit))
 
     def wait_for_report(self, visiting: Visiting, name: str) -> None:
-        """Wait until the gateway has reported that somebody came, or went."""
+        """Wait for a report of a connected or disconnected client."""
         for _ in range(GUARD):
             message: Mapping[str, Any] | None = self._reports.get_message(
                 ignore_subscribe_messages=True, timeout=1
@@ -107,7 +107,7 @@ class World:
         raise AssertionError(f"{name} was not reported")
 
     def wait_for_pong(self, uuid: str) -> None:
-        """Wait until a client of the first gateway has answered a ping."""
+        """Wait until a client of the first gateway answers a ping."""
         self._first.wait_for(f"pong of {uuid}")
 
     def publish(self, topic: str, message: Any) -> None:
@@ -116,12 +116,12 @@ class World:
 
 
 class Visiting:
-    """A visit that is under way.
+    """A running visit.
 
     Args:
-        world: where.
-        uuid: of the user.
-        future: has what the client saw.
+        world: World of the visit.
+        uuid: UUID of the user.
+        future: Future of the client's observations.
     """
 
     def __init__(self, world: World, uuid: str, future: Future[Seen]) -> None:
@@ -130,11 +130,11 @@ class Visiting:
         self._future = future
 
     def is_open(self) -> None:
-        """Wait until the gateway has reported it."""
+        """Wait until the gateway has reported the client."""
         self._world.wait_for_report(self, "USER_CONNECTED")
 
     def gets_event(self, name: str = "Zoé") -> Seen:
-        """Wait until it is open, publish an event for it, and wait until it has left."""
+        """Wait for the opening, publish an event, and wait for the client to leave."""
         self.is_open()
         topic = topics.websocket_events("user", self.uuid)
         self._world.publish(topic, tera_event(topic, [UserEvent(user_fullname=name)]))
@@ -143,7 +143,7 @@ class Visiting:
         return seen
 
     def is_sent_away(self) -> Seen:
-        """Wait until it is open, have the gateway close it, and wait until it has left."""
+        """Wait for the opening, have the gateway close it, and wait for the client to leave."""
         self.is_open()
         message = TeraModuleMessage()
         message.data.append(pack(ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)))
@@ -151,13 +151,13 @@ class Visiting:
         return self.seen()
 
     def check(self) -> None:
-        """Fail if the visit has ended before it was open."""
+        """Fail if the visit ended before the opening."""
         if self._future.done():
             seen = self._future.result()
             assert seen.opened, seen
 
     def seen(self) -> Seen:
-        """Wait until it has ended."""
+        """Wait for the end of the visit."""
         return self._future.result(GUARD)
 
 

@@ -1,1 +1,1 @@
-"""RFC 6455, rule by rule: a client of bare bytes against a gateway as its users run it."""
+"""RFC 6455, rule by rule: a raw client against a gateway that runs as users run it."""

@@ -1,4 +1,4 @@
-"""What a case is: a rule, the bytes that try it, and what must come back."""
+"""A test case: a rule, the bytes to send, and the expected answers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import attrs
 from .frames import close, frame
 
 KEY = b"{key}"
-"""Stands for a fresh session key."""
+"""Placeholder for a fresh session key."""
 
 NONCE = b"dGhlIHNhbXBsZSBub25jZQ=="
 
 REFUSED = "Not allowed to send message"
-"""What a client hears for each of its messages: the answer to one that was taken whole."""
+"""Answer to each message that the gateway received completely."""
 
 GOODBYE = close(1000)
 
@@ -29,18 +29,18 @@ _HEADERS = {
 
 @attrs.frozen(kw_only=True)
 class Case:
-    """One rule and how it is tried.
+    """A rule and its test.
 
     Attributes:
-        rule: what must hold; its name.
-        section: of RFC 6455, or of what is named with it.
-        frames: bytes that the client sends once its websocket is open.
-        answers: what must come back: the status of the handshake, the asked-for headers, then
+        rule: Name of the rule.
+        section: Section of RFC 6455, or of the document named with it.
+        frames: Bytes that the client sends once its websocket is open.
+        answers: Expected answers: the status of the handshake, the requested headers, then
             texts, ``pong <hex>``, ``close <code>``, and ``end`` or ``reset``.
-        request: of the handshake, where it is what is tried.
-        headers: of the answer, to be told.
-        is_sent_away: whether the gateway closes first, before the client sends its frames.
-        deviation: why the gateway does otherwise than the RFC says; the answers are the gateway's.
+        request: Request of the handshake, where the handshake is under test.
+        headers: Headers of the answer to compare.
+        is_sent_away: The gateway closes first, before the client sends its frames.
+        deviation: Reason why the gateway deviates from the RFC; the answers are the gateway's.
     """
 
     rule: str
@@ -54,7 +54,7 @@ class Case:
 
 
 def taken(rule: str, section: str, frames: bytes, *answers: str) -> Case:
-    """The frames are in order: they are answered so, and then the client takes its leave."""
+    """Return a case of valid frames: the gateway answers them, then the client closes."""
     return Case(
         rule=rule,
         section=section,
@@ -64,14 +64,14 @@ def taken(rule: str, section: str, frames: bytes, *answers: str) -> Case:
 
 
 def failed(rule: str, section: str, frames: bytes, code: int, *before: str) -> Case:
-    """The frames break a rule: the gateway closes with the code, and answers nothing after that."""
+    """Return a case of invalid frames: the gateway closes with the code and stops answering."""
     return Case(
         rule=rule, section=section, frames=frames, answers=("101", *before, f"close {code}", "end")
     )
 
 
 def deviating(case: Case, why: str) -> Case:
-    """The case, and why the gateway does otherwise."""
+    """Return the case with the reason of its deviation."""
     return attrs.evolve(case, deviation=why)
 
 
@@ -81,13 +81,13 @@ def request(
     end: bytes = b"\r\n",
     change: Mapping[str, bytes | None] | None = None,
 ) -> bytes:
-    """The request of a handshake.
+    """Return the request of a handshake.
 
     Args:
-        more: further lines.
-        line: the first one.
-        end: of each line.
-        change: other values of the headers that there must be; None: it is left out.
+        more: Further lines.
+        line: First line.
+        end: End of each line.
+        change: Other values of required headers; None omits the header.
     """
     headers = {**_HEADERS, **(change or {})}
     lines = [
@@ -101,7 +101,7 @@ REQUEST = request()
 
 
 def opened(rule: str, section: str, asked: bytes, *headers: tuple[str, str]) -> Case:
-    """The request opens a websocket, with these headers in the answer (``none``: without)."""
+    """Return a case that opens a websocket, with these headers in the answer, or ``none``."""
     return Case(
         rule=rule,
         section=section,
@@ -119,7 +119,7 @@ def opened(rule: str, section: str, asked: bytes, *headers: tuple[str, str]) -> 
 
 
 def refused(rule: str, section: str, asked: bytes, status: int, *headers: tuple[str, str]) -> Case:
-    """The request is refused with the status, and these headers in the answer."""
+    """Return a case that is refused with the status and these headers."""
     return Case(
         rule=rule,
         section=section,

@@ -1,4 +1,4 @@
-"""A client of bare bytes: it says what a case has, whole or in pieces, and tells what came."""
+"""A raw client: it sends a case's bytes, whole or in pieces, and returns the answers."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from .case import KEY, NONCE, REQUEST, Case
 from .frames import CLOSE, PING, PONG, TEXT, frame, read
 
 TIMEOUT = 120
-"""Seconds after which a gateway that does not answer has failed."""
+"""Timeout in seconds of each answer."""
 
 END = b"\r\n\r\n"
 ACCEPT = base64.b64encode(hashlib.sha1(NONCE + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
 
 
 class Peer:
-    """Tries cases against one gateway.
+    """Runs cases against one gateway.
 
     Args:
-        port: where it listens for websockets.
-        server: its Redis.
+        port: Port of its websockets.
+        server: Redis of the gateway.
     """
 
     def __init__(self, port: int, server: redis.Redis) -> None:
@@ -44,18 +44,18 @@ class Peer:
         assert head.startswith(b"HTTP/1.1 101 ")
 
     def close(self) -> None:
-        """Leave."""
+        """Disconnect."""
         self._beat.close()
 
     def attempt(self, case: Case, random: Random | None) -> tuple[str, ...]:
-        """Try a case.
+        """Run a case.
 
         Args:
-            case: to try.
-            random: cuts its bytes in pieces; None: they are sent whole.
+            case: Case to run.
+            random: Cuts the bytes in pieces; None sends them whole.
 
         Returns:
-            What came back, in the words of `Case.answers`.
+            Answers, in the form of `Case.answers`.
         """
         uuid = str(uuid4())
         with connect(self._port) as connection:
@@ -64,7 +64,7 @@ class Peer:
             head = self._head(connection)
             head, _, rest = head.partition(END)
             if not head.startswith(b"HTTP/1.1 101 "):
-                drain(connection)  # closed, or reset as it was still being told something
+                drain(connection)  # closed, or reset because data was still in flight
                 assert not rest, f"a body: {rest!r}"
                 return (*_answers(head, case), "end")
             if case.is_sent_away:
@@ -81,7 +81,7 @@ class Peer:
         return key.encode()
 
     def _send(self, connection: socket.socket, data: bytes, random: Random | None) -> bool:
-        """Send bytes, and return whether the gateway has taken them."""
+        """Send bytes; return True if the gateway read them."""
         for piece in [data] if random is None else pieces(data, random):
             try:
                 connection.sendall(piece)
@@ -92,7 +92,7 @@ class Peer:
         return True
 
     def _until_read(self) -> None:
-        """Wait until the gateway has read what was sent: it answers a ping that was sent later."""
+        """Wait until the gateway has read all bytes, by a ping sent after them."""
         mark = secrets.token_bytes(8)
         self._beat.sendall(frame(PING, mark))
         while True:
@@ -102,14 +102,14 @@ class Peer:
                 self._heard += received
             end = 2 + self._heard[1]
             opcode, payload = self._heard[0] & 0x0F, self._heard[2:end]
-            self._heard = self._heard[end:]  # a ping may follow, which is to be answered too
+            self._heard = self._heard[end:]  # a ping may follow, which must be answered too
             if opcode == PING:
                 self._beat.sendall(frame(PONG, payload))
             elif payload == mark:
                 return
 
     def _send_away(self, connection: socket.socket, uuid: str) -> bytes:
-        """Have the gateway close the websocket, and wait for its close."""
+        """Have the gateway close the websocket, and wait for its close frame."""
         message = TeraModuleMessage()
         message.data.append(pack(ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)))
         self._redis.publish(disconnect_command(uuid), message.SerializeToString())
@@ -129,11 +129,11 @@ class Peer:
 
 
 class Silence:
-    """A client that says something and then nothing more.
+    """A client that sends some bytes and then falls silent.
 
     Args:
-        port: of its gateway.
-        said: what it says.
+        port: Port of the gateway.
+        said: Bytes to send.
     """
 
     def __init__(self, port: int, said: bytes) -> None:
@@ -141,23 +141,23 @@ class Silence:
         self._connection.sendall(said)
 
     def heard(self) -> bytes:
-        """All that the gateway said until it ended the connection, which is waited for."""
+        """Wait for the gateway to end the connection; return all that it sent."""
         return drain(self._connection)[0]
 
     def close(self) -> None:
-        """Leave."""
+        """Disconnect."""
         self._connection.close()
 
 
 def connect(port: int) -> socket.socket:
-    """Open a connection that sends each piece at once."""
+    """Open a connection without delay of small writes."""
     connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
 def drain(connection: socket.socket) -> tuple[bytes, str]:
-    """What comes until the end, and how that was: ``end`` or ``reset``."""
+    """Return all bytes until the end, and its kind: ``end`` or ``reset``."""
     data = b""
     try:
         while received := connection.recv(65_536):
@@ -168,7 +168,7 @@ def drain(connection: socket.socket) -> tuple[bytes, str]:
 
 
 def pieces(data: bytes, random: Random) -> Iterator[bytes]:
-    """Cut bytes at random places, more of them near the beginning, where the headers are."""
+    """Cut bytes at random places, mostly near the beginning, where the headers are."""
     places = range(1, len(data))
     early = range(1, min(len(data), 24))
     cuts = {random.choice(places) for _ in range(random.randint(1, 8)) if places}
@@ -180,7 +180,7 @@ def pieces(data: bytes, random: Random) -> Iterator[bytes]:
 
 
 def _answers(head: bytes, case: Case) -> Iterator[str]:
-    """The status, and the headers that the case asks for."""
+    """Return the status and the headers of the case."""
     first, *lines = head.decode("ascii").split("\r\n")
     yield first.split(" ")[1]
     headers = {}
@@ -205,5 +205,5 @@ def _words(data: bytes) -> Iterator[str]:
         elif opcode == CLOSE:
             yield f"close {struct.unpack_from('!H', payload)[0]}" if payload else "close"
             payload[2:].decode()
-        elif opcode != PING:  # of its own, each ten seconds
+        elif opcode != PING:  # the gateway's own, every ten seconds
             yield f"opcode {opcode}"

@@ -1,4 +1,4 @@
-"""Closes: codes, reasons, and what comes in which order."""
+"""Close frames: codes, reasons and order."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from .frames import CLOSE, CONTINUATION, PING, TEXT, close, frame
 from .text import INVALID, SAMPLE
 
 SENT_AWAY = "close 4000"
-"""How the gateway closes a client that a command sends away."""
+"""Close frame for a client that a command disconnects."""
 
 
 def ended(rule: str, section: str, frames: bytes, *before: str) -> Case:
-    """The frames end with a close that is in order: it is answered, and the connection ends."""
+    """Return a case that ends with a valid close: the gateway answers and disconnects."""
     return Case(
         rule=rule, section=section, frames=frames, answers=("101", *before, "close 1000", "end")
     )
 
 
 def codes() -> Iterator[Case]:
-    """Which ones there are."""
+    """Close codes."""
     for code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011):
         yield ended(f"{code} is a code", "7.4.1", close(code))
     for code in (1012, 1013):
@@ -43,7 +43,7 @@ def codes() -> Iterator[Case]:
 
 
 def bodies() -> Iterator[Case]:
-    """Nothing, or a code and perhaps a reason that is text."""
+    """Body: empty, or a code with an optional reason of text."""
     yield ended("a close without a body is answered", "5.5.1", frame(CLOSE))
     yield failed("a close with half a code is an error", "5.5.1", frame(CLOSE, b"\x03"), 1002)
     for size in (1, 2, 122, 123):
@@ -67,9 +67,9 @@ def bodies() -> Iterator[Case]:
 
 
 def order() -> Iterator[Case]:
-    """A close is the last thing that either says."""
+    """No frame follows a close."""
     yield ended(
-        "what came before a close is answered before it",
+        "messages before a close are answered first",
         "5.5.1",
         frame(TEXT, b"x") + frame(PING, b"y") + GOODBYE,
         REFUSED,

@@ -1,4 +1,4 @@
-"""Writes the table of the rules where CONFORMANCE_TABLE says."""
+"""Writes the table of the rules to the file named by CONFORMANCE_TABLE."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MARK = "<!-- table -->\n"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Write the table, and print what it sums up to."""
+    """Write the table and print its summary."""
     path = os.environ.get("CONFORMANCE_TABLE")
     if not path or not RESULTS:
         return

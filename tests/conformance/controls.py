@@ -1,4 +1,4 @@
-"""Pings and pongs, and what holds for every control frame."""
+"""Pings, pongs, and rules for every control frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAMES = {CLOSE: "close", PING: "ping", PONG: "pong"}
 
 
 def pings() -> Iterator[Case]:
-    """Each is answered with what it holds."""
+    """The gateway answers each ping with its payload."""
     for size in (0, 1, 2, 7, 8, 64, 124, 125):
         payload = bytes(range(size))
         yield taken(
@@ -47,18 +47,16 @@ def pings() -> Iterator[Case]:
 
 
 def pongs() -> Iterator[Case]:
-    """One that nobody asked for says nothing."""
+    """The gateway ignores an unsolicited pong."""
     for size in (0, 1, 12, 125):
         yield taken(
             f"a pong of {size} bytes that nobody asked for is ignored",
             "5.5.3",
             frame(PONG, b"x" * size),
         )
+    yield taken("a hundred unsolicited pongs are ignored", "5.5.3", frame(PONG, b"x") * 100)
     yield taken(
-        "a hundred pongs that nobody asked for are ignored", "5.5.3", frame(PONG, b"x") * 100
-    )
-    yield taken(
-        "a ping after a pong that nobody asked for is answered",
+        "a ping after an unsolicited pong is answered",
         "5.5.3",
         frame(PONG, b"x") + frame(PING, b"y"),
         "pong 79",
@@ -66,7 +64,7 @@ def pongs() -> Iterator[Case]:
 
 
 def every() -> Iterator[Case]:
-    """Control frames are short, and never in fragments."""
+    """Control frames are short and never fragmented."""
     for opcode, name in _NAMES.items():
         body = b"\x03\xe8" if opcode == CLOSE else b""
         for size in (126, 127, 65_535, 65_536):

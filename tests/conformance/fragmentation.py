@@ -11,7 +11,7 @@ _PONG = f"pong {b'between'.hex()}"
 
 
 def whole() -> Iterator[Case]:
-    """Messages that are in order."""
+    """Valid messages."""
     for opcode, name in ((TEXT, "text"), (BINARY, "binary")):
         for count in (2, 3, 10, 1000):
             yield taken(
@@ -49,7 +49,7 @@ def whole() -> Iterator[Case]:
 
 
 def between() -> Iterator[Case]:
-    """Control frames may come between fragments, and are answered at once."""
+    """Control frames may interleave fragments and are answered at once."""
     first, second, last = (
         frame(TEXT, b"a", fin=False),
         frame(CONTINUATION, b"b", fin=False),

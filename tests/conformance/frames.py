@@ -1,4 +1,4 @@
-"""Frames of a client, right or wrong, and what a server's bytes say.
+"""Frames of a client, valid or invalid, and a parser of a server's frames.
 
 Source: RFC 6455, section 5.2.
 """
@@ -22,16 +22,16 @@ def frame(
     form: int | None = None,
     claim: int | None = None,
 ) -> bytes:
-    """One frame.
+    """Return a frame.
 
     Args:
-        opcode: of the frame.
-        payload: before masking.
-        fin: whether the message ends with it.
-        rsv: the three reserved bits.
-        mask: None for an unmasked frame.
-        form: 7, 16 or 64: bits of the length field; by default the fewest.
-        claim: the length that it tells, if not the right one.
+        opcode: Opcode of the frame.
+        payload: Payload before masking.
+        fin: True for the last frame of a message.
+        rsv: The three reserved bits.
+        mask: Mask; None for an unmasked frame.
+        form: Bits of the length field (7, 16 or 64); by default the fewest.
+        claim: Length in the header, if not the correct one.
     """
     length = len(payload) if claim is None else claim
     if form is None:
@@ -48,19 +48,19 @@ def frame(
 
 
 def masking(payload: bytes, mask: bytes) -> bytes:
-    """The payload with each byte combined with the mask's."""
+    """Return the payload, masked."""
     size = len(payload)
     pattern = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(pattern, "big")).to_bytes(size, "big")
 
 
 def close(code: int, reason: bytes = b"") -> bytes:
-    """A close frame with a body."""
+    """Return a close frame with a body."""
     return frame(CLOSE, struct.pack("!H", code) + reason)
 
 
 def fragments(opcode: int, *payloads: bytes) -> bytes:
-    """One message in fragments."""
+    """Return one message in fragments."""
     last = len(payloads) - 1
     return b"".join(
         frame(CONTINUATION if number else opcode, payload, fin=number == last)
@@ -69,10 +69,10 @@ def fragments(opcode: int, *payloads: bytes) -> bytes:
 
 
 def read(data: bytes) -> list[tuple[int, bytes]]:
-    """The opcodes and payloads of a server's frames; anything that a server may not send raises.
+    """Return the opcodes and payloads of a server's frames.
 
     Raises:
-        AssertionError: a frame that breaks a rule, or half a frame at the end.
+        AssertionError: A frame breaks a rule, or is incomplete.
     """
     frames = []
     while data:

@@ -12,7 +12,7 @@ _CONTROL = {CLOSE: "close", PING: "ping", PONG: "pong"}
 
 
 def lengths() -> Iterator[Case]:
-    """Of data frames; those of control frames are tried with these."""
+    """Lengths of data frames; `controls` has those of control frames."""
     for opcode in (TEXT, BINARY):
         name = _NAMES[opcode]
         for size in (0, 1, 2, 124, 125, 126, 127, 128, 255, 256, 32_768, 65_534, 65_535, 65_536):
@@ -52,7 +52,7 @@ def lengths() -> Iterator[Case]:
 
 
 def masks() -> Iterator[Case]:
-    """What a client sends is masked."""
+    """A client masks its frames."""
     for mask in (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\1", b"\x80\0\0\0", b"abcd"):
         for size in (0, 1, 5, 126):
             yield taken(
@@ -62,7 +62,7 @@ def masks() -> Iterator[Case]:
                 REFUSED,
             )
     yield taken(
-        "each frame has a mask of its own",
+        "each frame has its own mask",
         "5.3",
         b"".join(frame(TEXT, "Zoé".encode(), mask=bytes([n] * 4)) for n in range(9)),
         *[REFUSED] * 9,
@@ -76,7 +76,7 @@ def masks() -> Iterator[Case]:
                 1002,
             )
     yield failed(
-        "of an unmasked frame of 65,536 bytes nothing is taken",
+        "an unmasked frame of 65,536 bytes is rejected",
         "5.1",
         frame(TEXT, b"x" * 65_536, mask=None),
         1002,
@@ -91,7 +91,7 @@ def masks() -> Iterator[Case]:
 
 
 def reserved_bits() -> Iterator[Case]:
-    """No extension is agreed on, so no bit has a meaning."""
+    """No extension is negotiated, so no bit has a meaning."""
     for opcode, name in ((_NAMES | _CONTROL) | {3: "reserved"}).items():
         start = frame(TEXT, b"x", fin=False) if opcode == CONTINUATION else b""
         for rsv in range(1, 8):
@@ -104,7 +104,7 @@ def reserved_bits() -> Iterator[Case]:
 
 
 def opcodes() -> Iterator[Case]:
-    """Those that mean nothing yet."""
+    """Reserved opcodes."""
     for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15):
         for payload in (b"", b"x", b"x" * 126):
             yield failed(

@@ -1,4 +1,4 @@
-"""Handshakes: what the request must have, may have and may not have, and what the answer says."""
+"""Handshakes: required, optional and forbidden parts of the request, and the answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lines() -> Iterator[Case]:
         )
     yield deviating(
         refused(
-            "a later version of HTTP/1 is taken",
+            "a later version of HTTP/1 is accepted",
             "4.2.1",
             request(line=b"GET " + _TARGET + b" HTTP/1.2"),
             505,
@@ -98,7 +98,7 @@ def lines() -> Iterator[Case]:
 
 
 def needed() -> Iterator[Case]:
-    """Headers that there must be, and how they may be written."""
+    """Required headers and their valid forms."""
     for name, status in (
         ("Host", 400),
         ("Upgrade", 426),
@@ -172,18 +172,18 @@ def needed() -> Iterator[Case]:
             f"a key {words} is refused", "4.2.1", request(change={"Sec-WebSocket-Key": text}), 400
         )
     yield opened(
-        "a key with space around it is taken",
+        "a key with space around it is accepted",
         "4.2.1",
         request(change={"Sec-WebSocket-Key": b"  " + NONCE + b" \t"}),
     )
 
 
 def versions() -> Iterator[Case]:
-    """Which versions of the protocol, and what the others are told."""
+    """Versions of the protocol, and the answer to others."""
     told = ("Sec-WebSocket-Version", "13")
     for number in (0, 4, 7, 8, 9, 12, 14, 25, 255):
         yield refused(
-            f"version {number} is refused, and 13 is told",
+            f"version {number} is refused, and 13 is named",
             "4.2.2, 4.4",
             request(change={"Sec-WebSocket-Version": str(number).encode()}),
             400,
@@ -215,7 +215,7 @@ def versions() -> Iterator[Case]:
 
 
 def headers() -> Iterator[Case]:
-    """How headers are written."""
+    """Syntax of headers."""
     for name in (b"upgrade", b"UPGRADE", b"uPgRaDe"):
         yield opened(
             f"names of headers have no case: {name.decode()}",
@@ -229,7 +229,7 @@ def headers() -> Iterator[Case]:
         b"Sec-WebSocket-Key: " + NONCE + b"\r\nUpgrade: websocket\r\nHost: 127.0.0.1\r\n\r\n",
     )
     yield opened(
-        "headers without a space after the colon are taken",
+        "headers without a space after the colon are accepted",
         "RFC 9112, 5",
         REQUEST.replace(b": ", b":"),
     )
@@ -265,7 +265,7 @@ def headers() -> Iterator[Case]:
     ):
         yield refused(f"a header {words} is refused", "4.2.1; RFC 9112, 5", request(line), 400)
     yield refused(
-        "a header that hides behind the byte 85 is not seen",
+        "a header hidden behind the byte 85 is ignored",
         "RFC 9112, 2.2",
         request(b"X: a\x85Sec-WebSocket-Key: " + NONCE, change={"Sec-WebSocket-Key": None}),
         400,
@@ -284,7 +284,7 @@ def headers() -> Iterator[Case]:
     line = b"X: " + b"x" * (16_384 - len(request(b"X: ")) + len(KEY) - 128)
     yield opened("a request of 16,384 bytes is taken", "4.2.1", request(line))
     yield refused(
-        "headers without end are refused when there are too many",
+        "endless headers are refused at a limit",
         "4.2.1; RFC 6585, 5",
         REQUEST[:-2] + b"X: y\r\n" * 4000,
         431,
@@ -292,7 +292,7 @@ def headers() -> Iterator[Case]:
 
 
 def offers() -> Iterator[Case]:
-    """Subprotocols, of which one is selected; extensions, of which none is; and origins."""
+    """Subprotocols, of which one is selected; extensions, of which none is; origins."""
     protocol, extensions = "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"
     for text, selected in (
         (b"chat", "chat"),
@@ -334,7 +334,7 @@ def offers() -> Iterator[Case]:
             400,
         )
     yield refused(
-        "a subprotocol that is offered twice is refused",
+        "a subprotocol offered twice is refused",
         "4.1",
         request(b"Sec-WebSocket-Protocol: chat, chat"),
         400,
@@ -370,14 +370,14 @@ def offers() -> Iterator[Case]:
             400,
         )
     yield opened(
-        "extensions on two lines are taken as one",
+        "extensions on two lines are read as one",
         "9.1",
         request(b"Sec-WebSocket-Extensions: a", b"Sec-WebSocket-Extensions: b"),
         (extensions, "none"),
     )
     for origin in (b"http://127.0.0.1", b"https://example.org", b"null", b"https://a.b:8443"):
         yield opened(
-            f"the origin {origin.decode()} is taken where none is asked for",
+            f"the origin {origin.decode()} is accepted where none is required",
             "4.2.2, 10.2",
             request(b"Origin: " + origin),
         )
@@ -391,7 +391,7 @@ def offers() -> Iterator[Case]:
 
 
 def pipelined() -> Iterator[Case]:
-    """What comes right behind the request, before it is answered."""
+    """Bytes after the request, before the answer."""
     for data, words, answers in (
         (frame(TEXT, b"x"), "a message", [REFUSED]),
         (frame(PING, b"x"), "a ping", ["pong 78"]),

@@ -1,4 +1,4 @@
-"""Requests that mean no good: session keys that are none, and requests that never end."""
+"""Hostile requests: invalid session keys, and requests that never end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ SILENT = {
     "one byte": b"G",
     "half a handshake": REQUEST[: len(REQUEST) // 2],
     "a handshake without its last line": REQUEST[:-2],
-    "a handshake of which every line ends with a bare line feed": request(end=b"\n"),
+    "a handshake whose lines all end with a bare line feed": request(end=b"\n"),
     "half a greeting of TLS": b"\x16\x03\x01\x02\x00\x01\x00",
 }
-"""What is said before a silence, which ends when the time for a handshake is over."""
+"""Bytes before a silence, which ends with the handshake timeout."""
 
 
 def keys() -> Iterator[Case]:
-    """Refused before Redis is asked, or by what it holds."""
+    """Keys refused by their form or by their value in Redis."""
     for query, words in (
         (b"", "no session key"),
         (b"id=", "an empty session key"),
@@ -41,7 +41,7 @@ def keys() -> Iterator[Case]:
         (b"x=y&" * 2000 + b"id=x", "2,000 fields before a session key"),
     ):
         yield refused(
-            f"{words}: refused, and nothing is told",
+            f"{words}: refused without details",
             "10.5",
             request(line=b"GET /wss/user?" + query + b" HTTP/1.1"),
             403,

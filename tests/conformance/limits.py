@@ -1,4 +1,4 @@
-"""Sizes: a message may have 65,536 bytes, and a claim alone is enough to refuse a longer one."""
+"""Sizes: a message may have 65,536 bytes; a longer length in a header is refused at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LIMIT = 65_536
 
 
 def sizes() -> Iterator[Case]:
-    """Of messages, as the RFC has it in 10.4, refused with 1009."""
+    """Sizes of messages (RFC section 10.4), refused with 1009."""
     for opcode, name in ((TEXT, "text"), (BINARY, "binary")):
         for size in (LIMIT + 1, 2 * LIMIT, 1_048_576):
             yield failed(
@@ -69,13 +69,13 @@ def sizes() -> Iterator[Case]:
         REFUSED,
     )
     yield failed(
-        "what follows a message that is too big is not answered",
+        "data after an oversized message is not answered",
         "7.1.7",
         frame(TEXT, b"x" * (LIMIT + 1)) + frame(PING, b"late"),
         1009,
     )
     yield failed(
-        "too big is told before the text is looked at",
+        "the size is checked before the text",
         "10.4",
         frame(TEXT, b"\xff" * (LIMIT + 1)),
         1009,

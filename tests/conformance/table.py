@@ -1,4 +1,4 @@
-"""The table of what held, as the docs have it."""
+"""The table of results for the docs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from .areas import AREAS
 from .case import Case
 
 RESULTS: dict[tuple[str, str], bool] = {}
-"""Of the rules tried in this run: by rule, and whether whole or in pieces."""
+"""Results of the rules in this run, by rule and by whole or cut input."""
 
 SILENCE: dict[str, bool] = {}
-"""Of the silences tried in this run."""
+"""Results of the silences in this run."""
 
 
 def table() -> str:
-    """All areas as Markdown."""
+    """Return all areas as Markdown."""
     rows = {area: [_row(case) for case in cases] for area, cases in AREAS.items()}
     rows["Silence"] = [
         f"| {words}, and then silence: dropped when the time for a handshake is over "

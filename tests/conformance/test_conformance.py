@@ -1,4 +1,4 @@
-"""Each rule of RFC 6455 that a server must keep: tried once whole, and once in random pieces.
+"""Each server rule of RFC 6455, tested once with whole and once with randomly cut input.
 
 ``make conformance`` writes the table of the results to the docs. CONFORMANCE_SEED repeats the cuts
 of an earlier run.
@@ -34,7 +34,7 @@ CASES = [case for cases in AREAS.values() for case in cases]
 
 @contextmanager
 def gateway(*options: str) -> Iterator[int]:
-    """A gateway that runs as its users run it, and its port."""
+    """Start a gateway as users run it; return its port."""
     port = free_port()
     endpoint = f"tcp:{port}:interface=127.0.0.1"
     program = Process(
@@ -51,8 +51,8 @@ def gateway(*options: str) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def peer() -> Iterator[Peer]:
-    """A client of a gateway."""
-    # The peer sends a ping after each piece, to hear that the piece was read.
+    """Return a client of a gateway."""
+    # The peer pings after each piece, to know that it was read.
     options = (*patient.OPTIONS, "--max-messages-per-minute", "0")
     with gateway(*options) as port, shared_server().client() as client:
         peer = Peer(port, client)
@@ -62,7 +62,7 @@ def peer() -> Iterator[Peer]:
 
 @pytest.fixture(scope="module", autouse=True)
 def silences() -> Iterator[dict[str, Silence]]:
-    """Connections that fall silent before all else, so that their time passes meanwhile."""
+    """Open silent connections first, so that their timeouts run meanwhile."""
     with gateway() as port:
         begun = {
             words: Silence(port, said.replace(KEY, b"x" * 64)) for words, said in SILENT.items()

@@ -50,14 +50,14 @@ INVALID = {
     "U+DC00, the first low surrogate": b"\xed\xb0\x80",
     "U+DFFF, the last surrogate": b"\xed\xbf\xbf",
     "a pair of surrogates": b"\xed\xa0\x80\xed\xb0\x80",
-    "two bytes of which the second is missing": b"\xc3x",
-    "three bytes of which the last is missing": b"\xe2\x82x",
-    "four bytes of which the last is missing": b"\xf0\x9f\x98x",
+    "two bytes without the second": b"\xc3x",
+    "three bytes without the last": b"\xe2\x82x",
+    "four bytes without the last": b"\xf0\x9f\x98x",
 }
 
 
 def valid() -> Iterator[Case]:
-    """What is text."""
+    """Valid text."""
     for words, text in _VALID.items():
         yield taken(f"{words} is text", "5.6, 8.1", frame(TEXT, text.encode()), REFUSED)
     data = SAMPLE.encode()
@@ -99,7 +99,7 @@ def valid() -> Iterator[Case]:
 
 
 def invalid() -> Iterator[Case]:
-    """What is none."""
+    """Invalid text."""
     for words, data in INVALID.items():
         yield failed(f"{words} is an error", "8.1", frame(TEXT, data), 1007)
     sample = SAMPLE.encode()
@@ -143,14 +143,14 @@ def invalid() -> Iterator[Case]:
         1007,
     )
     yield failed(
-        "of two messages the second, which is no text, is the error",
+        "invalid text in the second of two messages is an error",
         "8.1",
         frame(TEXT, b"x") + frame(TEXT, b"\xff"),
         1007,
         REFUSED,
     )
     yield failed(
-        "what follows text that is none is not answered",
+        "data after invalid text is not answered",
         "7.1.7",
         frame(TEXT, b"\xff") + frame(PING, b"late") + frame(TEXT, b"x"),
         1007,

@@ -1,1 +1,1 @@
-"""What a process does when Redis, or the network to it, fails: real servers, real breaks."""
+"""Failures of Redis and of the network to it: real servers, real breaks."""

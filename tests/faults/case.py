@@ -1,4 +1,4 @@
-"""A test of one fault: a world under load before it, and its outcome in the table after it."""
+"""A test of one fault, on a world under load, with its outcome in a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FaultTestCase(TestCase):
         return world
 
     async def patient_world(self) -> World:
-        """A world where a busy machine neither breaks the link nor ends a call."""
+        """Return a world whose timeouts tolerate a busy machine."""
         self.patch(factory, "PING_TIMEOUT", GUARD)
         return await self.world(call_timeout=GUARD)
 

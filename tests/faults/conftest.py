@@ -1,4 +1,4 @@
-"""Prints the table of faults at the end of a run, and writes it where FAULT_TABLE says."""
+"""Prints the table of faults after a run and writes it to the file named by FAULT_TABLE."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """The outcomes as a Markdown table."""
+    """Return the outcomes as a Markdown table."""
     lines = [
         "| fault | in flight | failed, by name | messages missed | wrong | seconds to recovery |",
         "| --- | --- | --- | --- | --- | --- |",

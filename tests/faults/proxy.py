@@ -1,4 +1,4 @@
-"""A proxy before Redis that delays, freezes, cuts and half-closes."""
+"""A proxy for Redis that delays, freezes, cuts and half-closes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Proxy:
     """Listens on a port and forwards to another.
 
     Attributes:
-        port: where it listens.
-        target: where new connections lead.
-        delay: seconds by which each piece is held back, in each direction.
-        frozen: whether nothing is forwarded, and new connections lead nowhere.
-        cuts: for each of the next connections, the bytes from the server after which it is cut.
+        port: Listening port.
+        target: Port of the server for new connections.
+        delay: Seconds of delay of each piece, in each direction.
+        frozen: True to forward nothing and accept without an answer.
+        cuts: For each of the next connections, the bytes from the server after which it breaks.
     """
 
     def __init__(self, target: int) -> None:
@@ -43,19 +43,19 @@ class Proxy:
             side.transport.abortConnection()
 
     def half_close(self) -> None:
-        """Tell every client that nothing more comes, but go on reading."""
+        """Half-close every client's connection, but go on reading."""
         for side in list(self.sides):
             if isinstance(side, _Client):
                 side.transport.loseWriteConnection()
 
     def stop_reading(self) -> None:
-        """Take nothing more from the server: its buffers fill."""
+        """Stop reading from the server, so that its buffers fill."""
         for side in list(self.sides):
             if isinstance(side, _Server):
                 side.transport.pauseProducing()
 
     def connect(self, client: _Client) -> None:
-        """Open the way to the server for a client."""
+        """Connect a client to the server."""
         server = _Server()
         server.proxy = self
         server.peer = client
@@ -66,7 +66,7 @@ class Proxy:
 
 
 class _Side(Protocol):
-    """One end of a connection; what it receives goes out at its peer."""
+    """One end of a connection; it forwards to its peer."""
 
     proxy: Proxy
     peer: _Side | None = None
@@ -87,7 +87,7 @@ class _Side(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self.proxy.delay or self._late:
-            # In order: what comes after a piece that is held back does not overtake it.
+            # In order: later pieces do not overtake a delayed one.
             self._due = max(self._due, reactor.seconds() + self.proxy.delay)
             self._late += 1
             reactor.callLater(self._due - reactor.seconds(), self._forward_late, data)
@@ -103,7 +103,7 @@ class _Side(Protocol):
         self.flush()
 
     def flush(self) -> None:
-        """Hand over what was received, if it may go and the peer is there."""
+        """Forward received pieces, unless frozen or without a peer."""
         if self.proxy.frozen or self.peer is None or not self.peer._is_open:
             return
         held, self._held = self._held, []
@@ -111,7 +111,7 @@ class _Side(Protocol):
             self.peer.write(data)
 
     def write(self, data: bytes) -> None:
-        """Send to this end's program."""
+        """Send bytes to this end's program."""
         self.transport.write(data)
 
     def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008

@@ -1,6 +1,6 @@
-"""Each fault of Redis and the network: all is back without help, and nobody got a wrong answer.
+"""Each fault of Redis and the network: everything recovers, and no answer is wrong.
 
-It prints a table of what was lost and how long it took; ``make faults`` writes that to the docs.
+Prints a table of losses and recovery times; ``make faults`` writes it to the docs.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class FaultTests(FaultTestCase):
 
 
 class CutTests(TestCase):
-    """The connection breaks after each number of bytes of a session."""
+    """A connection that breaks after each number of bytes of a session."""
 
     async def test_a_cut_connection_never_misroutes_a_reply(self) -> None:
         server = start_server(self)

@@ -35,7 +35,7 @@ HOUR = 3600.0
 
 class HostileTests(FaultTestCase):
     async def raw(self, world: World, uuid: str) -> Bytes:
-        """A logged-in client that sends bytes."""
+        """Return a logged-in client that sends bytes."""
         client = await connect_bytes(world.port)
         key = await SessionKeys(world.calling).issue("user", uuid)
         client.send(handshake(f"/wss/user?id={key}".encode()))
@@ -43,7 +43,7 @@ class HostileTests(FaultTestCase):
         return client
 
     def reports(self) -> redis.client.PubSub:
-        """A subscription to reports of coming and going that no fault here ends."""
+        """Subscribe to reports on a connection that no fault here breaks."""
         pubsub: redis.client.PubSub = self.redis.pubsub()
         self.addCleanup(pubsub.close)
         pubsub.subscribe(REPORTS)
@@ -51,7 +51,7 @@ class HostileTests(FaultTestCase):
         return pubsub
 
     def gone(self, reports: redis.client.PubSub, world: World) -> set[str]:
-        """Clients that were reported gone, of those that are open."""
+        """Return the open clients that were reported gone."""
         gone: set[str] = set()
         while (report := reports.get_message()) is not None:
             for event in unpack_all(TeraModuleMessage.FromString(report["data"]).data):
@@ -103,7 +103,7 @@ class HostileTests(FaultTestCase):
         procedures.expose(forge)
         await deputy.serve_service("Deputy", procedures)
         await world.strike("replies forged through a third service")
-        # Whoever may list topics of replies knows them; the ids cannot be known, and are here.
+        # A program that may list reply topics knows them. It cannot know the ids; here it does.
         victim = world.calling.caller._reply_to
         before = world.calling.caller.dropped_replies
         ids = [*range(50), *world.calling.caller._calls]
@@ -192,5 +192,5 @@ class HostileTests(FaultTestCase):
 
 
 def forge() -> str:
-    """What a deputy is made to reply to a victim."""
+    """Reply that a confused deputy sends to a victim."""
     return "forged"

@@ -29,15 +29,15 @@ CLIENTS = 5
 
 @attrs.define
 class Outcome:
-    """What a fault did.
+    """The outcome of a fault.
 
     Attributes:
-        fault: its name.
-        in_flight: calls that waited when it struck.
-        failed: calls that ended with a named error, by its name.
-        missed: messages that were published and not delivered.
-        wrong: answers or messages that were not the right ones.
-        seconds: from its end until all was as before.
+        fault: Name of the fault.
+        in_flight: Calls waiting when it struck.
+        failed: Failed calls by the name of their error.
+        missed: Messages published but not delivered.
+        wrong: Wrong answers or messages.
+        seconds: Seconds from its end until everything had recovered.
     """
 
     fault: str
@@ -49,16 +49,16 @@ class Outcome:
 
 
 OUTCOMES: list[Outcome] = []
-"""Of the faults of this run."""
+"""Outcomes of this run."""
 
 
 class World:
     """Everything that uses the link, under load.
 
     Args:
-        server: the real Redis.
-        topics: further subscriptions of the serving bus.
-        call_timeout: seconds after which a call of the load is given up.
+        server: The real Redis.
+        topics: Number of further subscriptions of the serving bus.
+        call_timeout: Timeout in seconds of a call of the load.
     """
 
     def __init__(self, server: Server, topics: int = 50, call_timeout: float = 5.0) -> None:
@@ -81,7 +81,7 @@ class World:
         self._loads: list[Deferred[None]] = []
 
     async def start(self) -> None:
-        """Connect all, and begin the load."""
+        """Connect everything and start the load."""
         self.serving.startService()
         self.calling.startService()
         self.gateway, self.port = self.start_gateway(self.serving)
@@ -102,7 +102,7 @@ class World:
         self._loads = [Deferred.fromCoroutine(self._call()) for _ in range(CALLS_IN_FLIGHT)]
 
     def start_gateway(self, bus: Bus) -> tuple[Gateway, int]:
-        """One more gateway, and its port."""
+        """Start another gateway; return it with its port."""
         gateway = Gateway(bus)
         gateway.startService()
         self._gateways.append(gateway)
@@ -111,7 +111,7 @@ class World:
         return gateway, self._ports[-1].getHost().port
 
     async def log_in(self, port: int | None = None) -> None:
-        """One more websocket."""
+        """Open another websocket."""
         uuid = str(uuid4())
         key = await SessionKeys(self.calling).issue("user", uuid)
         client = await connect(port or self.port, f"/wss/user?id={key}")
@@ -145,13 +145,13 @@ class World:
                 self.outcome.wrong += answer != number
 
     def publish(self, topic: str = "events") -> None:
-        """One event, from a program that no fault touches."""
+        """Publish one event from a program that no fault affects."""
         with self.server.client() as client:
             self._published += 1
             client.publish(topic, str(self._published))
 
     async def strike(self, fault: str) -> None:
-        """Begin to count for a fault, with calls under way."""
+        """Start counting for a fault, with calls in flight."""
         self.outcome = Outcome(fault)
         self._published_before, self._received_before = self._published, len(self._received)
         self.publish()
@@ -160,7 +160,7 @@ class World:
         self.outcome.in_flight = self.calling.caller.in_flight
 
     async def recover(self) -> Outcome:
-        """Wait until everything works as before, and count what was lost."""
+        """Wait until everything has recovered, and count the losses."""
         began = monotonic()
         await gatherResults([self.serving.connected(), self.calling.connected()])
         await self._try_call()
@@ -192,7 +192,7 @@ class World:
                 await deferLater(clock_of(reactor), 0.002)
 
     async def _check_clients(self) -> None:
-        """Every websocket is still open and gets its events; a new one gets in."""
+        """Check that every websocket is open and gets its events, and that a new one logs in."""
         while True:
             try:
                 await self.log_in()
@@ -209,7 +209,7 @@ class World:
                 assert received["events"][0]["userUuid"] == uuid
 
     async def stop(self) -> None:
-        """End the load and close everything; nothing may be left."""
+        """Stop the load, close everything, and check that nothing is left."""
         self._running = False
         await gatherResults(self._loads)
         await gatherResults([port.stopListening() for port in self._ports])
