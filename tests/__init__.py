@@ -1,1 +1,1 @@
-"""Tests: pure ones, ones in memory under a Clock, and ones against a real server."""
+"""Tests: pure, in memory under a Clock, and against a real server."""

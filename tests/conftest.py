@@ -1,4 +1,4 @@
-"""Ends what the tests share, lets tests take their time, and Ctrl-C reach programs."""
+"""Session setup: long timeouts, Ctrl-C for child programs, and the end of shared servers."""
 
 import signal
 
@@ -9,21 +9,21 @@ from twisted.trial import util
 from tests.helpers.browser import shared_browser
 from tests.helpers.support import GUARD, shared_server
 
-# A machine that is busy with something else is no fault of a test.
+# A busy machine must not fail a test.
 settings.register_profile(
     "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("patient")
 util.DEFAULT_TIMEOUT_DURATION = GUARD
 
-# A shell has background jobs ignore it, and so would all that they start.
+# Background jobs of a shell ignore SIGINT, and so would their child processes.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure() -> None:
-    """Stop the server and the browser, if a test has started them."""
+    """Stop the shared server and browser."""
     if shared_browser.cache_info().currsize:
         shared_browser().quit()
     if shared_server.cache_info().currsize:

@@ -1,4 +1,4 @@
-"""What tests of the admin endpoint share: a bus, a gateway, their site, and a program that asks."""
+"""Fixtures of tests of the admin endpoint: a bus, a gateway, their site, an HTTP client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The body's object."""
+        """Return the body as a JSON object."""
         return json.loads(self.body)
 
 
@@ -41,7 +41,7 @@ _opener = urllib.request.build_opener(_NoRedirects)
 
 
 def ask(url: str, method: str = "GET", body: bytes | None = None, /, **headers: str) -> Answer:
-    """What is answered; headers are given with ``_`` for ``-``."""
+    """Send a request and return the answer; headers have ``_`` for ``-``."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     named["Connection"] = "close"
     request = urllib.request.Request(url, method=method, headers=named, data=body)
@@ -54,10 +54,10 @@ def ask(url: str, method: str = "GET", body: bytes | None = None, /, **headers: 
 
 
 class AdminTestCase(RedisTestCase):
-    """A test that asks an admin endpoint."""
+    """A test with an admin endpoint."""
 
     async def admin(self, *, bus: Bus | None = None, **options: Any) -> Asking:
-        """Start an endpoint on a free port, and return what asks it."""
+        """Start an endpoint on a free port and return a client of it."""
         bus = bus or await self.bus()
         gateway = Gateway(bus)
         site: Any = admin_site(bus, LocalOverview(bus, gateway), **options)
@@ -77,17 +77,17 @@ class Asking:
     async def ask(
         self, path: str, method: str = "GET", body: bytes | None = None, /, **headers: str
     ) -> Answer:
-        """Ask it something."""
+        """Send a request."""
         return await deferToThread(ask, self.url + path, method, body, **headers)
 
     async def post(self, path: str, value: Any, **headers: str) -> Answer:
-        """Ask it as its own page does."""
+        """Send a request as the console page does."""
         beginning = (await self.ask("/api/console", **headers)).json()
         token = {"X_Opentera_Bus_Token": beginning["token"], **headers}
         return await self.ask(path, "POST", json.dumps(value).encode(), **token)
 
     async def metrics(self) -> dict[str, float]:
-        """The numbers that Prometheus would read, by name and labels."""
+        """Return the samples of the metrics page by name and labels."""
         text = (await self.ask("/metrics")).body.decode()
         lines = [line for line in text.splitlines() if not line.startswith("#")]
         return {

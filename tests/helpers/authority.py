@@ -1,4 +1,4 @@
-"""An authority that signs certificates for tests, and writes them to files."""
+"""A certificate authority for tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Authority:
         self.file = self._write("ca", self._sign(self._name, self._key, (ca, True)))
 
     def issue(self, name: str) -> Path:
-        """A certificate and its key, for a host name or an IP address."""
+        """Issue a certificate and its key for a host name or an IP address."""
         key = ec.generate_private_key(ec.SECP256R1())
         try:
             general: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))

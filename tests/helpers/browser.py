@@ -1,6 +1,6 @@
 """A headless Chromium for tests, and the web server of their pages.
 
-Needs Debian's packages ``chromium`` and ``chromium-driver``, or the same from elsewhere on PATH.
+Needs Debian's packages ``chromium`` and ``chromium-driver``, or the same programs on PATH.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from twisted.web.server import NOT_DONE_YET, Site
 from tests.helpers.support import RedisTestCase
 
 REQUIRED = "OPENTERA_BUS_REQUIRE_CHROMIUM"
-"""Environment variable: set, a missing Chromium is a failure."""
+"""Environment variable that makes a missing Chromium a failure."""
 
 SCRIPT_TIMEOUT = 60
-"""Seconds that a page may take over what a test runs in it."""
+"""Timeout in seconds of a script in a page."""
 
 _MISSING = (
     "left out: these tests need Chromium; on Debian: apt-get install chromium chromium-driver"
@@ -61,17 +61,17 @@ class Browser:
         self.driver.set_script_timeout(SCRIPT_TIMEOUT)
 
     def open(self, url: str) -> Deferred[None]:
-        """Show a page; fires when it has loaded."""
+        """Show a page; fire when it has loaded."""
         return deferToThread(self.driver.get, url)
 
     def run(self, script: str, *values: Any) -> Deferred[Any]:
         """Run the body of an async function in the page.
 
         Args:
-            script: finds ``values`` in ``arguments``.
+            script: Body of the function; ``arguments`` holds ``values``.
 
         Returns:
-            Fires with what it returns; fails with what it throws.
+            Fires with the result; fails with the exception.
         """
 
         def run() -> Any:
@@ -82,26 +82,26 @@ class Browser:
         return deferToThread(run)
 
     def command(self, name: str, **parameters: Any) -> Deferred[Any]:
-        """A command of the DevTools protocol, such as ``Network.enable``."""
+        """Run a command of the DevTools protocol, such as ``Network.enable``."""
         return deferToThread(self.driver.execute_cdp_cmd, name, parameters)
 
     def console(self) -> Deferred[list[dict[str, Any]]]:
-        """Fires with what has been written to the console since the last time."""
+        """Fire with the new entries of the console."""
         return deferToThread(self.driver.get_log, "browser")
 
     def quit(self) -> None:
-        """End it."""
+        """Close the browser."""
         self.driver.quit()
 
 
 @cache
 def shared_browser() -> Browser:
-    """The browser of all tests."""
+    """Return the shared browser."""
     return Browser()
 
 
 def missing_browser() -> str | None:
-    """Why tests that need a browser are left out; None: they are not."""
+    """Return the reason to skip tests that need a browser, or None."""
     if _CHROMIUM and _DRIVER:
         return None
     assert not os.environ.get(REQUIRED), _MISSING
@@ -109,7 +109,7 @@ def missing_browser() -> str | None:
 
 
 class Page(Resource):
-    """Answers each request with what a function returns: bytes, or a Deferred of bytes."""
+    """Answers each request with the result of a function: bytes, or a Deferred of bytes."""
 
     isLeaf = True
 
@@ -137,30 +137,30 @@ class Page(Resource):
 
 
 class _Root(Resource):
-    """A browser asks for an icon, too."""
+    """Site root that also answers the browser's request for an icon."""
 
     def getChild(self, path: bytes, request: Any) -> Any:
         return notFound()
 
 
 class BrowserTestCase(RedisTestCase):
-    """A test in a browser, whose page and all that it holds are gone afterwards."""
+    """A test in a browser, with a fresh page."""
 
     def setUp(self) -> None:
-        """Start the browser, if it does not run yet."""
+        """Start the browser if necessary."""
         if (missing := missing_browser()) is not None:
             self.skipTest(missing)
         super().setUp()
         self.browser = shared_browser()
 
     def tearDown(self) -> Deferred[None]:  # type: ignore[override]  # trial waits for it
-        """Leave the page, so that it connects to nothing any more."""
+        """Leave the page, which closes its connections."""
         return self.browser.open("about:blank")
 
     def listen(self, factory: Any) -> int:
-        """Listen on a free port until the end of the test, and give its number.
+        """Listen on a free port until the end of the test; return its number.
 
-        A browser keeps connections, and makes some in advance: they are dropped then.
+        The end of the test drops idle connections, which a browser keeps open.
         """
         wrapper: Any = WrappingFactory(factory)
         wrapper.noisy = False
@@ -178,7 +178,7 @@ class BrowserTestCase(RedisTestCase):
         return number
 
     def serve(self, pages: dict[str, Resource]) -> str:
-        """A web server with these pages, and its URL."""
+        """Start a web server with these pages; return its URL."""
         root = _Root()
         for name, page in pages.items():
             root.putChild(name.encode(), page)

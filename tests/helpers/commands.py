@@ -1,4 +1,4 @@
-"""``opentera-bus`` in tests: as a process in pipes, and as one on a terminal."""
+"""``opentera-bus`` as a process, in pipes or on a terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Result(NamedTuple):
 
 
 class Running:
-    """A command under way, its output and its errors apart; it is killed at the end of the test."""
+    """A running command with separate output and errors, killed at the end of the test."""
 
     def __init__(self, *arguments: str, env: dict[str, str], terminal: bool = False) -> None:
         self._said = {"output": b"", "errors": b""}
@@ -54,12 +54,12 @@ class Running:
 
     @property
     def output(self) -> str:
-        """What it has written to standard output."""
+        """Text of standard output so far."""
         return self._said["output"].decode(errors="replace")
 
     @property
     def errors(self) -> str:
-        """What it has written to standard error."""
+        """Text of standard error so far."""
         return self._said["errors"].decode(errors="replace")
 
     def _read(self, name: str, file: int) -> None:
@@ -76,7 +76,7 @@ class Running:
                 return
 
     def says(self, text: str, where: str = "output") -> Deferred[None]:
-        """Fires when the text is there; fails when all has ended without it."""
+        """Fire when the text appears; fail when the command ends without it."""
 
         def wait() -> None:
             with self._changed:
@@ -88,23 +88,23 @@ class Running:
         return deferToThread(wait)
 
     def ended(self) -> Deferred[int]:
-        """Fires with the exit status, when all output is there."""
+        """Fire with the exit status when all output has been read."""
 
         return deferToThread(self.wait)
 
     def wait(self) -> int:
-        """Return the exit status when all output is there."""
+        """Return the exit status when all output has been read."""
         status = self._popen.wait(GUARD)
         for reader in self._readers:
             reader.join(GUARD)
         return status
 
     def interrupt(self) -> None:
-        """What Ctrl-C does: SIGINT to the whole group."""
+        """Send SIGINT to the process group, as Ctrl-C does."""
         os.killpg(self._popen.pid, signal.SIGINT)
 
     def kill(self) -> None:
-        """End it, if it has not ended."""
+        """Kill the command if it is running."""
         self._popen.kill()
         self._popen.wait()
         for reader in self._readers:
@@ -117,7 +117,7 @@ class CommandTestCase(RedisTestCase):
     """A test that runs ``opentera-bus``."""
 
     def run_command(self, *arguments: str, url: str | None = None, **env: str) -> Deferred[Result]:
-        """Run a command to its end, in pipes."""
+        """Run a command to its end in pipes."""
 
         def run() -> Result:
             command = Running(*arguments, env={"REDIS_URL": url or self.server.url, **env})
@@ -131,7 +131,7 @@ class CommandTestCase(RedisTestCase):
     def start_command(
         self, *arguments: str, url: str | None = None, terminal: bool = False, **env: str
     ) -> Running:
-        """Start a command that runs on."""
+        """Start a command that keeps running."""
         env = {
             "REDIS_URL": url or self.server.url,
             "TERM": "xterm",

@@ -1,4 +1,4 @@
-"""What every kind of bus owes its users: one class of tests, run against each of them."""
+"""The contract of every kind of bus: one class of tests, run against each kind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.helpers.support import UUID, Collector, until
 
 
 def procedures(waiting: list[Deferred[None]] | None = None) -> Procedures:
-    """One of each kind; ``waits`` does so until a test fires what it has added to ``waiting``."""
+    """Procedures of each kind; ``waits`` waits for a Deferred that it adds to ``waiting``."""
     declared = Procedures(version="1.2", doc="Tries all.")
 
     @declared.expose
@@ -62,36 +62,36 @@ def procedures(waiting: list[Deferred[None]] | None = None) -> Procedures:
 
 
 class BusContract:
-    """Mixed into a test case that makes its kind of bus.
+    """Mixin for a test case that makes its kind of bus.
 
-    Of two that are made in one test, each is another program.
+    Two buses of one test stand for two programs.
     """
 
     async def make(self) -> Any:
-        """A bus that is connected; it is stopped at the end of the test."""
+        """Return a connected bus that is stopped at the end of the test."""
         raise NotImplementedError
 
     async def keys(self, bus: Any) -> Any:
-        """Its session keys: an object with ``issue`` and ``redeem``."""
+        """Return the session keys of a bus: an object with ``issue`` and ``redeem``."""
         raise NotImplementedError
 
     async def push(self, name: str, value: bytes) -> None:
-        """Put a list under a name."""
+        """Store a list under a name."""
         raise NotImplementedError
 
     async def break_links(self) -> None:
-        """Have all buses lose their links, and find them again."""
+        """Break and restore the links of all buses."""
         raise NotImplementedError
 
     if TYPE_CHECKING:
 
         def flushLoggedErrors(self, *kinds: type[BaseException]) -> list[Any]:
-            """Of trial: the errors that were logged."""
+            """Return logged errors, as trial does."""
 
     async def refused(
         self, error: type[Exception], function: Callable[[], Awaitable[object]]
     ) -> Exception:
-        """See that something is refused, at once or later."""
+        """Assert that a call is refused, at once or later."""
         with pytest.raises(error) as caught:
             await function()
         return caught.value
@@ -165,7 +165,7 @@ class BusContract:
         fitting = ["a.x.z", "a.x.y.z", "bx", "c5", "d*"]
         for topic in ("a.z", "b", "bxx", "cx", "dx", *fitting):
             assert await bus.publish(topic, b"") == (topic in fitting)
-        # In order for each subscription only: a BlockingBus calls handlers in threads.
+        # Ordered per subscription only: a BlockingBus calls handlers in threads.
         patterns = {delivery.topic: delivery.pattern for delivery in await got.wait(len(fitting))}
         assert sorted(patterns) == sorted(fitting)
         assert patterns["a.x.z"] == "a.*.z"

@@ -1,4 +1,4 @@
-"""Programs as they are deployed: a blocking caller and a blocking server, on redis-py."""
+"""Existing OpenTera programs: a blocking caller and a blocking server, on redis-py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Argument = bool | int | float | str | bytes
 
 
 def to_value(argument: Argument) -> Value:
-    """An argument as a deployed caller sends it."""
+    """Encode an argument as an existing caller does."""
     if isinstance(argument, bool):
         return Value(bool_value=argument)
     if isinstance(argument, int):
@@ -31,7 +31,7 @@ def to_value(argument: Argument) -> Value:
 
 
 class DeployedCaller:
-    """Calls one procedure after another, and takes the first message as the reply."""
+    """Calls one procedure after another and takes the first message as the reply."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -42,7 +42,7 @@ class DeployedCaller:
         self._id = 0
 
     def call(self, topic: str, method: str, *arguments: Argument) -> dict[str, Any] | None:
-        """The reply, or None when nobody answers."""
+        """Call a procedure; return the reply, or None without one."""
         request = RPCMessage(
             method=method,
             reply_to=self._reply_to,
@@ -54,14 +54,14 @@ class DeployedCaller:
         return self.send(topic, request.SerializeToString())
 
     def send(self, topic: str, payload: bytes) -> dict[str, Any] | None:
-        """The reply to any bytes."""
+        """Send any bytes; return the reply."""
         self._client.publish(topic, payload)
         received = self._pubsub.get_message(timeout=GUARD)
         reply: dict[str, Any] | None = received and json.loads(received["data"])
         return reply
 
     def reply_to(self) -> str:
-        """Where it waits for replies."""
+        """Subscribe to the topic of replies."""
         return self._reply_to
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class DeployedCaller:
 
 
 class DeployedServer(threading.Thread):
-    """Runs one call after another; silent about procedures that it does not have."""
+    """Runs one call after another; does not answer calls of unknown procedures."""
 
     def __init__(self, client: redis.Redis, topic: str, **procedures: Callable[..., Any]) -> None:
         super().__init__(daemon=True)
@@ -109,7 +109,7 @@ class DeployedServer(threading.Thread):
         self._client.publish(request.reply_to, text)
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._ended.set()
         self.join()
         self._pubsub.close()

@@ -29,7 +29,7 @@ PACKAGE = "opentera.protobuf"
 
 
 def descriptors() -> list[FileDescriptorProto]:
-    """One of each file, those that others import first."""
+    """Files in the order of their imports."""
     made = {file["file"]: _file(file) for file in FILES}
     ordered: list[FileDescriptorProto] = []
 
@@ -46,7 +46,7 @@ def descriptors() -> list[FileDescriptorProto]:
 
 
 def register() -> dict[str, ModuleType]:
-    """Do what the generated modules do when they are imported; they, by name."""
+    """Register the messages as generated modules do; return them by name."""
     importlib.import_module("google.protobuf.any_pb2")
     modules = {}
     for file in descriptors():
@@ -114,7 +114,7 @@ def _enum(recorded: dict[str, Any]) -> EnumDescriptorProto:
 
 
 def main(order: str) -> None:
-    """Register both kinds, and have each read what the other has written."""
+    """Register both kinds, and have each parse the other's bytes."""
     if order == "foreign-first":
         foreign = register()
     from opentera_twisted import messages  # noqa: PLC0415 (when is what is tried)

@@ -1,8 +1,8 @@
-"""Python programs forked from a process that has imported already what they need.
+"""Python programs forked from a process that has imported their modules.
 
 Importing is most of the time of a command or a gateway that a test starts. Each test process has
-one *nursery*, which imports once and then forks for each request. A forked program is like one that
-was started: its arguments, environment, files, session, directory and reactor are its own.
+one *nursery*, which imports once and then forks for each request. A forked program is like one
+started afresh: it has its own arguments, environment, files, session, directory and reactor.
 
     test process --- command, files --> nursery --- fork --> program
                  <------- exit status ----'
@@ -51,7 +51,7 @@ _ABOVE: Final = 1000
 
 
 def can_fork(env: Mapping[str, str]) -> bool:
-    """Tell whether a fork can have an environment: it must not be one that changes Python."""
+    """Return True if a fork can have an environment: it must not change Python itself."""
     changed = {
         name
         for name, value in env.items()
@@ -61,7 +61,7 @@ def can_fork(env: Mapping[str, str]) -> bool:
 
 
 def started(command: Sequence[str], **options: Any) -> Popen[bytes]:
-    """Start a program anew, in a session of its own."""
+    """Start a program without a fork, in its own session."""
     return Popen(command, **options, start_new_session=True)
 
 
@@ -75,14 +75,14 @@ def forked(
     cwd: str | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Popen[bytes] | Program:
-    """Fork a program in a session of its own; start it anew where that cannot be.
+    """Fork a program in its own session; start it without a fork where that is impossible.
 
     Args:
         command: ``sys.executable``, then ``-c CODE`` or ``-m MODULE``, then arguments.
-        stdout: its file's number, as ``stdin`` and ``stderr`` are; the caller closes them.
-        env: all of its environment.
-        cwd: its working directory, by default that of this process.
-        pass_fds: numbers of further files, which it has under the same.
+        stdout: File descriptor, like ``stdin`` and ``stderr``; the caller closes them.
+        env: The complete environment.
+        cwd: Working directory, by default that of this process.
+        pass_fds: Further file descriptors, kept under the same numbers.
     """
     files = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
     if not can_fork(env):
@@ -105,7 +105,7 @@ def forked(
 
 
 class Program:
-    """A forked program, with what `subprocess.Popen` has of it."""
+    """A forked program, with the methods of `subprocess.Popen`."""
 
     def __init__(self, pid: int, command: Sequence[str], status: int) -> None:
         self.pid = pid
@@ -114,7 +114,7 @@ class Program:
         self._status = status
 
     def poll(self) -> int | None:
-        """Its exit status, or None while it runs."""
+        """Return its exit status, or None while it runs."""
         if self.returncode is None and select.select([self._status], [], [], 0)[0]:
             self._ended()
         return self.returncode
@@ -129,12 +129,12 @@ class Program:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send it a signal if it is running."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Send it SIGKILL, unless it has ended."""
+        """Send it SIGKILL if it is running."""
         self.send_signal(signal.SIGKILL)
 
     def _ended(self) -> None:
@@ -145,7 +145,7 @@ class Program:
 
 
 class _Nursery:
-    """The test process's end."""
+    """The test process's side."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -162,7 +162,7 @@ class _Nursery:
         atexit.register(self.close)
 
     def ask(self, request: object, files: list[int]) -> int:
-        """Have a program forked, and return its process id."""
+        """Fork a program and return its process id."""
         data = json.dumps(request).encode(errors="surrogateescape")
         assert len(data) < _LARGEST
         with self._lock:
@@ -195,7 +195,7 @@ class _Request(NamedTuple):
 
 
 def _save_coverage() -> None:
-    """Save the coverage of the imports, which each forked program would save again."""
+    """Save the coverage of the imports, so that no forked program saves it again."""
     measurement = Coverage.current()
     if measurement is not None:
         measurement.save()
@@ -239,17 +239,17 @@ def _tell_ends(running: dict[int, int]) -> None:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             del running[pid]
-            with suppress(BrokenPipeError):  # nobody waits for it
+            with suppress(BrokenPipeError):  # no caller waits for it
                 os.write(file, struct.pack("i", os.waitstatus_to_exitcode(status)))
             os.close(file)
 
 
 def _become(request: _Request) -> None:
-    """Make this process one that was started with the request's arguments and files."""
+    """Set up this process with the request's arguments and files."""
     os.setsid()
     moved = [fcntl(file, F_DUPFD_CLOEXEC, _ABOVE) for file in request.files]
     services: Any = reactor
-    services._poller.close()  # it shares the nursery's
+    services._poller.close()  # it shares that of the nursery
     os.closerange(0, _ABOVE)
     for file, target in zip(moved, request.targets, strict=True):
         os.dup2(file, target)
@@ -273,7 +273,7 @@ def _stream(number: int, encoding: str, errors: str, is_binary: bool) -> IO[str]
 
 
 def _run(arguments: list[str]) -> int:
-    """Do what Python does with its arguments, and return the exit status."""
+    """Interpret the arguments as Python does; return the exit status."""
     try:
         _run_program(arguments)
     except SystemExit as error:
@@ -288,7 +288,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _end(status: int) -> NoReturn:
-    """End as Python does, less the taking apart of all modules: that costs more than the rest."""
+    """Exit as Python does, but skip the costly teardown of modules."""
     vars(threading)["_shutdown"]()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -310,7 +310,7 @@ def _run_program(arguments: list[str]) -> None:
 
 
 def main(number: str) -> None:
-    """Be the nursery until the test process ends."""
+    """Run the nursery until the test process ends."""
     for name in _IMPORTED:
         importlib.import_module(name)
     _save_coverage()

@@ -12,7 +12,7 @@ from opentera_twisted.gateway import Gateway
 
 
 def main(url: str, lease: str) -> None:
-    """Serve until it is ended; it says its port when it is ready."""
+    """Serve until stopped; print the port when ready."""
     services: Any = reactor
     bus = Bus(url, reactor=reactor, name="gateway-program")
     gateway = Gateway(bus, presence_lease=float(lease))

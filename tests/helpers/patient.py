@@ -1,4 +1,4 @@
-"""``twistd opentera-bus`` that gives clients more time, as those of tests share a busy machine."""
+"""``twistd opentera-bus`` with longer timeouts, because clients of tests share a busy machine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from twisted.scripts.twistd import run
 from opentera_twisted.gateway import autobahn_corrections, protocol
 
 PATIENCE = 120
-"""Seconds for a client to shake hands, to answer a ping, and to answer a close."""
+"""Seconds for a client's handshake, pong and close."""
 
 OPTIONS = ("--handshake-timeout", str(PATIENCE))
-"""The part of it that is an option of the gateway."""
+"""Seconds that are also an option of the gateway."""
 
 
 def be_patient() -> None:
-    """Give clients that time, in gateways that are made later."""
+    """Apply these timeouts to gateways created later."""
     protocol_names: Any = protocol
     protocol_names.PONG_TIMEOUT = PATIENCE
     corrections_names: Any = autobahn_corrections

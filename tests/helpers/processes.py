@@ -1,4 +1,4 @@
-"""Programs of tests: started as a user would, their output waited for."""
+"""Programs of tests, started as a user starts them."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ os.execv(sys.argv[end + 1], sys.argv[end + 1:])
 
 
 class Process:
-    """A program whose output is kept; it is killed at the end of the test.
+    """A program with its output, killed at the end of the test.
 
     Args:
-        command: and its arguments.
-        environment: beside the usual one.
-        descriptors: of files that it inherits.
-        fork: whether it may be forked from a process that has imported what it needs.
+        command: Command with its arguments.
+        environment: Additional variables.
+        descriptors: File descriptors to inherit.
+        fork: Allow a fork from a process that has imported its modules.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         return self._popen.pid
 
     def _read(self) -> None:
@@ -99,27 +99,27 @@ class Process:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process has ended."""
+        """True once the process has ended."""
         return self._popen.poll() is not None
 
     def says(self, text: str) -> Deferred[None]:
-        """Fires when the text is in the output; fails when that has ended without it."""
+        """Fire when the text is in the output; fail when the program ends without it."""
         return deferToThread(self.wait_for, text)
 
     def wait_for(self, text: str) -> None:
-        """Return when the text is in the output; fail when that has ended without it."""
+        """Return when the text is in the output; fail when the program ends without it."""
         with self._changed:
             self._changed.wait_for(lambda: text in self.output or self._ended, GUARD)
             assert text in self.output, self.output
 
     def wait_for_count(self, text: str, count: int) -> None:
-        """Return when the text is in the output so many times."""
+        """Return when the text is in the output that many times."""
         with self._changed:
             self._changed.wait_for(lambda: self.output.count(text) >= count or self._ended, GUARD)
             assert self.output.count(text) >= count, self.output
 
     def ended(self) -> Deferred[int]:
-        """Fires with the exit status."""
+        """Fire with the exit status."""
 
         def wait() -> int:
             status = self._popen.wait(GUARD)
@@ -133,17 +133,17 @@ class Process:
         self._popen.send_signal(number)
 
     def interrupt(self) -> None:
-        """What Ctrl-C does: SIGINT to the whole group."""
+        """Send SIGINT to the process group, as Ctrl-C does."""
         os.killpg(self._popen.pid, signal.SIGINT)
 
     def terminate(self) -> None:
-        """End it properly, and return when it has ended."""
+        """Terminate it and return when it has ended."""
         self.send(signal.SIGTERM)
         self._popen.wait(GUARD)
         self.kill()
 
     def kill(self) -> None:
-        """End it, if it has not ended."""
+        """Kill it if it is running."""
         self._popen.kill()
         self._popen.wait()
         self._reader.join(GUARD)
@@ -159,9 +159,9 @@ def twistd(
     fork: bool = True,
     before: Sequence[str] = (),
 ) -> Process:
-    """``twistd -n opentera-bus``, with another port for its own server; ``own`` are twistd's.
+    """Return ``twistd -n opentera-bus`` on its own embedded port; ``own`` are options of twistd.
 
-    Without ``fork`` its command line is its own in ``/proc`` too. ``before`` is code that runs
+    Without ``fork``, ``/proc`` shows its command line too. ``before`` is code that runs
     first, and its arguments.
     """
     all_own = ("--nodaemon", f"--pidfile={pidfile}", *own)
@@ -176,7 +176,7 @@ def twistd_with_sockets(
     *options: str,
     environment: dict[str, str] | None = None,
 ) -> Process:
-    """``twistd -n opentera-bus`` with sockets as systemd hands them over, by their names."""
+    """Return ``twistd -n opentera-bus`` with named sockets, as systemd passes them."""
     numbers = [listener.fileno() for listener in listening.values()]
     command = _twistd("--nodaemon", "--pidfile=", options=options, redis_port=6379)
     return Process(
@@ -191,7 +191,7 @@ def twistd_with_sockets(
 
 
 def twistd_daemon(*options: str, redis_port: int, pidfile: str, logfile: str) -> Process:
-    """``twistd opentera-bus``, which ends when the daemon that it leaves behind has started."""
+    """Return ``twistd opentera-bus``, which ends once its daemon has started."""
     own = (f"--pidfile={pidfile}", f"--logfile={logfile}")
     return Process(*_twistd(*own, options=options, redis_port=redis_port), fork=True)
 
@@ -216,9 +216,9 @@ class BlockingProgramTestCase(RedisTestCase):
         """Start a program, killed at the end of the test.
 
         Args:
-            code: with what `_BLOCKING` imports.
-            url: of its Redis; the shared server when None.
-            before: code that runs before these imports.
+            code: Code after the imports of `_BLOCKING`.
+            url: Redis URL; the shared server when None.
+            before: Code before these imports.
         """
         whole = f"{before}\n{_BLOCKING}{textwrap.dedent(code)}"
         process = Process(sys.executable, "-c", whole, url or self.server.url)

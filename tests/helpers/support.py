@@ -1,4 +1,4 @@
-"""What tests against a real server share: the server, and a bus that is stopped at the end."""
+"""Fixtures of tests against a real server: the server, and a bus stopped at the end."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ PASSWORD = "of-all-test-users"
 UUID = "11111111-2222-3333-4444-555555555555"
 
 GUARD: Final = 600.0
-"""Seconds after which something that never comes fails a test.
+"""Seconds after which a missing event fails a test.
 
-No test comes near it, however busy the machine: a test never needs to be fast.
+No test approaches it, even on a busy machine: a test need not be fast.
 """
 
 _bound: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 on which nothing listens, until a program is told to.
+    """Return a TCP port of 127.0.0.1 on which nothing listens.
 
-    Nobody else on the machine is given it before this process ends, such as another test that
-    runs meanwhile: it stays bound. Servers can listen there, as all set ``SO_REUSEADDR``; on
-    macOS, where that is not enough, it is bound no longer than here.
+    It stays bound until this process ends, so that no other test gets it. Servers can listen
+    there because all set ``SO_REUSEADDR``. On macOS, where that is not enough, it is
+    released at once.
     """
     probe = socket.socket()
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -74,7 +74,7 @@ class Server:
     """A Redis-compatible server for tests, which ends with the test process.
 
     Args:
-        options: of the server, such as ``--requirepass x``.
+        options: Options of the server, such as ``--requirepass x``.
     """
 
     def __init__(self, *options: str) -> None:
@@ -84,7 +84,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start it, and return when it is ready."""
+        """Start the server and return when it is ready."""
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options]
         command = guarded("prctl", find_server(), *options)
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -95,26 +95,26 @@ class Server:
         raise AssertionError("the server ended")
 
     def stop(self) -> None:
-        """Kill it, and return when it is gone."""
+        """Kill the server and return when it has ended."""
         self.process.kill()
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
 
     def client(self, **options: Any) -> redis.Redis:
-        """A connection of another program."""
+        """Connect as another program."""
         return redis.Redis(port=self.port, protocol=2, **options)
 
     def url_as(self, user: str) -> str:
-        """The URL with which one of the users of ``contrib/redis.acl`` logs in."""
+        """Return the URL of a user of ``contrib/redis.acl``."""
         return f"redis://{user}:{PASSWORD}@127.0.0.1:{self.port}/0"
 
 
 def acl(extra: str = "") -> str:
-    """``contrib/redis.acl`` with passwords: none for the administrator, who is the tests.
+    """Return ``contrib/redis.acl`` with passwords, but none for the administrator.
 
     Args:
-        extra: lines after its own.
+        extra: Additional lines.
     """
     digest = hashlib.sha256(PASSWORD.encode()).hexdigest()
     text = (ROOT / "contrib" / "redis.acl").read_text()
@@ -123,7 +123,7 @@ def acl(extra: str = "") -> str:
 
 
 def start_with_acl(extra: str = "") -> Server:
-    """A server that lets in whom `acl` says."""
+    """Return a server with the users of `acl`."""
     with tempfile.NamedTemporaryFile("w", suffix=".acl") as file:
         file.write(acl(extra))
         file.flush()
@@ -132,9 +132,9 @@ def start_with_acl(extra: str = "") -> Server:
 
 @cache
 def shared_server() -> Server:
-    """The server of all tests that need no particular one.
+    """Return the shared server.
 
-    `OWN` is a service that has got all that docs/how-to/least-rights.md names, and any name.
+    The user `OWN` is a service with all rights of docs/how-to/least-rights.md on any name.
     """
     (rules,) = re.findall(rf"^user {SERVICE} (.*)$", acl(), re.MULTILINE)
     added = " ".join(service_additions().values()).split()
@@ -143,12 +143,12 @@ def shared_server() -> Server:
 
 
 def service_additions() -> dict[str, str]:
-    """Rules that docs/how-to/least-rights.md names for services, by what they are for."""
+    """Return the rules of docs/how-to/least-rights.md for services, by purpose."""
     return _additions("a service that")
 
 
 def console_additions() -> dict[str, str]:
-    """Rules that docs/how-to/least-rights.md names for a gateway, by the panel that needs them."""
+    """Return the rules of docs/how-to/least-rights.md for a gateway, by panel."""
     return _additions("console panel")
 
 
@@ -156,19 +156,19 @@ def _additions(title: str) -> dict[str, str]:
     page = (ROOT / "docs" / "how-to" / "least-rights.md").read_text()
     table = page.partition(f"| {title} | needs |\n")[2].partition("\n\n")[0]
     found = re.findall(r"^\| ([^|`]+) \| `(.*?)`", table, re.MULTILINE)
-    assert found, f"the page has no table of what {title} needs"
+    assert found, f"the page has no table of rules for {title}"
     return {name: rules.replace("\\|", "|") for name, rules in found}
 
 
 def start_server(test: TestCase, *options: str) -> Server:
-    """A server that is stopped at the end of the test."""
+    """Return a server that is stopped at the end of the test."""
     server = Server(*options)
     test.addCleanup(server.stop)
     return server
 
 
 def start_bus(test: TestCase, url: str, name: str = "test") -> Bus:
-    """A bus that connects, and is stopped at the end of the test."""
+    """Return a connecting bus that is stopped at the end of the test."""
     bus = Bus(url, reactor=reactor, name=name)
     bus.startService()
     test.addCleanup(bus.stopService)
@@ -179,13 +179,13 @@ class RedisTestCase(TestCase):
     """A test against the shared server, emptied before each.
 
     Attributes:
-        redis_user: as whom its buses log in, with no more rights than those of the file.
+        redis_user: User of ``contrib/redis.acl`` as which its buses log in.
     """
 
     redis_user = OWN
 
     def setUp(self) -> None:
-        """Empty the server."""
+        """Delete all data of the server."""
         self.server = shared_server()
         self.redis = self.server.client()
         self.addCleanup(self.redis.close)
@@ -193,17 +193,17 @@ class RedisTestCase(TestCase):
 
     @property
     def gateway_url(self) -> str:
-        """The URL with which a gateway logs in."""
+        """Return the URL with which a gateway logs in."""
         return self.server.url_as(GATEWAY)
 
     async def bus(self, url: str | None = None, name: str = "test") -> Bus:
-        """A bus that is connected, and stopped at the end of the test."""
+        """Return a connected bus that is stopped at the end of the test."""
         bus = start_bus(self, url or self.server.url_as(self.redis_user), name)
         await bus.connected()
         return bus
 
     def subscribed(self, *channels: str) -> redis.client.PubSub:
-        """Another program's subscription, acknowledged."""
+        """Return another program's acknowledged subscription."""
         pubsub: redis.client.PubSub = self.redis.pubsub()
         self.addCleanup(pubsub.close)
         pubsub.subscribe(*channels)
@@ -213,7 +213,7 @@ class RedisTestCase(TestCase):
 
 
 def message(pubsub: redis.client.PubSub) -> Deferred[bytes]:
-    """The next message of another program's subscription."""
+    """Return the next message of another program's subscription."""
 
     def get() -> bytes:
         received = pubsub.get_message(timeout=GUARD, ignore_subscribe_messages=True)
@@ -227,7 +227,7 @@ def message(pubsub: redis.client.PubSub) -> Deferred[bytes]:
 
 
 async def server_pid(port: int) -> int:
-    """The process id of the server that listens on a port."""
+    """Return the process id of the server on a port."""
 
     def ask() -> int:
         with redis.Redis(port=port, protocol=2) as client:
@@ -238,7 +238,7 @@ async def server_pid(port: int) -> int:
 
 
 def write_slow_data(directory: Path) -> None:
-    """Data that a server takes some seconds to load, answering that it does; ``a`` is 1 in it."""
+    """Return data that a server loads for some seconds, answering LOADING; it sets ``a`` to 1."""
     folder = directory / "appendonlydir"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -250,19 +250,19 @@ def write_slow_data(directory: Path) -> None:
 
 
 def folder_of(test: SynchronousTestCase) -> Path:
-    """An empty folder that is there for as long as a test runs."""
+    """Return an empty folder that is removed after the test."""
     folder = Path(tempfile.mkdtemp())
     test.addCleanup(shutil.rmtree, folder)
     return folder
 
 
 def turn() -> Deferred[int]:
-    """Fires when the reactor has had a turn, and other threads and programs a chance."""
+    """Fire after one turn of the reactor, and a chance for other threads and programs."""
     return deferToThread(int)
 
 
 async def until(condition: Callable[[], Awaitable[T]], expected: Callable[[T], bool]) -> T:
-    """Ask again, each time after an answer, until it is the one that is expected."""
+    """Repeat a request until its answer is the expected one."""
     while True:
         value = await condition()
         if expected(value):
@@ -270,14 +270,14 @@ async def until(condition: Callable[[], Awaitable[T]], expected: Callable[[T], b
 
 
 class Collector:
-    """A handler that keeps what it gets, and lets a test wait for it."""
+    """A handler that collects items and lets a test wait for them."""
 
     def __init__(self) -> None:
         self.items: list[Any] = []
         self._waiting: list[tuple[int, Deferred[list[Any]]]] = []
 
     def __call__(self, item: Any = None) -> None:
-        """Keep one."""
+        """Collect an item."""
         self.items.append(item)
         for count, waiting in list(self._waiting):
             if len(self.items) >= count:
@@ -285,7 +285,7 @@ class Collector:
                 waiting.callback(self.items)
 
     def wait(self, count: int) -> Deferred[list[Any]]:
-        """Fires with all when there are so many."""
+        """Fire with all items when there are that many."""
         waiting: Deferred[list[Any]] = Deferred()
         if len(self.items) >= count:
             waiting.callback(self.items)
@@ -295,7 +295,7 @@ class Collector:
 
 
 async def caught_up(bus: Bus) -> None:
-    """Wait until a bus has delivered everything that Redis has published so far.
+    """Wait until a bus has delivered all messages published so far.
 
     A reply on the client connection may overtake messages on the subscriber connection.
     """
@@ -304,7 +304,7 @@ async def caught_up(bus: Bus) -> None:
 
 
 def log_of(test: SynchronousTestCase) -> Collector:
-    """Collects the text of each event that is logged during a test."""
+    """Return a collector of the text of each log event during a test."""
     collector = Collector()
 
     @implementer(ILogObserver)
@@ -317,7 +317,7 @@ def log_of(test: SynchronousTestCase) -> Collector:
 
 
 def quick_retries(test: TestCase) -> Collector:
-    """Has what Redis did not take tried again at once, and collects one thing for each time."""
+    """Retry refused commands at once; return a collector with an item for each retry."""
     retries = Collector()
 
     def soon(clock: Any, delay: float) -> Deferred[None]:

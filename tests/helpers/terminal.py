@@ -1,4 +1,4 @@
-"""A terminal with commands of ``opentera-bus`` in it and what they really print, as HTML."""
+"""A terminal with commands of ``opentera-bus`` and their real output, as HTML."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ DARK: Final = TerminalTheme(
 
 
 def printed(url: str, command: str) -> str:
-    """What a command prints on a terminal, with its colours; waits until it has ended.
+    """Run a command on a terminal; return its output with colours.
 
     Args:
-        url: of Redis.
-        command: as it is typed, without ``opentera-bus``.
+        url: Redis URL.
+        command: Command line without ``opentera-bus``.
     """
     primary, secondary = pty.openpty()
     termios.tcsetwinsize(secondary, (ROWS, COLUMNS))
@@ -58,7 +58,7 @@ def printed(url: str, command: str) -> str:
     try:
         while piece := os.read(primary, 65536):
             output += piece
-    except OSError:  # how Linux says that the other end has closed
+    except OSError:  # how Linux reports a closed peer
         pass
     finally:
         os.close(primary)
@@ -67,7 +67,7 @@ def printed(url: str, command: str) -> str:
 
 
 def html(session: list[tuple[str, str]], theme: TerminalTheme) -> str:
-    """A session of commands and what they printed, as preformatted HTML in a theme's colours."""
+    """Return commands and their output as preformatted HTML in a theme's colours."""
     console = Console(
         record=True, file=io.StringIO(), force_terminal=True, color_system="standard", width=COLUMNS
     )

@@ -1,4 +1,4 @@
-"""A forked program of a test is like one that was started."""
+"""Forked programs of tests behave like started ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ENDINGS = {
 
 
 def outcome(start: Any, end: str, directory: Path) -> tuple[int, str, str]:
-    """Run the program; its status, output and errors."""
+    """Run the program; return its status, output and errors."""
     given, give = os.pipe()
     os.write(give, b"given")
     os.close(give)

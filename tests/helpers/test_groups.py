@@ -1,4 +1,4 @@
-"""Tests of one group share a process, so that they also share what they start."""
+"""Tests of one group share a process, and so their servers."""
 
 from __future__ import annotations
 

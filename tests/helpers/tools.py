@@ -1,4 +1,4 @@
-"""Programs that tests of ``contrib/`` need and pip does not install."""
+"""Programs for tests of ``contrib/`` that pip does not install."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import shutil
 from unittest import SkipTest
 
 REQUIRED = "OPENTERA_BUS_REQUIRE_TOOLS"
-"""Environment variable: set, a missing program is a failure."""
+"""Environment variable that makes a missing program a failure."""
 
-_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian puts what root starts
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # Debian's folders of system programs
 
 
 def tool(command: str, package: str) -> str:
-    """The path of a program.
+    """Return the path of a program.
 
     Args:
-        command: its name.
-        package: of Debian, which has it.
+        command: Name of the program.
+        package: Debian package of the program.
     """
     found = shutil.which(command, path=_PATH)
     if found is None:

@@ -1,4 +1,4 @@
-"""Websocket clients of tests: Autobahn's, and bare bytes."""
+"""Websocket clients of tests: Autobahn's, and raw sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.support import Collector
 
 
 class WebSocket(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is not annotated
-    """A client that keeps what it receives."""
+    """A client that collects received messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class WebSocket(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is n
         self.messages(payload.decode())
 
     async def event(self, number: int) -> dict[str, Any]:
-        """The event that came as that message, counted from 0."""
+        """Return the event in that message, counted from 0."""
         text = (await self.messages.wait(number + 1))[number]
         message: dict[str, Any] = json.loads(text)["message"]
         return message
@@ -46,7 +46,7 @@ class WebSocket(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is n
 
 
 async def leave(client: WebSocket) -> None:
-    """Break a client's connection, if it is there, and wait until nothing is left of it."""
+    """Break a client's connection, if any, and wait for its end."""
     if not client.closed.called:
         client.dropConnection(abort=True)
     await client.closed
@@ -55,11 +55,11 @@ async def leave(client: WebSocket) -> None:
 _PATIENT = dict.fromkeys(
     ("openHandshakeTimeout", "closeHandshakeTimeout", "serverConnectionDropTimeout"), 0
 )
-"""Autobahn gives up after 5 s and 1 s, which a busy machine exceeds; tests have their own guard."""
+"""Disable Autobahn's timeouts of 5 s and 1 s, which a busy machine exceeds."""
 
 
 class HandshakeFailed(Exception):
-    """The websocket did not open."""
+    """The websocket handshake failed."""
 
 
 def connect(
@@ -73,15 +73,15 @@ def connect(
     """Open a websocket.
 
     Args:
-        port: of this machine.
-        path: with the query.
-        trusting: speak TLS with it.
-        source: address to connect from.
-        protocols: subprotocols to offer.
-        options: of Autobahn's protocol.
+        port: Port on this machine.
+        path: Path with the query.
+        trusting: TLS settings; None for plain TCP.
+        source: Source address.
+        protocols: Subprotocols to offer.
+        options: Options of Autobahn's protocol.
 
     Returns:
-        Fires when it is open; fails with `HandshakeFailed`.
+        Fires with the open websocket; fails with `HandshakeFailed`.
     """
     factory = WebSocketClientFactory(
         f"ws://127.0.0.1:{port}{path}", reactor=reactor, protocols=list(protocols)
@@ -99,7 +99,7 @@ def connect(
 
 
 class Bytes(Protocol):
-    """Sends bytes, and keeps those that come back."""
+    """Sends bytes and collects received ones."""
 
     def __init__(self) -> None:
         self.received = b""
@@ -117,19 +117,19 @@ class Bytes(Protocol):
         self.closed.callback(self.received)
 
     def send(self, data: bytes) -> None:
-        """Write, as it is."""
+        """Write bytes unchanged."""
         assert self.transport is not None
         self.transport.write(data)
 
     def until(self, wanted: bytes) -> Deferred[bytes]:
-        """Fires with all that came when these bytes are among it."""
+        """Fire with all received bytes once these are among them."""
         waiting: Deferred[bytes] = Deferred()
         self._waiting.append((wanted, waiting))
         self.dataReceived(b"")
         return waiting
 
     def stop_reading(self) -> None:
-        """Take nothing more from the peer."""
+        """Stop reading."""
         assert self.transport is not None
         self.transport.pauseProducing()  # type: ignore[attr-defined]
 
@@ -140,14 +140,14 @@ class Bytes(Protocol):
 
 
 async def connect_bytes(port: int) -> Bytes:
-    """A connection to a port."""
+    """Connect to a port."""
     protocol = Bytes()
     await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), protocol)
     return protocol
 
 
 def handshake(target: bytes, *headers: bytes) -> bytes:
-    """The request that opens a websocket."""
+    """Return the request that opens a websocket."""
     lines = [
         b"GET %b HTTP/1.1" % target,
         b"Host: 127.0.0.1",
