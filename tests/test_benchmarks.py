@@ -1,4 +1,4 @@
-"""What could make a benchmark tell a wrong figure: counting, ratios, exponents, events."""
+"""Computations of the benchmarks: counting, ratios, exponents, events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MARKED = st.lists(st.sampled_from([MARK.encode(), b"~", b"^|~", b"x" * 9, b"\x81
 
 
 def reading(data: bytes) -> Callable[[memoryview], int]:
-    """A socket's ``recv_into`` that has this to give."""
+    """Return a ``recv_into`` that yields these bytes."""
 
     def recv_into(buffer: memoryview) -> int:
         buffer[: len(data)] = data

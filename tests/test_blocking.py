@@ -1,4 +1,4 @@
-"""`BlockingBus` in programs of its own: threads, forks, Ctrl-C and the end of the program."""
+"""`BlockingBus` in separate programs: threads, forks, Ctrl-C and the program's end."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class ProgramTests(BlockingProgramTestCase):
         assert "parent: b'x'" in process.output
 
     async def test_children_share_nothing_of_the_parents_reactor(self) -> None:
-        # Importing the bus makes one. With its pipe and epoll in common, each took wake-ups of all.
+        # Importing the bus makes a reactor. Sharing its pipe and epoll would mix wake-ups.
         process = self.program(
             """
             from twisted.internet import reactor
@@ -286,7 +286,7 @@ def test_an_abandoned_call_is_cancelled_silently() -> None:
 
 
 class ReactorThreadTests(TestCase):
-    """What comes between a thread's call and its telling the reactor of it."""
+    """Interruptions between a thread's call and its hand-over to the reactor."""
 
     def setUp(self) -> None:
         self.clock = MemoryClock()
@@ -295,7 +295,7 @@ class ReactorThreadTests(TestCase):
         self.begun: list[int] = []
 
     def call(self, number: int) -> None:
-        """Nobody turns the reactor meanwhile: it is begun, and not over."""
+        """Start a call in a reactor that does not run."""
         with pytest.raises(TimeoutError):
             self.thread.run(self.begun.append, number, within=0)
 
@@ -328,10 +328,10 @@ class ReactorThreadTests(TestCase):
 
 
 class Answers:
-    """Knows it."""
+    """Answers."""
 
     def answer(self) -> int:
-        """What is asked for."""
+        """Return the answer."""
         return 42
 
 
@@ -427,7 +427,7 @@ class BlockingBusTests(RedisTestCase):
         await deferToThread(use)
         gc.collect()
         (one,) = (entry for entry in shared._shared.values() if entry.bus.name == "test")
-        assert len(one.users) == 2  # what serves goes on
+        assert len(one.users) == 2  # serving objects continue
         assert await deferToThread(bus.call_service, "S", "answer") == 42
         for use_ in list(one.keepers):
             await use_.close()

@@ -1,4 +1,4 @@
-"""The checker of language finds what it is for, and nothing in good text."""
+"""The language checker finds bad text and accepts good text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.support import ROOT
 
 LONG = "This sentence goes " + "on " * 22 + "to the end."
-"""Words that are too many and a line that is not too long."""
+"""Too many words in a line of legal length."""
 
 BAD = [
     ("page.md", f"# Title\n\nShort.\n{LONG}\n", "4: sentence of 28 words"),
@@ -76,7 +76,7 @@ check_language = runpy.run_path(str(ROOT / "tools" / "check_language.py"))
 
 
 def check(folder: Path, name: str, text: str) -> tuple[int, list[str]]:
-    """Run the program on a file; return its status and what it prints."""
+    """Run the program on a file; return its status and output."""
     (folder / name).write_text(text)
     printed = io.StringIO()
     with redirect_stdout(printed):

@@ -33,7 +33,7 @@ class BusContractTests(BusContract, RedisTestCase):
 
 
 class InThreads:
-    """A blocking object, each of its methods called in a thread."""
+    """A blocking object whose methods run in a thread."""
 
     def __init__(self, blocking: Any) -> None:
         self._blocking = blocking
@@ -53,7 +53,7 @@ class InThreads:
 
 
 def _in_reactor(value: Any) -> Any:
-    """A handler that is called in a thread and, for the tests' sake, called back in ours."""
+    """Wrap a handler for calls in a thread, and run it in the reactor's thread."""
     if not callable(value):
         return value
     return lambda *args: blockingCallFromThread(reactor, value, *args)  # type: ignore[arg-type]
@@ -65,9 +65,9 @@ def _is_blocking(result: object) -> bool:
 
 class BlockingBusContractTests(BusContract, RedisTestCase):
     async def make(self) -> Any:
-        # Under a login of its own it has a bus of its own, as another program has.
+        # With another login it gets its own bus, as another program does.
         self.made = getattr(self, "made", 0) + 1
-        url = self.server.url.replace("//", f"//user{self.made}@")  # no password: not asked for
+        url = self.server.url.replace("//", f"//user{self.made}@")  # no password is required
         bus = BlockingBus(url, name="test")
         self.addCleanup(deferToThread, bus.close)
         await deferToThread(bus.connected, GUARD)

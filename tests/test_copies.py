@@ -43,7 +43,7 @@ def modules() -> Iterator[ModuleType]:
 
 
 def is_value(kind: type) -> bool:
-    """Compared by what it holds, and not by which object it is."""
+    """A value compared by content instead of identity."""
     if kind in HOLD_OBJECTS:
         return False
     is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
@@ -65,7 +65,7 @@ VALUES = [kind for kind in PUBLIC if is_value(kind)]
 
 
 def content(one: Any) -> Any:
-    """The facts of a value, down to what Python compares by itself."""
+    """Return the content of a value in types that Python compares."""
     if isinstance(one, BaseException):
         return type(one), str(one), content(one.args), content(vars(one))
     if attrs.has(type(one)):
@@ -102,7 +102,7 @@ COLLECTIONS: dict[Any, Callable[[list[Any]], Any]] = {
 
 
 def example(hint: Any) -> Any:
-    """An object of a type, with something in each place."""
+    """Return an example of a type."""
     outer, inner = get_origin(hint), get_args(hint)
     if outer is Literal:
         return inner[0]
@@ -118,9 +118,9 @@ def example(hint: Any) -> Any:
 
 
 def made(kind: type) -> Any:
-    """An object of a class, made with all that its constructor takes."""
+    """Return an object of a class, with all arguments of its constructor."""
     constructor = kind.__new__ if issubclass(kind, tuple) else kind.__init__
-    if not inspect.isfunction(constructor):  # an exception with Python's own
+    if not inspect.isfunction(constructor):  # an exception with Python's constructor
         return kind("the message")
     hints = get_type_hints(constructor if issubclass(kind, BaseException) else kind)
     names = inspect.signature(kind).parameters

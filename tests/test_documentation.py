@@ -1,4 +1,4 @@
-"""The code of README and docs, as readers run it; what the reference lists, against the code."""
+"""The code of README and docs, run as readers do; the reference against the code."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ BLOCK = re.compile(r"^```(\{?\w+\}?)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 COMMANDS = str(Path(sys.executable).parent)
-"""Where the commands are that a page names."""
+"""Folder of the commands that pages name."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The blocks of a page in one language."""
+    """Return the blocks of a page in one language."""
     return [block for name, block in BLOCK.findall(page.read_text()) if name == language]
 
 
 def named(path: str) -> Path:
-    """A page by its path in docs."""
+    """Return a page by its path in docs."""
     return DOCS / path
 
 
 class PythonTests(RedisTestCase):
-    """All blocks of a page share their names; its ``example``s are run in their order."""
+    """Runs the ``example``s of a page in order, with shared names."""
 
     async def run_page(self, page: Path) -> None:
         names: dict[str, Any] = {"print": lambda *_: None, "reactor": reactor}
@@ -69,7 +69,7 @@ class PythonTests(RedisTestCase):
 
 
 def stop(bus: Bus) -> Any:
-    """Stop it, unless that was done."""
+    """Stop it if it is running."""
     return maybeDeferred(bus.stopService) if bus.running else None
 
 
@@ -86,7 +86,7 @@ for _page in PAGES:
 
 
 class CommandTestCase(RedisTestCase):
-    """Pages whose commands are run, on free ports instead of those that they name."""
+    """Pages whose commands run on free ports instead of the named ones."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -95,13 +95,13 @@ class CommandTestCase(RedisTestCase):
         self.ports["6379"] = self.server.port
 
     def here(self, text: str) -> str:
-        """With the ports of this test."""
+        """Replace the ports by those of this test."""
         for port, free in self.ports.items():
             text = re.sub(rf"(127\.0\.0\.1:|tcp:){port}\b", rf"\g<1>{free}", text)
         return text
 
     async def start_first_gateway(self, *options: str) -> Process:
-        """A gateway where no Redis runs yet, which runs its own."""
+        """Start a gateway that starts its own Redis."""
         gateway = twistd(*map(self.here, options), redis_port=int(self.ports["6379"]))
         self.addCleanup(gateway.kill)
         await gateway.says("is ready")
@@ -118,7 +118,7 @@ class CommandTestCase(RedisTestCase):
         return gateway
 
     def start(self, command: str) -> Process:
-        """A command that does not end by itself."""
+        """Start a command that does not end by itself."""
         program = Process(
             "sh", "-c", f"cd {self.directory} && exec {command}", environment=self.environment
         )
@@ -131,7 +131,7 @@ class CommandTestCase(RedisTestCase):
         return {"PATH": path, "REDIS_URL": f"redis://127.0.0.1:{self.ports['6379']}/0"}
 
     async def run_here(self, script: str) -> str:
-        """What a shell prints that runs a script to its end, each command of which succeeds."""
+        """Run a script in a shell; return its output if each command succeeds."""
         program = Process(
             "bash",
             "-euc",
@@ -169,7 +169,7 @@ class ReadmeTests(CommandTestCase):
 
 
 def assert_extras(script: str) -> None:
-    """What a page says to install are extras that there are."""
+    """Assert that the extras named by a page exist."""
     known = set(metadata("opentera-twisted").get_all("Provides-Extra", []))
     (extras,) = re.findall(r"pip install '?opentera-twisted\[([\w,]+)\]", script)
     assert set(extras.split(",")) <= known
@@ -243,7 +243,7 @@ class HowToTests(CommandTestCase):
             assert client.ping()
 
 
-# What needs another machine than that of the tests is read by the shell, but not run.
+# The shell parses, but does not run, commands for other machines.
 ELSEWHERE = {
     ("how-to/deployment.md", "systemctl"): "the units are started by test_contrib_systemd",
     ("how-to/deployment.md", "docker"): "the image is looked at by test_contrib_docker",
@@ -257,7 +257,7 @@ def test_every_block_of_a_page_is_tested(page: Path) -> None:
     for language, block in BLOCK.findall(page.read_text()):
         match language:
             case "python" | "text" | "{toctree}":
-                pass  # run above; a drawing, or what a program prints
+                pass  # run above; a drawing, or a program's output
             case "sh":
                 elsewhere = [word for name, word in ELSEWHERE if name == path and word in block]
                 assert path in RUN or elsewhere
@@ -298,11 +298,11 @@ OF_OTHERS = {
     "towncrier": "version yes",
     "the benchmarks": "against count plots quick rounds",
 }
-"""Options that a page names and that are not of this package."""
+"""Options on pages that belong to other programs."""
 
 
 def own_options() -> set[str]:
-    """The names of all options of both programs."""
+    """Return the names of all options of both programs."""
     gateway = Options()
     names = {str(name) for name, *_ in (*gateway.optParameters, *gateway.optFlags)} | {*REPEATABLE}
     commands: list[click.Command] = [cli]
@@ -336,14 +336,14 @@ def test_the_drawn_bytes_equal_the_sent_bytes() -> None:
         exec(compile(block, page.name, "exec"), names)
     event, request = (names[name].SerializeToString().hex() for name in ("event", "request"))
     assert drawn[1].replace(" ", "") == request
-    begin, end = drawn[0].replace(" ", "").split("…")  # there is a long name between
+    begin, end = drawn[0].replace(" ", "").split("…")  # a long name is between
     assert event.startswith(begin)
     assert event.endswith(end)
 
 
 class ReferenceTests(TestCase):
     def test_generated_pages_are_up_to_date(self) -> None:
-        # In a process of its own, as make reference does: click keeps what other tests asked of it.
+        # In a separate process, as in make reference: click keeps state of other tests.
         with tempfile.TemporaryDirectory() as made:
             command = [sys.executable, "-m", "tools.generate_reference", made]
             subprocess.run(command, cwd=ROOT, check=True, timeout=GUARD)

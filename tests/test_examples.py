@@ -23,7 +23,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def ask(port: int, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
-    """Status and text of a page."""
+    """Return status and text of a page."""
     connection = HTTPConnection("127.0.0.1", port, timeout=GUARD)
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     body = None if form is None else urlencode(form)
@@ -66,7 +66,7 @@ class ExampleTests(RedisTestCase):
         assert answer["key"] not in program.output
 
     async def gateway(self) -> int:
-        """The port of a gateway that is stopped at the end."""
+        """Start a gateway that is stopped at the end; return its port."""
         gateway = Gateway(await self.bus())
         gateway.startService()
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")

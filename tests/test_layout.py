@@ -1,4 +1,4 @@
-"""The tree: imports point one way, and every file says what it is for."""
+"""The tree: layered imports, a docstring in every file, and the drawings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_file_begins_with_a_docstring() -> None:
     assert not wrong
 
 
-# The drawing in the docs names those of the package itself.
+# The drawing in the docs has the modules at the top of the package.
 PACKAGES = [
     *sorted(path.parent for path in (ROOT / "opentera_twisted").glob("*/**/__init__.py")),
     ROOT / "benchmarks",
@@ -72,7 +72,7 @@ def test_the_plugin_folders_are_not_packages() -> None:
 
 
 def drawn(page: str, heading: str, indent: int) -> list[str]:
-    """The names in a page's drawing of a tree, in their order; folders end with a slash."""
+    """Return the names in a page's drawing of a tree, in order; folders end with a slash."""
     text = (ROOT / page).read_text().partition(heading)[2]
     found = re.search(r"(?:^ {4}.*\n)+", text, re.MULTILINE)
     assert found is not None
@@ -80,8 +80,8 @@ def drawn(page: str, heading: str, indent: int) -> list[str]:
 
 
 def present(folder: Path) -> set[str]:
-    """Return a folder's modules and packages, as they are drawn."""
-    # A package that was moved leaves a folder of bytecode behind.
+    """Return a folder's modules and packages as drawn."""
+    # A moved package leaves a folder of bytecode behind.
     packages = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
     return packages | {path.name for path in folder.glob("*.py")} - {"__init__.py"}
 
@@ -108,7 +108,7 @@ def test_the_drawing_of_the_package_is_in_the_order_of_imports() -> None:
 def test_the_drawing_of_the_checkout_is_complete() -> None:
     names = {name.removesuffix("/") for name in drawn("CONTRIBUTING.md", "## Layout", 4)}
     assert not {name for name in names if not (ROOT / name).exists()}
-    if (ROOT / ".git").exists():  # which a source distribution has not
+    if (ROOT / ".git").exists():  # a source distribution lacks them
         command = ["git", "ls-files"]
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         assert names == {line.partition("/")[0] for line in listed.stdout.splitlines()} - {
@@ -120,7 +120,7 @@ def test_every_dependency_has_a_lower_bound_and_its_extra() -> None:
     settings = (ROOT / "setup.cfg").read_text()
     oldest(settings)
     parsed = ConfigParser()
-    parsed.read_string(settings)  # of which a source distribution has a copy written anew
+    parsed.read_string(settings)  # a source distribution has a rewritten copy
     for module, extra in EXTRA_OF.items():
         assert module in parsed["options.extras_require"][extra]
 

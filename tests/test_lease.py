@@ -1,4 +1,4 @@
-"""Leases of presence when clocks step, Redis stands still, keys vanish, or nobody listens."""
+"""Presence leases when clocks step, Redis stalls, keys vanish, or no module listens."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class LeaseTestCase(PresenceTestCase):
         return float(score)
 
     async def renewed(self, presence: LocalPresence) -> None:
-        """Have a renewal made, and wait until nothing of it is left to do."""
+        """Renew a lease and wait until the renewal is complete."""
         presence._renew()
         while presence._working is not None:
             await turn()
 
     def pattern(self, pattern: str) -> Any:
-        """A subscription of an existing program, or of one that listens to more."""
+        """Subscribe as an existing program, or to more topics."""
         pubsub = self.redis.pubsub()
         self.addCleanup(pubsub.close)
         pubsub.psubscribe(pattern)
@@ -43,7 +43,7 @@ class LeaseTestCase(PresenceTestCase):
         return pubsub
 
     async def patterns(self, count: int) -> None:
-        """Wait until Redis knows so many patterns."""
+        """Wait until Redis has that many patterns."""
 
         async def ask() -> Any:
             await turn()
@@ -68,7 +68,7 @@ class ReapingTests(LeaseTestCase):
         for presence in presences:
             await self.clients(presence, 3)
         await reports.wait(9)
-        # As when Redis stood still for longer than the lease; they come back one after another.
+        # As if Redis had stalled for longer than the lease; they return one after another.
         self.end_lease(*(presence._lease for presence in presences))
         for presence in presences:
             await self.renewed(presence)
@@ -118,7 +118,7 @@ class ReapingTests(LeaseTestCase):
         for gateway in (dead, longer, own):
             await gateway.renew([], join=True)
         before = self.now()
-        # As when Redis's clock went back by an hour.
+        # As if Redis's clock had gone back by an hour.
         everyone = {gateway.gateway: before + LONG for gateway in (dead, longer, own)}
         self.redis.zadd(GATEWAYS, everyone)
         await own.renew([], join=False)
@@ -127,7 +127,7 @@ class ReapingTests(LeaseTestCase):
             length = gateway.seconds * 1000
             assert before + length <= self.ends(gateway) <= self.now() + length
         assert own.since is not None
-        assert own.since >= before  # it waits anew
+        assert own.since >= before  # it waits again
 
     async def test_a_longer_lease_of_another_gateway_is_kept(self) -> None:
         bus = await self.bus()
@@ -202,7 +202,7 @@ class VanishedKeysTests(LeaseTestCase):
     async def test_a_lost_count_of_listeners_reports_nothing(self) -> None:
         bus = await self.bus()
         presence = self.local(bus)
-        await self.clients(presence, 2)  # nobody listens
+        await self.clients(presence, 2)  # no module listens
         reports = await self.observe(bus)
         await self.renewed(presence)
         await reports.wait(2)
@@ -225,7 +225,7 @@ class VanishedKeysTests(LeaseTestCase):
 
 
 class ListeningTests(LeaseTestCase):
-    """The user manager module: it may be away, and forget everybody meanwhile."""
+    """Absences of the user manager module, which then forgets all clients."""
 
     async def start(self) -> tuple[Bus, list[LocalPresence]]:
         buses = [await self.bus() for _ in range(2)]
@@ -302,7 +302,7 @@ class ListeningTests(LeaseTestCase):
         here = await self.clients(one, 2)
         here += await self.clients(two, 1)
         reports = await self.observe(bus)
-        self.redis.flushdb()  # an existing server does so when it ends
+        self.redis.flushdb()  # an existing server does so at its end
         for presence in (one, two):
             await self.renewed(presence)
         await reports.wait(3)
@@ -311,10 +311,10 @@ class ListeningTests(LeaseTestCase):
 
 
 class ElsewhereTests(LeaseTestCase):
-    """An existing gateway has the same person open."""
+    """The same person is open at an existing gateway."""
 
     def existing(self, who: Identity) -> Any:
-        """A websocket at an existing gateway: it subscribes to its topic as a pattern."""
+        """Open a websocket at an existing gateway, which subscribes to its topic as a pattern."""
         return self.pattern(f"websocket.{who.kind}.{who.uuid}.events")
 
     async def closed(self, pubsub: Any) -> None:
@@ -339,7 +339,7 @@ class ElsewhereTests(LeaseTestCase):
         await self.renewed(presence)
         await caught_up(bus)
         assert len(reports.items) == 3
-        # It may have been killed: what it did not report is reported.
+        # It may have been killed: its unreported disconnection is reported.
         await self.closed(existing)
         await self.renewed(presence)
         assert (await reports.wait(4))[3:] == [("DISCONNECTED", stays.uuid)]

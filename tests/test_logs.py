@@ -1,4 +1,4 @@
-"""Log messages on the lists of deployed programs: complete, in order and bounded."""
+"""Log messages on the lists of existing programs: complete, ordered and bounded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.helpers.support import GUARD, UUID, RedisTestCase
 
 
 def logged(payloads: Any) -> list[Any]:
-    """What stands in a list."""
+    """Return the messages of a list."""
     return [unpack(TeraEvent.FromString(payload).events[0]) for payload in payloads]
 
 
@@ -130,7 +130,7 @@ class LogPublisherTests(SynchronousTestCase):
         thread = Thread(target=publisher.log, args=(LogList.INFO, "first"), daemon=True)
         thread.start()
         thread.join(GUARD)
-        assert not thread.is_alive(), "it waits for itself"
+        assert not thread.is_alive(), "deadlock"
         self.bus.reconnect()
         self.bus.clock.advance(1)
         messages = [event.message for event in self.items(LogList.INFO)]

@@ -1,4 +1,4 @@
-"""Patterns of topics mean what they mean to Redis."""
+"""Patterns of topics match as in Redis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXTS = st.text("ab.-]^[*?\\", min_size=1, max_size=8)
 
 
 def matches_in_redis(pattern: str, topic: str) -> bool:
-    """Ask Redis whether a pattern of keys finds a key of the topic's name."""
+    """Return True if Redis matches a key of the topic's name."""
     asked = _client().pipeline(transaction=False)
     asked.flushall()
     asked.set(topic, "")

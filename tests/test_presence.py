@@ -1,4 +1,4 @@
-"""Presence over several gateways: who came and went is reported once, whatever dies or freezes."""
+"""Presence over several gateways: each change is reported once, despite crashes and stalls."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ from tests.helpers.websockets import leave as end
 from .faults.proxy import Proxy
 
 SHORT = 3.0
-"""Seconds of the lease of a gateway that soon reports the clients of others."""
+"""Lease in seconds of a gateway that soon reaps others."""
 
 LONG = 1000.0
-"""Seconds of a lease that ends only when a test ends it, however slow the machine."""
+"""Lease in seconds that only a test ends, however slow the machine."""
 
 
 def test_a_template_becomes_the_message_with_its_time() -> None:
@@ -70,7 +70,7 @@ class PresenceTestCase(RedisTestCase):
     redis_user = GATEWAY
 
     async def observe(self, bus: Bus) -> Collector:
-        """Collects ``(what, uuid)`` of each report, and by whom, in ``by``."""
+        """Collect ``(type, uuid)`` of each report; ``by`` has the senders."""
         reports = Collector()
 
         def received(delivery: Delivery) -> None:
@@ -95,11 +95,11 @@ class PresenceTestCase(RedisTestCase):
         return presence
 
     def end_lease(self, *leases: Lease) -> None:
-        """As if their time had passed."""
+        """Expire leases."""
         self.redis.zadd(GATEWAYS, dict.fromkeys((lease.gateway for lease in leases), 0))
 
     def reaper(self, bus: Bus) -> Lease:
-        """A lease that was never late."""
+        """Return a lease without late renewals."""
         lease = Lease(bus.link)
         lease.since = 0
         return lease
@@ -179,7 +179,7 @@ class SeveralGatewaysTests(PresenceTestCase):
         await presence.stop()
         assert await reports.wait(2) == [("CONNECTED", who.uuid), ("DISCONNECTED", who.uuid)]
         assert self.redis.keys() == []
-        presence.start()  # and it can be started again
+        presence.start()  # it can be started again
         presence.opened(who)
         await presence.reported()
         assert await bus.presence.online("user") == [who.uuid]
@@ -365,7 +365,7 @@ class LeaseTests(PresenceTestCase):
                 match chance.randrange(6):
                     case 0:
                         self.end_lease(lease)
-                        here.clear()  # as a process that was killed
+                        here.clear()  # like a killed process
                     case 1:
                         lease.since = 0
                         await lease.reap()
@@ -403,7 +403,7 @@ class RedisFaultTests(PresenceTestCase):
 
     async def test_an_empty_redis_gets_all_clients_again(self) -> None:
         server, bus = await self.own_server()
-        self.patch(connection, "FIRST_DELAY", 1.0)  # the observer is back first
+        self.patch(connection, "FIRST_DELAY", 1.0)  # the observer reconnects first
         presence = self.local(bus)
         stays, goes, comes = self.user(), self.user(), self.user()
         presence.opened(stays)
@@ -464,7 +464,7 @@ class RedisFaultTests(PresenceTestCase):
         who, ghost = self.user(), self.user()
         presence.opened(who)
         await presence.reported()
-        # As after a failover to a replica that had not got everything.
+        # As after a failover to a replica that lagged.
         held = HELD + presence._lease.gateway
         self.redis.hdel(held, f"user.{who.uuid}")
         self.redis.hset(held, f"user.{ghost.uuid}", enter(ghost).gone)
@@ -615,7 +615,7 @@ class RedisFaultTests(PresenceTestCase):
 
 
 class ProcessTests(PresenceTestCase):
-    """Gateways that are processes, with websockets."""
+    """Tests of gateways in separate processes, with websockets."""
 
     async def gateway(self, lease: float) -> tuple[Process, int]:
         path = str(ROOT / "tests" / "helpers" / "gateway_program.py")
@@ -639,7 +639,7 @@ class ProcessTests(PresenceTestCase):
         )
 
     def end_lease_of(self, uuid: str) -> None:
-        """End the lease of the one gateway that holds a user, as if its time had passed."""
+        """Expire the lease of the gateway that holds a user."""
         names: Any = self.redis.zrange(GATEWAYS, 0, -1)
         (name,) = (
             found for found in names if self.redis.hexists(HELD + found.decode(), f"user.{uuid}")

@@ -1,4 +1,4 @@
-"""The representations of public objects: their state and address, and never a secret."""
+"""The repr of public objects: state and address, without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People whom OpenTera deletes or disables: who that is, and what becomes of their websockets."""
+"""Revocation: people whom OpenTera deletes or disables, and their websockets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
 
 
 def database_event(kind: topics.Kind, event: Any, **fields: Any) -> tuple[str, bytes]:
-    """A topic of the database module, and what it publishes there."""
+    """Return a topic and a payload of the database module."""
     topic = TOPIC_OF[kind]
     value = json.dumps({f"id_{kind}": 1, f"{kind}_uuid": UUID, **fields})
     packed = DatabaseEvent(type=event, object_type=kind, object_value=value)
@@ -134,7 +134,7 @@ class RevokedClientTests(GatewayTestCase):
 
 
 class Strict:
-    """Knows users only."""
+    """A resolver that accepts users only."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -1,4 +1,4 @@
-"""Session keys: one winner, and nothing else in Redis is touched."""
+"""Session keys: each works once; other keys of Redis stay untouched."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class SessionKeyTests(RedisTestCase):
         taken, left, value = redeemed.stored
         assert not await keys.give_back(evolve(redeemed, stored=(taken - left, left, value)))
         assert not self.redis.exists(key)
-        # A clock that was put back makes nothing live longer.
+        # A clock set back does not extend a lifetime.
         ahead = evolve(redeemed, stored=(taken + 3_600_000, left, value))
         assert await keys.give_back(ahead)
         assert 0 < self.redis.pttl(key) <= left

@@ -1,4 +1,4 @@
-"""Names of topics: what is built is parsed back, and nothing else is."""
+"""Names of topics: built names parse back; others are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Types as a user's program sees them: strict, and without a plugin of mypy."""
+"""Types in a user's program: strict, and without a mypy plugin."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ MISTAKES = {
     "value: bytes | None = result_of": "value: int = result_of",
 }
 
-pytestmark = pytest.mark.xdist_group("typing")  # one run of mypy, most of which is Twisted's types
+pytestmark = pytest.mark.xdist_group("typing")  # one run of mypy, mostly spent on Twisted's types
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Check the program, and one for each mistake, outside this checkout and its settings.
+    """Check the program, and one per mistake, outside this checkout and its settings.
 
     Returns:
-        The errors by mistake; those of the right program under the empty text.
+        Errors by mistake; those of the correct program under the empty string.
     """
     folder = tmp_path_factory.mktemp("programs")
     right = PROGRAM.read_text()

@@ -1,4 +1,4 @@
-"""Watching variables, against a real server without any setting."""
+"""Watching variables, against a real server with default settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers.support import (
 
 
 class Values:
-    """A handler of a watch that keeps what it gets."""
+    """A handler of a watch that collects values."""
 
     def __init__(self) -> None:
         self.collector = Collector()
@@ -32,7 +32,7 @@ class Values:
         return [value for _, value in self.collector.items]
 
     async def until(self, value: bytes | None) -> list[bytes | None]:
-        """All values, when this one has come."""
+        """Fire with all values once this one has arrived."""
         count = 1
         while value not in self.items[count - 1 :]:
             count = len(self.items) + 1

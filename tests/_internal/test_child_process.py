@@ -1,4 +1,4 @@
-"""Lines of a child process: the same however its output is cut into pieces, and none too long."""
+"""Lines of a child process: independent of how its output is cut, and bounded."""
 
 from __future__ import annotations
 

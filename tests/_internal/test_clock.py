@@ -1,4 +1,4 @@
-"""Timers under a stepped system clock: in other programs' reactors, and in programs of our own."""
+"""Timers under a stepped system clock, in other programs' reactors and in our programs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.helpers.websockets import connect, leave
 
 HOUR = 3600.0
 
-# Python runs this before the program: its wall clock is off by the seconds in a file.
+# Runs before the program: shifts its wall clock by the seconds in a file.
 STEPPED = """
 import os, time
 from pathlib import Path
@@ -98,7 +98,7 @@ os._exit(0)
 
 class StepTests(RedisTestCase):
     def stepped(self) -> dict[str, str]:
-        """The environment of a Python program whose wall clock a file steps."""
+        """Return the environment of a Python program whose wall clock a file steps."""
         folder = folder_of(self)
         (folder / "sitecustomize.py").write_text(STEPPED)
         self.step = folder / "step"
@@ -106,7 +106,7 @@ class StepTests(RedisTestCase):
         return {"PYTHONPATH": f"{folder}:{ROOT}", "STEP_FILE": str(self.step)}
 
     async def program(self, text: str, *arguments: str) -> str:
-        """The output of a program."""
+        """Return the output of a program."""
         process = Process(
             sys.executable, "-c", text, self.server.url, *arguments, environment=self.stepped()
         )
@@ -138,7 +138,7 @@ class StepTests(RedisTestCase):
         silent = socket.create_connection(("127.0.0.1", port))
         self.addCleanup(silent.close)
         silent.settimeout(GUARD)
-        # It connected later: once it is open, the gateway has accepted the silent one.
+        # It connected later: once it is open, the gateway has accepted the silent client.
         self.redis.set("0" * 128, UUID, ex=60)
         client = await connect(port, f"/wss/user?id={'0' * 128}")
         self.step.write_text(str(-HOUR))
@@ -154,7 +154,7 @@ class LateReactorTests(RedisTestCase):
         calling = bus.call_service("Slow", "wait", timeout=1)
         request = decode_request(await message(requests))
         assert request is not None
-        # From here on the reactor is blocked: nothing is awaited.
+        # From here on the reactor is blocked.
         assert not calling.called
         ends = bus.link.clock.seconds() + 1.2
         reply = encode_reply(request, "service.Slow.rpc", "answered")
@@ -165,13 +165,13 @@ class LateReactorTests(RedisTestCase):
 
 
 class _Reactor(Clock):
-    """A reactor whose wall clock can be stepped, and that runs no thread."""
+    """A reactor with a stepped wall clock and without threads."""
 
     def callWhenRunning(self, *_: Any) -> None:
         """Do nothing: the test wakes the clock itself."""
 
     def turn(self) -> None:
-        """Run the first call, and leave those that it adds for the next turn."""
+        """Run the first call; leave calls that it adds for the next turn."""
         call = self.calls.pop(0)
         call.called = 1
         call.func(*call.args)
@@ -219,7 +219,7 @@ def test_delayed_calls_run_like_those_of_a_reactor() -> None:
 
 
 def _sorted_within_ticks(ran: list[Any]) -> list[Any]:
-    """What ran, without the order of what was due in the same advance."""
+    """Return the calls that ran, regardless of the order within an advance."""
     groups: list[Any] = [set()]
     for call in ran:
         if call == "tick":
@@ -310,7 +310,7 @@ def test_a_steady_reactor_keeps_its_time_and_pending_calls() -> None:
         assert isinstance(clock_of(reactor), SteadyClock)
 
 
-# Programs of our own: their reactor was made steady, or they time nothing.
+# Our programs: they have a steady reactor, or use no timer.
 _OWN = {"clock.py", "tap.py", "program", "reactor_thread"}
 _WALL_CLOCK = re.compile(r"reactor\.(?:callLater|seconds)\b|(?:addTimeout|deferLater)\(.*reactor")
 

@@ -29,7 +29,7 @@ def begin(failed: FailedLogins, address: str = ADDRESSES[0]) -> Deferred[bool]:
 
 
 def attempt(failed: FailedLogins, address: str) -> bool:
-    """Fail to log in, if the address may try."""
+    """Fail a login if the address may try."""
     begun = begin(failed, address)
     assert begun.called
     if not begun.result:
@@ -106,8 +106,8 @@ def test_attempts_in_flight_never_exceed_the_limit(limit: int, steps: list[str])
         allowed = sum(bool(done.result) for done in called)
         assert failures + allowed <= limit
         if len(called) < len(attempts):
-            assert failures + allowed == limit, "nobody waits without need"
-            assert failures < limit, "nobody waits in vain"
+            assert failures + allowed == limit, "no attempt waits unnecessarily"
+            assert failures < limit, "every waiting attempt is decided"
 
 
 def test_many_waiting_attempts_are_refused_in_turn() -> None:

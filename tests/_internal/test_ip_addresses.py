@@ -38,7 +38,7 @@ def test_other_text_is_rejected(text: str) -> None:
     ("one", "other", "same"),
     [
         ("::ffff:127.0.0.1", "127.0.0.1", True),
-        ("fe80::1", "fe80::1%eth0", True),  # clients leave their scope out
+        ("fe80::1", "fe80::1%eth0", True),  # clients omit their scope
         ("fe80::1%eth0", "fe80::1%eth1", False),
         ("fe80::1", "fe80::2", False),
         ("0.0.0.1", "::1", False),
@@ -107,7 +107,7 @@ def test_a_trusted_proxy_is_known_by_any_form_of_its_address(
     ("forwarded", "expected"),
     [
         ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("fe80::7%evil\x1b[31m", "fe80::7"),  # a scope means something on the proxy only
+        ("fe80::7%evil\x1b[31m", "fe80::7"),  # a scope has a meaning on the proxy only
         ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What other programs say controls no terminal, and fits whatever encoding the terminal has."""
+"""Text of other programs: free of control characters, and in the terminal's encoding."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_stream_escapes_what_its_encoding_lacks(encoding: str, shown: str) -> 
 
 
 class TerminalTests(CommandTestCase):
-    """Each way to print, on a terminal of ASCII."""
+    """Each way to print, on an ASCII terminal."""
 
     async def serve(self) -> None:
         procedures = Procedures(doc=HOSTILE)

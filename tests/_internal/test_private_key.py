@@ -1,4 +1,4 @@
-"""Private keys with a passphrase: refused wherever a key is loaded, and never asked for."""
+"""Private keys with a passphrase: refused wherever a key is loaded, without a prompt."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FORMATS = {
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of a certificate and its key."""
+    """Return a file with a certificate and its key."""
     return Authority(tmp_path_factory.mktemp("tls")).issue("localhost")
 
 
 @pytest.fixture(scope="module", params=FORMATS)
 def locked(certificate: Path, request: pytest.FixtureRequest) -> Path:
-    """A file of its key with a passphrase."""
+    """Return a file with the key, encrypted."""
     key = serialization.load_pem_private_key(certificate.read_bytes(), None)
     path = certificate.with_name(f"{request.param}.pem")
     path.write_bytes(
@@ -42,7 +42,7 @@ def locked(certificate: Path, request: pytest.FixtureRequest) -> Path:
     return path
 
 
-# Whoever asks the terminal for a passphrase waits for ever: nobody sits at this one.
+# A prompt for a passphrase on this terminal would wait indefinitely.
 ON_A_TERMINAL = """
 import os, pty, sys
 from opentera_twisted import Bus

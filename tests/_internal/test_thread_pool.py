@@ -1,4 +1,4 @@
-"""Threads for what blocks: apart for each purpose, and refused rather than waited for for ever."""
+"""Threads for blocking calls: one pool per purpose; a call without a thread is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ThreadPoolTests(RedisTestCase):
         return bus
 
     async def hanging(self, bus: Bus, service: str, threads: int) -> threading.Event:
-        """Serve a procedure that waits for an event, and have it hold all threads."""
+        """Serve a procedure that waits for an event and occupies all threads."""
         release = threading.Event()
         self.addCleanup(release.set)
         started = threading.Semaphore(0)

@@ -1,4 +1,4 @@
-"""Numbers of seconds that a caller gives, wherever one can be given."""
+"""Timeouts in seconds, wherever a caller can give one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the admin endpoint serves: health, the client for browsers, and what all answers have."""
+"""The admin endpoint: health, the client for browsers, and common response headers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class HealthTests(AdminTestCase):
         times = [page["since"], page["started"], *page["redis"]["since"].values()]
         assert all(datetime.fromisoformat(stamp).tzinfo for stamp in times)
         assert page["since"] == max(page["redis"]["since"].values())
-        assert page["subscriptions"] == {"wanted": 2, "acknowledged": 2}  # and of replies
+        assert page["subscriptions"] == {"wanted": 2, "acknowledged": 2}  # and those of replies
         assert page["clients"] == {"user": 0, "participant": 0, "device": 0}
         assert page["versions"].keys() == {"opentera-twisted", "python", "twisted", "redis"}
         assert page["versions"]["redis"].startswith("valkey 9")

@@ -1,4 +1,4 @@
-"""The client for browsers, in one, against real gateways and servers that do anything."""
+"""The client for browsers in Chromium, against real gateways and misbehaving servers."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ HOUR = 3_600_000
 
 
 def tera_event(events: list[Any], header: Any = (("topic", "t"), ("time", 1.5))) -> bytes:
-    """The frame of an event, whatever is in it."""
+    """Return the frame of an event with any content."""
     message = {"@type": "type.googleapis.com/opentera.protobuf.TeraEvent", "events": events}
     return json.dumps({"message": {**message, "header": header and dict(header)}}).encode()
 
 
 class WildProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn is not annotated
-    """A websocket that does what its server's function says once it is open."""
+    """A websocket controlled by a function of its server once it is open."""
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -60,11 +60,11 @@ class WildProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn i
 
 
 class WildServer(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn is not annotated
-    """Lets anybody in, and does anything.
+    """Accepts every client and misbehaves on request.
 
     Args:
-        opened: called with each websocket that opens.
-        answer: whether to answer handshakes.
+        opened: Called with each websocket that opens.
+        answer: True to answer handshakes.
     """
 
     protocol = WildProtocol
@@ -81,12 +81,12 @@ class WildServer(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn is n
 
 
 class ClientTestCase(BrowserTestCase):
-    """A page with the client, a server of session keys, and what it connects to."""
+    """A page with the client, a server of session keys, and a gateway."""
 
     redis_user = GATEWAY
 
     async def start_gateway(self, port: int = 0) -> None:
-        """A gateway, on a port that is free or given."""
+        """Start a gateway on a free or given port."""
         self.bus_ = await self.bus()
         self.gate = Gateway(self.bus_)
         self.gate.startService()
@@ -101,7 +101,7 @@ class ClientTestCase(BrowserTestCase):
         await self.gate.stopService()
 
     async def show(self, port: int, client: str | None = None) -> None:
-        """Show the page, whose ``/key`` gives keys, counted in ``self.asked``."""
+        """Show the page, whose ``/key`` issues keys, counted in ``self.asked``."""
         bus = await self.bus()
         if client is None:
             admin = self.listen(admin_site(bus, LocalOverview(bus, Gateway(bus))))
@@ -119,12 +119,12 @@ class ClientTestCase(BrowserTestCase):
         await self.browser.open(url)
 
     def key(self) -> Deferred[str]:
-        """What ``/key`` answers."""
+        """Answer a request for ``/key``."""
         self.asked()
         return self.keys.issue("user", UUID)
 
     def wild(self, opened: Callable[[Any], object] = bool, *, answer: bool = True) -> WildServer:
-        """A server that does anything, on port ``number``."""
+        """Start a misbehaving server on port ``number``."""
         server = WildServer(opened, answer=answer)
         server.number = self.listen(server)
         return server
@@ -133,7 +133,7 @@ class ClientTestCase(BrowserTestCase):
         return await self.browser.run(script, *values)
 
     async def open_page(self) -> None:
-        """A page that is connected to a gateway."""
+        """Show a page that is connected to a gateway."""
         await self.start_gateway()
         await self.show(self.port)
         await self.run_page("start(); await state('open')")
@@ -266,7 +266,7 @@ class GatewayTests(ClientTestCase):
         await self.open_page()
         reports = self.subscribed(REPORTS)
         await self.run_page("bus.close(); bus.close(); dispatchEvent(new Event('online'))")
-        await message(reports)  # it is gone from the gateway
+        await message(reports)  # the gateway has dropped it
         states = await self.run_page("return log.map(({state, code}) => [state, code])")
         assert states == [["connecting", None], ["open", None], ["closed", 1000]]
 
@@ -305,7 +305,7 @@ class GatewayTests(ClientTestCase):
         assert "SecurityError" in told[0]
         assert "SECRET" not in "".join(told)
         written = await self.browser.console()
-        # The browser's own line of a refused handshake holds the URL; ours do not.
+        # The browser's own line about a refused handshake holds the URL; ours do not.
         assert [entry for entry in written if entry["source"] == "console-api"] == []
 
 
@@ -505,7 +505,7 @@ class KeyTests(ClientTestCase):
 
 
 class WildTests(ClientTestCase):
-    """Against servers that do what no gateway should."""
+    """Tests against misbehaving servers."""
 
     async def test_every_other_close_code_reconnects_and_reports_a_gap(
         self,

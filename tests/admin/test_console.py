@@ -1,4 +1,4 @@
-"""What the console page asks: traffic, services, calls, keys; what it is told is wrong."""
+"""The API of the console page: traffic, services, calls, keys and error messages."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class TrafficTests(AdminTestCase):
         admin = await self.admin()
         first = await self.watch(admin)
         await admin.bus.publish_event(TOPIC, UserEvent(user_fullname="Zoé"))
-        # It fits two of the patterns.
+        # It matches two of the patterns.
         await admin.bus.publish("module.A.events.messages", "twice")
         await admin.bus.publish("module.A.events.messages", "twice")
         page = await until(
@@ -302,7 +302,7 @@ class ServicesTests(AdminTestCase):
 
 
 class RightsTests(AdminTestCase):
-    """As the gateway's user of contrib/redis.acl, which may only do what a gateway does."""
+    """Tests as the gateway's user of contrib/redis.acl, which has only a gateway's rights."""
 
     async def gateways_admin(self, added: str = "") -> Asking:
         server = start_with_acl()

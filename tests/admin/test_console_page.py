@@ -1,4 +1,4 @@
-"""The console page in a real Chromium: each panel does what it says, on paper and on phones."""
+"""The console page in a real Chromium: each panel, accessibility, and small screens."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ for (const one of document.querySelectorAll(selector)) {
 await new Promise((resolve) => setTimeout(resolve, 30));
 return null;
 """
-"""The text of a visible element of that selector that holds that text, or null."""
+"""Script: the text of a visible element that matches a selector and holds a text, or null."""
 
 
 class ConsoleTestCase(BrowserTestCase):
@@ -52,7 +52,7 @@ class ConsoleTestCase(BrowserTestCase):
     overview: type[LocalOverview] = LocalOverview
 
     async def show(self, *, url: str | None = None, found: str = "found", **options: Any) -> None:
-        """Show the page of a gateway that runs, and wait until it knows how all is."""
+        """Show the page of a running gateway and wait for its status."""
         self.bus_shown = start_bus(self, url or self.server.url)
         await self.bus_shown.connected()
         self.gateway = Gateway(self.bus_shown)
@@ -69,12 +69,12 @@ class ConsoleTestCase(BrowserTestCase):
             await self.sees("#services-state, #services-problem", found)
 
     async def sees(self, selector: str, text: str = "") -> str:
-        """Wait until an element holds a text; its whole text."""
+        """Wait until an element holds a text; return its whole text."""
 
         async def look() -> str | None:
             try:
                 return await self.browser.run(LOOK, selector, text)  # type: ignore[no-any-return]
-            except WebDriverException:  # it goes to another page just now
+            except WebDriverException:  # it is loading another page
                 return None
 
         return await until(look, lambda one: one is not None) or ""
@@ -83,7 +83,7 @@ class ConsoleTestCase(BrowserTestCase):
         await self.browser.run("document.querySelector(arguments[0]).click()", selector)
 
     async def type(self, selector: str, text: str) -> None:
-        """What the keyboard does: the value, and the event."""
+        """Type a value and send its event, as a keyboard does."""
         await self.browser.run(
             "const [selector, text] = arguments; const field = document.querySelector(selector);"
             "field.value = text; field.dispatchEvent(new Event('input', {bubbles: true}));"
@@ -93,14 +93,14 @@ class ConsoleTestCase(BrowserTestCase):
         )
 
     async def problems(self) -> list[str]:
-        """What the browser complained of, such as of the Content-Security-Policy."""
+        """Return errors of the browser, such as violations of the Content-Security-Policy."""
         return [
             entry["message"] for entry in await self.browser.console() if entry["level"] == "SEVERE"
         ]
 
 
 class OneMissing(LocalOverview):
-    """One of two workers is not there."""
+    """A pool in which one of two workers is missing."""
 
     def health(self) -> dict[str, Any]:
         reason = "1 of 2 workers not ready"
@@ -183,7 +183,7 @@ class TrafficTests(ConsoleTestCase):
         await self.sees("#messages-empty", "No messages match the filter")
         await self.click(f'[data-topic="{TOPIC}"]')
         assert await self.visible() == 1
-        self.patch(watching, "WATCH_LEASE", 1.0)  # from the next look of the page on
+        self.patch(watching, "WATCH_LEASE", 1.0)  # from the next poll of the page on
         await self.bus_shown.publish("service.B.events", "a last text")
         await self.sees("#topics td", "service.B.events")
         await self.click("#watch")
@@ -210,7 +210,7 @@ class TrafficTests(ConsoleTestCase):
         await self.sees("#watch", "Watch")
 
     async def watched(self) -> int:
-        """Read the count of messages; the console's own calls may be among them."""
+        """Return the number of messages, which may include the console's own calls."""
         return int((await self.sees("#traffic-state", "Watching: ")).split()[1])
 
     async def test_the_page_keeps_a_bounded_number_of_messages(self) -> None:
@@ -254,7 +254,7 @@ class TrafficTests(ConsoleTestCase):
         await self.sees("#status", "Ready")
         await self.click("#watch")
         await self.sees("#traffic-problem", "+psubscribe +punsubscribe &*.events")
-        await self.sees("#traffic-state", "Not watching")  # and does not ask again
+        await self.sees("#traffic-state", "Not watching")  # and does not retry
 
 
 class ServiceTests(ConsoleTestCase):
@@ -265,7 +265,7 @@ class ServiceTests(ConsoleTestCase):
         def describe_all(
             a: int, b: float = 0.5, loud: bool = False, name: str | bytes = "x"
         ) -> Any:
-            """Shows what it gets."""
+            """Returns its arguments."""
             return [a, b, loud, name if isinstance(name, str) else name.hex()]
 
         @procedures.expose
@@ -372,7 +372,7 @@ class LoginTests(ConsoleTestCase):
         await self.sees("h1")
         await self.type("#token", token)
         button = self.browser.driver.find_element("css selector", "form button")
-        await deferToThread(button.click)  # it returns when the next page is there
+        await deferToThread(button.click)  # it returns when the next page has loaded
 
     async def test_the_token_opens_the_page_until_its_user_logs_out(self) -> None:
         await self.show(token=TOKEN)
@@ -386,10 +386,10 @@ class LoginTests(ConsoleTestCase):
 
 
 class ReaderTests(ConsoleTestCase):
-    """For whoever reads it, with whatever."""
+    """Accessibility and layout."""
 
     async def full_page(self) -> None:
-        """The page with something in each panel."""
+        """Show the page with content in each panel."""
         await self.show(console="write")
         procedures = Procedures(doc="Adds.")
         procedures.expose(name="add")(lambda a=1, b=True: a)

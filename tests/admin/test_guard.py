@@ -1,4 +1,4 @@
-"""Who may ask the admin endpoint, from where, and with what."""
+"""Access to the admin endpoint: hosts, pages and tokens."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_where_a_test_websocket_connects() -> None:
 
 
 class _Request:
-    """As much of a request as the guard looks at."""
+    """The parts of a request that the guard reads."""
 
     def __init__(self, **headers: str) -> None:
         self.headers = {name.replace("_", "-").lower(): one for name, one in headers.items()}
@@ -173,7 +173,7 @@ class HostTests(AdminTestCase):
 
 
 class PageTests(AdminTestCase):
-    """What changes anything comes from our own page."""
+    """Requests that change state must come from the own page."""
 
     async def test_the_own_page_may_change_state(self) -> None:
         admin = await self.admin(console="write")

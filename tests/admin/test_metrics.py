@@ -1,4 +1,4 @@
-"""What Prometheus reads: that it counts what happened, and names nobody."""
+"""The metrics page: it counts events and names no person."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_each_duration_is_counted_up_to_each_bound_above_it(seconds: list[float]
 
 class MetricsTests(AdminTestCase):
     async def listening(self) -> tuple[Asking, int]:
-        """An endpoint, and the port of its gateway's websockets."""
+        """Start an endpoint; return it with the port of its gateway's websockets."""
         admin = await self.admin(bus=await self.bus(self.gateway_url))
         admin.gateway.startService()
         self.addCleanup(admin.gateway.stopService)
@@ -115,7 +115,7 @@ class MetricsTests(AdminTestCase):
             await admin.bus.link.execute("INCR", "a", "b")
         found = await admin.metrics()
         assert found['opentera_bus_commands_total{command="GET",connection="client"}'] == 32
-        # A server that has not seen a script yet refuses its hash once, which is no part of this.
+        # A server that has not seen a script refuses its hash once; that is not under test.
         refused = 'opentera_bus_commands_failed_total{reason="refused"}'
         assert found[refused] - before[refused] == 1
         name = 'opentera_bus_command_seconds_count{connection="client"}'

@@ -1,4 +1,4 @@
-"""What the console shows of what is published, whatever it is."""
+"""Summaries of published messages for the console, for any payload."""
 
 from __future__ import annotations
 

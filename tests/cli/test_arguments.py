@@ -1,4 +1,4 @@
-"""Text of the command line to what it stands for."""
+"""Conversion of command-line text to arguments, values and messages."""
 
 from __future__ import annotations
 

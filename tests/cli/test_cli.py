@@ -55,7 +55,7 @@ def test_ctrl_c_while_the_command_loads_prints_nothing(there: str) -> None:
 
 
 def summaries(group: click.Group, path: str = "") -> Iterator[tuple[str, str]]:
-    """Each command with its line in the help of its group."""
+    """Yield each command with its line in the help of its group."""
     for name, command in group.commands.items():
         yield f"{path}{name}", command.get_short_help_str(limit=60)
         if isinstance(command, click.Group):
@@ -126,7 +126,7 @@ class CommandLineTests(CommandTestCase):
         assert result == (1, "", "opentera-bus: nobody listens on service.Nobody.rpc\n")
 
     async def test_a_result_that_is_not_json_is_reported(self) -> None:
-        # As deployed programs in Python write it.
+        # As existing Python programs write it.
         server = DeployedServer(
             self.server.client(), "service.Foreign.rpc", figures=lambda: {"mean": float("nan")}
         )
@@ -143,7 +143,7 @@ class CommandLineTests(CommandTestCase):
 
         @procedures.expose
         def add(a: int, b: int = 0) -> int:
-            """Adds two."""
+            """Adds two numbers."""
             return a + b
 
         bus = await self.bus()
@@ -209,7 +209,7 @@ class CommandLineTests(CommandTestCase):
         assert json.loads(result.output) == {**everyone, "device": [UUID]}
         assert await self.run_command("online", "device") == (0, f'["{UUID}"]\n', "")
         assert await self.run_command("online", "user") == (0, "[]\n", "")
-        # A user whom only the registry of an existing server holds.
+        # A user known only to the registry of an existing server.
         registry = Procedures()
         elsewhere = str(uuid4())
         registry.expose(name="online_users")(lambda: [elsewhere])
@@ -253,7 +253,7 @@ class CommandLineTests(CommandTestCase):
             assert "Usage: opentera-bus" in result.errors
 
     async def told(self, mistakes: dict[tuple[str, ...], str]) -> None:
-        """Make each mistake, with a Redis that nobody can ask."""
+        """Make each mistake with an unreachable Redis."""
         away = f"redis://127.0.0.1:{free_port()}"
         for arguments, problem in mistakes.items():
             result = await self.run_command(*arguments, url=away)
@@ -398,7 +398,7 @@ class CommandLineTests(CommandTestCase):
 
 
 def commands(group: click.Group, name: str) -> Iterator[tuple[str, click.Command]]:
-    """All commands with their whole names."""
+    """Yield all commands with their full names."""
     for word, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from commands(command, f"{name} {word}")

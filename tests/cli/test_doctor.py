@@ -1,4 +1,4 @@
-"""``opentera-bus doctor``: each judgement by itself, and servers that are configured badly."""
+"""``opentera-bus doctor``: each check by itself, and badly configured servers."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class TestJourney:
         [
             (0.0, 0.001, "ok"),
             (-1.9, 0.0, "ok"),
-            (3.0, 1.5, "ok"),  # a slow answer is no wrong clock
+            (3.0, 1.5, "ok"),  # a slow answer is not a wrong clock
             (-3.0, 0.1, "warning"),
             (7200.0, 0.1, "wrong"),
         ],
@@ -165,7 +165,7 @@ class TestPrograms:
 
 
 def online(client: redis.Redis) -> Callable[[], Awaitable[int]]:
-    """How many users the user manager has online."""
+    """Return the number of users online."""
 
     async def ask() -> int:
         return int(client.hlen("opentera.user_manager.online.user"))
@@ -184,7 +184,7 @@ def test_every_command_of_a_script_is_a_right_to_check() -> None:
 
 class DoctorTests(CommandTestCase):
     async def examine(self, url: str, status: int, *arguments: str) -> dict[str, dict[str, str]]:
-        """The checks by their names, when the status is as expected."""
+        """Return the checks by name after comparing the status."""
         result = await self.run_command(*arguments, "doctor", url=url)
         assert result.errors == ""
         found = json.loads(result.output)
@@ -231,7 +231,7 @@ class DoctorTests(CommandTestCase):
         assert checks["uncounted payloads"]["verdict"] == "warning"
         assert "16,384 bytes" in checks["uncounted payloads"]["reason"]
         assert checks["persistence"]["verdict"] == "warning"
-        # The remedies are commands: they work.
+        # The remedies are working commands.
         with server.client() as client:
             for check in ("eviction", "output buffer", "uncounted payloads"):
                 remedy = checks[check]["remedy"].removesuffix(", also in redis.conf")
@@ -284,7 +284,7 @@ class DoctorTests(CommandTestCase):
         checks = await self.examine(url, 0)
         assert {checks[name]["verdict"] for name in lacking} == {"ok"}, checks
         assert "hush" not in json.dumps(checks)
-        # What it may do now is all that a gateway needs.
+        # The user now has all rights of a gateway.
         port = free_port()
         gateway = twistd(
             *("--redis", url, "--admin", "none", "--user-manager"),
@@ -307,7 +307,7 @@ class DoctorTests(CommandTestCase):
         rights_of = {name for name in checks if name.startswith("rights: ")}
         assert rights_of
         lacking = {name for name in rights_of if checks[name]["verdict"] != "ok"}
-        # What it has no use for.
+        # Unneeded rights.
         assert lacking <= {
             "rights: calls",
             "rights: answering calls",
@@ -354,7 +354,7 @@ class DoctorTests(CommandTestCase):
             "redis://nowhere.invalid": ("nowhere.invalid", "check the host"),
         }
         for url, (reason, remedy) in cases.items():
-            # A timeout that the test would not wait for.
+            # A timeout longer than the test.
             checks = await self.examine(url, 1, "--timeout", "1000")
             assert list(checks) == ["connection"]
             assert reason in checks["connection"]["reason"], checks
@@ -385,7 +385,7 @@ class DoctorTests(CommandTestCase):
         assert checks[f"served: {MODULE}"]["verdict"] == "warning"
         assert checks["names"]["verdict"] == "warning"
         assert "4 programs are named twin" in checks["names"]["reason"]
-        # Warnings count when they are asked to.
+        # Warnings count on request.
         result = await self.run_command("doctor", "--strict")
         assert result.status == 1
 
@@ -399,7 +399,7 @@ class DoctorTests(CommandTestCase):
         self.redis.publish("end", "")
         told = iter(lambda: pubsub.get_message(timeout=GUARD)["channel"], b"end")
         requests = [channel for channel in told if channel != b"*"]  # that is its acknowledgement
-        # It asks who listens, as `services` does, and publishes nothing else.
+        # It looks for servers, as `services` does, and publishes nothing else.
         assert all(topic.endswith(b".rpc") for topic in requests), requests
 
     async def test_a_table_on_a_terminal(self) -> None:

@@ -1,4 +1,4 @@
-"""``opentera-bus listen``: what it prints, whose key it uses, and how it ends."""
+"""``opentera-bus listen``: output, keys and exit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 
 class ListenTests(CommandTestCase):
     async def gateway(self) -> Bus:
-        """A gateway at ``self.url``, and its bus."""
+        """Start a gateway at ``self.url``; return its bus."""
         bus = await self.bus(self.gateway_url)
         self.gate = Gateway(bus)
         self.gate.startService()
@@ -33,14 +33,14 @@ class ListenTests(CommandTestCase):
         return bus
 
     def listen(self, factory: Any) -> str:
-        """The URL of a user's websocket at a server."""
+        """Return the URL of a user's websocket at a server."""
         listen: Any = reactor.listenTCP
         self.port = listen(0, factory, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
         return f"ws://127.0.0.1:{self.port.getHost().port}/wss/user"
 
     def scripted(self) -> ScriptedGateway:
-        """A scripted gateway at ``self.url`` that accepts ``user.SECRET``."""
+        """Start a scripted gateway at ``self.url`` that accepts ``user.SECRET``."""
         server = ScriptedGateway()
         server.keys.add("user.SECRET")
         self.url = self.listen(server)

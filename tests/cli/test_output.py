@@ -1,4 +1,4 @@
-"""How the command line shows results on a terminal."""
+"""Output of results on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ procedures = Procedures(version="1.2", doc="Adds numbers.")
 
 @procedures.expose
 def add(a: int, b: int = 0, *more: int) -> int:
-    """Adds."""
+    """Adds two numbers."""
     return a + b
 
 

@@ -1,4 +1,4 @@
-"""``opentera-bus tail`` and ``watch``: what they print, and how they end."""
+"""``opentera-bus tail`` and ``watch``: output and exit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TailTests(StreamTestCase):
     async def lines(
         self, count: int, *arguments: str, topics: tuple[str, ...] = (), patterns: int = 0
     ) -> tuple[Running, Bus]:
-        """A tail that ends after some lines, and a bus to publish with."""
+        """Start a tail that ends after some lines, and a bus to publish with."""
         bus = await self.bus()
         command = self.start_command("tail", "-n", str(count), *arguments)
         await self.listening(*topics, patterns=patterns)
@@ -107,7 +107,7 @@ class TailTests(StreamTestCase):
         assert (command.output, command.errors) == ("", "")
 
     async def test_it_ends_when_the_pipe_is_closed(self) -> None:
-        """At once, also when nothing is published; and without a complaint of Python's."""
+        """It ends at once, even without messages, and without an error message of Python."""
         for is_published in (False, True):
             reader = subprocess.Popen(  # noqa: ASYNC220
                 [*COMMAND, "tail", "--raw", "t"],
@@ -134,7 +134,7 @@ class TailTests(StreamTestCase):
             await until(subscribers, lambda found: not found)
 
     async def test_a_failed_write_ends_it_silently(self) -> None:
-        """A socket, unlike a pipe, is not known to be closed until then."""
+        """Unlike a pipe, a socket reports its closing only on a write."""
         ours, theirs = socket.socketpair()
         with theirs:
             writer = subprocess.Popen(  # noqa: ASYNC220

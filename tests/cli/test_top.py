@@ -1,4 +1,4 @@
-"""``opentera-bus top``: rates, read off at intervals; live on a terminal, once in a pipe."""
+"""``opentera-bus top``: rates per interval, live on a terminal, once in a pipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_rates_cover_the_last_interval_and_totals_all() -> None:
     first, second = counted.read(103.0)
     assert (first.topic, first.messages, first.total) == ("b", 1.0, 2)
     assert (second.topic, second.messages, second.total) == ("a", 0.0, 10)
-    counted.read(103.0)  # no time at all is no division by it
+    counted.read(103.0)  # an interval of 0 causes no division by zero
 
 
 def test_excess_topics_are_counted_together() -> None:
@@ -61,6 +61,6 @@ class TopTests(StreamTestCase):
         assert "messages/s" in command.output
         command.interrupt()
         assert await command.ended() == 130
-        # The screen and the cursor that were there before are back.
+        # The former screen and cursor are restored.
         assert command.output.rstrip().endswith(("\x1b[?1049l\x1b[?25h", "\x1b[?25h\x1b[?1049l"))
         assert command.errors == ""

@@ -1,4 +1,4 @@
-"""A gateway that does as a test says: with or without recovery, it refuses and closes at will."""
+"""A scripted gateway: with or without recovery, it refuses and closes on request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOPIC = "websocket.device.11111111-2222-3333-4444-555555555555.events"
 
 
 def event(name: str) -> str:
-    """The frame of an event, which a gateway writes."""
+    """Return the frame of an event as a gateway writes it."""
     message = UserEvent(user_fullname=name, type=UserEvent.USER_CONNECTED)
     return event_text(tera_event(TOPIC, [message], 1_700_000_000.5), [message])
 
@@ -95,17 +95,17 @@ class ScriptedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autoba
 
 
 class ScriptedGateway(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn is not annotated
-    """Remembers every frame for ever, and each token for one use.
+    """Keeps all frames, and each token for one use.
 
     Attributes:
-        recovery: whether it speaks recovery.
-        names: without recovery, whether it selects another subprotocol.
+        recovery: True to support recovery.
+        names: True to select another subprotocol without recovery.
         window: seconds for which it says that a token is good.
-        loses: whether it says that it could not recover.
-        status: of its answer to each handshake; 0: it opens the websocket.
-        holds: whether it answers handshakes at all.
-        keys: session keys that it accepts, each once.
-        frames: all that were published.
+        loses: True to report that it could not recover.
+        status: Status of each handshake; 0 opens the websocket.
+        holds: True to leave handshakes unanswered.
+        keys: Session keys to accept, each once.
+        frames: All published frames.
     """
 
     protocol = ScriptedProtocol
@@ -129,16 +129,16 @@ class ScriptedGateway(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn
         self.pings = Collector()
         self.pongs = Collector()
         self._number = 0
-        # autoPing: none. A test decides what ends.
+        # No autoPing: the test decides when a connection ends.
         self.setProtocolOptions(openHandshakeTimeout=0, closeHandshakeTimeout=0)
 
     def token(self) -> str:
-        """A token that was never given before."""
+        """Return a new token."""
         self._number += 1
         return f"SECRET-TOKEN-{self._number}".ljust(43, "x")
 
     def publish(self, *names: str) -> None:
-        """Publish events, named so, to whoever is connected and whoever returns."""
+        """Publish events of these names to connected and returning clients."""
         for name in names:
             self.frames.append(event(name))
             for client in self.clients:
@@ -156,7 +156,7 @@ class ScriptedGateway(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn
 
 
 def key_maker(server: ScriptedGateway, asked: Collector) -> Callable[[], str]:
-    """A key supplier whose keys the server accepts."""
+    """Return a key supplier whose keys the server accepts."""
 
     def make() -> str:
         asked()

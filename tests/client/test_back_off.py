@@ -1,4 +1,4 @@
-"""How long a client waits before it comes back."""
+"""Delays of a client before it reconnects."""
 
 from __future__ import annotations
 

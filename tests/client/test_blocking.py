@@ -28,7 +28,7 @@ client = BlockingGatewayClient(os.environ["GATEWAY"], supply)
 
 class BlockingTests(BlockingProgramTestCase):
     async def script(self, code: str) -> Process:
-        """A script with a client of a gateway, once it is connected."""
+        """Start a script with a client and wait until it is connected."""
         self.bus_ = await self.bus(self.gateway_url)
         self.gateway = Gateway(self.bus_)
         self.gateway.startService()

@@ -44,7 +44,7 @@ class ClientTestCase(TestCase):
         self.start_server()
 
     def start_server(self, **options: Any) -> None:
-        """A gateway on a port of its own."""
+        """Start a gateway on its own port."""
         self.server = ScriptedGateway(**options)
         listen: Any = reactor.listenTCP
         self.port = listen(0, self.server, interface="127.0.0.1")
@@ -52,7 +52,7 @@ class ClientTestCase(TestCase):
         self.url = f"ws://127.0.0.1:{self.port.getHost().port}/wss/device"
 
     def make(self, supplier: Any = None, url: str | None = None, **options: Any) -> GatewayClient:
-        """A client that keeps its events, and is stopped at the end."""
+        """Return a client that collects its events and is stopped at the end."""
         supplier = supplier or key_maker(self.server, self.asked)
         handlers = {"on_event": self.events, "on_gap": self.gaps}
         client = GatewayClient(url or self.url, supplier, **{**handlers, **options})
@@ -60,7 +60,7 @@ class ClientTestCase(TestCase):
         return client
 
     async def start(self, supplier: Any = None, **options: Any) -> GatewayClient:
-        """A client that is connected."""
+        """Return a connected client."""
         client = self.make(supplier, **options)
         client.startService()
         await client.connected()
@@ -72,11 +72,11 @@ class ClientTestCase(TestCase):
 
     @property
     def queries(self) -> list[list[str]]:
-        """The names in the query of each request."""
+        """Return the names in the query of each request."""
         return [list(parse_qs(request.partition("?")[2])) for request in self.server.requests.items]
 
     def assert_nothing_told(self) -> None:
-        """No key and no token is in the log."""
+        """Assert that the log contains no key or token."""
         text = "".join(self.logged.items)
         assert not any(secret in text for secret in SECRETS)
 

@@ -1,4 +1,4 @@
-"""Frames of a gateway as events, and frames that are none."""
+"""Frames of a gateway as events, and malformed frames."""
 
 from __future__ import annotations
 

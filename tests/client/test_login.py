@@ -1,4 +1,4 @@
-"""Which credentials a handshake shows, and when a new key is needed."""
+"""Credentials of a handshake, and the need for a new key."""
 
 from __future__ import annotations
 
@@ -115,15 +115,17 @@ def test_a_first_frame_without_a_token_is_refused(frame: Any) -> None:
 
 
 class LoginMachine(RuleBasedStateMachine):
-    """A gateway that counts what it sends, and a client whose connection ends at any moment."""
+    """A gateway that counts its frames, and a client whose connection ends at any moment."""
 
     def __init__(self) -> None:
         super().__init__()
         self.login = Login()
         self.keys = 0
         self.tokens: dict[str, int] = {}
-        self.sent = 0  # events published since the beginning
-        self.seen = 0  # the position up to which this client has everything, or knew of a gap
+        self.sent = 0  # events published since the start
+        self.seen = (
+            0  # the position up to which this client has all events, or was notified of a gap
+        )
         self.base = 0  # the position of the connection's first frame
         self.is_open = False
 

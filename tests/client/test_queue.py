@@ -1,4 +1,4 @@
-"""Events that wait for a reader."""
+"""Events queued for a reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``contrib/redis.acl``: each user can do its work, and needs every one of its rules for it."""
+"""``contrib/redis.acl``: each user's rules are sufficient and minimal."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _ARGUMENT = re.compile(rb'"((?:[^"\\]|\\.)*)"')
 
 
 class Monitor:
-    """Every command that Redis executes, those of scripts too."""
+    """Records every command that Redis executes, including those of scripts."""
 
     def __init__(self, port: int) -> None:
         self._commands: set[tuple[bytes, ...]] = set()
@@ -82,7 +82,7 @@ class Monitor:
             self._commands.add((source, *arguments))
 
     def stop(self, admin: redis.Redis) -> dict[bytes, list[tuple[bytes, ...]]]:
-        """The commands of each connection, and of scripts (``lua``)."""
+        """Return the commands by connection, and those of scripts under ``lua``."""
         admin.echo("end")
         self._thread.join()
         self._lines.close()
@@ -94,7 +94,7 @@ class Monitor:
 
 
 def rules_of_the_file(user: str) -> list[str]:
-    """What a user of the file may."""
+    """Return the rules of a user of the file."""
     (line,) = re.findall(rf"^user {user} on (.*)$", acl(), re.MULTILINE)
     return [rule for rule in line.split() if not rule.startswith("#")]
 
@@ -103,7 +103,7 @@ class RightsTestCase(RedisTestCase):
     redis_user = GATEWAY
 
     def setUp(self) -> None:
-        """A server of its own, whose log of refusals is empty."""
+        """Start an own server with an empty ACL log."""
         self.server = start_with_acl()
         self.addCleanup(self.server.stop)
         self.redis = self.server.client(db=DATABASE)
@@ -118,22 +118,22 @@ class RightsTestCase(RedisTestCase):
         return self.monitored
 
     async def start(self, user: str) -> Bus:
-        """A bus that logs in as a user of the file, in another database than the usual one."""
+        """Return a bus of a user of the file, in another database than the usual one."""
         return await self.bus(self.server.url_as(user).replace("/0", f"/{DATABASE}"), name="t")
 
     async def administrator(self) -> Bus:
-        """A bus of another program, which may do anything."""
+        """Return a bus of another program with all rights."""
         return await self.bus(f"redis://127.0.0.1:{self.server.port}/{DATABASE}", name="other")
 
     def open_elsewhere(self, uuid: str) -> None:
-        """Have a user open at an existing gateway, which subscribes to a pattern."""
+        """Open a user's websocket at an existing gateway, which subscribes to a pattern."""
         existing = self.redis.pubsub()
         self.addCleanup(existing.close)
         existing.psubscribe(topics.websocket_events("user", uuid))
         existing.get_message(timeout=GUARD)
 
     def check(self, user: str) -> None:
-        """Nothing was refused, and without any one of its rules something would have been."""
+        """Assert that nothing was refused, and that each rule was needed."""
         assert self.redis.acl_log() == []
         own = {
             client["addr"].encode() for client in self.redis.client_list() if client["user"] == user
@@ -151,7 +151,7 @@ class RightsTestCase(RedisTestCase):
     def refused(
         self, allowed: list[str], commands: list[tuple[bytes, ...]]
     ) -> list[tuple[bytes, ...]]:
-        """The commands that a user with these rules may not send."""
+        """Return the commands that these rules refuse."""
         self.redis.execute_command("ACL", "SETUSER", TRIAL, "reset", "on", "nopass", *allowed)
         with self.redis.pipeline(transaction=False) as pipeline:
             for command in commands:
@@ -215,7 +215,7 @@ class GatewayRightsTests(RightsTestCase):
             await ask(f"busy_{kind}s")
             await ask(f"status_{kind}s")
         await ask("update_device_status", people["device"], "fine", 1.5)
-        # A log that is full, and is cut.
+        # A full log, which is trimmed.
         self.redis.rpush(registry.LOG, *["x"] * registry.LOG_LENGTH)
         await other.send_module_message(
             REPORTS, StopSessionEvent(session_uuid=str(uuid4())), source="t"
@@ -247,7 +247,7 @@ class GatewayRightsTests(RightsTestCase):
         self.check(GATEWAY)
 
     async def return_elsewhere(self, bus: Bus, port: int) -> None:
-        """Have a client of a gateway return to another one, which is started and stopped."""
+        """Have a gateway's client return to another gateway, which is started and stopped."""
         gateway = Gateway(bus)
         gateway.startService()
         listening: Any = reactor
@@ -327,7 +327,7 @@ class ServiceRightsTests(RightsTestCase):
                 )
                 bus = await self.start(SERVICE)
                 if left_out and left_out not in rules_of_the_file(SERVICE):
-                    # Who is online is answered with nobody when a script may not look.
+                    # A script without the right to read presence returns no client.
                     with pytest.raises((CommandFailed, AssertionError)):
                         await work(bus, self.redis)
                 else:
@@ -419,7 +419,7 @@ class ReaderRightsTests(RightsTestCase):
         (sum_,) = await bus.services()
         assert (sum_.server, sum_.description) == ("service.Sum", None)
         await bus.link.execute("ROLE")
-        self.redis.acl_log_reset()  # asking it to describe itself is a call
+        self.redis.acl_log_reset()  # a request for its description is a call
         self.check(READER)
 
     async def test_a_reader_changes_nothing_and_sees_no_call(self) -> None:

@@ -23,7 +23,7 @@ INSTALLED = "/opt/opentera-bus"
 
 
 def instructions(name: str) -> list[str]:
-    """The arguments of all instructions of a name, in their order."""
+    """Return the arguments of all instructions of a name, in order."""
     text = re.sub(r"^#.*\n", "", FILE.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     return re.findall(rf"^(?:HEALTHCHECK .*)?{name} (.*)$", text, re.MULTILINE)
 
@@ -31,7 +31,7 @@ def instructions(name: str) -> list[str]:
 class LintTests(TestCase):
     def test_hadolint_finds_nothing_wrong(self) -> None:
         linter = shutil.which("hadolint", path=sysconfig.get_path("scripts"))
-        if linter is None:  # pip has it for some machines only
+        if linter is None:  # pip has it for some architectures only
             raise SkipTest("left out: this test needs hadolint")
         done = subprocess.run((linter, str(FILE)), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
@@ -50,7 +50,7 @@ class LintTests(TestCase):
 
 
 class BuildTests(RedisTestCase):
-    """Its build, less what it downloads: the environment borrows what the tests' own one has."""
+    """The build without downloads: the environment borrows the packages of the tests."""
 
     async def test_the_built_program_starts_is_healthy_and_ends(self) -> None:
         directory = folder_of(self)

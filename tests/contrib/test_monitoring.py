@@ -1,4 +1,4 @@
-"""The alerts and the dashboard of ``contrib/``: checked, and naming metrics that there are."""
+"""The alerts and the dashboard of ``contrib/``: valid, and with existing metrics."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _LABELS = re.compile(r"\bby \(([^)]*)\)|\b(\w+)=~?\"|\{\{(?:\s*\$labels\.)?(\w+)
 
 
 def names(text: str) -> set[str]:
-    """The metrics that a file names."""
+    """Return the metrics that a file names."""
     return set(_NAME.findall(text)) - {"opentera_bus_rules"}
 
 
 def expressions() -> list[str]:
-    """What the dashboard asks Prometheus."""
+    """Return the queries of the dashboard."""
     return [
         target["expr"]
         for panel in json.loads(DASHBOARD.read_text())["panels"]
@@ -69,7 +69,7 @@ class MetricTests(ProgramTestCase):
 
 
 def _alerts() -> dict[str, str]:
-    """The expression of each alert."""
+    """Return the expression of each alert."""
     found = re.findall(
         r"- alert: (\w+)\n\s+expr: (?:\|-\n)?(.*?)\n\s+(?:for|labels):",
         RULES.read_text(),
@@ -107,7 +107,7 @@ class PrometheusTests(TestCase):
 
     @staticmethod
     def filled_in(expression: str) -> str:
-        """As Grafana sends it, with its variables replaced."""
+        """Replace the variables as Grafana does."""
         return expression.replace("$__rate_interval", "1m").replace("$instance", ".*")
 
 

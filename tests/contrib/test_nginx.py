@@ -45,7 +45,7 @@ http {{
 
 class NginxTests(ProgramTestCase):
     async def front(self, gateway: int) -> int:
-        """Start nginx, and give its port."""
+        """Start nginx and return its port."""
         self.directory = folder_of(self)
         self.authority = Authority(self.directory)
         pem = str(self.authority.issue("localhost"))
@@ -77,7 +77,7 @@ class NginxTests(ProgramTestCase):
         return port
 
     def ask(self, port: int, path: str) -> int:
-        """The status of an ordinary request."""
+        """Return the status of an ordinary request."""
         context = ssl.create_default_context(cafile=str(self.authority.file))
         try:
             with urllib.request.urlopen(f"https://localhost:{port}{path}", context=context) as got:
@@ -88,7 +88,7 @@ class NginxTests(ProgramTestCase):
                 return error.code
 
     async def logged(self) -> str:
-        """All that nginx has written, once it has ended."""
+        """Return all output of nginx once it has ended."""
         self.nginx.send(signal.SIGTERM)
         await self.nginx.ended()
         logs = [path.read_text() for path in self.directory.glob("*.log")]
@@ -110,13 +110,13 @@ class NginxTests(ProgramTestCase):
         with self.assertRaises(HandshakeFailed) as refused:
             await connect(port, path, trusting, source=CLIENT)
         assert "403" in str(refused.exception)
-        # The gateway knows who stands behind the proxy.
+        # The gateway knows the client behind the proxy.
         await program.says(f"login from {CLIENT} over wss refused with 403")
         assert await deferToThread(self.ask, port, path) == 426
         program.send(signal.SIGTERM)
         assert (await client.closed)[0] == 1001
         await program.ended()
-        # Nobody answers: nginx says so with the whole request, in its error log.
+        # Without a gateway, nginx logs the whole request in its error log.
         assert await deferToThread(self.ask, port, f"/wss/device?id={unused}") == 502
         logged = await self.logged()
         assert '"GET /wss/user" 101' in logged

@@ -1,4 +1,4 @@
-"""``contrib/opentera-bus.service`` and ``.socket``: checked by systemd's own tools, and started."""
+"""``contrib/opentera-bus.service`` and ``.socket``: verified by systemd's tools, and started."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORST_EXPOSURE = 15  # tenths of 10
 
 
 def command() -> list[str]:
-    """What the unit starts."""
+    """Return the command of the unit."""
     text = SERVICE.read_text().replace("\\\n", " ")
     (line,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
     return shlex.split(line)
@@ -33,7 +33,7 @@ def command() -> list[str]:
 
 class UnitTests(TestCase):
     def setUp(self) -> None:
-        """The units where systemd's tools can look at them, with a program that is there."""
+        """Copy the units, with an existing program, for systemd's tools."""
         self.directory = folder_of(self)
         text = SERVICE.read_text().replace("/opt/opentera-bus/bin/twistd", sys.executable)
         self.units = [self.directory / SERVICE.name, self.directory / SOCKET.name]

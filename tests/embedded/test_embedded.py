@@ -1,4 +1,4 @@
-"""The embedded server: real processes on free ports, and its rules in virtual time."""
+"""The embedded server: real processes on free ports, and timing rules in virtual time."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def _ping(port: int) -> bytes:
 
 
 def ask(port: int, *command: str) -> Deferred[Any]:
-    """Have the server execute a command."""
+    """Execute a command on the server."""
     return deferToThread(_ask, port, *command)
 
 
 @implementer(IReadDescriptor)
 class _End:
-    """The end of a process of which only the id is known, as an event of the reactor."""
+    """Wait for the end of a process known only by its id, in the reactor."""
 
     def __init__(self, pid: int) -> None:
         self.ended: Deferred[None] = Deferred()
@@ -115,7 +115,7 @@ class _End:
             self._descriptor = -1
 
     def kill(self) -> None:
-        """Leave nothing behind when a test has failed."""
+        """Clean up after a failed test."""
         if self._descriptor >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
@@ -123,7 +123,7 @@ class _End:
 
 
 class _Run(ProcessProtocol):
-    """A process of a test: its first line, and its end as a number as `subprocess` has it."""
+    """A process of a test: its first line, and its exit status as in `subprocess`."""
 
     transport: IProcessTransport
 
@@ -141,7 +141,7 @@ class _Run(ProcessProtocol):
         )
 
     def kill(self) -> Deferred[int]:
-        """End the process, and what it has started, when a test has failed."""
+        """End the process and its children after a failed test."""
         if not self.ended.called and self.transport.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.transport.pid, signal.SIGKILL)
@@ -166,7 +166,7 @@ class _Run(ProcessProtocol):
 
 @implementer(ILogObserver)
 class _Logged:
-    """What the embedded server logs, and the text of its first error."""
+    """Collects the log of the embedded server and the text of its first error."""
 
     def __init__(self) -> None:
         self.events: list[LogEvent] = []
@@ -186,7 +186,7 @@ class _Logged:
 
 class Case(TestCase):
     def folder(self, *names: str) -> Path:
-        """Make an empty folder, or one with such programs, for the time of this test."""
+        """Make a folder for this test, empty or with such programs."""
         folder = folder_of(self)
         for name in names:
             (folder / name).write_bytes(b"")
@@ -200,7 +200,7 @@ class Case(TestCase):
 
 
 class Served(Case):
-    """Tests of real servers, which end with the test and come back quickly."""
+    """Tests of real servers, which end with the test and restart quickly."""
 
     def setUp(self) -> None:
         self.patch(embedded, "RESTART_AFTER", 0.01)
@@ -560,9 +560,9 @@ class TestFindServer(Case):
 
 
 class _FakeProcess:
-    """A process that notes what it is sent and ends when it is told."""
+    """A process that records its signals and ends on request."""
 
-    pid = 4_194_305  # one more than Linux ever gives
+    pid = 4_194_305  # one above the largest id of Linux
 
     def __init__(self, protocol: IProcessProtocol) -> None:
         self.protocol = cast("server_process.ServerProcess", protocol)
@@ -607,7 +607,7 @@ class _FakeReactor(Clock):
 
 
 def cause_of(deferred: Deferred[None]) -> str:
-    """Return the message with which this has failed."""
+    """Return the message of the failure."""
     causes: list[str] = []
 
     def failed(failure: Failure) -> None:
@@ -619,7 +619,7 @@ def cause_of(deferred: Deferred[None]) -> str:
 
 
 class TestRules(Case):
-    """What is due when, without real processes and without real time."""
+    """Timing rules, without real processes and real time."""
 
     def setUp(self) -> None:
         self.reactor = _FakeReactor()

@@ -1,4 +1,4 @@
-"""The default access policy: who may see which broadcast event."""
+"""The default access policy: the audience of each broadcast event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offers of permessage-deflate: which are accepted, how, and which are declined."""
+"""Offers of permessage-deflate: accepted and declined ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_TAKEOVER = "client_no_context_takeover"
 
 
 def answer(offers: str, window_bits: int = 15) -> str | None:
-    """The header of the answer, or None."""
+    """Return the header of the answer, or None."""
     agreed = agree(offers, window_bits, 0)
     return None if agreed is None else str(agreed.get_extension_string())
 
@@ -46,7 +46,7 @@ def answer(offers: str, window_bits: int = 15) -> str | None:
 def test_an_unusable_offer_is_declined(parameters: str) -> None:
     unusable = f"{NAME}; {parameters}"
     assert answer(unusable) is None
-    assert answer(f"{unusable}, {NAME}") == f"{NAME}; {NO_TAKEOVER}", "the next one is taken"
+    assert answer(f"{unusable}, {NAME}") == f"{NAME}; {NO_TAKEOVER}", "the next offer is accepted"
 
 
 @pytest.mark.parametrize(

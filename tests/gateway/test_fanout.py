@@ -42,7 +42,7 @@ def test_followers_are_selected_by_kind_and_by_name(
             clients[name] for name in filtered if audience.includes(*who[name])
         }
         if not audience.members:
-            assert followers.select(audience) is selected, "so that frames for it can be joined"
+            assert followers.select(audience) is selected, "frames for one audience can be joined"
 
 
 def test_removing_an_unknown_follower_is_ignored() -> None:

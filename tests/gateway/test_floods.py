@@ -1,4 +1,4 @@
-"""Clients that send as much as they can, beside one that only wants its events."""
+"""Clients that send at full speed, beside one that only receives events."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ HOSTILE = "99999999-2222-3333-4444-555555555555"
 NOT_ALLOWED = b"Not allowed to send message"
 
 STEPS = 16
-"""Readings of the clock that a turn's share has in memory, and so at most its steps."""
+"""Clock readings in a turn's share of time, and so its maximum of steps."""
 
 
 class Ticking(Turns):
-    """A clock that goes on a little at each reading, as work takes time."""
+    """A clock that advances a little at each reading, as work takes time."""
 
     def seconds(self) -> float:
         self.rightNow += SHARE / STEPS
@@ -48,7 +48,7 @@ class Ticking(Turns):
 
 
 class TurnTests(SynchronousTestCase):
-    """In memory, where each turn is the test's to take."""
+    """Tests in memory, which control each turn."""
 
     def setUp(self) -> None:
         self.clock = Ticking()
@@ -57,7 +57,7 @@ class TurnTests(SynchronousTestCase):
         self.factory: Any = ClientFactory(self.gate, self.clock, limits, TrustedProxies())
 
     def client(self) -> tuple[ClientProtocol, StringTransport]:
-        """A websocket that is open."""
+        """Return an open websocket."""
         client, transport = self.factory.buildProtocol(None), StringTransport()
         client.makeConnection(transport)
         client.dataReceived(REQUEST)
@@ -82,7 +82,7 @@ class TurnTests(SynchronousTestCase):
                     transport.producerState == "paused"
                     for client, transport in hostile
                     if client.data
-                ), "what else they send is left to TCP"
+                ), "further data stays in TCP buffers"
                 assert witness.write(b"event")
                 witness.dataReceived(frame(PING, b"alive"))
                 self.clock.turn()
@@ -112,7 +112,7 @@ class TurnTests(SynchronousTestCase):
             begun = now
 
     def count_in_turns(self, count: Callable[[], int], total: int) -> None:
-        """Take turns until all is done, a bounded number in each."""
+        """Run turns until all work is done; check the bound of each turn."""
         done = count()
         assert done <= STEPS
         while done < total:
@@ -168,7 +168,7 @@ class TurnTests(SynchronousTestCase):
         client = self.factory.buildProtocol(None)
         client.makeConnection(StringTransport())
         client.dataReceived(REQUEST)
-        assert self.gate.decisions, "the next one is let in"
+        assert self.gate.decisions, "the next client is accepted"
 
 
 class FloodTests(GatewayTestCase):
@@ -185,7 +185,7 @@ class FloodTests(GatewayTestCase):
             accepted.append(len(self.gate.factory.connections) - before)
 
         listening.doRead = counted
-        for _ in range(3):  # all of them wait in the kernel when the reactor looks
+        for _ in range(3):  # all of them wait in the kernel before the reactor polls
             crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(45)]
             for client in crowd:
                 self.addCleanup(client.close)
@@ -195,7 +195,7 @@ class FloodTests(GatewayTestCase):
         assert max(accepted) <= ACCEPTED_AT_ONCE
 
     async def raw(self, port: int) -> tuple[Bytes, ClientProtocol]:
-        """A logged-in client that sends bytes, and its other end at the gateway."""
+        """Return a logged-in client that sends bytes, and its connection at the gateway."""
         known = set(self.gate.factory.connections)
         client = await connect_bytes(port)
         key = await self.keys.issue("user", HOSTILE)

@@ -44,7 +44,7 @@ DEPLOYED_KEY = "0123456789abcdef" * 8
 
 
 class GatewayTestCase(RedisTestCase):
-    """A gateway on a free port."""
+    """Start a gateway on a free port."""
 
     redis_user = GATEWAY
 
@@ -161,10 +161,10 @@ class LoginTests(GatewayTestCase):
             assert body == b""
             assert key not in answer
             refusal = f"login from 127.0.0.1 over ws refused with {status[:3].decode()}"
-            # The log has one line for those of one reason.
+            # The log has one line per reason.
             assert any(refusal in text for text in log.items), refusal
         assert not any(key.decode() in text for text in log.items)
-        # None of these has used the key up.
+        # None of these consumed the key.
         await connect(port, f"/wss/user?id={key.decode()}")
 
     async def test_other_keys_of_redis_are_neither_accepted_nor_touched(self) -> None:
@@ -233,17 +233,17 @@ class LoginTests(GatewayTestCase):
             await connect(port, f"/wss/user?id={key}")
         await deferToThread(server.start)
         await bus.connected()
-        # The websocket is still open, and its events come again.
+        # The websocket is still open, and its events arrive again.
         with server.client() as other:
             other.publish(*self.event_for(UUID))
         assert (await client.event(0))["events"][0]["userFullname"] == "x"
 
 
 class HandshakeRaceTests(GatewayTestCase):
-    """The client goes away, or sends on, while the gateway asks Redis."""
+    """The client leaves, or sends more, while the gateway queries Redis."""
 
     async def paused(self) -> tuple[int, str]:
-        """A gateway whose Redis answers no script for a while, and a key."""
+        """Start a gateway whose Redis is paused; return its port and a key."""
         port = await self.gateway()
         key = await self.keys.issue("user", UUID)
         self.redis.execute_command("CLIENT", "PAUSE", "10000", "WRITE")
@@ -259,12 +259,12 @@ class HandshakeRaceTests(GatewayTestCase):
         client.drop()
         await until(self.connected, lambda count: count == 0)
         self.redis.execute_command("CLIENT", "UNPAUSE")
-        assert await until(self.keys_left, bool), "the key is given back"
+        assert await until(self.keys_left, bool), "the key is returned"
         other = str(uuid4())
         await self.log_in(port, uuid=other)
         (event,) = map(unpack, TeraModuleMessage.FromString(await message(reports)).data)
         assert isinstance(event, UserEvent)
-        assert event.user_uuid == other, "nobody else was reported"
+        assert event.user_uuid == other, "no other client was reported"
         assert self.gate.clients["user"] == 1
         assert self.redis.pubsub_numsub(topics.websocket_events("user", UUID))[0][1] == 0
 
@@ -302,7 +302,7 @@ class DeliveryTests(GatewayTestCase):
     async def test_events_have_the_text_of_existing_gateways(self) -> None:
         port = await self.gateway()
         client = await self.log_in(port)
-        # Recorded with the event filter switched off, which withholds these two.
+        # Recorded without the event filter, which withholds these two.
         withheld = {"event DatabaseEvent", "event JoinSessionReplyEvent"}
         vectors = [
             recorded
@@ -390,7 +390,7 @@ class DeliveryTests(GatewayTestCase):
         client.send(handshake(b"/wss/user?id=" + key.encode()))
         await client.until(b"101")
         client.stop_reading()
-        self.addCleanup(client.drop)  # it would not notice its end
+        self.addCleanup(client.drop)  # it would not notice the close
         topic = topics.websocket_events("user", UUID)
         event = tera_event(topic, [UserEvent(user_fullname="x" * 100_000)]).SerializeToString()
         for _ in range(200):
@@ -481,7 +481,7 @@ class PresenceTests(GatewayTestCase):
         client = await self.log_in(port)
         assert await self.reports(1) == ["USER_CONNECTED"]
         await self.gate._presence.reported()
-        # It tries again when the test listens.
+        # It retries once the test listens.
         self.patch(connection, "FIRST_DELAY", 1.0)
         await deferToThread(server.stop)
         client.dropConnection(abort=True)

@@ -1,4 +1,4 @@
-"""The edge of the gateway in memory: what can happen while a login is being decided."""
+"""The websocket protocol in memory: events during the decision on a login."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IDENTITY = Identity("user", UUID)
 
 
 class StubGateway:
-    """Decides when the test says so, and remembers what it was told."""
+    """A gateway that decides on request and records its notifications."""
 
     def __init__(self) -> None:
         self.logins: list[Login] = []

@@ -1,4 +1,4 @@
-"""How a turn's work is shared among clients, and how often something may happen."""
+"""Sharing of a turn's work among clients, and rate limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Turns(Clock):
     """A clock whose calls wait for the next turn, as a reactor's do."""
 
     def turn(self) -> None:
-        """Run the calls that are due, and none that they add."""
+        """Run due calls, without calls that they add."""
         for call in [call for call in self.calls if call.getTime() <= self.seconds()]:
             if call.active():
                 self.calls.remove(call)
@@ -27,11 +27,11 @@ class Turns(Clock):
 
 
 STEP = SHARE / 10
-"""Seconds that a step takes of the clock."""
+"""Seconds per step on the clock."""
 
 
 class Source:
-    """A client with so many steps of work in it."""
+    """A client with a number of steps of work."""
 
     def __init__(self, left: int, order: list[Source], clock: Clock) -> None:
         self.left = left
@@ -119,7 +119,7 @@ def test_steps_and_calls_wait_behind_clients_in_order() -> None:
     clock, order = Turns(), list[Source]()
     intake = Intake(clock)
     events: list[str] = []
-    assert intake.turn().called, "while there is time, nothing waits"
+    assert intake.turn().called, "nothing waits while time is left"
     flood = Source(1_000, order, clock)
     clock.rightNow += SHARE
     intake.arrived(flood)
@@ -157,7 +157,7 @@ def test_a_step_leaves_no_reference_cycle() -> None:
 
 
 class Broken(Source):
-    """A client that an error of the program strikes, at once or later."""
+    """A client whose processing fails, at once or later."""
 
     def handle(self) -> bool:
         has_more = super().handle()

@@ -1,4 +1,4 @@
-"""Endpoints on all addresses of IPv6: their peers and hosts, IPv4 in IPv6 and link-local ones."""
+"""IPv6 endpoints: peers and hosts, IPv4-mapped and link-local addresses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKEN = "correct-horse-battery-staple"
 
 
 def link_local() -> str:
-    """A link-local address of this machine, with its scope."""
+    """Return a link-local address of this machine, with its scope."""
     table = Path("/proc/net/if_inet6")
     found = re.search(r"^(fe80\S*) \S+ \S+ \S+ \S+ +(\S+)$", table.read_text(), re.MULTILINE)
     if found is None:
@@ -73,9 +73,9 @@ class IPv6Tests(RedisTestCase):
         return await self.ask(host, self.admin, head.encode())
 
     async def failures_of(self, host: str) -> None:
-        """Bad keys and tokens are refused from any address, and good ones are accepted after."""
+        """Check that invalid credentials are refused and later valid ones accepted."""
         await self.start(failed_logins_per_minute=2)
-        assert await self.log_in("::1", BAD_KEY) == 403  # somebody has failed
+        assert await self.log_in("::1", BAD_KEY) == 403  # an address has failed
         assert [await self.log_in(host, BAD_KEY) for _ in range(2)] == [403, 403]
         assert await self.log_in(host, BAD_KEY) == 429
         key = await self.keys.issue("user", UUID)

@@ -1,4 +1,4 @@
-"""The gateway's limits, each passed by a real client."""
+"""The gateway's limits, each exceeded by a real client."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOPIC = topics.websocket_events("user", UUID)
 
 
 def most(bound: int) -> int:
-    """Bytes that may wait for a client: behind what is sent, and at its transport."""
+    """Limit of bytes queued for a client, in the gateway and at its transport."""
     return bound + 2 * PIECE
 
 
@@ -91,7 +91,7 @@ class LimitTests(GatewayTestCase):
             return answer.split()[1]
 
         assert [await status("192.0.2.1", "x") for _ in range(3)] == [b"403", b"403", b"429"]
-        assert await status("192.0.2.1", good) == b"429", "unheard: the key stays good"
+        assert await status("192.0.2.1", good) == b"429", "refused before the key is redeemed"
         assert await status("192.0.2.2", "x") == b"403"
         assert await status("192.0.2.2", good) == b"101"
         assert self.gate.limited == {"failed_logins_per_minute": 2}
@@ -160,7 +160,7 @@ class LimitTests(GatewayTestCase):
         assert await client.closed == b""
         await until(self.gone, lambda count: count == 1)
         self.redis.execute_command("CLIENT", "UNPAUSE")
-        # Redis redeems the key now, for nobody: it is given back.
+        # Redis redeems the key too late: the gateway returns it.
         await connect(port, f"/wss/user?id={key}")
         assert self.gate._admission._present == {("user", UUID): 1}
 
@@ -187,7 +187,7 @@ class LimitTests(GatewayTestCase):
         stops.send(handshake(f"/wss/user?id={key}".encode()))
         await stops.until(b"\r\n\r\n")
         stops.stop_reading()
-        self.addCleanup(stops.drop)  # it would not notice its end
+        self.addCleanup(stops.drop)  # it would not notice the close
         event = tera_event(TOPIC, [UserEvent(user_fullname="x" * 50_000)]).SerializeToString()
         sent = 0
         while not self.gate.limited:
@@ -197,7 +197,7 @@ class LimitTests(GatewayTestCase):
             assert self.gate.backlog <= most(limit) + len(event)
         assert self.gate.limited == {"max_send_buffer": 1}
         assert any("max_send_buffer is reached" in text for text in log.items)
-        # It is gone at the close's time-out; the other one has missed nothing.
+        # It ends at the close timeout; the other client missed nothing.
         await until(self.open, lambda count: count == 1)
         assert len(reads.messages.items) == sent
 
@@ -214,7 +214,7 @@ class LimitTests(GatewayTestCase):
         client.send(handshake(f"/wss/user?id={key}".encode()))
         await client.until(b"\r\n\r\n")
         client.stop_reading()
-        self.addCleanup(client.drop)  # it would not notice its end
+        self.addCleanup(client.drop)  # it would not notice the close
         ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
         while not self.gate.limited:
             client.send(ping * 500)
@@ -279,7 +279,7 @@ class OriginTests(GatewayTestCase):
             assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
 
     async def refused_through(self, trusted: str) -> list[str]:
-        """What is logged of a login with a proxy's headers, when that address is trusted."""
+        """Return the log of a login with a proxy's headers, with that address trusted."""
         port = await self.gateway(trusted_proxies=[trusted])
         log = log_of(self)
         client = await connect_bytes(port)
@@ -369,7 +369,7 @@ class CompressionTests(GatewayTestCase):
                 Gateway(bus, compression=bits)
 
     async def connected(self, port: int) -> WebSocket:
-        """A client that offers compression."""
+        """Connect a client that offers compression."""
         key = await self.keys.issue("user", UUID)
 
         def accept(response: object) -> PerMessageDeflateResponseAccept:

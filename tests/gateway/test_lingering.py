@@ -1,4 +1,4 @@
-"""The end of a connection: the gateway closes its half, and waits for the client's."""
+"""The end of a connection: the gateway closes its half and waits for the client's."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.helpers.websockets import Bytes, handshake
 
 @implementer(IHalfCloseableProtocol)
 class HalfClosing(Bytes):
-    """A client that keeps its half of the connection when the gateway has closed the other."""
+    """A client that keeps its half of the connection open."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ended: Deferred[bytes] = Deferred()
 
     def readConnectionLost(self) -> None:
-        """Tell that the gateway has closed its half."""
+        """Report that the gateway has closed its half."""
         self.ended.callback(self.received)
 
     def writeConnectionLost(self) -> None:
@@ -33,7 +33,7 @@ class HalfClosing(Bytes):
 
 class LingeringTests(GatewayTestCase):
     async def closed(self, timeout: float) -> HalfClosing:
-        """A client that has closed its websocket, and whose connection lasts."""
+        """Return a client that closed its websocket but keeps its connection."""
         self.patch(autobahn_corrections, "CLOSE_TIMEOUT", timeout)
         port = await self.gateway()
         client = HalfClosing()
@@ -49,8 +49,8 @@ class LingeringTests(GatewayTestCase):
     async def test_client_is_reported_before_it_closes_its_half(self) -> None:
         reports = self.subscribed(REPORTS)
         client = await self.closed(timeout=1000)
-        await message(reports)  # that it came
-        await message(reports)  # that it left
+        await message(reports)  # the report of its login
+        await message(reports)  # the report of its end
         assert self.gate.clients["user"] == 0
         assert len(self.gate.factory.connections) == 1
         client.send(close(1000))

@@ -1,4 +1,4 @@
-"""The target of a request: what is read fast is what is read in full."""
+"""The target of a request: the fast path agrees with the full parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handshakes whose offers cannot be met: declined or refused, and never at the key's expense."""
+"""Handshakes with unacceptable offers: declined or refused, without consuming the key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNUSABLE = [
 
 class NegotiationTestCase(GatewayTestCase):
     async def answer(self, port: int, request: bytes) -> bytes:
-        """The head of the answer to a request."""
+        """Send a request and return the head of the answer."""
         client = await connect_bytes(port)
         client.send(request)
         head = await client.until(b"\r\n\r\n")
@@ -37,12 +37,12 @@ class NegotiationTestCase(GatewayTestCase):
         return head
 
     async def request(self, *headers: bytes) -> bytes:
-        """A handshake with a key that is good."""
+        """Return a handshake with a valid key."""
         key = await self.keys.issue("user", UUID)
         return handshake(f"/wss/user?id={key}".encode(), *headers)
 
     async def is_refused(self, port: int, bad: bytes, good: bytes, status: bytes) -> None:
-        """A request is refused, and its key is still good."""
+        """Assert that a request is refused and its key stays valid."""
         assert (await self.answer(port, bad)).split()[1] == status, bad
         assert (await self.answer(port, good)).split()[1] == b"101", bad
 

@@ -1,4 +1,4 @@
-"""Which pages may open websockets."""
+"""Origins that may open websockets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from opentera_twisted.gateway.origins import Origins
         ("https://a.example", "https://a.example\x00", False),
         ("https://a.example", "https://[", False),
         ("https://a.example", "https://a.example:99999", False),
-        ("https://a.example", "", True),  # no page at all
+        ("https://a.example", "", True),  # not a page
         ("https://*.example.org", "https://a.example.org", True),
         ("https://*.example.org", "https://a.b.example.org", True),
         ("https://*.example.org", "https://example.org", False),

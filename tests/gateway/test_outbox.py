@@ -1,4 +1,4 @@
-"""Frames of one turn: joined, in order, once to each client; against a model."""
+"""Frames of one turn: joined, ordered, once per client; against a model."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_each_client_gets_its_frames_in_their_order_in_one_write(
         outbox.put(frame, audience)
         for client in audience:
             expected[client] = expected.get(client, b"") + frame.plain
-    assert not any(client.writes for client in clients), "nothing before the turn's end"
+    assert not any(client.writes for client in clients), "no write before the turn's end"
     clock.advance(0)
     for client in clients:
         assert client.writes == ([expected[client]] if client in expected else [])

@@ -1,4 +1,4 @@
-"""Who a client is and what it sees: identities, policies, broadcasts, over real websockets."""
+"""Identities, access policies and broadcasts, over real websockets."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class IdentityTests(GatewayTestCase):
         return event
 
     async def served(self, answer: Any) -> RpcIdentities:
-        """A resolver, and the service that it asks."""
+        """Return a resolver and start the service that it calls."""
         bus = await self.bus()
         procedures = Procedures()
 
@@ -295,7 +295,7 @@ class IdentityTests(GatewayTestCase):
         client.drop()
         assert await until(self.failed_logins, bool) == {"gone": 1}
         assert not self.flushLoggedErrors()
-        assert await self.keys.redeem("user", key), "it was given back"
+        assert await self.keys.redeem("user", key), "the key was returned"
 
     async def test_an_invalid_resolver_answer_means_503(self) -> None:
         answers: list[Any] = [
@@ -337,7 +337,7 @@ class IdentityTests(GatewayTestCase):
             def resolve(self, kind: topics.Kind, uuid: str) -> Deferred[Identity | None]:
                 if kind == "device":
                     return fail(KeyError(uuid))
-                # Only the name is taken: the key says whose websocket it is.
+                # Only the name is used: the key determines the identity.
                 return succeed(Identity("device", str(uuid4()), name="Zoé"))
 
         port = await self.gateway(identities=Mine())
@@ -350,5 +350,5 @@ class IdentityTests(GatewayTestCase):
             await self.log_in(port, "device", str(uuid4()))
         assert any("refused with 503" in text for text in log.items)
         assert len(self.flushLoggedErrors(KeyError)) == 1
-        # Nobody is left behind by logins that failed.
+        # Failed logins leave no client behind.
         assert self.gate._admission._present == {("user", UUID): 1}

@@ -1,4 +1,4 @@
-"""Who a client is behind proxies."""
+"""Addresses of clients behind proxies."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PROXIES = TrustedProxies(["10.0.0.0/8", "::1", "unix"])
 @pytest.mark.parametrize(
     ("peer", "forwarded", "expected"),
     [
-        ("192.0.2.1", "198.51.100.1", "192.0.2.1"),  # not trusted: believed nothing
+        ("192.0.2.1", "198.51.100.1", "192.0.2.1"),  # untrusted: its headers are ignored
         ("10.0.0.1", None, "10.0.0.1"),
         ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
         ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
         ("::1", "198.51.100.1, 10.0.0.2", "198.51.100.1"),
         ("unix", "2001:db8::1", "2001:db8::1"),
-        # What stands before the last address that is not trusted, anyone can have written.
+        # Any client can forge the part before the last untrusted address.
         ("10.0.0.1", "127.0.0.1, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
         ("10.0.0.1", "198.51.100.1, junk, 10.0.0.2", "10.0.0.2"),
         ("10.0.0.1", "", "10.0.0.1"),

@@ -40,7 +40,7 @@ class RpcAccessTests(GatewayTestCase):
         self.patch(rpc_access, "SETTLING", 0.0)
 
     async def open(self, **options: Any) -> int:
-        """A gateway whose policy calls the service of this test."""
+        """Start a gateway whose policy calls the service of this test."""
         bus = await self.bus()
         procedures = Procedures()
 
@@ -93,7 +93,7 @@ class RpcAccessTests(GatewayTestCase):
         assert await self.types(client, 0) == ["UserEvent"]
 
     async def sees(self, uuid: str, event: Message, *, expected: bool = True) -> None:
-        """Wait until a user sees an event, or sees it no more."""
+        """Wait until a user sees an event, or no longer sees it."""
 
         async def sees() -> bool:
             await turn()
@@ -147,7 +147,7 @@ class RpcAccessTests(GatewayTestCase):
         await self.log_in(port)
 
     async def come_and_go(self, port: int, uuid: str = UUID) -> None:
-        """Log a user in, and wait until the gateway knows that it has left."""
+        """Log a user in and out, and wait until the gateway has noticed."""
         await leave(await self.log_in(port, uuid=uuid))
 
         async def is_gone() -> bool:

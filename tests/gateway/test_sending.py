@@ -1,4 +1,4 @@
-"""Bytes that wait for a client: bounded, shared, freed with its connection, however that ends."""
+"""Bytes queued for a client: bounded, shared, and freed with its connection."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROXY = b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 40085\r\n"
 
 
 class Transport(StringTransport):
-    """Takes only so much before it pauses its producer, as Twisted's own do."""
+    """A transport that pauses its producer at a limit, as Twisted's do."""
 
     room = 65_536
 
@@ -44,7 +44,7 @@ class Transport(StringTransport):
             self.producer.pauseProducing()
 
     def drain(self) -> bytes:
-        """Take what was written, and ask for more."""
+        """Accept the written bytes and resume the producer."""
         data: bytes = self.value()
         self.clear()
         if self.producer is not None:
@@ -67,7 +67,7 @@ class TestSending:
         return True
 
     def fill(self) -> None:
-        """Fill the transport, so that everything else waits."""
+        """Fill the transport, so that later bytes wait."""
         self.sending.put(b"x" * (self.transport.room + 1))
 
     @given(st.lists(st.binary(min_size=1, max_size=3 * PIECE), max_size=10))
@@ -118,13 +118,13 @@ class TestSending:
 
     def test_exceeding_the_bound_behind_a_batch_fails_at_once(self) -> None:
         self.fill()
-        assert self.write(b"x" * 5000), "one event may have any size"
+        assert self.write(b"x" * 5000), "a single event may exceed the bound"
         written = 0
         while self.write(b"x" * 100):
             written += 100
         assert self.slow == [True]
         assert written == 1000
-        assert self.sending.has_room(100), "the frame that says so is let through"
+        assert self.sending.has_room(100), "the close frame is sent"
 
     def test_a_reading_client_may_queue_much(self) -> None:
         for _ in range(20):
@@ -148,7 +148,7 @@ def event(size: int) -> bytes:
 
 
 class WrappedTestCase(GatewayTestCase):
-    """A gateway behind each kind of transport: TCP, TLS, and the PROXY protocol."""
+    """Tests of a gateway behind each kind of transport: TCP, TLS, and the PROXY protocol."""
 
     async def listen(self, endpoint: str, **options: Any) -> int:
         await self.gateway(**options)
@@ -285,7 +285,7 @@ ENDINGS: tuple[Ending, ...] = (
 
 
 class FreeingTests(WrappedTestCase):
-    """No way to end leaves anything to the collector of cycles, which seldom runs."""
+    """No end of a connection leaves reference cycles; the collector rarely runs."""
 
     async def freed(self, endpoint: str, head: bytes) -> None:
         port = await self.listen(endpoint)
@@ -329,7 +329,7 @@ class FreeingTests(WrappedTestCase):
                 port, f"/wss/user?id={key}", optionsForClientTLS("localhost", self.root)
             )
             (there,) = self.gate.factory.connections
-            # Of a broken connection Twisted keeps the wrapper in a cycle of its own; not its bytes.
+            # Twisted keeps a broken connection's wrapper in a cycle, without its bytes.
             kept = [weakref.ref(there), weakref.ref(there.transport.wrappedProtocol)]
             if end == "close":
                 client.sendClose()

@@ -1,4 +1,4 @@
-"""Subprotocols: the one that is selected, and offers that are refused."""
+"""Subprotocols: the selected one, and refused offers."""
 
 from __future__ import annotations
 

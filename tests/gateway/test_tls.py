@@ -1,4 +1,4 @@
-"""``wss://``: by endpoint string and by option, with a certificate that changes; and in a Site."""
+"""``wss://`` by endpoint string, by option with certificate renewal, and in a Site."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TLSTestCase(RedisTestCase):
 
     @property
     def trusting(self) -> IOpenSSLClientConnectionCreator:
-        """What a client trusts: the authority."""
+        """Return client TLS settings that trust the authority."""
         root = Certificate.loadPEM(self.authority.file.read_bytes())
         creator: IOpenSSLClientConnectionCreator = optionsForClientTLS("localhost", root)
         return creator
@@ -63,7 +63,7 @@ class TLSTestCase(RedisTestCase):
         return client
 
     async def receives(self, client: WebSocket) -> None:
-        """Wait for an event to come; those of the user's other clients come, too."""
+        """Wait for an event; events for the user's other clients may arrive too."""
         own = f"{uuid4()} {'x' * 30_000}"
         for name in ("short", own):
             event = tera_event(TOPIC, [UserEvent(user_fullname=name)])
@@ -74,7 +74,7 @@ class TLSTestCase(RedisTestCase):
 
     @staticmethod
     def serial(client: WebSocket) -> int:
-        """The number of the certificate that a client was shown."""
+        """Return the serial number of the certificate that a client received."""
         number: int = client.transport.getPeerCertificate().get_serial_number()
         return number
 
@@ -101,7 +101,7 @@ class ProgramTests(TLSTestCase):
             f"tcp:{port}:interface=127.0.0.1", "--certificate", pem, "--private-key", pem
         )
         before = await self.log_in(port)
-        self.authority.issue("localhost")  # writes the same file
+        self.authority.issue("localhost")  # overwrites the same file
         program.send(signal.SIGHUP)
         await program.says("certificate was read again")
         after = await self.log_in(port)
@@ -164,7 +164,7 @@ class CertificateTests(TLSTestCase):
 
 
 class Page(Resource):
-    """Something else on the site."""
+    """Another page of the site."""
 
     isLeaf = True
 
@@ -173,7 +173,7 @@ class Page(Resource):
 
 
 class SiteTests(TLSTestCase):
-    """The gateway beside other resources of a web site."""
+    """Tests of the gateway beside other resources of a web site."""
 
     async def site(self, path: bytes = b"wss", *, tls: bool = False, **options: Any) -> int:
         bus = await self.bus()
@@ -254,7 +254,7 @@ class SiteTests(TLSTestCase):
         client.send(handshake(f"/wss/user?id={key}".encode()))
         await client.until(b"\r\n\r\n")
         client.stop_reading()
-        self.addCleanup(client.drop)  # it would not notice its end
+        self.addCleanup(client.drop)  # it would not notice the close
         event = tera_event(TOPIC, [UserEvent(user_fullname="x" * 100_000)]).SerializeToString()
         while not self.gate.limited:
             self.redis.publish(TOPIC, event)

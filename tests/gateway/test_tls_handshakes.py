@@ -1,4 +1,4 @@
-"""TLS handshakes of foreign clients: the protocol that is negotiated, and those that fail."""
+"""TLS handshakes of foreign clients: negotiated protocols and failures."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ OFFERS = {
     ("h2",): None,
     (): None,
 }
-"""By what a client offers in ALPN: what the gateway selects."""
+"""The gateway's selection by a client's ALPN offer."""
 
 
 class NegotiationTests(TLSTestCase):
-    """Each way to TLS selects http/1.1 when it is offered, and goes on without ALPN otherwise."""
+    """Each kind of TLS endpoint selects http/1.1 if offered, otherwise no protocol."""
 
     def visit(self, port: int, offer: tuple[str, ...], key: str) -> tuple[str | None, bytes]:
-        """Log in with Python's own TLS; return what was selected, and the answer's first line."""
+        """Log in with Python's TLS; return the selected protocol and the status line."""
         context = ssl.create_default_context(cafile=str(self.authority.file))
         if offer:
             context.set_alpn_protocols(list(offer))
@@ -81,7 +81,7 @@ class NegotiationTests(TLSTestCase):
         )  # fmt: skip
 
     async def gateway(self, listen: Callable[[Gateway, str], Any]) -> int:
-        """A gateway in this process, which listens so with a certificate's file."""
+        """Start a gateway in this process on an endpoint with a certificate file."""
         self.gate = Gateway(await self.bus())
         self.gate.startService()
         self.addCleanup(self.gate.stopService)
@@ -121,7 +121,7 @@ class NegotiationTests(TLSTestCase):
             await self.check(await self.gateway(listen))
 
     async def failed(self, reason: str, visit: Callable[[int], Any]) -> Any:
-        """Return the log line of a handshake that fails for that reason, and is counted."""
+        """Return the log line of a counted handshake that failed for that reason."""
         log = log_of(self)
         port = await self.gateway(self.at_an_endpoint)
         await visit(port)

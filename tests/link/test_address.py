@@ -1,4 +1,4 @@
-"""Redis URLs: what they say, and what is wrong with others."""
+"""Redis URLs: parsed values, and errors of invalid ones."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ PING = b"*1\r\n$4\r\nPING\r\n"
 
 
 class Transport(StringTransport):
-    """A transport whose connection is lost when it is asked to, in a later turn."""
+    """A transport that loses its connection on request, in a later turn."""
 
     disconnected = False
 
@@ -48,7 +48,7 @@ class Transport(StringTransport):
 
 @implementer(IStreamClientEndpoint)
 class Endpoint:
-    """Attempts to connect end when the test says so."""
+    """An endpoint whose attempts end on request."""
 
     def __init__(self) -> None:
         self.attempts: list[Deferred[IProtocol]] = []
@@ -78,7 +78,7 @@ class Endpoint:
 
 
 class Harness:
-    """A connection with all that it needs, driven by hand."""
+    """A connection with its dependencies, driven by the test."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -245,7 +245,7 @@ class ConnectionTests(SynchronousTestCase):
 
 
 class ConnectionMachine(RuleBasedStateMachine):
-    """Whatever happens in whatever order: one connection at a time, and an end to it."""
+    """In any order of events, at most one connection exists, and stopping ends it."""
 
     def __init__(self) -> None:
         super().__init__()

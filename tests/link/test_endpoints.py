@@ -1,4 +1,4 @@
-"""Connecting while every thread of the reactor's pool is busy, and looking names up."""
+"""Connecting while every thread of the reactor's pool is busy, and name lookups."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ reactor: Any = installed
 
 class BusyThreadsTests(RedisTestCase):
     def occupy(self) -> None:
-        """Have each thread of the reactor's pool wait until the end of the test."""
+        """Block each thread of the reactor's pool until the end of the test."""
         gate = threading.Event()
         count = reactor.getThreadPool().max
         busy = DeferredList([deferToThread(gate.wait) for _ in range(count)])
@@ -64,7 +64,7 @@ class Receiver:
         self.completed: Deferred[list[Any]] = Deferred()
 
     def resolutionBegan(self, resolutionInProgress: Any) -> None:
-        """Nothing is known yet."""
+        """Do nothing."""
 
     def addressResolved(self, address: Any) -> None:
         self.addresses.append(address)

@@ -1,4 +1,4 @@
-"""The link against real servers: two connections, their names, and coming back."""
+"""The link against real servers: two connections, their names, and reconnects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.helpers.support import (
 
 
 def connections(server: Server) -> list[str]:
-    """Names of the connections of other programs."""
+    """Return the names of other programs' connections."""
     with server.client() as client:
         return sorted(
             connection["name"] for connection in client.client_list() if connection["name"]
@@ -153,7 +153,7 @@ class WaitingTests(SynchronousTestCase):
         command.cancel()
         self.failureResultOf(command, CancelledError)
         sent.callback(b"PONG")
-        self.successResultOf(sent)  # without an error that nobody would handle
+        self.successResultOf(sent)  # without an unhandled error
 
 
 class LoginTests(TestCase):

@@ -1,4 +1,4 @@
-"""The two protocols, with each of txredisapi's parsers: replies go to whom they belong."""
+"""The two protocols, with each of txredisapi's parsers: every reply reaches its command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from opentera_twisted.link.protocol import CommandProtocol, SubscriberProtocol
 
 
 class PythonParserMixin:
-    """Has a protocol parse as txredisapi does where hiredis is not installed."""
+    """Makes a protocol parse as txredisapi does without hiredis."""
 
     dataReceived = txredisapi.BaseRedisProtocol.dataReceived
 
@@ -34,7 +34,7 @@ class PythonSubscriberProtocol(PythonParserMixin, SubscriberProtocol):
 
 
 def bulk(*values: bytes | int) -> bytes:
-    """A reply that is a list."""
+    """Return a reply that is a list."""
     parts = [b"*%d\r\n" % len(values)]
     for value in values:
         if isinstance(value, int):
@@ -72,7 +72,7 @@ class ProtocolTests(SynchronousTestCase):
 
     def receive(self, protocol: CommandProtocol, data: bytes) -> None:
         protocol.dataReceived(data)
-        # txredisapi's own parser goes on in the reactor's next turn after each bulk
+        # txredisapi's own parser continues in the reactor's next turn after each bulk
         while self.clock.getDelayedCalls():
             self.clock.advance(0)
 
@@ -161,7 +161,7 @@ class ProtocolTests(SynchronousTestCase):
         self.assertTrue(protocol.transport.disconnecting)
 
     def test_a_mismatched_acknowledgement_closes_the_connection(self) -> None:
-        for name in (b"other", b"b"):  # "b" is asked for, but after "a"
+        for name in (b"other", b"b"):  # "b" was requested, but after "a"
             protocol = self.subscriber()
             changed = protocol.change("SUBSCRIBE", [b"a", b"b"])
             self.receive(protocol, bulk(b"subscribe", name, 1))
@@ -183,7 +183,7 @@ class ProtocolTests(SynchronousTestCase):
 
 @implementer(ITCPTransport)
 class TcpTransport(StringTransport):  # type: ignore[misc]  # only what is used here
-    """Tells whether it holds back small writes."""
+    """A transport that records whether it delays small writes."""
 
     no_delay = False
 
@@ -198,7 +198,7 @@ def test_commands_are_pipelined_without_delay() -> None:
 
 
 class Socket(FileDescriptor):
-    """A socket that takes only so much at once."""
+    """A socket that accepts a limited number of bytes at once."""
 
     def __init__(self, room: int) -> None:
         clock: Any = Clock()

@@ -77,7 +77,7 @@ class RefusalTests(RedisTestCase):
         await self.restricted("+@all", "~*", "&module.*")
         await resumed.wait(1)
         needs = ""
-        while not needs:  # until it is known that no reply could come
+        while not needs:  # until no reply can arrive
             try:
                 await bus.call("Nobody", "x")
             except NoResponder:

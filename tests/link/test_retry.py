@@ -1,4 +1,4 @@
-"""Trying again what Redis did not take: after a while, and told once for each cause."""
+"""Retries of refused commands: after a delay, with one log line per cause."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RetryTests(SynchronousTestCase):
         self.log = log_of(self)
 
     def told(self, *errors: BusError) -> list[str]:
-        """What is logged of attempts that fail with these errors."""
+        """Return the log of attempts that fail with these errors."""
         for error in errors:
             self.retry.pause("it waits", error)
         return self.log.items

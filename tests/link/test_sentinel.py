@@ -39,7 +39,7 @@ class Sentinel:
         self._password = password
 
     def wait(self, replicas: int, sentinels: int) -> None:
-        """Return when it knows so many replicas and other sentinels."""
+        """Return when it knows that many replicas and other sentinels."""
         while True:
             try:
                 with redis.Redis(port=self.port, password=self._password or None) as client:
@@ -66,7 +66,7 @@ class SentinelTests(TestCase):
         self.directory = directory
 
     async def sentinels(self, count: int, password: str = "") -> str:
-        """So many sentinels, all aware of each other; their hosts for a URL."""
+        """Start sentinels that know each other; return their hosts for a URL."""
         sentinels = [Sentinel(self.directory, self.primary.port, password) for _ in range(count)]
         for sentinel in sentinels:
             self.addCleanup(sentinel.stop)

@@ -1,4 +1,4 @@
-"""A URL that leads to something else: one line says what answered there."""
+"""A URL of another kind of server: one log line names what answered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = "hush-hush"
 
 
 class Talker(Protocol):
-    """Greets a client, and answers each of its messages."""
+    """Greets a client and answers each of its messages."""
 
     greeting = b""
     answer: bytes | None = b""
@@ -42,14 +42,14 @@ class Talker(Protocol):
 
 
 def talker(greeting: bytes = b"", answer: bytes | None = b"") -> Factory:
-    """A server of `Talker`: without an answer it closes, with an empty one it echoes."""
+    """Start a server of `Talker`: without an answer it closes, with an empty one it echoes."""
     kind = type("Kind", (Talker,), {"greeting": greeting, "answer": answer})
     return Factory.forProtocol(kind)
 
 
 class StrangerTests(RedisTestCase):
     def listen(self, factory: Any, tls: Any = None) -> str:
-        """The part of a URL that leads to a server."""
+        """Return the host and port of a server for a URL."""
         port = (
             reactor.listenTCP(0, factory, interface="127.0.0.1")
             if tls is None
@@ -59,7 +59,7 @@ class StrangerTests(RedisTestCase):
         return f"127.0.0.1:{port.getHost().port}"
 
     async def cause(self, url: str) -> str:
-        """Why a bus does not connect; it logs one line, and no traceback."""
+        """Return the cause of a failed connection; assert one log line without a traceback."""
         logged = log_of(self)
         bus = start_bus(self, url)
         causes = Collector()
@@ -133,7 +133,7 @@ class StrangerTests(RedisTestCase):
             assert "redis:// instead of rediss://" in await self.cause(f"rediss://{address}")
 
     def test_a_server_that_never_said_anything_is_explained(self) -> None:
-        # A Redis without TLS waits for the end of what it takes for a command.
+        # A Redis without TLS takes the handshake for an incomplete command and waits.
         lost, clock = Collector(), Clock()
         protocol = CommandProtocol(lost)
         protocol.makeConnection(StringTransport())

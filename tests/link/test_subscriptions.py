@@ -1,4 +1,4 @@
-"""Bookkeeping of subscriptions: whatever happens in whatever order, acknowledged = wanted."""
+"""Bookkeeping of subscriptions: after any order of events, acknowledged = wanted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = [Name(b"a"), Name(b"b"), Name(b"c"), Name(b"a", is_pattern=True)]
 
 
 class Connection:
-    """Redis as the table sees it: it answers commands in their order, when it is told to."""
+    """A model of Redis that answers commands in order, on request."""
 
     def __init__(self, table: SubscriptionTable, refused: frozenset[bytes] = frozenset()) -> None:
         self.subscribed: set[Name] = set()
@@ -58,7 +58,7 @@ class Connection:
 
     @property
     def may_refuse(self) -> bool:
-        """Whether the oldest command subscribes, and none of its names was acknowledged."""
+        """True if the oldest command subscribes and no name of it is acknowledged."""
         if not self.waiting:
             return False
         operation, names, _ = self.waiting[0]
@@ -153,7 +153,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         if self.connection is not None:
             self.connection.answer_all()
             self.nobody_waits_when_redis_has_answered_everything()
-            self.connection.lose()  # what was refused is asked for again
+            self.connection.lose()  # refused names are requested again
         self.connect()
         assert self.connection is not None
         self.connection.answer_all()
@@ -210,7 +210,7 @@ class RestoreTests(SynchronousTestCase):
         self.successResultOf(good)
         self.failureResultOf(bad, CommandFailed)
         self.assertEqual(self.table.acknowledged, {Name(b"good")})
-        # It is asked for again with the next connection.
+        # The next connection requests it again.
         self.assertEqual(self.table.wanted, {Name(b"good"), Name(b"bad")})
         connection.lose()
         again = Connection(self.table)

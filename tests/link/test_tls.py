@@ -23,7 +23,7 @@ class TLSTests(RedisTestCase):
         self.authority = Authority(self.directory)
 
     def serve(self, name: str, *, clients: bool = False) -> int:
-        """A port that decrypts for the shared server, as the host of that name."""
+        """Start a TLS proxy for the shared server, with a certificate for a host name."""
         pem = self.authority.issue(name).read_bytes()
         own = PrivateCertificate.loadPEM(pem)
         options = (

@@ -1,4 +1,4 @@
-"""Errors of a bus without a link: they say why, and come at once where nothing can come."""
+"""Errors of a bus without a link: they name the cause, and are immediate after a stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.helpers.support import Collector, RedisTestCase, free_port, start_bus
 
 class UnavailableTests(RedisTestCase):
     async def refused(self, url: str) -> Bus:
-        """A bus whose first attempt to connect has failed."""
+        """Return a bus whose first attempt to connect has failed."""
         bus = start_bus(self, url)
         causes = Collector()
         bus.link.on_refused.append(causes)
@@ -32,7 +32,7 @@ class UnavailableTests(RedisTestCase):
         return bus
 
     async def errors(self, bus: Bus) -> list[BaseException]:
-        """What each kind of use fails with after a short time."""
+        """Return the error of each kind of use after a short timeout."""
         found: list[BaseException] = []
         for use in (
             bus.connected(0.01),

@@ -1,6 +1,6 @@
 """Our messages beside another program's generated modules, in both orders.
 
-``make protobufs`` runs this file, and all else that touches messages, under each of `RUNTIMES`.
+``make protobufs`` runs this file and other tests of messages under each of `RUNTIMES`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a payload is taken for: recorded messages, requests, JSON, text, and junk."""
+"""Decoding of payloads: recorded messages, requests, JSON, text and malformed bytes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_unknown_or_malformed_event_is_shown_as_hex() -> None:
     event = tera_event("t", [LogEvent(message="a")])
     event.events[0].type_url = "type.googleapis.com/opentera.protobuf.Tomorrow"
     event.events.add(type_url="type.googleapis.com/opentera.protobuf.UserEvent", value=b"\xff")
-    # An envelope may hold what nobody knows, and cannot be written as JSON.
+    # An envelope may hold an unknown message, which JSON cannot express.
     inner = TeraEvent()
     inner.events.add(type_url="type.googleapis.com/opentera.protobuf.Tomorrow", value=b"\x01")
     event.events.add(

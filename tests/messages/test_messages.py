@@ -1,4 +1,4 @@
-"""The messages: the descriptors, bytes and JSON of deployed programs."""
+"""The messages: descriptors, bytes and JSON of existing programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of events: the same as protobuf's own, whatever is in them."""
+"""The text of events equals protobuf's own for any content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from opentera_twisted.messages.text import event_text
 
 TYPES = [getattr(messages, name) for name in messages.__all__]
 
-# What is delivered to websockets in earnest.
+# Typical events for websockets.
 PLAIN = (
     messages.ArchiveEvent, messages.DatabaseEvent, messages.DeviceEvent, messages.JoinSessionEvent,
     messages.JoinSessionReplyEvent, messages.LeaveSessionEvent, messages.ParticipantEvent,
@@ -28,7 +28,7 @@ doubles = st.floats() | st.sampled_from([0.0, -0.0, 1e22, 1700000000.5])
 
 
 def values(field: Any) -> st.SearchStrategy[Any]:
-    """Values of one field, of whatever kind it is."""
+    """Return a strategy for a field of any kind."""
     one: st.SearchStrategy[Any]
     if field.message_type is not None:
         one = filled(field.message_type._concrete_class)
@@ -52,7 +52,7 @@ def values(field: Any) -> st.SearchStrategy[Any]:
 
 @st.composite
 def filled(draw: st.DrawFn, kind: type[Message]) -> Message:
-    """A message with some of its fields set."""
+    """Return a message with some of its fields set."""
     message = kind()
     if kind.DESCRIPTOR.full_name == "google.protobuf.Any":
         return pack(messages.UserEvent(user_uuid=draw(st.text())))

@@ -1,4 +1,4 @@
-"""The names of existing programs: the same constructors, callbacks and results as deployed."""
+"""The names that existing programs import: same constructors, callbacks and results."""
 
 from __future__ import annotations
 
@@ -464,7 +464,7 @@ class OpenTeraTests(RedisTestCase):
         self.addCleanup(redis.close)
 
         def balance() -> int:
-            """Have other programs reply first, as they can be made to."""
+            """Have other programs send forged replies first."""
             channels: Any = redis.pubsub_channels("RedisRPCClient.*")
             for channel in channels:
                 for pattern in ("service.Deputy.rpc", "service.Bank.rpc"):
@@ -602,7 +602,7 @@ class OpenTeraTests(RedisTestCase):
 
 class InstallTests(RedisTestCase):
     async def run_with_opentera(self, code: str, version: str | None = "1.3.1") -> Process:
-        """The ended program, run beside a package with OpenTera's names of modules."""
+        """Run a program beside a package with OpenTera's module names; return it ended."""
         folder = folder_of(self)
         for name in ("", "redis", "modules", "logging") if version != "missing" else ():
             (folder / "opentera" / name).mkdir()

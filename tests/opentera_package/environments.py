@@ -11,7 +11,7 @@ from tests.helpers.processes import Process
 from tests.helpers.support import ROOT, RedisTestCase, folder_of
 
 Environment = Literal["theirs", "moved"]
-"""OpenTera as it is published, or with the names of this package in place of its own."""
+"""The published OpenTera, or the one with names replaced by this package."""
 
 _FOLDER: Final = Path(os.environ.get("OPENTERA_ENVIRONMENTS", ROOT / "build" / "opentera"))
 
@@ -24,10 +24,10 @@ def program(
     """Start a program in an environment.
 
     Args:
-        environment: one of both.
-        name: of the file in ``programs``.
-        arguments: of the program.
-        blocking: allow the moved program to block the reactor.
+        environment: The environment.
+        name: File name in ``programs``.
+        arguments: Arguments of the program.
+        blocking: Allow the moved program to block the reactor.
     """
     python = _FOLDER / environment / "bin" / "python"
     assert python.exists(), "make test-opentera makes the environments and runs these tests"
@@ -51,7 +51,7 @@ class ProgramTestCase(RedisTestCase):
         return started
 
     async def results(self, name: str, *arguments: object) -> Any:
-        """What a program writes as JSON into the file that is its second argument."""
+        """Return the JSON that a program writes to the file of its second argument."""
         file = folder_of(self) / "results.json"
         started = self.start(name, file, *arguments)
         assert await started.ended() == 0, started.output

@@ -26,7 +26,7 @@ SERVERS = ("module.TheirModule", "service.TheirService")
 
 
 def shown(argument: Any) -> list[Any]:
-    """An argument as the servers of these tests return it: its type and value as JSON."""
+    """Return an argument as the servers of these tests do: type and value as JSON."""
     return [type(argument).__name__, argument.hex() if type(argument) is bytes else argument]
 
 
@@ -51,7 +51,7 @@ class CallingTheirs(ProgramTestCase):
         cls.program.kill()
 
     async def served(self) -> Bus:
-        """A bus, once the program's module and service answer."""
+        """Return a bus once the program's module and service answer."""
         bus = await self.bus()
         while True:
             try:
@@ -163,7 +163,7 @@ class CalledByTheirs(ProgramTestCase):
     __test__ = False
 
     async def calls(self, *calls: tuple[str, str, str, list[Any]]) -> list[Any]:
-        """What the program gets from our servers."""
+        """Run the program and return the results of our servers."""
         bus = await self.bus()
         procedures = Procedures()
 

@@ -1,4 +1,4 @@
-"""The directory of contrib on OpenTera's own models, and a gateway that asks it."""
+"""The directory of contrib on OpenTera's own models, and a gateway that uses it."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class DirectoryTests(GatewayTestCase):
         self.redis.publish(USERS, tera_event(USERS, events).SerializeToString())
 
     async def seen(self, client: WebSocket) -> list[str]:
-        """Names of those in the first events of a client."""
+        """Return the names in the first events of a client."""
         return [
             NAME_OF[next(value for name, value in event.items() if name.endswith("Uuid"))]
             for event in (await client.event(0))["events"]

@@ -1,1 +1,1 @@
-"""What is built, installed as users do it and tried from elsewhere; run by ``make package``."""
+"""Tests of built packages, installed as users do and run elsewhere by ``make package``."""

@@ -1,4 +1,4 @@
-"""A fresh environment that has the built wheel and nothing of the checkout."""
+"""A fresh environment with the built wheel and without the checkout."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ DIST = ROOT / "dist"
 
 
 def built(pattern: str) -> Path:
-    """The one file of that form which ``make package`` has built."""
+    """Return the file of that form built by ``make package``."""
     found = list(DIST.glob(pattern))
     assert len(found) == 1, f"make package builds one {pattern}; dist has {found}"
     return found[0]
 
 
 class Environment:
-    """A virtual environment without pip or setuptools, and a folder to run programs in.
+    """A virtual environment without pip or setuptools, and a working folder.
 
     Args:
-        folder: a new one for all of it.
-        extras: of the package, such as ``cli``.
-        more: what else is installed, as for pip.
+        folder: New folder of the environment.
+        extras: Extras of the package, such as ``cli``.
+        more: Further requirements, as for pip.
     """
 
     def __init__(self, folder: Path, *extras: str, more: tuple[str, ...] = ()) -> None:
         self._bin = folder / "environment" / "bin"
         self.folder = folder / "elsewhere"
         self.folder.mkdir()
-        # No PATH: what a machine has installed besides must not help.
+        # No PATH: other programs of the machine must not help.
         self._variables = {
             name: value
             for name, value in os.environ.items()

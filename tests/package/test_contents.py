@@ -1,4 +1,4 @@
-"""The files of wheel and sdist are those of the tree, no more and no fewer."""
+"""The files of wheel and sdist are exactly those of the tree."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.helpers.support import ROOT
 from .environment import built
 
 MADE = ("PKG-INFO", "opentera_twisted.egg-info/")
-"""What a build adds to an sdist."""
+"""Files that a build adds to an sdist."""
 
 
 def of_the_tree(*folders: str) -> set[str]:
-    """The files that are in version control, or would be."""
+    """Return the files under version control, including new ones."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *folders]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}

@@ -1,4 +1,4 @@
-"""The installed wheel, tried from another folder: with no extra, with each alone, with all."""
+"""The installed wheel, run in another folder: with no extra, each alone, and all."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ class TestEachExtraAlone:
 
 
 class TestTyped:
-    """What a program that uses the package sees of its types."""
+    """Types of the package in a program that uses it."""
 
     def checked(self, environment: Made, code: str) -> tuple[int, str]:
         made = environment(*EXTRAS, more=("mypy", "types-protobuf"))

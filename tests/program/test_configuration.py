@@ -1,4 +1,4 @@
-"""The file of options: what it sets, mistakes with their lines, and passwords in files."""
+"""The configuration file: options, mistakes with their lines, and passwords in files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class TestFile:
             "user-manager": True,
         }
         known = Options().sources.keys() - {"config"}
-        certificate = {"certificate", "private-key"}  # that they work is tested with TLS
+        certificate = {"certificate", "private-key"}  # tests of TLS check that they work
         assert known - certificate == set(settings)
         text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
         options = parse(self.write(tmp_path, text))
@@ -304,7 +304,7 @@ class TestSecrets:
 
 
 def seen_by_others(pid: int) -> bytes:
-    """What lists of processes show."""
+    """Return the command line in the process list."""
     return b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
 
 

@@ -1,4 +1,4 @@
-"""The garbage collector of the program: what was there is frozen, what comes is still collected."""
+"""The program's garbage collector: existing objects frozen, later ones collected."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_existing_objects_are_frozen() -> None:
 def test_later_cycles_are_still_collected() -> None:
     garbage.collect_seldom()
     gone: list[object] = []
-    # Not asked for: who asks would hold it at the moment that it should go.
+    # No direct lookup: a reference would keep the object alive.
     there = weakref.ref(Cycle(), gone.append)
     kept: list[object] = []
     while not gone:

@@ -1,4 +1,4 @@
-"""The log of the program: an object a line, and a warning that is repeated is counted."""
+"""The log of the program: one object per line, and counts of repeated warnings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_line_written_during_a_rotation_is_kept(
     rename = os.rename
 
     def interrupted(*names: str) -> None:
-        file.write("before\n")  # as the handler of a signal does
+        file.write("before\n")  # as a signal handler does
         rename(*names)
         file.write("after\n")
 
@@ -80,7 +80,7 @@ def test_a_failed_rotation_keeps_writing_to_the_file(
 
 
 class Lines:
-    """An observer that reads back what it has written as JSON."""
+    """An observer that parses the JSON that it wrote."""
 
     def __init__(self) -> None:
         self._file = io.StringIO()
@@ -246,7 +246,7 @@ class TestBounded:
         thread = Thread(target=source.warn, args=("first",), daemon=True)
         thread.start()
         thread.join(GUARD)
-        assert not thread.is_alive(), "it waits for itself"
+        assert not thread.is_alive(), "deadlock"
         assert [event["log_format"] for event in self.events] == ["finalizer", "first"]
 
 
@@ -282,7 +282,7 @@ class TestUnblocked:
     ) -> None:
         reading, writing = os.pipe()
         stream = Unblocked(writing, "utf-8", str)
-        stream.write("x" * 500_000)  # more than a pipe holds
+        stream.write("x" * 500_000)  # more than a pipe's buffer
         received = []
 
         def read() -> None:
@@ -296,7 +296,7 @@ class TestUnblocked:
 
         def stalled(timeout: float | None = None) -> bool:
             if timeout is not None and next(stalls, False):
-                return False  # an hour later, and no other thread has run
+                return False  # an hour later, without a run of another thread
             return wait(timeout)
 
         monkeypatch.setattr(stream._changed, "wait", stalled)
@@ -322,7 +322,7 @@ class TestUnblocked:
 
     def test_a_full_pipe_that_does_not_block_loses_nothing(self) -> None:
         reading, writing = os.pipe()
-        os.set_blocking(writing, False)  # as another program that shares it may do
+        os.set_blocking(writing, False)  # as another program that shares the pipe may do
         stream = Unblocked(writing, "utf-8", str)
         text = "".join(f"{number}\n" for number in range(50_000))
         stream.write(text)
@@ -430,11 +430,11 @@ class ProgramTests(LogTestCase):
         assert "is ready" in rotated.read_text()
         os.kill(pid, signal.SIGTERM)
         await deferToThread(wait_for_end, pid)
-        # In the new file, or at the end of the old one when it came before the new one was open.
+        # In the new file, or at the end of the old one if logged before the rotation ended.
         assert "shutting down" in rotated.read_text() + logfile.read_text()
 
     def start_unread(self, log: int) -> tuple[subprocess.Popen[bytes], int]:
-        """Start a program whose log goes to a descriptor; it believes what its clients forward."""
+        """Start a program that logs to a descriptor and trusts forwarded addresses."""
         port = free_port()
         program = subprocess.Popen(
             [
@@ -487,10 +487,10 @@ class ProgramTests(LogTestCase):
             assert "--log-format: twistd's --logger and --syslog" in program.output
 
     async def test_repeated_outages_are_counted(self) -> None:
-        """Of the gateway's own log: text, as twistd writes it."""
+        """Check the gateway's text log, as twistd writes it."""
         program, _ = self.start()
         await program.says("is ready")
-        rounds = BURST + 1  # it may be told in several ways
+        rounds = BURST + 1  # the cause has several wordings
         for number in range(rounds):
             self.redis.client_kill_filter(_type="pubsub")
             await deferToThread(program.wait_for_count, "is ready", number + 2)
@@ -502,6 +502,6 @@ class ProgramTests(LogTestCase):
 
 
 def kill(pid: int) -> None:
-    """End a daemon that a failed test has left."""
+    """Kill a daemon left by a failed test."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

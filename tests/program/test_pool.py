@@ -1,4 +1,4 @@
-"""The parts of ``--workers``: the channel, the log's way, and a pool whose workers misbehave."""
+"""Parts of ``--workers``: the channel, forwarded logs, and a pool with failing workers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Pair:
             end.makeConnection(StringTransport())
 
     def carry(self) -> None:
-        """Carry what was said, both ways, in single bytes."""
+        """Transfer pending data both ways, byte by byte."""
         for here, there in ((self.asking, self.answering), (self.answering, self.asking)):
             said: Any = here.transport
             for byte in said.value():
@@ -114,7 +114,7 @@ class Address:
 
 class LogTests(TestCase):
     def event(self, text: str, level: LogLevel = LogLevel.info, **values: Any) -> Any:
-        """An event as the parent has it, and as it was."""
+        """Return an event as the parent receives it, and the original."""
         events: list[Any] = []
         observer: Any = events.append
         Logger("a.module", observer=observer).emit(level, text, **values)
@@ -159,7 +159,7 @@ class LogTests(TestCase):
 
 
 class Fake:
-    """A worker without a process: the first listens at once, the others cannot be started."""
+    """A worker without a process: the first one listens at once, others cannot start."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class Fake:
 
 
 class TimeTests(TestCase):
-    """What a pool does as time goes by; no processes."""
+    """Timing of a pool, without processes."""
 
     def pool(self, count: int, patience: int) -> Pool:
         self.patch(pools, "Worker", Fake)
@@ -203,7 +203,7 @@ class TimeTests(TestCase):
 
     def test_a_failing_worker_is_retried_while_another_serves(self) -> None:
         started = self.pool(2, 10**6)
-        tries = 3_000  # a wait that doubled as often would be no number any more
+        tries = 3_000  # a delay doubled that often would overflow
         for _ in range(tries):
             calls: Any = self.clock.getDelayedCalls()
             (call,) = [pending for pending in calls if pending.func == started._start]
@@ -234,7 +234,7 @@ class TimeTests(TestCase):
             self.clock.advance(1)
         assert not worker.killed.items
         self.clock.advance(1)
-        assert worker.killed.items, "an endless loop uses the CPU too"
+        assert worker.killed.items, "an endless loop uses CPU time too"
 
     def test_a_worker_hangs_from_when_it_last_used_the_cpu(self) -> None:
         started = self.pool(1, patience=5)
@@ -279,7 +279,7 @@ print("collects", gc.get_threshold(), gc.get_freeze_count() > 0)
 
 
 class Unable:
-    """The reactor, which cannot start a process."""
+    """A reactor that cannot start a process."""
 
     def __init__(self) -> None:
         self.failed = Collector()
@@ -288,20 +288,20 @@ class Unable:
         return getattr(reactor, name)
 
     def spawnProcess(self, *_: Any, **__: Any) -> None:
-        """Fail, as a system that has no room."""
+        """Fail like a system without free processes."""
         self.failed()
         raise OSError(errno.EAGAIN, "no more processes")
 
 
 def watched() -> list[Any]:
-    """What the reactor reads, or writes to."""
+    """Return the readers and writers of the reactor."""
     here: Any = reactor
     return [*here.getReaders(), *here.getWriters()]
 
 
 class PoolTests(RedisTestCase):
     def script(self, text: str) -> None:
-        """Have workers run something else."""
+        """Replace the program of the workers."""
         script = tempfile.NamedTemporaryFile("w", suffix=".py")  # noqa: SIM115 (closed at the end)
         self.addCleanup(script.close)
         script.write(text)
@@ -309,7 +309,7 @@ class PoolTests(RedisTestCase):
         self.patch(process, "START", Path(script.name))
 
     def pool(self, reactor: Any = reactor, **options: Any) -> Pool:
-        """Two workers that are started, on a free port."""
+        """Return a started pool of two workers on a free port."""
         self.port = free_port()
         known = Options()
         known.parseOptions(["--admin", "none"])
@@ -351,7 +351,7 @@ class PoolTests(RedisTestCase):
 
         while not died.items:
             pool._look()
-            # A check counts for the other worker only when it had the time to report.
+            # A check counts for the other worker only if it had time to report.
             await until(owed, lambda reports: reports <= 0)
         assert died.items == [hangs]
         await self.ready(pool)
@@ -386,7 +386,7 @@ class PoolTests(RedisTestCase):
         await pool.stopService()
         assert attempts == len(unable.failed.items) >= 4
         while any(isinstance(getattr(reader, "protocol", None), Channel) for reader in watched()):
-            await deferLater(reactor, 0)  # its end comes with the next turn
+            await deferLater(reactor, 0)  # its end follows in the next turn
 
     async def test_all_output_of_a_worker_precedes_its_end(self) -> None:
         self.script(SAYS_MUCH_AND_ENDS)
@@ -411,7 +411,7 @@ class PoolTests(RedisTestCase):
             assert any(told in text for text in log.items), log.items
 
     async def test_a_dying_worker_is_restarted_with_back_off(self) -> None:
-        self.patch(pools, "STEADY", float("inf"))  # on a busy machine a start takes longer than it
+        self.patch(pools, "STEADY", float("inf"))  # a start on a busy machine exceeds it
         log = log_of(self)
         pool = self.pool()
         await self.ready(pool)
@@ -472,6 +472,6 @@ class PresenceTests(RedisTestCase):
         reports = self.subscribed(REPORTS)
         await bus.presence.report_gone(dead.gateway)
         assert b"user.a" in await message(reports)
-        await bus.presence.report_gone(dead.gateway)  # it is there no more
+        await bus.presence.report_gone(dead.gateway)  # it has ended
         assert await bus.presence.online("user") == ["b"]
         assert self.redis.zrange(GATEWAYS, 0, -1) == [lives.gateway.encode()]

@@ -42,11 +42,11 @@ REPORTS = "module.TeraServer.UserManagerModule.messages"
 
 
 ENDED = (0, -signal.SIGTERM, -signal.SIGINT)
-"""Status of a program that ended as it was asked to: twistd ends by the signal, if it can."""
+"""Exit status after SIGTERM: twistd ends by the signal where possible."""
 
 
 def health(port: int) -> tuple[int, dict[str, Any]]:
-    """Status and object of the health page."""
+    """Return status and body of the health page."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
             return answer.status, json.load(answer)
@@ -56,20 +56,20 @@ def health(port: int) -> tuple[int, dict[str, Any]]:
 
 
 def wait_for_end(pid: int) -> None:
-    """Return when a process that is not our child has ended."""
+    """Wait for the end of a process that is not our child."""
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        assert select.select([process], [], [], 20)[0], "it still runs"
+        assert select.select([process], [], [], 20)[0], "the process still runs"
     finally:
         os.close(process)
 
 
 class ProgramTestCase(RedisTestCase):
     def start(self, *options: str, redis_port: int = 6379) -> tuple[Process, int]:
-        """The program with websockets on a free port, and that port."""
+        """Start the program with websockets on a free port; return it with the port."""
         port = free_port()
         endpoint = f"tcp:{port}:interface=127.0.0.1"
         if "--admin" not in options:
@@ -233,7 +233,7 @@ class UserManagerTests(ProgramTestCase):
         await events.wait(3)
         assert await self.online(bus) == sorted((stays, goes, everywhere))
         first.send(signal.SIGKILL)
-        # The one test that waits for a real lease to run out.
+        # Only this test waits for a real lease to expire.
         (event,) = unpack_all(TeraEvent.FromString((await events.wait(4))[-1].payload).events)
         assert isinstance(event, UserEvent)
         assert (event.type, event.user_uuid) == (UserEvent.USER_DISCONNECTED, goes)
@@ -254,7 +254,7 @@ class UserManagerTests(ProgramTestCase):
             names: Any = other.keys("opentera.*")
             left = {name.decode().rpartition("opentera.")[2] for name in names}
         claims = {name for name in left if name.startswith("claim.")}
-        # Whether the module still listened at the last report is the end's own race.
+        # The module may or may not receive the last report: the shutdown has that race.
         assert left - claims - {"presence.listening"} == {
             "user_manager.log",
             "user_manager.log.start",
@@ -340,7 +340,7 @@ class EmbeddedTests(ProgramTestCase):
 
 
 class FailedStartTests(ProgramTestCase):
-    """A start that fails after twistd has daemonized, or could have."""
+    """Tests of a start that fails after twistd daemonized, or in the foreground."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -370,13 +370,13 @@ class FailedStartTests(ProgramTestCase):
         return await deferToThread(self.pidfile.exists)
 
     async def fails(self, line: str, *options: str, redis_port: int | None = None) -> None:
-        """Both ways end with a status that is not 0, the line, and no pidfile."""
+        """Assert that both ways end with a nonzero status, the line, and no pidfile."""
         redis_port = redis_port or free_port()
         daemon = self.daemon(*options, redis_port=redis_port)
         assert await daemon.ended() == 1, daemon.output
         assert line[:60] in daemon.output, daemon.output  # twistd itself shows 98 bytes
         assert "Traceback" not in daemon.output
-        if self.logfile.exists():  # the daemon has told its parent first
+        if self.logfile.exists():  # the daemon notified its parent first
             await until(self.logged, lambda log: f"twistd opentera-bus: {line}" in log)
         await until(self.has_pidfile, lambda has: not has)
         pidfile = str(self.pidfile)

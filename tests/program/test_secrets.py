@@ -1,4 +1,4 @@
-"""No secret is told: a gateway that succeeds, fails, crashes and dumps, and all that it says."""
+"""No output contains a secret: a gateway that succeeds, fails, crashes and dumps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ run()
 
 
 def ask(url: str, method: str = "GET", token: str = "") -> str:
-    """Status line, headers and body of an answer."""
+    """Return status line, headers and body of an answer."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(url, method=method, headers=headers)
     try:
@@ -51,7 +51,7 @@ def ask(url: str, method: str = "GET", token: str = "") -> str:
 
 class SecretTests(RedisTestCase):
     def setUp(self) -> None:
-        """A server whose password, and a directory whose files, nobody else has."""
+        """Set up a server with a unique password, and a folder with unique files."""
         self.server = start_with_acl()
         self.addCleanup(self.server.stop)
         self.redis = self.server.client()
@@ -70,20 +70,20 @@ class SecretTests(RedisTestCase):
             self.secret(f"line {number} of the private key", line)
 
     def secret(self, name: str, value: str) -> str:
-        """Something that must be said nowhere."""
+        """Return a new secret."""
         assert len(value) > 8
         self.secrets[name] = value
         return value
 
     def file(self, name: str) -> str:
-        """A file that holds a secret."""
+        """Return a file that holds a secret."""
         path = self.directory / name.replace(" ", "-")
         path.write_text(self.secrets[name] + "\n")
         path.chmod(0o600)
         return str(path)
 
     def check(self) -> None:
-        """What was said holds no secret, nor the part of a session key that is random."""
+        """Assert that a text contains no secret and no random part of a session key."""
         for name, secret in self.secrets.items():
             for where, text in self.said.items():
                 assert secret not in text, f"{name} is in {where}"
@@ -106,13 +106,13 @@ class SecretTests(RedisTestCase):
         return program, websocket, admin
 
     async def log_in(self, port: int, name: str, target: str) -> None:
-        """An attempt that fails, and what the gateway answers to it."""
+        """Make a failing attempt; return the gateway's answer."""
         with self.assertRaises(HandshakeFailed) as refused:
             await connect(port, target, self.trusting)
         self.said[f"the answer to {name}"] = str(refused.exception)
 
     async def live(self, *options: str) -> None:
-        """A gateway's life, from its start to a crash."""
+        """Run a gateway from its start to a crash."""
         program, port, admin = self.start(*options)
         await program.says("is ready")
         bus = await self.bus(f"redis://127.0.0.1:{self.server.port}")
@@ -146,13 +146,13 @@ class SecretTests(RedisTestCase):
         self.said["ps"] = await deferToThread(listed.read_text)
         program.send(signal.SIGQUIT)
         await program.says("most recent call first")
-        # Redis goes away, and comes back with another password.
+        # Redis restarts with another password.
         await deferToThread(self.server.stop)
         await program.says("trying again")
         await self.log_in(port, "a key while Redis is away", f"/wss/user?id={unused}")
         program.send(signal.SIGHUP)
         await program.says("certificate was read again")
-        program.send(signal.SIGABRT)  # what a fault in an extension looks like
+        program.send(signal.SIGABRT)  # like a fault in an extension
         await client.closed
         assert await program.ended() == -signal.SIGABRT
         assert "Fatal Python error: Aborted" in program.output

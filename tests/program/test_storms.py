@@ -29,7 +29,7 @@ TOPIC = topics.websocket_events("user", UUID)
 
 
 def metrics(port: int) -> dict[str, float]:
-    """The samples of the metrics page, by name and labels."""
+    """Return the samples of the metrics page by name and labels."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
         lines = page.read().decode().splitlines()
     samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
@@ -50,7 +50,7 @@ class StormTests(ProgramTestCase):
         return await connect(port, f"/wss/user?id={key}")
 
     async def test_two_thousand_logins_do_not_stop_deliveries(self) -> None:
-        # The machine may be busy with other things: what is tried is that all get in.
+        # The machine may be busy: only the logins are under test.
         _, port, admin = await self.program("--handshake-timeout", "100")
         bus = await self.bus()
         reports = Collector()
@@ -77,7 +77,7 @@ class StormTests(ProgramTestCase):
 
     @staticmethod
     def enter(port: int, key: str) -> Deferred[Bytes]:
-        """A client that costs little, when it is open."""
+        """Open a client with little overhead."""
 
         async def enter() -> Bytes:
             client = await connect_bytes(port)
@@ -113,7 +113,7 @@ class StormTests(ProgramTestCase):
         for client in crowd:
             client.drop()
             await client.closed
-        # Twisted has turned some away; there is room again when it has seen the others go.
+        # Twisted refused some; it accepts again after the others have left.
         connected = 'opentera_bus_clients{kind="user"}'
         while (await deferToThread(metrics, admin))[connected] < 2:
             try:

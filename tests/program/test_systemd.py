@@ -1,4 +1,4 @@
-"""What systemd is told, over a real Unix socket, and the sockets that it hands over."""
+"""Notifications for systemd over a real Unix socket, and inherited sockets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.program.test_program import ENDED
 
 
 class Manager:
-    """The end of the socket that is systemd's."""
+    """The systemd side of the socket."""
 
     def __init__(self, test: TestCase, *, abstract: bool = False) -> None:
         self.path = folder_of(test) / "notify"
@@ -46,13 +46,13 @@ class Manager:
         self.told: list[str] = []
 
     def next(self) -> list[str]:
-        """The assignments of the next datagram."""
+        """Return the assignments of the next datagram."""
         lines = self.socket.recv(4096).decode().split("\n")
         self.told += lines
         return lines
 
     def until(self, assignment: str) -> Deferred[list[str]]:
-        """Fires with the first datagram that has such an assignment."""
+        """Fire with the first datagram with that assignment."""
 
         def read() -> list[str]:
             while True:
@@ -63,7 +63,7 @@ class Manager:
         return deferToThread(read)
 
     def empty(self) -> None:
-        """Forget what has come so far."""
+        """Drop received datagrams."""
         while select.select([self.socket], [], [], 0)[0]:
             self.socket.recv(4096)
 
@@ -107,7 +107,7 @@ class NotifyTests(RedisTestCase):
         self.addCleanup(program.kill)
         for _ in range(5):
             await manager.until("WATCHDOG=1")
-        program.send(signal.SIGSTOP)  # the loop stands still, as in an endless computation
+        program.send(signal.SIGSTOP)  # the reactor stalls, as in an endless computation
         await deferToThread(os.waitid, os.P_PID, program.pid, os.WSTOPPED)
         manager.empty()
         program.send(signal.SIGCONT)
@@ -125,11 +125,11 @@ class ActivationTests(RedisTestCase):
         port = sockets["websocket"].getsockname()[1]
         bus = await self.bus()
         key = await SessionKeys(bus).issue("user", UUID)
-        # A client that comes before there is a program waits in the socket's queue.
+        # A client that connects before the program starts waits in the socket's queue.
         early = socket.create_connection(sockets["admin"].getsockname())
         self.addCleanup(early.close)
         early.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
-        # Where such a socket listens is not known beforehand: it may be beyond loopback.
+        # The address of an inherited socket is unknown beforehand; it may be beyond loopback.
         token = tempfile.NamedTemporaryFile("w")  # noqa: SIM115 (closed at the end)
         self.addCleanup(token.close)
         token.write("t" * 32)

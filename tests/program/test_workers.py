@@ -1,4 +1,4 @@
-"""``--workers``: several processes share the websockets, and what of each is told as one."""
+"""``--workers``: processes that share the websockets and one admin endpoint."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tests.program.test_systemd import Manager
 
 COUNT = 2
 CLIENTS = 24
-"""That all of them come to one of two workers is not to be expected in a lifetime."""
+"""Clients enough for the kernel to use both workers, almost surely."""
 
 READY = f"all {COUNT} workers are ready"
 
 
 class WorkersTestCase(ProgramTestCase):
     async def start_workers(self, *options: str, redis_port: int = 6379) -> tuple[Process, int]:
-        """The program with its workers, and the port of the websockets."""
+        """Start the program with workers; return it with the port of the websockets."""
         self.admin = free_port()
         endpoint = ("--admin", f"tcp:{self.admin}:interface=127.0.0.1")
         program, port = self.start(
@@ -47,16 +47,16 @@ class WorkersTestCase(ProgramTestCase):
         return program, port
 
     async def page(self, path: str) -> Any:
-        """What the admin endpoint answers."""
+        """Return a JSON page of the admin endpoint."""
         answer = await deferToThread(ask, f"http://127.0.0.1:{self.admin}{path}")
         return answer.body.decode() if path == "/metrics" else answer.json()
 
     async def pids(self) -> list[int]:
-        """The workers' processes."""
+        """Return the process ids of the workers."""
         return [worker["process"] for worker in (await self.page("/health"))["workers"]["each"]]
 
     async def metric(self, name: str, **labels: str) -> dict[str, float]:
-        """A metric's value by worker; that of the parent is under the empty text."""
+        """Return a metric by worker; the parent's is under the empty string."""
         found: dict[str, float] = {}
         for family in text_string_to_metric_families(await self.page("/metrics")):
             for sample in family.samples:
@@ -65,7 +65,7 @@ class WorkersTestCase(ProgramTestCase):
         return found
 
     async def log_in(self, port: int, uuids: list[str]) -> dict[str, WebSocket]:
-        """A websocket for each of some users."""
+        """Open a websocket for each of some users."""
         keys = SessionKeys(await self.bus())
         issued = await gatherResults([keys.issue("user", uuid) for uuid in uuids])
         clients = await gatherResults([connect(port, f"/wss/user?id={key}") for key in issued])
@@ -74,7 +74,7 @@ class WorkersTestCase(ProgramTestCase):
         return dict(zip(uuids, clients, strict=True))
 
     async def reported(self, reports: Any, count: int) -> list[tuple[int, str]]:
-        """The next reports of coming and going."""
+        """Return the next presence reports."""
         events: list[tuple[int, str]] = []
         for _ in range(count):
             (event,) = map(unpack, TeraModuleMessage.FromString(await message(reports)).data)
@@ -83,7 +83,7 @@ class WorkersTestCase(ProgramTestCase):
         return events
 
     async def receives(self, uuid: str, client: WebSocket) -> None:
-        """An event that is published comes to a client."""
+        """Assert that a client receives a published event."""
         topic = f"websocket.user.{uuid}.events"
         count = len(client.messages.items)
         event = tera_event(topic, [UserEvent(user_uuid=uuid)])
@@ -149,7 +149,7 @@ class ServingTests(WorkersTestCase):
         killed, stays = await self.pids()
         here = await self.metric("opentera_bus_clients", kind="user")
         await until(lambda: self.page("/health"), lambda one: one["clients"]["user"] == CLIENTS)
-        # Nobody but the parent knows that it has died: for the others its lease runs on.
+        # Only the parent knows of the death; for other gateways the lease is still valid.
         os.kill(killed, signal.SIGSTOP)
         leases: Any = self.redis.zrange(GATEWAYS, 0, -1)
         self.redis.zadd(GATEWAYS, dict.fromkeys(leases, 10**15), xx=True)
@@ -169,7 +169,7 @@ class ServingTests(WorkersTestCase):
         replaced, other = await self.pids()
         assert other == stays
         assert replaced not in {killed, stays}
-        # What the dead one has counted is not forgotten.
+        # The counts of the dead worker remain.
         assert (await self.page("/api/state"))["logins"] == {"accepted": CLIENTS}
         again = await self.log_in(port, [str(uuid4()) for _ in range(CLIENTS)])
         assert all((await self.metric("opentera_bus_clients", kind="user")).values())
@@ -193,7 +193,7 @@ class ServingTests(WorkersTestCase):
         os.kill(first, signal.SIGSTOP)
         self.addCleanup(_continue, first)
         asked = await self.metric("opentera_bus_link_ready")
-        assert asked == {"": 1, "2": 1}  # who does not answer is not waited for
+        assert asked == {"": 1, "2": 1}  # the page does not wait for a silent worker
         os.kill(first, signal.SIGKILL)
         health = await until(lambda: self.page("/health"), lambda one: one["status"] != "ready")
         assert health["reason"] == "1 of 2 workers not ready"
@@ -240,7 +240,7 @@ class EndingTests(WorkersTestCase):
         assert {code for code, _ in closed} == {1001}
         for pid in pids:
             await deferToThread(wait_for_end, pid)
-        assert not self.redis.zcard("opentera.presence.gateways")  # everyone was reported
+        assert not self.redis.zcard("opentera.presence.gateways")  # all clients were reported
 
     async def test_the_embedded_server_ends_with_the_workers(self) -> None:
         for end in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):

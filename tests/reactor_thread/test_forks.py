@@ -1,4 +1,4 @@
-"""Objects made before a fork, and used in the child."""
+"""Objects created before a fork and used in the child."""
 
 from __future__ import annotations
 

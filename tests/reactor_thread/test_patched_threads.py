@@ -1,4 +1,4 @@
-"""gevent and eventlet replace threads: the error says what to use, and nothing hangs."""
+"""gevent and eventlet replace threads: the error names the alternative; nothing hangs."""
 
 from __future__ import annotations
 

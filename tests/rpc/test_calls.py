@@ -1,4 +1,4 @@
-"""Calls between our callers and servers and the deployed ones, against a real server."""
+"""Calls between our callers and servers and existing ones, against a real server."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def procedures() -> Procedures:
 
 
 def hanging() -> tuple[Procedures, Collector]:
-    """`procedures` with one more that ends when its Deferred is fired, and these Deferreds."""
+    """Return `procedures` with one that waits for a Deferred, and these Deferreds."""
     declared = procedures()
     running = Collector()
 
@@ -105,7 +105,7 @@ def hanging() -> tuple[Procedures, Collector]:
 
 
 class DeployedCallerTests(RedisTestCase):
-    """Deployed callers get from our server what they get from a deployed one."""
+    """Existing callers get the same replies from our server as from an existing one."""
 
     def caller(self) -> DeployedCaller:
         caller = DeployedCaller(self.redis)
@@ -190,7 +190,7 @@ def test_replies_have_the_text_of_existing_servers(
 
 
 class OurCallerTests(RedisTestCase):
-    """Our caller and a deployed server."""
+    """Our caller and an existing server."""
 
     def deployed(self, topic: str, **functions: Any) -> DeployedServer:
         server = DeployedServer(self.redis, topic, **functions)
@@ -236,7 +236,7 @@ class OurCallerTests(RedisTestCase):
 
 class CallTests(RedisTestCase):
     async def pair(self, declared: Procedures, **options: Any) -> Bus:
-        """A caller whose calls of the service Ours another bus answers."""
+        """Return a caller; another bus serves the service Ours."""
         server, caller = await self.bus(), await self.bus()
         self.served = await server.serve_service("Ours", declared, **options)
         return caller
@@ -624,7 +624,7 @@ class CallTests(RedisTestCase):
         await running.wait(6)
         other = [modest.call_service("Ours", "hang")]
         await running.wait(7)
-        with pytest.raises(Overloaded):  # it has more than its half of what is left
+        with pytest.raises(Overloaded):  # it has more than half of the remaining slots
             await greedy.call_service("Ours", "hang")
         other.append(modest.call_service("Ours", "hang"))
         await running.wait(8)
@@ -744,7 +744,7 @@ class CallTests(RedisTestCase):
         call = bus.call_service("Ours", "hang")
         (waiting,) = await running.wait(1)
         stopped = self.served.stop()
-        while True:  # until Redis has dropped the topic, calls are still taken
+        while True:  # until Redis drops the subscription, calls are still accepted
             try:
                 await bus.call_service("Ours", "none")
             except UnknownProcedure:
@@ -931,7 +931,7 @@ def test_replies_with_another_pattern_are_ignored(pattern: Any) -> None:
 
 
 class Recorder:
-    """Stands for the link and the pub/sub of a server: keeps what is sent."""
+    """A stub of a server's link and pub/sub that records messages."""
 
     def __init__(self) -> None:
         self.reactor = self.clock = Clock()

@@ -1,4 +1,4 @@
-"""Coroutines that ``iscoroutinefunction`` does not see: they run in the reactor's thread too."""
+"""Coroutines that ``iscoroutinefunction`` misses: they run in the reactor's thread too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers.support import Collector, RedisTestCase, turn
 
 
 def hidden(function: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
-    """Functions that return what a coroutine function returns, and are none."""
+    """Functions that return coroutines without being coroutine functions."""
 
     @functools.wraps(function)
     def decorated(*arguments: Any) -> Any:
@@ -38,7 +38,7 @@ def hidden(function: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
 
 
 async def where(*_: Any) -> bool:
-    """Tell if this is the reactor's thread, before and after a wait."""
+    """Return True if this is the reactor's thread, before and after a wait."""
     before = isInIOThread()
     if before:
         await turn()

@@ -1,4 +1,4 @@
-"""Which services listen, and what they say of themselves."""
+"""Discovery of servers and their descriptions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DiscoveryTests(RedisTestCase):
 
         @made.expose
         def add(a: int, b: int = 0) -> int:
-            """Adds two."""
+            """Adds two numbers."""
             return a + b
 
         return made

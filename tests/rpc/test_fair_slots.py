@@ -1,4 +1,4 @@
-"""How callers share the slots of a server's calls."""
+"""Sharing of a server's slots among callers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opentera_twisted.rpc.limits import FairSlots
 
 
 def taken(slots: FairSlots, *callers: str) -> str:
-    """Which of these got a place, each asked for one more call."""
+    """Request a slot for each caller; return those that got one."""
     got = ""
     for caller in callers:
         if slots.has_one_for(caller):

@@ -1,4 +1,4 @@
-"""Levels of lists and objects in the result of a call."""
+"""Nesting depth of the result of a call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VALUES = st.recursive(
 
 
 def levels(value: Any) -> int:
-    """Count them by recursion."""
+    """Compute the depth by recursion."""
     if not isinstance(value, (dict, list)):
         return 0
     inside = value.values() if isinstance(value, dict) else value

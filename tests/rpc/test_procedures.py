@@ -1,4 +1,4 @@
-"""Declarations of procedures, and which arguments fit them."""
+"""Declarations of procedures, and matching arguments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from opentera_twisted.rpc.procedures import ArgumentsMismatch
 
 
 def declared(function: Callable[..., Any], **options: Any) -> Any:
-    """The procedure that a function becomes."""
+    """Return the procedure of a function."""
     procedures = Procedures()
     procedures.expose(**options)(function)
     (procedure,) = procedures
@@ -175,7 +175,7 @@ def test_the_public_methods_of_an_object_are_its_procedures() -> None:
 
 
 class Descriptor:
-    """Must not run, as those of databases may do anything."""
+    """A property that must not run: those of databases have side effects."""
 
     def __get__(self, target: object, kind: type) -> Any:
         raise AssertionError("it was run")

@@ -1,4 +1,4 @@
-"""Arguments of calls: five types, there and back, byte for byte as deployed callers send them."""
+"""Arguments of calls: five types, with the same bytes as those of existing callers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ arguments = st.one_of(
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, of one type, and NaN is NaN."""
+    """Compare values and types; NaN equals NaN."""
     return type(one) is type(other) and (
         one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
     )
@@ -78,7 +78,7 @@ class Shouting(str):
 
 
 class Scalar:
-    """What a numpy scalar looks like."""
+    """A stand-in for a numpy scalar."""
 
     shape = ()
 

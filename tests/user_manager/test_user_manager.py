@@ -1,4 +1,4 @@
-"""The module of who is online and busy: its registry, procedures and events, several at once."""
+"""The user manager: registry, procedures and events, in several processes."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ SESSION, OTHER_SESSION = str(uuid4()), str(uuid4())
 
 
 def sent(*events: Message) -> bytes:
-    """The bytes of a message to the module."""
+    """Return the bytes of a message to the module."""
     return module_message("test", REPORTS, events).SerializeToString()
 
 
 def presence(kind: Kind, uuid: str, *, connected: bool, name: str = "N") -> bytes:
-    """The bytes of a gateway's report."""
+    """Return the bytes of a gateway's report."""
     return sent(presence_event(Identity(kind, uuid, name), connected=connected))
 
 
@@ -163,7 +163,7 @@ class UserManagerTestCase(RedisTestCase):
         return manager
 
     async def observe(self, bus: Bus) -> Collector:
-        """Collects ``(type, uuid)`` of each event."""
+        """Collect ``(type, uuid)`` of each event."""
         events = Collector()
 
         def received(delivery: Delivery) -> None:
@@ -214,7 +214,7 @@ class RegistryTests(UserManagerTestCase):
             self.send(
                 presence(kind, online, connected=True),  # type: ignore[arg-type]
                 sent(JoinSessionEvent(session_uuid=SESSION, **invited)),
-                # They are busy already, and stay so.
+                # They are already busy and stay so.
                 sent(JoinSessionEvent(session_uuid=OTHER_SESSION, **invited)),
             )
             await self.has(bus, f"busy_{plural}", {online: SESSION, busy: SESSION})
@@ -248,7 +248,7 @@ class RegistryTests(UserManagerTestCase):
             sent(LeaveSessionEvent(session_uuid=OTHER_SESSION, leaving_users=[three])),
             sent(wrong, refused),
         )
-        # Going offline, and what is about another session, ends nothing.
+        # Going offline and events of another session end nothing.
         await self.has(bus, "busy_users", {one: SESSION, three: SESSION})
         self.send(sent(LeaveSessionEvent(session_uuid=SESSION, leaving_users=[one, two])))
         await self.has(bus, "busy_users", {three: SESSION})
@@ -327,7 +327,7 @@ class SeveralTests(UserManagerTestCase):
         replies = self.subscribed(reply_to)
         request = RPCMessage(method="online_users", reply_to=reply_to, timestamp=time.time())
         self.redis.publish(module_rpc(USER_MANAGER_MODULE), request.SerializeToString())
-        # All three have received it when they answer what comes after it.
+        # All three have received it when they answer a later request.
         module = f"module.{USER_MANAGER_MODULE}"
         assert len(await buses[0].call_all(module, "opentera.ping", timeout=60)) == 3
         for manager in managers:
@@ -391,7 +391,7 @@ class SeveralTests(UserManagerTestCase):
         leave = [Change("leave", "user", UUID, SESSION)]
         join = [Change("join", "user", UUID, SESSION)]
         first = await log.apply(cursor, [(b"a", join), (b"b", leave), (b"a", join)])
-        # Another one, that is behind: everything is found, the second a behind the first.
+        # A lagging process finds everything, including the second "a".
         assert await log.apply(cursor, [(b"a", join), (b"b", leave), (b"a", join)]) == first
         assert await log.busy("user") == {UUID: SESSION}
         assert self.redis.llen(registry.LOG) == 3
@@ -400,7 +400,7 @@ class SeveralTests(UserManagerTestCase):
             last = await log.apply(first, filler[start : start + 5000])
         assert self.redis.llen(registry.LOG) == registry.LOG_LENGTH
         assert last == first + registry.LOG_LENGTH == await log.end()
-        # What is no place in the log, as after Redis has lost it, is its beginning.
+        # An unknown offset, as after data loss in Redis, means the beginning.
         for nowhere in (0, last + 1, last * 2):
             assert await log.apply(nowhere, [(b"0", join)]) == first + 1
 
@@ -462,7 +462,7 @@ class StartingTests(UserManagerTestCase):
         self.redis.delete(f"{registry.ONLINE}user")  # as an eviction would
         await manager._look()
         await self.has(bus, "online_users", [uuid])
-        # Nor is one that vanishes before anybody looked.
+        # The same holds for one that vanishes before the first check.
         other = str(uuid4())
         here.opened(Identity("user", other))
         await self.has(bus, "online_users", sorted([uuid, other]))
@@ -548,7 +548,7 @@ class StartingTests(UserManagerTestCase):
         manager.startService()
         await manager.serving()
         self.send(presence("user", UUID, connected=True))
-        await manager.stopService()  # what has come is applied
+        await manager.stopService()  # received messages are applied
         assert self.redis.hkeys(f"{registry.ONLINE}user") == [UUID.encode()]
         with pytest.raises(Exception, match="nobody listens"):
             await self.call(bus, "online_users")
@@ -575,7 +575,7 @@ class StartingTests(UserManagerTestCase):
         people = [str(uuid4()) for _ in range(30)]
         self.send(*(presence("user", who, connected=True) for who in people))
         await until(lambda: deferLater(reactor, 0, lambda: manager.lost), lambda lost: lost == 20)
-        # What was sent before the last were dropped must be refused, too, before Redis is healed.
+        # Messages before the dropped ones must be refused too, before Redis is repaired.
         await retries.wait(len(retries.items) + 1)
         self.redis.delete(f"{registry.ONLINE}user")
         await gatherResults([manager._applied()])

@@ -1,4 +1,4 @@
-"""A user's program with contracts of its own and a test on a `MemoryBus`, under strict types."""
+"""A user's program with its own contracts and a test on a `MemoryBus`, under strict types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of recovery share: gateways in this process, on one real server, and publishers."""
+"""Fixtures of tests of recovery: gateways in this process, one real server, publishers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RecoveryTestCase(RedisTestCase):
     redis_user = GATEWAY
 
     async def gateway(self, bus: Bus | None = None, **options: Any) -> tuple[Gateway, int]:
-        """A gateway, and its port."""
+        """Start a gateway; return it with its port."""
         bus = bus or await self.bus()
         gate = Gateway(bus, **options)
         gate.startService()
@@ -31,20 +31,20 @@ class RecoveryTestCase(RedisTestCase):
         return gate, number
 
     async def client(self, port: int, kind: topics.Kind = "user", uuid: str = UUID) -> Client:
-        """A client that has logged in, and asked for recovery."""
+        """Return a client that has logged in with recovery."""
         client = Client(kind)
         await client.log_in(port, await self.keys.issue(kind, uuid))
         return client
 
     def publish(self, *names: str, kind: topics.Kind = "user", uuid: str = UUID) -> None:
-        """Publish an event of each name to somebody."""
+        """Publish an event of each name to a client."""
         topic = topics.websocket_events(kind, uuid)
         for name in names:
             event = tera_event(topic, [UserEvent(user_fullname=name)])
             self.redis.publish(topic, event.SerializeToString())
 
     async def is_held(self, gate: Gateway, count: int = 1) -> None:
-        """Wait until so many clients are away."""
+        """Wait until that many clients are away."""
 
         async def held() -> int:
             await turn()

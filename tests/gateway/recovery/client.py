@@ -1,4 +1,4 @@
-"""A client that recovers: it counts event frames, and returns with its token."""
+"""A client with recovery: it counts event frames and returns with its token."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Client:
     """One user's client, over all its websockets.
 
     Attributes:
-        kind: of the websocket.
-        events: ``name`` of each event that it has got since it last began anew.
-        first: the first frame of the present connection.
-        websocket: the present connection.
-        logins: how often it needed a session key.
+        kind: Kind of the websocket.
+        events: ``name`` of each event since its last login.
+        first: First frame of the present connection.
+        websocket: Present connection.
+        logins: Number of logins with a session key.
     """
 
     websocket: WebSocket
@@ -32,7 +32,7 @@ class Client:
         self._counted = 0
 
     async def log_in(self, port: int, key: str) -> None:
-        """Begin anew with a session key."""
+        """Log in with a session key."""
         self.logins += 1
         await self._open(port, f"/wss/{self.kind}?id={key}")
         assert self.first["recovered"] is None, self.first
@@ -41,7 +41,7 @@ class Client:
         """Return with the token.
 
         Returns:
-            Whether nothing was missed; the missed events are among `events` then.
+            True if recovered; `events` then includes the missed events.
         """
         self.collect()
         websocket = await connect(port, self.way_back(), protocols=[RECOVERY], **options)
@@ -50,7 +50,7 @@ class Client:
         return recovered
 
     def way_back(self, received: object = None) -> str:
-        """The path with which it returns."""
+        """Return the path of a return."""
         count = self.received if received is None else received
         return f"/wss/{self.kind}?recover={self.first['token']}&received={count}"
 
@@ -72,18 +72,18 @@ class Client:
 
     @property
     def received(self) -> int:
-        """Event frames of this connection."""
+        """Return the event frames of this connection."""
         return len(self.websocket.messages.items) - 1
 
     def collect(self) -> list[str]:
-        """Add what has come on this connection to `events`, once."""
+        """Add the events of this connection to `events`, once."""
         new = self.websocket.messages.items[self._counted :]
         self._counted += len(new)
         self.events += [name_of(event) for event in new]
         return self.events
 
     async def until(self, count: int) -> list[str]:
-        """Wait for that many event frames of this connection; all events that it has got."""
+        """Wait for that many event frames of this connection; return all events."""
         await self.websocket.messages.wait(count + 1)
         return self.collect()
 
@@ -93,7 +93,7 @@ class Client:
 
 
 def name_of(text: str) -> str:
-    """The name that an event holds."""
+    """Return the name in an event."""
     (event,) = json.loads(text)["message"]["events"]
     name: str = event["userFullname"]
     return name

@@ -1,4 +1,4 @@
-"""Returns to the gateway that the client was at, and to another one."""
+"""Returns to the same gateway and to another one."""
 
 from __future__ import annotations
 
@@ -361,7 +361,7 @@ class PresenceTests(RecoveryTestCase):
 
 class StopTests(RecoveryTestCase):
     async def stop(self, gate: Gateway) -> Deferred[None]:
-        """Begin to stop a gateway, and return when its clients are closed."""
+        """Start to stop a gateway and return when its clients are closed."""
         stopping = gate.stopService()
 
         async def attached() -> int:
@@ -372,7 +372,7 @@ class StopTests(RecoveryTestCase):
         return stopping
 
     async def announced(self, count: int) -> None:
-        """Wait until Redis knows so many gateways that clients can return to."""
+        """Wait until Redis lists that many gateways for returns."""
 
         def known() -> int:
             return int(self.redis.zcard(GATEWAYS))

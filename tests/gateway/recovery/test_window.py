@@ -1,4 +1,4 @@
-"""The window: whatever is added, trimmed and missed, it gives the right frames or none."""
+"""The window: it returns the correct missed frames, or none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT = 400
 
 
 class Model(RuleBasedStateMachine):
-    """A list of all frames of a connection, and when each was added."""
+    """A model: all frames of a connection with their times."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -17,12 +17,12 @@ CONFIG = {
 
 
 def argument(value: Any) -> Any:
-    """An argument; JSON has no bytes."""
+    """Decode an argument; JSON has no bytes."""
     return bytes.fromhex(value["bytes"]) if isinstance(value, dict) else value
 
 
 def main() -> None:
-    """Make each call, and write what it gives or raises."""
+    """Make each call and write its result or exception."""
     rpc = RedisRPCClient(CONFIG, timeout=60)
     results: list[Any] = []
     for owner, name, procedure, arguments in json.loads(Path(sys.argv[3]).read_text()):

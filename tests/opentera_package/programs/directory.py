@@ -17,12 +17,12 @@ from opentera_directory import Directory, serve
 
 
 def uuid_of(name: str) -> str:
-    """The UUID of one with a name; the tests make the same."""
+    """Return the UUID for a name, as the tests do."""
     return str(uuid5(NAMESPACE_OID, name))
 
 
 def add(kind: Any, **values: Any) -> Any:
-    """Put one of a model into the database."""
+    """Add an object of a model to the database."""
     model = kind()
     for name, value in values.items():
         setattr(model, name, value)
@@ -63,7 +63,7 @@ def group(service: Any, role: str, **where: int) -> Any:
 
 
 def fill() -> None:
-    """Add everything."""
+    """Add all objects."""
     service = add(
         models.TeraService,
         service_uuid=uuid_of("server"),

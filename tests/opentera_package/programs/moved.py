@@ -1,4 +1,4 @@
-"""Runs a program with the line at its top that moves it over: moved.py BLOCKING PROGRAM …."""
+"""Runs a program after the line that installs our names: moved.py BLOCKING PROGRAM …."""
 
 import runpy
 import sys

@@ -25,7 +25,7 @@ SAMPLES = {"string": "Zoé 🎉", "bytes": b"\x00\xff", "double": 0.1, "float": 
 
 
 def value(field: Any) -> Any:
-    """Something for a field."""
+    """Return a value for a field."""
     if field.enum_type is not None:
         return field.enum_type.values[-1].number
     for name, sample in SAMPLES.items():
@@ -35,7 +35,7 @@ def value(field: Any) -> Any:
 
 
 def fill(message: Any) -> Any:
-    """The message with all of its fields; of several of which one can be set, the last."""
+    """Return the message with all fields set; of a oneof, the last."""
     for field in message.DESCRIPTOR.fields:
         repeated = (
             getattr(message, field.name)
@@ -56,7 +56,7 @@ def fill(message: Any) -> Any:
 
 
 def main() -> None:
-    """Publish them all, and write the texts."""
+    """Publish all messages and write their texts."""
     client = RedisClient(CONFIG)
     topic = sys.argv[3]
     results: list[Any] = []

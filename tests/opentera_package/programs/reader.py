@@ -19,7 +19,7 @@ CONFIG = {
 
 
 def main() -> None:
-    """Write what is on each list."""
+    """Write the content of each list."""
     client = RedisClient(CONFIG)
     results: list[Any] = []
     for level in ("trace", "debug", "info", "warning", "critical", "error", "fatal"):

@@ -23,7 +23,7 @@ CONFIG = SimpleNamespace(
 
 
 def echo(*arguments: Any) -> list[Any]:
-    """Types and values of the arguments; JSON has no bytes."""
+    """Return types and values of the arguments; JSON has no bytes."""
     return [
         [type(argument).__name__, argument.hex() if isinstance(argument, bytes) else argument]
         for argument in arguments
@@ -45,7 +45,7 @@ def long(characters: int) -> str:
 
 
 class Procedures:
-    """What module and service have in common."""
+    """Common procedures of module and service."""
 
     def add_procedures(self) -> None:
         """Put the procedures into ``rpc_api``."""
@@ -57,13 +57,13 @@ class Procedures:
         return self.redisGet(name).decode()
 
     def stored(self, name: str) -> bool:
-        """Write a variable, and log it."""
+        """Write a variable and log it."""
         self.redisSet(name, "stored", ex=100)
         self.logger.log_info("their program", "stored", name)
         return True
 
     def tell(self, topic: str) -> bool:
-        """Publish an event, and log it."""
+        """Publish an event and log it."""
         self.send_event_message(messages.UserEvent(user_uuid="somebody"), topic)
         self.logger.log_warning("their program", "told")
         return True
@@ -80,7 +80,7 @@ class TheirModule(Procedures, BaseModule):
         self.add_procedures()
 
     def notify_module_messages(self, pattern: str, channel: str, message: bytes) -> None:
-        """Send each message back, by way of an event."""
+        """Send each message back in an event."""
         received = messages.TeraModuleMessage.FromString(message)
         event = messages.UserEvent()
         received.data[0].Unpack(event)
