@@ -8,6 +8,8 @@ Source: RFC 4291 section 2.5.5.2 (IPv4 in IPv6), RFC 4007 section 11 (scopes).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -16,14 +18,34 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import Final
+from typing import Final, TypeVar
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+CACHED: Final = 1_024
+"""Number of texts whose results are cached: each login parses its address several times."""
+
+LONGEST_CACHED: Final = 64
+"""Characters of such a text; clients may send longer ones."""
+
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
+Result = TypeVar("Result")
 
+
+def _cached(parse: Callable[[str], Result]) -> Callable[[str], Result]:
+    """Cache the results of a function for the texts used last."""
+    cached = lru_cache(CACHED)(parse)
+
+    @wraps(parse)
+    def call(text: str) -> Result:
+        return cached(text) if len(text) <= LONGEST_CACHED else parse(text)
+
+    return call
+
+
+@_cached
 def parse_ip(text: str) -> Address | None:
     """Parse an address; IPv4 in IPv6 becomes IPv4, and a scope is kept.
 
@@ -35,6 +57,13 @@ def parse_ip(text: str) -> Address | None:
     except ValueError:
         return None
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+@_cached
+def canonical_ip(text: str) -> str | None:
+    """Return the usual text of an address, as `parse_ip` reads it; None for any other text."""
+    address = parse_ip(text)
+    return None if address is None else str(address)
 
 
 def parse_network(text: str) -> Network:
@@ -74,6 +103,7 @@ def is_loopback(text: str) -> bool:
     return address is not None and address.is_loopback
 
 
+@_cached
 def network_of(text: str) -> str:
     """Return the network by which limits count an address.
 

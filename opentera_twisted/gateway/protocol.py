@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from opentera_twisted._internal.ip_addresses import parse_ip
+from opentera_twisted._internal.ip_addresses import canonical_ip
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import compression, subprotocols, tls
@@ -513,6 +513,5 @@ class ClientFactory(CorrectedFactory):
 
 
 def _peer(transport: Any) -> Peer:
-    address = parse_ip(getattr(transport.getPeer(), "host", None) or "")
-    host = UNIX if address is None else str(address)
-    return Peer(host, ISSLTransport.providedBy(transport))
+    address = canonical_ip(getattr(transport.getPeer(), "host", None) or "")
+    return Peer(address or UNIX, ISSLTransport.providedBy(transport))

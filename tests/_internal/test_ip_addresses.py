@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opentera_twisted._internal.failed_logins import FailedLogins
-from opentera_twisted._internal.ip_addresses import is_loopback, parse_ip, parse_network, same_host
+from opentera_twisted._internal.ip_addresses import (
+    canonical_ip,
+    is_loopback,
+    network_of,
+    parse_ip,
+    parse_network,
+    same_host,
+)
 from opentera_twisted.gateway.proxies import Peer, TrustedProxies
 from opentera_twisted.program.option_values import is_loopback as is_loopback_endpoint
 
@@ -25,6 +34,23 @@ NO_ADDRESSES = ("", "unix", "localhost", "1.2.3", "01.2.3.4", "fe80::1%", "%eth0
 @pytest.mark.parametrize("text", PLACES)
 def test_an_address_has_one_form(text: str) -> None:
     assert str(parse_ip(text)) == PLACES[text]
+
+
+@given(st.lists(st.sampled_from([*PLACES, "unix"]), max_size=8), st.integers(0, 70))
+def test_repeated_and_long_texts_give_the_same_results(texts: list[str], length: int) -> None:
+    for text in [*texts, f"fe80::1%{'e' * length}"]:
+        canonical = canonical_ip(text)
+        assert canonical == (None if parse_ip(text) is None else str(parse_ip(text)))
+        assert canonical == PLACES.get(text, canonical)
+        assert network_of(text) == network_of.__wrapped__(text)  # type: ignore[attr-defined]
+
+
+def test_long_texts_of_clients_are_not_kept() -> None:
+    text = f"fe80::1%{'e' * 10_000}"
+    before = sys.getrefcount(text)
+    for parse in (parse_ip, canonical_ip, network_of):
+        parse(text)
+    assert sys.getrefcount(text) == before
 
 
 @pytest.mark.parametrize("text", NO_ADDRESSES)
