@@ -45,6 +45,9 @@ RECOVERY_WINDOW: Final = 60.0
 RECOVERY_BUFFER: Final = 262_144
 """Seconds for which a client can return, and bytes of events kept for each, by default."""
 
+_LOST: Final = -1
+"""Epoch of a session that has lost events."""
+
 OUTCOMES: Final = ("recovered", *REASONS)
 
 
@@ -258,7 +261,7 @@ class Recovery:
             if not waiting.called:
                 waiting.callback(session)
             else:
-                self._keep(session, taken)
+                self._keep(session, taken, received)
 
         def failed(failure: Failure) -> None:
             self.put_back(taken)
@@ -316,11 +319,16 @@ class Recovery:
             raise NotRecovered("overflow")
         return [*missed, *own]
 
-    def _keep(self, session: Session, taken: Taken) -> None:
-        """Keep a session whose client went away before it was told the next token."""
+    def _keep(self, session: Session, taken: Taken, received: int) -> None:
+        """Keep a session whose client left before it got the next token.
+
+        The client returns with the same token, and the same count.
+        """
         beginning, session.beginning = session.beginning, None
-        if beginning is not None and beginning.missed is not None:
-            session.window.restart(beginning.missed)
+        if beginning is None or beginning.missed is None:
+            session.epoch = _LOST
+        else:
+            session.window.restart(beginning.missed, received)
         self._drop(session.digest)
         self._name(session, taken.digest)
         stored = self._tokens.store(taken.digest, session.identity, self._settings.window)

@@ -154,16 +154,21 @@ class Window:
             newest += (batch,) if isinstance(batch, Frame) else reversed(batch)
         return newest[:count][::-1]
 
-    def restart(self, frames: Iterable[Frame]) -> None:
+    def restart(self, frames: Iterable[Frame], received: int = 0) -> None:
         """Begin a connection, whose first event frames are those that were missed.
 
         They are new from now on, as `add` sees it.
+
+        Args:
+            frames: the missed frames.
+            received: event frames that the client has counted before them; 0 on a new connection.
         """
         frames = list(frames)
         self._batches.clear()
         self._marks.clear()
         self._began = None
-        self.sent = self.bytes = self._first = self._skipped = 0
+        self.sent = self._first = received
+        self.bytes = self._skipped = 0
         self.add(frames, None)
 
     @property

@@ -253,6 +253,71 @@ class NotRecoveredTests(RecoveryTestCase):
         assert await client.until(1) == ["a"]
 
 
+class InterruptedReturnTests(RecoveryTestCase):
+    """The client goes away while the gateway waits for its missed events."""
+
+    async def interrupt(self, client: Client, old: Gateway, new: Gateway, port: int) -> None:
+        """Return to the new gateway, and go away before the old one answers."""
+        answers: list[tuple[Any, ...]] = []
+        handovers = old.recovery._handovers
+        answer = handovers._answer
+        asked: Deferred[None] = Deferred()
+
+        def keep(*arguments: Any) -> None:
+            answers.append(arguments)
+            asked.callback(None)
+
+        self.patch(handovers, "_answer", keep)
+        returning = connect(port, client.way_back(), protocols=[RECOVERY])
+        returning.addErrback(lambda failure: failure.trap(HandshakeFailed))
+        await asked
+        for connection in list(new.factory.connections):
+            connection.transport.abortConnection()
+        await returning
+        self.patch(handovers, "_answer", answer)
+        assert new.recovery.held == 0
+        for arguments in answers:
+            answer(*arguments)
+        await self.is_held(new)
+
+    async def test_the_next_return_gets_all_missed_events(self) -> None:
+        old, first = await self.gateway()
+        new, second = await self.gateway()
+        client = await self.client(first)
+        self.publish("a", "b")
+        await client.until(2)
+        await client.drop()
+        await self.is_held(old)
+        self.publish("c", "d", "e")
+        await self.interrupt(client, old, new, second)
+        assert await client.come_back(second)
+        assert client.first["missed"] == 3
+        self.publish("f")
+        assert await client.until(4) == ["a", "b", "c", "d", "e", "f"]
+
+    async def test_the_next_return_is_told_of_lost_events(self) -> None:
+        old, first = await self.gateway(recovery_buffer=1)
+        new, second = await self.gateway()
+        client = await self.client(first)
+        await client.drop()
+        await self.is_held(old)
+        self.publish("a")
+        await self.is_missed(old, 1)
+        await self.interrupt(client, old, new, second)
+        self.publish("b")
+        assert not await client.come_back(second)
+
+    async def is_missed(self, gate: Gateway, count: int) -> None:
+        """Wait until a gateway has got so many events for a client that is away."""
+        (session,) = gate.recovery._sessions.values()
+
+        async def sent() -> int:
+            await turn()
+            return session.window.sent
+
+        await until(sent, lambda found: found == count)
+
+
 class EndsTests(RecoveryTestCase):
     async def test_a_client_that_closes_cleanly_is_forgotten(self) -> None:
         gate, port = await self.gateway()
