@@ -154,27 +154,70 @@ class Bus(Service):
         return self.link.ready().addTimeout(timeout, self.link.clock, late)
 
     def publish(self, topic: str, payload: bytes | str | Message) -> Deferred[int]:
-        """Publish a message: see `PubSub.publish`."""
+        """Publish a message.
+
+        Args:
+            topic: the topic to publish on.
+            payload: bytes, text (encoded in UTF-8) or a protobuf message (serialized).
+
+        Returns:
+            Fires with the number of connections that received it.
+
+        Raises:
+            InvalidTopic, InvalidArgument: at once, before anything is sent.
+
+        Fails with:
+            BusUnavailable, ConnectionLost, CommandFailed.
+        """
         return self.pubsub.publish(topic, payload)
 
     def publish_event(self, topic: str, *events: Message) -> Deferred[int]:
-        """Publish events in a ``TeraEvent``: see `PubSub.publish_event`."""
+        """Publish events in a ``TeraEvent``; otherwise like `publish`."""
         return self.pubsub.publish_event(topic, *events)
 
     def send_module_message(self, dest: str, *messages: Message, source: str) -> Deferred[int]:
-        """Publish messages in a ``TeraModuleMessage``: see `PubSub.send_module_message`."""
+        """Publish messages in a ``TeraModuleMessage``; otherwise like `publish`.
+
+        Args:
+            dest: topic to publish on, such as ``module.TeraServer.UserManagerModule.messages``.
+            messages: protobuf messages to wrap.
+            source: sender, as a topic or ``websocket.<kind>.<uuid>``.
+        """
         return self.pubsub.send_module_message(dest, *messages, source=source)
 
     def subscribe(
         self, topic: str, handler: Handler, on_gap: OnGap | None = None
     ) -> Deferred[Subscription]:
-        """Subscribe a handler to a topic: see `PubSub.subscribe`."""
+        """Subscribe a handler to a topic.
+
+        Args:
+            topic: exact name of the topic.
+            handler: function or coroutine function, called with each `Delivery`.
+            on_gap: called when the link is restored after a loss, as messages may have been missed.
+
+        Returns:
+            Fires with the `Subscription` when Redis has acknowledged it; ``cancel`` ends it.
+
+        Raises:
+            InvalidTopic: the topic is empty, or a pattern of OpenTera topics.
+            InvalidArgument: a handler has the wrong parameters.
+
+        Fails with:
+            BusUnavailable: Redis did not acknowledge in time; the subscription is cancelled.
+            CommandFailed: Redis refused the topic.
+        """
         return self.pubsub.subscribe(topic, handler, on_gap)
 
     def subscribe_pattern(
         self, pattern: str, handler: Handler, on_gap: OnGap | None = None
     ) -> Deferred[Subscription]:
-        """Subscribe a handler to the topics of a pattern: see `PubSub.subscribe_pattern`."""
+        """Subscribe a handler to all topics that match a pattern; otherwise like `subscribe`.
+
+        Args:
+            pattern: pattern with ``*``, ``?`` and ``[...]``; a backslash escapes them.
+            handler: function or coroutine function, called with each `Delivery`.
+            on_gap: as in `subscribe`.
+        """
         return self.pubsub.subscribe_pattern(pattern, handler, on_gap)
 
     def call(
@@ -273,6 +316,9 @@ class Bus(Service):
 
         Returns:
             Fires with the `Description`.
+
+        Raises:
+            InvalidTopic, InvalidArgument: at once, before anything is sent.
         """
         check_timeout(timeout)
         return Deferred.fromCoroutine(describe(self.caller, topics.rpc_of(server), timeout))
@@ -285,6 +331,9 @@ class Bus(Service):
 
         Returns:
             Fires with one `Listening` for each.
+
+        Raises:
+            InvalidArgument: the timeout is not a number above 0.
 
         Fails with:
             BusUnavailable, ConnectionLost, PermissionDenied.
@@ -335,7 +384,7 @@ class Bus(Service):
 
         Returns:
             Fires with the server when Redis has acknowledged its topics. ``await server.stop()``
-            rejects new calls and finishes the running ones.
+            unsubscribes it and finishes the running calls.
 
         Raises:
             InvalidTopic, InvalidArgument: the key or the procedures are invalid.

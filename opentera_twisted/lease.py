@@ -153,7 +153,7 @@ _RENEW: Final = Script(
         end
     end
     if grace > 0 then
-        -- Of a clock that has stepped back.
+        -- Cut a grace that was set before the clock stepped back.
         local late = redis.pcall(
             'ZRANGEBYSCORE', '{DUE}', '(' .. now + grace, '+inf', 'LIMIT', 0, {DUE_AT_ONCE})
         for _, who in ipairs(late.err and {{}} or late) do

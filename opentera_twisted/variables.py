@@ -157,8 +157,8 @@ class Variables:
     def watch(self, name: str, handler: WatchHandler) -> Deferred[Watch]:
         """Call a handler with the value of a variable, now and whenever it changes.
 
-        The handler may skip intermediate values, but always receives the newest one, in order. It
-        is called again after the link was lost and restored.
+        Values arrive in order; intermediate values may be skipped, but never the newest one. The
+        handler is called again after the link was lost and restored.
 
         Args:
             name: name of the variable.

@@ -43,7 +43,7 @@ class Malformed:
             self._warned.clear()
         self._warned[topic] = now
         self._log.warn(
-            "dropped what is not {expected} on {where}: {topic}",
+            "dropped a message that is not {expected} on {where}: {topic}",
             expected=self._expected,
             where=self._where,
             topic=topic,

@@ -26,7 +26,7 @@ from opentera_twisted.errors import BusError, HandshakeFailed, WebSocketClosed
 
 PING_INTERVAL: Final = 10
 PONG_TIMEOUT: Final = 20
-"""Seconds between pings, and without any data after a ping before the connection is dropped."""
+"""Seconds between pings, and until a silent gateway is dropped after one: 30 in total."""
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds until the connection is dropped after a close frame."""

@@ -129,7 +129,7 @@ class ProcedureServer:
             raise
 
     def stop(self) -> Deferred[None]:
-        """Reject new calls and finish the running ones.
+        """Unsubscribe, and finish the running calls.
 
         Returns:
             Fires when the last running call is answered.
