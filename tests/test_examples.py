@@ -6,15 +6,19 @@ import json
 import signal
 import sys
 from http.client import HTTPConnection
+from typing import Any
 from urllib.parse import urlencode
 
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.threads import deferToThread
+from twisted.protocols.policies import WrappingFactory
+from twisted.web.server import Site
 
 from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.gateway import Gateway
-from opentera_twisted.messages import UserEvent
+from opentera_twisted.messages import DeviceEvent, UserEvent
+from tests.helpers.browser import Page
 from tests.helpers.processes import Process
 from tests.helpers.support import GUARD, ROOT, UUID, RedisTestCase, free_port, message, until
 from tests.helpers.websockets import connect
@@ -74,6 +78,26 @@ class ExampleTests(RedisTestCase):
         self.addCleanup(gateway.stopService)
         self.addCleanup(listening.stopListening)
         return int(listening.getHost().port)
+
+    async def test_a_device_logs_in_and_receives_events(self) -> None:
+        websocket, bus = await self.gateway(), await self.bus()
+        keys = SessionKeys(bus)
+        login = Page(lambda: keys.issue("device", UUID).addCallback(str.encode))
+        site: Any = WrappingFactory(Site(login))
+        http: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(http.stopListening)
+        program = self.start(
+            str(EXAMPLES / "device.py"),
+            f"ws://127.0.0.1:{websocket}/wss/device",
+            f"http://127.0.0.1:{http.getHost().port}/login",
+        )
+        await program.says("connected")
+        topic = f"websocket.device.{UUID}.events"
+        await bus.publish_event(topic, DeviceEvent(device_name="lamp"))
+        await program.says("'deviceName': 'lamp'")
+        program.send(signal.SIGTERM)
+        await program.ended()
+        assert "Traceback" not in program.output
 
     async def test_a_service_with_procedures(self) -> None:
         program = self.start(str(EXAMPLES / "calculator.py"), self.server.url)
