@@ -49,7 +49,7 @@ POLL: Final = 0.05
 _WITHOUT: Final = "without recovery"
 _PATH: Final = "/wss/user"
 
-_MEMORY: Final = f"memory each of {CLIENTS:,}"
+_MEMORY: Final = f"memory each of {CLIENTS:,} with recovery"
 _LOGINS: Final = f"{CLIENTS:,} logins until subscribed"
 _LOGIN_COST: Final = "gateway's processor time of a login"
 _TOPIC: Final = f"one topic, burst, {CLIENTS:,} websockets"

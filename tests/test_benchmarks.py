@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,13 +19,14 @@ from hypothesis import strategies as st
 from benchmarks import capacity, document
 from benchmarks.__main__ import SCENARIOS, run_each
 from benchmarks.capacity import Costs, Machine
+from benchmarks.children import program, redis_server
 from benchmarks.comparison import Comparison, Measured
 from benchmarks.deliveries import connected
 from benchmarks.environments import NotMeasuredError
 from benchmarks.events import MARK, SIZE, compact, event, text
 from benchmarks.exponents import exponent, steepest
 from benchmarks.figures import Figure, Point, Ratio, Results, Rival, Series, Target
-from benchmarks.gateways import Audience, Start, null
+from benchmarks.gateways import Audience, Start, null, with_recovery
 from benchmarks.plots import pictures
 from benchmarks.programs.dialects import DIALECTS, PONG, TEXT, frame
 from benchmarks.programs.marks import MarkCounter
@@ -331,6 +333,24 @@ class TestDocument:
     def test_an_incomplete_run_names_the_missing_figures(self) -> None:
         figures = [figure for figure in self.results["figures"] if figure["scenario"] != "growth"]
         assert "cost of an event, 10 clients of one topic" in capacity.text(figures)
+
+
+def test_clients_of_recovery_return_with_their_tokens_and_missed_events() -> None:
+    with redis_server() as port, ExitStack() as stack:
+        setting, audience = Setting(port, 1, quick=True), Audience.personal(3)
+        side = stack.enter_context(with_recovery(setting, audience))
+        options = {"port": side.port, "dialect": side.dialect}
+        load = stack.enter_context(program("websocket_load", **options))
+        load.ask({"open": {"paths": side.paths, "topics": audience.topics}})
+        publisher = stack.enter_context(side.publisher())
+        for _ in range(2):  # the second time with the tokens of the first return
+            assert load.ask({"drop": {}}) == {"dropped": 3}
+            publisher.ask({"count": 6, "pace": 0.0})
+            missed = {"path": "/wss/user", "received": 0, "mark": MARK, "missed": 2}
+            assert load.ask({"return": missed})["seconds"] > 0
+            load.ask({"drop": {}})
+            missed = {"path": "/wss/user", "received": 2, "mark": MARK, "missed": 0}
+            load.ask({"return": missed})
 
 
 def test_each_event_is_timed_at_each_websocket() -> None:
