@@ -26,7 +26,7 @@ from tests.helpers.support import RedisTestCase, Server, shared_server
 
 from .world import World
 
-RETURNS = int(os.environ.get("RETURNS", "200"))
+RETURNS = int(os.environ.get("RETURNS", "100"))
 STEPS = 40
 
 clients = st.integers(0, 2)
@@ -65,7 +65,7 @@ class Model(RuleBasedStateMachine):
     def come_back(self, client: int, gateway: int) -> None:
         wait(self.world.come_back(client, gateway))
 
-    @rule(client=clients, gateway=gateways, events=st.integers(0, 30))
+    @rule(client=clients, gateway=gateways, events=st.integers(0, 10))
     def drop_and_come_back(self, client: int, gateway: int, events: int) -> None:
         wait(self.world.drop(client))
         wait(self.world.wait(events))
@@ -83,7 +83,7 @@ class Model(RuleBasedStateMachine):
     def restart(self, gateway: int) -> None:
         wait(self.world.restart(gateway))
 
-    @rule(events=st.integers(1, 100))
+    @rule(events=st.integers(1, 20))
     def wait_for(self, events: int) -> None:
         wait(self.world.wait(events))
 
@@ -115,7 +115,7 @@ class ModelTests(RedisTestCase):
         run_state_machine_as_test(
             Model,
             settings=settings(
-                max_examples=8,
+                max_examples=4,
                 stateful_step_count=STEPS,
                 deadline=None,
                 database=None,
