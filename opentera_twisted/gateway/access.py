@@ -32,16 +32,16 @@ from opentera_twisted.topics import KINDS, Kind
 
 
 class DefaultPolicy:
-    """What the wire contract says and can be known without a database.
+    """The access policy of the wire contract, as far as it needs no database.
 
-    A client sees events about itself, invitations of itself and archives of its own. A server that
-    knows who shares a project with whom has a policy of its own.
+    A client sees events about itself, invitations of itself and its own archives. A server that
+    knows shared projects can use its own policy.
 
     Args:
-        broadcasts: ``KIND:TOPIC`` each: all clients of that kind see all that is published there.
+        broadcasts: topics for all clients of a kind, each ``KIND:TOPIC``.
 
     Raises:
-        InvalidArgument: one is not of that form.
+        InvalidArgument: a broadcast is malformed.
     """
 
     def __init__(self, broadcasts: Iterable[str] = ()) -> None:
@@ -51,7 +51,7 @@ class DefaultPolicy:
             self._opened[topic] = self._opened.get(topic, frozenset()) | {kind}
 
     def topics(self, identity: Identity) -> Iterable[str]:
-        """The contract's topics on which something may be for a client, and those opened to it."""
+        """Return the contract's topics that may concern a client, and its broadcast topics."""
         yield _USER_MANAGER_EVENTS
         yield _FILE_TRANSFER_EVENTS
         for topic, kinds in self._opened.items():
@@ -62,7 +62,7 @@ class DefaultPolicy:
                 yield topic
 
     def audience(self, topic: str, event: Message) -> Audience:
-        """The kinds that the topic is opened to, and whom the event is about."""
+        """Return the kinds that receive the topic, and the identities that the event concerns."""
         return Audience(self._opened.get(topic, frozenset()), concerned(event))
 
 
@@ -71,7 +71,7 @@ _FILE_TRANSFER_EVENTS: Final = topics.service_events("FileTransferService")
 
 
 def concerned(event: Any) -> frozenset[tuple[Kind, str]]:
-    """Whom an event is about, as far as the wire contract lets them see it."""
+    """Return the identities that an event concerns and that may see it by the wire contract."""
     match event:
         case UserEvent():
             return frozenset({("user", event.user_uuid)})
@@ -122,7 +122,7 @@ def parse_broadcast(text: str) -> tuple[Kind, str]:
     """Read ``KIND:TOPIC``.
 
     Raises:
-        InvalidArgument: the kind is none, or the topic does not carry events.
+        InvalidArgument: the kind is unknown, or the topic does not carry events.
     """
     name, _, topic = text.partition(":")
     for kind in KINDS:

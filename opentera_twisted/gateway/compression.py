@@ -1,4 +1,4 @@
-"""permessage-deflate with a bounded window, agreed on so that one compressed frame serves all.
+"""permessage-deflate with a bounded window, negotiated so that clients share compressed frames.
 
 Source: RFC 7692, section 7; RFC 6455, section 9.1.
 """
@@ -38,15 +38,15 @@ _BITS: Final = re.compile(r"[89]|1[0-5]")
 def agree(
     offers: str, window_bits: int, max_message_size: int
 ) -> PerMessageDeflateOfferAccept | None:
-    """Accept the first usable offer of a client, or none: then nothing is compressed.
+    """Accept the first usable offer of a client; return None for no compression.
 
-    Neither side keeps a window from message to message: it would be memory for each client, and
-    the same event would be other bytes for each. The answer never exceeds the offer.
+    Neither side keeps its window between messages, which saves memory for each client. An event
+    has the same bytes for all clients. The answer never exceeds the offer.
 
     Args:
-        offers: the header ``Sec-WebSocket-Extensions``.
-        window_bits: logarithm of the window's size, for both sides; 0: accept none.
-        max_message_size: bytes of a client's message, when it is decompressed; 0: any.
+        offers: header ``Sec-WebSocket-Extensions``.
+        window_bits: binary logarithm of the window's size, for both sides; 0 accepts no offer.
+        max_message_size: bytes of a client's decompressed message; 0 for no limit.
 
     Raises:
         InvalidArgument: the header is malformed.
@@ -54,7 +54,7 @@ def agree(
     offered = [parameters for name, parameters in _parsed(offers) if name == NAME]
     if not window_bits:
         return None
-    usable = next(filter(None, (_usable(one, window_bits) for one in offered)), None)
+    usable = next(filter(None, (_usable(offer, window_bits) for offer in offered)), None)
     if usable is None:
         return None
     accepted, client_bits = usable
@@ -71,7 +71,7 @@ def agree(
 def _usable(
     parameters: _Parameters | None, window_bits: int
 ) -> tuple[PerMessageDeflateOffer, int] | None:
-    """Read one offer: for Autobahn, and with the window to ask of the client (0: no limit)."""
+    """Parse an offer for Autobahn, with the window to request of the client (0 for no limit)."""
     if parameters is None or not all(
         name in _VALID and _VALID[name](value) for name, value in parameters.items()
     ):
@@ -103,11 +103,11 @@ _VALID: Final[Mapping[str, Callable[[str | None], bool]]] = {
     "client_max_window_bits": lambda value: value is None or _is_window(value),
     "server_max_window_bits": _is_window,
 }
-"""By parameter of an offer: its value is one that the RFC defines."""
+"""Checks of the values of an offer's parameters, as the RFC defines them."""
 
 
 def _parsed(header: str) -> Iterator[tuple[str, _Parameters | None]]:
-    """Yield each offered extension with its parameters; None when one of these is repeated."""
+    """Yield each offered extension with its parameters, or None if a parameter is repeated."""
     position = 0
     while position < len(header):
         end = _END.match(header, position)

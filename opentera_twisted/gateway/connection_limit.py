@@ -23,10 +23,10 @@ class ConnectionLimit:
         """Count a connection of an address.
 
         Args:
-            address: of the peer; Unix sockets are counted without a limit.
+            address: address of the peer; Unix sockets have no limit.
 
         Returns:
-            Its slot, to be released once; None when the address has reached the limit.
+            The connection's slot, to release once; None if the address has reached the limit.
         """
         network = network_of(address)
         if self._limit and address != UNIX and self._counts[network] >= self._limit:
@@ -45,7 +45,7 @@ class Slot:
         self._network = network
 
     def release(self) -> None:
-        """Let another connection of the address have this slot."""
+        """Free the slot for another connection of the address."""
         self._counts[self._network] -= 1
         if not self._counts[self._network]:
             del self._counts[self._network]

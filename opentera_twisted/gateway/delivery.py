@@ -1,4 +1,4 @@
-"""What comes on a client's topics, and whom it is handed to: parsed, filtered and encoded once."""
+"""Delivery of messages on clients' topics: each is parsed, filtered and encoded once."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from opentera_twisted.messages.packing import unpack, unpack_all
 from opentera_twisted.pubsub import Delivery
 
 DISCONNECTED_BY_COMMAND: Final = 4000
-"""Close code of a client that a ``CMD_CLIENT_DISCONNECT`` sends away."""
+"""Close code after a ``CMD_CLIENT_DISCONNECT``."""
 
-# Logs are for servers, whatever topic they come on; and envelopes could hide them.
+# Log events are for servers, on every topic; envelopes could hide them.
 _NEVER = (LogEvent, LoginEvent, TeraEvent, TeraMessage, TeraModuleMessage, Packed)
 
 
 class Delivering:
-    """Hands what is published to the websockets that follow its topic.
+    """Delivers published messages to the websockets that follow their topics.
 
     Args:
-        policy: says who may see an event of a topic that is not followed wholly.
-        outbox: carries the frames.
-        largest: bytes of an event that are still delivered; 0: any number.
+        policy: access policy, for topics that a client does not follow wholly.
+        outbox: queue of frames.
+        largest: bytes of the largest event to deliver; 0 for no limit.
 
     Attributes:
-        dropped: what was no event and no command.
-        too_large: events that were not delivered to anyone.
+        dropped: messages that were neither an event nor a command.
+        too_large: events dropped for their size.
     """
 
     _log = Logger()
@@ -57,11 +57,11 @@ class Delivering:
         self.too_large = Malformed("a websocket's topic", f"an event of at most {largest:,} bytes")
 
     def event(self, followers: Followers, delivery: Delivery) -> None:
-        """A ``TeraEvent``: to each client the events it may see, encoded once for all alike."""
+        """Deliver a ``TeraEvent``: to each client its visible events, encoded once per audience."""
         self._deliver(followers, delivery, _is_for_clients)
 
     def own_event(self, followers: Followers, delivery: Delivery) -> None:
-        """A ``TeraEvent`` on a client's own topic, less what `reaches_owner` withholds."""
+        """Deliver a ``TeraEvent`` on a client's own topic, except what `reaches_owner` excludes."""
         self._deliver(followers, delivery, reaches_owner)
 
     def _deliver(
@@ -94,11 +94,11 @@ class Delivering:
                     frame = event_frame(event, [visible[number] for number in numbers])
                     frames[numbers] = frame
                 self._outbox.put(frame, clients)
-        except Exception:  # noqa: BLE001 (protobuf fails in many ways on nested junk)
+        except Exception:  # noqa: BLE001 (protobuf fails in many ways on malformed input)
             self.dropped.dropped(delivery.topic)
 
     def command(self, followers: Followers, delivery: Delivery) -> None:
-        """A ``TeraModuleMessage`` that may send clients away."""
+        """Execute the disconnect commands in a ``TeraModuleMessage``."""
         try:
             message = TeraModuleMessage.FromString(delivery.payload)
         except DecodeError:
@@ -115,7 +115,7 @@ class Delivering:
     def _shares(
         self, topic: str, messages: Sequence[Message], followers: Followers
     ) -> Iterator[tuple[tuple[int, ...], Sequence[Client]]]:
-        """Which of the messages, by their numbers, go to which clients."""
+        """Yield the numbers of messages, with the clients that receive exactly these."""
         everything = tuple(range(len(messages)))
         yield everything, followers.whole
         audiences = [self._audience(topic, message) for message in messages]

@@ -1,4 +1,4 @@
-"""Which client follows which topic: one subscription a topic for all its clients."""
+"""Topics and their followers, with one subscription for all clients of a topic."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 from opentera_twisted.topics import Kind
 
 Who = tuple[Kind, str]
-"""Whom a client belongs to: kind and UUID."""
+"""Kind and UUID of a client."""
 
 Deliver = Callable[["Followers", Delivery], None]
-"""Hands the followers of a topic what comes there."""
+"""Delivers a message to the followers of its topic."""
 
 
 @frozen
 class Following:
-    """That a client follows a topic.
+    """A client's request to follow a topic.
 
     Attributes:
-        topic: its name.
-        deliver: what is done with what comes there.
-        wholly: whether the client gets everything, rather than what the access policy allows it.
+        topic: name of the topic.
+        deliver: function that delivers its messages.
+        wholly: True delivers everything, False what the access policy allows.
 
     Raises:
-        InvalidTopic: that is none; half of a client's topics could not be taken back.
+        InvalidTopic: the topic is malformed; checked early, before any subscription.
     """
 
     topic: str = field(validator=lambda _, __, topic: topics.encode(topic))
@@ -44,7 +44,7 @@ class Followers:
     """The clients that follow one topic.
 
     Attributes:
-        whole: those that get everything.
+        whole: clients that receive everything.
     """
 
     whole: tuple[Client, ...] = ()
@@ -56,11 +56,11 @@ class Followers:
 
     @property
     def are_filtered(self) -> bool:
-        """Whether the access policy has a say for any of them."""
+        """Return True if the access policy applies to any of them."""
         return bool(self._filtered)
 
     def add(self, client: Client, who: Who, *, wholly: bool) -> None:
-        """One more follows."""
+        """Add a client."""
         if wholly:
             self.whole = (*self.whole, client)
             return
@@ -70,7 +70,7 @@ class Followers:
         self._selected = None
 
     def discard(self, client: Client, who: Who, *, wholly: bool) -> None:
-        """One follows no more, if it did."""
+        """Remove a client if it is present."""
         if wholly:
             self.whole = _without(self.whole, client)
         elif self._filtered is not None and who in self._filtered:
@@ -80,9 +80,9 @@ class Followers:
             self._selected = None
 
     def select(self, audience: Audience) -> tuple[Client, ...]:
-        """The filtered ones that belong to an audience.
+        """Return the filtered clients in an audience.
 
-        Of all of some kinds it is the same tuple each time, while they are the same.
+        For an audience of whole kinds, return the same tuple until the clients change.
         """
         filtered = self._filtered or {}
         chosen = self._of_kinds(audience.kinds)
@@ -116,31 +116,31 @@ class _Topic:
 
 
 class Fanout:
-    """Which client follows which topic.
+    """The topics that clients follow.
 
     Args:
-        pubsub: carries the subscriptions.
+        pubsub: subscriptions of the bus.
     """
 
     def __init__(self, pubsub: PubSub) -> None:
         self._pubsub = pubsub
-        # What is no event for one client may be listed as such in the session key of another.
+        # By function too: clients may follow one topic in different ways.
         self._topics: dict[tuple[str, Deliver], _Topic] = {}
         self._followings: dict[Client, tuple[Who, tuple[Following, ...]]] = {}
 
     def follow(self, client: Client, who: Who, followings: tuple[Following, ...]) -> Deferred[None]:
-        """Have a client receive what is published on topics, from now on.
+        """Deliver messages on some topics to a client from now on.
 
         Args:
-            client: who receives it.
-            who: the kind and the UUID of the client, which the access policy knows it by.
-            followings: the topics, each once.
+            client: receiving client.
+            who: kind and UUID of the client, for the access policy.
+            followings: topics, each once.
 
         Returns:
             Fires when Redis has acknowledged every topic.
 
         Fails with:
-            CommandFailed: Redis refuses one; call `unfollow`.
+            CommandFailed: Redis refuses a topic; call `unfollow`.
         """
         self._followings[client] = (who, followings)
         subscriptions = []
@@ -157,13 +157,13 @@ class Fanout:
         return self._pubsub.acknowledged(*subscriptions)
 
     def clients_of(self, who: Who, following: Following) -> list[Client]:
-        """The clients of somebody, found by what all of them follow wholly."""
+        """Return the clients of an identity, found by a topic that all of them follow wholly."""
         topic = self._topics.get((following.topic, following.deliver))
         clients = () if topic is None else topic.followers.whole
-        return [one for one in clients if self._followings[one][0] == who]
+        return [client for client in clients if self._followings[client][0] == who]
 
     def unfollow(self, client: Client) -> None:
-        """Have a client receive nothing any more, whatever it followed."""
+        """Stop all deliveries to a client."""
         who, followings = self._followings.pop(client)
         for following in followings:
             name = (following.topic, following.deliver)

@@ -16,10 +16,10 @@ from opentera_twisted.topics import Kind
 
 
 def checked(answer: Any) -> Identity | None:
-    """What a resolver has answered, if its fields are what they should be.
+    """Check a resolver's answer and return it.
 
     Raises:
-        BadReply: they are not; one wrong name would hold up the reports of everybody.
+        BadReply: a field has a wrong type, which would block all presence reports later.
     """
     if answer is None:
         return None
@@ -39,17 +39,18 @@ def checked(answer: Any) -> Identity | None:
 
 
 class RpcIdentities:
-    """Asks a service: ``identify(kind, uuid)`` gives an object, or null for who may not log in.
+    """Resolves identities with ``identify(kind, uuid)`` of a service.
 
-    The object may have ``name``, ``project``, ``site`` (text) and ``topics`` (a list of text).
+    The procedure returns null to refuse a login, or an object. The object may have ``name``,
+    ``project``, ``site`` (strings) and ``topics`` (a list of strings).
 
     Args:
-        bus: carries the calls.
+        bus: bus for the calls.
         server: ``service.<key>`` or ``module.<name>``.
-        timeout: seconds that it may take to answer.
+        timeout: seconds to wait for a reply.
 
     Raises:
-        InvalidArgument: that is no server's name, or no number of seconds.
+        InvalidArgument: the server's name or the timeout is invalid.
     """
 
     def __init__(self, bus: Bus, server: str, timeout: float = 5.0) -> None:

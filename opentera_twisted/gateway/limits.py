@@ -1,4 +1,4 @@
-"""How much the gateway lets clients take."""
+"""Limits on the gateway's clients."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from opentera_twisted._internal.timeouts import LONGEST
 
 @frozen(kw_only=True)
 class GatewayLimits:
-    """What a gateway allows; 0 means no limit.
+    """Limits of a gateway; 0 means no limit.
 
     Attributes:
-        max_clients: websockets at a time; as many again may be in their handshake.
-        max_clients_per_identity: websockets of one user, participant or device, at this gateway.
-        handshake_timeout: seconds from connecting to open.
+        max_clients: concurrent websockets; as many again may be in their handshake.
+        max_clients_per_identity: websockets of one user, participant or device at this gateway.
+        handshake_timeout: seconds from the connection to the open websocket.
         max_message_size: bytes of a client's message.
-        max_connections_per_address: of clients that are logged in, and as many again of others.
-        max_messages_per_minute: messages, fragments of messages, pings and pongs of one client; of
-            more it is closed.
-        max_send_buffer: bytes that may wait for one client behind the event being sent; with more
-            it is closed. A larger event closes it when it takes nothing for two seconds.
-        failed_logins_per_minute: of one address; further attempts are refused unheard.
-        shutdown_timeout: seconds that stopping may take.
+        max_connections_per_address: websockets of one address, and connections of it before login.
+        max_messages_per_minute: messages, fragments, pings and pongs of one client; beyond that,
+            the gateway closes it.
+        max_send_buffer: bytes queued for one client behind the event being sent; beyond that, the
+            gateway closes it. A larger event closes it after two seconds without progress.
+        failed_logins_per_minute: failed logins of one address; further attempts get 429.
+        shutdown_timeout: seconds allowed for stopping.
     """
 
     max_clients: int = field(default=10_000, validator=ge(0))

@@ -1,6 +1,6 @@
-"""The request of a handshake, and the ways in which it is refused.
+"""Parsing of handshake requests, and their refusals.
 
-Autobahn's reader of HTTP takes much more than HTTP/1.1 writes, so a head is checked before.
+Autobahn's HTTP parser accepts more than HTTP/1.1 allows, so the head is checked before.
 
 Source: docs/reference/wire.md; RFC 9112, sections 3 and 5; RFC 6455, sections 4.2.1 and 9.1.
 """
@@ -20,10 +20,10 @@ from opentera_twisted.gateway.proxies import Peer
 from opentera_twisted.topics import KINDS, Kind
 
 _USUAL: Final = re.compile(r"(/wss/\w+)\?(id=[\w.-]*)", re.ASCII)
-"""The target of nearly every request: nothing in it is quoted."""
+"""The usual target of a request, without any quoting."""
 
 VERSION: Final = "13"
-"""The version of the protocol, as a handshake has to write it."""
+"""Version of the websocket protocol, exactly as a handshake must send it."""
 
 HEAD_END: Final = b"\r\n\r\n"
 
@@ -37,7 +37,7 @@ _OFFERS = re.compile(rb"\r\nsec-websocket-extensions:([^\r]*)", re.IGNORECASE)
 _HOST = re.compile(r"[^:]*|.*(?:\]|:[0-9]+)")
 
 _NO_LINE_ENDS = bytes.maketrans(b"\x85", b"?")
-"""Text beyond ASCII has no meaning here, but the reader takes this byte for the end of a line."""
+"""Replacement of byte 0x85, which Autobahn's parser takes for the end of a line."""
 
 _COUNT: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 
@@ -45,13 +45,13 @@ _PATHS: Final[Mapping[str, Kind]] = {f"/wss/{kind}": kind for kind in KINDS}
 
 
 class Refusal(PortableError):
-    """A handshake is refused.
+    """The gateway refuses a handshake.
 
     Attributes:
-        status: what the client is told, and nothing else.
-        cause: what the log is told; it holds nothing that the client sent.
+        status: HTTP status, the only information for the client besides ``retry_after``.
+        cause: text for the log, without anything that the client sent.
         limit: name of the limit that was reached, or None.
-        retry_after: seconds until it may be worth trying again, which the client is told.
+        retry_after: seconds after which the client may retry, or None.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class Refusal(PortableError):
 
     @classmethod
     def for_now(cls, cause: str, *, limit: str | None = None) -> Refusal:
-        """One that decides nothing about the client."""
+        """Make a temporary refusal, which decides nothing about the client."""
         return cls(HTTPStatus.SERVICE_UNAVAILABLE, cause, limit=limit, retry_after=5)
 
     @property
     def is_for_now(self) -> bool:
-        """Whether nothing was decided about the client: it may come in with the same key later."""
+        """Return True for a temporary refusal: the client may retry with the same key."""
         return self.status is HTTPStatus.SERVICE_UNAVAILABLE
 
 
@@ -84,12 +84,12 @@ class Login:
     """A request to log in.
 
     Attributes:
-        kind: of the websocket.
-        key: as the client gave it: any text.
-        peer: where it comes from.
-        origin: of the page that asks; empty when it is no page.
-        received: event frames that a client counted which returns; its key is a token of recovery.
-            None: it logs in.
+        kind: kind of the client.
+        key: session key or recovery token as sent by the client; any text.
+        peer: address of the client.
+        origin: origin of the web page, or empty.
+        received: event frames counted by a client that recovers, whose key is a recovery token;
+            None for a login.
     """
 
     kind: Kind
@@ -100,16 +100,16 @@ class Login:
 
 
 def parse_login(target: str, peer: Peer, origin: str = "") -> Login:
-    """Read the target of a handshake's request.
+    """Parse the target of a handshake's request.
 
     Args:
-        target: such as ``/wss/user?id=...`` or ``/wss/user?recover=...&received=58``.
-        peer: where the request comes from.
-        origin: its header; empty when there was none.
+        target: target such as ``/wss/user?id=...`` or ``/wss/user?recover=...&received=58``.
+        peer: address of the client.
+        origin: header ``Origin``, or empty.
 
     Raises:
-        Refusal: the path is none of ours, there is not exactly one ``id`` or ``recover``, or what
-            was received is no count.
+        Refusal: the path is unknown, there is not exactly one ``id`` or ``recover``, or
+            ``received`` is not a count.
     """
     usual = _USUAL.fullmatch(target)
     path, query = usual.groups() if usual else urlsplit(target)[2:4]
@@ -131,7 +131,7 @@ def parse_login(target: str, peer: Peer, origin: str = "") -> Login:
 
 
 def _count(texts: Sequence[str]) -> int:
-    """Read how many event frames a client has received."""
+    """Parse the number of event frames that a client has received."""
     if len(texts) != 1 or not _COUNT.fullmatch(texts[0]):
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
@@ -148,12 +148,12 @@ def _fields(query: str) -> dict[str, list[str]]:
 
 
 def checked_head(head: bytes) -> bytes | None:
-    """Rewrite a head as Autobahn can read it; None when it is not well-formed.
+    """Rewrite a head so that Autobahn can parse it; return None if it is malformed.
 
-    Autobahn fails at offers of extensions on several lines, which mean the same as one line.
+    Autobahn fails on extension offers in several header lines, so join them.
 
     Args:
-        head: the request's first bytes, up to and with the empty line.
+        head: first bytes of the request, including the empty line.
     """
     if not _HEAD.fullmatch(head):
         return None
@@ -165,13 +165,13 @@ def checked_head(head: bytes) -> bytes | None:
 
 
 def header_mistake(headers: Mapping[str, str]) -> str | None:
-    """Find a header whose number only Python reads as one: ``1_3``, ``+13`` or ``013``.
+    """Find a header with a number that only Python accepts: ``1_3``, ``+13`` or ``013``.
 
     Args:
-        headers: as Autobahn has read and accepted them, by their names in lower case.
+        headers: headers accepted by Autobahn, with names in lower case.
 
     Returns:
-        What is wrong, or None.
+        A description of the mistake, or None.
     """
     if headers["sec-websocket-version"] != VERSION:
         return "the version of the protocol is not written as 13"

@@ -1,4 +1,4 @@
-"""Web pages that may open websockets: a page elsewhere must not use a visitor's session.
+"""Origins of web pages that may open websockets, so that no other site can use a visitor's login.
 
 Source: RFC 6454; RFC 6455, section 10.2.
 """
@@ -29,7 +29,7 @@ class Origin:
     """Scheme, host and port of a page.
 
     Attributes:
-        port: None where neither the origin nor its scheme has one.
+        port: port, or None if neither the origin nor its scheme has one.
     """
 
     scheme: str
@@ -38,28 +38,27 @@ class Origin:
 
 
 _NULL: Final = Origin("null", "", None)
-"""The origin of pages without one of their own."""
+"""The origin ``null``, of pages without an origin."""
 
 _OF_NO_SITE: Final = {"null": _NULL, "file://": _NULL}
-"""Local files send one or the other, depending on the browser."""
+"""Origins of local files, which depend on the browser."""
 
 
 class Origins:
     """The origins whose pages may open websockets.
 
     Args:
-        allowed: such as ``https://rehab.example.org``, ``capacitor://localhost`` or
-            ``chrome-extension://ID``, with a port unless it is the scheme's own;
-            ``https://*.example.org`` for all below a name; ``null`` for pages without an origin
-            of their own; ``*`` for any. None: any.
+        allowed: origins such as ``https://rehab.example.org``, ``capacitor://localhost`` or
+            ``chrome-extension://ID``, with a port unless it is the scheme's default.
+            ``https://*.example.org`` means all subdomains, ``null`` pages without an origin, ``*``
+            any page. Without any, every origin is allowed.
 
     Raises:
-        InvalidArgument: one is not of that form.
+        InvalidArgument: an origin is malformed.
 
     Attributes:
-        any: whether every origin is accepted.
-        null: whether ``null`` is accepted by name. Sandboxed frames of any site and local files
-            send it.
+        any: True if every origin is allowed.
+        null: True if ``null`` is listed. Sandboxed frames of any site and local files send it.
     """
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
@@ -69,11 +68,11 @@ class Origins:
         self.null = _NULL in self._allowed
 
     def allow(self, origin: str) -> bool:
-        """Return whether a page may open a websocket.
+        """Return True if a page may open a websocket.
 
         Args:
-            origin: the header as it came; empty when there was none. Only browsers send it, so
-                without it there is no page to keep out.
+            origin: header ``Origin``, or empty. Only browsers send it; clients without it are
+                accepted.
         """
         if self.any or not origin:
             return True
@@ -93,7 +92,7 @@ def _pattern(text: str) -> Origin:
     origin = _parse(text)
     if origin is None:
         raise InvalidArgument(
-            f"{text!r} is not an origin: expected such as https://rehab.example.org, "
+            f"{text!r} is not an origin; expected https://rehab.example.org, "
             "https://*.example.org, capacitor://localhost, null or *, without a path"
         )
     return origin

@@ -1,4 +1,4 @@
-"""The frames that fall due in one turn of the reactor: each client gets its own in one write."""
+"""Batches each reactor iteration's frames into one write per client."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from opentera_twisted.gateway.frames import Frame, Frames
 
 
 class Client(Protocol):
-    """One websocket, as what is delivered to it sees it.
+    """A websocket that receives frames.
 
     Attributes:
-        window_bits: of the compression agreed on with it; 0: none.
+        window_bits: binary logarithm of the negotiated compression window; 0 without compression.
     """
 
     window_bits: int
 
     def write(self, data: bytes, frames: Sequence[Frame]) -> bool:
-        """Send finished frames.
+        """Send frames.
 
         Args:
-            data: the bytes of all of them, for its compression.
-            frames: the same, for whom it is not enough to send them.
+            data: bytes of all frames, encoded for the client's compression.
+            frames: the same frames, for a client that keeps them.
 
         Returns:
-            Whether they were sent: the websocket is open, and its client reads.
+            True if they were sent: the websocket is open, and its client reads.
         """
 
     def close(self, code: int, reason: str) -> None:
@@ -37,7 +37,7 @@ class Client(Protocol):
 
 
 class _Batch:
-    """What one audience gets in this turn: frames, each with its number in the turn's order."""
+    """The frames for one audience in this iteration, each with its number in their order."""
 
     __slots__ = ("audience", "frames")
 
@@ -47,13 +47,13 @@ class _Batch:
 
 
 class Outbox:
-    """Joins what the same clients get in the same turn, and writes it once to each.
+    """Joins the frames for the same clients in one iteration, and writes them once to each.
 
     Args:
-        clock: of the reactor whose turns these are.
+        clock: Twisted reactor.
 
     Attributes:
-        delivered: how many frames were written, to all clients together.
+        delivered: frames written, to all clients together.
     """
 
     _log = Logger()
@@ -66,11 +66,11 @@ class Outbox:
         self._is_scheduled = False
 
     def put(self, frame: Frame, audience: Sequence[Client]) -> None:
-        """Send a frame to some clients at the end of this turn.
+        """Send a frame to some clients at the end of this iteration.
 
         Args:
-            frame: what they get, after all that was put before.
-            audience: the clients; the same object each time, where they are the same.
+            frame: frame to send, after all earlier frames.
+            audience: receiving clients; pass the same object for the same clients.
         """
         batch = self._batches.get(id(audience))
         if batch is None:
@@ -86,7 +86,7 @@ class Outbox:
         self.flush()
 
     def flush(self) -> None:
-        """Write what was put in this turn until now."""
+        """Write the frames of this iteration now."""
         batches = list(self._batches.values())
         self._batches.clear()
         self._count = 0
@@ -103,13 +103,13 @@ class Outbox:
             _, clients = groups.setdefault(tuple(map(id, mine)), (mine, []))
             clients.append(client)
         for mine, clients in groups.values():
-            numbered = [one for batch in mine for one in batch.frames]
+            numbered = [frame for batch in mine for frame in batch.frames]
             if len(mine) > 1:
                 numbered.sort(key=itemgetter(0))
             self._write(clients, [frame for _, frame in numbered])
 
     def _write(self, clients: Iterable[Client], frames: Sequence[Frame]) -> None:
-        """The same frames to each of some clients."""
+        """Write the same frames to each client."""
         if len(frames) > 1:
             frames = Frames(frames)
         joined: dict[int, bytes] = {}
@@ -127,6 +127,6 @@ class Outbox:
 
 
 def _are_apart(batches: Sequence[_Batch]) -> bool:
-    """Whether no client is in two of them."""
+    """Return True if no client is in two batches."""
     clients = {client for batch in batches for client in batch.audience}
     return len(clients) == sum([len(batch.audience) for batch in batches])

@@ -1,8 +1,7 @@
-"""The gateway's side of presence: who is open here, told to Redis in order and under a lease.
+"""The gateway's side of presence: reports its clients to Redis, in order and under a lease.
 
-A DISCONNECTED that is lost locks a person out, so each transition is sent until Redis has it. What
-Redis has is put right whenever it may differ from what is open here: after the link was lost, and
-when the lease had run out, as that of a gateway that was frozen.
+A lost DISCONNECTED would lock a person out, so the gateway retries each report until Redis has it.
+It corrects Redis when the two may differ: after a lost link, and after the lease has expired.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ TRANSITION_BATCH: Final = 50
 
 @define
 class _Here:
-    """Somebody who is open here."""
+    """An identity with open websockets here."""
 
     identity: Identity
     websockets: int = 0
@@ -50,7 +49,7 @@ class _Here:
 
 @define(eq=False)
 class _Change:
-    """Somebody came, or went; or came before, and Redis or the module has lost that."""
+    """A report: an identity came, or went; or it came before, and that report was lost."""
 
     who: str
     identity: Identity | None
@@ -58,13 +57,13 @@ class _Change:
 
 
 class LocalPresence:
-    """Counts each identity's websockets here, and tells of the first to open and the last to close.
+    """Counts each identity's websockets here, and reports the first to open and the last to close.
 
     Args:
-        link: carries what is told.
-        lease: seconds after which others report those gone who are here, if this gateway dies.
-        grace: seconds in which somebody may come back before its going is reported.
-        on_conflict: called with an identity that may not be open here, because its UUID is open
+        link: link to Redis.
+        lease: seconds after which other gateways report a dead gateway's clients.
+        grace: seconds in which a client may return before its departure is reported.
+        on_conflict: called with an identity that must not be open here, because its UUID is open
             under another kind; it is not reported.
     """
 
@@ -102,17 +101,17 @@ class LocalPresence:
 
     @property
     def gateway(self) -> str:
-        """The gateway's name in Redis."""
+        """Return the gateway's name in Redis."""
         return self._lease.gateway
 
     def start(self) -> None:
-        """Take the lease, keep it, and report those gone whose gateways have lost theirs."""
+        """Acquire and renew the lease, and report the clients of gateways that lost theirs."""
         if not self._renewal.running:
             self._link.on_lost.append(self._lost)
             self._renewal.start(self._lease.seconds / 3)
 
     def stop(self) -> Deferred[None]:
-        """Give the lease back; those who are here must be closed before.
+        """Release the lease; close all clients before.
 
         Returns:
             Fires when Redis has all reports.
@@ -265,7 +264,7 @@ class LocalPresence:
             self._settles = False
 
     def _heed(self, renewal: Renewal) -> None:
-        """Act on what a renewal has found."""
+        """Act on the result of a renewal."""
         for who in renewal.conflicts:
             if who in self._here:
                 self._conflicts.add(who)
@@ -283,7 +282,7 @@ class LocalPresence:
             )
             self._is_doubtful = self._renewal_is_due = True
         before, self._listening_since = self._listening_since, renewal.listening_since
-        # Empty: nobody has listened again yet, or Redis has lost the note of it.
+        # Empty: no module listens yet, or Redis has lost the note of it.
         if before is not None and renewal.listening_since not in {before, b""}:
             self._log.info("the user manager listens again; reporting connected clients again")
             self._corrections += [
@@ -291,17 +290,19 @@ class LocalPresence:
             ]
 
     async def _correct(self) -> None:
-        """Have Redis told all who are here, and those gone of whom it is not known here."""
+        """Report again all clients here, and the departure of those that only Redis lists here."""
         held = await self._lease.held()
         was_reaped = await self._lease.was_reaped()
         self._joins = True
-        again = [one for one in self._corrections if one.what == "again" and one.who in held]
+        again = [
+            change for change in self._corrections if change.what == "again" and change.who in held
+        ]
         first = {change.who: change for change in reversed(self._changes)}
         self._corrections = deque(
             _Change(who, None, "went") for who in held if who not in self._here and who not in first
         )
         if not was_reaped:
-            # Redis has lost its newest data, or all: those who went since are reported gone yet.
+            # Redis has lost its newest data, or all: report those that went in the meantime.
             self._corrections += [
                 _Change(who, change.identity, "was here")
                 for who, change in first.items()
@@ -353,7 +354,7 @@ def _who(identity: Identity) -> str:
 
 
 def _text(text: str) -> str:
-    """Text that can be sent: whoever says who that is may have made any."""
+    """Make text encodable: a resolver may return any."""
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
@@ -374,7 +375,7 @@ def _report(identity: Identity, *, connected: bool) -> bytes:
 
 
 def presence_event(identity: Identity, *, connected: bool) -> Message:
-    """The event that tells of an identity's coming or going.
+    """Make the event that reports an identity as connected or disconnected.
 
     Source: docs/reference/wire.md.
     """

@@ -1,4 +1,4 @@
-"""Who a client is when it comes through a proxy: the headers of those proxies that are trusted.
+"""Addresses of clients behind trusted proxies, from the proxies' headers.
 
 Source: the de-facto standard headers X-Forwarded-For and X-Forwarded-Proto.
 """
@@ -20,16 +20,16 @@ from opentera_twisted._internal.ip_addresses import (
 from opentera_twisted.errors import InvalidArgument
 
 UNIX: Final = "unix"
-"""Stands for whoever connects through a Unix socket."""
+"""Address of peers on a Unix socket."""
 
 
 @frozen
 class Peer:
-    """Where a login comes from.
+    """The source of a login.
 
     Attributes:
         address: the client's IP address, or ``unix``.
-        secure: whether it speaks TLS, with us or with a trusted proxy.
+        secure: True if it uses TLS, to the gateway or to a trusted proxy.
     """
 
     address: str
@@ -37,14 +37,14 @@ class Peer:
 
 
 class TrustedProxies:
-    """The proxies whose word on their clients is taken.
+    """The proxies whose headers are trusted.
 
     Args:
         addresses: IP addresses, networks such as ``10.0.0.0/8``, or ``unix``. An address with a
             scope, such as ``fe80::1%eth0``, is trusted on that interface only.
 
     Raises:
-        InvalidArgument: one is none of these.
+        InvalidArgument: an address is malformed.
     """
 
     def __init__(self, addresses: Iterable[str] = ()) -> None:
@@ -63,14 +63,14 @@ class TrustedProxies:
                 ) from None
 
     def client(self, peer: Peer, headers: Mapping[str, str]) -> Peer:
-        """Who stands behind a connection.
+        """Return the client behind a connection.
 
         Args:
-            peer: who has connected.
-            headers: of its request, names in lower case.
+            peer: peer of the connection.
+            headers: headers of its request, with names in lower case.
 
         Returns:
-            The peer itself unless it is trusted; else the last address on the way that is not.
+            The peer itself if it is not trusted, else the last address that is not trusted.
         """
         if not self._trust(peer.address):
             return peer
@@ -79,16 +79,16 @@ class TrustedProxies:
         hops = headers.get("x-forwarded-for", "").split(",")
         address = peer.address
         for hop in reversed(hops):
-            told = _address(hop)
-            if told is None:  # what stands before it is not to be believed either
+            found = _address(hop)
+            if found is None:  # earlier entries are not trustworthy either
                 break
-            address = told
-            if not self._trust(told):
+            address = found
+            if not self._trust(found):
                 break
         return Peer(address, secure)
 
     def trusts(self, address: str) -> bool:
-        """Tell whether the word of an address on its clients is taken."""
+        """Return True if an address is a trusted proxy."""
         return self._trust(address)
 
     def _trust(self, address: str) -> bool:
@@ -104,7 +104,7 @@ class TrustedProxies:
 
 
 def _address(hop: str) -> str | None:
-    """Read the IP address in one entry, which may have a port; its scope is another machine's."""
+    """Parse an entry's IP address, without port, and without scope, which is another machine's."""
     text = hop.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

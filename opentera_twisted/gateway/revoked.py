@@ -1,4 +1,4 @@
-"""People who were deleted or disabled: their websockets end, and their keys do not serve."""
+"""Deleted and disabled identities: the gateway closes their websockets and refuses their keys."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from opentera_twisted.revocation import TOPICS, standings
 from opentera_twisted.topics import Kind
 
 REMEMBERED: Final = 10_000
-"""People who are remembered; of more, the one that was revoked longest ago is forgotten."""
+"""Identities remembered; beyond that, the one revoked longest ago is forgotten."""
 
 REMEMBERED_SECONDS: Final = 300.0
-"""Seconds for which they are: existing session keys live for a minute."""
+"""Seconds for which an identity is remembered; existing session keys live for a minute."""
 
 
 class Revoked:
     """Follows the database events of OpenTera.
 
     Args:
-        pubsub: carries the subscriptions.
-        now: seconds of a clock that never goes back.
-        revoked: called with the kind and the UUID of each who is revoked.
+        pubsub: subscriptions of the bus.
+        now: returns the seconds of a monotonic clock.
+        revoked: called with kind and UUID of each revoked identity.
     """
 
     _log = Logger()
@@ -41,24 +41,24 @@ class Revoked:
     ) -> None:
         self._pubsub = pubsub
         self._now = now
-        self._tell = revoked
+        self._notify = revoked
         self._since: dict[Who, float] = {}
         self._subscriptions: list[Subscription] = []
 
     def start(self) -> None:
         """Subscribe."""
         if not self._subscriptions:
-            self._subscriptions = [self._pubsub.attach(one, self._received) for one in TOPICS]
+            self._subscriptions = [self._pubsub.attach(topic, self._received) for topic in TOPICS]
             self._pubsub.acknowledged(*self._subscriptions).addErrback(self._refused)
 
     def stop(self) -> None:
         """Unsubscribe."""
         subscriptions, self._subscriptions = self._subscriptions, []
-        for one in subscriptions:
-            one.cancel()
+        for subscription in subscriptions:
+            subscription.cancel()
 
     def includes(self, kind: Kind, uuid: str) -> bool:
-        """Tell whether somebody was revoked a short while ago, and not enabled since."""
+        """Return True if an identity was revoked recently and not enabled since."""
         since = self._since.get((kind, uuid.lower()))
         return since is not None and self._now() < since + REMEMBERED_SECONDS
 
@@ -71,11 +71,11 @@ class Revoked:
             )
 
     def _received(self, delivery: Delivery) -> None:
-        for one in standings(delivery.topic, delivery.payload):
-            who = (one.kind, one.uuid.lower())
+        for standing in standings(delivery.topic, delivery.payload):
+            who = (standing.kind, standing.uuid.lower())
             self._since.pop(who, None)
-            if one.is_revoked:
+            if standing.is_revoked:
                 self._since[who] = self._now()
                 if len(self._since) > REMEMBERED:
                     del self._since[next(iter(self._since))]
-                self._tell(one.kind, one.uuid)
+                self._notify(standing.kind, standing.uuid)

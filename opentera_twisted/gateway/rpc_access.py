@@ -53,8 +53,8 @@ class RpcAccess(DefaultPolicy):
     """Calls ``may_see(kind, uuid)`` of a service when a client logs in.
 
     The procedure returns an object with lists of UUIDs under ``user``, ``participant`` and
-    ``device``: a client sees the user, participant and device events of these, beside what
-    `DefaultPolicy` shows it. ``null`` adds nothing. As at existing gateways, every client sees a
+    ``device``. A client sees their user, participant and device events, in addition to those of
+    `DefaultPolicy`. ``null`` adds nothing. As at existing gateways, every client sees a
     ``StopSessionEvent``.
 
     Answers are kept while their client is connected, and for the last clients that left. A
@@ -159,7 +159,7 @@ class RpcAccess(DefaultPolicy):
         seen: list[Who] = []
         for kind in KINDS:
             uuids = answer.get(kind) or []
-            if not isinstance(uuids, list) or not all(isinstance(one, str) for one in uuids):
+            if not isinstance(uuids, list) or not all(isinstance(uuid, str) for uuid in uuids):
                 raise BadReply(f"may_see of {self._server}: {kind} is not a list of text")
             seen += [(kind, uuid) for uuid in uuids]
         if len(seen) > MOST_SEEN:
@@ -196,8 +196,8 @@ class RpcAccess(DefaultPolicy):
         following, self._following = self._following, []
         if not following:
             return
-        for one in following:
-            one.cancel()
+        for subscription in following:
+            subscription.cancel()
         self._bus.link.on_resumed.remove(self._changed)
         if self._renewal is not None and self._renewal.active():
             self._renewal.cancel()
@@ -247,7 +247,7 @@ class RpcAccess(DefaultPolicy):
         try:
             for first in range(0, len(clients), MOST_CALLS):
                 asking = [self._renew_one(who) for who in clients[first : first + MOST_CALLS]]
-                answered = [await one for one in asking]
+                answered = [await answer for answer in asking]
                 failed += answered.count(False)
                 if not any(answered):
                     # The service may be away. What it said before may no longer hold.

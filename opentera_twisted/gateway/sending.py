@@ -1,8 +1,7 @@
-"""Bytes that wait to be written to one client, as views that it shares with others.
+"""A client's send queue, whose bytes are shared with other clients' queues.
 
-The transport is given little at a time, whatever it consists of (TCP, TLS, a PROXY protocol): so an
-event of megabytes is in memory once for all its clients, what waits is counted here, and it is
-freed with the connection.
+The transport (TCP, TLS, a PROXY protocol) gets a little at a time. An event of megabytes is thus in
+memory once for all its clients. The queue counts its bytes, and frees them with the connection.
 """
 
 from __future__ import annotations
@@ -18,25 +17,25 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 PIECE: Final = 131_072
-"""Bytes that the transport is given at once; it asks for more when it has sent them."""
+"""Bytes passed to the transport at once; it requests more when it has sent them."""
 
 STALLED: Final = 2.0
-"""Seconds without progress after which a client is slow, when more than the bound waits for it."""
+"""Seconds without progress after which a client over the bound is slow."""
 
 
 @implementer(IPushProducer)
 class Sending:
-    """Writes to one client what its transport takes, and keeps the rest.
+    """Writes to one client as fast as its transport allows, and queues the rest.
 
-    A client is slow when more than the bound waits behind the batch being sent. That batch may have
-    any size, as a client that reads must be able to receive it: so a client is also slow when more
-    than the bound waits and it takes nothing for some seconds.
+    A client is slow if more bytes than the bound are queued behind the batch being sent. The batch
+    itself may have any size, so that a client that reads can receive it. A client is therefore also
+    slow if more than the bound is queued and it makes no progress for `STALLED` seconds.
 
     Args:
-        transport: to the client.
-        clock: measures progress.
-        bound: bytes that may wait behind the batch being sent; 0: any number.
-        too_slow: called once, when the client is slow.
+        transport: transport to the client.
+        clock: clock that measures progress.
+        bound: bytes allowed behind the batch being sent; 0 for no limit.
+        too_slow: called once when the client is slow.
     """
 
     def __init__(
@@ -57,16 +56,16 @@ class Sending:
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether the transport has been given everything."""
+        """Return True if the queue is empty."""
         return not self._size
 
     @property
     def backlog(self) -> int:
-        """Bytes that wait, here and at the socket."""
+        """Return the bytes queued here and at the socket."""
         return self._size + buffered(self._socket)
 
     def has_room(self, size: int) -> bool:
-        """Tell whether a batch of that size may be put; if not, the client is slow."""
+        """Return True if a batch of that size may be put; otherwise the client is slow."""
         if not self._bound or self.backlog + size <= self._bound or self._too_slow is None:
             return True
         if self._size and self._size - len(self._waiting[0]) + size > self._bound:
@@ -77,7 +76,7 @@ class Sending:
         return True
 
     def put(self, data: bytes | memoryview) -> None:
-        """Write bytes after all that was put before."""
+        """Queue bytes."""
         self._waiting.append(data)
         self._size += len(data)
         if not self._is_registered:
@@ -167,14 +166,14 @@ class Sending:
 
 
 def socket_of(transport: Any) -> FileDescriptor | None:
-    """Find what writes to the socket, below TLS and other wrappers."""
+    """Find the transport of the socket, below TLS and other wrappers."""
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return transport if isinstance(transport, FileDescriptor) else None
 
 
 def has_foreign_layer(transport: Any) -> bool:
-    """Tell whether a layer other than TLS is in between, which may tell of another peer."""
+    """Return True if a layer other than TLS is in between, which may report another peer."""
     while isinstance(transport, ProtocolWrapper):
         if not isinstance(transport, TLSMemoryBIOProtocol):
             return True
@@ -183,14 +182,14 @@ def has_foreign_layer(transport: Any) -> bool:
 
 
 def buffered(socket: Any) -> int:
-    """Count the bytes that wait at a socket."""
+    """Count the bytes queued at a socket."""
     if socket is None:
         return 0
     return socket._tempDataLen + len(socket.dataBuffer) - socket.offset  # type: ignore[no-any-return]  # noqa: SLF001
 
 
 def free(socket: Any) -> None:
-    """Drop the bytes that wait at a socket."""
+    """Drop the bytes queued at a socket."""
     socket.dataBuffer = b""
     socket.offset = socket._tempDataLen = 0  # noqa: SLF001
     socket._tempDataBuffer = []  # noqa: SLF001

@@ -5,9 +5,9 @@ wants to connect, and many clients (all browsers among them) fail when none is s
 first name is selected, as the client's name for these frames.
 
 Names under `RESERVED` promise more than these frames. The gateway selects one only when it keeps
-the promise, and then before any other: `RECOVERY` while recovery is on. A client that offers it,
-and behind it a name of its own, connects to every gateway, and reads from the selected name what
-it has got.
+the promise, and then before any other: `RECOVERY` while recovery is on. A client can offer it with
+its own name as a fallback. It then connects to every gateway, and the selected name shows the
+result.
 
 Source: RFC 6455, sections 4.1 and 4.2.2.
 """

@@ -127,11 +127,11 @@ def _negotiated(connection: SSL.Connection, offered: Sequence[bytes]) -> Any:
     wrapped = protocol.factory.wrappedFactory if isinstance(protocol, ProtocolWrapper) else None
     factory = IProtocolNegotiationFactory(wrapped, None)
     spoken = [HTTP] if factory is None else factory.acceptableProtocols()
-    return next((one for one in spoken if one in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+    return next((name for name in spoken if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
 
 
 def is_incomplete(transport: Any) -> bool:
-    """Return whether a connection with TLS ended before its handshake was complete."""
+    """Return True if a connection with TLS ended before its handshake was complete."""
     while isinstance(transport, ProtocolWrapper):
         if isinstance(transport, TLSMemoryBIOProtocol):
             return transport.getHandle().get_peer_finished() is None
@@ -140,14 +140,14 @@ def is_incomplete(transport: Any) -> bool:
 
 
 def failure_of_handshake(reason: Failure) -> tuple[Literal["closed", "error"], str]:
-    """Describe why a TLS handshake failed.
+    """Describe the cause of a failed TLS handshake.
 
     Args:
-        reason: why the connection was lost.
+        reason: cause of the lost connection.
 
     Returns:
-        ``closed`` when the client went away or ran out of time, ``error`` when either side refused
-        what the other said; and the reason in words, none of which the client has chosen.
+        ``closed`` if the client left or timed out, ``error`` if either side refused the handshake;
+        and a text without anything that the client sent.
     """
     error = reason.value
     if not isinstance(error, SSL.Error):
@@ -159,7 +159,7 @@ def failure_of_handshake(reason: Failure) -> tuple[Literal["closed", "error"], s
 def read_again(certificate: Certificate | None) -> None:
     """Read the certificate again after SIGHUP, and log the outcome."""
     if certificate is None:
-        _log.info("SIGHUP: there is no certificate to read again")
+        _log.info("SIGHUP: there is no certificate to reload")
         return
     try:
         certificate.reload()

@@ -1,4 +1,4 @@
-"""Options of the admin endpoint: its token and its names."""
+"""Options of the admin endpoint: its token and host names."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.secret_file import SecretText
 
 SHORTEST_TOKEN: Final = 16
-"""Characters that an admin token has at least."""
+"""Characters of an admin token, at least."""
 
 _HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
 
 
 def check_host(host: str) -> None:
-    """See that this is the name of a host.
+    """Check a host name.
 
     Raises:
-        InvalidArgument: it is not.
+        InvalidArgument: the name is malformed.
     """
     if not _HOST.fullmatch(host):
         raise InvalidArgument(
-            f"{host!r} is not the name of a host: expected such as bus.example.org, without a port"
+            f"expected a host name without a port, such as bus.example.org, not {host!r}"
         )
 
 
 def read_token(file: str) -> SecretText:
-    """The admin token in a file, and what is wrong with the file's permissions.
+    """Read the admin token in a file, with a hint about too wide permissions.
 
     Raises:
-        InvalidArgument: the file cannot be read, or holds no token.
+        InvalidArgument: the file is unreadable or contains no token.
     """
     content = read_private_file(file)
     try:
@@ -40,7 +40,7 @@ def read_token(file: str) -> SecretText:
         token = ""
     if len(token) < SHORTEST_TOKEN or not token.isprintable() or " " in token:
         raise InvalidArgument(
-            f"{file!r} does not hold a token: expected one line of at least {SHORTEST_TOKEN} "
-            "characters of ASCII without spaces, such as of openssl rand -hex 32"
+            f"{file!r} contains no token; expected one line of at least {SHORTEST_TOKEN} ASCII "
+            "characters without spaces, such as from openssl rand -hex 32"
         )
     return SecretText(token, content.exposure)

@@ -1,4 +1,4 @@
-"""A file of options in TOML: what it sets, and in which line."""
+"""Options file in TOML, with the line of each setting."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\
 
 @frozen
 class Configuration:
-    """What a file sets.
+    """A parsed options file.
 
     Attributes:
-        path: of the file, as it was named.
-        settings: by the names of the options, as TOML has them.
-        exposed: what to do about a file that everyone may read, for when it holds a secret.
+        path: path of the file, as given.
+        settings: TOML values by name of the option.
+        exposed: remedy if others may read the file and it contains a secret; else empty.
     """
 
     path: str
@@ -36,7 +36,7 @@ class Configuration:
         """Read a file.
 
         Raises:
-            InvalidArgument: with the file's name, and the line when it is not TOML.
+            InvalidArgument: the file is unreadable, or not TOML.
         """
         file = read_private_file(path)
         data = file.data
@@ -61,7 +61,7 @@ class Configuration:
         return cls(path, settings, file.exposure, lines)
 
     def line(self, name: str, element: str | None = None) -> int:
-        """The line of a setting, or of one element of a list, counted from 1."""
+        """Return the line of a setting, or of an element of a list, from 1."""
         first, last = self._statement(name)
         if element is not None:
             written = (json.dumps(element, ensure_ascii=False), f"'{element}'", element)
@@ -72,15 +72,15 @@ class Configuration:
         return first + 1
 
     def _statement(self, name: str) -> tuple[int, int]:
-        """The lines of a setting, counted from 0: its first, and the one after its last.
+        """Return the first line of a setting, from 0, and the line after its last.
 
-        tomllib does not tell lines: asked is which are the first lines that set it.
+        tomllib does not report lines, so parse growing beginnings of the file.
         """
         start = 0
         for end in range(1, len(self._lines) + 1):
             try:
                 found = tomllib.loads("\n".join(self._lines[:end]))
-            except tomllib.TOMLDecodeError:  # in the middle of a list or of a text
+            except tomllib.TOMLDecodeError:  # inside a list or a string
                 continue
             if name in found:
                 while start < end - 1 and not self._lines[start].partition("#")[0].strip():

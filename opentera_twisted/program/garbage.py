@@ -1,9 +1,8 @@
-"""Cyclic garbage, looked for less often in a program that holds much and keeps it long.
+"""Rarer collections of cyclic garbage, for a program with many long-lived objects.
 
-Each login makes more than fifty objects that stay as long as the client does. With Python's
-defaults the collector looks through them, and through all that the program's start has made, again
-and again: a third of the processor time of thousands of logins, in pauses of more than a tenth of a
-second.
+Each login makes more than fifty objects that live as long as the client. With Python's defaults,
+the collector traverses them and the objects from the program's start again and again. These
+traversals take a third of the CPU time of thousands of logins, in pauses of more than 0.1 seconds.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ import gc
 from typing import Final
 
 THRESHOLDS: Final = (5_000, 3, 15)
-"""How many more objects, and then how many collections of the younger ones, make one due."""
+"""Thresholds of the collector: new objects, then collections of the next younger generation."""
 
 
 def collect_seldom() -> None:
-    """Look no more at what there is now, and seldom at what comes; call it after the start.
+    """Freeze current objects and raise the collection thresholds; call it after the start.
 
-    What is no cycle is freed at once all the same.
+    Reference counting still frees objects without cycles at once.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What the options say of a gateway: its limits, how each is checked, and the gateway they make."""
+"""Options of the gateway, and the gateway made from them."""
 
 from __future__ import annotations
 
@@ -15,36 +15,42 @@ from opentera_twisted.program.settings import GatewaySettings
 LIMITS: Final[Mapping[str, tuple[Callable[[str], float], str]]] = {
     "max-clients": (
         count,
-        "Websockets at a time, per worker; further ones get 503.",
+        "Concurrent websockets per worker; further ones get 503.",
     ),
     "max-clients-per-identity": (
         count,
         "Websockets of one user, participant or device, per worker; further ones get 429.",
     ),
-    "handshake-timeout": (seconds, "Seconds from connection to open websocket."),
+    "handshake-timeout": (seconds, "Seconds from the connection to the open websocket."),
     "max-message-size": (
         count,
-        "Bytes of a client's message; for a larger one the gateway closes it with 1009.",
+        "Bytes of a client's message; the gateway closes the sender of a larger one with 1009.",
     ),
     "max-connections-per-address": (
         count,
-        "Websockets of one address, and as many connections before login; further ones get 429.",
+        "Websockets of one address, and connections of it before login; further ones get 429.",
     ),
     "max-messages-per-minute": (
         count,
-        "Messages, fragments, pings and pongs of one client, closed with 1008 beyond it.",
+        (
+            "Messages, fragments, pings and pongs per minute of one client; "
+            "beyond that, the gateway closes it with 1008."
+        ),
     ),
     "max-send-buffer": (
         count,
-        "Bytes queued for a client behind the event being sent; with more it is closed with 1008.",
+        (
+            "Bytes queued for a client behind the event being sent; "
+            "beyond that, the gateway closes it with 1008."
+        ),
     ),
     "failed-logins-per-minute": (
         count,
-        "Failed logins of one address, per worker; further attempts get 429.",
+        "Failed logins per minute from one address, per worker; further attempts get 429.",
     ),
-    "shutdown-timeout": (seconds, "Seconds for shutdown, including reports of presence."),
+    "shutdown-timeout": (seconds, "Seconds allowed for shutdown, including presence reports."),
 }
-"""By option: from what is written to its value, and what it is for."""
+"""Parser and help of each limit's option."""
 
 _OTHERS: Final = (
     "identity-rpc",
@@ -58,17 +64,17 @@ _OTHERS: Final = (
     "recovery-window",
     "recovery-buffer",
 )
-"""Further options of the gateway, under whose names `GatewaySettings` has them."""
+"""Further options of the gateway, with the same names as in `GatewaySettings`."""
 
 
 def default_of(name: str) -> float:
-    """What a limit is when no option says otherwise."""
+    """Return the default of a limit."""
     default: Any = fields_dict(GatewayLimits)[_attribute(name)].default
     return default  # type: ignore[no-any-return]
 
 
 def gateway_settings(options: Mapping[str, Any]) -> GatewaySettings:
-    """Return the gateway's settings of options that have been checked."""
+    """Return the gateway's settings from checked options."""
     return GatewaySettings(
         limits=GatewayLimits(**{_attribute(name): options[name] for name in LIMITS}),
         require_bound_keys=bool(options["require-bound-keys"]),
@@ -77,7 +83,7 @@ def gateway_settings(options: Mapping[str, Any]) -> GatewaySettings:
 
 
 def make_gateway(bus: Bus, settings: GatewaySettings) -> Gateway:
-    """Make the gateway that the settings describe, on a bus."""
+    """Make a gateway on a bus."""
     server = settings.identity_rpc
     access = settings.access_rpc
     broadcasts = settings.broadcast

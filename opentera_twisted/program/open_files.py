@@ -1,4 +1,4 @@
-"""The number of open files that the system allows this process, which bounds its connections."""
+"""The process's limit of open files, which bounds its connections."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import resource
 from typing import Final
 
 RESERVED: Final = 100
-"""Files that a program needs beside its clients: Redis, sockets, log, modules."""
+"""Files that a program needs in addition to its clients: Redis, sockets, log, modules."""
 
 PLENTY: Final = 1_048_576
-"""Limit that is asked for where the hard one is infinite."""
+"""Limit to request if the hard limit is infinite."""
 
 
 def raise_limit() -> int:
-    """Raise the soft limit to the hard one, as far as the system lets it.
+    """Raise the soft limit to the hard limit if the system allows it.
 
     Returns:
-        The soft limit that holds then.
+        The resulting soft limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = PLENTY if hard == resource.RLIM_INFINITY else hard
     if soft != resource.RLIM_INFINITY and soft < wanted:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError):  # macOS has another bound beside it
+        except (OSError, ValueError):  # macOS has a further limit
             return soft
         return wanted
     return PLENTY if soft == resource.RLIM_INFINITY else soft
 
 
 def clients_within(files: int) -> int:
-    """Number of clients that a process with so many files can have."""
+    """Return the number of clients that a limit of open files allows."""
     return max(files - RESERVED, 0)

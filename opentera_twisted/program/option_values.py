@@ -1,4 +1,4 @@
-"""What options say: from the text of the command line, or of a file, to its value."""
+"""Parsing and checking of option values."""
 
 from __future__ import annotations
 
@@ -18,61 +18,59 @@ from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BIT
 DEFAULT_WEBSOCKET: Final = "tcp:40085:interface=127.0.0.1"
 
 SHAREABLE: Final = ("tcp", "tcp6", "unix", "systemd")
-"""Kinds of endpoints that listen with a socket and do nothing else."""
+"""Kinds of endpoints that workers can share: plain listening sockets."""
 
 BACKLOG: Final = 4096
-"""Connections that may wait to be accepted, as far as the system allows."""
+"""Connections in a socket's accept queue; the system may lower it."""
 
 
 def count(text: str) -> int:
-    """A whole number from 0 on."""
-    return _whole(text, 0)
+    """Parse an integer ≥ 0."""
+    return _integer(text, 0)
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on."""
-    return _whole(text, 1)
+    """Parse an integer ≥ 1."""
+    return _integer(text, 1)
 
 
-def _whole(text: str, least: int) -> int:
+def _integer(text: str, least: int) -> int:
     try:
         number = int(text)
     except ValueError:
         number = least - 1
     if number < least:
-        raise InvalidArgument(f"{text!r} is not a whole number from {least} on")
+        raise InvalidArgument(f"expected an integer ≥ {least}, not {text!r}")
     return number
 
 
 def seconds(text: str) -> float:
-    """Seconds from 0 on."""
+    """Parse seconds ≥ 0."""
     try:
         number = float(text)
     except ValueError:
         number = -1.0
     if not 0 <= number < LONGEST:
-        raise InvalidArgument(
-            f"{text!r} is not a number of seconds from 0 on, and below {LONGEST:.0f}"
-        )
+        raise InvalidArgument(f"expected seconds from 0 to {LONGEST:.0f}, not {text!r}")
     return number
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
-    """One of some words."""
+    """Make a parser that accepts some words."""
 
     def choose(text: str) -> str:
         if text not in allowed:
-            raise InvalidArgument(f"{text!r} is none of {', '.join(allowed)}")
+            raise InvalidArgument(f"expected one of {', '.join(allowed)}, not {text!r}")
         return text
 
     return choose
 
 
 def window(text: str) -> int:
-    """The logarithm of a window of compression, or 0."""
+    """Parse the binary logarithm of a compression window, or 0."""
     bits = count(text)
     if bits and not MIN_WINDOW_BITS <= bits <= MAX_WINDOW_BITS:
-        raise InvalidArgument(f"{bits} is not 0 or {MIN_WINDOW_BITS} to {MAX_WINDOW_BITS}")
+        raise InvalidArgument(f"expected 0, or {MIN_WINDOW_BITS} to {MAX_WINDOW_BITS}, not {bits}")
     return bits
 
 
@@ -88,43 +86,43 @@ def check_endpoint(text: str) -> None:
         raise
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise InvalidArgument(
-            f"{text!r} is not an endpoint such as {DEFAULT_WEBSOCKET}: {error}"
+            f"expected an endpoint such as {DEFAULT_WEBSOCKET}, not {text!r}: {error}"
         ) from None
 
 
 def _key_file(endpoint: str) -> str | None:
-    """The file of the private key of an ``ssl:`` endpoint, behind any number of wrappers.
+    """Return the private key's file of an ``ssl:`` endpoint, inside any wrappers.
 
     Source: Twisted, "Getting Connected with Endpoints", SSL server endpoints.
     """
     fields = [
-        re.sub(r"\\(.)", r"\1", one) for one in re.findall(r"((?:[^:\\]|\\.)*)(?::|$)", endpoint)
+        re.sub(r"\\(.)", r"\1", text) for text in re.findall(r"((?:[^:\\]|\\.)*)(?::|$)", endpoint)
     ]
     if "ssl" not in fields:
         return None
     arguments = fields[fields.index("ssl") + 1 :]
-    named = dict(one.split("=", 1) for one in arguments if "=" in one)
-    positional = [one for one in arguments if one and "=" not in one]
+    named = dict(text.split("=", 1) for text in arguments if "=" in text)
+    positional = [text for text in arguments if text and "=" not in text]
     return named.get("privateKey") or (positional[1] if len(positional) > 1 else "server.pem")
 
 
 def check_shareable(text: str) -> None:
-    """See that several workers can share this endpoint."""
+    """Check that several workers can share an endpoint."""
     kind = text.partition(":")[0]
     if kind == "ssl":
         raise InvalidArgument(
-            f"{text!r} has a certificate of its own, which --workers cannot share: make it a tcp: "
-            "endpoint with --certificate and --private-key"
+            f"--workers cannot share {text!r}, which has its own certificate; use a tcp: endpoint "
+            "with --certificate and --private-key"
         )
     if kind not in SHAREABLE:
         raise InvalidArgument(
-            f"{text!r} cannot be shared by --workers: expected one of "
-            f"{', '.join(f'{one}:' for one in SHAREABLE)}"
+            f"--workers cannot share {text!r}; expected one of "
+            f"{', '.join(f'{name}:' for name in SHAREABLE)}"
         )
 
 
 def with_backlog(endpoint: str) -> str:
-    """An endpoint whose socket lets a storm of clients wait; Twisted's 50 would lose some."""
+    """Enlarge an endpoint's accept queue: Twisted's 50 would lose clients that connect at once."""
     kind = endpoint.partition(":")[0]
     if kind not in {"tcp", "tcp6", "ssl", "unix"} or ":backlog=" in endpoint:
         return endpoint
@@ -132,7 +130,7 @@ def with_backlog(endpoint: str) -> str:
 
 
 def is_loopback(endpoint: str) -> bool:
-    """Whether only this machine can reach an endpoint."""
+    """Return True if only this machine can reach an endpoint."""
     if endpoint.startswith("unix:"):
         return True
     found = re.search(r":interface=((?:[^:\\]|\\.)*)", endpoint)

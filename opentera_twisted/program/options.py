@@ -40,31 +40,31 @@ T = TypeVar("T")
 
 REDIS_HOST: Final = "127.0.0.1"
 REDIS_PORT: Final = 6379
-"""Where an embedded server listens: where other programs look first."""
+"""Address of an embedded server: Redis's default, which other programs try first."""
 
 DEFAULT_ADMIN: Final = "tcp:40086:interface=127.0.0.1"
 
 _REDIS_HELP: Final = (
-    "redis://[[user]:password@]host[:port][/database] or unix:///path?db=n; "
-    "embedded:DIR runs a server on 127.0.0.1:6379 with its data in DIR; "
-    "auto uses the server there, or runs one in memory."
+    "Address of Redis: redis://[[user]:password@]host[:port][/database] or unix:///path?db=n. "
+    "embedded:DIR runs a server on 127.0.0.1:6379 with its data in DIR. "
+    "auto uses a server at that address, or runs one in memory."
 )
 
 
 class StartFailed(SystemExit, Exception):
-    """Ends the program with a line for each mistake on standard error, and status 1.
+    """Ends the program with status 1 and a line on standard error for each mistake.
 
-    It is an ``Exception`` too: of nothing else does twistd tell the shell that waits for a daemon,
-    and for nothing else does it remove the pidfile.
+    It is also an ``Exception``: only then does twistd report the error to the shell that starts a
+    daemon, and remove the pidfile.
 
     Args:
-        reason: what was wrong, for people to read, a line for each mistake.
+        reason: text for people, a line for each mistake.
     """
 
     def __init__(self, reason: object) -> None:
         self.mistakes = str(reason).splitlines()
         super().__init__("\n".join(f"twistd opentera-bus: {line}" for line in self.mistakes))
-        # The end of a traceback is what twistd shows in that shell, up to its 98th byte.
+        # twistd shows the last line of the traceback in that shell, up to its 98th byte.
         self.add_note(str(reason))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -82,106 +82,115 @@ _CHECKS: Final[Mapping[str, Callable[[str], Any]]] = {
     "recovery-buffer": count,
     **{name: check for name, (check, _) in LIMITS.items()},
 }
-"""Of what is not text: from what is written to what it means."""
+"""Parsers of the options that are not plain text."""
 
 NUMBERS: Final = frozenset(
     {"workers", "compression", "presence-grace", "recovery-window", "recovery-buffer", *LIMITS}
 )
-"""Options that are numbers in a file too."""
+"""Options whose values are numbers, also in a file."""
 
 REPEATABLE: Final = ("websocket", "origin", "trusted-proxy", "broadcast", "admin-host")
-"""Options that may be given several times; lists in a file."""
+"""Options that may be repeated; lists in a file."""
 
 
 class Options(usage.Options):
-    """The options of ``twistd opentera-bus``: of the command line, else of a file, else defaults.
+    """The options of ``twistd opentera-bus``: command line first, then file, then defaults.
 
-    All of them are checked before anything starts, and all mistakes are told at once.
+    All options are checked before anything starts, and all mistakes are reported at once.
 
     Attributes:
-        certificate: of the websocket endpoints, or None.
-        password: of Redis, from its file, or None.
-        sources: where each option has its value from: ``--name``, ``FILE:LINE`` or ``default``.
-        hints: what an operator should know, though nothing is wrong.
-        admin_token: that admin requests have to show, or None.
+        certificate: certificate of the websocket endpoints, or None.
+        password: Redis password from its file, or None.
+        sources: source of each option's value: ``--name``, ``FILE:LINE`` or ``default``.
+        hints: warnings for the operator.
+        admin_token: required token of admin requests, or None.
     """
 
     synopsis = "[options]"
     longdesc = (
-        "Lets browsers and devices log in to websockets with one-time session keys, and hands them "
-        "their events from Redis. Without options it runs on the Redis of this machine, or on one "
-        "of its own when there is none. Of a limit, 0 means none."
+        "Serves websockets: browsers and devices log in with one-time session keys and receive "
+        "their events from Redis. Without options it uses the Redis of this machine, or runs one "
+        "if there is none. A limit of 0 means no limit."
     )
     optParameters = (
-        ("config", "c", None, "TOML file of these options; the command line wins."),
+        ("config", "c", None, "TOML file with these options; the command line overrides it."),
         ("redis", "r", "auto", _REDIS_HELP),
         (
             "redis-password-file",
             None,
             None,
-            "File of the password, which --redis would show to whoever lists processes.",
+            "File with the Redis password, to keep it out of the process list.",
         ),
         (
             "admin",
             "a",
             DEFAULT_ADMIN,
-            "Endpoint of health, metrics and the console page; 'none' for none.",
+            "Endpoint of health, metrics and the console page; 'none' disables it.",
         ),
         (
             "admin-token-file",
             None,
             None,
-            "File with the token that admin requests show; needed beyond loopback.",
+            "File with the token for admin requests; required beyond loopback.",
         ),
         (
             "console",
             None,
             "read",
-            "The console page: read shows, write also calls and issues keys, off is no page.",
+            (
+                "Mode of the console page: read only shows, write also calls and issues keys, off "
+                "removes it."
+            ),
         ),
-        ("name", "n", "opentera-bus", "Name in Redis's list of clients."),
+        ("name", "n", "opentera-bus", "Name of the connections in Redis's list of clients."),
         (
             "log-format",
             None,
             "text",
-            "Of twistd's log: text, or json: an object a line.",
+            "Format of twistd's log: text, or json with one object per line.",
         ),
         (
             "certificate",
             None,
             None,
-            "PEM file: websockets speak TLS with this certificate; read again on SIGHUP.",
+            "PEM file with the TLS certificate of the websockets; SIGHUP reloads it.",
         ),
-        ("private-key", None, None, "PEM file of the certificate's private key."),
+        ("private-key", None, None, "PEM file with the certificate's private key."),
         (
             "identity-rpc",
             None,
             None,
-            "service.KEY whose identify(kind, uuid) says who a client is, or null to refuse it.",
+            (
+                "service.KEY whose identify(kind, uuid) returns a client's identity, or null to "
+                "refuse it."
+            ),
         ),
         (
             "access-rpc",
             None,
             None,
-            "service.KEY whose may_see(kind, uuid) lists whose events a client sees.",
+            "service.KEY whose may_see(kind, uuid) lists the UUIDs whose events a client receives.",
         ),
         (
             "on-gap",
             None,
             "keep",
-            "Open websockets when events may have been missed: keep them, or close with 1012.",
+            "Action on open websockets after a gap: keep them, or close them with 1012.",
         ),
         (
             "compression",
             None,
             0,
-            "Window of permessage-deflate as its logarithm, 9 to 15; 0: no compression.",
+            (
+                "Window of permessage-deflate, as its binary logarithm from 9 to 15; 0 disables "
+                "compression."
+            ),
         ),
         (
             "workers",
             None,
             1,
-            "Processes that share the websockets of this machine; one that dies is replaced.",
+            "Number of processes that share the websockets; one that dies is replaced.",
         ),
         (
             "presence-grace",
@@ -193,13 +202,16 @@ class Options(usage.Options):
             "recovery-window",
             None,
             RECOVERY_WINDOW,
-            "Seconds after a disconnect in which a client may return to missed events; 0: none.",
+            (
+                "Seconds after a disconnect in which a client can recover missed events; "
+                "0 disables recovery."
+            ),
         ),
         (
             "recovery-buffer",
             None,
             RECOVERY_BUFFER,
-            "Bytes of missed events kept for each client that may return.",
+            "Bytes of missed events kept for each disconnected client.",
         ),
         *((name, None, default_of(name), text) for name, (_, text) in LIMITS.items()),
     )
@@ -207,19 +219,22 @@ class Options(usage.Options):
         (
             "require-bound-keys",
             None,
-            "Refuse session keys of deployed servers, which are guessable and of any kind.",
+            (
+                "Refuse session keys of existing OpenTera servers, which are guessable and "
+                "valid for any kind."
+            ),
         ),
         (
             "user-manager",
             None,
-            "Serve TeraServer.UserManagerModule too, for use without an OpenTera server.",
+            "Serve TeraServer.UserManagerModule, for use without an OpenTera server.",
         ),
     )
 
     def __init__(self) -> None:
         super().__init__()
         self._defaults: dict[str, Any] = {**self, **{name: [] for name in REPEATABLE}}
-        self.clear()  # what is there after parsing was given
+        self.clear()  # after parsing, only given options remain
         self.sources: dict[str, str] = dict.fromkeys(self._defaults, "default")
         self.hints: list[str] = []
         self.certificate: Certificate | None = None
@@ -229,7 +244,7 @@ class Options(usage.Options):
         self._mistakes: list[tuple[int, str]] = []
 
     def opt_websocket(self, endpoint: str) -> None:
-        """Endpoint of websockets, by default tcp:40085:interface=127.0.0.1; repeatable."""
+        """Endpoint of the websockets, by default tcp:40085:interface=127.0.0.1; repeatable."""
         self.setdefault("websocket", []).append(endpoint)
 
     opt_w = opt_websocket
@@ -237,45 +252,45 @@ class Options(usage.Options):
     def opt_origin(self, origin: str) -> None:
         """Origin whose pages may log in, such as https://rehab.example.org; repeatable.
 
-        Any scheme will do, such as capacitor://localhost. https://*.example.org stands for all
-        below, null for pages without an origin, * for any, which is the default.
+        Any scheme works, such as capacitor://localhost. https://*.example.org means all
+        subdomains, null means pages without an origin, * means any, which is the default.
         """
         self.setdefault("origin", []).append(origin)
 
     def opt_trusted_proxy(self, address: str) -> None:
-        """Address or network whose X-Forwarded-For and -Proto are believed; repeatable.
+        """Address or network of a proxy whose X-Forwarded-For and -Proto are trusted; repeatable.
 
-        unix stands for who comes through a Unix socket.
+        unix means connections through a Unix socket.
         """
         self.setdefault("trusted-proxy", []).append(address)
 
     def opt_broadcast(self, text: str) -> None:
-        """KIND:TOPIC opens a topic of events to all clients of a kind; repeatable."""
+        """Topic of events for all clients of a kind, as KIND:TOPIC; repeatable."""
         self.setdefault("broadcast", []).append(text)
 
     def opt_admin_host(self, host: str) -> None:
-        """Name by which the admin endpoint may be asked, beside localhost; repeatable."""
+        """Host name of the admin endpoint, in addition to localhost; repeatable."""
         self.setdefault("admin-host", []).append(host)
 
     def opt_version(self) -> None:
-        """Print the version and end."""
+        """Print the version and exit."""
         print(version("opentera-twisted"))  # noqa: T201
         raise SystemExit(0)
 
     def parseOptions(self, options: Any = None) -> None:
-        """Parse and check; mistakes end the program with a line for each."""
+        """Parse and check the options; end the program with a line for each mistake."""
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
             raise StartFailed(error) from None
 
     def parseArgs(self, *arguments: str) -> None:
-        """Take no arguments but options."""
+        """Reject positional arguments."""
         if arguments:
-            raise usage.UsageError(f"unexpected: {' '.join(arguments)}")
+            raise usage.UsageError(f"unexpected argument: {' '.join(arguments)}")
 
     def postOptions(self) -> None:
-        """Add what the file says and the defaults, and check all of it."""
+        """Add the file's options and the defaults, and check all."""
         given = dict(self)
         self.update(self._defaults)
         self._read_file(given)
@@ -289,22 +304,22 @@ class Options(usage.Options):
             self._check_each("websocket", check_shareable)
         self._check_admin()
         self._check_redis()
-        self._check_each("origin", lambda one: Origins([one]))
-        self._check_each("trusted-proxy", lambda one: TrustedProxies([one]))
-        self._check_each("broadcast", lambda one: DefaultPolicy([one]))
+        self._check_each("origin", lambda text: Origins([text]))
+        self._check_each("trusted-proxy", lambda text: TrustedProxies([text]))
+        self._check_each("broadcast", lambda text: DefaultPolicy([text]))
         for name in ("identity-rpc", "access-rpc"):
             if self[name] is not None:
                 self._check(name, rpc_of)
         if self["log-format"] == "json" and has_own_format(self.parent or {}):
             self._mistaken(
-                "log-format", "twistd's --logger and --syslog have a format of their own"
+                "log-format", "json cannot be combined with twistd's --logger or --syslog"
             )
         self._check_certificate()
         if self._mistakes:
             raise usage.UsageError("\n".join(text for _, text in sorted(self._mistakes)))
 
     def settings(self) -> Settings:
-        """Return the settings that the options, which have been checked, stand for."""
+        """Return the settings from the checked options."""
         redis = parse_redis(self["redis"])
         if self.password is not None:
             redis = evolve(redis, url=with_password(redis.url, self.password.text))
@@ -333,7 +348,7 @@ class Options(usage.Options):
         )
 
     def shown(self) -> Iterator[tuple[str, Any, str]]:
-        """Each option with its value and source; a password in it is masked."""
+        """Yield each option's name, value and source, with passwords masked."""
         for name in sorted(self._defaults):
             if name != "config":
                 value = mask_passwords(self[name]) if name == "redis" else self[name]
@@ -355,8 +370,8 @@ class Options(usage.Options):
             self.sources[name] = f"{self._file.path}:{self._file.line(name)}"
             if name not in known:
                 near = get_close_matches(name, known, 1)
-                also = f": is it {near[0]}?" if near else ""
-                self._mistaken(name, f"no such option{also}")
+                also = f"; did you mean {near[0]}?" if near else ""
+                self._mistaken(name, f"unknown option{also}")
             elif name not in given:
                 try:
                     self[name] = self._from_toml(name, value)
@@ -369,12 +384,12 @@ class Options(usage.Options):
                 raise InvalidArgument("expected true or false")
             return int(value)
         if name in REPEATABLE:
-            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-                raise InvalidArgument('expected a list of texts: ["…", "…"]')
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                raise InvalidArgument('expected a list of strings: ["…", "…"]')
             return value
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise InvalidArgument(
-                "expected a number" if name in NUMBERS else 'expected a text: "…"'
+                "expected a number" if name in NUMBERS else 'expected a string: "…"'
             )
         return str(value)
 
@@ -387,7 +402,7 @@ class Options(usage.Options):
         if parsed is None:
             return
         if self.password is not None and parsed.run_server == "embedded":
-            self._mistaken("redis-password-file", "an embedded server has no password")
+            self._mistaken("redis-password-file", "the embedded server has no password; omit it")
         elif self.password is not None:
             password = self.password.text
             self._check("redis", lambda _: with_password(parsed.url, password))
@@ -400,15 +415,14 @@ class Options(usage.Options):
         files = ("certificate", "private-key")
         named = [name for name in files if self[name] is not None]
         if len(named) == 1:
-            self._mistaken(named[0], "--certificate and --private-key need each other")
+            self._mistaken(named[0], "--certificate and --private-key must be given together")
         if len(named) != len(files):
             return
         for endpoint in self["websocket"]:
             if endpoint.startswith("ssl:"):
                 self._mistaken(
                     "websocket",
-                    f"{endpoint!r} has a certificate of its own; "
-                    "with --certificate it is a tcp: endpoint",
+                    f"{endpoint!r} has its own certificate; use tcp: with --certificate",
                     endpoint,
                 )
         self.certificate = self._check(
@@ -428,8 +442,8 @@ class Options(usage.Options):
         elif not is_loopback(self["admin"]):
             self._mistaken(
                 "admin",
-                f"{self['admin']!r} can be reached from other machines: admin-token-file must "
-                "name a file with the token that they have to show",
+                f"other machines can reach {self['admin']!r}; protect it with a token in "
+                "admin-token-file",
             )
 
     def _check(self, name: str, parse: Callable[[Any], T]) -> T | None:
@@ -448,7 +462,7 @@ class Options(usage.Options):
                 self._mistaken(name, str(error), value)
 
     def _mistaken(self, name: str, what: str, element: str | None = None) -> None:
-        """One more mistake: ``--name: …``, or ``FILE:LINE: name: …``."""
+        """Record a mistake: ``--name: …``, or ``FILE:LINE: name: …``."""
         source = self.sources[name]
         if self._file is not None and source not in {f"--{name}", "default"}:
             line = self._file.line(name, element)
@@ -469,7 +483,7 @@ def parse_redis(value: str) -> RedisSettings:
     scheme, separator, directory = value.partition(":")
     if scheme == "embedded" and separator:
         if not directory:
-            raise InvalidArgument("embedded: needs a directory: embedded:DIR")
+            raise InvalidArgument("embedded: needs a directory; expected embedded:DIR")
         return evolve(
             embedded, url=embedded.embedded_url, run_server="embedded", directory=directory
         )

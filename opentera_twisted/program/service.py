@@ -43,16 +43,16 @@ from opentera_twisted.program.workers.process import Worker
 from opentera_twisted.user_manager import UserManager
 
 WORKERS_SHARE: Final = 0.9
-"""Of the time that ending may take, what workers get of it."""
+"""Workers' share of the shutdown timeout."""
 
 
 class Program(MultiService):
-    """All that ``twistd opentera-bus`` runs, started and stopped in order.
+    """All services of ``twistd opentera-bus``, started and stopped in order.
 
     Args:
-        settings: of all services.
-        reactor: for all of it.
-        twistd: twistd's own options, or None outside it.
+        settings: settings of all services.
+        reactor: Twisted reactor.
+        twistd: twistd's own options, or None outside twistd.
     """
 
     _log = Logger()
@@ -65,7 +65,7 @@ class Program(MultiService):
         self._reactor = reactor
         self._twistd = twistd
         redis = settings.redis
-        # Asked before twistd daemonizes, while the terminal still shows the answer in full.
+        # Check before twistd daemonizes, while the terminal still shows errors in full.
         self._runs_server = self._needs_server(redis)
         url = redis.embedded_url if self._runs_server else redis.url
         self._server: EmbeddedServer | None = None
@@ -83,17 +83,17 @@ class Program(MultiService):
             self._log.info("websockets on {endpoint}", endpoint=endpoint)
         origins = Origins(settings.gateway.origin)
         if origins.any and not all(map(is_loopback, settings.websockets)):
-            self._log.warn("pages of any origin may log in: name those that may with --origin")
+            self._log.warn("pages of any origin may log in; list the allowed ones with --origin")
         if origins.null and not origins.any:
             self._log.warn(
-                "--origin null accepts sandboxed frames of any site, and local files: "
-                "give the pages an origin of their own, such as app://localhost"
+                "--origin null accepts sandboxed frames of any site, and local files; "
+                "give the pages their own origin, such as app://localhost"
             )
         for hint in settings.hints:
             self._log.warn("{hint}", hint=hint)
         if settings.admin is not None:
             self._add_admin(settings.admin)
-        # Not the bus: it starts when its Redis is there.
+        # The bus is no child: it starts when its Redis is available.
         self._user_manager = UserManager(self._bus) if settings.serves_user_manager else None
         for child in filter(None, (self._user_manager, self._serving, self._listeners)):
             child.setServiceParent(self)
@@ -112,10 +112,10 @@ class Program(MultiService):
         return gateway
 
     def _serve_with_workers(self, url: str) -> Pool:
-        """Serve with gateways in processes of their own, which share the sockets."""
+        """Serve with gateways in worker processes, which share the sockets."""
         settings = self._settings
         limits = settings.gateway.limits
-        # Workers must end before this process kills them.
+        # Workers must finish before this process kills them.
         limits = evolve(limits, shutdown_timeout=limits.shutdown_timeout * WORKERS_SHARE)
         pool = Pool(
             self._reactor,
@@ -135,13 +135,13 @@ class Program(MultiService):
         return pool
 
     def _report_gone(self, worker: Worker) -> None:
-        """Its clients are gone; others would notice when its lease has run out."""
+        """Report a dead worker's clients now; other gateways notice only when its lease expires."""
         if worker.lease is not None:
             reported = self._bus.presence.report_gone(worker.lease)
             reported.addErrback(lambda failure: failure.trap(BusError))
 
     def setServiceParent(self, parent: Any) -> None:
-        """Become twistd's service, and write its log."""
+        """Attach to twistd, and install the log observer."""
         if isinstance(parent, Componentized) and self._twistd is not None:
             observer = log_observer(self._twistd, self._settings.log_format, self._reactor)
             if observer is not None:
@@ -179,7 +179,7 @@ class Program(MultiService):
             token=settings.token,
             hosts=settings.hosts,
             console=settings.console,
-            websockets=[one for one in websockets if one is not None],
+            websockets=[address for address in websockets if address is not None],
         )
         reactor: Any = TLSListening(self._reactor)
         listen(settings.endpoint, site, reactor=reactor).setServiceParent(self._listeners)
@@ -187,7 +187,7 @@ class Program(MultiService):
         self._log.info("{what} on {endpoint}", what=what, endpoint=settings.endpoint)
 
     def _needs_server(self, redis: RedisSettings) -> bool:
-        """Tell if a server has to be run: ``auto`` runs none when it finds one."""
+        """Return True if the program must run a server: ``auto`` runs none if it finds one."""
         if redis.run_server is None:
             return False
         found = probe(redis.host, redis.port)
@@ -195,15 +195,15 @@ class Program(MultiService):
             self._log.info("using the Redis at {host}:{port}", host=redis.host, port=redis.port)
             return False
         if found != "nothing":
-            what = "a Redis server" if found == "redis" else "something that is not Redis"
+            what = "a Redis server" if found == "redis" else "a program other than Redis"
             raise StartFailed(
-                f"{what} listens on {redis.host}:{redis.port} already; "
-                "stop it, or name the Redis to use with --redis"
+                f"{what} already listens on {redis.host}:{redis.port}; "
+                "stop it, or pass the Redis to use with --redis"
             )
         return True
 
     def privilegedStartService(self) -> None:
-        """Listen; a failure ends the program with one line."""
+        """Listen; on failure, end the program with one line."""
         try:
             if self._runs_server:
                 redis = self._settings.redis
@@ -216,13 +216,13 @@ class Program(MultiService):
             raise StartFailed(error) from None
 
     def _allow_files(self) -> None:
-        """Raise the limit of open files, before workers inherit it, and say what it is good for."""
+        """Raise the limit of open files before workers inherit it, and log how many clients fit."""
         files = raise_limit()
         clients, wanted = clients_within(files), self._settings.gateway.limits.max_clients
-        text = "{files} open files are allowed: enough for {clients} clients"
+        text = "limit of {files} open files: enough for {clients} clients"
         if clients < wanted:
             self._log.warn(
-                text + ", and not for --max-clients {wanted}; raise ulimit -n, or LimitNOFILE=",
+                text + ", fewer than --max-clients {wanted}; raise ulimit -n, or LimitNOFILE=",
                 files=files,
                 clients=clients,
                 wanted=wanted,
@@ -231,7 +231,7 @@ class Program(MultiService):
             self._log.info(text, files=files, clients=clients)
 
     def startService(self) -> None:
-        """Start the server, and then what uses it; until it is there, logins are answered 503."""
+        """Start the server, and then the bus; until the bus is ready, logins get 503."""
         super().startService()
         garbage.collect_seldom()
         self._supervisor.start()
@@ -247,17 +247,17 @@ class Program(MultiService):
         failed: list[Failure] = []
         ready = self._server.ready()
         ready.addCallbacks(lambda _: self._bus.startService(), failed.append)
-        if failed:  # at once: the reactor does not run yet
+        if failed:  # already known, before the reactor runs
             raise StartFailed(failed[0].getErrorMessage())
         ready.addCallback(lambda _: self._give_up(failed[0].getErrorMessage()) if failed else None)
 
     def _ready(self) -> None:
-        Deferred.fromCoroutine(self._look_at_redis()).addErrback(
+        Deferred.fromCoroutine(self._check_redis()).addErrback(
             lambda failure: failure.trap(BusError)
         )
 
-    async def _look_at_redis(self) -> None:
-        """Say what of Redis's configuration loses data; ``opentera-bus doctor`` says more."""
+    async def _check_redis(self) -> None:
+        """Warn of a Redis that may lose data; ``opentera-bus doctor`` checks more."""
         info = parse_info(await self._bus.link.execute("INFO", "everything"))
         for finding in (version(info), eviction(info), memory(info)):
             if finding.verdict != "ok":
@@ -266,7 +266,7 @@ class Program(MultiService):
                 )
 
     def stopService(self) -> Deferred[None]:
-        """Stop listening, send clients away, close the link, stop the server: in this order."""
+        """Stop listening, close clients, close the link, and stop the server, in this order."""
         stopped = Deferred.fromCoroutine(self._stop())
         if self._shutdown_timeout:
             stopped.addTimeout(self._shutdown_timeout, self._reactor)
@@ -276,10 +276,10 @@ class Program(MultiService):
     def _stopped_late(self, failure: Failure) -> None:
         failure.trap(DeferredTimeout)
         if isinstance(self._serving, Pool) and self._serving.workers:
-            self._log.error("workers did not end in time; they are killed")
+            self._log.error("workers did not stop in time; killing them")
             self._serving.kill()
         else:
-            self._log.error("Redis did not answer in time; ending all the same")
+            self._log.error("Redis did not answer in time; stopping anyway")
 
     async def _stop(self) -> None:
         self.running = False
@@ -303,8 +303,8 @@ class Program(MultiService):
             read_again(certificate)
 
     def _give_up(self, reason: str) -> None:
-        """It cannot serve: end the program with a status that says so."""
-        if not self.running:  # it is ending anyway
+        """End the program with status 1: it cannot serve."""
+        if not self.running:  # already stopping
             return
         self._log.critical("{reason}", reason=reason)
         atexit.register(_exit_failed)  # after twistd has removed its pidfile

@@ -1,4 +1,4 @@
-"""Settings of the program: the checked options, one object for each room."""
+"""Settings of the program: the checked options, one object for each package."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from opentera_twisted.gateway.tls import Certificate
 
 @frozen(kw_only=True)
 class RedisSettings:
-    """The Redis that the program uses, or runs.
+    """The Redis server to use or run.
 
     Attributes:
-        url: with its password.
-        run_server: ``auto`` to run a server when none is found; ``embedded`` to run one; None.
-        directory: of the embedded server's data; None keeps them in memory.
-        host: address of an embedded server.
-        port: of an embedded server.
+        url: URL with the password.
+        run_server: ``auto`` to run a server if none is found, ``embedded`` to run one, or None.
+        directory: directory of the embedded server's data; None keeps the data in memory.
+        host: address of the embedded server.
+        port: port of the embedded server.
     """
 
     url: str = field(repr=False)
@@ -41,17 +41,17 @@ class GatewaySettings:
     """Arguments of the gateway in this process, or in each worker; none is secret.
 
     Attributes:
-        limits: as `Gateway` takes them, like the rest.
-        require_bound_keys: refuse session keys that existing servers have issued.
+        limits: limits of `Gateway`.
+        require_bound_keys: True refuses session keys of existing OpenTera servers.
         identity_rpc: ``service.KEY`` that resolves identities, or None.
         access_rpc: ``service.KEY`` that decides on access, or None.
-        broadcast: each ``KIND:TOPIC``.
+        broadcast: topics for all clients of a kind, each ``KIND:TOPIC``.
         origin: origins of pages that may log in.
         trusted_proxy: addresses and networks of proxies.
-        on_gap: what becomes of websockets when events may have been missed.
-        compression: logarithm of the window of permessage-deflate, or 0.
-        presence_grace: seconds that a report of going waits.
-        recovery_window: seconds in which a client may return to missed events, or 0.
+        on_gap: action on websockets after a gap.
+        compression: binary logarithm of the window of permessage-deflate, or 0.
+        presence_grace: seconds by which a disconnect is reported later, or 0.
+        recovery_window: seconds in which a client can recover missed events, or 0.
         recovery_buffer: bytes of missed events kept for each client.
     """
 
@@ -69,12 +69,12 @@ class GatewaySettings:
     recovery_buffer: int = RECOVERY_BUFFER
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON can hold, for a worker."""
+        """Return a JSON object, for a worker."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """Read what `as_json` has returned."""
+        """Read the object returned by `as_json`."""
         return cls(**{**fields, "limits": GatewayLimits(**fields["limits"])})
 
 
@@ -84,10 +84,10 @@ class AdminSettings:
 
     Attributes:
         endpoint: endpoint string.
-        token: token that requests have to show, or None.
-        hosts: names by which requests may address it.
-        console: what the console page may do.
-        is_default: no option asks for the endpoint, so it may be missing.
+        token: required token of requests, or None.
+        hosts: accepted host names.
+        console: permissions of the console page.
+        is_default: True if no option names the endpoint, which may then be missing.
     """
 
     endpoint: str
@@ -103,15 +103,15 @@ class Settings:
 
     Attributes:
         redis: the Redis to use, or to run.
-        name: in Redis's list of clients.
+        name: name in Redis's list of clients.
         websockets: endpoint strings.
-        certificate: of the websocket endpoints, or None.
+        certificate: certificate of the websocket endpoints, or None.
         certificate_files: paths of the certificate and of its private key, or None.
-        workers: processes that share the websockets.
+        workers: number of processes that share the websockets.
         gateway: settings of each gateway.
         admin: settings of the admin endpoint, or None.
-        serves_user_manager: run the user manager module too.
-        log_format: of twistd's log.
+        serves_user_manager: True runs the user manager module too.
+        log_format: format of twistd's log.
         hints: warnings for the operator.
     """
 

@@ -1,4 +1,4 @@
-"""What systemd is told of the program: ready, its state in words, alive, stopping.
+"""sd_notify: readiness, status, watchdog, stopping.
 
 Source: sd_notify(3) and sd_watchdog_enabled(3).
 """
@@ -17,20 +17,20 @@ from twisted.python.failure import Failure
 from opentera_twisted.link import Link
 
 LONGEST_STATUS: Final = 400
-"""Characters of a state in words, at most; a datagram has its limit."""
+"""Characters of a status, at most; a datagram is limited."""
 
 
 class Supervisor:
-    """Tells systemd how the program is, if it was started by one that asks.
+    """Reports the program's state to systemd, if systemd asks for it.
 
-    Its variables are taken out of the environment: what the program starts has no say there.
+    It removes systemd's variables from the environment, so that child processes cannot notify.
 
     Args:
-        link: without which the program is not ready.
-        environment: where ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are.
+        link: link to Redis; the program is ready when the link is.
+        environment: variables with ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID``.
 
     Attributes:
-        watchdog: seconds between two signs of life; None when none are asked for.
+        watchdog: seconds between keep-alive messages; None if systemd wants none.
     """
 
     _log = Logger()
@@ -41,32 +41,32 @@ class Supervisor:
         pid = environment.pop("WATCHDOG_PID", "")
         self._address = _address(address)
         if address and self._address is None:
-            self._log.warn("NOTIFY_SOCKET names no Unix socket; systemd is told nothing")
+            self._log.warn("NOTIFY_SOCKET is not a Unix socket; not notifying systemd")
         self.watchdog: float | None = None
         if microseconds.isdecimal() and int(microseconds) and pid in {"", str(os.getpid())}:
-            self.watchdog = int(microseconds) / 2_000_000  # twice in the time it allows
+            self.watchdog = int(microseconds) / 2_000_000  # twice per interval
         self._link = link
-        self._alive = LoopingCall(self._tell, "WATCHDOG=1")
+        self._alive = LoopingCall(self._notify, "WATCHDOG=1")
         self._alive.clock = link.clock
         self._fails = False
         self._is_started = False
         self._missing: Callable[[], str] = str  # nothing
 
     def wait_for(self, missing: Callable[[], str]) -> None:
-        """Have something else be waited for, beside the link; `changed` tells that it has changed.
+        """Set a further condition of readiness; call `changed` when it changes.
 
         Args:
-            missing: says in words what is not as it should be; empty when all is.
+            missing: returns the reason why the program is not ready; empty when it is.
         """
         self._missing = missing
 
     def changed(self) -> None:
-        """What is waited for beside the link has changed."""
+        """Check the further condition again."""
         if self._is_started and self._link.is_ready:
             self._ready()
 
     def start(self) -> None:
-        """Begin to tell; the program listens already, and its link is about to be started."""
+        """Start to notify, when the program listens and before its link starts."""
         if self._address is None:
             return
         self._is_started = True
@@ -79,7 +79,7 @@ class Supervisor:
             self._alive.start(self.watchdog)
 
     def stop(self) -> None:
-        """Tell that the program is ending; signs of life go on until it has ended."""
+        """Report that the program is stopping; keep-alive messages continue until it ends."""
         if self._address is None:
             return
         self._is_started = False
@@ -91,7 +91,7 @@ class Supervisor:
         ):
             if observer in observers:
                 observers.remove(observer)  # type: ignore[arg-type]  # of its own list
-        self._tell("STOPPING=1", "STATUS=sending clients away")
+        self._notify("STOPPING=1", "STATUS=closing clients")
 
     def _ready(self) -> None:
         missing = self._missing()
@@ -105,24 +105,24 @@ class Supervisor:
 
     def _status(self, text: str, *assignments: str) -> None:
         line = " ".join(text.split())
-        self._tell(*assignments, f"STATUS={line[:LONGEST_STATUS]}")
+        self._notify(*assignments, f"STATUS={line[:LONGEST_STATUS]}")
 
-    def _tell(self, *assignments: str) -> None:
-        assert self._address is not None  # noqa: S101 (else nothing was started)
+    def _notify(self, *assignments: str) -> None:
+        assert self._address is not None  # noqa: S101 (`start` checks it)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.setblocking(False)
                 sender.sendto("\n".join(assignments).encode(errors="replace"), self._address)
         except OSError as error:
-            if not self._fails:  # a watchdog would say so for ever
-                self._log.warn("systemd cannot be told of the state: {error}", error=str(error))
+            if not self._fails:  # the watchdog would repeat it endlessly
+                self._log.warn("cannot notify systemd: {error}", error=str(error))
             self._fails = True
         else:
             self._fails = False
 
 
 def _address(text: str) -> Any:
-    """The socket's address as the kernel takes it; None when it is no Unix socket's."""
+    """Return the socket's address for the kernel; None if it is not a Unix socket."""
     if text.startswith("@") and len(text) > 1:
         return "\0" + text[1:]
     return text if text.startswith("/") else None

@@ -1,9 +1,9 @@
-"""The ``TeraServer.UserManagerModule`` for use without an OpenTera server: who is online and busy.
+"""``TeraServer.UserManagerModule`` without an OpenTera server: online and busy identities.
 
-changes     what a message to the module changes
-registry    who is online and busy, in Redis, shared by all that run the module
-procedures  what programs call
-service     feeds the registry with messages, and answers calls
+changes     changes requested by a message to the module
+registry    online and busy identities in Redis, shared by all programs that run the module
+procedures  the module's procedures
+service     applies messages to the registry and serves the procedures
 
 Source: docs/reference/wire.md.
 """

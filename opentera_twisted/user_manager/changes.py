@@ -1,4 +1,4 @@
-"""What a message to the module would change: who came and went, who joined and left a session."""
+"""Changes requested by a message to the module: presence, and joining and leaving sessions."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from opentera_twisted.sessions import is_uuid
 from opentera_twisted.topics import Kind
 
 EVENTS: Final = topics.module_events(topics.USER_MANAGER_MODULE)
-"""Where changes are published."""
+"""Topic of the module's events."""
 
 MOST_CHANGES: Final = 1000
-"""Changes of one message; what asks for more is refused as a whole."""
+"""Changes in one message; a message with more is dropped as a whole."""
 
 What = Literal["online", "offline", "join", "leave", "stop"]
 
 
 class NotAMessage(Exception):
-    """That is no message to the module, or asks for too much."""
+    """The payload is not a message to the module, or requests too many changes."""
 
 
 @frozen
 class Change:
-    """What one event in a message would change.
+    """A change requested by one event in a message.
 
     Attributes:
-        what: is to happen.
-        kind: of whom; empty when a session stops, for all who are in it.
-        uuid: of whom, or of the session that stops.
-        detail: the session that is joined or left; the event to publish when somebody comes or
-            goes, a template.
+        what: type of the change.
+        kind: kind of the identity; empty when a session stops for all its members.
+        uuid: UUID of the identity, or of the session that stops.
+        detail: UUID of the session to join or leave; for ``online`` and ``offline``, the template
+            of the event to publish.
     """
 
     what: What
@@ -57,16 +57,16 @@ class Change:
 
     @property
     def is_valid(self) -> bool:
-        """Whether UUIDs are where they should be."""
+        """Return True if all UUIDs are well-formed."""
         has_session = self.what in {"join", "leave"}
         return is_uuid(self.uuid) and (is_uuid(self.detail) or not has_session)
 
 
 def changes(payload: bytes) -> list[Change]:
-    """What a message changes, in order; events that are not for the registry are left out.
+    """Parse the changes in a message, in order; skip events that do not concern the registry.
 
     Raises:
-        NotAMessage: it is not of the form of a message.
+        NotAMessage: the payload is malformed, or requests too many changes.
     """
     try:
         message = TeraModuleMessage.FromString(payload)
@@ -81,13 +81,13 @@ def changes(payload: bytes) -> list[Change]:
 
 
 def event(kind: Kind, what: str, uuid: str = NIL_UUID, **fields: str) -> bytes:
-    """The template of an event about somebody.
+    """Make the template of an event about an identity.
 
     Args:
-        kind: of whom.
-        what: the event's type without the kind, such as ``JOINED_SESSION``.
-        uuid: of whom; `NIL_UUID` stands for the UUID of whom only Redis knows.
-        fields: of the event.
+        kind: kind of the identity.
+        what: type of the event without the kind, such as ``JOINED_SESSION``.
+        uuid: UUID of the identity; `NIL_UUID` is a placeholder that a script in Redis replaces.
+        fields: further fields of the event.
     """
     message = _EVENT_OF[kind](**{f"{kind}_uuid": uuid, **fields})
     message.type = message.EventType.Value(f"{kind.upper()}_{what}")
@@ -112,8 +112,9 @@ def _of_event(message: Message) -> Iterator[Change]:
         yield Change("stop", "", message.session_uuid)
     elif isinstance(message, JoinSessionReplyEvent):
         if message.join_reply != JoinSessionReplyEvent.REPLY_ACCEPTED:
-            who = (message.user_uuid, message.participant_uuid, message.device_uuid)
-            yield from _of_all("leave", [[one] if one else [] for one in who], message.session_uuid)
+            uuids = (message.user_uuid, message.participant_uuid, message.device_uuid)
+            refusing = [[uuid] if uuid else [] for uuid in uuids]
+            yield from _of_all("leave", refusing, message.session_uuid)
     else:
         yield from _of_presence(message)
 
@@ -121,8 +122,8 @@ def _of_event(message: Message) -> Iterator[Change]:
 def _of_all(
     what: Literal["join", "leave"], uuids: Iterable[Iterable[str]], session: str
 ) -> Iterator[Change]:
-    for kind, those in zip(topics.KINDS, uuids, strict=True):
-        for uuid in those:
+    for kind, of_kind in zip(topics.KINDS, uuids, strict=True):
+        for uuid in of_kind:
             yield Change(what, kind, uuid, session)
 
 

@@ -1,4 +1,4 @@
-"""The procedures of the module, which deployed programs call at every login."""
+"""The module's procedures, which existing OpenTera programs call at every login."""
 
 from __future__ import annotations
 
@@ -14,72 +14,72 @@ _OURS: Final = "opentera-twisted "
 
 
 class Module:
-    """Who is online, and who is busy in a session.
+    """Procedures for online identities and identities in a session.
 
     Source: docs/reference/wire.md.
 
     Args:
-        registry: has the answers.
+        registry: online and busy identities.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     async def online_users(self) -> list[str]:
-        """UUIDs of the users who are online."""
+        """Return the UUIDs of the online users."""
         return await self._registry.online("user")
 
     async def online_participants(self) -> list[str]:
-        """UUIDs of the participants who are online."""
+        """Return the UUIDs of the online participants."""
         return await self._registry.online("participant")
 
     async def online_devices(self) -> list[str]:
-        """UUIDs of the devices that are online."""
+        """Return the UUIDs of the online devices."""
         return await self._registry.online("device")
 
     async def busy_users(self) -> dict[str, str]:
-        """UUIDs of the users in a session, each with that of the session."""
+        """Return the users in a session: UUID to UUID of the session."""
         return await self._registry.busy("user")
 
     async def busy_participants(self) -> dict[str, str]:
-        """UUIDs of the participants in a session, each with that of the session."""
+        """Return the participants in a session: UUID to UUID of the session."""
         return await self._registry.busy("participant")
 
     async def busy_devices(self) -> dict[str, str]:
-        """UUIDs of the devices in a session, each with that of the session."""
+        """Return the devices in a session: UUID to UUID of the session."""
         return await self._registry.busy("device")
 
     async def status_users(self) -> dict[str, dict[str, Any]]:
-        """Whether they are online, and busy, of the users who are one of both."""
+        """Return the flags ``online`` and ``busy`` of users with at least one of them."""
         return await self._registry.status("user")
 
     async def status_participants(self) -> dict[str, dict[str, Any]]:
-        """Whether they are online, and busy, of the participants who are one of both."""
+        """Return the flags ``online`` and ``busy`` of participants with at least one of them."""
         return await self._registry.status("participant")
 
     async def status_devices(self) -> dict[str, dict[str, Any]]:
-        """Of the devices that are online or busy: whether they are, and what they told last."""
+        """Return ``online``, ``busy`` and the latest status of devices that are online or busy."""
         devices = await self._registry.status("device")
-        told = await self._registry.device_statuses()
-        return {uuid: {**one, "status": told.get(uuid)} for uuid, one in devices.items()}
+        statuses = await self._registry.device_statuses()
+        return {uuid: {**flags, "status": statuses.get(uuid)} for uuid, flags in devices.items()}
 
     async def update_device_status(
         self, uuid: str, status: str, timestamp: float
     ) -> dict[str, str | float] | None:
-        """Store what an online device tells of itself; null when it is not online."""
+        """Store an online device's status and return it; return null if it is offline."""
         if not math.isfinite(timestamp):
-            raise ProcedureError("the timestamp is not a finite number")
+            raise ProcedureError(f"the timestamp must be a finite number, not {timestamp}")
         if not await self._registry.set_device_status(uuid, status, timestamp):
             return None
         return {"uuid": uuid, "status": status, "timestamp": timestamp}
 
 
 def procedures(registry: Registry) -> Procedures:
-    """The module's procedures, which tell that they are ours when they are asked."""
-    doc = "Who is online, and who is busy in a session."
+    """Describe the module's procedures, with a version that identifies this package."""
+    doc = "Users, participants and devices that are online, or busy in a session."
     return Procedures.of(Module(registry), f"{_OURS}{version('opentera-twisted')}", doc)
 
 
 def is_ours(ping: Any) -> bool:
-    """Whether that is how a server of these procedures answers ``opentera.ping``."""
+    """Return True if this package sent a reply to ``opentera.ping``."""
     return isinstance(ping, dict) and str(ping.get("version", "")).startswith(_OURS)

@@ -1,16 +1,18 @@
-"""Who is online and busy, in Redis: one registry, whoever feeds it.
+"""Online and busy identities in Redis, shared by all programs that run the module.
 
-    opentera.user_manager.online.<kind>   hash: UUID -> "gateway" when a gateway of ours has it open
+    opentera.user_manager.online.<kind>   hash: UUID -> "gateway" if a gateway of ours has it open
     opentera.user_manager.busy.<kind>     hash: UUID -> UUID of its session
     opentera.user_manager.device_status   hash: UUID -> JSON, while the device is online
     opentera.user_manager.log             list: fingerprints of the newest messages applied
     opentera.user_manager.log.start       the number of the log's first message
 
-All that run the module get every message, in one order, and each looks it up in the log from where
-it was: found there, somebody else has applied it. Otherwise it is applied and appended in one step.
-So the log holds what each of them got, in its order, each message once however many they are; and
-when one of them dies the others have applied what it has not. Numbers in the log begin with the
-time in microseconds when it is made: those of a log that Redis has lost mean nothing in the next.
+Each program that runs the module receives every message, in the same order. For each message, a
+script in Redis searches the log from the program's cursor. If the message is there, another program
+has applied it. Otherwise the script applies the message and appends it to the log, atomically. The
+log therefore holds each message once. If a program dies, the others apply its messages.
+
+The numbers in the log start with the time of its creation in microseconds. A cursor into a log that
+Redis has lost is thus invalid in the next log.
 """
 
 from __future__ import annotations
@@ -35,15 +37,15 @@ LOG: Final = "opentera.user_manager.log"
 LOG_START: Final = "opentera.user_manager.log.start"
 
 LOG_LENGTH: Final = 20_000
-"""Messages that the log remembers; who lags behind by more applies its own again, in order."""
+"""Messages kept in the log; a program that lags further behind applies messages again, in order."""
 
 COMPARED_AT_ONCE: Final = 250
-"""Identities that one step in Redis compares."""
+"""Identities compared by one script call."""
 
 _EVENTS: Final = ("JOINED_SESSION", "LEFT_SESSION", "CONNECTED", "DISCONNECTED")
 _TEMPLATES: Final = tuple(event(kind, what) for kind in topics.KINDS for what in _EVENTS)
 
-# A report before the change that it tells of: Redis may refuse to publish it.
+# Publish each event before its change: if Redis refuses the event, nothing has changed.
 _CHANGES: Final = (
     PUBLISH
     + HOLDERS
@@ -54,7 +56,7 @@ _CHANGES: Final = (
         templates[kind] = {{ARGV[i * 4 - 3], ARGV[i * 4 - 2], ARGV[i * 4 - 1], ARGV[i * 4]}}
     end
     local JOINED, LEFT, CAME, WENT = 1, 2, 3, 4
-    local function tell(kind, what, uuid)
+    local function publish_event(kind, what, uuid)
         local text = templates[kind][what]
         local at = text:find('{NIL_UUID}', 1, true)
         publish('{EVENTS}', text:sub(1, at - 1) .. uuid .. text:sub(at + {len(NIL_UUID)}))
@@ -63,26 +65,26 @@ _CHANGES: Final = (
     function apply.online(kind, uuid, report)
         local online = '{ONLINE}' .. kind
         if redis.call('HEXISTS', online, uuid) == 0 then
-            if report then publish('{EVENTS}', report) else tell(kind, CAME, uuid) end
+            if report then publish('{EVENTS}', report) else publish_event(kind, CAME, uuid) end
         end
         redis.call('HSET', online, uuid, is_held(kind .. '.' .. uuid) and 'gateway' or '')
     end
     function apply.offline(kind, uuid, report)
         if redis.call('HEXISTS', '{ONLINE}' .. kind, uuid) == 1 then
-            if report then publish('{EVENTS}', report) else tell(kind, WENT, uuid) end
+            if report then publish('{EVENTS}', report) else publish_event(kind, WENT, uuid) end
             redis.call('HDEL', '{ONLINE}' .. kind, uuid)
         end
         if kind == 'device' then redis.call('HDEL', '{DEVICE_STATUS}', uuid) end
     end
     function apply.join(kind, uuid, session)
         if redis.call('HEXISTS', '{BUSY}' .. kind, uuid) == 0 then
-            tell(kind, JOINED, uuid)
+            publish_event(kind, JOINED, uuid)
             redis.call('HSET', '{BUSY}' .. kind, uuid, session)
         end
     end
     function apply.leave(kind, uuid, session)
         if redis.call('HGET', '{BUSY}' .. kind, uuid) == session then
-            tell(kind, LEFT, uuid)
+            publish_event(kind, LEFT, uuid)
             redis.call('HDEL', '{BUSY}' .. kind, uuid)
         end
     end
@@ -182,31 +184,31 @@ _SET_DEVICE_STATUS: Final = Script(
 
 
 class Registry:
-    """Who is online and busy.
+    """Online and busy identities.
 
-    All of it fails with `BusUnavailable`, `ConnectionLost` or `CommandFailed`.
+    All methods fail with `BusUnavailable`, `ConnectionLost` or `CommandFailed`.
 
     Args:
-        link: carries the commands.
+        link: link to Redis.
     """
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._sizes: list[int] = []  # by kind, as Redis told them last
+        self._sizes: list[int] = []  # number online by kind, at the last check
 
     async def end(self) -> int:
-        """Where the log ends now: the cursor of who subscribes after this."""
+        """Return the current end of the log: the first cursor of a program that subscribes next."""
         end: int = await self._link.run(_END, [LOG, LOG_START])
         return end
 
     async def apply(self, cursor: int, messages: Iterable[tuple[bytes, Sequence[Change]]]) -> int:
-        """Apply messages, less those that somebody else has applied.
+        """Apply messages, except those that another program has applied.
 
-        May be done again when it is not known whether it was.
+        The operation is idempotent: after a lost reply, call it again.
 
         Args:
-            cursor: where in the log this one is.
-            messages: in the order in which they came, the fingerprint and the changes of each.
+            cursor: this program's position in the log.
+            messages: fingerprint and changes of each message, in order of arrival.
 
         Returns:
             The cursor of the next messages.
@@ -214,17 +216,17 @@ class Registry:
         arguments: list[bytes | str | int] = [*_TEMPLATES, cursor]
         for fingerprint, changes in messages:
             arguments += fingerprint, len(changes)
-            for one in changes:
-                arguments += one.what, one.kind, one.uuid, one.detail
+            for change in changes:
+                arguments += change.what, change.kind, change.uuid, change.detail
         behind: int
         behind, *self._sizes = await self._link.run(_APPLY, [LOG, LOG_START], *arguments)
         return behind
 
     async def compare(self, everyone: dict[Kind, list[str]]) -> None:
-        """Put right what was missed: who is open at our gateways is online, and who was is not.
+        """Correct the registry after missed messages, by the clients of this package's gateways.
 
         Args:
-            everyone: who is online at our gateways, more or less: each is looked up again.
+            everyone: UUIDs online at these gateways; the script checks each difference again.
         """
         doubtful: list[str] = []
         for kind, uuids in everyone.items():
@@ -237,40 +239,40 @@ class Registry:
             await self._link.run(_COMPARE, [], *_TEMPLATES, *some)
 
     async def has_shrunk(self) -> bool:
-        """Tell if fewer are online than after the last messages, or when it was last asked."""
+        """Return True if fewer are online than after the last messages or the last check."""
         before = self._sizes
         sizes = [self._link.execute("HLEN", ONLINE + kind) for kind in topics.KINDS]
         self._sizes = await gathered(sizes)
         return any(now < then for now, then in zip(self._sizes, before, strict=False))
 
     async def online(self, kind: Kind) -> list[str]:
-        """UUIDs of who is online, sorted."""
+        """Return the sorted UUIDs of online identities."""
         uuids: Sequence[bytes] = await self._link.execute("HKEYS", ONLINE + kind)
         return sorted(map(topics.decode, uuids))
 
     async def busy(self, kind: Kind) -> dict[str, str]:
-        """UUIDs of who is busy, each with that of its session."""
+        """Return the UUIDs of busy identities, each with the UUID of its session."""
         return _pairs(await self._link.execute("HGETALL", BUSY + kind))
 
     async def status(self, kind: Kind) -> dict[str, dict[str, Any]]:
-        """Whether they are online, and busy, of all who are one of both."""
+        """Return the flags ``online`` and ``busy`` of identities with at least one of them."""
         keys = (ONLINE + kind, BUSY + kind)
         both = await gathered(self._link.execute("HKEYS", key) for key in keys)
-        online, busy = ({topics.decode(one) for one in uuids} for uuids in both)
+        online, busy = ({topics.decode(uuid) for uuid in uuids} for uuids in both)
         return {
             uuid: {"online": uuid in online, "busy": uuid in busy} for uuid in sorted(online | busy)
         }
 
     async def device_statuses(self) -> dict[str, Any]:
-        """What online devices have told of themselves last."""
+        """Return the latest statuses of online devices, by UUID."""
         stored = _pairs(await self._link.execute("HGETALL", DEVICE_STATUS))
         return {uuid: json.loads(status) for uuid, status in stored.items()}
 
     async def set_device_status(self, uuid: str, status: str, timestamp: float) -> bool:
-        """Store what a device tells of itself, and publish it if it is news.
+        """Store a device's status and publish a change.
 
         Returns:
-            Whether the device is online; otherwise nothing was stored.
+            True if the device is online; otherwise nothing was stored.
         """
         text = json.dumps({"status": status, "timestamp": timestamp})
         report = event("device", "STATUS_CHANGED", uuid, device_status=text)
@@ -278,7 +280,7 @@ class Registry:
 
 
 def fingerprint(payload: bytes) -> bytes:
-    """What stands for a message in the log."""
+    """Return the hash that represents a message in the log."""
     return hashlib.blake2b(payload, digest_size=16).digest()
 
 

@@ -1,4 +1,4 @@
-"""Feeds the registry with what is sent to the module, and answers the module's procedures."""
+"""Applies messages to the registry and serves the module's procedures."""
 
 from __future__ import annotations
 
@@ -29,39 +29,39 @@ from opentera_twisted.user_manager.procedures import is_ours, procedures
 from opentera_twisted.user_manager.registry import Registry, fingerprint
 
 STOP_TIMEOUT: Final = 5.0
-"""Seconds that stopping waits for the messages that have come."""
+"""Seconds that stopping waits for pending messages."""
 
 CHECK_TIMEOUTS: Final = (2.0, 5.0)
-"""Seconds that whoever serves the module may take to say so; asked again before it is believed."""
+"""Seconds to wait for another server of the module, at the first and the second check."""
 
 CHANGE_BATCH: Final = 100
-"""Messages, and changes, that one step in Redis applies, more or less."""
+"""Messages and changes in one script call, approximately."""
 
 MAX_WAITING: Final = 20_000
-"""Messages that may wait for Redis; the oldest are dropped beyond that."""
+"""Pending messages; beyond that, the oldest is dropped."""
 
 _MODULE: Final = f"module.{topics.USER_MANAGER_MODULE}"
 
 
 @frozen
 class _Message:
-    """A message that is to be applied."""
+    """A pending message."""
 
     fingerprint: bytes
     changes: list[Change]
 
 
 class UserManager(Service):
-    """Runs the module: any number of programs on one Redis may, and share the registry.
+    """Runs the user manager module; any number of programs on one Redis share its registry.
 
-    A service of Twisted: start it before the gateway lets clients in, stop it after the gateway
-    and before the bus.
+    A Twisted service. Start it before the gateway accepts clients; stop it after the gateway and
+    before the bus.
 
     Args:
-        bus: started and stopped by its owner.
+        bus: bus, which its owner starts and stops.
 
     Attributes:
-        lost: messages that were dropped because too many waited for Redis.
+        lost: messages dropped because too many were pending.
     """
 
     _log = Logger()
@@ -76,8 +76,8 @@ class UserManager(Service):
         self._compares = False
         self._subscription: Subscription | None = None
         self._revocations: list[Subscription] = []
-        self._looking = LoopingCall(lambda: Deferred.fromCoroutine(self._look()))
-        self._looking.clock = bus.link.clock
+        self._checking = LoopingCall(lambda: Deferred.fromCoroutine(self._check_size()))
+        self._checking.clock = bus.link.clock
         self._server: ProcedureServer | None = None
         self._starting: Deferred[None] | None = None
         self._working: Deferred[None] | None = None
@@ -89,39 +89,39 @@ class UserManager(Service):
 
     @property
     def malformed(self) -> int:
-        """Number of messages dropped, wholly or in part, as malformed."""
+        """Return the number of messages dropped, wholly or partly, as malformed."""
         return self._malformed.count
 
     @property
     def junk(self) -> int:
-        """The former name of `malformed`."""
+        """Return `malformed`, under its former name."""
         return self.malformed
 
     def startService(self) -> None:
-        """Begin to serve, as soon as Redis is there."""
+        """Start to serve as soon as the link is ready."""
         super().startService()
         self._refusal = None
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
 
     def serving(self) -> Deferred[None]:
-        """Wait for the module.
+        """Wait until the module is served.
 
         Returns:
-            Fires when its procedures are answered and its messages applied.
+            Fires when this program serves the procedures and applies messages.
 
         Fails with:
-            AlreadyServed: another program serves the module; this one does nothing.
+            AlreadyServed: another program serves the module; this one stays idle.
         """
         waiting = self._serving.wait()
-        self._tell_serving()
+        self._notify_serving()
         return waiting
 
     def stopService(self) -> Deferred[None]:
-        """Answer no more calls, and apply what has come.
+        """Stop serving calls, and apply pending messages.
 
         Returns:
-            Fires then, or after `STOP_TIMEOUT`.
+            Fires when stopped, after `STOP_TIMEOUT` at the latest.
         """
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
@@ -138,18 +138,20 @@ class UserManager(Service):
                 self._refusal = refusal
                 break
             except BusError as error:
-                await self._retry.pause("the module cannot be served", error)
+                await self._retry.pause("cannot serve the user manager module", error)
             else:
-                self._log.info("the module is served: {topic}", topic=topics.rpc_of(_MODULE))
-        self._tell_serving()
+                self._log.info(
+                    "serving the user manager module: {topic}", topic=topics.rpc_of(_MODULE)
+                )
+        self._notify_serving()
 
     async def _check(self) -> None:
-        """See that nobody else serves the module.
+        """Check that no other program serves the module.
 
-        Ours say so when they are asked, and of them one answers a call.
+        Programs of this package identify themselves by ping, and only one of them answers a call.
 
         Raises:
-            AlreadyServed: somebody does.
+            AlreadyServed: another program serves it.
         """
         for seconds in CHECK_TIMEOUTS:
             pings = await self._bus.call_all(_MODULE, "opentera.ping", timeout=seconds)
@@ -158,12 +160,12 @@ class UserManager(Service):
                 return
         topic = topics.rpc_of(_MODULE)
         raise AlreadyServed(
-            f"another program answers on {topic} already: stop it, or run without the user manager",
+            f"another program already serves {topic}; stop it, or run without the user manager",
             topic=topic,
         )
 
     async def _begin(self) -> None:
-        # In this order: what is published after the subscription stands in the log after its end.
+        # Read the end first: messages published after the subscription are in the log after it.
         self._cursor = await self._registry.end()
         try:
             self._subscription = await self._bus.subscribe(REPORTS, self._received, self._compare)
@@ -175,8 +177,8 @@ class UserManager(Service):
             self._server = await self._bus.serve_module(
                 topics.USER_MANAGER_MODULE, procedures(self._registry), exclusive=True
             )
-            if self.running and not self._looking.running:
-                self._looking.start(LEASE / 3).addErrback(self._failed)
+            if self.running and not self._checking.running:
+                self._checking.start(LEASE / 3).addErrback(self._failed)
         except BaseException:
             if self._subscription is not None:
                 self._subscription.cancel()
@@ -186,14 +188,15 @@ class UserManager(Service):
     async def _stop(self) -> None:
         if self._starting is not None:
             self._starting.cancel()
-        if self._looking.running:
-            self._looking.stop()
+        if self._checking.running:
+            self._checking.stop()
         ending = Deferred.fromCoroutine(self._end())
         try:
             await ending.addTimeout(STOP_TIMEOUT, self._clock)
         except DeferredTimeout:
             self._log.warn(
-                "Redis does not answer: stopping with {count} messages to the module not applied",
+                "Redis does not answer; stopping with {count} unapplied messages to the user "
+                "manager module",
                 count=len(self._messages),
             )
         if self._working is not None:
@@ -214,31 +217,32 @@ class UserManager(Service):
         if not failure.check(CancelledError):
             self._log.failure("the user manager failed", failure)
 
-    def _tell_serving(self) -> None:
+    def _notify_serving(self) -> None:
         if self._refusal is not None:
             self._serving.fail(self._refusal)
         elif self._server is not None:
             self._serving.fire(None)
 
-    # --- people who are deleted or disabled
+    # --- deleted and disabled identities
 
     def _revoked(self, delivery: Delivery) -> None:
-        """Have all gateways close the websockets of those who were deleted or disabled."""
-        for one in standings(delivery.topic, delivery.payload):
-            if one.is_revoked:
-                self._bus.presence.disconnect(one.kind, one.uuid).addErrback(self._not_told)
+        """Publish disconnect commands for deleted and disabled identities."""
+        for standing in standings(delivery.topic, delivery.payload):
+            if standing.is_revoked:
+                disconnected = self._bus.presence.disconnect(standing.kind, standing.uuid)
+                disconnected.addErrback(self._not_disconnected)
 
-    def _not_told(self, failure: Failure) -> None:
+    def _not_disconnected(self, failure: Failure) -> None:
         failure.trap(BusError)
         self._log.warn(
-            "gateways were not told to disconnect a deleted or disabled client: {reason}",
+            "cannot publish the disconnect command for a deleted or disabled client: {reason}",
             reason=failure.getErrorMessage(),
         )
 
     def _end_revocations(self) -> None:
         revocations, self._revocations = self._revocations, []
-        for one in revocations:
-            one.cancel()
+        for subscription in revocations:
+            subscription.cancel()
 
     # --- messages
 
@@ -248,7 +252,7 @@ class UserManager(Service):
         except NotAMessage:
             self._malformed.dropped(delivery.topic)
             return
-        valid = [one for one in found if one.is_valid]
+        valid = [change for change in found if change.is_valid]
         if len(valid) < len(found):
             self._malformed.dropped(delivery.topic)
         if not valid:
@@ -260,21 +264,21 @@ class UserManager(Service):
         self._messages.append(_Message(fingerprint(delivery.payload), valid))
         self._work()
 
-    async def _look(self) -> None:
-        """Compare if the registry shrank: Redis has lost keys, or others have applied more."""
+    async def _check_size(self) -> None:
+        """Compare if the registry shrank: Redis lost keys, or other programs applied more."""
         try:
             if await self._registry.has_shrunk():
                 self._compare()
         except BusError:
-            pass  # when the link is back, it is compared
+            pass  # the gap's callback compares when the link is back
 
     def _compare(self) -> None:
-        """Compare with who is open at the gateways: messages may have been missed."""
+        """Compare the registry with the gateways' clients, after possibly missed messages."""
         self._compares = True
         self._work()
 
     def _applied(self) -> Deferred[None]:
-        """Fires when all that has come is applied."""
+        """Wait until all pending messages are applied."""
         if self._working is None:
             return succeed(None)
         return self._waiting.wait()
@@ -299,7 +303,7 @@ class UserManager(Service):
                     await self._registry.compare(await self._bus.presence.everyone())
                     self._compares = False
             except BusError as error:
-                await self._retry.pause("messages to the module wait", error)
+                await self._retry.pause("cannot apply messages to the user manager module", error)
             else:
                 self._retry.succeeded()
 
@@ -312,9 +316,9 @@ class UserManager(Service):
             batch.append(message)
             size += 1 + len(message.changes)
         self._cursor = await self._registry.apply(
-            self._cursor, [(one.fingerprint, one.changes) for one in batch]
+            self._cursor, [(message.fingerprint, message.changes) for message in batch]
         )
-        # Some of them may have been dropped meanwhile, from the left.
-        done = {id(one) for one in batch}
+        # The oldest of them may have been dropped in the meantime.
+        done = {id(message) for message in batch}
         while self._messages and id(self._messages[0]) in done:
             self._messages.popleft()

@@ -117,14 +117,14 @@ class ProgramTests(TLSTestCase):
         port = free_port()
         program = await self.start(f"tcp:{port}:interface=127.0.0.1")
         program.send(signal.SIGHUP)
-        await program.says("there is no certificate to read again")
+        await program.says("there is no certificate to reload")
 
     async def test_mistakes_end_the_program_at_once(self) -> None:
         pem = str(self.authority.issue("localhost"))
         other = str(self.authority.issue("elsewhere"))
         own = f"ssl:0:certKey={pem}:privateKey={pem}"
         for options, expected in (
-            (["--certificate", pem], "--certificate and --private-key need each other"),
+            (["--certificate", pem], "--certificate and --private-key must be given together"),
             (["--certificate", "/none", "--private-key", pem], "/none is not a readable PEM"),
             (["--certificate", pem, "--private-key", other], "is not the private key of"),
             (
@@ -136,7 +136,7 @@ class ProgramTests(TLSTestCase):
                     "--websocket",
                     own,
                 ],
-                "has a certificate of its own",
+                "has its own certificate",
             ),
         ):
             program = twistd("--redis", self.gateway_url, *options)

@@ -350,14 +350,14 @@ class PoolTests(RedisTestCase):
             return other.silent
 
         while not died.items:
-            pool._look()
+            pool._check()
             # A check counts for the other worker only if it had time to report.
             await until(owed, lambda reports: reports <= 0)
         assert died.items == [hangs]
         await self.ready(pool)
         assert pool.workers[1].pid != hangs.pid
         assert pool.replaced == 1
-        text = f"worker 1, process {hangs.pid}, does not answer: it is killed"
+        text = f"worker 1, process {hangs.pid}, does not respond; killing it"
         assert any(text in line for line in log.items)
         key = await SessionKeys(await self.bus()).issue("user", UUID)
         client = await connect(self.port, f"/wss/user?id={key}")
@@ -369,9 +369,9 @@ class PoolTests(RedisTestCase):
         log = log_of(self)
         pool = self.pool()
         (reason,) = await self.given_up.wait(1)
-        assert reason.startswith("no worker can be started; the last one ended: exit status 1")
+        assert reason.startswith("no worker can start; the last one ended: exit status 1")
         assert "no such library" in reason
-        assert sum("another one takes its place" in text for text in log.items) >= 3
+        assert sum("replacing it" in text for text in log.items) >= 3
         await pool.stopService()
         assert len(self.given_up.items) == 1
         assert not pool.workers
@@ -380,7 +380,7 @@ class PoolTests(RedisTestCase):
         unable = Unable()
         pool = self.pool(unable)
         (reason,) = await self.given_up.wait(1)
-        assert reason.startswith("no worker can be started; the last one could not be started: ")
+        assert reason.startswith("no worker can start; the last one could not be started: ")
         assert "no more processes" in reason
         attempts = len(unable.failed.items)
         await pool.stopService()
@@ -418,7 +418,7 @@ class PoolTests(RedisTestCase):
         for wait in ("now", "in 0.5 s", "in 1 s"):
             os.kill(pool.workers[2].pid, signal.SIGKILL)
             await self.changed.wait(len(self.changed.items) + 1)
-            assert any(f"takes its place {wait}'" in text for text in log.items), log.items
+            assert any(f"replacing it {wait}'" in text for text in log.items), log.items
             await self.ready(pool)
         assert not self.given_up.items
 

@@ -211,7 +211,7 @@ class UserManagerTests(ProgramTestCase):
     async def start_serving(self, url: str, count: int) -> list[tuple[Process, int]]:
         programs = [self.start("--redis", url, "--user-manager") for _ in range(count)]
         for program, _ in programs:
-            await program.says("the module is served")
+            await program.says("serving the user manager module")
         return programs
 
     async def test_clients_of_a_killed_gateway_are_reported_gone(self) -> None:
@@ -267,7 +267,7 @@ class UserManagerTests(ProgramTestCase):
         program, _ = self.start("--redis", self.gateway_url, "--user-manager")
         assert await program.ended() == 1
         (line,) = (line for line in program.output.splitlines() if topic in line)
-        assert "another program answers on" in line
+        assert "another program already serves" in line
         assert "Traceback" not in program.output
 
 
@@ -324,7 +324,7 @@ class EmbeddedTests(ProgramTestCase):
             program, _ = self.start(redis_port=redis_port)
             status = await program.ended()
         assert status != 0
-        assert "something that is not Redis listens on 127.0.0.1" in program.output
+        assert "a program other than Redis already listens on 127.0.0.1" in program.output
         assert "Traceback" not in program.output
 
     async def test_a_server_with_a_directory_does_not_use_another(self) -> None:
@@ -408,8 +408,8 @@ class FailedStartTests(ProgramTestCase):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             redis_port = listener.getsockname()[1]
             await self.fails(
-                f"something that is not Redis listens on 127.0.0.1:{redis_port} already; "
-                "stop it, or name the Redis to use with --redis",
+                f"a program other than Redis already listens on 127.0.0.1:{redis_port}; "
+                "stop it, or pass the Redis to use with --redis",
                 redis_port=redis_port,
             )
 
@@ -446,13 +446,13 @@ class MistakeTests(ProgramTestCase):
             ("--redis", "http://x"): "--redis: ",
             ("--redis", "redis://:hush@h/x"): "--redis: ",
             ("--redis", "embedded:"): "--redis: ",
-            ("--websocket", "nonsense"): "--websocket: 'nonsense'",
-            ("--websocket", "tcp:abc"): "--websocket: 'tcp:abc'",
-            ("--max-clients", "-1"): "--max-clients: '-1' is not a whole number",
-            ("--handshake-timeout", "nan"): "--handshake-timeout: 'nan' is not a number of seconds",
-            ("--on-gap", "x"): "--on-gap: 'x' is none of keep, close",
-            ("--console", "x"): "--console: 'x' is none of read, write, off",
-            ("--admin", "tcp:0"): "--admin: 'tcp:0' can be reached from other machines",
+            ("--websocket", "nonsense"): "--websocket: expected an endpoint such as ",
+            ("--websocket", "tcp:abc"): "--websocket: expected an endpoint such as ",
+            ("--max-clients", "-1"): "--max-clients: expected an integer ≥ 0, not '-1'",
+            ("--handshake-timeout", "nan"): "--handshake-timeout: expected seconds from 0 ",
+            ("--on-gap", "x"): "--on-gap: expected one of keep, close, not 'x'",
+            ("--console", "x"): "--console: expected one of read, write, off, not 'x'",
+            ("--admin", "tcp:0"): "--admin: other machines can reach 'tcp:0'",
             ("--admin-token-file", "/none"): "--admin-token-file: cannot read /none",
             ("--no-such-option",): "no-such-option",
             ("argument",): "argument",

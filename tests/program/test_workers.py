@@ -162,9 +162,7 @@ class ServingTests(WorkersTestCase):
         for uuid in clients.keys() - gone:
             await self.receives(uuid, clients[uuid])
         await deferToThread(program.wait_for_count, READY, 2)
-        assert (
-            f"process {killed}, ended: SIGKILL; another one takes its place now" in program.output
-        )
+        assert f"process {killed}, ended: SIGKILL; replacing it now" in program.output
         assert (await self.metric("opentera_bus_workers_replaced_total")) == {"": 1}
         replaced, other = await self.pids()
         assert other == stays
@@ -382,9 +380,9 @@ class CertificateTests(TLSTestCase):
 class MistakeTests(ProgramTestCase):
     async def test_mistakes_end_the_program_at_once(self) -> None:
         for options, expected in (
-            (["0"], "--workers: '0' is not a whole number from 1 on"),
-            (["x"], "--workers: 'x' is not a whole number from 1 on"),
-            (["2", "--websocket", "haproxy:tcp:1"], "cannot be shared by --workers"),
+            (["0"], "--workers: expected an integer ≥ 1, not '0'"),
+            (["x"], "--workers: expected an integer ≥ 1, not 'x'"),
+            (["2", "--websocket", "haproxy:tcp:1"], "--workers cannot share 'haproxy:tcp:1'"),
         ):
             program = twistd("--redis", self.gateway_url, "--workers", *options)
             self.addCleanup(program.kill)

@@ -457,10 +457,10 @@ class StartingTests(UserManagerTestCase):
 
         self.patch(manager._registry, "compare", counted)
         for _ in range(2):
-            await manager._look()
+            await manager._check_size()
             assert not compared.items
         self.redis.delete(f"{registry.ONLINE}user")  # as an eviction would
-        await manager._look()
+        await manager._check_size()
         await self.has(bus, "online_users", [uuid])
         # The same holds for one that vanishes before the first check.
         other = str(uuid4())
@@ -468,24 +468,24 @@ class StartingTests(UserManagerTestCase):
         await self.has(bus, "online_users", sorted([uuid, other]))
         here.closed(Identity("user", uuid))
         await self.has(bus, "online_users", [other])
-        manager._looking.stop()
+        manager._checking.stop()
         compared.items.clear()
-        await manager._look()
+        await manager._check_size()
         assert not compared.items
         here.opened(Identity("user", uuid))
         await self.has(bus, "online_users", sorted([uuid, other]))
         self.redis.hdel(f"{registry.ONLINE}user", uuid)
-        await manager._look()
+        await manager._check_size()
         await self.has(bus, "online_users", sorted([uuid, other]))
 
     async def test_a_refused_registry_check_is_retried(self) -> None:
         bus = await self.bus()
         manager = await self.manager(bus)
         self.redis.set(f"{registry.ONLINE}user", "a string")
-        await manager._look()
+        await manager._check_size()
         with pytest.raises(CommandFailed, match="WRONGTYPE"):
             await manager._registry.status("user")
-        assert manager._looking.running
+        assert manager._checking.running
 
     async def test_an_empty_redis_gets_all_clients_again(self) -> None:
         server = start_server(self)

@@ -1,10 +1,10 @@
 """The log of ``twistd opentera-bus``.
 
-lines        an event as one JSON object
-bounded      a warning that is repeated is counted
-unblocked    a stream that cannot block the reactor, though nobody reads it
-log_file     a file that loses no line while it is rotated
-destination  where twistd would have written, with both of these
+lines        a log event as one JSON object
+bounded      rate limit of repeated warnings
+unblocked    a stream that cannot block the reactor
+log_file     a log file whose rotation loses no line
+destination  twistd's usual destination, with all of these
 """
 
 from opentera_twisted.program.log.bounded import Bounded

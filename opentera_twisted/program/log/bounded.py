@@ -1,4 +1,4 @@
-"""A warning that is repeated is counted, and not written again and again."""
+"""Rate limit of repeated warnings, with a summary."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
 INTERVAL: Final = 60.0
-"""Seconds over which warnings are counted."""
+"""Seconds of one counting period."""
 
 REPEATS: Final = 3
-"""Times that one text is written in that time."""
+"""Times that one text is written in a period."""
 
 BURST: Final = 20
-"""Texts of one kind that are written in that time."""
+"""Texts of one kind that are written in a period."""
 
 KINDS: Final = 1000
-"""Kinds that are told apart; all others are one."""
+"""Kinds counted separately; all further ones share a counter."""
 
 _LEVELS: Final = (LogLevel.warn, LogLevel.error, LogLevel.critical)
 
@@ -31,7 +31,7 @@ _Kind = tuple[object, ...]
 
 @define
 class _Seen:
-    """What came of one kind since the first."""
+    """Counts of one kind in the current period."""
 
     texts: Counter[str] = Factory(Counter)
     held_back: int = 0
@@ -40,14 +40,14 @@ class _Seen:
 
 @implementer(ILogObserver)
 class Bounded:
-    """Hands events on; of warnings and errors of one kind, only so many in a minute.
+    """Passes events on, with a limit per minute for warnings and errors of one kind.
 
-    Of one kind are those of one module, level and format. What was held back is told, with its
-    number and the last text, when the minute is over. Threads may log too.
+    A kind is a module, level and format. After the minute, a summary has the number of suppressed
+    events and the last text. Thread-safe.
 
     Args:
-        observer: gets what is written.
-        call_later: calls a function after some seconds, from whatever thread it is asked.
+        observer: receives the events to write.
+        call_later: calls a function after some seconds; may be called from any thread.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Bounded:
         self._observer = observer
         self._call_later = call_later
         self._seen: dict[_Kind, _Seen] = {}
-        self._lock = RLock()  # a finalizer may log in the midst of it
+        self._lock = RLock()  # a finalizer may log while it is held
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, or count it."""
@@ -66,12 +66,12 @@ class Bounded:
             self._observer(event)
 
     def flush(self) -> None:
-        """Tell at once what was held back."""
+        """Write the summaries now."""
         for kind in list(self._seen):
             self._end(kind)
 
     def _is_written(self, event: LogEvent) -> bool:
-        form = event.get("log_kind", event.get("log_format"))  # what comes from workers has both
+        form = event.get("log_kind", event.get("log_format"))  # events from workers have both
         kind: _Kind = (event.get("log_level"), event.get("log_namespace"), form)
         text = _text(event)
         with self._lock:
@@ -99,7 +99,7 @@ class Bounded:
                 "log_time": time.time(),
                 "log_level": level,
                 "log_namespace": namespace,
-                "log_format": "{count} more like this within {seconds:g} s, the last: {last}",
+                "log_format": "{count} more like this in {seconds:g} s, the last: {last}",
                 "count": seen.held_back,
                 "seconds": INTERVAL,
                 "last": seen.last,

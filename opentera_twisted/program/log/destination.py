@@ -1,4 +1,4 @@
-"""Where the log of ``twistd opentera-bus`` goes: where twistd would have written it."""
+"""The log's destination: the one that twistd would have used."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from opentera_twisted.program.log.unblocked import finish, unblocked
 
 
 def has_own_format(twistd: Mapping[str, Any]) -> bool:
-    """Whether twistd's own options choose how the log looks."""
+    """Return True if twistd's own options determine the log's format."""
     return bool(twistd.get("logger") or twistd.get("syslog"))
 
 
 def log_observer(twistd: Mapping[str, Any], log_format: str, reactor: Any) -> ILogObserver | None:
-    """What writes the log; None when twistd has to do it, or to refuse it.
+    """Make the observer that writes the log; None leaves it to twistd.
 
     Args:
-        twistd: its options.
+        twistd: twistd's options.
         log_format: ``text`` or ``json``.
-        reactor: keeps the time of what is counted.
+        reactor: Twisted reactor.
     """
     if twistd.get("logger") or (twistd.get("logfile") == "-" and not twistd.get("nodaemon")):
         return None
@@ -62,7 +62,7 @@ def log_observer(twistd: Mapping[str, Any], log_format: str, reactor: Any) -> IL
 
 
 def _line(event: LogEvent) -> str | None:
-    """Format an event as twistd does; names and values in it may be of other programs."""
+    """Format an event as twistd does, with text from other programs made printable."""
     text = formatEventAsClassicLogText(event)
     return None if text is None else printable(text)
 
@@ -72,13 +72,13 @@ def _lost(count: int) -> LogEvent:
         "log_time": time.time(),
         "log_level": LogLevel.warn,
         "log_namespace": __name__,
-        "log_format": "{count} lines of the log are lost: nobody read it",
+        "log_format": "lost {count} lines of the log: the reader was too slow",
         "count": count,
     }
 
 
 def _file(twistd: Mapping[str, Any], reactor: Any) -> IO[Any]:
-    """Standard output, or the file that SIGUSR1 rotates."""
+    """Open the log: standard output, or a file that SIGUSR1 rotates."""
     name = twistd.get("logfile")
     if name == "-" or (not name and twistd.get("nodaemon")):
         escape_unencodable(sys.stdout)

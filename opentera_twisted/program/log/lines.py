@@ -1,4 +1,4 @@
-"""An event of the log as one JSON object on one line."""
+"""A log event as one JSON object on one line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FORMATTER: Final = Formatter()
 
 
 def json_line(event: LogEvent) -> str | None:
-    """The line of an event, or None when it says nothing.
+    """Format an event; return None if it is empty.
 
-    ``time`` (UTC), ``level``, ``module``, ``event`` (the text), ``fields`` (the values that the
-    text names, and no others: what a text leaves out may be secret), and ``traceback`` when
-    something was raised.
+    The object has ``time`` (UTC), ``level``, ``module``, ``event`` (the text), ``fields`` and, for
+    an exception, ``traceback``. ``fields`` has only the values that the text contains: others may
+    be secret.
     """
     text = formatEvent(event)
     failure = event.get("log_failure")
@@ -41,14 +41,14 @@ def json_line(event: LogEvent) -> str | None:
 
 
 def fields_of(event: LogEvent) -> Mapping[str, Any]:
-    """The values that an event's text names, as JSON can hold them."""
-    if "log_fields" in event:  # it was logged in another process, where they were looked up
+    """Return the values in an event's text, as JSON can represent them."""
+    if "log_fields" in event:  # logged and resolved in another process
         there: Mapping[str, Any] = event["log_fields"]
         return there
     found: dict[str, Any] = {}
     try:
         parsed = list(_FORMATTER.parse(str(event.get("log_format") or "")))
-    except ValueError:  # no format string
+    except ValueError:  # not a format string
         return found
     for _, name, _, _ in parsed:
         if not name or name.startswith("log_"):
@@ -59,7 +59,7 @@ def fields_of(event: LogEvent) -> Mapping[str, Any]:
             else:
                 value, _ = _FORMATTER.get_field(name, (), event)
             found[name] = _plain(value)
-        except Exception:  # noqa: BLE001, S112 (values of any type; the text says what is wrong)
+        except Exception:  # noqa: BLE001, S112 (values of any type; the text shows the error)
             continue
     return found
 

@@ -1,4 +1,4 @@
-"""A log file that loses no line while it is rotated."""
+"""A log file whose rotation loses no line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from twisted.python.logfile import LogFile
 
 
 class RotatedFile(LogFile):
-    """A log file whose rotation threads and handlers of signals may interrupt with a line.
+    """A log file to which threads and signal handlers may write during a rotation.
 
-    Twisted closes the old file before it opens the new one; a line in between would be lost.
+    Twisted closes the old file before it opens the new one, and would lose a line in between.
     """
 
     _file: Any
@@ -27,12 +27,12 @@ class RotatedFile(LogFile):
             super().rotate()  # type: ignore[no-untyped-call]
         finally:
             self._is_rotating = False
-            if self._file is kept:  # the folder does not allow it
+            if self._file is kept:  # the rotation failed, for lack of a permission
                 self._file = file
 
 
 class _Open:
-    """A file that stays open until nobody writes to it any more."""
+    """A file that stays open until its last reference is gone."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -41,4 +41,4 @@ class _Open:
         return getattr(self._file, name)
 
     def close(self) -> None:
-        """Leave it to the last reference: another thread may be about to write."""
+        """Do nothing: another thread may be about to write."""

@@ -1,4 +1,4 @@
-"""A log stream that cannot block the reactor, though nobody reads it."""
+"""A log stream that cannot block the reactor, even if its reader stalls."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from typing import Any, Final
 from opentera_twisted._internal.printable import ERRORS
 
 MOST: Final = 1_048_576
-"""Bytes that wait to be written; further lines are dropped."""
+"""Bytes queued to be written; further lines are dropped."""
 
 PATIENCE: Final = 2.0
-"""Seconds that the end of the program waits for what is left to be written."""
+"""Seconds that the program's end waits for queued lines."""
 
 CHECKS: Final = 20
-"""Waits in that time. They count, not seconds: a process that stood still has had no time."""
+"""Waits within `PATIENCE`. Count waits, not seconds, so that a stalled process gets its time."""
 
 _streams: list[Unblocked] = []
 
 
 class Unblocked:
-    """Writes lines to a pipe or terminal in a thread of its own.
+    """Writes lines to a pipe or terminal in its own thread.
 
-    Lines that come while too much waits are dropped. Their number is written once there is room.
+    When the queue is full, it drops lines, and writes their number once there is room.
 
     Args:
-        descriptor: of the stream.
-        encoding: of the stream; what it lacks is escaped.
-        lost: makes the line that tells how many were dropped.
+        descriptor: file descriptor of the stream.
+        encoding: encoding of the stream; other characters are escaped.
+        lost: makes the line that reports the number of dropped lines.
     """
 
     def __init__(self, descriptor: int, encoding: str, lost: Callable[[int], str | None]) -> None:
@@ -52,7 +52,7 @@ class Unblocked:
         atexit.register(self.drain)
 
     def write(self, text: str) -> None:
-        """Have a line written soon."""
+        """Queue a line."""
         line = self._encoded(text)
         with self._changed:
             if self._size + len(line) > MOST:
@@ -75,10 +75,10 @@ class Unblocked:
         self.drain()
 
     def flush(self) -> None:
-        """Do nothing: lines are written without being asked for."""
+        """Do nothing: the thread writes lines at once."""
 
     def drain(self) -> None:
-        """Wait until everything is written; not for long, and once only if nobody reads."""
+        """Wait a short time until the queue is empty; do not wait again for a stalled reader."""
         with self._changed:
             left = 0 if self._is_stuck else CHECKS
             while self._size and left:
@@ -99,7 +99,7 @@ class Unblocked:
                 self._changed.wait_for(lambda: self._lines)
                 lines, self._lines = self._lines, deque()
             data = b"".join(lines)
-            # Not through Python's stream: its lock, held here, would abort the interpreter's end.
+            # Bypass Python's stream: its lock, held here, would abort the interpreter's exit.
             with suppress(OSError):  # the reader is gone
                 self._write_all(memoryview(data))
             with self._changed:
@@ -110,18 +110,18 @@ class Unblocked:
         while left:
             try:
                 left = left[os.write(self._descriptor, left) :]
-            except BlockingIOError:  # a program that shares the stream has set it so
+            except BlockingIOError:  # another program has made the stream non-blocking
                 with DefaultSelector() as selector:
                     selector.register(self._descriptor, EVENT_WRITE)
                     selector.select()
 
 
 def unblocked(stream: Any, lost: Callable[[int], str | None]) -> Any:
-    """The stream, or one in front of it that cannot block where it could: at pipes and terminals.
+    """Wrap a pipe or terminal so that it cannot block; return other streams unchanged.
 
     Args:
-        stream: to write text to.
-        lost: makes the line that tells how many lines were dropped.
+        stream: text stream.
+        lost: makes the line that reports the number of dropped lines.
     """
     try:
         descriptor = stream.fileno()
@@ -138,6 +138,6 @@ def finish() -> None:
 
 
 def drain() -> None:
-    """Wait for what is left to be written, at the end of the program."""
+    """Wait for queued lines at the end of the program."""
     for stream in _streams:
         stream.drain()

@@ -1,4 +1,4 @@
-"""Several processes that share the websockets of one machine, and the one that watches them.
+"""Worker processes that share the websockets, and the parent that supervises them.
 
 ::
 
@@ -9,14 +9,14 @@
 
 ::
 
-    channel   what both say to each other; its end is the end of the other one
+    channel   messages between parent and worker; each notices the other's end by it
     sockets   listening sockets, bound by the parent, accepted on by the workers
-    log       events on their way to the parent's log
-    process   one worker, as the parent sees it
-    pool      starts them, watches them, replaces them, ends them
-    overview  what the admin endpoint shows of all of them
-    worker    what runs in a worker
-    start     the script that a worker begins with
+    log       log events, sent to the parent
+    process   one worker, as seen by the parent
+    pool      starts, supervises, replaces and stops the workers
+    overview  state of all workers, for the admin endpoint
+    worker    the program of a worker
+    start     the script that starts a worker
 """
 
 from opentera_twisted.program.workers.channel import WorkerSettings

@@ -1,16 +1,16 @@
-"""What a worker and its parent say to each other, over a socket that both alone hold.
+"""Messages between a worker and its parent, over a private socket.
 
 ::
 
-    to the worker    begin(settings, sockets)  listen on so many, and let clients in
-                     stop()             send them away, report them, end
+    to the worker    begin(settings, sockets)  listen on that many sockets, accept clients
+                     stop()             close and report the clients, exit
                      reload()           read the certificate again
-                     metrics()          asked: what Prometheus reads, as JSON
-    to the parent    listening(lease)   clients may come; the gateway's name in Redis
-                     report(ready, state)  each second: a sign of life, and how it is
+                     metrics()          request: the metrics, as JSON
+    to the parent    listening(lease)   accepting clients; the gateway's name in Redis
+                     report(ready, state)  each second: heartbeat and state
                      log(event)         an event for the log
 
-Secrets go this way, and not by the command line or the environment, which others can read.
+Secrets travel here, not in the command line or the environment, which others can read.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
 DESCRIPTOR: Final = 3
-"""Of the channel, in a worker; those of the listening sockets follow it."""
+"""File descriptor of the channel in a worker; those of the listening sockets follow."""
 
 REPORT_INTERVAL: Final = 1.0
-"""Seconds from one report of a worker to the next."""
+"""Seconds between a worker's reports."""
 
 
 @frozen(kw_only=True)
 class WorkerSettings:
-    """What a worker is to do.
+    """Settings of a worker.
 
     Attributes:
-        redis: URL, with its password.
-        name: in Redis's list of clients; the worker's number is put behind it.
-        gateway: `GatewaySettings` as JSON can hold them.
+        redis: URL with the password.
+        name: name in Redis's list of clients, to which the worker appends its number.
+        gateway: `GatewaySettings` as a JSON object.
         certificate: paths of the certificate and of its private key, or None.
-        tells: whether reports have what the admin endpoint shows.
+        tells: True if reports include the state for the admin endpoint.
     """
 
     redis: str
@@ -55,10 +55,10 @@ class WorkerSettings:
 
 
 class Channel(Int32StringReceiver):
-    """One end.
+    """One end of the socket.
 
     Args:
-        answers: what is called, by what the other end says.
+        answers: functions to call, by name of the message.
         lost: called when the other end is gone.
     """
 
@@ -74,14 +74,14 @@ class Channel(Int32StringReceiver):
         self._asked: dict[int, Deferred[Any]] = {}
 
     def tell(self, what: str, *arguments: Any) -> None:
-        """Say something; when nobody hears it any more, that is no error."""
+        """Send a message; ignore it if the other end is gone."""
         self._send(None, what, arguments)
 
     def ask(self, what: str, *arguments: Any) -> Deferred[Any]:
-        """Say something that is answered.
+        """Send a request.
 
         Returns:
-            Fires with the answer; cancelling forgets it.
+            Fires with the reply; cancelling ignores the reply.
 
         Fails with:
             ConnectionDone: the other end is gone.
@@ -95,7 +95,7 @@ class Channel(Int32StringReceiver):
         return answer
 
     def close(self) -> None:
-        """Hear and say nothing more, once all that was said is written."""
+        """Close the socket once everything is written."""
         transport: Any = self.transport
         if self.connected:
             transport.loseConnection()
@@ -108,7 +108,7 @@ class Channel(Int32StringReceiver):
             self.sendString(json.dumps([number, what, value]).encode())
 
     def stringReceived(self, string: bytes) -> None:
-        """Take what the other end says, asks or answers."""
+        """Handle a message, a request or a reply."""
         number, what, value = json.loads(string)
         if what is None:
             answer = self._asked.pop(number, None)
@@ -117,16 +117,16 @@ class Channel(Int32StringReceiver):
             return
         try:
             found = self._answers[what](*value)
-        except Exception:  # noqa: BLE001 (the channel goes on; who asked waits no longer than it likes)
+        except Exception:  # noqa: BLE001 (the channel survives; the requester has a timeout)
             self._log.failure("{what} failed", what=what)
             return
         if number is not None:
             self._send(number, None, found)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The other end is gone."""
+        """Fail the pending requests: the other end is gone."""
         self.connected = 0
-        asked, self._asked = self._asked, {}
-        for one in asked.values():
-            one.errback(reason)
+        pending, self._asked = self._asked, {}
+        for reply in pending.values():
+            reply.errback(reason)
         self._lost()

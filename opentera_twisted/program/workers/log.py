@@ -1,6 +1,6 @@
-"""A worker's log on its way to the parent's: each event as it is to be written.
+"""Log events of a worker, sent to the parent's log with their final text.
 
-Twisted's own events in JSON would lose what an error says, and how numbers are to be written.
+Twisted's own JSON format would lose messages of errors and formats of numbers.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from opentera_twisted.program.log import fields_of
 
 @implementer(ILogObserver)
 class Sending:
-    """Hands the worker's events on.
+    """Sends a worker's events to the parent.
 
     Args:
-        reactor: in whose thread they are sent; others log too.
-        send: gets each as text.
+        reactor: Twisted reactor; events of other threads are sent from its thread.
+        send: sends an event's text.
     """
 
     def __init__(self, reactor: Any, send: Callable[[str], None]) -> None:
@@ -41,22 +41,22 @@ class Sending:
 
 @frozen
 class RemoteFailure:
-    """What was raised in a worker, as far as a log asks for it."""
+    """An exception raised in a worker, with the methods that log observers call."""
 
     message: str
     traceback: str
 
     def getErrorMessage(self) -> str:
-        """Tell what it says."""
+        """Return the message."""
         return self.message
 
     def getTraceback(self) -> str:
-        """Tell where it was raised."""
+        """Return the traceback."""
         return self.traceback
 
 
 def to_text(event: LogEvent) -> str:
-    """An event as text."""
+    """Encode an event as JSON."""
     level, failure = event.get("log_level"), event.get("log_failure")
     return json.dumps(
         {
@@ -76,7 +76,7 @@ def to_text(event: LogEvent) -> str:
 
 
 def from_text(text: str, worker: int) -> LogEvent:
-    """The event, which says which worker it is from."""
+    """Decode an event, and add the worker's number."""
     sent = json.loads(text)
     event = {
         "log_time": sent["time"],

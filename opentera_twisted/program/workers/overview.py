@@ -1,6 +1,6 @@
-"""What the admin endpoint shows of all workers: sums, and metrics by worker.
+"""State of all workers for the admin endpoint: sums, and metrics by worker.
 
-A worker sends the state of its own each second; its metrics are asked for when Prometheus asks.
+A worker sends its state each second. The parent requests its metrics when Prometheus scrapes.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ except ModuleNotFoundError as error:
     raise explained(error) from None
 
 ANSWER_WITHIN: Final = 2.0
-"""Seconds that a worker may take to tell its metrics; after that the page is without them."""
+"""Seconds to wait for a worker's metrics; after that, the page omits them."""
 
 _COUNTS: Final = ("logins", "limited", "calls")
 
 
 class AllWorkers:
-    """Of the parent and its workers.
+    """The overview of the parent and its workers.
 
     Args:
-        bus: of the parent.
+        bus: the parent's bus.
         pool: the workers.
     """
 
@@ -55,17 +55,17 @@ class AllWorkers:
         pool.on_died.append(self._died)
 
     def start(self) -> None:
-        """Begin to take samples."""
+        """Start sampling."""
         self._own.start()
 
     def stop(self) -> None:
-        """Take no more."""
+        """Stop sampling."""
         self._own.stop()
 
     def health(self) -> dict[str, Any]:
-        """The parent's page with the sums of all, and a part for each worker."""
+        """Return the parent's health with the sums of all workers, and a part for each worker."""
         page = self._own.health()
-        told = self._told("health")
+        reported = self._reported("health")
         missing = self._pool.missing()
         if missing:
             page["status"] = "unavailable"
@@ -73,46 +73,49 @@ class AllWorkers:
         page["since"] = max(
             page["since"], datetime.fromtimestamp(self._since, UTC).isoformat(timespec="seconds")
         )
-        page["clients"] = _sum(one["clients"] for one in told.values())
-        everyone = [page, *told.values()]
-        page["subscriptions"] = _sum(one["subscriptions"] for one in everyone)
-        redis = [one["redis"] for one in everyone]
+        page["clients"] = _sum(health["clients"] for health in reported.values())
+        everyone = [page, *reported.values()]
+        page["subscriptions"] = _sum(health["subscriptions"] for health in everyone)
+        redis = [health["redis"] for health in everyone]
         page["redis"]["reconnects"] = _sum(
-            [self._dead_reconnects, *(one["reconnects"] for one in redis)]
+            [self._dead_reconnects, *(state["reconnects"] for state in redis)]
         )
-        page["redis"]["gaps"] = self._dead_gaps + sum(one["gaps"] for one in redis)
+        page["redis"]["gaps"] = self._dead_gaps + sum(state["gaps"] for state in redis)
         page["workers"] = {
             "count": self._pool.count,
             "ready": self._pool.ready,
             "replaced": self._pool.replaced,
-            "each": [_part(one) for _, one in sorted(self._pool.workers.items())],
+            "each": [_part(worker) for _, worker in sorted(self._pool.workers.items())],
         }
         return page
 
     def state(self, after: int) -> dict[str, Any]:
-        """Its health, the sums of its counts, and the samples after the one of that number."""
+        """Return the health, the sums of all counts, and the samples after the given number."""
         own = self._own.state(after)
         counts = {
-            name: _sum([own[name], self._dead[name], *self._told(name).values()])
+            name: _sum([own[name], self._dead[name], *self._reported(name).values()])
             for name in _COUNTS
         }
         return {**own, "health": self.health(), **counts}
 
     async def metrics(self) -> bytes:
-        """The parent's metrics, and those of each worker with its number as a label."""
-        asked = dict(self._pool.workers)
-        answers = await DeferredList(
-            [one.metrics().addTimeout(ANSWER_WITHIN, self._clock) for one in asked.values()],
+        """Return the parent's metrics, and each worker's with its number as a label."""
+        workers = dict(self._pool.workers)
+        replies = await DeferredList(
+            [
+                worker.metrics().addTimeout(ANSWER_WITHIN, self._clock)
+                for worker in workers.values()
+            ],
             consumeErrors=True,
         )
-        told = {
-            number: answer
-            for number, (has_come, answer) in zip(asked, answers, strict=True)
-            if has_come
+        received = {
+            number: reply
+            for number, (is_received, reply) in zip(workers, replies, strict=True)
+            if is_received
         }
-        return page_of(_merged([*self._own.families(), *families(self._pool)], told))
+        return page_of(_merged([*self._own.families(), *families(self._pool)], received))
 
-    def _told(self, name: str) -> Mapping[int, Any]:
+    def _reported(self, name: str) -> Mapping[int, Any]:
         return {
             number: worker.told[name]
             for number, worker in self._pool.workers.items()
@@ -120,12 +123,12 @@ class AllWorkers:
         }
 
     def _combine(self, sample: Sample) -> Sample:
-        """The sum of our own sample and the latest one of each worker; of delays the greatest."""
-        latest = [sample, *(one[-1] for one in self._told("samples").values() if one)]
+        """Add the latest sample of each worker to the parent's; take the maximum of delays."""
+        latest = [sample, *(kept[-1] for kept in self._reported("samples").values() if kept)]
         return {
             name: value
             if name == "time"
-            else (max if name == "delay" else sum)(one[name] for one in latest)
+            else (max if name == "delay" else sum)(values[name] for values in latest)
             for name, value in sample.items()
         }
 
@@ -136,7 +139,7 @@ class AllWorkers:
             self._since = time()
 
     def _died(self, worker: Worker) -> None:
-        """Keep what it has counted: sums do not fall."""
+        """Keep a dead worker's counts, so that sums never fall."""
         for name, counts in self._dead.items():
             counts.update(worker.told.get(name, {}))
         del self._dead["calls"]["in_flight"]
@@ -147,35 +150,35 @@ class AllWorkers:
 
 
 def families(pool: Pool) -> Sequence[Metric]:
-    """What Prometheus reads of the pool itself."""
+    """Return the metrics of the pool itself."""
     return [
-        GaugeMetricFamily("opentera_bus_workers", "Workers asked for.", pool.count),
-        GaugeMetricFamily("opentera_bus_workers_ready", "Workers that let clients in.", pool.ready),
+        GaugeMetricFamily("opentera_bus_workers", "Configured workers.", pool.count),
+        GaugeMetricFamily("opentera_bus_workers_ready", "Workers that accept clients.", pool.ready),
         CounterMetricFamily(
             "opentera_bus_workers_replaced",
-            "Workers that died, or were killed because they did not answer.",
+            "Workers replaced after they died or were killed as unresponsive.",
             pool.replaced,
         ),
     ]
 
 
 def as_json(metrics: Iterable[Metric]) -> list[Any]:
-    """Metrics as JSON can hold them."""
+    """Encode metrics as JSON values."""
     return [
         [
-            one.name,
-            one.documentation,
-            one.type,
-            [[sample.name, sample.labels, sample.value] for sample in one.samples],
+            metric.name,
+            metric.documentation,
+            metric.type,
+            [[sample.name, sample.labels, sample.value] for sample in metric.samples],
         ]
-        for one in metrics
+        for metric in metrics
     ]
 
 
-def _merged(own: Sequence[Metric], told: Mapping[int, Sequence[Any]]) -> Sequence[Metric]:
-    """All samples of one name together, those of a worker with its number as a label."""
-    found = {one.name: one for one in own}
-    for number, metrics in told.items():
+def _merged(own: Sequence[Metric], received: Mapping[int, Sequence[Any]]) -> Sequence[Metric]:
+    """Group the samples by name, with the number of a worker as a label."""
+    found = {metric.name: metric for metric in own}
+    for number, metrics in received.items():
         for name, documentation, kind, samples in metrics:
             family = found.get(name)
             if family is None:
@@ -199,6 +202,6 @@ def _part(worker: Worker) -> dict[str, Any]:
 
 def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
+    for count in counts:
+        total.update(count)
     return dict(total)

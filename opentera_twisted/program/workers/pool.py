@@ -1,12 +1,13 @@
-"""All workers: started, watched, replaced when they die, and ended.
+"""The supervisor of all workers: starts, watches, replaces and stops them.
 
 ::
 
     starting --listens--> listening --ends--> waiting, 0 s to 10 s --> starting
-    starting --ends--> waiting; when each has done so twice, and none listens: given up
+    starting --ends--> waiting; after two attempts of each, while none listens: give up
     any --silent for 20 s without using the CPU, or for 120 s--> killed
 
-A worker that dies is replaced at once; one that dies again soon, after a while that doubles.
+The pool replaces a dead worker at once. If the replacement dies soon, it waits with exponential
+back-off.
 """
 
 from __future__ import annotations
@@ -27,43 +28,43 @@ from opentera_twisted.program.workers.process import Worker
 from opentera_twisted.program.workers.sockets import Shared, share
 
 PATIENCE: Final = 20
-"""Reports that a worker may owe while its process does nothing; then it hangs, and is killed."""
+"""Consecutive missed reports of an idle process, after which it counts as hung and is killed."""
 
 BUSY: Final = 6
-"""Times as many that it may owe while it uses the CPU: it is late, or in an endless loop."""
+"""Factor on `PATIENCE` for a process that uses the CPU: it is slow, or in an endless loop."""
 
 SLOW_START: Final = 2
-"""Reports that one that starts may owe besides, for each worker: all may start at once."""
+"""Additional missed reports during a start, for each worker, since all may start at once."""
 
 STEADY: Final = 10.0
-"""Seconds that a worker must have lived for the next to come at once."""
+"""Seconds of life after which a worker is replaced without delay."""
 
 WAIT: Final = 0.5
-"""Seconds before one that died soon is replaced; doubles each time."""
+"""Seconds before the replacement of a short-lived worker; doubles each time."""
 
 WAIT_AT_MOST: Final = 10.0
 
 ATTEMPTS: Final = 2
-"""Times that each worker may fail to start, when none of them serves; then all is given up."""
+"""Failed starts of each worker, while none serves, after which the pool gives up."""
 
 
 class Pool(Service):
     """Runs workers.
 
     Args:
-        reactor: starts processes and keeps time.
-        count: of the workers.
-        endpoints: that they share, as Twisted reads them.
-        settings: what each is to do.
-        give_up: called, with the reason, when no worker can start.
-        patience: reports that a worker may owe while its process does nothing.
+        reactor: Twisted reactor.
+        count: number of workers.
+        endpoints: Twisted endpoints that the workers share.
+        settings: settings of each worker.
+        give_up: called with the reason if no worker can start.
+        patience: missed reports of an idle process, after which it is killed.
 
     Attributes:
-        workers: those that run, by their number.
-        count: as given.
-        replaced: how many workers have died.
-        on_changed: called, each, when one of them has become ready, or ceased to be.
-        on_died: called, each, with a worker that has died.
+        workers: running workers by number.
+        count: number of workers.
+        replaced: number of workers that died and were replaced.
+        on_changed: functions called when the readiness of a worker changes.
+        on_died: functions called with a worker that died.
     """
 
     _log = Logger()
@@ -89,26 +90,28 @@ class Pool(Service):
         self._patience = patience
         self._shared: list[Shared] = []
         self._born: dict[int, float] = {}
-        self._waits: dict[int, float] = defaultdict(float)  # for the next one, by number
+        self._waits: dict[int, float] = defaultdict(
+            float
+        )  # seconds before the next replacement, by number
         self._replacing: dict[int, IDelayedCall] = {}
         self._failures: Counter[int] = Counter()
         self._has_given_up = False
         self._emptied: Deferred[None] | None = None
         self._was_complete = False
-        self._watch = LoopingCall(self._look)
+        self._watch = LoopingCall(self._check)
         self._watch.clock = reactor
 
     @property
     def ready(self) -> int:
-        """How many workers let clients in."""
+        """Return the number of workers that accept clients."""
         return sum(worker.is_ready for worker in self.workers.values())
 
     def have_told(self) -> None:
-        """Have workers, from the next one that is started, tell what the admin endpoint shows."""
+        """Request the state for the admin endpoint from all workers that start from now on."""
         self._settings = evolve(self._settings, tells=True)
 
     def missing(self) -> str:
-        """What is not as it should be; empty when all workers are ready."""
+        """Return the number of missing workers, for people; empty if all are ready."""
         short = self.count - self.ready
         return f"{short} of {self.count} workers not ready" if short else ""
 
@@ -116,7 +119,7 @@ class Pool(Service):
         """Bind the sockets.
 
         Raises:
-            CannotListenError, OSError, OverflowError: that is not possible.
+            CannotListenError, OSError, OverflowError: an endpoint cannot be bound.
         """
         super().privilegedStartService()
         for endpoint in self._endpoints:
@@ -131,10 +134,10 @@ class Pool(Service):
             self._watch.start(REPORT_INTERVAL, now=False)
 
     def stopService(self) -> Deferred[None]:
-        """Have all workers send their clients away and end.
+        """Stop all workers, which close their clients.
 
         Returns:
-            Fires when none is left.
+            Fires when all have ended.
         """
         return Deferred.fromCoroutine(self._stop())
 
@@ -148,18 +151,18 @@ class Pool(Service):
         for worker in self.workers.values():
             worker.stop()
         shared, self._shared = self._shared, []
-        await DeferredList([one.close() for one in shared])
+        await DeferredList([endpoint.close() for endpoint in shared])
         if self.workers:
             self._emptied = Deferred()
             await self._emptied
 
     def kill(self) -> None:
-        """End those that are left."""
+        """Kill the remaining workers."""
         for worker in self.workers.values():
             worker.kill()
 
     def reload(self) -> None:
-        """Have all workers read their certificate again."""
+        """Reload the certificate in all workers."""
         for worker in self.workers.values():
             worker.reload()
 
@@ -168,7 +171,7 @@ class Pool(Service):
         worker = Worker(number, self._settings, self._changed, self._ended)
         worker.silent = worker.idle = -SLOW_START * self.count
         self._born[number] = self._reactor.seconds()
-        descriptors = [one.descriptor(number) for one in self._shared]
+        descriptors = [endpoint.descriptor(number) for endpoint in self._shared]
         try:
             worker.spawn(self._reactor, descriptors)
         except OSError as error:
@@ -183,8 +186,8 @@ class Pool(Service):
         if is_complete and not self._was_complete:
             self._log.info("all {count} workers are ready", count=self.count)
         self._was_complete = is_complete
-        for tell in self.on_changed:
-            tell()
+        for notify in self.on_changed:
+            notify()
 
     def _ended(self, worker: Worker, how: str) -> None:
         del self.workers[worker.number]
@@ -193,19 +196,19 @@ class Pool(Service):
         self._lost(worker, f"ended: {how}")
 
     def _lost(self, worker: Worker, how: str) -> None:
-        """Replace a worker, unless all are to end."""
+        """Replace a worker, unless the pool is stopping."""
         number = worker.number
         if not self.running:
             return
         if worker.lease is None:
             self._failures[number] += 1
-        if all(self._failures[one] >= ATTEMPTS for one in range(1, self.count + 1)):
+        if all(self._failures[each] >= ATTEMPTS for each in range(1, self.count + 1)):
             self._log.error(
                 "worker {worker}, process {pid}, {how}", worker=number, pid=worker.pid, how=how
             )
             if not self._has_given_up:
                 self._has_given_up = True
-                self._give_up(f"no worker can be started; the last one {how}")
+                self._give_up(f"no worker can start; the last one {how}")
             return
         if self._reactor.seconds() - self._born[number] >= STEADY:
             self._waits[number] = 0
@@ -213,7 +216,7 @@ class Pool(Service):
         self._waits[number] = min(2 * wait or WAIT, WAIT_AT_MOST)
         self.replaced += 1
         self._log.error(
-            "worker {worker}, process {pid}, {how}; another one takes its place {when}",
+            "worker {worker}, process {pid}, {how}; replacing it {when}",
             worker=number,
             pid=worker.pid,
             how=how,
@@ -221,10 +224,10 @@ class Pool(Service):
         )
         self._replacing[number] = self._reactor.callLater(wait, self._start, number)
         self._changed()
-        for tell in self.on_died:
-            tell(worker)
+        for notify in self.on_died:
+            notify(worker)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """Kill workers that hang.
 
         Count checks, not seconds, so that a stalled parent does not kill healthy workers.
@@ -233,7 +236,7 @@ class Pool(Service):
             worker.owes_a_report()
             if worker.idle == self._patience or worker.silent == BUSY * self._patience:
                 self._log.error(
-                    "worker {worker}, process {pid}, does not answer: it is killed",
+                    "worker {worker}, process {pid}, does not respond; killing it",
                     worker=worker.number,
                     pid=worker.pid,
                 )

@@ -1,4 +1,4 @@
-"""One worker, as its parent sees it: its process, its channel, and what it has said last."""
+"""One worker, as seen by the parent: its process, channel and latest report."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ class Worker(ProcessProtocol):
     """A process that serves clients.
 
     Args:
-        number: from 1 on; one that takes another's place has its number.
-        settings: what it is to do.
-        changed: called when its state, or whether it is ready, changes.
-        has_ended: called, with how, when its process has ended and all that it said was read.
+        number: number from 1; a replacement has the number of the dead worker.
+        settings: settings of the worker.
+        changed: called when the state or readiness changes.
+        has_ended: called with the cause when the process has ended and its output is read.
 
     Attributes:
-        pid: of its process.
-        state: as far as it has come.
-        is_ready: whether clients can log in there.
-        lease: its gateway's name in Redis, once it listens.
-        told: what the admin endpoint shows of it; empty until it has said so.
-        silent: reports that it owes.
-        idle: of these, the latest ones, in whose time its process did nothing.
+        number: number from 1.
+        pid: process ID.
+        state: stage of the process's life.
+        is_ready: True if clients can log in.
+        lease: the gateway's name in Redis, once it listens.
+        told: state for the admin endpoint; empty before the first report.
+        silent: consecutive missed reports.
+        idle: latest of the missed reports during which the process used no CPU.
     """
 
     _log = Logger()
@@ -79,10 +80,10 @@ class Worker(ProcessProtocol):
         )
 
     def spawn(self, reactor: Any, descriptors: Sequence[int]) -> None:
-        """Start it, with listening sockets.
+        """Start the process with listening sockets.
 
         Raises:
-            OSError: the system does not start a process now.
+            OSError: the system cannot start a process now.
         """
         here, there = socket.socketpair()
         with here, there:
@@ -90,7 +91,7 @@ class Worker(ProcessProtocol):
             there.setblocking(False)
             factory = Factory.forProtocol(lambda: self._channel)
             factory.noisy = False
-            # First what may fail here, such as for want of descriptors: then there is no process.
+            # First the steps that may fail here, such as for lack of descriptors.
             reactor.adoptStreamConnection(here.fileno(), socket.AF_UNIX, factory)
             inherited = enumerate([there.fileno(), *descriptors], start=DESCRIPTOR)
             module = type(reactor).__module__
@@ -99,7 +100,7 @@ class Worker(ProcessProtocol):
                     self,
                     sys.executable,
                     [sys.executable, "-P", str(START), str(self.number), module],
-                    # Twisted's own folder of plugins is found through the path, too.
+                    # Twisted also finds its plugins through the path.
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                     childFDs={0: "w", 1: "r", 2: "r", **dict(inherited)},
                 )
@@ -109,25 +110,25 @@ class Worker(ProcessProtocol):
         self._channel.tell("begin", asdict(self._settings), len(descriptors))
 
     def stop(self) -> None:
-        """Have it send its clients away and end."""
+        """Request that the worker closes its clients and ends."""
         self._channel.tell("stop")
 
     def reload(self) -> None:
-        """Have it read its certificate again."""
+        """Request that the worker reloads its certificate."""
         self._channel.tell("reload")
 
     def metrics(self) -> Deferred[Any]:
-        """What Prometheus reads of it."""
+        """Request the worker's metrics."""
         return self._channel.ask("metrics")
 
     def owes_a_report(self) -> None:
-        """Count a report that is due, and notice when the process did nothing meanwhile."""
+        """Count a due report, and check if the process used the CPU since the last one."""
         before, self._used = self._used, cpu_time(self.pid)
         self.silent += 1
         self.idle = min(self.idle, 0) if self._used > before else self.idle + 1
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         with contextlib.suppress(ProcessExitedAlready):
             self.transport.signalProcess(signal.SIGKILL)
 
@@ -147,34 +148,34 @@ class Worker(ProcessProtocol):
         globalLogPublisher(from_text(text, self.number))
 
     def connectionMade(self) -> None:
-        """Its process has started."""
+        """Note the process ID."""
         pid: Any = self.transport.pid
         self.pid = pid
         self.transport.closeStdin()
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Log what it writes beside its log: what Python says before it dies, for example."""
+        """Log output outside the worker's log, such as Python's last words."""
         lines, self._unfinished[childFD] = split_lines(self._unfinished[childFD] + data)
         for line in filter(None, lines):
             self._last_line = line.decode(errors="replace")
             self._log.warn("worker {worker}: {line}", worker=self.number, line=self._last_line)
 
     def processEnded(self, reason: Failure) -> None:
-        """Remember how it ended."""
+        """Note the exit status."""
         for descriptor in self._unfinished:
             self.childDataReceived(descriptor, b"\n")
         how = exit_text(reason)
         if self._last_line and self.state == "starting":
-            how += f", saying {self._last_line!r}"
+            how += f", last line {self._last_line!r}"
         self._how = how
-        self._look_whether_it_has_ended()
+        self._check_end()
 
     def _said_all(self) -> None:
         self._has_said_all = True
-        self._look_whether_it_has_ended()
+        self._check_end()
 
-    def _look_whether_it_has_ended(self) -> None:
-        """What it said last, its counts among it, may be read after its process has ended."""
+    def _check_end(self) -> None:
+        """End when both the process and its channel have: the last counts may arrive late."""
         if self._how is not None and self._has_said_all:
             self.state = "ended"
             self.is_ready = False
@@ -182,10 +183,10 @@ class Worker(ProcessProtocol):
 
 
 def cpu_time(pid: int) -> float:
-    """Read the CPU time that a process has used; 0 where the system has no ``/proc``.
+    """Read the CPU time that a process has used; 0 on a system without ``/proc``.
 
     Args:
-        pid: of a child, which is not reaped yet.
+        pid: process ID of a child that is not reaped yet.
 
     Returns:
         Ticks of the system's clock.

@@ -1,9 +1,9 @@
-"""Listening sockets that workers share: bound by the parent, which accepts nothing on them.
+"""Listening sockets that workers share; the parent binds them, and does not accept on them.
 
-The parent keeps them open, so who waits in the queue of a worker that died is served by the next.
-On Linux each worker has a TCP socket of its own on the same port (SO_REUSEPORT), and the kernel
-spreads the connections evenly. Elsewhere, and on Unix sockets or those of systemd, all accept on
-the same one: whoever is free takes what waits.
+The parent keeps them open, so that the replacement of a dead worker serves its accept queue. On
+Linux each worker has its own TCP socket on the same port (SO_REUSEPORT), and the kernel spreads
+the connections evenly. Elsewhere, and with sockets of Unix or systemd, all workers accept on one
+socket.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from twisted.internet.tcp import Port
 from twisted.internet.unix import Port as UnixPort
 
 IS_SPREAD: Final = sys.platform == "linux"
-"""Whether the kernel spreads connections over the sockets of one port."""
+"""True if the kernel spreads connections over the sockets of one port."""
 
 
 @frozen
 class Shared:
-    """An endpoint that workers accept on.
+    """An endpoint on which workers accept.
 
     Attributes:
-        ports: one for each worker, or one for all; none of them is read here.
+        ports: one port for each worker, or one for all; this process does not read them.
     """
 
     ports: Sequence[Any]
 
     def descriptor(self, worker: int) -> int:
-        """The socket of a worker, by its number, from 1 on."""
+        """Return the socket of a worker, by its number from 1."""
         number: int = self.ports[(worker - 1) % len(self.ports)].fileno()
         return number
 
     def close(self) -> Deferred[Any]:
-        """Close them here; a Unix socket's file is removed."""
+        """Close the sockets in this process, and remove the file of a Unix socket."""
         for port in self.ports:
-            # As of a socket that Twisted adopts: to shut it down would fail those who accept on it.
+            # As for a socket adopted by Twisted: shutting it down would break the workers.
             port._shouldShutdown = False  # noqa: SLF001
         return DeferredList([port.stopListening() for port in self.ports])
 
 
 def share(reactor: Any, endpoint: str, workers: int) -> Shared:
-    """Listen at an endpoint, for so many workers.
+    """Bind an endpoint for a number of workers.
 
     Raises:
-        CannotListenError, OSError, OverflowError: that is not possible.
+        CannotListenError, OSError, OverflowError: the endpoint cannot be bound.
     """
     listening = serverFromString(_Binding(reactor, workers), endpoint).listen(_Websockets())
     found: list[Any] = []
     failed: list[Any] = []
-    listening.addCallbacks(found.append, failed.append)  # at once: nothing is waited for
+    listening.addCallbacks(found.append, failed.append)  # synchronously
     if failed:
         failed[0].raiseException()
     ports = found[0] if isinstance(found[0], list) else found
@@ -66,7 +66,7 @@ def share(reactor: Any, endpoint: str, workers: int) -> Shared:
 
 
 class _Binding:
-    """Stands for the reactor that an endpoint listens with, and makes as many sockets as needed."""
+    """A stand-in for the reactor of an endpoint, which binds a socket for each worker."""
 
     def __init__(self, reactor: Any, workers: int) -> None:
         self._reactor = reactor
@@ -75,10 +75,10 @@ class _Binding:
         self.adoptStreamPort = reactor.adoptStreamPort
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
-        """Make one socket for each worker, where the kernel spreads connections over them."""
+        """Bind a socket for each worker, if the kernel spreads connections over them."""
         first = Port(port, factory, backlog, interface, self._reactor)
-        # Bound for itself alone: a port that another program has is an error, even if that program
-        # shares it. Only now it is opened to those below.
+        # Bind the first exclusively, to detect a port of another program even if that program
+        # shares it. Allow sharing only afterwards.
         first.startListening()
         if not IS_SPREAD:
             return first
@@ -86,35 +86,35 @@ class _Binding:
         ports = [first]
         number = first.getHost().port
         for _ in range(1, self._workers):
-            one = _Another(number, factory, backlog, interface, self._reactor)
-            one.startListening()
-            ports.append(one)
+            further = _Further(number, factory, backlog, interface, self._reactor)
+            further.startListening()
+            ports.append(further)
         return ports
 
 
-class _Another(Port):
-    """One more socket on a port of our own."""
+class _Further(Port):
+    """A further socket on the same port."""
 
     def createInternetSocket(self) -> Any:
-        """Make one that shares its port."""
+        """Make a socket that shares its port."""
         made = super().createInternetSocket()
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         return made
 
 
 class _Websockets(Factory):
-    """Named in the log; it answers nobody."""
+    """A factory that names the ports in the log."""
 
     noisy = False
 
 
 def accept(reactor: Any, descriptor: int, factory: Any) -> Any:
-    """Accept on a socket that was inherited.
+    """Accept on an inherited socket.
 
     Args:
-        reactor: reads it.
-        descriptor: of the socket; taken over.
-        factory: makes the protocol of each connection.
+        reactor: Twisted reactor.
+        descriptor: file descriptor of the socket, which this function takes over.
+        factory: factory of the connections' protocols.
 
     Returns:
         The port.
@@ -125,25 +125,25 @@ def accept(reactor: Any, descriptor: int, factory: Any) -> Any:
         port = _Inherited(inherited, factory, reactor)
         port.startListening()
         return port
-    with inherited:  # what is adopted is a copy
+    with inherited:  # Twisted adopts a copy
         return reactor.adoptStreamPort(inherited.fileno(), inherited.family, factory)
 
 
 class _Inherited(UnixPort):
-    """A Unix socket whose file is the parent's.
+    """A Unix socket whose file belongs to the parent.
 
-    Twisted's own way to adopt one would let everybody write to that file, shorten the queue, and
+    Twisted's own adoption would make the file writable for everyone, shorten the accept queue, and
     remove the file at the end.
     """
 
-    _shouldShutdown = False  # others accept on it
+    _shouldShutdown = False  # other workers accept on it
 
     def __init__(self, inherited: socket.socket, factory: Any, reactor: Any) -> None:
         super().__init__(inherited.getsockname(), factory, reactor=reactor)
         self.socket = inherited
 
     def startListening(self) -> None:
-        """Accept; it listens already."""
+        """Start accepting on the listening socket."""
         factory: Any = self.factory
         factory.doStart()
         self.connected = True
@@ -152,5 +152,5 @@ class _Inherited(UnixPort):
         self.startReading()
 
     def connectionLost(self, reason: Any) -> None:
-        """Close it here; its file stays."""
+        """Close the socket in this process, and keep its file."""
         Port.connectionLost(self, reason)

@@ -1,7 +1,6 @@
-"""Starts a worker; run by path, and never imported: ``start.py NUMBER REACTOR``.
+"""Starts a worker; run by path, never imported: ``start.py NUMBER REACTOR``.
 
-By path, since with a module's name all packages above it would be imported first, and with them
-some reactor.
+Running it by module name would first import its parent packages, and with them a reactor.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from importlib import import_module
 
 
 def main() -> int:
-    """Serve until the parent says otherwise, or is gone; the status says whether that was asked."""
+    """Serve until the parent stops the worker or is gone, and return the exit status."""
     _, number, reactor_module = sys.argv
-    # A terminal sends these to all of its processes; the parent says what is to be done.
+    # A terminal sends these to all its processes; only the parent handles them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     import_module(reactor_module).install()

@@ -1,7 +1,6 @@
-"""What runs in a worker: a bus and a gateway, on sockets that were bound by the parent.
+"""The program of a worker: a bus and a gateway, on sockets bound by the parent.
 
-It ends by itself when the parent is gone, however that ended: clients are sent away and reported
-as gone all the same.
+When the parent is gone, for any reason, the worker closes and reports its clients and ends.
 """
 
 from __future__ import annotations
@@ -37,17 +36,17 @@ from opentera_twisted.program.workers.log import Sending
 from opentera_twisted.program.workers.sockets import accept
 
 READY_WITHIN: Final = 3.0
-"""Seconds for the link to be ready, after which clients are answered all the same."""
+"""Seconds to wait for the link before accepting clients anyway."""
 
 LAST_WORDS: Final = 2.0
-"""Seconds that the parent may take to read what was said last."""
+"""Seconds to wait until the parent has read the last messages."""
 
 
 def run(number: int) -> int:
-    """Serve as the parent says until it says no more.
+    """Serve until the parent stops the worker or is gone.
 
     Args:
-        number: of the worker.
+        number: number of the worker.
 
     Returns:
         The exit status.
@@ -69,15 +68,15 @@ def run(number: int) -> int:
 
 
 class Child:
-    """Does what the parent says.
+    """Executes the parent's commands.
 
     Args:
-        reactor: of this process.
-        number: of the worker.
+        reactor: reactor of this process.
+        number: number of the worker.
 
     Attributes:
-        channel: to the parent.
-        status: with which the process ends.
+        channel: channel to the parent.
+        status: exit status.
     """
 
     _log = Logger()
@@ -100,7 +99,7 @@ class Child:
         self._gone: Deferred[None] = Deferred()
         self._reporting = LoopingCall(self._report)
         self._reporting.clock = reactor
-        # Whatever ends the reactor: the parent, its end, or a SIGTERM to this worker alone.
+        # For every cause: the parent's command, the parent's end, or a SIGTERM to this worker.
         reactor.addSystemEventTrigger(
             "before", "shutdown", lambda: Deferred.fromCoroutine(self._end())
         )
@@ -114,7 +113,7 @@ class Child:
                 range(DESCRIPTOR + 1, DESCRIPTOR + 1 + sockets),
                 self._report,
             )
-        except Exception:  # noqa: BLE001 (whatever it is, the parent hears of it)
+        except Exception:  # noqa: BLE001 (report any failure to the parent)
             self._failed(Failure())
             return
         lease = self._serving.gateway.lease
@@ -125,14 +124,14 @@ class Child:
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(BusError, OSError):
-            self._log.critical("it cannot serve: {reason}", reason=failure.getErrorMessage())
+            self._log.critical("cannot serve: {reason}", reason=failure.getErrorMessage())
         else:
-            self._log.failure("it cannot serve", failure)
+            self._log.failure("cannot serve", failure)
         self.status = 1
         self._stop()
 
     def _report(self) -> None:
-        if self._serving is None:  # it is being made
+        if self._serving is None:  # not constructed yet
             return
         is_ready, told = self._serving.report()
         is_ready = is_ready and self._serving.listening.called and not self._is_ending
@@ -146,7 +145,7 @@ class Child:
         return [] if self._serving is None else self._serving.metrics()
 
     def _stop(self) -> None:
-        with suppress(ReactorNotRunning):  # it is ending already
+        with suppress(ReactorNotRunning):  # already stopping
             self._reactor.stop()
 
     def _parent_is_gone(self) -> None:
@@ -167,21 +166,21 @@ class Child:
 
 
 class Serving:
-    """A gateway that listens, from `WorkerSettings` that the parent has sent.
+    """A bus and a listening gateway, from the parent's `WorkerSettings`.
 
     Args:
-        reactor: of it all.
-        number: of the worker.
-        settings: what it is to do.
-        descriptors: of the listening sockets.
-        changed: called when clients can log in, or cannot any more.
+        reactor: Twisted reactor.
+        number: number of the worker.
+        settings: settings of the worker.
+        descriptors: file descriptors of the listening sockets.
+        changed: called when readiness for logins changes.
 
     Raises:
-        BusError, OSError: it cannot.
+        BusError, OSError: the settings cannot be used.
 
     Attributes:
-        gateway: that lets clients in.
-        listening: fires when they are accepted.
+        gateway: gateway of the worker.
+        listening: fires when the gateway accepts connections.
     """
 
     _log = Logger()
@@ -216,21 +215,21 @@ class Serving:
         if self._overview is not None:
             self._overview.start()
         self._ports: list[Any] = []
-        # Who waits in the queue is better off there than with a 503, but not for long.
+        # Leave clients in the accept queue for a short time rather than answer 503.
         ready = self._bus.connected().addTimeout(READY_WITHIN, reactor)
         self.listening = ready.addBoth(lambda _: self._accept(descriptors, factory))
 
     def _accept(self, descriptors: range, factory: Any) -> None:
         if not self._is_stopping:
-            self._ports = [accept(self._reactor, one, factory) for one in descriptors]
+            self._ports = [accept(self._reactor, number, factory) for number in descriptors]
 
     def report(self) -> tuple[bool, Mapping[str, Any]]:
-        """Whether clients can log in, and what the admin endpoint shows."""
+        """Return the readiness for logins, and the state for the admin endpoint."""
         told = {} if self._overview is None else self._overview.latest()
         return self._bus.link.is_ready, told
 
     def metrics(self) -> Any:
-        """What Prometheus reads, as JSON."""
+        """Return the metrics as JSON values."""
         if self._overview is None:
             return []
         from opentera_twisted.program.workers.overview import as_json  # noqa: PLC0415 (an extra)
@@ -242,7 +241,7 @@ class Serving:
         read_again(self._certificate)
 
     async def stop(self) -> None:
-        """Listen no more, send clients away, close the link: in this order, and in time."""
+        """Stop listening, close clients, and close the link, within the shutdown timeout."""
         stopped = Deferred.fromCoroutine(self._stop())
         timeout = self.gateway.limits.shutdown_timeout
         if timeout:
@@ -250,7 +249,7 @@ class Serving:
         try:
             await stopped
         except DeferredTimeout:
-            self._log.error("Redis did not answer in time; ending all the same")
+            self._log.error("Redis did not answer in time; stopping anyway")
 
     async def _stop(self) -> None:
         if self._overview is not None:
