@@ -195,9 +195,13 @@ class Recovery:
         before = session.websocket
         self._unhold(session)
         self._attached[session] = self._clock.seconds() + self._interval
-        session.epoch = self._epoch
+        # A session that opens within a gap may miss events at once.
+        is_interrupted = self._link.states["subscriber"] != "ready"
+        session.epoch = _LOST if is_interrupted else self._epoch
         recovered = session.beginning is not None and session.beginning.recovered
         count = session.attach(websocket, self._settings.window)
+        if is_interrupted:
+            session.mute()
         if recovered:
             self.replayed += count
         if before is not None:

@@ -18,7 +18,7 @@ from attrs import asdict, field, frozen
 from twisted.internet.defer import Deferred, gatherResults, succeed
 
 from opentera_twisted.link import Link, Script
-from opentera_twisted.sessions import Identity
+from opentera_twisted.sessions import Identity, is_uuid
 from opentera_twisted.topics import Kind
 
 PREFIX: Final = "opentera.recovery."
@@ -149,9 +149,16 @@ def _taken(found: Any, digest: str, following: str) -> Taken | None:
     if found is None:
         return None
     marker, identity, followers = found
-    values = json.loads(identity)
-    values["topics"] = tuple(values["topics"])
-    return Taken(Identity(**values), marker.decode(), bool(followers), digest, following)
+    try:
+        values = json.loads(identity)
+        topics = tuple(values.pop("topics"))
+        known = Identity(**values, topics=topics)
+        topic = marker.decode()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None  # another program has written it
+    if not is_uuid(known.uuid) or not topic.startswith(PREFIX):
+        return None
+    return Taken(known, topic, bool(followers), digest, following)
 
 
 def _milliseconds(seconds: float) -> int:

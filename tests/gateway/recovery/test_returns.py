@@ -14,6 +14,7 @@ from opentera_twisted import topics
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.recovery import handover
 from opentera_twisted.gateway.recovery.peers import GATEWAYS
+from opentera_twisted.gateway.recovery.tokens import TOKENS, digest_of
 from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.holders import REPORTS
 from opentera_twisted.messages import DatabaseEvent, TeraModuleMessage, UserEvent
@@ -115,6 +116,28 @@ class RefusedTests(RecoveryTestCase):
         keys = await self.keys_of_recovery()
         assert keys
         assert not any(client.first["token"].encode() in key for key in keys)
+
+    async def test_a_forged_value_of_a_token_is_refused(self) -> None:
+        gate, port = await self.gateway()
+        client = await self.client(port)
+        other = await self.client(port, uuid=OTHER)
+        path, name = client.way_back(), TOKENS + digest_of(client.first["token"])
+        marker = gate.recovery._handovers.marker
+        identity = {"kind": "user", "uuid": UUID, "name": "", "topics": []}
+        for found in (
+            f"{marker}\n",
+            f"{marker}\n5",
+            f"{marker}\n{{}}",
+            f"{marker}\n{'[' * 100_000}",
+            f"{marker}\n{json.dumps({**identity, 'topics': 5})}",
+            f"{marker}\n{json.dumps({**identity, 'uuid': 5})}",
+            f"{marker}\n{json.dumps({**identity, 'more': 5})}",
+            f"module.A.messages\n{json.dumps(identity)}",
+        ):
+            self.redis.set(name, f"user {found}")
+            await self.refuse(client, port, path, "403")
+        self.publish("a", uuid=OTHER)
+        assert await other.until(1) == ["a"]
 
     async def test_a_token_of_another_kind_is_refused_and_kept(self) -> None:
         _, port = await self.gateway()
@@ -230,6 +253,30 @@ class NotRecoveredTests(RecoveryTestCase):
         assert gate.recovery.outcomes == {"gap": 2}
         self.publish("a")
         assert await client.until(1) == ["a"]
+
+    async def test_a_client_that_opens_within_a_gap_recovers_nothing(self) -> None:
+        bus = await self.bus()
+        gate, port = await self.gateway(bus)
+        stored: Deferred[None] = Deferred()
+        interrupted: Deferred[None] = Deferred()
+        store = gate.recovery._tokens.store
+
+        def store_until_the_gap(*arguments: Any) -> Deferred[None]:
+            store(*arguments).chainDeferred(stored)
+            return interrupted
+
+        def is_interrupted() -> None:
+            if not interrupted.called:
+                interrupted.callback(None)
+
+        self.patch(gate.recovery._tokens, "store", store_until_the_gap)
+        opening = Deferred.fromCoroutine(self.client(port))
+        await stored
+        bus.link.on_interrupted.append(is_interrupted)
+        self.redis.client_kill_filter(_type="pubsub")
+        client = await opening
+        assert (await client.websocket.closed)[0] == 1012
+        assert not await client.come_back(port)
 
     async def test_a_dead_gateway_recovers_nothing(self) -> None:
         bus = await self.bus()
