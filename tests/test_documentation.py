@@ -246,7 +246,7 @@ class HowToTests(CommandTestCase):
 # The shell parses, but does not run, commands for other machines.
 ELSEWHERE = {
     ("how-to/deployment.md", "systemctl"): "the units are started by test_contrib_systemd",
-    ("how-to/deployment.md", "docker"): "the image is looked at by test_contrib_docker",
+    ("how-to/deployment.md", "docker"): "tests/contrib/test_docker.py checks the image",
 }
 RUN = {"README.md", "tutorial.md", "how-to/metrics.md", "how-to/least-rights.md"}
 

@@ -53,7 +53,7 @@ async def main():
     async def wait() -> str:
         Path(os.environ["STEP_FILE"]).write_text(sys.argv[2])
         if float(sys.argv[2]) < 0:
-            await Deferred()  # for ever
+            await Deferred()  # it never fires
         # Another turn of the reactor, in which what is due by its clock would run.
         for _ in range(3):
             await bus.variables.get("x")

@@ -49,7 +49,14 @@ class WildProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn i
         if not self.factory.answer:
             return Deferred()
         # A browser fails when none is selected.
-        return next((one for one in request.protocols if not one.startswith("opentera-bus.")), None)
+        return next(
+            (
+                protocol
+                for protocol in request.protocols
+                if not protocol.startswith("opentera-bus.")
+            ),
+            None,
+        )
 
     def onOpen(self) -> None:
         self.factory.opened(self)
@@ -224,7 +231,7 @@ class GatewayTests(ClientTestCase):
         names = [str(number) for number in range(2, 30)]
         await self.publish(*names)
         events = await self.run_page("return await of('event', 29)")
-        assert [one["data"]["userFullname"] for one in events] == ["1", *names]
+        assert [event["data"]["userFullname"] for event in events] == ["1", *names]
         assert not await self.run_page("return log.some(({type}) => type === 'gap')")
         assert len(self.asked.items) == 1
         await program.ended()
@@ -248,7 +255,7 @@ class GatewayTests(ClientTestCase):
             proxy.cut()
             await self.publish(f"a{number}", f"b{number}")
         events = await self.run_page("return await of('event', 6)")
-        found = [one["data"]["userFullname"] for one in events]
+        found = [event["data"]["userFullname"] for event in events]
         assert found == [f"{letter}{number}" for number in range(3) for letter in "ab"]
         assert len(self.asked.items) == 1
 
@@ -326,7 +333,7 @@ class RecoveryTests(ClientTestCase):
     async def names(self, count: int) -> list[str]:
         """The names in the events that the page got, once there are so many."""
         events = await self.run_page("return await of('event', arguments[0])", count)
-        return [one["data"]["userFullname"] for one in events]
+        return [event["data"]["userFullname"] for event in events]
 
     async def gaps(self) -> int:
         gaps: int = await self.run_page("return log.filter(({type}) => type === 'gap').length")
@@ -346,7 +353,7 @@ class RecoveryTests(ClientTestCase):
         assert opened == [False, True, True, True]
         assert await self.gaps() == 0
         assert len(self.asked.items) == 1
-        assert all("recover=" in one for one in self.gateway.requests.items[1:])
+        assert all("recover=" in request for request in self.gateway.requests.items[1:])
 
     async def test_without_the_network_the_token_stays_good(self) -> None:
         await self.start()
@@ -408,7 +415,7 @@ class RecoveryTests(ClientTestCase):
             await self.run_page("await of('gap')")
             self.gateway.publish("1")
             assert await self.names(1) == ["1"]
-            found = [one for one in self.gateway.requests.items if "recover" in one]
+            found = [request for request in self.gateway.requests.items if "recover" in request]
             assert found == []
 
     async def test_recovery_can_be_left_out(self) -> None:

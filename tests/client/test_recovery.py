@@ -1,4 +1,4 @@
-"""`GatewayClient` and real gateways: breaks, restarts, and a gateway that is killed."""
+"""`GatewayClient` and real gateways: breaks, restarts, and a killed gateway."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USER_MANAGER = "module.TeraServer.UserManagerModule.messages"
 
 
 async def announced(redis: Any, count: int) -> None:
-    """Wait until so many gateways are known as those to which clients can return."""
+    """Wait until that many gateways are listed for returns."""
 
     async def known() -> int:
         number: int = await deferToThread(redis.zcard, GATEWAYS)
@@ -42,7 +42,7 @@ class ReturnTests(RecoveryTestCase):
         self.secrets: list[str] = []
 
     async def start_client(self, port: int) -> GatewayClient:
-        """A client that reaches a gateway through a proxy, and is connected."""
+        """Return a client connected to a gateway through a proxy."""
         self.proxy = Proxy(port)
         self.addCleanup(self.proxy.stop)
         url = f"ws://127.0.0.1:{self.proxy.port}/wss/user"
@@ -58,7 +58,7 @@ class ReturnTests(RecoveryTestCase):
         return self.secrets[-1]
 
     async def program(self, redis: str) -> tuple[Process, int]:
-        """A gateway as a process, and its port."""
+        """Start a gateway as a process; return it with its port."""
         port = free_port()
         program = twistd(
             *("--redis", redis, "--websocket", f"tcp:{port}:interface=127.0.0.1"),
@@ -70,7 +70,7 @@ class ReturnTests(RecoveryTestCase):
 
     @property
     def names(self) -> list[str]:
-        return [one.data["userFullname"] for one in self.events.items]
+        return [event.data["userFullname"] for event in self.events.items]
 
     async def test_breaks_lose_no_event_and_need_no_key(self) -> None:
         gate, port = await self.gateway()

@@ -220,7 +220,7 @@ class Served(Case):
 
     def end_of(self, pid: int) -> _End:
         if not hasattr(os, "pidfd_open"):
-            raise SkipTest("only Linux tells of the end of a process that is not one's child")
+            raise SkipTest("only Linux reports the end of a process that is not a child")
         end = _End(pid)
         self.addCleanup(end.kill)
         return end

@@ -149,7 +149,7 @@ class ServingTests(WorkersTestCase):
         killed, stays = await self.pids()
         here = await self.metric("opentera_bus_clients", kind="user")
         await until(lambda: self.page("/health"), lambda one: one["clients"]["user"] == CLIENTS)
-        # Only the parent knows of the death; for other gateways the lease is still valid.
+        # Only the parent noticed the death; for other gateways the lease is still valid.
         os.kill(killed, signal.SIGSTOP)
         leases: Any = self.redis.zrange(GATEWAYS, 0, -1)
         self.redis.zadd(GATEWAYS, dict.fromkeys(leases, 10**15), xx=True)

@@ -223,7 +223,7 @@ class Rehab(Base):
         raise AssertionError("it was run")
 
     def __getattr__(self, name: str) -> Any:
-        raise AssertionError("it was asked")
+        raise AssertionError("the property was read")
 
 
 def test_other_callables_stay_private() -> None:

@@ -105,8 +105,8 @@ def test_memory_of_a_batch_larger_than_the_window_is_bounded() -> None:
     window = Window(SECONDS, LIMIT)
     window.add([Frame(f"large batch {number}") for number in range(1_000)], 0.0)
     gc.collect()
-    kept = [one for one in gc.get_objects() if isinstance(one, Frame)]
-    own = sum(one.size for one in kept if one.payload.startswith(b"large batch"))
+    kept = [candidate for candidate in gc.get_objects() if isinstance(candidate, Frame)]
+    own = sum(reference.size for reference in kept if reference.payload.startswith(b"large batch"))
     assert 0 < window.bytes <= own <= 2 * LIMIT
 
 

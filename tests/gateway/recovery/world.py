@@ -1,4 +1,4 @@
-"""Two gateways, clients that come and go, and a publisher that never stops: what must hold."""
+"""A world of two gateways, returning clients and a publisher, with its invariants."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, leave
 from .client import Client
 
 SHARED: Final = topics.service_events("Shared")
-"""A topic that all clients follow, beside their own."""
+"""A topic of all clients, besides their own."""
 
 
 class Person:
-    """A user with one client, and the events that were published for it.
+    """A user with one client and the events published for it.
 
     Attributes:
-        uuid: of the user.
-        published: names of the events, in Redis's order.
-        client: of the user.
+        uuid: UUID of the user.
+        published: Names of the events, in Redis's order.
+        client: Client of the user.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Person:
         self.client = Client()
 
     def check(self) -> None:
-        """The client has a part of the events without a hole, and no other ones."""
+        """Assert that the client has a contiguous part of the events, and no others."""
         got = self.client.collect()
         if got:
             first = self.published.index(got[0])
@@ -51,8 +51,8 @@ class Crowd:
     """People, and one publisher of their events, whose order is Redis's.
 
     Args:
-        server: the real Redis.
-        people: number of clients.
+        server: The real Redis.
+        people: Number of clients.
         pace: seconds between events.
 
     Attributes:
@@ -80,7 +80,7 @@ class Crowd:
         await person.client.log_in(port, key)
 
     async def _publish(self) -> None:
-        """Publish to one person, or to all, again and again."""
+        """Publish to a person, or to all, repeatedly."""
         while self._is_running:
             await self.publish(self.count % (len(self.people) + 1))
             await deferLater(reactor, self._pace)
@@ -97,7 +97,7 @@ class Crowd:
         await self._bus.publish(topic, event)
 
     async def wait(self, events: int) -> None:
-        """Let that many events be published."""
+        """Wait until that many more events are published."""
         until = self.count + events
         while self.count < until:
             await deferLater(reactor, 0)
@@ -132,11 +132,11 @@ class World:
     """Gateways, people and a publisher on one server.
 
     Args:
-        server: the real Redis.
-        people: number of clients.
+        server: The real Redis.
+        people: Number of clients.
 
     Attributes:
-        outcomes: number of returns by whether they recovered.
+        outcomes: Number of recovered and of other returns.
     """
 
     def __init__(self, server: Server, people: int = 3) -> None:
@@ -150,7 +150,7 @@ class World:
         self._stopped: list[Deferred[None]] = []
 
     async def start(self) -> None:
-        """Start all, and log every client in."""
+        """Start everything and log every client in."""
         for number in range(2):
             bus = Bus(self._server.url_as(GATEWAY), reactor=reactor, name=f"gateway-{number}")
             bus.startService()
@@ -173,20 +173,20 @@ class World:
     def _port(self, number: int) -> int:
         return int(self._ports[number].getHost().port)
 
-    # --- what happens to clients
+    # --- events of clients
 
     async def drop(self, number: int) -> None:
         """Break a client's connection."""
         await self.people[number].client.drop()
 
     async def freeze(self, number: int) -> None:
-        """Have a client read nothing more of its connection."""
+        """Have a client stop reading."""
         websocket = self.people[number].client.websocket
         if websocket.state == websocket.STATE_OPEN:
             websocket.transport.pauseProducing()
 
     async def come_back(self, number: int, gateway: int) -> None:
-        """Have a client return, whatever its old connection does."""
+        """Have a client return, in any state of its old connection."""
         client = self.people[number].client
         before = client.websocket
         while True:
@@ -200,17 +200,17 @@ class World:
         await leave(before)
 
     async def come_back_twice(self, number: int) -> None:
-        """Have somebody else show the same token at both gateways; one of them gets in."""
+        """Use the same token at both gateways at once; at most one use succeeds."""
         client = self.people[number].client
         client.collect()
         path = client.way_back()
         ports = [self._port(number) for number in (0, 1)]
         returns = [connect(port, path, protocols=[RECOVERY]) for port in ports]
         results = await DeferredList(returns, consumeErrors=True)
-        opened = [one for is_open, one in results if is_open]
-        refused = [str(one.value) for is_open, one in results if not is_open]
+        opened = [result for is_open, result in results if is_open]
+        refused = [str(result.value) for is_open, result in results if not is_open]
         if not opened:
-            assert all("503" in one for one in refused), refused
+            assert all("503" in reason for reason in refused), refused
             return
         (winner,) = opened
         assert "403" in refused[0] or "503" in refused[0], refused
@@ -223,7 +223,7 @@ class World:
         await leave(before)
 
     async def cut(self, gateway: int) -> None:
-        """Cut a gateway's subscriptions, and wait until they are back."""
+        """Break a gateway's subscriber connection and wait until it is restored."""
         resumed: Deferred[None] = Deferred()
         link = self._buses[gateway].link
 
@@ -233,31 +233,31 @@ class World:
 
         link.on_resumed.append(is_back)
         with self._server.client() as client:
-            for one in client.client_list(_type="pubsub"):
-                if one["name"] == f"gateway-{gateway}.subscriber":
-                    client.client_kill_filter(_id=one["id"])
+            for connection in client.client_list(_type="pubsub"):
+                if connection["name"] == f"gateway-{gateway}.subscriber":
+                    client.client_kill_filter(_id=connection["id"])
         await resumed
 
     async def restart(self, gateway: int) -> None:
-        """End a gateway, and start another one in its place at once."""
+        """Stop a gateway and start its replacement at once."""
         old = self.gateways[gateway]
         await self._ports[gateway].stopListening()
         self._stopped.append(old.stopService())
         self._start_gateway(gateway)
 
     async def wait(self, events: int) -> None:
-        """Let that many events be published."""
+        """Wait until that many more events are published."""
         await self.crowd.wait(events)
 
     def check(self) -> None:
-        """Check what every client has got."""
+        """Check the events of every client."""
         for person in self.people:
             person.check()
 
     # --- the end
 
     async def finish(self) -> None:
-        """Stop publishing; every client has all there is, in the end."""
+        """Stop publishing and check that every client has all events."""
         await self.crowd.quiet()
         await gatherResults(self._stopped)
         for number in range(len(self.people)):
