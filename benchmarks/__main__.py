@@ -32,7 +32,7 @@ from benchmarks import (
 )
 from benchmarks.children import redis_server
 from benchmarks.figures import Results
-from benchmarks.gateways import QUICK_RIVALS, RIVALS
+from benchmarks.rivals.gateways import QUICK_RIVALS, RIVALS
 from benchmarks.scenario import Setting
 
 SCENARIOS: Final = {
@@ -62,10 +62,10 @@ QUICK_SCENARIOS: Final = (
     idle_websockets,
     recovery,
 )
-"""What is measured in a minute, unless others are named."""
+"""Scenarios of a quick run, unless others are named."""
 
 ROUNDS: Final = 5
-"""Of a scenario that does not say otherwise: those of many gateways, which lie far apart, do."""
+"""Default number of rounds; scenarios of many gateways set their own."""
 
 QUICK_ROUNDS: Final = 2
 
@@ -75,7 +75,7 @@ INTERRUPTED: Final = 130
 
 
 def main() -> None:
-    """Run what the arguments ask for."""
+    """Run the scenarios of the arguments."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument("--rounds", type=int, help="how often each side is measured (5 or 3)")
@@ -120,7 +120,7 @@ def main() -> None:
 
 
 def run_each(names: Sequence[str], setting: Setting, results: Results, path: Path | None) -> None:
-    """Run scenarios; one that fails is told of, and the others run all the same."""
+    """Run scenarios; report one that fails, and continue with the others."""
     for number, name in enumerate(names, start=1):
         print(f"{name}: scenario {number} of {len(names)}", file=sys.stderr)
         scenario = SCENARIOS[name]

@@ -12,9 +12,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 from benchmarks.children import measured, on_core, program
-from benchmarks.environments import NotMeasuredError
 from benchmarks.figures import Figure, Rival, Series, Target
-from benchmarks.nats_requests import nats_requests
+from benchmarks.rivals.environments import NotMeasuredError
+from benchmarks.rivals.nats_requests import nats_requests
 from benchmarks.scenario import SERVICE, TOPIC, Setting, rotated
 from opentera_twisted.rpc.wire import decode_request, encode_reply, encode_request
 

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any, Final
 
 from benchmarks.children import measured, program
-from benchmarks.environments import NotMeasuredError
 from benchmarks.figures import Figure, Point, Rival, Series, Target
-from benchmarks.nats_requests import nats_requests
+from benchmarks.rivals.environments import NotMeasuredError
+from benchmarks.rivals.nats_requests import nats_requests
 from benchmarks.scenario import SERVICE, TOPIC, Setting, rotated
 
 NAME: Final = "call-throughput"
@@ -30,7 +30,7 @@ DEPLOYED_CALLS: Final = 6_000
 _DEPLOYED_TOPIC: Final = TOPIC.replace(SERVICE, "deployed")
 _DEPLOYED: Final = {
     "redis-py, call by call, our server process": (TOPIC, "each"),
-    "redis-py, call by call, deployed server": (_DEPLOYED_TOPIC, "each"),
+    "redis-py, call by call, existing server": (_DEPLOYED_TOPIC, "each"),
     "redis-py, call by call, subscribed once, our server process": (TOPIC, "once"),
 }
 

@@ -1,4 +1,4 @@
-"""What a machine of given size carries, computed from what was measured."""
+"""Capacity of a machine of given size, computed from measurements."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Machine:
     """A machine on which a gateway runs beside its Redis.
 
     Attributes:
-        what: its size, for people.
-        memory: MiB that the gateway may take: the rest is the system's and Redis's.
-        share: of one core, which the gateway may take.
+        what: Description of its size.
+        memory: MiB for the gateway; the rest is for the system and Redis.
+        share: Share of one core for the gateway.
     """
 
     what: str
@@ -46,7 +46,7 @@ MACHINES: Final = (
 
 @frozen
 class Costs:
-    """What a gateway needs.
+    """Costs of a gateway.
 
     Attributes:
         base: MiB of memory before the first websocket.
@@ -81,15 +81,15 @@ class Costs:
         )
 
     def websockets(self, machine: Machine) -> float:
-        """How many a machine's memory holds."""
+        """Return the number of websockets that fit into memory."""
         return (machine.memory - self.base) * 1024 / self.websocket
 
     def logins(self, machine: Machine) -> float:
-        """How many a second."""
+        """Return the logins per second."""
         return 1e6 * machine.share / self.login
 
     def events(self, machine: Machine, receivers: int) -> float:
-        """How many a second that have so many receivers each."""
+        """Return the events per second with that many receivers each."""
         return 1e6 * machine.share / (self.event + receivers * self.delivery)
 
 

@@ -21,7 +21,7 @@ END_WITHIN: Final = 10.0
 """Seconds from SIGTERM to SIGKILL."""
 
 LAST_LINES: Final = 5
-"""Of its output, to tell why a process has ended."""
+"""Bytes of output kept to explain the end of a process."""
 
 
 class Child:
@@ -120,9 +120,10 @@ def running(*command: str) -> Iterator[Child]:
 
 @contextmanager
 def program(name: str, python: object = sys.executable, **options: object) -> Iterator[Child]:
-    """A program of this package, run by an interpreter; options become ``--option=value``."""
+    """Run a program of `benchmarks.programs`, or ``rivals.programs.NAME``, with options."""
+    module = f"benchmarks.{name}" if "." in name else f"benchmarks.programs.{name}"
     arguments = [f"--{option.replace('_', '-')}={value}" for option, value in options.items()]
-    with running(str(python), "-m", f"benchmarks.programs.{name}", *arguments) as child:
+    with running(str(python), "-m", module, *arguments) as child:
         yield child
 
 
@@ -149,8 +150,8 @@ def redis_server() -> Iterator[int]:
 def on_core(number: int) -> Iterator[None]:
     """Have the processes that are started meanwhile run on one core, by its number from 0.
 
-    Where two that wake each other run decides how long that takes, and the scheduler may put both
-    on one core or not, now so and now so.
+    The placement of two processes that wake each other decides the latency, and the
+    scheduler's choice varies.
     """
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {sorted(cores)[number % len(cores)]})

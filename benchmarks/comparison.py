@@ -9,9 +9,10 @@ from typing import Final
 
 from attrs import Factory, define, frozen
 
-from benchmarks.environments import NotMeasuredError
 from benchmarks.figures import Figure, Point, Rival, Series, Target
-from benchmarks.gateways import RIVALS, Start, null, ours, ours_in_a_site
+from benchmarks.gateways import Start, null, ours, ours_in_a_site
+from benchmarks.rivals.environments import NotMeasuredError
+from benchmarks.rivals.gateways import RIVALS
 from benchmarks.scenario import Setting, rotated
 
 OURS: Mapping[str, Start] = {"ours": ours, "ours in a site": ours_in_a_site}
@@ -23,12 +24,12 @@ SLOW: Final = 10.0
 
 @frozen
 class Measured:
-    """What one gateway gave in one round.
+    """Results of one gateway in one round.
 
     Attributes:
-        who: it is, with its version.
-        values: by what was measured.
-        remark: what else to know; empty: nothing.
+        who: Name and version of the gateway.
+        values: Values by quantity.
+        remark: Remark, or an empty string.
     """
 
     who: str
@@ -42,7 +43,7 @@ class Comparison:
 
     Attributes:
         starts: each gateway, by name; ours is the first.
-        missing: why one was not measured, by its name.
+        missing: Reasons why gateways were not measured, by name.
     """
 
     starts: Mapping[str, Start]
@@ -66,7 +67,7 @@ class Comparison:
         )
 
     def run(self, setting: Setting, title: str, measure: Callable[[str, Start], Measured]) -> None:
-        """Measure each gateway in each round; one that cannot be had, or fails, is left out.
+        """Measure each gateway in each round; skip one that is missing or fails.
 
         One that is slow is measured in one round only.
 
@@ -98,7 +99,7 @@ class Comparison:
                     slow.add(name)
 
     def series(self, what: str, name: str) -> Series:
-        """What was measured of one gateway."""
+        """Return the measurements of one gateway."""
         return self._series.setdefault((what, name), Series(name))
 
     def figure(
@@ -114,12 +115,12 @@ class Comparison:
         """Ours beside all the others.
 
         Args:
-            scenario: whose figure it is.
-            what: was measured.
-            unit: of it.
-            beside: of the ratio to each rival.
-            target: of our own median.
-            point: where it stands among others.
+            scenario: Scenario of the figure.
+            what: Measured quantity.
+            unit: Unit of the quantity.
+            beside: Target of the ratio to each rival.
+            target: Target of our own median.
+            point: Position in a series of sizes.
         """
         rivals = [
             Rival(

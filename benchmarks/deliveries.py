@@ -32,11 +32,11 @@ LONGEST: Final = 4.0
 
 @frozen
 class Delivered:
-    """What was measured of some events.
+    """Measurements of some events.
 
     Attributes:
         per_second: deliveries, from the first event's publication to the last one's delivery.
-        cost: of one delivery, in microseconds of the gateway's processor time.
+        cost: Microseconds of the gateway's processor time per delivery.
         load: share of one core that the load generator took.
         lost: share of the deliveries that did not come.
     """

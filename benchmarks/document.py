@@ -1,6 +1,6 @@
 """Writes the figures of one run into the page of the docs: ``python -m benchmarks.document``.
 
-What stands between the marks of a part is replaced; all else of the page is written by hand. The
+Replaces the text between the marks of each part; the rest is written by hand. The
 pictures that the page shows are copied from beside the results.
 """
 
@@ -31,7 +31,7 @@ PICTURES: Final = (
 """Those of a run's pictures that the page shows."""
 
 GATEWAYS: Final = ("event-latency", "fan-out", "idle-websockets", "start-up")
-"""Scenarios whose figures are told gateway by gateway; of the others, one after another."""
+"""Scenarios whose figures form a table by gateway; others are listed."""
 
 Json = Mapping[str, Any]
 
@@ -161,7 +161,7 @@ def _own_aims(figures: Iterable[Json]) -> Iterator[str]:
 
 
 def _aims_beside(figures: Iterable[Json]) -> Iterator[str]:
-    """Of each ratio that is aimed at: beside whom it is missed."""
+    """Return the rivals beside which each target is missed."""
     missed: dict[str, list[str]] = {}
     for figure in figures:
         for rival in figure["rivals"]:
@@ -175,7 +175,7 @@ def _aims_beside(figures: Iterable[Json]) -> Iterator[str]:
 
 
 def _short(series: Json) -> str:
-    """Who it is, without the details."""
+    """Return the name without the details."""
     who: str = series["who"]
     return who.partition(",")[0]
 

@@ -1,4 +1,4 @@
-"""How long one event takes from its publication to websockets that nothing else keeps waiting."""
+"""Latency of one event from its publication to otherwise idle websockets."""
 
 from __future__ import annotations
 

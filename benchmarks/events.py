@@ -11,7 +11,7 @@ from opentera_twisted.messages.packing import tera_event
 from opentera_twisted.messages.text import event_text
 
 MARK: Final = "~^|~|^^~||~^~^||^~~|^|||"
-"""Stands once in the text of each event; long, and of rare characters: that is found fastest."""
+"""Mark that each event's text contains once; long and of rare characters, for fast search."""
 
 SIZE: Final = 457
 """Bytes of a text: that of a UserEvent with names of usual length."""
@@ -20,7 +20,7 @@ _TIME: Final = 1_700_000_000.5
 
 
 def text(envelope: TeraEvent) -> str:
-    """What websockets receive of it."""
+    """Return the text that websockets receive."""
     return event_text(envelope)
 
 

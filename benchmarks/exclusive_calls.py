@@ -1,4 +1,4 @@
-"""What ``exclusive=True`` costs: the same server with it and without."""
+"""The cost of ``exclusive=True``: the same server with and without it."""
 
 from __future__ import annotations
 

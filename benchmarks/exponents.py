@@ -1,4 +1,4 @@
-"""How costs grow with sizes: by which power."""
+"""Growth exponents of costs by size."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from statistics import linear_regression
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """By which power of the size the cost grows: 0 when it does not, 1 when in proportion.
+    """Return the exponent of growth: 0 for constant, 1 for proportional costs.
 
     Args:
-        sizes: two different ones at least, above 0.
-        costs: of each, above 0.
+        sizes: At least two different sizes above 0.
+        costs: Costs by size, above 0.
 
     Returns:
         The slope of the straight line through their logarithms, by least squares.
@@ -22,11 +22,11 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def steepest(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """The highest exponent between two neighbouring sizes: what the one of all may hide.
+    """Return the highest exponent between neighbouring sizes.
 
     Args:
-        sizes: two at least, each larger than the one before.
-        costs: of each, above 0.
+        sizes: At least two sizes, ascending.
+        costs: Costs by size, above 0.
     """
     steps = pairwise(zip(sizes, costs, strict=True))
     return max(exponent(*zip(*step, strict=True)) for step in steps)

@@ -22,7 +22,7 @@ PACKAGES: Final = (
 
 
 def gather(port: int) -> dict[str, str]:
-    """Facts by name; the server is asked for its own."""
+    """Return facts by name, including those of the server."""
     facts = {
         "cores": str(os.cpu_count()),
         "processor": _processor(),

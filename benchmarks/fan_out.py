@@ -41,13 +41,13 @@ PERSONAL_DELIVERIES: Final = 50_000
 
 @frozen
 class Quantity:
-    """One thing that is told of what was delivered.
+    """A reported quantity of deliveries.
 
     Attributes:
-        what: it is.
-        unit: of its value.
-        value: takes it out.
-        beside: what the ratio to a rival should reach.
+        what: Name of the quantity.
+        unit: Unit of its value.
+        value: Reads it from the deliveries.
+        beside: Target of the ratio to a rival.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""What is reported: samples of ours and of rivals, the ratios of their medians, the targets."""
+"""Reported figures: samples of ours and of rivals, ratios of medians, targets."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from attrs import Factory, define, frozen
 
 @frozen
 class Target:
-    """What a figure should reach.
+    """Target of a figure.
 
     Attributes:
-        relation: to the limit.
-        limit: of the ratio when there is a rival, else of our median.
+        relation: Relation to the limit.
+        limit: Limit of the ratio to a rival, or else of our median.
     """
 
     relation: Literal["below", "at least"]
     limit: float
 
     def is_reached(self, value: float) -> bool:
-        """Whether that value is on the right side of the limit."""
+        """Return True if the value satisfies the limit."""
         return value < self.limit if self.relation == "below" else value >= self.limit
 
     def __str__(self) -> str:
@@ -31,12 +31,12 @@ class Target:
 
 @define
 class Series:
-    """What was measured of one side, once a round.
+    """Samples of one side, one per round.
 
     Attributes:
-        who: what was measured, and in which processes.
-        samples: one a round.
-        remarks: what else to know of them.
+        who: Measured program and its processes.
+        samples: One sample per round.
+        remarks: Remarks on the samples.
     """
 
     who: str
@@ -45,7 +45,7 @@ class Series:
 
     @property
     def median(self) -> float:
-        """Of the samples."""
+        """Median of the samples."""
         return median(self.samples)
 
     def as_json(self) -> dict[str, Any]:
@@ -65,9 +65,9 @@ class Ratio:
     """Ours in terms of a rival.
 
     Attributes:
-        of_medians: of all rounds.
-        lowest: of the rounds, each with its own two samples.
-        highest: likewise.
+        of_medians: Ratio of the medians of all rounds.
+        lowest: Lowest ratio of a round.
+        highest: Highest ratio of a round.
     """
 
     of_medians: float
@@ -76,7 +76,7 @@ class Ratio:
 
     @classmethod
     def of(cls, ours: Series, rival: Series) -> Ratio:
-        """Of two series of the same rounds, of which the rival may have had the first only."""
+        """Return the ratio of two series; the rival may have the first rounds only."""
         pairs = zip(ours.samples[: len(rival.samples)], rival.samples, strict=True)
         ratios = [one / other for one, other in pairs]
         return cls(ours.median / rival.median, min(ratios), max(ratios))
@@ -87,12 +87,12 @@ class Ratio:
 
 @frozen
 class Rival:
-    """What ours is compared with.
+    """A rival of ours.
 
     Attributes:
-        series: its samples, interleaved with ours.
-        target: of the ratio; None for what is only told.
-        missing: why it was not measured; empty when it was.
+        series: Its samples, interleaved with ours.
+        target: Target of the ratio; None without one.
+        missing: Reason why it was not measured, or an empty string.
     """
 
     series: Series
@@ -102,12 +102,12 @@ class Rival:
 
 @frozen
 class Point:
-    """Where a figure stands among others that differ in one size only.
+    """Position of a figure in a series that differs in one size only.
 
     Attributes:
-        of: what they are together.
-        axis: what the size is.
-        size: of this one.
+        of: Name of the series.
+        axis: Name of the size.
+        size: Size of this figure.
     """
 
     of: str
@@ -120,13 +120,13 @@ class Figure:
     """One thing measured of ours, and of rivals when there are any.
 
     Attributes:
-        scenario: whose figure it is.
-        name: what is measured.
-        unit: of the samples.
+        scenario: Scenario of the figure.
+        name: Measured quantity.
+        unit: Unit of the samples.
         ours: samples of ours.
-        rivals: what ours is compared with.
-        target: of our median; None for what is only told.
-        point: where it stands among others like it; None: it stands alone.
+        rivals: Rivals of ours.
+        target: Target of our median; None without one.
+        point: Position in a series of sizes; None outside one.
     """
 
     scenario: str
@@ -142,7 +142,7 @@ class Figure:
         return None if rival.missing else Ratio.of(self.ours, rival.series)
 
     def is_reached(self, rival: Rival | None = None) -> bool | None:
-        """Whether the target beside a rival is reached, or our own; None: there is none."""
+        """Return True if the target beside a rival, or our own, is reached; None without one."""
         if rival is None:
             return None if self.target is None else self.target.is_reached(self.ours.median)
         ratio = self.ratio(rival)
@@ -184,9 +184,9 @@ class Results:
 
     Attributes:
         machine: facts of it and versions, by name.
-        figures: of the scenarios that are over.
-        seconds: that each of these took.
-        failed: why a scenario gave no figures.
+        figures: Figures of completed scenarios.
+        seconds: Seconds of each scenario.
+        failed: Reasons why scenarios have no figures.
     """
 
     machine: dict[str, str]

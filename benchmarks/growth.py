@@ -1,4 +1,4 @@
-"""What one event costs our gateway as clients, topics and messages grow by tens."""
+"""Costs of one event at our gateway as clients, topics and messages grow by tens."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Growth:
     """One thing that grows.
 
     Attributes:
-        what: it is.
+        what: Name of the size.
         sizes: each ten times the one before.
-        audience: of a size.
-        events: of a size: how many each websocket receives in one burst, and how many bursts.
+        audience: Makes the audience of a size.
+        events: Returns, for a size, the events per websocket in a burst and the bursts.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""How fast websockets log in, and what each costs while it is idle: ours beside other gateways."""
+"""Rate of logins, and costs of idle websockets: ours beside other gateways."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(setting: Setting) -> list[Figure]:
 
 
 def _measure(setting: Setting, name: str, start: Start) -> Measured:
-    """Log in; until all are open, and with ours until Redis has been told of all."""
+    """Log in; time until all are open and, with ours, until all are reported."""
     audience = Audience.personal(WEBSOCKETS)
     forget_everyone(setting)
     with ExitStack() as stack:

@@ -33,8 +33,8 @@ class Picture:
     """One file: figures that differ in one size only, or a single one.
 
     Attributes:
-        name: of the file, without its suffix.
-        figures: in the order of their sizes.
+        name: File name without its suffix.
+        figures: Figures by size.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Picture:
 
 
 def pictures(figures: Sequence[Figure]) -> Iterator[Picture]:
-    """What is worth a picture: what has rivals, or grows."""
+    """Return the pictures: figures with rivals, and series of sizes."""
     groups: dict[str, list[Figure]] = {}
     for figure in figures:
         groups.setdefault(_key(figure), []).append(figure)
@@ -138,7 +138,7 @@ def _bars(axes: Any, figures: Sequence[Figure]) -> None:
 
 
 def _spread(series: Sequence[Series]) -> list[list[float]]:
-    """How far minimum and maximum are from the median."""
+    """Return the distances of minimum and maximum from the median."""
     return [
         [measured.median - min(measured.samples) for measured in series],
         [max(measured.samples) - measured.median for measured in series],
@@ -146,7 +146,7 @@ def _spread(series: Sequence[Series]) -> list[list[float]]:
 
 
 def _short(series: Series) -> str:
-    """Who it is, without the details."""
+    """Return the name without the details."""
     return re.split(r"[,:]", series.who, maxsplit=1)[0]
 
 

@@ -34,7 +34,7 @@ def awaiting_reports(
     Args:
         setting: names the Redis-compatible server.
         count: number of users.
-        change: what is reported of them.
+        change: Kind of the reports.
     """
     with redis.Redis(port=setting.port, protocol=2) as client, ThreadPoolExecutor(1) as executor:
         pubsub = client.pubsub()

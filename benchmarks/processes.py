@@ -1,4 +1,4 @@
-"""What processes have used: processor time and memory.
+"""Processor time and memory of processes.
 
 Source: proc(5), clock_getcpuclockid(3).
 """

@@ -44,7 +44,7 @@ MISSED: Final = 5
 """Events that each client misses, each on its own topic."""
 
 POLL: Final = 0.05
-"""Seconds between looks at Redis."""
+"""Seconds between polls of Redis."""
 
 _WITHOUT: Final = "without recovery"
 _PATH: Final = "/wss/user"

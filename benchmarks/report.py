@@ -67,7 +67,7 @@ def _reached(target: Target | None, reached: bool | None) -> tuple[str, str]:
 
 
 def yes_or_no(reached: bool | None) -> str:
-    """Whether a target was reached; nothing where there is none."""
+    """Return the result of a target, or nothing without one."""
     return {None: "", True: "yes", False: "no"}[reached]
 
 

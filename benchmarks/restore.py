@@ -1,4 +1,4 @@
-"""How soon all subscriptions are back after a break, and what each takes."""
+"""Time until all subscriptions are restored after a break, in total and each."""
 
 from __future__ import annotations
 

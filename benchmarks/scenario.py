@@ -1,4 +1,4 @@
-"""What every scenario is given, and what they share."""
+"""Settings and common functions of scenarios."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ One = TypeVar("One")
 
 @frozen
 class Setting:
-    """How a scenario is to run.
+    """Settings of a run.
 
     Attributes:
-        port: of the Redis-compatible server.
-        rounds: how often each side is measured.
+        port: Port of the Redis-compatible server.
+        rounds: Number of measurements of each side.
         quick: with a tenth of the work, to see whether it runs.
         against: names of the websocket gateways to measure beside ours.
     """
@@ -32,11 +32,11 @@ class Setting:
 
     @property
     def url(self) -> str:
-        """Of the Redis-compatible server."""
+        """URL of the Redis-compatible server."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def amount(self, full: int) -> int:
-        """How much of something to do."""
+        """Return the amount of work, less in a quick run."""
         return full // 10 if self.quick else full
 
     def each_round(self, scenario: str) -> Iterator[int]:
@@ -47,6 +47,6 @@ class Setting:
 
 
 def rotated(sides: Sequence[One], number: int) -> list[One]:
-    """The sides in the order of that round: each stands once in each place."""
+    """Return the sides in the order of that round: each has each place once."""
     first = (number - 1) % len(sides) if sides else 0
     return [*sides[first:], *sides[:first]]

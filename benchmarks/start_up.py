@@ -1,4 +1,4 @@
-"""How long a gateway takes from its start until it says that it is ready: ours beside others."""
+"""Time from a gateway's start until it reports readiness: ours beside others."""
 
 from __future__ import annotations
 

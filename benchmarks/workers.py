@@ -1,4 +1,4 @@
-"""What a second worker is good for: our gateway with one and with two, of logins and deliveries."""
+"""The gain of a second worker: logins and deliveries with one and with two."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _measure(setting: Setting, start: Start) -> Measured:
 
 
 def _log_in(setting: Setting, start: Start, values: dict[str, float]) -> str:
-    """Log in, until Redis has been told of all."""
+    """Log in; wait until all are reported."""
     audience = Audience.personal(WEBSOCKETS)
     forget_everyone(setting)
     with ExitStack() as stack:

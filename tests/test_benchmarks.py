@@ -22,7 +22,6 @@ from benchmarks.capacity import Costs, Machine
 from benchmarks.children import program, redis_server
 from benchmarks.comparison import Comparison, Measured
 from benchmarks.deliveries import connected
-from benchmarks.environments import NotMeasuredError
 from benchmarks.events import MARK, SIZE, compact, event, text
 from benchmarks.exponents import exponent, steepest
 from benchmarks.figures import Figure, Point, Ratio, Results, Rival, Series, Target
@@ -30,6 +29,7 @@ from benchmarks.gateways import Audience, Start, null, with_recovery
 from benchmarks.plots import pictures
 from benchmarks.programs.dialects import DIALECTS, PONG, TEXT, frame
 from benchmarks.programs.marks import MarkCounter
+from benchmarks.rivals.environments import NotMeasuredError
 from benchmarks.scenario import Setting, rotated
 from tests.helpers.support import ROOT
 

@@ -1,4 +1,4 @@
-"""Our gateway: a twistd process; events are published as protobuf, as deployed programs do."""
+"""Our gateway: a twistd process; events are published as protobuf, as by existing programs."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _issue_keys(setting: Setting, audience: Audience) -> list[str]:
 
 
 def _value(topic: str) -> str:
-    """Of the key of a user who is to receive that topic: its own one, or a further one."""
+    """Return the user and further topics of a key for that topic."""
     prefix, _, rest = topic.partition("user.")
     if prefix == "websocket.":
         uuid = rest.removesuffix(".events")

@@ -16,10 +16,10 @@ from benchmarks.scenario import Setting
 
 @frozen
 class Audience:
-    """Who is to receive what.
+    """Topics of websockets.
 
     Attributes:
-        topics: that of each websocket; all are the same, or each is another.
+        topics: Topic of each websocket: all equal, or all different.
         size: bytes of an event's text.
     """
 
@@ -48,11 +48,11 @@ class Side:
     """A gateway that runs.
 
     Attributes:
-        who: what it is, with its version.
-        dialect: what its clients say.
-        port: of its websockets.
+        who: Name and version of the gateway.
+        dialect: Dialect of its clients.
+        port: Port of its websockets.
         pids: its processes, whose time and memory are counted.
-        paths: of the requests of the websockets, in the order of the audience's topics.
+        paths: Request paths of the websockets, in the order of the audience's topics.
         publisher: starts the program that publishes its events.
     """
 
@@ -65,7 +65,7 @@ class Side:
 
 
 class Start(Protocol):
-    """Starts a gateway for an audience; raises `NotMeasuredError` when it cannot be had."""
+    """Starts a gateway for an audience; raises `NotMeasuredError` when it is missing."""
 
     def __call__(self, setting: Setting, audience: Audience) -> AbstractContextManager[Side]: ...
 
@@ -79,7 +79,7 @@ def publishing(
     Args:
         port: to connect to.
         events: sent in turn.
-        greetings: what to say first, and what in each answer to wait for.
+        greetings: Bytes to send first, and the expected part of each answer.
     """
     with program("publisher", port=port) as child:
         said = [[send.hex(), expect.hex()] for send, expect in greetings]

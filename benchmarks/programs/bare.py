@@ -30,8 +30,8 @@ class Connection:
     """One TCP connection without delay.
 
     Args:
-        port: of the server on this machine.
-        timeout: seconds to wait for bytes; None: for ever.
+        port: Port of the server on this machine.
+        timeout: Seconds to wait for bytes; None waits indefinitely.
     """
 
     def __init__(self, port: int, timeout: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Calls ``add`` as deployed callers do: redis-py, blocking, the first message is the reply."""
+"""Calls ``add`` as existing callers do: redis-py, blocking, the first message is the reply."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class DeployedCaller:
     """One connection that publishes, and one that is subscribed to the caller's reply channel.
 
     Args:
-        port: of the server on this machine.
-        topic: of the procedures' server.
+        port: Port of the server on this machine.
+        topic: Topic of the procedures' server.
         keep: the subscription from call to call; deployed callers make a new one for each.
     """
 

@@ -1,4 +1,4 @@
-"""Serves ``add`` as deployed servers do: a thread with redis-py that runs one call at a time."""
+"""Serves ``add`` as existing servers do: a thread with redis-py that runs one call at a time."""
 
 from __future__ import annotations
 

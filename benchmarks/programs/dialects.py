@@ -1,4 +1,4 @@
-"""What a websocket client says to each gateway until it is subscribed, and to stay connected."""
+"""Messages of a websocket client to each gateway, for its subscription and as pongs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PING: Final = b"\x89"
 
 @frozen
 class Step:
-    """One thing that a client says.
+    """A message of a client.
 
     Attributes:
-        after: what it has received before; empty: the handshake is enough.
+        after: Text to wait for; empty: only the handshake.
         say: ``TOPIC`` in it stands for the topic; empty: nothing more, it is subscribed.
     """
 
@@ -31,14 +31,14 @@ class Step:
 
 @frozen
 class Dialect:
-    """How clients of one gateway talk.
+    """Protocol of a gateway's clients.
 
     Attributes:
         steps: after the handshake; the last one says nothing. None: the handshake subscribes.
-        protocol: websocket subprotocol to ask for.
-        opcode: of the frames that clients send.
-        ping: how the gateway asks whether a client is there.
-        pong: what it answers; None: a websocket pong with the ping's payload.
+        protocol: Websocket subprotocol to offer.
+        opcode: Opcode of the clients' frames.
+        ping: Ping of the gateway.
+        pong: Answer; None for a websocket pong with the ping's payload.
     """
 
     steps: tuple[Step, ...] = ()
@@ -48,7 +48,7 @@ class Dialect:
     pong: str | None = None
 
     def frame(self, text: str) -> bytes:
-        """What a client says, as a frame."""
+        """Return a client's message as a frame."""
         return frame(self.opcode, text.encode(), masked=True)
 
     def answer(self, ping: bytes) -> bytes:

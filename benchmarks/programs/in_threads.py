@@ -13,11 +13,11 @@ Call = Callable[[int], int]
 
 
 def measure(calls: list[Call], amount: int, warm_up: int) -> dict[str, float]:
-    """Have each of the calls made in a thread of its own; what all of them took.
+    """Make calls, each kind in its own thread; return the timing of all.
 
     Args:
         calls: one for each thread.
-        amount: of calls in all.
+        amount: Total number of calls.
         warm_up: calls in all that come first, and are not measured.
     """
     ready = Barrier(len(calls) + 1)

@@ -1,7 +1,7 @@
 """Counts events in what connections receive, without taking frames apart.
 
-Each event carries one mark. Looking for it in what one read brings costs the same for one frame as
-for hundreds, so that whoever counts is not what is measured.
+Each event carries one mark. A search in the bytes of one read costs the same for one frame as
+for hundreds, so that counting does not limit the measurement.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class MarkCounter:
     """Counts one mark in the bytes of many connections, wherever reads divide them.
 
     Args:
-        mark: stands once in each event, and nowhere else; it does not overlap itself.
+        mark: Text that each event contains once; it does not overlap itself.
 
     Attributes:
         size: bytes read.
@@ -61,7 +61,7 @@ class MarkCounter:
         return size
 
     def find(self, needle: bytes, size: int) -> bytes | None:
-        """What stands from a needle on in the bytes that were read last.
+        """Return the bytes of the last read from a needle on.
 
         Args:
             needle: to look for.

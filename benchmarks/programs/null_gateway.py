@@ -1,6 +1,6 @@
 """A gateway that does nothing: for each byte on its other port it sends a prepared frame to all.
 
-What is delivered through it is what the load generator and the kernel can carry at most.
+Its deliveries are the maximum of the load generator and the kernel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AT_ONCE = 64
 
 
 def accept_all(listener: socket.socket, clients: list[socket.socket]) -> None:
-    """Let in whoever comes, one after another."""
+    """Accept all clients, one after another."""
     while True:
         client, _ = listener.accept()
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -30,7 +30,7 @@ def accept_all(listener: socket.socket, clients: list[socket.socket]) -> None:
 
 
 def deliver(publisher: socket.socket, frame: bytes, clients: list[socket.socket]) -> None:
-    """Send frames as they are asked for."""
+    """Send frames on request."""
     while count := len(publisher.recv(AT_ONCE)):
         frames = frame * count
         for client in clients:

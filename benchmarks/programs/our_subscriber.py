@@ -18,10 +18,10 @@ AT_ONCE = 100
 
 
 class Breaks:
-    """Tells of each break of a bus's subscriptions.
+    """Reports each break of a bus's subscriptions.
 
     Args:
-        bus: whose.
+        bus: The bus.
     """
 
     def __init__(self, bus: Bus) -> None:

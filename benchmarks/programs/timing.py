@@ -1,4 +1,4 @@
-"""What is reported of how long calls and events took."""
+"""Summaries of the durations of calls and events."""
 
 from __future__ import annotations
 

@@ -35,10 +35,10 @@ HANDSHAKES = 32
 """Websockets that are being opened at a time: fewer than a listening socket queues."""
 
 SWEEP = 0.004
-"""Seconds from one look at all sockets to the next: what comes meanwhile is read in one piece."""
+"""Seconds between polls of all sockets; bytes in between are read in one piece."""
 
 UNCOUNTED = b"\x00" * 8
-"""What no event holds: before there is something to count."""
+"""A mark that no event contains, before counting starts."""
 
 TOKEN_LENGTH = 43
 """Characters of a token of recovery."""
@@ -48,10 +48,10 @@ class Opening:
     """A websocket that is not subscribed yet.
 
     Args:
-        connection: to the gateway.
-        dialect: what to say.
+        connection: Connection to the gateway.
+        dialect: Dialect of the gateway.
         topic: to subscribe.
-        path: of the request.
+        path: Path of the request.
 
     Attributes:
         connection: as given.
@@ -70,7 +70,7 @@ class Opening:
         connection.sendall(handshake(path, dialect))
 
     def is_subscribed(self) -> bool:
-        """Read, say what is next, and tell whether that was all."""
+        """Read, send the next message, and return True after the last one."""
         received = self.connection.recv(65_536)
         assert received, f"the gateway closed a websocket after {self._received!r}"
         self._received += received
@@ -129,7 +129,7 @@ class Load:
     """The websockets of one gateway.
 
     Args:
-        port: of the gateway on this machine.
+        port: Port of the gateway on this machine.
         dialect: its name.
     """
 
@@ -216,7 +216,7 @@ class Load:
         """Count marks until every websocket has so many, or time is up.
 
         Args:
-            mark: stands once in each event.
+            mark: Text that each event contains once.
             each: how many events each websocket will receive.
             within: seconds.
         """

@@ -115,7 +115,7 @@ class RestartTests(WorkersTestCase):
         assert returning.outcomes[False] == 0
         assert [person.client.logins for person in crowd.people] == [1] * CLIENTS
 
-    async def test_whoever_was_at_a_killed_worker_is_told(self) -> None:
+    async def test_clients_of_a_killed_worker_are_notified(self) -> None:
         _, port = await self.start_workers("--redis", self.gateway_url, *PATIENT)
         crowd = Crowd(self.server, CLIENTS, PACE)
         await crowd.start()

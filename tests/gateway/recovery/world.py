@@ -103,7 +103,7 @@ class Crowd:
             await deferLater(reactor, 0)
 
     async def has_all(self, number: int) -> bool:
-        """Publish a last event for a client, and tell whether it comes before a close."""
+        """Publish a last event for a client; return True if it arrives before a close."""
         person = self.people[number]
         client = person.client
         await self.publish(number)

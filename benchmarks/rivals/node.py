@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from functools import partial
 
 from benchmarks.children import ROOT, Child, running
-from benchmarks.environments import node
 from benchmarks.events import compact, event, text
 from benchmarks.gateways.side import Audience, Side, published_in_redis, publishing
+from benchmarks.rivals.environments import node
 from benchmarks.scenario import Setting
 
 
@@ -40,7 +40,7 @@ def socket_io(setting: Setting, audience: Audience) -> Iterator[Side]:
     with _script("socketio_gateway", setting.port, first, prepared) as gateway:
         report = gateway.report()
         payload = bytes.fromhex(report["payload"])
-        # Topics are of one length, so another one can stand in its place.
+        # Topics have one length, so that another one can replace it.
         commands = [
             published_in_redis(
                 report["channel"].replace(first, topic),
@@ -64,7 +64,7 @@ def socket_io(setting: Setting, audience: Audience) -> Iterator[Side]:
 def _script(name: str, *arguments: object) -> Iterator[Child]:
     """A script of the benchmarks' programs, run by node with the rivals' modules."""
     binary, folder = node()
-    path = ROOT / "benchmarks" / "programs" / f"{name}.js"
+    path = ROOT / "benchmarks" / "rivals" / "programs" / f"{name}.js"
     environment = f"NODE_PATH={folder / 'node_modules'}"
     command = ["/usr/bin/env", environment, binary, str(path)]
     with running(*command, *(str(argument) for argument in arguments)) as script:

@@ -12,9 +12,9 @@ from tempfile import NamedTemporaryFile
 from attrs import frozen
 
 from benchmarks.children import running
-from benchmarks.environments import debian
 from benchmarks.events import event, text
 from benchmarks.gateways.side import Audience, Side, publishing
+from benchmarks.rivals.environments import debian
 from benchmarks.scenario import Setting
 from opentera_twisted.embedded.process import free_port
 
@@ -24,10 +24,10 @@ class NatsServer:
     """A nats-server that runs.
 
     Attributes:
-        version: its own.
-        pid: its process.
-        port: of NATS.
-        websocket_port: of its websockets.
+        version: Version of the server.
+        pid: Process id.
+        port: Port of NATS.
+        websocket_port: Port of its websockets.
     """
 
     version: str

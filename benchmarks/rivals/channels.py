@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import Child, program
-from benchmarks.environments import python
 from benchmarks.events import event, text
 from benchmarks.gateways.side import Audience, Side
+from benchmarks.rivals.environments import python
 from benchmarks.scenario import Setting
 from opentera_twisted.embedded.process import free_port
 
@@ -22,7 +22,7 @@ def channels(setting: Setting, audience: Audience) -> Iterator[Side]:
     interpreter = python("channels", "channels[daphne]", "channels_redis")
     port = free_port()
     options = {"port": port, "redis_port": setting.port}
-    with program("channels_gateway", interpreter, **options) as server:
+    with program("rivals.programs.channels_gateway", interpreter, **options) as server:
         report = server.report()
         versions = report["versions"]
         prepared = {
@@ -44,6 +44,6 @@ def channels(setting: Setting, audience: Audience) -> Iterator[Side]:
 
 @contextmanager
 def _publisher(interpreter: Path, prepared: dict[str, Any]) -> Iterator[Child]:
-    with program("channels_publisher", interpreter) as child:
+    with program("rivals.programs.channels_publisher", interpreter) as child:
         child.ask(prepared)
         yield child

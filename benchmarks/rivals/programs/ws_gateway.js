@@ -1,4 +1,4 @@
-// A websocket gateway on `ws` with one Redis subscriber: what comes on a topic goes to its clients.
+// A websocket gateway on `ws` with one Redis subscriber: messages on a topic go to its clients.
 // Run by node; NODE_PATH names the rivals' modules. Arguments: the port of Redis.
 "use strict";
 

@@ -10,8 +10,8 @@ from typing import Any
 from attrs import frozen
 
 from benchmarks.children import measured, program
-from benchmarks.environments import python
-from benchmarks.gateways.nats import nats_server
+from benchmarks.rivals.environments import python
+from benchmarks.rivals.nats import nats_server
 from benchmarks.scenario import TOPIC
 
 
@@ -20,7 +20,7 @@ class Requests:
     """Requests of nats.py to a responder that runs.
 
     Attributes:
-        who: what is measured, with its versions.
+        who: Measured programs with their versions.
         measure: given how many requests to make, makes them; what they took.
     """
 
@@ -45,7 +45,9 @@ def nats_requests(
         options = {"port": server.port, "subject": TOPIC}
         with ExitStack() as stack:
             with where():
-                responder = program("nats_responder", interpreter, **options)
+                responder = program("rivals.programs.nats_responder", interpreter, **options)
                 report = stack.enter_context(responder).report()
             who = f"nats.py {report['client']} in both processes, nats-server {report['server']}"
-            yield Requests(who, partial(measured, "nats_requester", interpreter, **options))
+            yield Requests(
+                who, partial(measured, "rivals.programs.nats_requester", interpreter, **options)
+            )

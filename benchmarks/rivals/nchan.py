@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks.children import running
-from benchmarks.environments import debian
 from benchmarks.events import event, text
 from benchmarks.gateways.side import Audience, Side, publishing
+from benchmarks.rivals.environments import debian
 from benchmarks.scenario import Setting
 from opentera_twisted.embedded.process import free_port
 

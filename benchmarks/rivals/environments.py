@@ -1,4 +1,4 @@
-"""Where rivals live: environments of their own, made when they are needed first."""
+"""Environments of rivals, created on first use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Final
 
 from benchmarks.children import ROOT
 
-ENVIRONMENTS: Final = Path(__file__).with_name(".rivals")
+ENVIRONMENTS: Final = Path(__file__).parents[1] / ".rivals"
 
 MODULES: Final = ("ws@8", "redis@5", "socket.io@4", "@socket.io/redis-adapter@8")
-"""What the rivals in JavaScript need, as npm names it."""
+"""Packages of npm for the rivals in JavaScript."""
 
 
 class NotMeasuredError(Exception):
-    """A rival is not there; the message says why, or how to get it."""
+    """A rival is missing; the message says why, or how to get it."""
 
 
 def python(name: str, *packages: str) -> Path:
@@ -58,7 +58,7 @@ def debian(name: str, *packages: str) -> Path:
     """The folder into which Debian's packages are unpacked: nothing of the system is touched.
 
     Raises:
-        NotMeasuredError: they cannot be had.
+        NotMeasuredError: they cannot be downloaded.
     """
     folder = ENVIRONMENTS / name
     if not _is_complete(folder, packages):

@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.children import running
-from benchmarks.environments import python
 from benchmarks.events import compact, event
 from benchmarks.gateways.side import Audience, Side, publishing
 from benchmarks.programs.dialects import DIALECTS, handshake
+from benchmarks.rivals.environments import python
 from benchmarks.scenario import Setting
 from opentera_twisted.embedded.process import free_port
 
