@@ -335,7 +335,7 @@ class TestDocument:
         assert "cost of an event, 10 clients of one topic" in capacity.text(figures)
 
 
-def test_clients_of_recovery_return_with_their_tokens_and_missed_events() -> None:
+def test_clients_return_with_tokens_and_get_missed_events() -> None:
     with redis_server() as port, ExitStack() as stack:
         setting, audience = Setting(port, 1, quick=True), Audience.personal(3)
         side = stack.enter_context(with_recovery(setting, audience))

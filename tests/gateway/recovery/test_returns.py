@@ -342,7 +342,7 @@ class InterruptedReturnTests(RecoveryTestCase):
         self.publish("f")
         assert await client.until(4) == ["a", "b", "c", "d", "e", "f"]
 
-    async def test_the_next_return_is_told_of_lost_events(self) -> None:
+    async def test_the_next_return_reports_lost_events(self) -> None:
         old, first = await self.gateway(recovery_buffer=1)
         new, second = await self.gateway()
         client = await self.client(first)
