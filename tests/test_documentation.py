@@ -28,7 +28,7 @@ from opentera_twisted import Bus, BusError, errors, variables
 from opentera_twisted.cli.commands import cli
 from opentera_twisted.program.options import REPEATABLE, Options
 from tests.helpers.browser import BrowserTestCase
-from tests.helpers.processes import Process, twistd
+from tests.helpers.processes import UNMEASURED, Process, twistd
 from tests.helpers.support import GUARD, ROOT, RedisTestCase, Server, folder_of, free_port
 
 DOCS = ROOT / "docs"
@@ -128,7 +128,11 @@ class CommandTestCase(RedisTestCase):
     @property
     def environment(self) -> dict[str, str]:
         path = f"{COMMANDS}{os.pathsep}{os.environ['PATH']}"
-        return {"PATH": path, "REDIS_URL": f"redis://127.0.0.1:{self.ports['6379']}/0"}
+        return {
+            "PATH": path,
+            "REDIS_URL": f"redis://127.0.0.1:{self.ports['6379']}/0",
+            **UNMEASURED,
+        }
 
     async def run_here(self, script: str) -> str:
         """Run a script in a shell; return its output if each command succeeds."""

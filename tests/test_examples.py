@@ -39,8 +39,8 @@ def ask(port: int, path: str, form: dict[str, str] | None = None) -> tuple[int, 
 
 
 class ExampleTests(RedisTestCase):
-    def start(self, *command: str, **environment: str) -> Process:
-        process = Process(sys.executable, *command, environment=environment)
+    def start(self, *command: str, fork: bool = True, **environment: str) -> Process:
+        process = Process(sys.executable, *command, environment=environment, fork=fork)
         self.addCleanup(process.kill)
         return process
 
@@ -125,7 +125,7 @@ class ExampleTests(RedisTestCase):
         port = free_port()
         program = self.start(
             "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "fastapi_app:app",
-            REDIS_URL=self.server.url,
+            REDIS_URL=self.server.url, fork=False,  # it installs a reactor of its own
         )  # fmt: skip
         await program.says("Uvicorn running")
         status, text = await deferToThread(ask, port, "/add?a=1&b=2")
@@ -157,7 +157,7 @@ class ExampleTests(RedisTestCase):
 
 class EmbeddedTests(RedisTestCase):
     def start(self, name: str, *arguments: str) -> Process:
-        process = Process(sys.executable, str(EXAMPLES / name), *arguments)
+        process = Process(sys.executable, str(EXAMPLES / name), *arguments, fork=True)
         self.addCleanup(process.kill)
         return process
 

@@ -15,7 +15,7 @@ import pytest
 
 import opentera_twisted
 from opentera_twisted._internal.extras import EXTRA_OF
-from tests.helpers.processes import UNMEASURED
+from tests.helpers.processes import ENVIRONMENT, UNMEASURED
 from tests.helpers.support import ROOT
 from tools.oldest import oldest
 
@@ -32,7 +32,7 @@ def test_a_module_imports_only_from_lower_layers() -> None:
     done = subprocess.run(
         [sys.executable, "-c", command, "--no-cache"],
         cwd=ROOT,
-        env=UNMEASURED,
+        env={**ENVIRONMENT, **UNMEASURED},
         capture_output=True,
         text=True,
         check=False,
@@ -135,7 +135,12 @@ def test_importing_the_package_loads_no_dependency() -> None:
     program = "import sys, opentera_twisted.cli; print(*sys.modules)"
     command = [sys.executable, "-c", program]
     done = subprocess.run(
-        command, cwd=ROOT, env=UNMEASURED, capture_output=True, text=True, check=True
+        command,
+        cwd=ROOT,
+        env={**ENVIRONMENT, **UNMEASURED},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "opentera_twisted" in loaded

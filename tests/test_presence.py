@@ -619,7 +619,7 @@ class ProcessTests(PresenceTestCase):
 
     async def gateway(self, lease: float) -> tuple[Process, int]:
         path = str(ROOT / "tests" / "helpers" / "gateway_program.py")
-        program = Process(sys.executable, path, self.gateway_url, str(lease))
+        program = Process(sys.executable, path, self.gateway_url, str(lease), fork=True)
         self.addCleanup(program.kill)
         await program.says(".\n")
         return program, int(program.output.partition("port ")[2].partition(".")[0])

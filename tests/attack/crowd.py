@@ -25,7 +25,7 @@ from opentera_twisted import topics
 from opentera_twisted.messages import ServerCommand, UserEvent
 from opentera_twisted.messages.packing import module_message, tera_event
 from tests.conformance.frames import BINARY, CONTINUATION, PING, TEXT, close, frame
-from tests.helpers.processes import ENVIRONMENT
+from tests.helpers.processes import ENVIRONMENT, UNMEASURED
 from tests.helpers.support import ROOT
 from tests.helpers.websockets import handshake
 
@@ -90,7 +90,7 @@ def crowd(redis_port: int, port: int, kind: str) -> Iterator[None]:
     """Run hostile clients until the end of the block."""
     command = [sys.executable, "-m", __name__, str(redis_port), str(port), kind]
     with subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, env={**ENVIRONMENT, **UNMEASURED}, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         try:

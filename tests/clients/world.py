@@ -166,4 +166,5 @@ def _gateway(*options: str) -> Process:
         sys.executable, "-m", "tests.clients.gateway", "--nodaemon", "--pidfile=",
         "opentera-bus", "--redis", shared_server().url, "--admin", "none", *patient.OPTIONS,
         *options,
+        fork=True,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from unittest import SkipTest
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.helpers.processes import Process
+from tests.helpers.processes import UNMEASURED, Process
 from tests.helpers.support import ROOT, RedisTestCase, folder_of, free_port
 from tests.program.test_program import ENDED
 
@@ -79,7 +79,7 @@ class BuildTests(RedisTestCase):
             subprocess.run,
             ("sh", "-ec", build.replace(INSTALLED, str(installed))),
             cwd=source,
-            env={**os.environ, **borrowed},
+            env={**os.environ, **borrowed, **UNMEASURED},
             capture_output=True,
             text=True,
             check=False,
@@ -87,7 +87,7 @@ class BuildTests(RedisTestCase):
         assert built.returncode == 0, built.stdout + built.stderr
         python = str(installed / "bin" / "python")
         admin = free_port()
-        environment = {"PYTHONPATH": borrowed["PYTHONPATH"]}
+        environment = {"PYTHONPATH": borrowed["PYTHONPATH"], **UNMEASURED}
         twistd, *own = json.loads(instructions("ENTRYPOINT")[0])
         health, entry = map(json.loads, instructions("CMD"))
         options = [

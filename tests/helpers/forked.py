@@ -78,7 +78,7 @@ def forked(
     """Fork a program in its own session; start it without a fork where that is impossible.
 
     Args:
-        command: ``sys.executable``, then ``-c CODE`` or ``-m MODULE``, then arguments.
+        command: ``sys.executable``, then ``-c CODE``, ``-m MODULE`` or a file, then arguments.
         stdout: File descriptor, like ``stdin`` and ``stderr``; the caller closes them.
         env: The complete environment.
         cwd: Working directory, by default that of this process.
@@ -298,6 +298,11 @@ def _end(status: int) -> NoReturn:
 
 
 def _run_program(arguments: list[str]) -> None:
+    if not arguments[0].startswith("-"):
+        sys.path[0] = str(Path(arguments[0]).parent)
+        sys.argv = arguments
+        runpy.run_path(arguments[0], run_name="__main__")
+        return
     option, what, *others = arguments
     sys.path[0] = ""
     if option == "-m":

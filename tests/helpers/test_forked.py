@@ -61,3 +61,17 @@ def test_a_forked_program_behaves_like_a_started_one(ending: str, tmp_path: Path
     assert outcome(forked, end, tmp_path) == there
     assert there[0] == status
     assert last in there[2]
+
+
+@pytest.mark.parametrize("start", [started, forked])
+def test_a_program_in_a_file_imports_from_its_folder(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("NAME = 'beside'")
+    file = tmp_path / "program.py"
+    file.write_text("import sys, beside\nprint(__name__, beside.NAME, sys.argv[1:], __file__)")
+    output, stdout = os.pipe()
+    command = [sys.executable, str(file), "argument"]
+    program = start(command, stdout=stdout, stderr=stdout, env=dict(os.environ), cwd="/")
+    os.close(stdout)
+    with os.fdopen(output) as said:
+        assert said.read() == f"__main__ beside ['argument'] {file}\n"
+    assert program.wait(GUARD) == 0

@@ -582,7 +582,7 @@ class OpenTeraTests(RedisTestCase):
         assert len(module.made.items) == 1
 
     async def test_subscribing_fails_after_the_fork_of_a_used_object(self) -> None:
-        process = Process(sys.executable, "-c", FORKED, str(self.server.port))
+        process = Process(sys.executable, "-c", FORKED, str(self.server.port), fork=True)
         self.addCleanup(process.kill)
         assert await process.ended() == 0
         assert "this process was forked after the bus was used" in process.output

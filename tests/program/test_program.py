@@ -68,13 +68,17 @@ def wait_for_end(pid: int) -> None:
 
 
 class ProgramTestCase(RedisTestCase):
-    def start(self, *options: str, redis_port: int = 6379) -> tuple[Process, int]:
+    def start(
+        self, *options: str, redis_port: int = 6379, environment: dict[str, str] | None = None
+    ) -> tuple[Process, int]:
         """Start the program with websockets on a free port; return it with the port."""
         port = free_port()
         endpoint = f"tcp:{port}:interface=127.0.0.1"
         if "--admin" not in options:
             options = ("--admin", "none", *options)
-        program = twistd("--websocket", endpoint, *options, redis_port=redis_port)
+        program = twistd(
+            "--websocket", endpoint, *options, redis_port=redis_port, environment=environment
+        )
         self.addCleanup(program.kill)
         return program, port
 

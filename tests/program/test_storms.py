@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import tera_event, unpack
-from tests.helpers.processes import Process
+from tests.helpers.processes import UNMEASURED, Process
 from tests.helpers.support import UUID, Collector, free_port, start_server
 from tests.helpers.websockets import (
     Bytes,
@@ -101,6 +101,7 @@ class StormTests(ProgramTestCase):
             "--nodaemon", "--pidfile=", "opentera-bus", "--redis", self.gateway_url,
             "--websocket", f"tcp:{port}:interface=127.0.0.1",
             "--admin", f"tcp:{admin}:interface=127.0.0.1",
+            environment=UNMEASURED,
         )  # fmt: skip
         self.addCleanup(program.kill)
         await program.says("is ready")

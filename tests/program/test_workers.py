@@ -22,7 +22,7 @@ from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.packing import tera_event, unpack
 from tests.gateway.test_tls import TLSTestCase
 from tests.helpers.admin import ask
-from tests.helpers.processes import Process, twistd, twistd_with_sockets
+from tests.helpers.processes import UNMEASURED, Process, twistd, twistd_with_sockets
 from tests.helpers.support import UUID, folder_of, message, server_pid, until
 from tests.helpers.websockets import WebSocket, connect, handshake, leave
 from tests.program.test_program import ENDED, REPORTS, ProgramTestCase, wait_for_end
@@ -36,13 +36,16 @@ READY = f"all {COUNT} workers are ready"
 
 
 class WorkersTestCase(ProgramTestCase):
-    async def start_workers(self, *options: str, redis_port: int = 6379) -> tuple[Process, int]:
+    async def start_workers(
+        self, *options: str, redis_port: int = 6379, environment: dict[str, str] = UNMEASURED
+    ) -> tuple[Process, int]:
         """Start the program with workers; return it with the port of the websockets."""
         self.admin = free_port()
         endpoint = ("--admin", f"tcp:{self.admin}:interface=127.0.0.1")
         program, port = self.start(
-            "--workers", str(COUNT), *endpoint, *options, redis_port=redis_port
-        )
+            "--workers", str(COUNT), *endpoint, *options,
+            redis_port=redis_port, environment=environment,
+        )  # fmt: skip
         await program.says(READY)
         return program, port
 
@@ -93,7 +96,7 @@ class WorkersTestCase(ProgramTestCase):
 
 class ServingTests(WorkersTestCase):
     async def test_all_workers_accept_logins_and_share_one_page(self) -> None:
-        program, port = await self.start_workers("--redis", self.gateway_url)
+        program, port = await self.start_workers("--redis", self.gateway_url, environment={})
         reports = self.subscribed(REPORTS)
         uuids = [str(uuid4()) for _ in range(CLIENTS)]
         clients = await self.log_in(port, uuids)
@@ -162,7 +165,7 @@ class ServingTests(WorkersTestCase):
         for uuid in clients.keys() - gone:
             await self.receives(uuid, clients[uuid])
         await deferToThread(program.wait_for_count, READY, 2)
-        assert f"process {killed}, ended: SIGKILL; replacing it now" in program.output
+        assert f"process {killed}, ended: signal SIGKILL; replacing it now" in program.output
         assert (await self.metric("opentera_bus_workers_replaced_total")) == {"": 1}
         replaced, other = await self.pids()
         assert other == stays
@@ -281,6 +284,7 @@ class SocketTests(WorkersTestCase):
             *("--redis", self.gateway_url, "--workers", str(COUNT)),
             *("--websocket", f"unix:{path}:mode=600"),
             *("--admin", f"tcp:{self.admin}:interface=127.0.0.1"),
+            environment=UNMEASURED,
         )
         self.addCleanup(program.kill)
         await program.says(READY)
@@ -342,7 +346,7 @@ class SocketTests(WorkersTestCase):
             *("--redis", self.gateway_url, "--workers", str(COUNT)),
             *("--websocket", f"tcp:{free_port()}:interface=127.0.0.1"),
             *("--admin", f"tcp:{self.admin}:interface=127.0.0.1"),
-            environment={"NOTIFY_SOCKET": manager.address},
+            environment={"NOTIFY_SOCKET": manager.address, **UNMEASURED},
         )
         self.addCleanup(program.kill)
         await manager.until("READY=1")

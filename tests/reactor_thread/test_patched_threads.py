@@ -16,7 +16,7 @@ PATCH = "from gevent import monkey; monkey.patch_all()"
 
 class GeventTests(BlockingProgramTestCase):
     async def test_importing_the_blocking_bus_raises(self) -> None:
-        process = self.program("", before=PATCH)
+        process = self.program("", before=PATCH, fork=False)
         assert await process.ended() == 1
         assert "PatchedThreads: gevent has replaced this process's threads" in process.output
         assert "--worker-class gthread" in process.output
@@ -30,13 +30,15 @@ class GeventTests(BlockingProgramTestCase):
                 bus.variables.get("a")
             except PatchedThreads as error:
                 print("raised:", error)
-            """
+            """,
+            fork=False,
         )
         assert await process.ended() == 0, process.output
         assert "raised: gevent has replaced" in process.output
 
     async def test_gevent_without_its_threads_does_no_harm(self) -> None:
-        process = self.program("import gevent\nprint(BlockingBus(url).variables.get('a'))")
+        code = "import gevent\nprint(BlockingBus(url).variables.get('a'))"
+        process = self.program(code, fork=False)
         assert await process.ended() == 0, process.output
         assert process.output.strip() == "None"
 
