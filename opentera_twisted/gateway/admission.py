@@ -156,12 +156,18 @@ class Admission:
             else:
                 recovery.put_back(taken)
             raise
+        was_kept = recovery.keeps(taken)
         self._present[who] += 1
         try:
             await self._turn()
+            if was_kept and not recovery.keeps(taken):  # such as by the disconnect command
+                raise Refusal(HTTPStatus.FORBIDDEN, "its recovery ended during the return")
         except BaseException:
             self._gone(who)
-            recovery.put_back(taken)
+            if was_kept and not recovery.keeps(taken):
+                recovery.discard(taken)
+            else:
+                recovery.put_back(taken)
             raise
         try:
             client.session = await recovery.resume(taken, received)

@@ -238,6 +238,10 @@ class Recovery:
         if session is not None:
             self._end(session)
 
+    def keeps(self, taken: Taken) -> bool:
+        """Tell whether the session of a token is kept here."""
+        return taken.digest in self._sessions
+
     def has_open(self, taken: Taken) -> bool:
         """Tell whether a websocket of the session is still open here."""
         session = self._sessions.get(taken.digest)

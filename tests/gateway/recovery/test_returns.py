@@ -391,6 +391,28 @@ class EndsTests(RecoveryTestCase):
         with pytest.raises(HandshakeFailed, match="403"):
             await client.come_back(port)
 
+    async def test_the_disconnect_command_ends_a_return_under_way(self) -> None:
+        gate, port = await self.gateway()
+        bus = await self.bus()
+        client = await self.client(port)
+        await client.drop()
+        await self.is_held(gate)
+        began: Deferred[None] = Deferred()
+        turned: Deferred[None] = Deferred()
+
+        def wait_for_the_command() -> Deferred[None]:
+            began.callback(None)
+            return turned
+
+        self.patch(gate._admission, "_turn", wait_for_the_command)
+        returning = connect(port, client.way_back(), protocols=[RECOVERY])
+        await began
+        assert await bus.presence.disconnect("user", UUID) == 1
+        await self.is_held(gate, 0)
+        turned.callback(None)
+        with pytest.raises(HandshakeFailed, match="403"):
+            await returning
+
     async def test_a_deleted_person_cannot_return(self) -> None:
         gate, port = await self.gateway()
         _, second = await self.gateway()
