@@ -23,7 +23,7 @@ from opentera_twisted import (
 )
 from opentera_twisted._internal.thread_pool import ThreadPool
 from opentera_twisted.blocking import BlockingBus
-from opentera_twisted.reactor_thread import handlers, shared
+from opentera_twisted.reactor_thread import handlers, shared_bus
 from opentera_twisted.reactor_thread.handlers import SerialQueue
 from opentera_twisted.reactor_thread.thread_calls import ReactorThread, ThreadCall
 from opentera_twisted.testing import MemoryClock
@@ -426,7 +426,7 @@ class BlockingBusTests(RedisTestCase):
 
         await deferToThread(use)
         gc.collect()
-        (one,) = (entry for entry in shared._shared.values() if entry.bus.name == "test")
+        (one,) = (entry for entry in shared_bus._shared.values() if entry.bus.name == "test")
         assert len(one.users) == 2  # serving objects continue
         assert await deferToThread(bus.call_service, "S", "answer") == 42
         for use_ in list(one.keepers):

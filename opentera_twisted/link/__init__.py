@@ -15,13 +15,13 @@ observers       functions to call on events of a link
 waiting         queue of commands that wait for the link
 link            both connections
 plain           blocking connections without a reactor
-retry           retries of refused operations
+command_retry   retries of refused operations
 """
 
 from opentera_twisted.link.address import DEFAULT_URL, RedisAddress
+from opentera_twisted.link.command_retry import Retry
 from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, HasLink, Link, Script
 from opentera_twisted.link.protocol import Argument, Done
-from opentera_twisted.link.retry import Retry
 from opentera_twisted.link.statistics import ConnectionStatistics
 from opentera_twisted.link.subscriptions import Name
 

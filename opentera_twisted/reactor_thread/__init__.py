@@ -3,7 +3,7 @@
 real_threads  detection of threads that gevent or eventlet has replaced
 running       start of the reactor when needed, and calls of functions in it
 thread_calls  such a call, and the thread that waits for it
-shared        one bus for each Redis, shared by all objects
+shared_bus    one bus for each Redis, shared by all objects
 handlers      handlers of a program, called in threads
 logs          log messages, sent by a thread where no reactor runs
 """
@@ -11,7 +11,7 @@ logs          log messages, sent by a thread where no reactor runs
 from opentera_twisted.reactor_thread.handlers import SerialQueue, in_thread
 from opentera_twisted.reactor_thread.logs import ThreadLogPublisher
 from opentera_twisted.reactor_thread.running import check_not_forked, run, running_reactor
-from opentera_twisted.reactor_thread.shared import BusLease
+from opentera_twisted.reactor_thread.shared_bus import BusLease
 
 __all__ = [
     "BusLease",

@@ -7,7 +7,7 @@ from typing import Any
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.logs import MOST_WAITING, LogPublisher
 from opentera_twisted.reactor_thread.running import running_reactor
-from opentera_twisted.reactor_thread.shared import BusLease
+from opentera_twisted.reactor_thread.shared_bus import BusLease
 
 
 class ThreadLogPublisher(LogPublisher):
