@@ -1,11 +1,11 @@
-"""Recovery: a client whose websocket broke returns, here or elsewhere, to the events it missed.
+"""Recovery: a client whose websocket broke returns, to any gateway, and gets the events it missed.
 
-window       which frames are kept for one client, and which it has missed
-first_frame  the frame that tells a client its token
-session      stands in the fan-out for a client, with or without a websocket
-tokens       tokens in Redis, each good once
-handover     a marker divides a client's events between two gateways
-peers        which gateways clients can return to
+window       the newest frames of one client, and the ones it missed
+first_frame  the frame that carries a client's token
+session      a client in the fan-out, with or without a websocket
+tokens       single-use tokens in Redis
+handover     transfer of a client's frames between two gateways
+peers        registry of the gateways that clients can return to
 recovery     the sessions of one gateway
 """
 

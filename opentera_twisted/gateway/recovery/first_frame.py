@@ -1,4 +1,4 @@
-"""The first text frame of a connection with recovery, which the client reads its token from."""
+"""The first text frame of a connection with recovery; it carries the client's token."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ def first_frame(token: str, window: float, *, recovered: bool | None, missed: in
     """Make the frame that comes before all event frames.
 
     Args:
-        token: with which the client can return.
-        window: seconds for which it can, after a disconnect.
-        recovered: None on a new login; True: the missed frames follow; False: some are lost.
-        missed: event frames that follow at once; told only when recovered.
+        token: The client's token for its return.
+        window: Seconds after a disconnect during which the client can return.
+        recovered: None on a new login; True if the missed frames follow, False if some are lost.
+        missed: Number of missed event frames that follow; included only when recovered.
     """
     seconds = int(window) if window == int(window) else window
-    told: dict[str, object] = {"token": token, "window": seconds, "recovered": recovered}
+    content: dict[str, object] = {"token": token, "window": seconds, "recovered": recovered}
     if recovered:
-        told["missed"] = missed
-    return Frame(json.dumps({"recovery": told}))
+        content["missed"] = missed
+    return Frame(json.dumps({"recovery": content}))

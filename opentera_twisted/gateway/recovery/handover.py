@@ -1,7 +1,7 @@
-"""Hand-over of a client's missed frames from the gateway that it left to the one it returned to.
+"""Hand-over of a client's missed frames from its old gateway to its new one.
 
-Redis gives all its subscribers the same order of messages. So one message, the marker, divides
-what is published for the client between two gateways without a gap and without an overlap::
+Redis delivers messages to all subscribers in the same order. So one message, the marker, divides
+the client's events between two gateways without a gap or an overlap::
 
     new gateway                          Redis                       old gateway
     subscribes the client's topics and
@@ -11,7 +11,7 @@ what is published for the client between two gateways without a gap and without 
                                          frames of e7 and e8  <---   stores them, answers
     sends e7, e8, e9              <---
 
-All names are private: they are random, and a service's user in Redis has no right to them.
+All names are random, and the Redis users of services have no right to them.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 MARKERS: Final = f"{PREFIX}marker."
 REPLIES: Final = f"{PREFIX}reply."
 FRAMES: Final = f"{PREFIX}frames."
-"""Topics of each gateway, and keys of the frames that are handed over; a random part follows."""
+"""Prefixes of each gateway's topics and of keys of handed-over frames; a random part follows."""
 
 TIMEOUT: Final = 3.0
-"""Seconds that the old gateway may take; then the client is let in without the frames."""
+"""Seconds allowed for the old gateway; after that, the client is admitted without the frames."""
 
 STORED: Final = 10.0
-"""Seconds for which handed-over frames wait in Redis."""
+"""Seconds until handed-over frames expire in Redis."""
 
 _LENGTH: Final = struct.Struct("!I")
 
 
 @frozen
 class Marker:
-    """What the new gateway asks for.
+    """A request from the new gateway to the old one.
 
     Attributes:
-        number: of the request, random.
-        digest: of the token that the client has shown.
-        received: event frames that the client has counted.
-        reply: topic of the answer.
+        number: Random number of the request.
+        digest: Digest of the token that the client presented.
+        received: Number of event frames that the client has counted.
+        reply: Topic for the reply.
     """
 
     number: str
@@ -65,24 +65,26 @@ class Marker:
     reply: str
 
     def encode(self) -> bytes:
-        """Its bytes."""
+        """Encode the marker as JSON."""
         return json.dumps([self.number, self.digest, self.received, self.reply]).encode()
 
     @classmethod
     def decode(cls, payload: bytes) -> Marker | None:
-        """Read one; None for anything else."""
+        """Decode a marker; return None for anything else."""
         try:
             number, digest, received, reply = json.loads(payload)
         except (ValueError, TypeError, RecursionError):
             return None
         texts = (number, digest, reply)
-        if type(received) is int and all(isinstance(one, str) and one.isascii() for one in texts):
+        if type(received) is int and all(
+            isinstance(text, str) and text.isascii() for text in texts
+        ):
             return cls(number, digest, received, reply)
         return None
 
 
 def pack_frames(frames: Sequence[Frame]) -> bytes:
-    """The texts of frames, each after its length."""
+    """Encode the texts of frames, each after its length."""
     pieces = []
     for frame in frames:
         payload = frame.payload
@@ -91,10 +93,10 @@ def pack_frames(frames: Sequence[Frame]) -> bytes:
 
 
 def unpack_frames(data: bytes) -> list[Frame]:
-    """The frames of packed texts.
+    """Decode packed frames.
 
     Raises:
-        ValueError: the last one is not complete.
+        ValueError: The last frame is incomplete.
     """
     frames, at = [], 0
     while at < len(data):
@@ -110,10 +112,10 @@ def unpack_frames(data: bytes) -> list[Frame]:
 
 
 class NotRecovered(Exception):
-    """The missed frames cannot be had.
+    """The missed frames are not available.
 
     Attributes:
-        reason: one of `REASONS`.
+        reason: One of `REASONS`.
     """
 
     def __init__(self, reason: str) -> None:
@@ -122,14 +124,21 @@ class NotRecovered(Exception):
 
 
 REASONS: Final = ("overflow", "gap", "beyond", "unknown", "gone", "timeout", "failed")
-"""Why frames were not recovered: dropped for their bytes or age; the link of the gateway that had
-them was lost; the client counted more than it was sent; that gateway does not know the client any
-more; it is gone; it did not answer in time; or Redis refused something."""
+"""Reasons why a client's frames were not recovered.
+
+overflow  the old gateway dropped frames for their bytes or age
+gap       the link of one of the gateways was lost
+beyond    the client counted more frames than it was sent
+unknown   the old gateway no longer has the client's session
+gone      the old gateway has ended
+timeout   the old gateway did not reply in time
+failed    Redis refused a command
+"""
 
 
 @define(eq=False)
 class _Pending:
-    """A hand-over that this gateway waits for."""
+    """A hand-over to this gateway that is under way."""
 
     on_marker: Callable[[], None]
     is_marked: bool = False
@@ -138,28 +147,28 @@ class _Pending:
 
 @define(eq=False)
 class _Watched:
-    """Another gateway's marker topic, and the hand-overs from it that are under way."""
+    """Another gateway's marker topic, and the pending hand-overs from that gateway."""
 
     subscription: Subscription
     numbers: set[str] = Factory(set)
 
 
 Give = Callable[[str, int], Sequence[Frame]]
-"""Gives up the session of a digest: the frames after those that the client received.
+"""End the session of a digest, and return the frames that its client missed.
 
 Raises `NotRecovered`."""
 
 
 class Handovers:
-    """Both sides of hand-overs, of one gateway.
+    """Both sides of one gateway's hand-overs.
 
     Args:
-        link: carries the frames.
-        pubsub: carries markers and answers.
-        give: gives up a session of this gateway; called at the marker.
+        link: The link for frames.
+        pubsub: The pub/sub for markers and replies.
+        give: Called at the marker to end a session of this gateway and return its frames.
 
     Attributes:
-        marker: topic of this gateway's markers.
+        marker: Topic of this gateway's markers.
     """
 
     _log = Logger()
@@ -175,10 +184,10 @@ class Handovers:
         self._own: list[Subscription] = []
 
     def start(self) -> Deferred[None]:
-        """Follow this gateway's own topics.
+        """Subscribe to this gateway's own topics.
 
         Returns:
-            Fires when Redis has acknowledged them.
+            Fires when Redis has acknowledged the subscriptions.
         """
         if not self._own:
             self._own = [
@@ -188,12 +197,12 @@ class Handovers:
         return self._pubsub.acknowledged(*self._own)
 
     def stop(self) -> None:
-        """Follow them no more."""
+        """Unsubscribe from this gateway's own topics."""
         own, self._own = self._own, []
-        for one in own:
-            one.cancel()
+        for subscription in own:
+            subscription.cancel()
 
-    # --- the gateway to which a client returns
+    # --- the new gateway
 
     async def fetch(
         self, taken: Taken, received: int, following: Deferred[None], on_marker: Callable[[], None]
@@ -201,17 +210,17 @@ class Handovers:
         """Get a client's missed frames from another gateway.
 
         Args:
-            taken: the client's token.
-            received: event frames that the client has counted.
-            following: fires when Redis has acknowledged the client's topics here.
-            on_marker: called at the moment from which on the client's events are this gateway's.
+            taken: The client's token.
+            received: Number of event frames that the client has counted.
+            following: Fires when Redis has acknowledged the client's topics here.
+            on_marker: Called at the marker; later events belong to this gateway.
 
         Returns:
-            The frames of what was published before that moment.
+            The missed frames of the events before the marker.
 
         Raises:
-            NotRecovered: they cannot be had; the client's topics are subscribed all the same.
-            BusError: the topics could not be subscribed.
+            NotRecovered: The frames are not available; the client's topics are still subscribed.
+            BusError: Subscribing the topics failed.
         """
         number = secrets.token_urlsafe(16)
         pending = self._pending[number] = _Pending(on_marker)
@@ -232,7 +241,7 @@ class Handovers:
         try:
             await self._pubsub.publish(topic, marker.encode()).addTimeout(TIMEOUT, clock)
             key = await pending.answered.addTimeout(TIMEOUT, clock)
-            if not pending.is_marked:  # the link was lost meanwhile
+            if not pending.is_marked:  # the link was lost before the marker
                 raise NotRecovered("gap")
             stored = self._link.execute("GET", key)
             self._link.execute("DEL", key).addErrback(lambda failure: failure.trap(BusError))
@@ -273,14 +282,14 @@ class Handovers:
             pending = self._pending.get(number)
         except (ValueError, TypeError, RecursionError):
             return
-        if pending is None or pending.answered.called:  # it came too late
+        if pending is None or pending.answered.called:  # too late
             return
         if isinstance(key, str) and key.startswith(FRAMES):
             pending.answered.callback(key)
         else:
             pending.answered.errback(NotRecovered(reason if reason in REASONS else "failed"))
 
-    # --- the gateway that a client has left
+    # --- the old gateway
 
     def _marked(self, delivery: Delivery) -> None:
         marker = Marker.decode(delivery.payload)
@@ -302,7 +311,7 @@ class Handovers:
         if not marker.reply.startswith(REPLIES):
             return
         answer = json.dumps([marker.number, key, reason])
-        # Without an answer the other gateway lets the client in all the same.
+        # Without a reply, the other gateway admits the client after a timeout.
         self._pubsub.publish(marker.reply, answer).addErrback(
             lambda failure: failure.trap(BusError)
         )
@@ -310,7 +319,7 @@ class Handovers:
     def _not_stored(self, failure: Failure, marker: Marker) -> None:
         failure.trap(BusError)
         self._log.warn(
-            "a client's missed events could not be handed over: {reason}",
+            "handing over a client's missed events failed: {reason}",
             reason=failure.getErrorMessage(),
         )
         self._answer(marker, None, "failed")

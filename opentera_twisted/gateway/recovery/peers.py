@@ -1,6 +1,8 @@
-"""The gateways that clients can return to, as Redis knows them; a gateway that ends is none.
+"""The registry in Redis of the gateways that clients can return to.
 
-opentera.recovery.gateways   sorted set: marker topic -> until when, ms of Redis's clock
+opentera.recovery.gateways   sorted set: marker topic -> expiry, ms of Redis's clock
+
+A gateway withdraws its entry before it stops.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from opentera_twisted.link import Link, Script
 GATEWAYS: Final = f"{PREFIX}gateways"
 
 LIFETIME: Final = 15.0
-"""Seconds for which a gateway is known after it was announced."""
+"""Seconds until an announcement expires."""
 
 _NOW: Final = """
     local clock = redis.call('TIME')
@@ -49,11 +51,11 @@ _OTHERS: Final = Script(
 
 
 class Peers:
-    """Announces a gateway, and counts the others.
+    """One gateway's view of the registry.
 
     Args:
-        link: carries the commands.
-        name: of this gateway.
+        link: The link for commands.
+        name: The gateway's marker topic.
     """
 
     def __init__(self, link: Link, name: str) -> None:
@@ -61,9 +63,9 @@ class Peers:
         self._name = name
 
     def announce(self) -> Deferred[None]:
-        """Have clients of other gateways count on this one; fails as `Link.run` does."""
+        """Announce this gateway to the others; fails as `Link.run` does."""
         return self._link.run(_ANNOUNCE, [GATEWAYS], self._name)
 
     def others(self) -> Deferred[int]:
-        """Withdraw this gateway, and count the others; fails as `Link.run` does."""
+        """Withdraw this gateway and count the others; fails as `Link.run` does."""
         return self._link.run(_OTHERS, [GATEWAYS], self._name)

@@ -1,4 +1,4 @@
-"""The sessions of a gateway: who can return, for how long, and with which frames."""
+"""Recovery at one gateway: its sessions, their tokens and their hand-over."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ from opentera_twisted.sessions import Identity
 from opentera_twisted.topics import Kind
 
 EXTENDED: Final = 10.0
-"""Seconds, at most, between extensions of the token of a client that is connected."""
+"""Maximum seconds between extensions of a connected client's token."""
 
 LOOKED: Final = 1.0
-"""Seconds between looks at what is due."""
+"""Seconds between checks for expired sessions and tokens to extend."""
 
 ANNOUNCED: Final = LIFETIME / 3
-"""Seconds between announcements of this gateway to others."""
+"""Seconds between announcements of this gateway to the others."""
 
 AT_ONCE: Final = 250
-"""Tokens that one command extends."""
+"""Maximum tokens that one command extends."""
 
 RECOVERY_WINDOW: Final = 60.0
 RECOVERY_BUFFER: Final = 262_144
-"""Seconds for which a client can return, and bytes of events kept for each, by default."""
+"""Defaults: seconds during which a client can return, and bytes of events kept per client."""
 
 _LOST: Final = -1
-"""Epoch of a session that has lost events."""
+"""Epoch of a session that may have lost events."""
 
 OUTCOMES: Final = ("recovered", *REASONS)
 
 
 @frozen(kw_only=True)
 class RecoverySettings:
-    """What recovery keeps.
+    """Limits of recovery.
 
     Attributes:
-        window: seconds after a disconnect for which a client can return; 0: recovery is off.
-        buffer: bytes of event frames that are kept for each client.
-        max_held: clients that are away and may return; of more, the one that is away longest may
-            not; 0: any number.
-        max_held_per_identity: the same, of each identity.
+        window: Seconds after a disconnect during which a client can return; 0 disables recovery.
+        buffer: Bytes of event frames kept per client.
+        max_held: Maximum sessions of clients that are away; beyond it, the gateway ends the
+            oldest. 0 for no limit.
+        max_held_per_identity: Maximum such sessions per identity; 0 for no limit.
     """
 
     window: float
@@ -70,19 +70,19 @@ class RecoverySettings:
 
 
 class Recovery:
-    """Keeps sessions while their clients are away, and gives them to other gateways.
+    """Sessions of one gateway, kept while clients are away and handed over to other gateways.
 
     Args:
-        link: carries tokens and frames.
-        pubsub: carries markers.
-        outbox: of the gateway; flushed at a marker.
-        settings: what is kept.
-        joining: has sessions receive their events.
-        turn: waits until there is time for a step of a return, as many can return at once.
+        link: The link for tokens and frames.
+        pubsub: The pub/sub for markers.
+        outbox: The gateway's outbox, flushed at a marker.
+        settings: Limits of recovery.
+        joining: Subscribes sessions to their events.
+        turn: Waits for a slot in the intake, so that many returns do not block the reactor.
 
     Attributes:
-        outcomes: number of returns by outcome, of `OUTCOMES`.
-        replayed: event frames that were sent again.
+        outcomes: Number of returns by outcome, one of `OUTCOMES`.
+        replayed: Number of event frames sent again.
     """
 
     _log = Logger()
@@ -110,7 +110,7 @@ class Recovery:
         self._peers = Peers(link, self._handovers.marker)
         self._announced = 0.0
         self._sessions: dict[str, Session] = {}
-        # In the order of their times: when a token is due, and until when a client may return.
+        # Ordered by time: the next extension of a token, and the end of a client's absence.
         self._attached: dict[Session, float] = {}
         self._held: dict[Session, float] = {}
         self._held_of: dict[Who, dict[Session, None]] = {}
@@ -122,26 +122,26 @@ class Recovery:
 
     @property
     def is_on(self) -> bool:
-        """Tell whether clients can ask for it now."""
+        """True while clients can request recovery."""
         return self._settings.window > 0 and self._is_permitted and self._looking.running
 
     @property
     def held(self) -> int:
-        """Clients that are away and may return."""
+        """Number of clients that are away and can return."""
         return len(self._held)
 
     @property
     def attached(self) -> int:
-        """Clients that are connected and can return."""
+        """Number of clients that are connected and can return."""
         return len(self._attached)
 
     @property
     def bytes(self) -> int:
-        """Bytes of the frames that are kept; those that clients share count for each."""
-        return sum([one.window.bytes for one in self._sessions.values()])
+        """Bytes of all windows; a frame counts once for each client that shares it."""
+        return sum([session.window.bytes for session in self._sessions.values()])
 
     def start(self) -> None:
-        """Begin: other gateways can ask for what is kept here."""
+        """Start recovery, and accept requests of other gateways."""
         if not self._settings.window or self._looking.running:
             return
         self._link.on_interrupted.append(self._interrupted)
@@ -151,7 +151,7 @@ class Recovery:
         self._looking.start(LOOKED, now=False)
 
     def stop(self) -> None:
-        """End all sessions; who returns to another gateway is let in, without its frames."""
+        """End all sessions; clients can still return to another gateway, without their frames."""
         if not self._looking.running:
             return
         self._looking.stop()
@@ -172,17 +172,17 @@ class Recovery:
     # --- logins
 
     def session(self, identity: Identity) -> Session:
-        """Make the session of a client that logs in; it has to follow the client's topics."""
+        """Make a session for a new client; the caller subscribes it to the client's topics."""
         window = Window(self._settings.window, self._settings.buffer)
         session = Session(identity, window, self._clock, self._closed)
         session.epoch = self._epoch
         return session
 
     async def register(self, session: Session) -> None:
-        """Give a new client's session a token.
+        """Issue a token for a new client's session.
 
         Raises:
-            BusError: Redis does not take it.
+            BusError: Storing the token in Redis failed.
         """
         token = make_token()
         digest = digest_of(token)
@@ -191,11 +191,11 @@ class Recovery:
         session.beginning = Beginning(token)
 
     def opened(self, session: Session, websocket: Websocket) -> None:
-        """Send a websocket of a session what it begins with; one that was open before is closed."""
+        """Attach an open websocket to its session, and close the session's previous websocket."""
         before = session.websocket
         self._unhold(session)
         self._attached[session] = self._clock.seconds() + self._interval
-        # A session that opens within a gap may miss events at once.
+        # A session that opens during a gap may miss events from the start.
         is_interrupted = self._link.states["subscriber"] != "ready"
         session.epoch = _LOST if is_interrupted else self._epoch
         recovered = session.beginning is not None and session.beginning.recovered
@@ -210,29 +210,29 @@ class Recovery:
             session.close(*session.closing)
 
     def left(self, session: Session, websocket: Websocket, *, for_good: bool) -> None:
-        """A websocket of a session is gone; its client may return, unless it said goodbye."""
+        """Keep the session of a closed websocket, unless its client left for good."""
         if session.digest and for_good and session.websocket in {websocket, None}:
             self.end(session)
         elif session.digest and session.websocket is websocket:
             session.detach()
             self._hold(session)
         elif session.digest and session.websocket is None and session not in self._held:
-            # It never opened; its client does not know the token.
+            # The websocket never opened, so its client has no token.
             self.end(session)
 
     # --- a client that returns
 
     def take(self, kind: Kind, token: str) -> Deferred[Taken | None]:
-        """Use a token up: see `Tokens.take`."""
+        """Redeem a token: see `Tokens.take`."""
         return self._tokens.take(kind, token)
 
     def put_back(self, taken: Taken) -> None:
-        """Make a token good again with which its client could not be let in."""
+        """Make a token valid again after its client was refused for now."""
         put = self._tokens.put_back(taken, self._settings.window)
         put.addErrback(self._not_told)
 
     def discard(self, taken: Taken) -> None:
-        """Have neither a token nor the one that follows it be good, nor what is kept here."""
+        """Invalidate a token and its successor, and end the session kept here."""
         self._drop(digest_of(taken.following))
         session = self._sessions.get(taken.digest)
         if session is not None:
@@ -243,25 +243,25 @@ class Recovery:
         return taken.digest in self._sessions
 
     def has_open(self, taken: Taken) -> bool:
-        """Tell whether a websocket of the session is still open here."""
+        """Return True if a websocket of the session is still open here."""
         session = self._sessions.get(taken.digest)
         return session is not None and session.websocket is not None
 
     def resume(self, taken: Taken, received: int) -> Deferred[Session]:
-        """Go on with a client that has returned.
+        """Continue the session of a client that has returned.
 
-        What another gateway has handed over is kept if the client goes away meanwhile: it can
-        return with the same token.
+        If the client disconnects during a hand-over, the gateway keeps the frames, and the client
+        can return with the same token.
 
         Args:
-            taken: its token.
-            received: event frames that it has counted.
+            taken: The client's token.
+            received: Event frames that the client has counted.
 
         Returns:
-            Fires with its session, to be `opened` in the same turn.
+            Fires with the session; call `opened` in the same reactor iteration.
 
         Fails with:
-            Refusal: its topics could not be subscribed; the token is good again.
+            Refusal: Subscribing the client's topics failed; its token is valid again.
         """
         waiting: Deferred[Session] = Deferred()
 
@@ -301,11 +301,11 @@ class Recovery:
         return session
 
     async def _fetch(self, session: Session, taken: Taken, received: int) -> Sequence[Frame]:
-        """Follow a client's topics, and get its frames from the gateway that has them.
+        """Subscribe a client's topics, and fetch its missed frames from its old gateway.
 
         Raises:
-            NotRecovered: they cannot be had; the topics are followed all the same.
-            Refusal: the topics could not be followed.
+            NotRecovered: The frames are not available; the topics are still subscribed.
+            Refusal: Subscribing the topics failed.
         """
         joined = Deferred.fromCoroutine(self._joining.join(session, session.identity))
         if taken.marker == self._handovers.marker or not taken.is_followed:
@@ -313,7 +313,7 @@ class Recovery:
             raise NotRecovered("unknown" if taken.is_followed else "gone")
 
         def marked() -> None:
-            # What came before belongs to the other gateway.
+            # Earlier events belong to the old gateway.
             self._outbox.flush()
             session.window.restart(())
             session.epoch = self._epoch
@@ -323,14 +323,14 @@ class Recovery:
         own = session.window.since(0)
         if session.epoch != self._epoch:
             raise NotRecovered("gap")
-        if own is None:  # more came since than is kept
+        if own is None:  # more events since the marker than the window keeps
             raise NotRecovered("overflow")
         return [*missed, *own]
 
     def _keep(self, session: Session, taken: Taken, received: int) -> None:
-        """Keep a session whose client left before it got the next token.
+        """Keep a session whose client disconnected before it received its next token.
 
-        The client returns with the same token, and the same count.
+        The client will return with the same token and the same count.
         """
         beginning, session.beginning = session.beginning, None
         if beginning is None or beginning.missed is None:
@@ -349,7 +349,7 @@ class Recovery:
         """Find the frames that a client has missed.
 
         Raises:
-            NotRecovered: some of them are lost.
+            NotRecovered: Some of the frames are lost.
         """
         if session.epoch != self._epoch:
             raise NotRecovered("gap")
@@ -361,7 +361,7 @@ class Recovery:
         return missed
 
     def _give(self, digest: str, received: int) -> Sequence[Frame]:
-        """Give a session up to the gateway that its client has returned to."""
+        """End a session for its client's new gateway, and return the missed frames."""
         session = self._sessions.get(digest)
         if session is None:
             raise NotRecovered("unknown")
@@ -377,7 +377,7 @@ class Recovery:
     # --- ends
 
     def end(self, session: Session) -> None:
-        """End a session: its client has to log in again."""
+        """End a session; its client must log in again."""
         digest = session.digest
         self._end(session)
         if digest:
@@ -387,7 +387,7 @@ class Recovery:
         self.end(session)
 
     def _end(self, session: Session) -> None:
-        """Let go of a session."""
+        """End a session; its token in Redis stays."""
         if not session.digest:
             return
         self._sessions.pop(session.digest, None)
@@ -399,11 +399,11 @@ class Recovery:
         self._look_if_drained()
 
     async def hand_over(self, timeout: float) -> None:
-        """Wait for other gateways to take over the sessions, before this one stops.
+        """Wait until other gateways have taken over the sessions; called before the stop.
 
         Args:
-            timeout: seconds after which what is left is given up; 0: as long as that takes, and
-                there are other gateways.
+            timeout: Seconds until the remaining sessions are abandoned; 0 waits as long as there
+                are other gateways.
         """
         until = self._clock.seconds() + timeout if timeout else None
         try:
@@ -417,10 +417,10 @@ class Recovery:
                 drained.addErrback(lambda failure: failure.trap(DeferredTimeout) and None)
                 await drained
         except BusError:
-            pass  # nobody can take anything over now
+            pass  # no hand-over is possible without Redis
         if self._sessions:
             self._log.info(
-                "{count} clients have not returned to another gateway", count=len(self._sessions)
+                "{count} clients did not return to another gateway", count=len(self._sessions)
             )
 
     def _look_if_drained(self) -> None:
@@ -435,7 +435,7 @@ class Recovery:
         self._sessions[digest] = session
 
     def _hold(self, session: Session) -> None:
-        """Keep a session whose client is away."""
+        """Keep the session of a client that is away."""
         settings = self._settings
         self._attached.pop(session, None)
         self._held[session] = self._clock.seconds() + settings.window
@@ -458,7 +458,7 @@ class Recovery:
             del self._held_of[who]
 
     def _look(self) -> None:
-        """End what has expired, and extend what is due."""
+        """End expired sessions, and extend tokens that are due."""
         now = self._clock.seconds()
         if self._drained is None and now >= self._announced + ANNOUNCED and self._link.is_ready:
             self._announced = now
@@ -478,13 +478,13 @@ class Recovery:
             )
 
     def _interrupted(self) -> None:
-        """Send nothing that comes behind a gap; the websockets are closed when the link is back."""
+        """Send no events after a gap; `_resumed` closes the websockets."""
         self._epoch += 1
         for session in self._attached:
             session.mute()
 
     def _resumed(self) -> None:
-        """Close the websockets that may have missed events, so that their clients hear of it."""
+        """Close the websockets that may have missed events, so that their clients return."""
         for session in list(self._attached):
             if session.epoch != self._epoch and session.websocket is not None:
                 session.websocket.missed_events()
@@ -493,6 +493,8 @@ class Recovery:
         self._tokens.drop(digest).addErrback(self._not_told)
 
     def _not_told(self, failure: Failure) -> None:
-        """Leave a token to its expiry: Redis did not take what should have become of it."""
+        """Leave a token to its expiry after Redis refused a change."""
         failure.trap(BusError)
-        self._log.debug("a token stays as it is: {reason}", reason=failure.getErrorMessage())
+        self._log.debug(
+            "changing a recovery token failed: {reason}", reason=failure.getErrorMessage()
+        )

@@ -1,4 +1,4 @@
-"""What stands between the fan-out and a websocket that may break and come back."""
+"""A recoverable session, between the fan-out and a client's successive websockets."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ class Websocket(Client, Protocol):
     """A websocket that speaks the subprotocol of recovery.
 
     Attributes:
-        session: its session, once admitted.
+        session: The client's session, once admitted.
     """
 
     session: Session | None
 
     def resumed_elsewhere(self) -> None:
-        """Close: the client has come back on another websocket."""
+        """Close the websocket because its client has returned on another one."""
 
     def missed_events(self) -> None:
-        """Close: events may have been missed, which the client is told when it returns."""
+        """Close the websocket because events may have been missed; the client can return."""
 
 
 @frozen
 class Beginning:
-    """How a websocket of a session begins.
+    """The first frames for a session's next websocket.
 
     Attributes:
-        token: with which the client can return.
-        recovered: None on a new login; whether the client has missed nothing.
-        missed: the frames that it has missed; None: those of the window.
+        token: The client's token for its next return.
+        recovered: None on a new login; True if no frame is lost, else False.
+        missed: The missed frames; None sends the frames of the window.
     """
 
     token: str = field(repr=False)
@@ -47,23 +47,23 @@ class Beginning:
 
 
 class Session:
-    """One client's place in the fan-out; it outlives the client's websockets.
+    """One client in the fan-out; a session outlives the client's websockets.
 
     Args:
-        identity: whose it is.
-        window: keeps the frames that may be needed again.
-        clock: for their age.
-        on_closed: called when a command or the gateway ends it.
+        identity: The client's identity.
+        window: Buffer of the frames that the client may need again.
+        clock: Clock for the age of frames.
+        on_closed: Called when a command or the gateway ends the session.
 
     Attributes:
-        identity: as given.
-        window: as given.
-        window_bits: of the compression agreed on with the websocket; 0: none.
-        websocket: the open one, if any.
-        digest: of the token with which the client can return; empty: it cannot.
-        epoch: the gateway's count of gaps at which its frames began.
-        beginning: how the next websocket begins.
-        closing: code and reason with which it ends as soon as it begins.
+        identity: The client's identity.
+        window: Buffer of the frames that the client may need again.
+        window_bits: Compression window agreed with the websocket, as a logarithm; 0 for none.
+        websocket: The open websocket, if any.
+        digest: Digest of the client's token; empty while the client cannot return.
+        epoch: The gateway's count of gaps when the session's frames began.
+        beginning: First frames for the next websocket.
+        closing: Close code and reason for a session that must close right after opening.
     """
 
     __slots__ = (
@@ -100,7 +100,7 @@ class Session:
         self._on_closed = on_closed
 
     def write(self, data: bytes, frames: Sequence[Frame]) -> bool:
-        """Keep frames, and send them if the client is there."""
+        """Keep frames, and send them if the client is connected."""
         websocket = self._live
         if websocket is None:
             self.window.add(frames, None)
@@ -109,17 +109,17 @@ class Session:
         return websocket.write(data, frames)
 
     def attach(self, websocket: Websocket, seconds: float) -> int:
-        """Send an open websocket its first frame, and what was missed; live frames follow.
+        """Send an open websocket its first frame and the missed frames; live frames follow.
 
         Args:
-            websocket: that is open.
-            seconds: for which the client can return, which it is told.
+            websocket: The open websocket.
+            seconds: Seconds after a disconnect during which the client can return.
 
         Returns:
-            Number of event frames that were sent.
+            Number of event frames sent.
         """
         beginning, self.beginning = self.beginning, None
-        assert beginning is not None  # noqa: S101 (whoever admits a client sets it)
+        assert beginning is not None  # noqa: S101 (set on admission)
         frames = self.window.frames if beginning.missed is None else beginning.missed
         self.window.restart(frames)
         self.window.add((), self._clock.seconds())
@@ -128,21 +128,21 @@ class Session:
         first = first_frame(
             beginning.token, seconds, recovered=beginning.recovered, missed=len(frames)
         )
-        websocket.write(b"".join([one.deflated(bits) for one in (first, *frames)]), frames)
+        websocket.write(b"".join([frame.deflated(bits) for frame in (first, *frames)]), frames)
         return len(frames)
 
     def detach(self) -> None:
-        """Go on without a websocket."""
+        """Detach the websocket; the session keeps collecting frames."""
         self.websocket = self._live = None
         self.window_bits = 0
 
     def mute(self) -> None:
-        """Send the websocket nothing more: what would come next is not what it expects."""
+        """Send no more frames to the websocket, because its next frame would leave a gap."""
         self._live = None
 
     def close(self, code: int, reason: str) -> None:
-        """End the session, and close its websocket: the client may not return."""
-        if not self.digest:  # its client is being admitted
+        """End the session for good and close its websocket."""
+        if not self.digest:  # admission is under way
             self.closing = (code, reason)
             return
         websocket = self.websocket

@@ -1,8 +1,8 @@
-"""Tokens of recovery in Redis: whose they are, and at which gateway. Redis never sees a token.
+"""Recovery tokens in Redis, stored by digest, with the client's identity and gateway.
 
     opentera.recovery.token.<SHA-256>   <kind> <marker topic of the gateway>, <identity in JSON>
 
-Its value has two lines. It expires some time after the gateway has last extended it.
+The value has two lines. The key expires some time after the gateway last extended it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from opentera_twisted.sessions import Identity, is_uuid
 from opentera_twisted.topics import Kind
 
 PREFIX: Final = "opentera.recovery."
-"""The beginning of all keys and topics of recovery."""
+"""Prefix of all keys and topics of recovery."""
 
 TOKENS: Final = f"{PREFIX}token."
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
-# A refusal writes too, and changes nothing: a replica, whose data may be old, answers READONLY.
+# Write on a refusal too, so that a replica with stale data answers READONLY.
 _TAKE: Final = Script(
     """
     local value = redis.call('GET', KEYS[1])
@@ -53,14 +53,14 @@ _EXTEND: Final = Script(
 
 @frozen
 class Taken:
-    """A token that was used up.
+    """A token that was redeemed.
 
     Attributes:
-        identity: whose it was.
-        marker: topic of the gateway that has the client's frames.
-        is_followed: whether any gateway follows that topic.
-        digest: of the token.
-        following: the token that the client gets instead.
+        identity: The client's identity.
+        marker: Topic of the gateway that has the client's frames.
+        is_followed: True if a gateway subscribes to that topic.
+        digest: Digest of the token.
+        following: The client's next token.
     """
 
     identity: Identity
@@ -71,24 +71,24 @@ class Taken:
 
 
 def make_token() -> str:
-    """A new token: 43 characters, 256 random bits."""
+    """Make a token: 43 characters, 256 random bits."""
     return secrets.token_urlsafe(32)
 
 
 def digest_of(token: str) -> str:
-    """The name of a token in Redis, which it cannot be guessed from."""
+    """Return the digest that names a token in Redis."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 class Tokens:
-    """Issues tokens and takes them, each once.
+    """A store of single-use tokens.
 
     All Deferreds fail with BusUnavailable, ConnectionLost or CommandFailed.
 
     Args:
-        link: carries the commands.
-        marker: topic of this gateway.
-        lifetime: seconds for which a token is good unless it is extended.
+        link: The link for commands.
+        marker: Marker topic of this gateway.
+        lifetime: Seconds until a token expires, unless it is extended.
     """
 
     def __init__(self, link: Link, marker: str, lifetime: float) -> None:
@@ -99,19 +99,19 @@ class Tokens:
     def store(
         self, digest: str, identity: Identity, lifetime: float | None = None
     ) -> Deferred[None]:
-        """Have a token good for the client of an identity at this gateway."""
+        """Store a token for a client of this gateway."""
         return self._store(digest, identity, self._marker, lifetime)
 
     def take(self, kind: Kind, token: str) -> Deferred[Taken | None]:
-        """Use a token up, and store the next one for this gateway, in one step.
+        """Redeem a token and store the next one for this gateway, atomically.
 
         Args:
-            kind: of the websocket that shows it.
-            token: as the client gave it: any text.
+            kind: Kind of the client's websocket.
+            token: Any text from the client.
 
         Returns:
-            Fires with what it was good for, or None when it is unknown, used, expired, of another
-            kind, or no token at all.
+            Fires with the redeemed token, or with None if the text is not a valid token: unknown,
+            used, expired, of another kind, or malformed.
         """
         if not _TOKEN.fullmatch(token):
             return succeed(None)
@@ -121,19 +121,19 @@ class Tokens:
         return taken.addCallback(_taken, digest, following)
 
     def put_back(self, taken: Taken, lifetime: float) -> Deferred[None]:
-        """Make a token good again with which nobody was let in."""
+        """Make a token valid again after a return that was not admitted."""
         dropped = self.drop(digest_of(taken.following))
         stored = self._store(taken.digest, taken.identity, taken.marker, lifetime)
         return gatherResults([dropped, stored], consumeErrors=True).addCallback(lambda _: None)
 
     def extend(self, digests: Sequence[str], lifetime: float) -> Deferred[None]:
-        """Have tokens good for some seconds from now on; those that were taken stay so."""
-        keys = [TOKENS + one for one in digests]
+        """Let tokens expire some seconds from now; redeemed tokens stay invalid."""
+        keys = [TOKENS + digest for digest in digests]
         return self._link.run(_EXTEND, keys, _milliseconds(lifetime)).addCallback(lambda _: None)
 
     def drop(self, *digests: str) -> Deferred[None]:
-        """Have tokens good no longer."""
-        keys = [TOKENS + one for one in digests]
+        """Delete tokens."""
+        keys = [TOKENS + digest for digest in digests]
         return self._link.execute("DEL", *keys).addCallback(lambda _: None)
 
     def _store(
@@ -155,7 +155,7 @@ def _taken(found: Any, digest: str, following: str) -> Taken | None:
         known = Identity(**values, topics=topics)
         topic = marker.decode()
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None  # another program has written it
+        return None  # written by another program
     if not is_uuid(known.uuid) or not topic.startswith(PREFIX):
         return None
     return Taken(known, topic, bool(followers), digest, following)
@@ -166,7 +166,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def batches(digests: Iterable[str], size: int) -> Iterable[Sequence[str]]:
-    """Parts of many, each for one command."""
-    all_of_them = list(digests)
-    for first in range(0, len(all_of_them), size):
-        yield all_of_them[first : first + size]
+    """Split digests into batches, each for one command."""
+    digests = list(digests)
+    for first in range(0, len(digests), size):
+        yield digests[first : first + size]

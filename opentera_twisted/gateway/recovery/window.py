@@ -1,7 +1,7 @@
-"""Bookkeeping of the event frames that one client may need again: no socket and no clock.
+"""A buffer of the event frames that one client may need again, without a socket or a clock.
 
-The client counts the event frames of its connection, so the frames themselves carry nothing. The
-number of a frame is the client's count before it:
+The client counts the event frames of its connection, so frames carry no number. The number of a
+frame is the client's count before it:
 
     number    0 … 41      42 … 57    58
               dropped     kept       the next frame
@@ -18,19 +18,19 @@ from typing import Final
 from opentera_twisted.gateway.frames import Frame, Frames
 
 STEPS: Final = 16
-"""Marks of time in a window; a frame is kept for up to one such part longer than the window."""
+"""Time steps in a window; a frame is kept for up to one step longer than the window."""
 
 
 class Window:
     """The newest event frames of one client, bounded in time and in bytes.
 
     Args:
-        seconds: age at which a frame is dropped.
-        limit: bytes of frames that are kept; 0: none.
+        seconds: Seconds after which a frame is dropped.
+        limit: Bytes of frames to keep; 0 for none.
 
     Attributes:
-        sent: frames that the client was sent, or would have been, on its present connection.
-        bytes: size of the frames that are kept.
+        sent: Frames for the client's present connection, sent or due while it was away.
+        bytes: Bytes of the frames in the buffer.
     """
 
     __slots__ = (
@@ -52,24 +52,24 @@ class Window:
         self._seconds = seconds
         self._step = seconds / STEPS
         self._limit = limit
-        # Clients share the frames of one write; a frame that comes alone needs no batch.
+        # Clients share the frames of one write; a single frame needs no batch.
         self._batches: deque[Frame | Frames] = deque()
-        self._first = 0  # number of the oldest frame that is kept
-        self._skipped = 0  # frames of the first batch that were dropped
-        # Each with a time, and the number before which all frames were added until then.
+        self._first = 0  # number of the oldest frame in the buffer
+        self._skipped = 0  # dropped frames of the first batch
+        # Each holds a time, and the number below which all frames were added by that time.
         self._marks: deque[tuple[float, int]] = deque()
-        self._began: float | None = None  # the part of the window that is not marked yet
+        self._began: float | None = None  # start of the step not marked yet
 
     def __len__(self) -> int:
         return self.sent - self._first
 
     def add(self, frames: Sequence[Frame], now: float | None) -> None:
-        """Keep frames that the client is sent.
+        """Keep frames for the client.
 
         Args:
-            frames: in their order.
-            now: seconds of a steady clock; None drops nothing for its age, as for a client that is
-                away: its own time is limited.
+            frames: Frames in their order.
+            now: Seconds of a monotonic clock. None, for a client that is away, drops no frame for
+                its age; the client's absence itself is limited.
         """
         if now is None:
             self._mark()
@@ -98,7 +98,7 @@ class Window:
                 self._drop(bisect_left(ends, least, hi=len(oldest)) - skipped)
 
     def trim(self, now: float) -> None:
-        """Drop frames for their age, as of a client that has received nothing for a while."""
+        """Drop old frames of a client that has received nothing for a while."""
         if self._began is not None and now - self._began >= self._step:
             self._mark()
         first = 0
@@ -108,7 +108,7 @@ class Window:
             self._drop(first - self._first)
 
     def _drop(self, count: int) -> None:
-        """Drop frames of the oldest batch, at most that many."""
+        """Drop frames from the oldest batch, at most ``count``."""
         batch = self._batches[0]
         if isinstance(batch, Frame):
             self._batches.popleft()
@@ -128,7 +128,7 @@ class Window:
             self._skipped = 0
 
     def _mark(self) -> None:
-        """Note that what was added in the present part of the window is not newer than that."""
+        """Mark the end of the present step with the count of frames so far."""
         if self._began is not None:
             self._marks.append((self._began + self._step, self.sent))
             self._began = None
@@ -137,10 +137,10 @@ class Window:
         """Find the frames that the client has missed.
 
         Args:
-            received: event frames that it counted on its connection.
+            received: Event frames that the client counted on its connection.
 
         Returns:
-            The frames in their order; None when one was dropped, or it counted too many.
+            The frames in their order; None if one was dropped, or if the count is too high.
         """
         if not self._first <= received <= self.sent:
             return None
@@ -155,13 +155,11 @@ class Window:
         return newest[:count][::-1]
 
     def restart(self, frames: Iterable[Frame], received: int = 0) -> None:
-        """Begin a connection, whose first event frames are those that were missed.
-
-        They are new from now on, as `add` sees it.
+        """Begin a connection with the missed frames, whose age starts again.
 
         Args:
-            frames: the missed frames.
-            received: event frames that the client has counted before them; 0 on a new connection.
+            frames: The missed frames.
+            received: Event frames that the client counted before them; 0 on a new connection.
         """
         frames = list(frames)
         self._batches.clear()
@@ -173,5 +171,5 @@ class Window:
 
     @property
     def frames(self) -> Sequence[Frame]:
-        """Those that are kept."""
+        """Frames in the buffer."""
         return tuple(self._newest(len(self)))
