@@ -543,7 +543,7 @@ class RedisFaultTests(PresenceTestCase):
         try:
             presence.closed(who)
             await gateway.stopService()
-            assert any("did not take 1 reports" in text for text in log.items)
+            assert any("did not confirm 1 presence reports" in text for text in log.items)
             assert presence._working is None
         finally:
             server.process.send_signal(signal.SIGCONT)

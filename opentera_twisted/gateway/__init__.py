@@ -1,34 +1,34 @@
 """The websocket gateway: clients log in with session keys and receive events.
 
-    login        the request of a handshake, well-formed, and why it is refused
-    origins      which pages may open websockets
-    proxies      who a client is behind a proxy
-    limits       what clients may take
-    contracts    what an identity resolver and an access policy of a program's own owe the gateway
+    login        parsing of a login request, and its refusal
+    origins      allowed origins of web pages
+    proxies      client addresses behind trusted proxies
+    limits       limits on clients and their resources
+    contracts    interfaces of an identity resolver and an access policy
     identity     identities from a service
     access       the default access policy
-    rpc_access   an access policy that asks a service
-    admission    whether a login comes in: room, key, identity, topics
+    rpc_access   an access policy that queries a service
+    admission    limits, session key, identity, subscriptions
     connection_limit  a limit on the connections of each address
-    summed_log   log lines that strangers can cause, summed up
-    rate_limit   a limit on how often something may happen within a period
-    intake       work that clients cause has a bounded, fair share of each turn
-    autobahn_corrections  what Autobahn's server protocol does wrong or without a bound
-    protocol     the websocket edge: handshake, what a client sends, closing
-    resource     the same edge inside a twisted.web site
-    compression  permessage-deflate, agreed on so that one compressed frame serves all
-    subprotocols  which of the offered subprotocols is selected
-    tls          the certificate, what is negotiated, handshakes that fail
-    fanout       one subscription a topic, for all the clients that follow it
-    delivery     what comes on a topic: parsed, filtered and encoded once
+    summed_log   summaries of log lines that unauthenticated peers cause
+    rate_limit   a limit on events within a period
+    intake       a fair queue for clients' work, bounded per reactor iteration
+    autobahn_corrections  corrections of Autobahn's server protocol
+    protocol     the websocket protocol: handshake, incoming frames, closing
+    resource     the websocket endpoint as a resource of a twisted.web site
+    compression  permessage-deflate with one compressed frame for all clients
+    subprotocols  selection of the subprotocol
+    tls          certificates, negotiation, failed handshakes
+    fanout       one subscription per topic for all its clients
+    delivery     events of a topic, parsed, filtered and encoded once
     frames       events as finished websocket frames
-    outbox       what falls due in one turn of the reactor, written once to each client
-    sending      what waits to be written to one client, as views of shared bytes
-    joining      the policy prepared and the topics subscribed of one client
-    recovery     clients that return to the events they missed
-    revoked      clients whom OpenTera deletes or disables
-    presence     tells the bus who came and who went
-    gateway      the service that joins them
+    outbox       one write per client and reactor iteration
+    sending      the send queue of one client, as views of shared bytes
+    joining      preparing the access policy and subscribing topics for a client
+    recovery     return of clients to the events they missed
+    revoked      clients of deleted or disabled identities
+    presence     reports of connected and disconnected clients
+    gateway      the service that connects the modules
 
 Source: docs/reference/wire.md.
 """

@@ -30,40 +30,41 @@ from opentera_twisted.sessions import Identity, Redeemed, SessionKeys, is_bound
 from opentera_twisted.topics import Kind
 
 REDEEM_TIMEOUT: Final = 5.0
-"""Seconds that Redis may take over a session key; then the client is told to come again."""
+"""Seconds allowed for Redis to redeem a session key; after that, the client gets 503."""
 
 
 T = TypeVar("T")
 
 
 class AdmittedClient(Client, Protocol):
-    """A websocket that is to be let in.
+    """A websocket that requests admission.
 
     Attributes:
-        wants_recovery: whether it speaks the subprotocol of recovery.
-        session: its session, from the admission on.
+        wants_recovery: True if it speaks the recovery subprotocol.
+        session: Its recovery session, once admitted.
     """
 
     session: Session | None
 
     @property
     def wants_recovery(self) -> bool:
-        """Tell whether it speaks the subprotocol of recovery."""
+        """True if the websocket speaks the recovery subprotocol."""
 
 
 class Admission:
-    """Decides on logins, and knows who is inside.
+    """Admission control of one gateway, with counts of the admitted clients.
 
     Args:
-        link: has to be ready.
-        limits: of clients.
-        keys: redeems their session keys.
-        identities: says who a client is; None: its key does.
-        origins: of the pages that are let in.
-        joining: has clients receive their events.
-        recovery: goes on with clients that return.
-        is_revoked: tells whether somebody was deleted or disabled since its key was issued.
-        turn: waits until there is time for a step of a login, as many can be decided at once.
+        link: The link to Redis; no login succeeds while it is down.
+        limits: Limits of the gateway.
+        keys: Store of session keys.
+        identities: Resolver of identities; None uses the identity of the session key.
+        origins: Allowed origins of web pages.
+        joining: Subscribes clients to their events.
+        recovery: Sessions of returning clients.
+        is_revoked: Returns True for an identity that was deleted or disabled after its key was
+            issued.
+        turn: Waits for a slot in the intake, so that many logins do not block the reactor.
     """
 
     _log = Logger()
@@ -91,21 +92,21 @@ class Admission:
         self._is_revoked = is_revoked
         self._turn = turn
         self._failed = FailedLogins(limits.failed_logins_per_minute, link.clock.seconds)
-        self._inside = 0  # from the attempt on
-        self._present: Counter[Who] = Counter()  # from the session key on
+        self._inside = 0  # counts pending logins too
+        self._present: Counter[Who] = Counter()  # counts from the redeemed key on
 
     async def admit(self, client: AdmittedClient, login: Login) -> Identity:
-        """Redeem the session key and subscribe the client's topics, or go on with its session.
+        """Redeem the session key and subscribe the client's topics, or continue its session.
 
-        A key is given back unless it was decided whether the client may come in. One that names no
-        kind is given back in any case: it may be for another kind than the client says.
+        The key becomes valid again if the login fails without a final decision. A key that names
+        no kind always becomes valid again, because the client may have tried the wrong kind.
 
         Returns:
-            Who that is; call `left` when the client is gone.
+            The client's identity; call `left` when the client disconnects.
 
         Raises:
-            Refusal: 403 for a key that is not valid, whatever it is; 503 when the key may be good
-                but that cannot be said now; 429 for who has failed, or is connected, too often.
+            Refusal: 403 for an invalid key; 503 if the key could not be checked; 429 after too
+                many failed logins, or for too many clients of one identity.
         """
         self._check(login)
         self._inside += 1
@@ -136,19 +137,19 @@ class Admission:
             raise
 
     async def _return(self, client: AdmittedClient, login: Login, received: int) -> Identity:
-        """Let a client in with a token of recovery; only 403 uses the token up."""
+        """Admit a client with a recovery token; only a 403 invalidates the token."""
         recovery = self._recovery
         if not client.wants_recovery:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "a return without the subprotocol of recovery")
+            raise Refusal(HTTPStatus.BAD_REQUEST, "a return without the recovery subprotocol")
         taken = await self._decided(
             login, lambda: recovery.take(login.kind, login.key), recovery.put_back
         )
         if taken is None:
-            raise Refusal(HTTPStatus.FORBIDDEN, "the token of recovery is not valid")
+            raise Refusal(HTTPStatus.FORBIDDEN, "the recovery token is not valid")
         identity = taken.identity
         who = (identity.kind, identity.uuid)
         try:
-            # A websocket that it has left counts no longer.
+            # Do not count the websocket that the client has left.
             self._allow(identity, self._present[who] + 1 - recovery.has_open(taken))
         except Refusal as refusal:
             if refusal.status is HTTPStatus.FORBIDDEN:
@@ -177,7 +178,7 @@ class Admission:
         return identity
 
     def left(self, client: AdmittedClient, identity: Identity) -> None:
-        """An admitted client is gone; its session, if it has one, may go on."""
+        """Forget an admitted client; its recovery session, if any, may continue."""
         self._inside -= 1
         self._gone((identity.kind, identity.uuid))
         if client.session is None:
@@ -189,7 +190,7 @@ class Admission:
             del self._present[who]
 
     def _check(self, login: Login) -> None:
-        """Refuse a login that can be decided without Redis."""
+        """Refuse a login for reasons that need no Redis command."""
         if not self._link.is_ready:
             raise Refusal.for_now("no link to Redis")
         limit = self._limits.max_clients
@@ -198,15 +199,15 @@ class Admission:
         if self._failed.are_too_many(login.peer.address):
             raise _failed_too_often()
         if not self._origins.allow(login.origin):
-            raise Refusal(HTTPStatus.FORBIDDEN, "a page of a foreign origin")
+            raise Refusal(HTTPStatus.FORBIDDEN, "the page has a foreign origin")
 
     async def _decided(
         self, login: Login, take: Callable[[], Deferred[T | None]], give_back: Callable[[T], object]
     ) -> T | None:
-        """Take a key or a token; of one address, as many at a time as may still fail.
+        """Redeem a key or token; limit the attempts in flight from one address.
 
         Returns:
-            What was taken, or None.
+            The redeemed key or token, or None if it is not valid.
         """
         address = login.peer.address
         if not await self._failed.begin(address):
@@ -224,18 +225,18 @@ class Admission:
         return taken
 
     def _give_back(self, redeemed: Redeemed) -> None:
-        """Let a client that could not be let in come again with its key."""
+        """Make a session key valid again after its client was refused for now."""
 
         def failed(failure: Failure) -> None:
             failure.trap(BusError)
             self._log.warn(
-                "a session key could not be given back: {reason}", reason=failure.getErrorMessage()
+                "restoring a session key failed: {reason}", reason=failure.getErrorMessage()
             )
 
         self._keys.give_back(redeemed).addErrback(failed)
 
     async def _prepare(self, client: AdmittedClient, known: Identity) -> Identity:
-        """Find out who that is, and have it receive its events."""
+        """Resolve the client's identity and subscribe its topics."""
         self._allow(known, self._present[known.kind, known.uuid])
         identity = known
         if self._identities is not None:
@@ -256,17 +257,17 @@ class Admission:
         return identity
 
     def _allow(self, identity: Identity, present: int) -> None:
-        """Refuse who is connected too often, or was revoked."""
+        """Refuse an identity with too many clients, or a revoked one."""
         limit = self._limits.max_clients_per_identity
         if limit and present > limit:
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"that {identity.kind} is connected too often",
+                f"the {identity.kind} has too many clients",
                 limit="max_clients_per_identity",
                 retry_after=60,
             )
         if self._is_revoked(identity.kind, identity.uuid):
-            raise Refusal(HTTPStatus.FORBIDDEN, f"that {identity.kind} was deleted or disabled")
+            raise Refusal(HTTPStatus.FORBIDDEN, f"the {identity.kind} was deleted or disabled")
 
     @staticmethod
     async def _resolved(resolver: IIdentityResolver, known: Identity) -> Identity | None:
@@ -277,7 +278,7 @@ class Admission:
             self._link.clock, "identity resolver", self._resolved, resolver, known
         )
         if identity is None:
-            raise Refusal(HTTPStatus.FORBIDDEN, f"the identity resolver refuses that {known.kind}")
+            raise Refusal(HTTPStatus.FORBIDDEN, f"the identity resolver rejected the {known.kind}")
         return evolve(
             identity,
             kind=known.kind,
@@ -288,7 +289,7 @@ class Admission:
 
 
 def _taken(taking: Deferred[T | None], give_back: Callable[[T], object]) -> Deferred[T | None]:
-    """Wait for a key; if Redis answers when nobody waits any more, give it back."""
+    """Wait for a key; give it back if Redis replies after the wait has ended."""
     waiting: Deferred[T | None] = Deferred()
 
     def taken(result: T | None) -> None:

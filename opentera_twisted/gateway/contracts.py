@@ -25,7 +25,7 @@ class Audience:
         members: Single clients, each as kind and UUID, that receive it as well.
 
     Raises:
-        TypeError: one of them is not a frozenset.
+        TypeError: An argument is not a frozenset.
     """
 
     # Checked here, because the gateway can only deny an event whose audience is malformed.
@@ -47,7 +47,7 @@ EVERYONE: Final = Audience(frozenset(KINDS))
 
 
 class _Contract(_ProtocolMeta):
-    """Protocols that zope's ``implementer`` accepts: version 1.0 required that decorator."""
+    """Metaclass that lets zope's ``implementer`` accept a protocol, as version 1.0 required."""
 
     def __iter__(cls) -> Iterator[NoReturn]:  # noqa: N805 (of a metaclass)
         return iter(())
@@ -55,10 +55,10 @@ class _Contract(_ProtocolMeta):
 
 @runtime_checkable
 class IIdentityResolver(Protocol, metaclass=_Contract):
-    """Look up who a client is, beyond its UUID.
+    """A lookup of clients' identities.
 
-    An implementation answers within 5 seconds, or the client gets 503 and keeps its session key.
-    It may be called again for the same client before it has answered.
+    An implementation must answer within 5 seconds; otherwise the client gets 503 and keeps its
+    session key. The gateway may call it again for the same client before it has answered.
     """
 
     def resolve(self, kind: Kind, uuid: str) -> Awaitable[Identity | None]:
@@ -69,62 +69,61 @@ class IIdentityResolver(Protocol, metaclass=_Contract):
             uuid: From the session key.
 
         Returns:
-            The identity, or None when the client may not log in. A coroutine function and a
-            function that returns a Deferred both serve. The gateway adds what the session key
-            itself grants.
+            The identity, or None when the client may not log in. The method may be a coroutine
+            function or return a Deferred. The gateway adds the grants of the session key.
 
         Raises:
-            Exception: the lookup failed; the client gets 503 and keeps its session key.
+            Exception: The lookup failed; the client gets 503 and keeps its session key.
         """
         ...
 
 
 @runtime_checkable
 class IAccessPolicy(Protocol, metaclass=_Contract):
-    """Decide which broadcast topics a client follows, and who may receive what appears there.
+    """A policy for broadcast topics: the topics of each client, and the audience of each event.
 
-    The gateway does not consult a policy about a client's own topic, nor about the topics that its
-    session key names. It withholds logs and broadcast database events whatever a policy says.
+    The gateway never consults a policy about a client's own topic or the topics in its session key.
+    It withholds logs and broadcast database events under any policy.
     """
 
     def topics(self, identity: Identity) -> Iterable[str]:
-        """Return the broadcast topics that a client follows; called once at its login.
+        """Return a client's broadcast topics; called once at its login.
 
         Raises:
-            Exception: the client gets 503 and keeps its session key.
+            Exception: The client gets 503 and keeps its session key.
         """
         ...
 
     def audience(self, topic: str, event: Message) -> Audience:
-        """Return who, of the clients that follow a topic, may receive an event.
+        """Return the audience of an event among the clients of its topic.
 
-        Called in the reactor's thread, once for each event: it must not block.
+        The gateway calls it in the reactor's thread, once per event; it must not block.
 
         Args:
             topic: The topic that carried the event.
             event: The event itself, out of its envelope.
 
         Raises:
-            Exception: the gateway denies the event to all, and logs the failure.
+            Exception: The gateway delivers the event to no client, and logs the failure.
         """
         ...
 
 
 @runtime_checkable
 class IPreparedPolicy(IAccessPolicy, Protocol):
-    """A policy that looks something up before a client logs in."""
+    """A policy that needs a lookup before a client logs in."""
 
     def prepare(self, identity: Identity) -> Awaitable[None]:
         """Prepare for one login; several clients may share an identity.
 
         Returns:
-            When it completes, `IAccessPolicy.audience` can decide for that client.
+            Completes when `IAccessPolicy.audience` can decide for the client.
 
         Raises:
-            Exception: the client gets 503 and keeps its session key.
+            Exception: The client gets 503 and keeps its session key.
         """
         ...
 
     def forget(self, identity: Identity) -> None:
-        """Undo one `prepare` that succeeded, because its client has left."""
+        """Undo one successful `prepare` after its client has disconnected."""
         ...

@@ -1,4 +1,4 @@
-"""The gateway: websockets that log in with session keys, receive events, and are reported."""
+"""The gateway service: clients log in with session keys and receive events over websockets."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ OnGap = Literal["keep", "close"]
 DEFAULT_LIMITS: Final = GatewayLimits()
 
 HANDING_OVER: Final = 0.75
-"""Part of the time for shutdown after which no client is waited for any more."""
+"""Fraction of the shutdown timeout after which the gateway no longer waits for clients."""
 
 _RECOVERY: Final = (RECOVERY,)
 
 LARGEST_EVENT: Final = 16
-"""Times ``max_send_buffer`` that an event may have; a larger one is delivered to no one."""
+"""Maximum size of an event, as a multiple of ``max_send_buffer``; larger events are dropped."""
 
 _OUTCOMES: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.REQUEST_TIMEOUT: "gone",
@@ -74,42 +74,43 @@ _OUTCOMES: Final[Mapping[HTTPStatus, str]] = {
 
 
 class Gateway(Service):
-    """Lets websockets in, hands them their events, and tells the bus who came and went.
+    """A websocket server that delivers the bus's events and reports the presence of clients.
 
     Listen with its `factory`: ``endpoint.listen(gateway.factory)``, or put its `resource` into a
-    ``twisted.web`` site; stop listening before stopping it, and stop it before its bus.
+    ``twisted.web`` site. Stop listening before you stop the gateway; stop it before its bus.
 
     Args:
-        bus: whose session keys and events these are; started and stopped by its owner.
-        require_bound_keys: refuse the session keys of deployed servers.
-        identities: says who a client is; by default its UUID and what its key says.
-        policy: says which broadcast events a client sees; by default those about itself.
-        limits: of clients and of what they may take.
-        origins: of the pages that may open websockets; none given: any. See `Origins`.
-        trusted_proxies: addresses whose ``X-Forwarded-For`` and ``-Proto`` are believed.
-        on_gap: what is done with open websockets when events may have been missed: ``close`` them
-            with 1012, so that browsers reload, or ``keep`` them.
-        compression: logarithm of the window of permessage-deflate, 9 to 15; 0: none.
-        presence_lease: seconds after which others report its clients gone, if it dies.
-        presence_grace: seconds in which a client may come back before others see it go.
-        recovery_window: seconds for which a client can return after a disconnect, and get what it
-            missed; 0: it cannot.
-        recovery_buffer: bytes of events that are kept for each such client.
+        bus: The bus for session keys and events; its owner starts and stops it.
+        require_bound_keys: Refuse the session keys of existing OpenTera programs.
+        identities: Resolver of identities; the default uses the UUID and the session key.
+        policy: Access policy for broadcast events; the default allows events about the client.
+        limits: Limits on clients and their resources.
+        origins: Allowed origins of web pages; empty allows any. See `Origins`.
+        trusted_proxies: Addresses whose ``X-Forwarded-For`` and ``-Proto`` headers are trusted.
+        on_gap: Handling of open websockets when events may have been missed. ``close`` closes
+            them with 1012, so that browsers reload; ``keep`` leaves them open.
+        compression: Logarithm of the permessage-deflate window, 9 to 15; 0 disables compression.
+        presence_lease: Seconds until other gateways report this gateway's clients as
+            disconnected, if it dies.
+        presence_grace: Seconds allowed for a client's return before it is reported as
+            disconnected.
+        recovery_window: Seconds after a disconnect during which a client can return and get the
+            events it missed; 0 disables recovery.
+        recovery_buffer: Bytes of events kept per client for recovery.
 
     Raises:
-        InvalidArgument: one of these is not of its form.
+        InvalidArgument: An argument is out of range.
 
     Attributes:
-        factory: makes the protocol of each connection.
-        limits: as given.
-        recovery: the clients that can return, and counts of those that did.
-        logins: how many logins had which outcome: ``accepted``, ``refused`` (no valid key, a
-            foreign origin, no such path, no handshake), ``limited``, ``unavailable`` (Redis, or the
-            identity resolver), ``gone`` (it left, or ran out of time) or ``failed`` (an error
-            here).
-        limited: how often which limit was reached.
-        tls_failures: how many TLS handshakes failed, by reason: ``error`` (either side refused what
-            the other said) or ``closed`` (the client went away, or ran out of time).
+        factory: Factory for the protocol of each connection.
+        limits: Limits on clients and their resources.
+        recovery: Sessions of clients that can return, with counts of returns.
+        logins: Number of logins by outcome: ``accepted``, ``refused`` (invalid key, foreign
+            origin, unknown path, no handshake), ``limited``, ``unavailable`` (Redis or the identity
+            resolver), ``gone`` (the client left or timed out), ``failed`` (a gateway error).
+        limited: Number of times that each limit was reached.
+        tls_failures: Number of failed TLS handshakes by reason: ``error`` (one side rejected the
+            other's message) or ``closed`` (the client left or timed out).
     """
 
     _log = Logger()
@@ -132,17 +133,18 @@ class Gateway(Service):
         recovery_buffer: int = RECOVERY_BUFFER,
     ) -> None:
         if on_gap not in {"keep", "close"}:
-            raise InvalidArgument(f"on_gap is keep or close, not {on_gap!r}")
+            raise InvalidArgument(f"on_gap must be keep or close, not {on_gap!r}")
         if compression and not MIN_WINDOW_BITS <= compression <= MAX_WINDOW_BITS:
             raise InvalidArgument(
-                f"compression is 0 or {MIN_WINDOW_BITS} to {MAX_WINDOW_BITS}, not {compression!r}"
+                f"compression must be 0 or {MIN_WINDOW_BITS} to {MAX_WINDOW_BITS}, "
+                f"not {compression!r}"
             )
         if not 0 <= presence_grace < LONGEST:
-            raise InvalidArgument(f"presence_grace is not {presence_grace!r}: expected seconds")
+            raise InvalidArgument(f"presence_grace must be seconds ≥ 0, not {presence_grace!r}")
         if not 0 <= recovery_window < LONGEST:
-            raise InvalidArgument(f"recovery_window is not {recovery_window!r}: expected seconds")
+            raise InvalidArgument(f"recovery_window must be seconds ≥ 0, not {recovery_window!r}")
         if recovery_buffer < 0:
-            raise InvalidArgument(f"recovery_buffer is not {recovery_buffer!r}: expected bytes")
+            raise InvalidArgument(f"recovery_buffer must be bytes ≥ 0, not {recovery_buffer!r}")
         self.limits = limits
         self.logins: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
@@ -156,7 +158,7 @@ class Gateway(Service):
         self._delivering = Delivering(
             self._policy, self._outbox, LARGEST_EVENT * limits.max_send_buffer
         )
-        # Bound once, and not for each client.
+        # Bind the methods once, not for each client.
         self._event, self._command = self._delivering.event, self._delivering.command
         self._own_event = self._delivering.own_event
         self._presence = LocalPresence(bus.link, presence_lease, self._conflicts, presence_grace)
@@ -196,38 +198,38 @@ class Gateway(Service):
 
     @property
     def clients(self) -> Mapping[str, int]:
-        """How many websockets are open, by kind."""
+        """Number of open websockets by kind."""
         return {kind: self._clients[kind] for kind in topics.KINDS}
 
     @property
     def delivered(self) -> int:
-        """How many frames were written to clients."""
+        """Number of frames written to clients."""
         return self._outbox.delivered
 
     @property
     def dropped(self) -> int:
-        """Number of messages on clients' topics that were no event or command, or too large."""
+        """Number of messages on clients' topics that were malformed or too large."""
         return self._delivering.dropped.count + self._delivering.too_large.count
 
     @property
     def backlog(self) -> int:
-        """Bytes that wait for clients to read."""
+        """Bytes queued for all clients."""
         return sum(client.backlog for client in self.factory.connections)
 
     @property
     def lease(self) -> str:
-        """Its name in Redis, under which its clients are online; another one in each process."""
+        """Name of this gateway's presence lease in Redis, unique to the process."""
         return self._presence.gateway
 
     def resource(self) -> IResource:
-        """A resource for a ``twisted.web`` site: ``root.putChild(b"wss", gateway.resource())``.
+        """Make a resource for a site: ``root.putChild(b"wss", gateway.resource())``.
 
-        Below it are ``user``, ``participant`` and ``device``, wherever it is put.
+        Its children are ``user``, ``participant`` and ``device``, at any place in the site.
         """
         return GatewayResource(self.factory)
 
     def startService(self) -> None:
-        """Let clients in."""
+        """Start to admit clients."""
         if self._on_gap == "close" and not self.running:
             self._bus.link.on_resumed.append(self._missed_something)
         super().startService()
@@ -238,10 +240,10 @@ class Gateway(Service):
         self.recovery.start()
 
     def stopService(self) -> Deferred[None]:
-        """Close every websocket with 1001 and report everyone gone.
+        """Close every websocket with 1001 and report all clients as disconnected.
 
         Returns:
-            Fires when all are closed and Redis has the reports, or after the limits'
+            Fires when all websockets are closed and Redis has the reports, or after the limits'
             ``shutdown_timeout``.
         """
         return Deferred.fromCoroutine(self._stop())
@@ -254,7 +256,7 @@ class Gateway(Service):
         self._revoked.stop()
         allowed = self.limits.shutdown_timeout
         began = self._clock.seconds()
-        # Half of the time is for those who do not answer, the rest for the reports.
+        # Spend half of the timeout on unresponsive clients, and the rest on the reports.
         await self.factory.close_all(GOING_AWAY, "the server is going away", allowed / 2)
         left = max(0.001, began + allowed * HANDING_OVER - self._clock.seconds())
         await self.recovery.hand_over(left if allowed else 0.0)
@@ -270,21 +272,21 @@ class Gateway(Service):
             lost = self._presence.give_up()
             if lost:
                 self._log.error(
-                    "Redis did not take {count} reports of who went; another gateway, or this one "
-                    "when it runs again, will make them",
+                    "Redis did not confirm {count} presence reports; another gateway, or this one "
+                    "after a restart, will make them",
                     count=lost,
                 )
 
-    # --- what the protocols ask
+    # --- callbacks of the protocols
 
     def subprotocols(self) -> Collection[str]:
-        """List the reserved subprotocols that can be spoken now."""
+        """Return the reserved subprotocols that are available now."""
         return _RECOVERY if self.recovery.is_on else ()
 
     def admit(self, client: ClientProtocol, login: Login) -> Coroutine[Any, Any, Identity]:
         """Decide on a login: see `Admission.admit`."""
         if self._stopping:
-            raise Refusal.for_now("the gateway ends")
+            raise Refusal.for_now("the gateway is stopping")
         return self._admission.admit(client, login)
 
     def refused(self, peer: Peer, refusal: Refusal) -> None:
@@ -315,7 +317,7 @@ class Gateway(Service):
         )
 
     def opened(self, client: ClientProtocol, identity: Identity) -> None:
-        """Report that a client came; its topics are subscribed."""
+        """Report a client as connected; its topics are subscribed."""
         self.logins["accepted"] += 1
         self._clients[identity.kind] += 1
         self._presence.opened(identity)
@@ -323,7 +325,7 @@ class Gateway(Service):
             self.recovery.opened(client.session, client)
 
     def closed(self, client: ClientProtocol, identity: Identity) -> None:
-        """Forget a client; report it if it had come."""
+        """Forget a client; report it as disconnected if it was open."""
         self._admission.left(client, identity)
         if client.was_opened:
             self._clients[identity.kind] -= 1
@@ -332,20 +334,20 @@ class Gateway(Service):
             self.recovery.left(client.session, client, for_good=client.said_goodbye)
 
     def reached(self, limit: str, client: ClientProtocol) -> None:
-        """Count a client that is sent away because of a limit."""
+        """Count and log a client that exceeded a limit."""
         self.limited[limit] += 1
         who = "not logged in" if client.identity is None else f"a {client.identity.kind}"
         self._strangers.add(
             (limit, who),
             LogLevel.info,
-            "a client is sent away: {limit} is reached; it is {who}, and {backlog} bytes wait",
+            "closing client ({who}): {limit} reached, {backlog} bytes queued",
             limit=limit,
             who=who,
             backlog=client.backlog,
         )
 
     def _followings(self, identity: Identity) -> tuple[Following, ...]:
-        """What a client follows: its own topics wholly, broadcasts as the policy says."""
+        """Return a client's topics: its own without a filter, broadcasts filtered by the policy."""
         command = topics.disconnect_command(identity.uuid)
         own = topics.websocket_events(identity.kind, identity.uuid)
         followings = {
@@ -363,14 +365,14 @@ class Gateway(Service):
         return self._fanout.clients_of((kind, uuid), command)
 
     def _close_revoked(self, kind: topics.Kind, uuid: str) -> None:
-        """Close the clients of somebody who was deleted or disabled, as the command does."""
+        """Close the clients of a deleted or disabled identity, as the command does."""
         for client in self._clients_of(kind, uuid):
             client.close(DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
 
     def _conflicts(self, identity: Identity) -> None:
-        """Close the clients of an identity whose UUID is open under another kind."""
+        """Close the clients of an identity whose UUID is connected as another kind."""
         self._log.warn(
-            "closing the clients of a {kind}: its UUID is connected as another kind",
+            "closing the clients of a {kind}: the UUID is connected as another kind",
             kind=identity.kind,
         )
         for client in self._clients_of(identity.kind, identity.uuid):

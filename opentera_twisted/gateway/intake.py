@@ -1,8 +1,8 @@
-"""Work that clients cause, in bounded shares of each turn of the reactor, in fair rotation.
+"""A fair queue for the work that clients cause, bounded in each reactor iteration.
 
-A client that sends ten thousand frames at once has a few of them parsed in each turn, after those
-of all others that wait. Nothing more is read of it meanwhile, so that TCP slows it down. The steps
-of logins and closes that are many at once wait in the same queue.
+If a client sends ten thousand frames at once, the gateway parses a few of them per iteration, in
+rotation with the other clients. It reads nothing more from that client until then, so TCP slows the
+client down. Bursts of logins and closes wait in the same queue.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 SHARE: Final = 0.004
-"""Seconds after the start of a turn from which the work of clients waits for the next turn."""
+"""Seconds of each reactor iteration for clients' work; the rest waits for the next iteration."""
 
 
 class Source(Protocol):
-    """A client whose bytes wait to be handled."""
+    """A client with unhandled bytes."""
 
     def handle(self) -> bool:
-        """Handle a little of what came.
+        """Handle a bounded part of the client's bytes.
 
         Returns:
-            Whether more can be done at once.
+            True if more can be handled at once.
         """
 
     def fail(self) -> None:
-        """End the connection after an error of the program, which is logged."""
+        """Close the connection after an internal error; the intake logs the error."""
 
     def hold(self) -> None:
-        """Read nothing more."""
+        """Pause reading."""
 
     def go_on(self) -> None:
-        """Read again."""
+        """Resume reading."""
 
 
 class Intake:
-    """Shares each turn's time among the clients that have sent something, and steps for clients.
+    """A round-robin scheduler for clients' bytes and for single calls.
 
     Args:
-        clock: measures the time, and schedules a call for the reactor's next turn.
+        clock: Clock for the time share; schedules a call in the next reactor iteration.
     """
 
     _log = Logger()
@@ -55,7 +55,7 @@ class Intake:
         self._is_scheduled = False
 
     def arrived(self, source: Source) -> None:
-        """Handle what a client sent: now, or after the clients that wait already."""
+        """Handle a client's bytes now, or after the clients in the queue."""
         if source in self._waiting:
             return
         if not self._has_time() or self._serve(source):
@@ -63,24 +63,24 @@ class Intake:
             self._waiting[source] = None
 
     def forget(self, source: Source) -> None:
-        """Drop a client that is gone."""
+        """Remove a client from the queue."""
         self._waiting.pop(source, None)
 
     def turn(self) -> Deferred[None]:
-        """Wait for time to do something for a client.
+        """Wait for a slot in the queue.
 
         Returns:
-            Fires at once, or after the work that waits already.
+            Fires at once, or after the work in the queue.
         """
         if self._has_time():
             return succeed(None)
-        # When it is cancelled it ignores the call. A canceller would make a reference cycle.
+        # A cancelled Deferred ignores the call. A canceller would create a reference cycle.
         begun: Deferred[None] = Deferred()
         self._waiting[_Call(partial(begun.callback, None))] = None
         return begun
 
     def do(self, call: Callable[[], None]) -> None:
-        """Call a function at once, or after the work that waits already."""
+        """Call a function at once, or after the work in the queue."""
         self.arrived(_Call(call))
 
     def _has_time(self) -> bool:
@@ -89,7 +89,7 @@ class Intake:
         return not self._waiting and self._clock.seconds() < self._until
 
     def _begin(self) -> None:
-        """Begin a share, which ends with the turn."""
+        """Begin the time share of this reactor iteration."""
         self._until = self._clock.seconds() + SHARE
         self._is_scheduled = True
         self._clock.callLater(0, self._turn)
@@ -112,24 +112,24 @@ class Intake:
     def _serve(self, source: Source) -> bool:
         try:
             return source.handle()
-        except Exception:  # noqa: BLE001 (the other clients get their turn)
-            self._log.failure("handling what a client sent failed; closing its connection")
+        except Exception:  # noqa: BLE001 (one client's error must not stop the others)
+            self._log.failure("handling a client's data failed; closing its connection")
             source.fail()
             return False
 
 
 class _Call:
-    """A function that is called once there is time."""
+    """A queued call, as a source."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
 
     def handle(self) -> bool:
-        """Call it."""
+        """Call the function."""
         self._call()
         return False
 
     def fail(self) -> None:
-        """Do nothing: it has no connection of its own."""
+        """Do nothing, because a call has no connection."""
 
     hold = go_on = fail

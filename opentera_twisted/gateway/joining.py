@@ -1,4 +1,4 @@
-"""Joining: a client's access policy is prepared, and its topics are subscribed."""
+"""Joining: prepare the access policy for a client, and subscribe the client's topics."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from opentera_twisted.gateway.outbox import Client
 from opentera_twisted.sessions import Identity
 
 RESOLVE_TIMEOUT: Final = 5.0
-"""Seconds that the identity resolver or the access policy may take; then the client is told to
-come again."""
+"""Seconds allowed for the identity resolver or the access policy; then the client gets 503."""
 
 _log = Logger()
 
 
 class Joining:
-    """Adds clients to the fan-out, and takes them away.
+    """Adds clients to the fan-out, and removes them.
 
     Args:
-        fanout: subscribes what clients follow.
-        followings: what somebody follows.
-        policy: the access policy, to prepare it for clients.
-        clock: for its timeout.
-        turn: waits until there is time for a step of a login, as many can be decided at once.
+        fanout: The fan-out, which subscribes topics.
+        followings: Returns the topics of an identity.
+        policy: The access policy to prepare for clients.
+        clock: Clock for the policy's timeout.
+        turn: Waits for a slot in the intake, so that many logins do not block the reactor.
     """
 
     def __init__(
@@ -50,10 +49,10 @@ class Joining:
         self._turn = turn
 
     async def join(self, client: Client, identity: Identity) -> None:
-        """Have a client receive its events from now on; call `leave` when it is gone.
+        """Start to deliver a client's events; call `leave` when the client disconnects.
 
         Raises:
-            Refusal: it does not, and may come again.
+            Refusal: Joining failed; the client may retry.
         """
         if self._prepared is None:
             await self._follow(client, identity)
@@ -66,7 +65,7 @@ class Joining:
             raise
 
     def leave(self, client: Client, identity: Identity) -> None:
-        """Have a client receive nothing any more."""
+        """Stop delivering events to a client."""
         self._fanout.unfollow(client)
         if self._prepared is not None:
             self._prepared.forget(identity)
@@ -85,21 +84,21 @@ class Joining:
 
 
 async def guarded(
-    clock: IReactorTime, what: str, ask: Callable[..., Any], *arguments: object
+    clock: IReactorTime, name: str, function: Callable[..., Any], *arguments: object
 ) -> Any:
-    """Ask what a user has given; the client shall come again when that fails.
+    """Call a function of the embedding program, with a timeout.
 
     Raises:
-        Refusal: it failed, or did not answer in time.
+        Refusal: The function failed or timed out; the client may retry.
     """
     try:
-        asking = maybeDeferred(ask, *arguments)
-        return await asking.addTimeout(RESOLVE_TIMEOUT, clock)
+        result = maybeDeferred(function, *arguments)
+        return await result.addTimeout(RESOLVE_TIMEOUT, clock)
     except DeferredTimeout:
-        raise Refusal.for_now(f"the {what} did not answer") from None
-    except CancelledError:  # the client has gone
+        raise Refusal.for_now(f"the {name} did not answer") from None
+    except CancelledError:  # the client disconnected
         raise
-    except Exception as error:  # noqa: BLE001 (it is anybody's)
+    except Exception as error:  # noqa: BLE001 (the program may raise anything)
         if not isinstance(error, BusError):
-            _log.failure("the {what} failed", what=what)
-        raise Refusal.for_now(f"the {what} failed: {error}") from None
+            _log.failure("the {name} failed", name=name)
+        raise Refusal.for_now(f"the {name} failed: {error}") from None

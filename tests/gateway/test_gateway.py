@@ -499,4 +499,4 @@ class PresenceTests(GatewayTestCase):
         log = log_of(self)
         await deferToThread(server.stop)
         await self.gate.stopService()
-        assert any("did not take 1 reports" in text for text in log.items)
+        assert any("did not confirm 1 presence reports" in text for text in log.items)

@@ -365,7 +365,7 @@ class CompressionTests(GatewayTestCase):
     async def test_a_window_out_of_bounds_is_refused(self) -> None:
         bus = await self.bus()
         for bits in (1, 8, 16, -1):
-            with pytest.raises(InvalidArgument, match="compression is 0 or 9 to 15"):
+            with pytest.raises(InvalidArgument, match="compression must be 0 or 9 to 15"):
                 Gateway(bus, compression=bits)
 
     async def connected(self, port: int) -> WebSocket:

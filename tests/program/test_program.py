@@ -300,7 +300,7 @@ class EmbeddedTests(ProgramTestCase):
         program.interrupt()
         assert (await client.closed)[0] == 1001
         assert await program.ended() in ENDED
-        assert "did not take" not in program.output
+        assert "did not confirm" not in program.output
 
     async def test_auto_uses_a_running_redis(self) -> None:
         program, _ = self.start(redis_port=self.server.port)
