@@ -15,6 +15,7 @@ from twisted.internet.task import LoopingCall
 
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway.recovery import OUTCOMES
 from opentera_twisted.sessions import SessionKeys
 
 CHECK_INTERVAL: Final = 2.0
@@ -95,6 +96,7 @@ class Health:
                 "acknowledged": len(link.subscriptions.acknowledged),
             },
             "clients": {} if self._gateway is None else dict(self._gateway.clients),
+            "recovery": self._recovery(),
             "version": self.version,
             "versions": {**self._versions, "redis": self._redis},
         }
@@ -102,6 +104,17 @@ class Health:
         if not self.is_ready and cause:
             page["redis"]["cause"] = cause
         return page
+
+    def _recovery(self) -> dict[str, Any]:
+        """Return the clients that are away, the bytes held, and the returns by outcome."""
+        if self._gateway is None:
+            return {"away": 0, "bytes": 0, "outcomes": {}}
+        recovery = self._gateway.recovery
+        return {
+            "away": recovery.held,
+            "bytes": recovery.bytes,
+            "outcomes": {outcome: recovery.outcomes[outcome] for outcome in OUTCOMES},
+        }
 
     def _since(self) -> float:
         """Return the time of the last change of the status."""

@@ -8,6 +8,7 @@ from twisted.internet import reactor
 
 from opentera_twisted import Bus
 from opentera_twisted.admin.site import MAX_BODY
+from opentera_twisted.gateway.recovery import OUTCOMES
 from tests.helpers.admin import AdminTestCase, Answer
 from tests.helpers.support import ROOT, folder_of, start_server, until
 
@@ -61,6 +62,7 @@ class HealthTests(AdminTestCase):
         assert page["since"] == max(page["redis"]["since"].values())
         assert page["subscriptions"] == {"wanted": 2, "acknowledged": 2}  # and those of replies
         assert page["clients"] == {"user": 0, "participant": 0, "device": 0}
+        assert page["recovery"] == {"away": 0, "bytes": 0, "outcomes": dict.fromkeys(OUTCOMES, 0)}
         assert page["versions"].keys() == {"opentera-twisted", "python", "twisted", "redis"}
         assert page["versions"]["redis"].startswith("valkey 9")
 

@@ -11,11 +11,13 @@ from typing import Any
 from selenium.common.exceptions import WebDriverException
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import Procedures
+from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.admin import LocalOverview, Websockets, admin_site
 from opentera_twisted.admin import traffic as watching
 from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.messages import UserEvent
+from tests.gateway.recovery.client import Client
 from tests.helpers.browser import BrowserTestCase
 from tests.helpers.support import (
     GATEWAY,
@@ -26,6 +28,7 @@ from tests.helpers.support import (
     start_with_acl,
     until,
 )
+from tests.helpers.websockets import connect
 
 TOKEN = "correct-horse-battery-staple"
 TOPIC = f"websocket.user.{UUID}.events"
@@ -59,6 +62,7 @@ class ConsoleTestCase(BrowserTestCase):
         self.gateway.startService()
         self.addCleanup(self.gateway.stopService)
         port = self.listen(self.gateway.factory)
+        self.websocket_port = port
         where = [Websockets("ws", port)]
         overview = self.overview(self.bus_shown, self.gateway)
         site = admin_site(self.bus_shown, overview, websockets=where, **options)
@@ -134,6 +138,25 @@ class LinkTests(ConsoleTestCase):
         await self.click("#link summary")
         await self.sees("#counts", "Logins")
 
+    async def test_the_recovery_of_events_is_shown(self) -> None:
+        await self.show()
+        await self.click("#link summary")
+        await self.sees("#counts", "Recovery of events")
+        client = Client()
+        key = await SessionKeys(self.bus_shown).issue("user", UUID)
+        await client.log_in(self.websocket_port, key)
+        await self.sees("#counts", "clients away now0")
+        await client.drop()
+        await self.sees("#counts", "clients away now1")
+        await self.sees("#counts", "not recovered0")
+        assert await client.come_back(self.websocket_port)
+        await self.sees("#counts", "now0 Brecovered1not recovered0")
+        beyond = client.way_back(9)
+        await connect(self.websocket_port, beyond, protocols=[RECOVERY])
+        text = await self.sees("#counts", "not recovered: beyond1")
+        assert "overflow" not in text
+        assert not await self.problems()
+
     async def test_the_page_reports_an_unreachable_gateway(self) -> None:
         await self.show()
         await self.sees("#status", "Ready")
@@ -157,7 +180,7 @@ class LinkTests(ConsoleTestCase):
             }
             """
         )
-        assert label.startswith("Websockets open: 0"), label
+        assert label.startswith("Open websockets: 0"), label
 
 
 class TrafficTests(ConsoleTestCase):

@@ -437,6 +437,11 @@ class OverviewTests(TestCase):
             worker.told = {
                 "health": {
                     "clients": {"user": 1},
+                    "recovery": {
+                        "away": 1,
+                        "bytes": number,
+                        "outcomes": {"recovered": 2, "gap": number},
+                    },
                     "subscriptions": {"wanted": 2},
                     "redis": {"gaps": 2, "reconnects": {"client": 3, "subscriber": number}},
                 },
@@ -449,6 +454,8 @@ class OverviewTests(TestCase):
         assert before["logins"] == {"accepted": 8, "refused": 3}
         assert before["calls"] == {"returned": 12, "in_flight": 14}
         assert before["health"]["redis"]["reconnects"] == {"client": 6, "subscriber": 3}
+        outcomes = {"recovered": 4, "gap": 3}
+        assert before["health"]["recovery"] == {"away": 2, "bytes": 3, "outcomes": outcomes}
         dead = pool.workers.pop(1)
         for tell in pool.on_died:
             tell(dead)
@@ -459,6 +466,7 @@ class OverviewTests(TestCase):
         for name in ("gaps", "reconnects"):
             assert after["health"]["redis"][name] == before["health"]["redis"][name]
         assert after["health"]["clients"] == {"user": 1}
+        assert after["health"]["recovery"] == {"away": 1, "bytes": 2, "outcomes": outcomes}
 
 
 class PresenceTests(RedisTestCase):

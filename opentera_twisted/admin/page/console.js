@@ -2,7 +2,7 @@
 
 import { begin, get, post, repeat } from "./api.js";
 import { Tiles } from "./charts.js";
-import { ago, byId, count, element, facts, setText } from "./dom.js";
+import { ago, byId, bytes, count, element, facts, setText } from "./dom.js";
 import { startPresence } from "./presence.js";
 import { startServices } from "./services.js";
 import { startTraffic } from "./traffic.js";
@@ -41,7 +41,22 @@ function showLink(health) {
 const spoken = (name) => name.replaceAll("_", " ");
 
 function countsOf(title, counts) {
-  const pairs = Object.entries(counts).map(([name, value]) => [spoken(name), count(value)]);
+  return group(title, Object.entries(counts).map(([name, value]) => [spoken(name), count(value)]));
+}
+
+function recoveryOf({ away, bytes: held, outcomes }) {
+  const { recovered = 0, ...reasons } = outcomes;
+  const lost = Object.entries(reasons).filter(([, value]) => value);
+  return group("Recovery of events", [
+    ["clients away now", count(away)],
+    ["bytes held now", bytes(held).join(" ")],
+    ["recovered", count(recovered)],
+    ...(lost.length ? lost.map(([reason, value]) => [`not recovered: ${spoken(reason)}`, count(value)])
+      : [["not recovered", count(0)]]),
+  ]);
+}
+
+function group(title, pairs) {
   return element("div", {}, element("h3", {}, title), pairs.length ? facts(pairs) : element("p", { class: "note" }, "none"));
 }
 
@@ -53,7 +68,7 @@ function show({ health, logins, limited, calls }) {
   setText(byId("address"), health.redis.address);
   showLink(health);
   byId("counts").replaceChildren(
-    countsOf("Logins", logins), countsOf("Closed by a limit", limited), countsOf("Calls made", calls));
+    countsOf("Logins", logins), recoveryOf(health.recovery), countsOf("Closed by a limit", limited), countsOf("Calls made", calls));
   const { redis, python, twisted } = health.versions;
   setText(byId("versions"), `opentera-twisted ${health.version} · Redis: ${redis ?? "unknown"} · Twisted ${twisted} · `
     + `Python ${python} · running for ${ago(health.started)}`);

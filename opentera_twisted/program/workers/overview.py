@@ -48,6 +48,7 @@ class AllWorkers:
         self._dead: dict[str, Counter[str]] = {name: Counter() for name in _COUNTS}
         self._dead_reconnects: Counter[str] = Counter()
         self._dead_gaps = 0
+        self._dead_recoveries: Counter[str] = Counter()
         self._was_complete = False
         self._since = time()
         pool.have_told()
@@ -74,6 +75,11 @@ class AllWorkers:
             page["since"], datetime.fromtimestamp(self._since, UTC).isoformat(timespec="seconds")
         )
         page["clients"] = _sum(health["clients"] for health in reported.values())
+        recovery = [health["recovery"] for health in reported.values()]
+        page["recovery"] = {
+            **{name: sum(part[name] for part in recovery) for name in ("away", "bytes")},
+            "outcomes": _sum([self._dead_recoveries, *(part["outcomes"] for part in recovery)]),
+        }
         everyone = [page, *reported.values()]
         page["subscriptions"] = _sum(health["subscriptions"] for health in everyone)
         redis = [health["redis"] for health in everyone]
@@ -147,6 +153,7 @@ class AllWorkers:
             redis = worker.told["health"]["redis"]
             self._dead_reconnects.update(redis["reconnects"])
             self._dead_gaps += redis["gaps"]
+            self._dead_recoveries.update(worker.told["health"]["recovery"]["outcomes"])
 
 
 def families(pool: Pool) -> Sequence[Metric]:
@@ -197,7 +204,8 @@ def _part(worker: Worker) -> dict[str, Any]:
         "process": worker.pid,
         "status": "ready" if worker.is_ready else "unavailable",
     }
-    return part | {name: page[name] for name in ("started", "clients", "redis") if name in page}
+    names = ("started", "clients", "recovery", "redis")
+    return part | {name: page[name] for name in names if name in page}
 
 
 def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
