@@ -162,7 +162,7 @@ class Admission:
         try:
             await self._turn()
             if was_kept and not recovery.keeps(taken):  # such as by the disconnect command
-                raise Refusal(HTTPStatus.FORBIDDEN, "its recovery ended during the return")
+                raise Refusal(HTTPStatus.FORBIDDEN, "the recovery session ended during the return")
         except BaseException:
             self._gone(who)
             if was_kept and not recovery.keeps(taken):

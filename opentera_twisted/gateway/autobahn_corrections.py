@@ -1,7 +1,7 @@
-"""Corrections of Autobahn's server protocol, each with the behaviour of Autobahn that it corrects.
+"""Corrections of Autobahn's server protocol; each docstring names the behaviour it corrects.
 
-The decisions are in `protocol`, whose classes inherit from these. The methods named here are those
-of ``autobahn.websocket.protocol`` and ``autobahn.twisted.websocket`` (26.10).
+The classes in `protocol` inherit from these and make the decisions. The overridden methods belong
+to ``autobahn.websocket.protocol`` and ``autobahn.twisted.websocket`` (26.10).
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ from opentera_twisted.gateway.login import HEAD_END, checked_head
 from opentera_twisted.gateway.sending import Sending
 
 CLOSE_TIMEOUT: Final = 5
-"""Seconds that a client may take to answer a close frame, and then to end its connection."""
+"""Seconds allowed for a client's close frame, and again for the end of its connection."""
 
 MAX_DISCARDED: Final = 1_048_576
-"""Bytes that are read and dropped of a client once its websocket is closed."""
+"""Maximum bytes discarded from a client after its websocket is closed."""
 
 TIMER_BUCKET: Final = 0.2
 TIMER_CHUNK: Final = 32
-"""Seconds that share one timer of Autobahn's, and calls that one reactor turn makes of it."""
+"""Seconds of Autobahn's calls per timer, and calls per reactor iteration."""
 
 MAX_HANDSHAKE: Final = 16_384
-"""Bytes of a handshake's request."""
+"""Maximum bytes of a handshake request."""
 
 _GOING_AWAY: Final = 1001
 
 
-class _Unheard:
-    """Stands for Autobahn's Deferreds of a connection, which would hold it in a reference cycle."""
+class _Ignored:
+    """Replacement for Autobahn's Deferreds, which would hold a connection in a reference cycle."""
 
     def callback(self, result: object) -> None:
         """Do nothing."""
 
 
-_UNHEARD: Final = _Unheard()
+_IGNORED: Final = _Ignored()
 
 
 class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn is not annotated
-    """Autobahn's protocol of one connection, corrected.
+    """Autobahn's protocol for one connection, corrected.
 
     Attributes:
-        is_plain: TCP or a Unix socket, without TLS or another layer.
-        is_request_read: the request was complete and was parsed.
-        was_opened: the handshake was completed.
+        is_plain: True for TCP or a Unix socket, without TLS or another layer.
+        is_request_read: True once the request was complete and parsed.
+        was_opened: True once the handshake was complete.
     """
 
-    # Autobahn warns several times of each client that breaks a rule, with what the client sent.
+    # Autobahn logs several warnings per protocol violation, with the client's data.
     log = txaio.make_logger(level="error")
 
     factory: CorrectedFactory
@@ -66,34 +66,34 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
     is_plain = False
     is_request_read = False
     was_opened = False
-    _discarded: int | None = None  # bytes, once the websocket is closed
+    _discarded: int | None = None  # bytes since the websocket closed
     _drop: IDelayedCall | None = None
     _sending: Sending | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_open = self.is_closed = _UNHEARD
+        self.is_open = self.is_closed = _IGNORED
 
-    # --- what the decisions supply
+    # --- hooks for subclasses
 
     def refuse_request(self, status: HTTPStatus, headers: Iterable[tuple[str, str]]) -> None:
         """Refuse a request that opens no websocket; call `answer`."""
         raise NotImplementedError
 
     def too_slow(self) -> None:
-        """Close a client for which too much waits."""
+        """Close the websocket of a client whose send queue is full."""
         raise NotImplementedError
 
     def left(self) -> None:
-        """Forget the client, whose websocket is closed; its connection may last a while."""
+        """Forget a client whose websocket is closed; its connection may still be open."""
         raise NotImplementedError
 
     # --- connection
-    # These four hooks skip those of Autobahn's server, which look up details of the peer and format
-    # log lines that nobody reads: a fifth of a login's time, half of that of a close.
+    # These four hooks bypass Autobahn's server, which looks up details of the peer and formats
+    # unused log lines: a fifth of a login's time, and half of a close's.
 
     def connectionMade(self) -> None:
-        """Begin to expect a request."""
+        """Prepare the connection for a request."""
         self.is_plain = isinstance(self.transport, Connection)
         if self.is_plain and not isinstance(self.transport, UnixServer):
             self.transport.setTcpNoDelay(True)
@@ -101,12 +101,12 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         self.factory.countConnections += 1
 
     def connectionLost(self, reason: Failure) -> None:
-        """Release what holds the connection; ``onClose`` has run when this returns."""
+        """Cancel timers and drop the send queue; ``onClose`` has run when this returns."""
         WebSocketProtocol._connectionLost(self, reason)  # noqa: SLF001
         self.factory.countConnections -= 1
         cancel(self._drop)
-        self._drop = None  # one that has run holds us
-        # `_connectionLost` cancels the other timers only.
+        self._drop = None  # a finished call holds a reference to this object
+        # Autobahn's `_connectionLost` does not cancel this timer.
         if self.closeHandshakeTimeoutCall is not None:
             self.closeHandshakeTimeoutCall.cancel()
             self.closeHandshakeTimeoutCall = None
@@ -115,7 +115,7 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
             self._sending = None
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what the client sends; drop it once its websocket is closed."""
+        """Parse received bytes; discard them after the websocket is closed."""
         if self._discarded is None:
             self._dataReceived(data)
             return
@@ -132,8 +132,8 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
     def processHandshake(self) -> None:
         """Parse a bounded, well-formed request, once.
 
-        Autobahn keeps a request of any length, parses lines leniently, and parses the request again
-        for each piece that arrives while the Deferred of ``onConnect`` waits.
+        Autobahn accepts a request of any length and parses lines leniently. While the Deferred of
+        ``onConnect`` is pending, Autobahn parses the request again for each arriving piece.
         """
         if len(self.data) > MAX_HANDSHAKE:
             self.failHandshake("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -150,38 +150,38 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
     def _parseExtensionsHeader(
         self, header: str, removeQuotes: bool = True
     ) -> list[tuple[str, dict[str, list[str]]]]:
-        """Leave the offers to `compression`: Autobahn fails at those that it cannot use."""
+        """Ignore the offers, which `compression` parses; Autobahn fails on unknown offers."""
         return []
 
     def succeedHandshake(self, res: object) -> None:
-        """Complete the handshake; Autobahn does so too when the peer has gone meanwhile."""
+        """Complete the handshake; Autobahn does so even if the peer has disconnected."""
         if self.state == self.STATE_CONNECTING:
             super().succeedHandshake(res)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
-        """Answer with the status alone: Autobahn's reasons repeat what the client sent."""
+        """Refuse with the status alone, because Autobahn's reasons repeat the client's data."""
         if self.state == self.STATE_CONNECTING:
             self.refuse_request(HTTPStatus(code), responseHeaders or ())
 
     def answer(self, status: HTTPStatus, headers: Iterable[tuple[str, str]]) -> None:
-        """Refuse the handshake; Autobahn's answer has neither length nor upgrade."""
+        """Send an HTTP error; Autobahn's omits Content-Length and Upgrade."""
         if self.state != self.STATE_CONNECTING:
             return
         headers = [("Connection", "close"), ("Content-Length", "0"), *headers]
         if status is HTTPStatus.UPGRADE_REQUIRED:
             headers.append(("Upgrade", "websocket"))
-        self.wasClean = True  # it was refused as it should be: nothing to warn of
+        self.wasClean = True  # an orderly refusal, without a warning
         self.sendHttpErrorResponse(int(status), status.phrase, headers)
         self.dropConnection(abort=False)
 
     def forget_handshake(self) -> None:
-        """Drop the request, which holds the key; Autobahn keeps it with the connection."""
+        """Drop the request, which holds the session key; Autobahn keeps it."""
         kept = {
             name: value for name, value in self.__dict__.items() if not name.startswith("http_")
         }
         kept.update(
-            _transport_details=None,  # of Autobahn's clients
-            send_queue=(),  # `sendData` puts nothing there
+            _transport_details=None,  # only Autobahn's clients need it
+            send_queue=(),  # `sendData` does not use it
             websocket_extensions=(),
             websocket_protocols=(),
             http_request_data=b"",
@@ -192,12 +192,12 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
     # --- writing
 
     def send_bytes(self, data: bytes) -> bool:
-        """Write bytes at once where the socket takes them, and queue the rest up to the bound.
+        """Write as many bytes as the socket accepts, and queue the rest up to the bound.
 
-        Autobahn leaves the queue to the transport, which has no bound.
+        Autobahn queues in the transport, without a bound.
 
         Returns:
-            Whether they were taken; if not, `too_slow` was called.
+            True if the bytes were written or queued; False after a call of `too_slow`.
         """
         transport: Any = self.transport
         sending = self._sending
@@ -207,8 +207,8 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
             and (sending is None or sending.is_idle)
             and not (transport.dataBuffer or transport._tempDataBuffer)  # noqa: SLF001
         ):
-            # Twisted would wait for the socket to be writable, which it nearly always is: two
-            # system calls for nothing.
+            # Twisted waits until the socket is writable, which costs two system calls. Nearly
+            # always it is writable already.
             sent = transport.writeSomeData(data)
             if sent == len(data):
                 return True
@@ -224,48 +224,48 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         return True
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Bound what Autobahn itself sends: answers, pings and pongs.
+        """Send Autobahn's own frames (replies, pings, pongs) through the bounded queue.
 
-        It goes out at once, so that it keeps its order with the events.
+        Sending at once keeps them in order with the events.
         """
         self.send_bytes(data)
 
     @property
     def backlog(self) -> int:
-        """Bytes that wait for the client to read."""
+        """Bytes queued for the client."""
         return 0 if self._sending is None else self._sending.backlog
 
     # --- a client that breaks a rule
 
     def _fail_connection(self, code: int = _GOING_AWAY, reason: str = "") -> None:
-        """Say why and take nothing more: RFC 6455, section 7.1.7.
+        """Send a close frame with the reason, and discard further data: RFC 6455, section 7.1.7.
 
-        Autobahn closes the socket after its close frame. A socket closed with unread bytes is
-        reset, and a reset can overtake that frame. So only our half is closed, and what still comes
-        is dropped until the peer has closed its own, or for `CLOSE_TIMEOUT`.
+        Autobahn closes the socket after its close frame. If bytes are unread, the kernel resets the
+        connection, and the reset can overtake that frame. So this method closes only the gateway's
+        half. It discards data until the peer closes its half, or for `CLOSE_TIMEOUT`.
         """
         super()._fail_connection(code, reason)
         self._linger()
 
     def _protocol_violation(self, reason: str) -> bool:
         super()._protocol_violation(reason)
-        return True  # stop there; Autobahn would go on with the frame that broke the rule
+        return True  # stop; Autobahn would continue with the invalid frame
 
     def _invalid_payload(self, reason: str) -> bool:
         super()._invalid_payload(reason)
         return True
 
     def processData(self) -> bool:
-        """Take the next frame, or a piece of it; Autobahn takes those behind a broken rule too."""
+        """Parse the next frame or a part of it; Autobahn continues after a violation."""
         return not self.failedByMe and bool(super().processData())
 
     # --- gone
 
     def dropConnection(self, abort: bool = False) -> None:
-        """Close the connection; a client that does not read cannot put that off for ever.
+        """Close the connection; abort it after `CLOSE_TIMEOUT` if the client does not read.
 
-        Autobahn waits without a limit for what is queued, and resets a connection whose close was
-        answered.
+        Autobahn waits for the send queue without a limit. It resets a connection whose close
+        handshake is complete.
         """
         abort = abort and not self.wasClean
         super().dropConnection(abort)
@@ -283,45 +283,45 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
             self._end_with(self.transport.loseConnection)
 
     def _linger(self) -> None:
-        """Close this half of the connection, and drop what comes until the client closes its own.
+        """Close this half of the connection, and discard data until the client closes its half.
 
-        To close a socket resets the connection if bytes are unread, or arrive later. A reset can
+        Closing a socket resets the connection if bytes are unread or arrive later. A reset can
         overtake the close frame, and fails a client that still answers a ping or a close. Autobahn
-        closes at once; RFC 6455, section 7.1.1, has an example of this way.
+        closes at once; RFC 6455, section 7.1.1, describes this method.
         """
         if self._discarded is None:
             self._discarded = 0
             self.left()
-        if ISSLTransport.providedBy(self.transport):  # TLS: an alert closes one half
+        if ISSLTransport.providedBy(self.transport):  # a TLS alert closes one half
             self._end_with(self.transport.loseConnection)
         else:
             self._end_with(self.transport.loseWriteConnection)
 
-    def _end_with(self, how: Callable[[], None]) -> None:
-        """End the transport in some way, once what waits was given to it."""
+    def _end_with(self, close: Callable[[], None]) -> None:
+        """Close the transport after the send queue is written."""
         if self._sending is None:
-            how()
+            close()
         else:
-            self._sending.finish(how)
+            self._sending.finish(close)
 
     def unregisterProducer(self) -> None:
-        """Leave it to `Sending`, when all is written: Autobahn asks for it before."""
+        """Do nothing: `Sending` unregisters it when the queue is empty, Autobahn too early."""
 
 
 class CorrectedFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn is not annotated
     """Autobahn's factory, corrected.
 
     Args:
-        clock: for all timers, Autobahn's too.
-        protocol: class of the connections.
-        max_send_buffer: bytes that may wait for one client; 0: any number.
-        options: for ``setProtocolOptions``; in one call, as another would take back what this one
-            says of origins.
+        clock: Clock for all timers, including Autobahn's.
+        protocol: Class of the connections.
+        max_send_buffer: Maximum bytes queued for one client; 0 for no limit.
+        options: Options for ``setProtocolOptions``, passed in one call, because a second call would
+            reset the origins.
 
     Attributes:
-        clock: as given.
-        max_send_buffer: as given.
-        connections: all that are connected, open or not.
+        clock: Clock for all timers.
+        max_send_buffer: Maximum bytes queued for one client.
+        connections: All connections, including those in the handshake.
     """
 
     noisy = False
@@ -337,7 +337,7 @@ class CorrectedFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobah
         self.clock = clock
         self.max_send_buffer = max_send_buffer
         self.connections: set[CorrectedProtocol] = set()
-        # Autobahn's runs on the reactor that txaio holds for the whole process.
+        # Autobahn's timer uses txaio's global reactor.
         self._batched_timer = _BatchedTimer(
             TIMER_BUCKET * 1000.0, TIMER_CHUNK, clock.seconds, clock.callLater
         )
@@ -354,14 +354,14 @@ class CorrectedFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobah
         self.protocol = self._configured(protocol)
 
     def _configured(self, protocol: type[CorrectedProtocol]) -> type[CorrectedProtocol]:
-        """The protocol with the factory's options as attributes of the class.
+        """Return a subclass of the protocol with the factory's options as class attributes.
 
-        Autobahn copies them into each connection: kilobytes and most of an accept's time.
+        Autobahn copies them into each connection, which costs kilobytes and most of an accept.
         """
         options: dict[str, Any] = {
             name: getattr(self, name)
             for name in protocol.CONFIG_ATTRS
-            if name != "perMessageCompressionAccept"  # a method of ours
+            if name != "perMessageCompressionAccept"  # a method here
         }
         return type(protocol.__name__, (protocol,), {**options, "CONFIG_ATTRS": ()})
 

@@ -1,6 +1,7 @@
-"""The websocket edge of the gateway: the handshake, what a client sends, and closing.
+"""The gateway's websocket protocol: handshake, incoming frames, closing.
 
-Autobahn speaks RFC 6455, as `autobahn_corrections` corrects it; here are the gateway's decisions.
+Autobahn implements RFC 6455, with the corrections in `autobahn_corrections`; this module makes the
+gateway's decisions.
 """
 
 from __future__ import annotations
@@ -50,19 +51,19 @@ from opentera_twisted.sessions import Identity
 
 PING_INTERVAL: Final = 10
 PONG_TIMEOUT: Final = 20
-"""Seconds between pings, and that a client may take to answer one: closed 30 s without a pong."""
+"""Seconds between pings, and seconds to answer one: the limit is 30 s without a pong."""
 
 READ_AT_ONCE: Final = 8192
-"""Bytes that one read takes from a client, which has nothing to say."""
+"""Maximum bytes per read; small, because clients only listen."""
 
 ACCEPTED_AT_ONCE: Final = 16
-"""Connections that a listening socket accepts in one turn; the others wait in the kernel."""
+"""Connections that a socket accepts per reactor iteration; the others wait in the kernel."""
 
 FRAMES_AT_ONCE: Final = 8
-"""Frames that are handled for one client before the next one gets its turn."""
+"""Frames handled for one client before the next client's."""
 
 ANSWERS_PER_SECOND: Final = 10
-"""Messages of one client that are answered; the others are dropped."""
+"""Maximum replies to one client's messages; further messages get no reply."""
 
 NORMAL_CLOSURE: Final = 1000
 GOING_AWAY: Final = 1001
@@ -74,37 +75,37 @@ _NOT_ALLOWED: Final = Frame("Not allowed to send message").plain
 
 
 class IGateway(Protocol):
-    """What the edge asks of the gateway."""
+    """The gateway as its protocols see it."""
 
     async def admit(self, client: ClientProtocol, login: Login) -> Identity:
-        """Decide on a login; raise `Refusal`, or return who it is, ready to receive events."""
+        """Admit a client and return its identity, or raise `Refusal`."""
 
     def subprotocols(self) -> Collection[str]:
-        """List the reserved subprotocols that can be spoken now."""
+        """Return the reserved subprotocols that are available now."""
 
     def refused(self, peer: Peer, refusal: Refusal) -> None:
-        """A handshake ended without a websocket."""
+        """Record a handshake that ended without a websocket."""
 
     def opened(self, client: ClientProtocol, identity: Identity) -> None:
-        """An admitted client's websocket is open."""
+        """Record that an admitted client's websocket opened."""
 
     def closed(self, client: ClientProtocol, identity: Identity) -> None:
-        """An admitted client is gone, whether its websocket was open or not."""
+        """Forget an admitted client, even if its websocket never opened."""
 
     def tls_failed(self, peer: Peer, reason: Failure) -> None:
-        """A connection ended before its TLS handshake was complete."""
+        """Record a connection that closed during its TLS handshake."""
 
     def reached(self, limit: str, client: ClientProtocol) -> None:
-        """A client is sent away because of a limit, one of the names of `GatewayLimits`."""
+        """Record a client that exceeded a limit, named as in `GatewayLimits`."""
 
 
 class ClientProtocol(CorrectedProtocol):
     """One client's websocket.
 
     Attributes:
-        identity: who it is, once admitted.
-        window_bits: of the compression agreed on; 0: none.
-        session: what goes on when it breaks, if it asked for recovery.
+        identity: The client's identity, once admitted.
+        window_bits: Compression window agreed with the client, as a logarithm; 0 for none.
+        session: The client's session, if it requested recovery.
     """
 
     _gateway_log = Logger()
@@ -125,7 +126,7 @@ class ClientProtocol(CorrectedProtocol):
     _was_refused = False
 
     def connectionMade(self) -> None:
-        """A peer has connected."""
+        """Check the connection limits, and start the handshake timeout."""
         self.factory.connections.add(self)
         if (socket := socket_of(self.transport)) is not None:
             socket.bufferSize = READ_AT_ONCE
@@ -142,19 +143,19 @@ class ClientProtocol(CorrectedProtocol):
             self._timeout = self.factory.clock.callLater(timeout, self._handshake_timed_out)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The connection is gone; the gateway hears of it when it is this client's turn."""
+        """Release the connection; the intake schedules the report to the gateway."""
         super().connectionLost(reason)
         if not self.is_plain and tls.is_incomplete(self.transport):
             self.factory.gateway.tls_failed(_peer(self.transport), reason)
         cancel(self._timeout)
-        self._timeout = None  # one that has run holds us
+        self._timeout = None  # a finished call holds a reference to this object
         self.factory.intake.forget(self)
         self.factory.intake.do(self._gone)
 
     # --- handshake
 
     def onConnect(self, request: ConnectionRequest) -> Deferred[str | None]:
-        """Ask the gateway whether to let the client in; fires with the subprotocol to speak."""
+        """Request admission from the gateway; fires with the selected subprotocol."""
         self._admission = Deferred.fromCoroutine(self._admit(request))
         return self._admission.addCallbacks(self._admitted, self._refused)
 
@@ -162,22 +163,22 @@ class ClientProtocol(CorrectedProtocol):
         self._client = self.factory.proxies.client(_peer(self.transport), request.headers)
         login = parse_login(self.http_request_uri, self._client, request.origin)
         self._count_as(self._client)
-        # All that can be refused comes before the session key is redeemed.
+        # Negotiate before the session key is redeemed, so that a bad offer costs no key.
         self._negotiate(request)
         try:
             return await self.factory.gateway.admit(self, login)
-        except Refusal:  # many may be refused at once
+        except Refusal:  # spread a burst of refusals
             await self.factory.intake.turn()
             raise
 
     def _admitted(self, identity: Identity) -> str | None:
         self.identity = identity
-        if self.state != self.STATE_CONNECTING:  # it went away; Autobahn would open it all the same
+        if self.state != self.STATE_CONNECTING:  # the client left; Autobahn would still open it
             self.left()
         return self._subprotocol
 
     def _count_unknown(self) -> bool:
-        """Count a connection for its address, unless a proxy names the client's own later."""
+        """Count a connection for its address, unless it comes from a trusted proxy."""
         peer = _peer(self.transport)
         if self.factory.proxies.trusts(peer.address) or has_foreign_layer(self.transport):
             return True
@@ -185,12 +186,12 @@ class ClientProtocol(CorrectedProtocol):
         return self._slot is not None
 
     def _count_as(self, client: Peer) -> None:
-        """Count the connection among those of its address that log in, instead of the others."""
+        """Count the connection against its address's limit on logins, no longer as unknown."""
         slot = self.factory.known.acquire(client.address)
         if slot is None:
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                "too many connections of that address; a proxy is named with --trusted-proxy",
+                "too many connections from the address; name a proxy with --trusted-proxy",
                 limit="max_connections_per_address",
                 retry_after=60,
             )
@@ -205,7 +206,7 @@ class ClientProtocol(CorrectedProtocol):
     def _negotiate(self, request: ConnectionRequest) -> None:
         """Agree on the compression, and select the subprotocol."""
         factory = self.factory
-        # Autobahn reads these leniently.
+        # Autobahn parses these headers leniently.
         reason = header_mistake(request.headers)
         if reason is not None:
             raise Refusal(HTTPStatus.BAD_REQUEST, reason)
@@ -223,33 +224,31 @@ class ClientProtocol(CorrectedProtocol):
 
     @property
     def wants_recovery(self) -> bool:
-        """Tell whether it speaks the subprotocol of recovery."""
+        """True if the client speaks the recovery subprotocol."""
         return self._subprotocol == subprotocols.RECOVERY
 
     def perMessageCompressionAccept(
         self, offers: Sequence[object]
     ) -> PerMessageDeflateOfferAccept | None:
-        """Answer as was agreed on."""
+        """Return the agreed compression."""
         return self._agreed
 
     def _refused(self, failure: Failure) -> None:
         if isinstance(failure.value, Refusal):
             refusal = failure.value
         elif failure.check(CancelledError):
-            refusal = Refusal(
-                HTTPStatus.REQUEST_TIMEOUT, "the client went away, or ran out of time"
-            )
+            refusal = Refusal(HTTPStatus.REQUEST_TIMEOUT, "the client disconnected or timed out")
         else:
-            refusal = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the gateway")
+            refusal = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error of the gateway")
             self._gateway_log.failure("a login failed", failure)
         retry = refusal.retry_after
         self._refuse(refusal, [] if retry is None else [("Retry-After", str(retry))])
 
     def _refuse(self, refusal: Refusal, headers: Iterable[tuple[str, str]]) -> None:
-        if self._was_refused:  # for what it sent while that was being decided
+        if self._was_refused:  # the client broke a rule while its login was pending
             return
         self._was_refused = True
-        self._release_slot()  # others of its address need not wait until it is gone
+        self._release_slot()  # free the slot before the connection closes
         self.factory.gateway.refused(self._client or _peer(self.transport), refusal)
         self.answer(refusal.status, headers)
 
@@ -264,19 +263,19 @@ class ClientProtocol(CorrectedProtocol):
     # --- open
 
     def onOpen(self) -> None:
-        """The websocket is open: forget the request, which holds the key."""
-        assert self.identity is not None  # noqa: S101 (only who was admitted is let in)
+        """Report the open websocket, and drop the request, which holds the session key."""
+        assert self.identity is not None  # noqa: S101 (set on admission)
         cancel(self._timeout)
         if self.websocket_extensions_in_use:
             self.window_bits = self.factory.window_bits
         self._admission = self._client = self._timeout = None
         self.forget_handshake()
         self.factory.gateway.opened(self, self.identity)
-        if self._closing is not None:  # it was sent away before it was open
+        if self._closing is not None:  # closed before it opened
             self._begin_close()
 
     def onFrameBegin(self) -> None:
-        """Count a frame: messages, their fragments, pings and pongs."""
+        """Count a frame of any kind except close against the rate limit."""
         limit = self.factory.limits.max_messages_per_minute
         if limit and self.state == self.STATE_OPEN and self.current_frame.opcode != _CLOSE:
             if self._frames is None:
@@ -288,10 +287,10 @@ class ClientProtocol(CorrectedProtocol):
         super().onFrameBegin()
 
     def onMessageFrameData(self, payload: bytes) -> None:
-        """Keep nothing of a message; Autobahn has checked its size and its text."""
+        """Discard the data of a message; Autobahn has checked its size and its text."""
 
     def onMessageEnd(self) -> None:
-        """Clients have nothing to say; nor have we after a close, which the message may cross."""
+        """Reply that clients may not send messages; after a close frame, send no reply."""
         self.message_data = None
         if self.state != self.STATE_OPEN:
             return
@@ -305,24 +304,22 @@ class ClientProtocol(CorrectedProtocol):
         super()._max_message_size_exceeded(msg_size, max_msg_size, reason)
 
     def write(self, data: bytes, frames: Sequence[Frame] = ()) -> bool:
-        """Send finished frames, one or more.
+        """Send finished frames.
 
         Returns:
-            Whether they were: the websocket is open, and its client reads.
+            True if the frames were written or queued; False if the websocket is closing or the
+            client reads too slowly.
         """
         is_open = self.state == self.STATE_OPEN and self._closing is None
         return bool(is_open) and self.send_bytes(data)
 
     def too_slow(self) -> None:
-        """Close a client that does not read."""
+        """Close the websocket of a client that reads too slowly."""
         self.factory.gateway.reached("max_send_buffer", self)
         self.close(POLICY_VIOLATION, "too slow")
 
     def close(self, code: int, reason: str) -> None:
-        """Begin to close the websocket when it is its turn; one that is not open yet, once it is.
-
-        Nothing more is sent to it before.
-        """
+        """Stop sending, and schedule the close frame; a pending websocket closes once it opens."""
         if self._closing is None and self.state in {self.STATE_CONNECTING, self.STATE_OPEN}:
             self._closing = (code, reason)
             if self.state == self.STATE_OPEN:
@@ -335,24 +332,24 @@ class ClientProtocol(CorrectedProtocol):
 
     @property
     def said_goodbye(self) -> bool:
-        """Tell whether the client has ended the connection as one that is done."""
+        """True if the client closed the websocket with a normal closure."""
         return not self.closedByMe and self.remoteCloseCode == NORMAL_CLOSURE
 
     def resumed_elsewhere(self) -> None:
-        """Close: the client has come back on another websocket."""
+        """Close the websocket because its client has returned on another one."""
         self.left()
         self.close(GOING_AWAY, "the client has returned on another websocket")
 
     def missed_events(self) -> None:
-        """Close: events may have been missed, which the client is told when it returns."""
+        """Close the websocket because events may have been missed; the client can return."""
         self.close(SERVICE_RESTART, "events may have been missed")
 
     def consumeData(self) -> None:
-        """Have what has come handled when it is this client's turn."""
+        """Pass received bytes to the intake, which calls `handle`."""
         self.factory.intake.arrived(self)
 
     def handle(self) -> bool:
-        """Take some of what has come; of a client that we are done with, nothing is kept."""
+        """Parse some of the received bytes; discard the bytes of a closed websocket."""
         if self.state == self.STATE_CONNECTING:
             self.processHandshake()
             return False
@@ -371,22 +368,22 @@ class ClientProtocol(CorrectedProtocol):
         self.dropConnection(abort=True)
 
     def hold(self) -> None:
-        """Leave what else it sends to TCP."""
+        """Pause reading, so that TCP slows the client down."""
         self.transport.pauseProducing()
 
     def go_on(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self.transport.resumeProducing()
 
     # --- gone
 
     def dropConnection(self, abort: bool = False) -> None:
-        """Close the connection."""
+        """Close the connection, and cancel the handshake timeout."""
         cancel(self._timeout)
         super().dropConnection(abort)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """Do nothing: `connectionLost` does what is to do."""
+        """Do nothing, because `connectionLost` cleans up."""
 
     def _gone(self) -> None:
         if self._admission is not None:
@@ -396,7 +393,7 @@ class ClientProtocol(CorrectedProtocol):
         self.factory.lost(self)
 
     def left(self) -> None:
-        """Report the client as gone, once."""
+        """Report the client as disconnected, once."""
         identity, self.identity = self.identity, None
         if identity is not None:
             self.factory.gateway.closed(self, identity)
@@ -404,20 +401,20 @@ class ClientProtocol(CorrectedProtocol):
 
 @implementer(IProtocolNegotiationFactory)
 class ClientFactory(CorrectedFactory):
-    """Makes the protocol of each connection to a websocket endpoint.
+    """Factory for the protocol of each connection to a websocket endpoint.
 
     Args:
-        gateway: decides who comes in.
-        clock: for all timers, Autobahn's too.
-        limits: of connections and what they may take.
-        proxies: whose word on their clients is taken.
-        window_bits: of the compression that clients are offered; 0: none.
+        gateway: The gateway that admits clients.
+        clock: Clock for all timers, including Autobahn's.
+        limits: Limits on connections and their resources.
+        proxies: Trusted proxies.
+        window_bits: Compression window offered to clients, as a logarithm; 0 for none.
 
     Attributes:
-        connections: all that are connected, open or not.
+        connections: All connections, including those in the handshake.
     """
 
-    connections: set[ClientProtocol]  # it makes no others
+    connections: set[ClientProtocol]  # the only class it makes
 
     def __init__(
         self,
@@ -447,13 +444,13 @@ class ClientFactory(CorrectedFactory):
         self._emptied: Waiters[None] = Waiters()
 
     def acceptableProtocols(self) -> list[bytes]:
-        """List the protocols that TLS may negotiate, for users' own endpoints too."""
+        """Return the protocols for TLS negotiation, which custom endpoints read too."""
         return [tls.HTTP]
 
     def accepted(self, socket: Any) -> None:
-        """Have the listening socket of a connection accept few in the next turn.
+        """Limit the listening socket's accepts in the next reactor iteration.
 
-        Twisted accepts a hundred at a time, and more and more while there are so many.
+        Twisted accepts a hundred at a time, and raises that number under load.
         """
         port = getattr(socket, "server", None)
         if isinstance(port, Port):
@@ -467,12 +464,12 @@ class ClientFactory(CorrectedFactory):
         self._listening.clear()
 
     def is_crowded(self) -> bool:
-        """Whether there is no room even for one more handshake."""
+        """Return True if too many connections are open for another handshake."""
         limit = 2 * self.limits.max_clients
         return bool(limit) and len(self.connections) > limit
 
     def close_open(self, code: int, reason: str) -> None:
-        """Begin to close every open websocket; a peer that does not answer is dropped in time."""
+        """Begin to close every websocket; a timeout drops unresponsive peers."""
         for client in list(self.connections):
             client.close(code, reason)
 
@@ -480,9 +477,9 @@ class ClientFactory(CorrectedFactory):
         """Close open websockets properly, and drop the others at once.
 
         Args:
-            code: of the close.
-            reason: of the close.
-            timeout: seconds after which whoever is left is dropped; 0: as long as that takes.
+            code: Close code.
+            reason: Close reason.
+            timeout: Seconds until the remaining connections are aborted; 0 waits for all of them.
 
         Returns:
             Fires when no connection is left.
@@ -492,7 +489,7 @@ class ClientFactory(CorrectedFactory):
         for client in list(self.connections):
             if client.state == client.STATE_CONNECTING:
                 client.dropConnection(abort=True)
-        self._tell_if_empty()
+        self._fire_if_empty()
         if timeout and not emptied.called:
             dropping = self.clock.callLater(timeout, self._drop_all)
             emptied.addCallback(lambda _: dropping.cancel() if dropping.active() else None)
@@ -503,11 +500,11 @@ class ClientFactory(CorrectedFactory):
             client.transport.abortConnection()
 
     def lost(self, client: ClientProtocol) -> None:
-        """A connection is gone, and the gateway knows."""
+        """Forget a closed connection, which was reported to the gateway."""
         self.connections.discard(client)
-        self._tell_if_empty()
+        self._fire_if_empty()
 
-    def _tell_if_empty(self) -> None:
+    def _fire_if_empty(self) -> None:
         if not self.connections:
             self._emptied.fire(None)
 

@@ -239,7 +239,7 @@ class Recovery:
             self._end(session)
 
     def keeps(self, taken: Taken) -> bool:
-        """Tell whether the session of a token is kept here."""
+        """Return True if the session of a token is kept here."""
         return taken.digest in self._sessions
 
     def has_open(self, taken: Taken) -> bool:
