@@ -381,7 +381,7 @@ class TestWebSocketTests(ConsoleTestCase):
         await self.show(console="write")
         await self.type("#uuid", UUID)
         await self.click("#issue")
-        await self.sees("#key-line", "for one login within 60 seconds")
+        await self.sees("#key-line", "valid for 60 seconds")
         key = await self.browser.run("return document.getElementById('key').value")
         assert self.redis.get(key) == UUID.encode()
         await self.browser.open(self.url)
