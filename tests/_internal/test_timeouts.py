@@ -66,7 +66,7 @@ def test_limits_of_a_gateway_are_numbers_of_seconds(name: str, value: Any) -> No
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "1e400", "1e300", "9" * 400, "x", ""])
 def test_options_are_numbers_of_seconds(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="number of seconds"):
+    with pytest.raises(InvalidArgument, match="expected seconds"):
         seconds(text)
 
 

@@ -174,7 +174,7 @@ class ListenTests(CommandTestCase):
             ((), "Missing argument 'URL'"),
             ((url,), "no session key"),
             (("ftp://h/", "--uuid", UUID), "not a URL"),
-            ((f"{url}?id=SECRET", "--uuid", UUID), "leave it out"),
+            ((f"{url}?id=SECRET", "--uuid", UUID), "remove it"),
             (("ws://h/elsewhere", "--uuid", UUID), "--kind"),
             ((url, "--uuid", "a\nb"), "UUID"),
             ((url, "--uuid", UUID, "--key-file", "x"), "exclude each other"),

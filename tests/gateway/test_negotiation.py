@@ -89,7 +89,7 @@ class OfferTests(NegotiationTestCase):
     async def test_a_refusal_leaves_the_key(self) -> None:
         port = await self.gateway(compression=15)
         for header in (
-            b"Sec-WebSocket-Protocol: opentera-bus.recovery.v1",
+            b"Sec-WebSocket-Protocol: opentera-bus.other.v1",
             b"Sec-WebSocket-Protocol: a/b",
             b"Sec-WebSocket-Protocol: a, a",
             b"Sec-WebSocket-Extensions: permessage-deflate;",
@@ -109,7 +109,8 @@ class OfferTests(NegotiationTestCase):
         port = await self.gateway()
         for offered, selected in (
             (b"chat, superchat", b"chat"),
-            (b"opentera-bus.recovery.v1, events", b"events"),
+            (b"opentera-bus.other.v1, events", b"events"),
+            (b"opentera-bus.recovery.v1, events", b"opentera-bus.recovery.v1"),
         ):
             request = await self.request(b"Sec-WebSocket-Protocol: " + offered)
             answer = await self.answer(port, request)

@@ -334,7 +334,7 @@ class EmbeddedTests(ProgramTestCase):
     async def test_a_server_with_a_directory_does_not_use_another(self) -> None:
         program, _ = self.start("--redis", "embedded:/nonexistent", redis_port=self.server.port)
         assert await program.ended() != 0
-        assert "a Redis server listens on" in program.output
+        assert "a Redis server already listens on" in program.output
 
     async def test_a_server_that_cannot_start_ends_the_program(self) -> None:
         program, _ = self.start("--redis", "embedded:/proc/none", redis_port=free_port())
