@@ -184,7 +184,7 @@ class TestBounded:
         (event,) = self.events
         assert event["log_level"] is LogLevel.warn
         assert event["log_namespace"] == "a.module"
-        assert self.texts() == [f"7 more like this within {INTERVAL:g} s, the last: no a"]
+        assert self.texts() == [f"7 more like this in {INTERVAL:g} s, the last: no a"]
         self.source.warn("no {what}", what="a")
         assert self.texts() == ["no a"]
         self.clock.advance(INTERVAL)
@@ -196,7 +196,7 @@ class TestBounded:
             self.source.error("no {number}", number=number)
         assert len(self.texts()) == BURST
         self.bounded.flush()
-        assert self.texts() == [f"5 more like this within {INTERVAL:g} s, the last: no {BURST + 4}"]
+        assert self.texts() == [f"5 more like this in {INTERVAL:g} s, the last: no {BURST + 4}"]
         self.bounded.flush()
         assert self.texts() == []
 
