@@ -10,6 +10,7 @@ from twisted.internet.defer import DeferredList
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
+from opentera_twisted.gateway.recovery import handover
 from opentera_twisted.gateway.recovery.peers import GATEWAYS
 from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.messages import UserEvent
@@ -17,7 +18,7 @@ from opentera_twisted.messages.packing import tera_event
 from opentera_twisted.topics import websocket_events
 from tests.gateway.recovery.client import Client, name_of
 from tests.helpers.processes import Process, twistd
-from tests.helpers.support import free_port, turn, until
+from tests.helpers.support import GUARD, free_port, turn, until
 from tests.helpers.websockets import connect, leave
 
 from .case import FaultTestCase
@@ -95,6 +96,7 @@ class ReturningTests(FaultTestCase):
         await self.finish(world)
 
     async def test_a_gateway_restarted_beside_another(self) -> None:
+        self.patch(handover, "TIMEOUT", GUARD)
         world = await self.patient_world()
         program, port = await self.program()
         await until(
@@ -123,6 +125,7 @@ class ReturningTests(FaultTestCase):
         assert not outcome.failed
 
     async def test_a_token_used_at_two_gateways_at_once(self) -> None:
+        self.patch(handover, "TIMEOUT", GUARD)
         world = await self.patient_world()
         _, other = world.start_gateway(world.calling)
         client, uuid = await self.client(world, world.port)
