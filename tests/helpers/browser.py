@@ -27,7 +27,7 @@ from tests.helpers.support import RedisTestCase
 REQUIRED = "OPENTERA_BUS_REQUIRE_CHROMIUM"
 """Environment variable that makes a missing Chromium a failure."""
 
-SCRIPT_TIMEOUT = 60
+SCRIPT_TIMEOUT = 300
 """Timeout in seconds of a script in a page."""
 
 _MISSING = (
