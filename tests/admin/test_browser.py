@@ -376,6 +376,7 @@ class RecoveryTests(ClientTestCase):
         await self.start()
         self.gateway.publish("1")
         await self.names(1)
+        self.addCleanup(self.browser.renew)  # a tab that was frozen stays hidden
         await self.browser.command("Page.setWebLifecycleState", state="frozen")
         self.gateway.publish("2")
         self.gateway.cut()

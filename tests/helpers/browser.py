@@ -64,6 +64,19 @@ class Browser:
         """Show a page; fire when it has loaded."""
         return deferToThread(self.driver.get, url)
 
+    def renew(self) -> Deferred[None]:
+        """Replace the tab with a new one; fire when the old tab is closed."""
+
+        def renew() -> None:
+            old = self.driver.current_window_handle
+            self.driver.switch_to.new_window("tab")
+            new = self.driver.current_window_handle
+            self.driver.switch_to.window(old)
+            self.driver.close()
+            self.driver.switch_to.window(new)
+
+        return deferToThread(renew)
+
     def run(self, script: str, *values: Any) -> Deferred[Any]:
         """Run the body of an async function in the page.
 
