@@ -40,7 +40,7 @@ class DiscoveryTests(RedisTestCase):
         for server in ("service.Sum", "service.Sum.rpc"):
             description = await bus.describe(server)
             assert description == self.procedures().describe("Sum")
-        assert description.procedures[0].doc == "Adds two."
+        assert description.procedures[0].doc == "Adds two numbers."
 
     async def test_missing_and_undescribed_servers_are_errors(self) -> None:
         bus = await self.bus()
