@@ -361,12 +361,12 @@ class OpenTeraTests(RedisTestCase):
     async def test_an_overridden_rpc_method_can_call_the_original(self) -> None:
         module = await self.module(CountingModule)
         await until(self.subscribed_to(f"module.{NAME}.rpc"), bool)
-        module.messages.items.clear()
         rpc = RedisRPCClient(self.config)
         self.addCleanup(deferToThread, rpc._bus.close)
         assert await deferToThread(rpc.call, NAME, "add", 2, 3) == 5
         assert await deferToThread(rpc.call, NAME, "nothing") is None
-        assert len(module.messages.items) == 2
+        calls = [request for request in module.messages.items if request]  # the others were probes
+        assert len(calls) == 2
 
     async def test_a_handshake_is_read_before_redis_is_connected(self) -> None:
         got = Collector()
