@@ -162,6 +162,17 @@ class TailTests(StreamTestCase):
                 return client.pubsub_numsub("t")[0][1]
 
             await until(subscribed, lambda count: count == 1)
+        with server.client() as client:
+
+            async def ready() -> Any:
+                """Return connections on which a ready link has looked for overflows."""
+                return [
+                    entry
+                    for entry in client.client_list()
+                    if entry["cmd"] == "info" and entry["name"]
+                ]
+
+            await until(ready, bool)
         await deferToThread(server.stop)
         await command.says("lost the link to Redis", "errors")
         await deferToThread(server.start)
