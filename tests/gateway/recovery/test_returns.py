@@ -225,10 +225,11 @@ class NotRecoveredTests(RecoveryTestCase):
 
     async def test_more_missed_bytes_than_are_kept_recover_nothing(self) -> None:
         gate, port = await self.gateway(recovery_buffer=1000)
-        client = await self.client(port)
+        client, witness = await self.client(port), await self.client(port)
         await client.drop()
         await self.is_held(gate)
         self.publish(*"abc", "x" * 500)
+        await witness.until(4)
         assert not await client.come_back(port)
         assert "missed" not in client.first
         assert gate.recovery.outcomes == {"overflow": 1}
