@@ -179,7 +179,7 @@ class TestWithoutExtras:
                 f"opentera_twisted.{name}": (
                     "crochet is missing: pip install 'opentera-twisted[blocking]'"
                 )
-                for name in ("blocking", "opentera", "reactor_thread")
+                for name in ("blocking", "client.blocking", "opentera", "reactor_thread")
             },
         }
 
