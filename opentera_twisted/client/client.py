@@ -24,6 +24,7 @@ from zope.interface import implementer
 from opentera_twisted._internal import callbacks
 from opentera_twisted._internal.clock import clock_of
 from opentera_twisted._internal.timeouts import check_timeout, shown
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.client.address import GatewayAddress
 from opentera_twisted.client.back_off import ClientBackOff
 from opentera_twisted.client.events import BadFrame, Event, events_of, gap, read_frame
@@ -144,7 +145,7 @@ class GatewayClient(Service):
             endpoint, self._factory, self._clock, self._prepare, self._entered, self._back_off
         )
         self._began: Deferred[Mapping[str, Any]] | None = None
-        self._waiting: dict[Deferred[None], None] = {}
+        self._waiting: Waiters[None] = Waiters()
         self._is_ready = False
         self._has_gap = False
         self._has_ended = False
@@ -206,8 +207,7 @@ class GatewayClient(Service):
             return succeed(None)
         if self._has_ended:
             return fail(self._error or BusUnavailable("the client was stopped"))
-        waiting: Deferred[None] = Deferred(lambda cancelled: self._waiting.pop(cancelled, None))
-        self._waiting[waiting] = None
+        waiting = self._waiting.wait()
         if timeout is None:
             return waiting
 
@@ -301,9 +301,7 @@ class GatewayClient(Service):
         self._log.info("connected to {address}", address=self._address)
         if self._has_gap:
             self._gap()
-        waiting, self._waiting = self._waiting, {}
-        for waiter in waiting:
-            waiter.callback(None)
+        self._waiting.fire(None)
 
     def _change_later(self) -> None:
         """Call ``on_change`` outside of the state machine, where it may stop the client."""
@@ -349,9 +347,7 @@ class GatewayClient(Service):
             self._change = None
         stopped = self._connection.stop()
         self._login.forget()
-        waiting, self._waiting = self._waiting, {}
-        for waiter in waiting:
-            waiter.errback(error or BusUnavailable("the client was stopped"))
+        self._waiting.fail(error or BusUnavailable("the client was stopped"))
         self._queue.end(error)
         return stopped
 

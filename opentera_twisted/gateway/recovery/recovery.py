@@ -174,7 +174,7 @@ class Recovery:
     def session(self, identity: Identity) -> Session:
         """Make a session for a new client; the caller subscribes it to the client's topics."""
         window = Window(self._settings.window, self._settings.buffer)
-        session = Session(identity, window, self._clock, self._closed)
+        session = Session(identity, window, self._clock, self.end)
         session.epoch = self._epoch
         return session
 
@@ -382,9 +382,6 @@ class Recovery:
         self._end(session)
         if digest:
             self._drop(digest)
-
-    def _closed(self, session: Session) -> None:
-        self.end(session)
 
     def _end(self, session: Session) -> None:
         """End a session; its token in Redis stays."""

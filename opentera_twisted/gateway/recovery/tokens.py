@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from attrs import asdict, field, frozen
@@ -163,10 +163,3 @@ def _taken(found: Any, digest: str, following: str) -> Taken | None:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def batches(digests: Iterable[str], size: int) -> Iterable[Sequence[str]]:
-    """Split digests into batches, each for one command."""
-    digests = list(digests)
-    for first in range(0, len(digests), size):
-        yield digests[first : first + size]
