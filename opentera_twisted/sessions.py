@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred, succeed
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.holders import HOLDERS
 from opentera_twisted.link import HasLink, Script
+from opentera_twisted.messages.templates import NOW
 from opentera_twisted.topics import KINDS, Kind
 from opentera_twisted.variables import SESSION_KEY_LIFETIME, milliseconds
 
@@ -59,8 +60,7 @@ REDEEM: Final = Script(
     local function is_string(value) return type(value) == 'string' end
     local value = redis.call('GET', key)
     local identity = {{value, ''}}
-    local clock = redis.call('TIME')
-    local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+    {NOW}
     if not is_uuid(value) then
         if value:sub(1, 1) ~= '{{' then return refuse() end
         local ok, object = pcall(cjson.decode, value)
@@ -81,12 +81,13 @@ REDEEM: Final = Script(
     """
 )
 
-GIVE_BACK: Final = """
-    local clock = redis.call('TIME')
-    local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+GIVE_BACK: Final = (
+    NOW
+    + """
     local left = ARGV[2] - math.max(0, now - ARGV[1])
     return left > 0 and redis.call('SET', KEYS[1], ARGV[3], 'PX', left, 'NX') and 1 or 0
 """
+)
 
 
 @frozen

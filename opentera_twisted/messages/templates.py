@@ -16,9 +16,15 @@ from opentera_twisted.messages import TeraEvent, TeraModuleMessage
 _OPEN: Final = sys.float_info.max
 _OPEN_BYTES: Final = struct.pack("<d", _OPEN)
 
-PUBLISH: Final = """
+NOW: Final = """
     local clock = redis.call('TIME')
     local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+"""
+"""Lua: ``clock`` is Redis's time, and ``now`` that time in milliseconds since the epoch."""
+
+PUBLISH: Final = (
+    NOW
+    + """
     local stamp = struct.pack('<d', clock[1] + clock[2] / 1000000)
     local function publish(topic, template)
         local at = template:byte(1)
@@ -28,8 +34,9 @@ PUBLISH: Final = """
         end
     end
 """
-"""Lua: ``now`` is Redis's time in milliseconds since the epoch. ``publish(topic, template)``
-returns the number of receivers, or nil for an empty template.
+)
+"""Lua: `NOW`, and ``publish(topic, template)``, which returns the number of receivers, or nil for
+an empty template.
 """
 
 

@@ -13,19 +13,15 @@ from twisted.internet.defer import Deferred
 
 from opentera_twisted.gateway.recovery.tokens import PREFIX
 from opentera_twisted.link import Link, Script
+from opentera_twisted.messages.templates import NOW
 
 GATEWAYS: Final = f"{PREFIX}gateways"
 
 LIFETIME: Final = 15.0
 """Seconds until an announcement expires."""
 
-_NOW: Final = """
-    local clock = redis.call('TIME')
-    local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-"""
-
 _ANNOUNCE: Final = Script(
-    _NOW
+    NOW
     + f"""
     redis.call('ZADD', KEYS[1], now + {round(LIFETIME * 1000)}, ARGV[1])
     redis.call('PEXPIRE', KEYS[1], {round(LIFETIME * 1000)})
@@ -33,7 +29,7 @@ _ANNOUNCE: Final = Script(
 )
 
 _OTHERS: Final = Script(
-    _NOW
+    NOW
     + """
     redis.call('ZREM', KEYS[1], ARGV[1])
     local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf', 'WITHSCORES')
