@@ -49,6 +49,11 @@ class Certificate:
         self._private_key = private_key
         self._context = self._load()
 
+    @property
+    def files(self) -> tuple[str, str]:
+        """Paths of the certificate and of its private key."""
+        return self._certificate, self._private_key
+
     def reload(self) -> None:
         """Read the files again; open connections keep what they have.
 

@@ -330,15 +330,11 @@ class Options(usage.Options):
             console=self["console"],
             is_default=self["admin"] == DEFAULT_ADMIN,
         )
-        has_certificate = self.certificate is not None
         return Settings(
             redis=redis,
             name=self["name"],
             websockets=tuple(self["websocket"]),
             certificate=self.certificate,
-            certificate_files=(
-                (self["certificate"], self["private-key"]) if has_certificate else None
-            ),
             workers=self["workers"],
             gateway=gateway_settings(self),
             admin=None if self["admin"] == "none" else admin,

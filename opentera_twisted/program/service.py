@@ -125,7 +125,7 @@ class Program(MultiService):
                 redis=url,
                 name=settings.name,
                 gateway=evolve(settings.gateway, limits=limits).as_json(),
-                certificate=settings.certificate_files,
+                certificate=None if settings.certificate is None else settings.certificate.files,
             ),
             self._give_up,
         )

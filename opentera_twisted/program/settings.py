@@ -106,7 +106,6 @@ class Settings:
         name: name in Redis's list of clients.
         websockets: endpoint strings.
         certificate: certificate of the websocket endpoints, or None.
-        certificate_files: paths of the certificate and of its private key, or None.
         workers: number of processes that share the websockets.
         gateway: settings of each gateway.
         admin: settings of the admin endpoint, or None.
@@ -119,7 +118,6 @@ class Settings:
     name: str
     websockets: Sequence[str]
     certificate: Certificate | None = None
-    certificate_files: tuple[str, str] | None = None
     workers: int = 1
     gateway: GatewaySettings
     admin: AdminSettings | None = None
