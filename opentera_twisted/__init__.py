@@ -8,8 +8,9 @@ Importing the package is cheap: each name is loaded from its module on first use
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from opentera_twisted._internal.lazy import lazy
 
 if TYPE_CHECKING:
     from opentera_twisted.bus import Bus
@@ -115,14 +116,4 @@ _MODULES: Final[Mapping[str, str]] = {
 """Modules of the names that are not in ``errors``."""
 
 if not TYPE_CHECKING:  # mypy would treat every name as existing
-
-    def __getattr__(name: str) -> Any:
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = import_module(f"{__name__}.{_MODULES.get(name, 'errors')}")
-        value = globals()[name] = getattr(module, name)
-        return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = lazy(globals(), __all__, _MODULES)

@@ -8,6 +8,7 @@ failed_logins  failed logins by address
 gathered       results of several Deferreds together
 histogram      durations, counted by classes
 ip_addresses   parsing and comparison of IP addresses
+lazy           names of a package, loaded on first use
 malformed      count and log of malformed messages
 printable      text of other programs, made safe to print
 private_file   files that may contain a secret, and their exposure
