@@ -1,9 +1,10 @@
-"""Parsing of command-line values."""
+"""Parsing of command-line values, and options that several commands share."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -18,6 +19,26 @@ from opentera_twisted.messages.packing import TYPE_URL_PREFIX
 from opentera_twisted.rpc import ArgumentValue
 
 _HEX = "hex:"
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line."
+)
+
+
+def types_option(subject: str) -> Callable[[Any], Any]:
+    """Make the option ``--type`` of a command that prints messages.
+
+    Args:
+        subject: noun for the help text: ``Event`` or ``Message``.
+    """
+    return click.option(
+        "--type",
+        "types",
+        multiple=True,
+        type=click.Choice(messages.__all__, case_sensitive=False),
+        metavar="NAME",
+        help=f"{subject} type to print, such as UserEvent; repeatable. Default: all.",
+    )
 
 
 class Seconds(click.FloatRange):

@@ -13,9 +13,10 @@ import click
 from rich.text import Text
 from twisted.python.failure import Failure
 
-from opentera_twisted import messages, topics
+from opentera_twisted import topics
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
+from opentera_twisted.cli.arguments import json_option, types_option
 from opentera_twisted.cli.output import is_terminal, short_json, styled
 from opentera_twisted.cli.program import CommandSettings, cli, run_in_reactor, run_with_bus, say
 from opentera_twisted.cli.stream import Stream
@@ -46,15 +47,8 @@ Supplier = Callable[[], "str | Awaitable[str]"]
     metavar="FILE",
     help="File with a session key, read at each login; - reads a line of standard input.",
 )
-@click.option(
-    "--type",
-    "types",
-    multiple=True,
-    type=click.Choice(messages.__all__, case_sensitive=False),
-    metavar="NAME",
-    help="Event type to print, such as UserEvent; repeatable. Default: all.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@types_option("Event")
+@json_option
 @click.option("--count", "-n", type=click.IntRange(min=1), help="Number of events to print.")
 @click.option("--no-recovery", is_flag=True, help="Do not recover events missed in a break.")
 @click.option("--ca", metavar="FILE", help="PEM file with the certificates to trust.")

@@ -10,9 +10,10 @@ from functools import partial
 import click
 from rich.text import Text
 
-from opentera_twisted import messages, topics
+from opentera_twisted import topics
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
+from opentera_twisted.cli.arguments import json_option, types_option
 from opentera_twisted.cli.output import is_terminal, short_json, styled
 from opentera_twisted.cli.program import Work, cli, command
 from opentera_twisted.cli.stream import Stream, report_gaps
@@ -25,15 +26,8 @@ from opentera_twisted.pubsub import Delivery
 
 @cli.command()
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
-@click.option(
-    "--type",
-    "types",
-    multiple=True,
-    type=click.Choice(messages.__all__, case_sensitive=False),
-    metavar="NAME",
-    help="Message type to print, such as UserEvent; repeatable. Default: all.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@types_option("Message")
+@json_option
 @click.option("--raw", is_flag=True, help="Print the topic, and the payload in hexadecimal.")
 @click.option("--count", "-n", type=click.IntRange(min=1), help="Number of messages to print.")
 @command

@@ -9,7 +9,7 @@ import click
 
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.arguments import Seconds, parse_bytes
+from opentera_twisted.cli.arguments import Seconds, json_option, parse_bytes
 from opentera_twisted.cli.output import is_terminal, print_bytes, print_json, text_or_hex
 from opentera_twisted.cli.program import Work, cli, command, fail
 from opentera_twisted.cli.stream import Stream, report_gaps
@@ -83,7 +83,7 @@ def delete(names: tuple[str, ...]) -> Work:
 
 @cli.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@json_option
 @click.option("--count", "-n", type=click.IntRange(min=1), help="Number of lines to print.")
 @command
 def watch(name: str, as_json: bool, count: int | None) -> Work:
