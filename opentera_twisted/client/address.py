@@ -21,6 +21,7 @@ from zope.interface import implementer
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.address import TLS
 from opentera_twisted.link.endpoints import tcp_endpoint
+from opentera_twisted.link.tls import client_options
 
 _FORM: Final = "expected ws://host:port/wss/user, or wss:// with TLS"
 _HOST: Final = re.compile(r"[A-Za-z0-9._:%-]+")
@@ -100,7 +101,7 @@ class GatewayAddress:
     def _tls(self) -> IOpenSSLClientConnectionCreator | None:
         if self.url.scheme == "ws":
             return None
-        return TLS(self.ca).options(self.host) if self.verify else _Unverified(self.host)
+        return client_options(TLS(self.ca), self.host) if self.verify else _Unverified(self.host)
 
 
 def _host(text: str) -> str:

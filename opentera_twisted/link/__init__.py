@@ -7,6 +7,8 @@ protocol        txredisapi's protocols, with replies matched by order and name
 endpoints       endpoints that need no thread of the reactor's pool
 sentinel        endpoint that asks sentinels for the address of the primary
 address         Redis URLs and their endpoints
+credentials     user and password
+tls             TLS of a connection
 secret_file     password of a URL in a separate file
 connection      state machine that keeps one connection
 factory         kept connection to Redis

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from attrs import frozen
-from OpenSSL.crypto import Error as CryptoError
-from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
-from twisted.internet.ssl import (
-    Certificate,
-    PrivateCertificate,
-    optionsForClientTLS,
-    trustRootFromCertificates,
-)
+from twisted.internet.interfaces import IStreamClientEndpoint
 
-from opentera_twisted._internal.private_key import private_key
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.link.endpoints import tcp_endpoint, unix_endpoint
-from opentera_twisted.link.sentinel import NO_CREDENTIALS, Credentials, SentinelEndpoint
+from opentera_twisted.link.credentials import NO_CREDENTIALS, Credentials
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
 
@@ -49,38 +38,6 @@ class TLS:
     ca: str | None = None
     certificate: str | None = None
     private_key: str | None = None
-
-    def wrap(self, hostname: str, endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
-        """Make an endpoint that adds TLS and verifies that the server is ``hostname``.
-
-        Raises:
-            InvalidArgument: a file cannot be used; the message names it.
-        """
-        return wrapClientTLS(self.options(hostname), endpoint)
-
-    def options(self, hostname: str) -> IOpenSSLClientConnectionCreator:
-        """Read the files and make the options of connections to ``hostname``.
-
-        Raises:
-            InvalidArgument: a file cannot be used; the message names it.
-        """
-        trust = ours = None
-        if self.ca is not None:
-            trust = trustRootFromCertificates(_certificates(self.ca))
-        if self.certificate is not None:
-            pem = _read(self.certificate)
-            key = pem if self.private_key is None else _read(self.private_key)
-            private_key(key, self.private_key or self.certificate)
-            try:
-                ours = PrivateCertificate.loadPEM(key + b"\n" + pem)
-            except CryptoError:
-                raise InvalidArgument(
-                    f"no certificate with its key in {self.certificate}"
-                    + (f" and {self.private_key}" if self.private_key else "")
-                    + ": expected both in PEM"
-                ) from None
-        options: IOpenSSLClientConnectionCreator = optionsForClientTLS(hostname, trust, ours)
-        return options
 
 
 @frozen
@@ -183,7 +140,9 @@ class RedisAddress:
             InvalidArgument: a file cannot be used; the message names it.
         """
         if self.tls is not None:
-            self.tls.options(self.hosts[0][0])
+            from opentera_twisted.link.tls import client_options  # noqa: PLC0415 (loads OpenSSL)
+
+            client_options(self.tls, self.hosts[0][0])
 
     def endpoint(self, reactor: Any, timeout: float) -> IStreamClientEndpoint:
         """Make an endpoint that connects to this address.
@@ -195,14 +154,22 @@ class RedisAddress:
         Raises:
             InvalidArgument: a TLS file cannot be used.
         """
+        # Twisted's endpoints load OpenSSL, which takes a third of the time to import a bus.
+        from opentera_twisted.link.endpoints import tcp_endpoint, unix_endpoint  # noqa: PLC0415
 
         def connecting(host: str, port: int) -> IStreamClientEndpoint:
             endpoint = tcp_endpoint(reactor, host, port, timeout)
-            return endpoint if self.tls is None else self.tls.wrap(host, endpoint)
+            if self.tls is None:
+                return endpoint
+            from opentera_twisted.link.tls import with_tls  # noqa: PLC0415
+
+            return with_tls(self.tls, host, endpoint)
 
         if self.path:
             return unix_endpoint(reactor, self.path, timeout)
         if self.primary:
+            from opentera_twisted.link.sentinel import SentinelEndpoint  # noqa: PLC0415
+
             sentinels = [connecting(*host) for host in self.hosts]
             return SentinelEndpoint(
                 reactor, sentinels, self.primary, self.sentinel_login, connecting
@@ -265,25 +232,6 @@ def _tls(options: Mapping[str, str]) -> TLS:
     if tls.private_key is not None and tls.certificate is None:
         raise InvalidArgument("private_key needs certificate in a rediss:// URL")
     return tls
-
-
-def _certificates(path: str) -> list[Certificate]:
-    end = b"-----END CERTIFICATE-----"
-    *pems, _ = _read(path).split(end)
-    try:
-        certificates = [Certificate.loadPEM(pem + end) for pem in pems]
-    except CryptoError:
-        certificates = []
-    if not certificates:
-        raise InvalidArgument(f"no certificates in {path}: expected PEM, with BEGIN CERTIFICATE")
-    return certificates
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
 
 
 def _database(text: str) -> int:

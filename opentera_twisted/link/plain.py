@@ -11,9 +11,9 @@ import hiredis
 
 from opentera_twisted.errors import AuthenticationFailed, BusUnavailable, ConnectionLost
 from opentera_twisted.link.address import TLS, RedisAddress
+from opentera_twisted.link.credentials import Credentials
 from opentera_twisted.link.protocol import Argument
 from opentera_twisted.link.refusals import refusal
-from opentera_twisted.link.sentinel import Credentials
 
 TIMEOUT: Final = 10.0
 """Seconds to connect, and to receive each reply."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import connectProtocol
@@ -17,51 +16,12 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from zope.interface import implementer
 
 from opentera_twisted._internal.clock import clock_of
-from opentera_twisted.errors import AuthenticationFailed, BusError, CommandFailed
+from opentera_twisted.errors import BusError
+from opentera_twisted.link.credentials import Credentials
 from opentera_twisted.link.protocol import CommandProtocol
 
 SENTINEL_TIMEOUT: Final = 2.0
 """Seconds until the endpoint tries the next sentinel."""
-
-
-@frozen
-class Credentials:
-    """A user and a password.
-
-    Attributes:
-        username: None for the default user.
-        password: None for no login.
-    """
-
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-
-    async def log_in(self, protocol: CommandProtocol, where: str) -> None:
-        """Log a connection in.
-
-        Args:
-            protocol: protocol of the connection.
-            where: name of the server, for errors.
-
-        Raises:
-            AuthenticationFailed: the server refuses them.
-
-        Source: Redis command AUTH.
-        """
-        if self.password is None:
-            return
-        user = () if self.username is None else (self.username,)
-        try:
-            await protocol.execute_command("AUTH", *user, self.password)
-        except CommandFailed as error:
-            if error.code not in {"NOAUTH", "WRONGPASS", "ERR"}:
-                raise
-            raise AuthenticationFailed(
-                f"{where} refuses the user or the password ({error.code}); correct the URL or file"
-            ) from None
-
-
-NO_CREDENTIALS: Final = Credentials()
 
 
 @implementer(IStreamClientEndpoint)

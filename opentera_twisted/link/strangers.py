@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
 from twisted.internet.error import ConnectionLost as TransportLost
 from twisted.python.failure import Failure
@@ -60,7 +59,7 @@ def closed(reason: Failure, *, is_secure: bool, was_heard: bool) -> Failure:
     """
     if was_heard:
         return reason
-    if is_secure and reason.check(SSL.Error):
+    if is_secure and reason.check("OpenSSL.SSL.Error"):  # by name, without loading it
         text = str(reason.value)
         if any(message in text for message in _NO_TLS):
             return Failure(

@@ -16,7 +16,8 @@ from twisted.internet.testing import MemoryReactorClock
 from opentera_twisted import Bus, InvalidArgument
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.address import TLS
-from opentera_twisted.link.sentinel import Credentials, SentinelEndpoint
+from opentera_twisted.link.credentials import Credentials
+from opentera_twisted.link.sentinel import SentinelEndpoint
 
 LOCAL = ("127.0.0.1", 6379)
 
