@@ -3,7 +3,7 @@
 strangers       recognition of other servers at Redis's address
 refusals        Redis's error replies as errors
 statistics      counts of each connection
-protocol        txredisapi's protocols, with replies matched by order and name
+protocol        a connection for commands, and one for published messages
 endpoints       endpoints that need no thread of the reactor's pool
 sentinel        endpoint that asks sentinels for the address of the primary
 address         Redis URLs and their endpoints

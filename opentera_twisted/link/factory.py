@@ -1,17 +1,13 @@
-"""A Redis connection that is kept open.
-
-txredisapi's protocols carry the commands. Its own reconnection is not used: it needs the global
-reactor and ends permanently when a login fails.
-"""
+"""A Redis connection that is kept open."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-import txredisapi
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from opentera_twisted.link.connection import KeptConnection, State
@@ -25,7 +21,7 @@ Prepare = Callable[[CommandProtocol, Callable[[], None]], Coroutine[Any, Any, No
 """Logs in and restores a new connection; calls its second argument after the login."""
 
 
-class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txredisapi is untyped
+class ConnectionFactory(Factory):
     """Keep a connection open, and reconnect whenever it is lost.
 
     Args:
@@ -35,6 +31,8 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         on_state: called with each state on entering it, and with the cause of ``down``.
     """
 
+    noisy = False
+
     def __init__(
         self,
         clock: IReactorTime,
@@ -42,7 +40,6 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         prepare: Prepare,
         on_state: Callable[[State, Failure | None], None],
     ) -> None:
-        super().__init__(uuid=None, dbid=None, poolsize=1, isLazy=True)
         self._clock = clock
         self._build = build
         self._prepare = prepare
@@ -70,7 +67,7 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         """
         return succeed(None) if self._kept is None else self._kept.stop()
 
-    def buildProtocol(self, addr: IAddress) -> CommandProtocol:
+    def buildProtocol(self, addr: IAddress | None) -> CommandProtocol:
         """Make the protocol of a new connection."""
         assert self._kept is not None  # noqa: S101 (it connects)
         protocol = self._build(self._kept.lost)

@@ -1,8 +1,8 @@
-"""The two kinds of Redis connection: txredisapi's protocols with replies matched by order and name.
+"""The two kinds of Redis connection: replies are matched by order, acknowledgements by name.
 
-`CommandProtocol` replaces txredisapi's reply queue with a deque of one entry per command. A broken
-connection fails all entries, so that no command receives another's reply. `SubscriberProtocol`
-matches each acknowledgement of a subscription by its channel.
+`CommandProtocol` has one queue entry per command. A broken connection fails all entries, so that no
+command receives another's reply. `SubscriberProtocol` matches each acknowledgement of a
+subscription by its channel.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from time import perf_counter
 from typing import Any, Final, Literal
 
 import hiredis
-import txredisapi
 from attrs import define
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError, ConnectionLost, ReadOnlyReplica
@@ -57,7 +57,7 @@ class _Waiting:
     replies: int
 
 
-class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi is untyped
+class CommandProtocol(Protocol):
     """A connection for commands.
 
     Args:
@@ -69,11 +69,12 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
     """
 
     leaves_replicas = False
+    transport: Any  # of any kind: TCP, TLS, a Unix socket, memory
 
     def __init__(
         self, on_lost: Callable[[Failure], None], statistics: ConnectionStatistics | None = None
     ) -> None:
-        super().__init__(charset=None, convertNumbers=False)
+        self._reader = hiredis.Reader()
         self._on_lost = on_lost
         self._statistics = statistics or ConnectionStatistics()
         self._unsampled = SAMPLED
@@ -95,7 +96,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         return len(self._waiting)
 
     def connectionMade(self) -> None:
-        """Leave the login to the owner: txredisapi would give up permanently when it fails."""
+        """Prepare the socket; the owner logs in."""
         self.connected = 1
         if ITCPTransport.providedBy(self.transport):
             # Send a command before the acknowledgement of the previous TCP segment.
@@ -104,7 +105,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
         if isinstance(self.transport, FileDescriptor) and not getattr(self.transport, "TLS", False):
             self._socket = self.transport
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail the pending commands, which Redis may or may not have executed."""
         self.connected = 0
         if self._watch is not None:
@@ -128,13 +129,13 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             )
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass on each reply; txredisapi would scan all values to convert some."""
+        """Pass on each reply."""
         self._was_heard = True
         self._reader.feed(data)
         try:
             while self._cause is None and (reply := self._reader.gets()) is not False:
                 self.replyReceived(reply)
-        except txredisapi.InvalidData:
+        except hiredis.ProtocolError:
             self.abort(strangers.answered(data))
 
     def close(self) -> None:
@@ -268,7 +269,7 @@ class CommandProtocol(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredi
             waiting.done(reply)
 
 
-class SubscriberProtocol(CommandProtocol, txredisapi.SubscriberProtocol):  # type: ignore[misc]
+class SubscriberProtocol(CommandProtocol):
     """A connection that receives published messages.
 
     Args:

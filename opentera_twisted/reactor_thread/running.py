@@ -45,7 +45,7 @@ class _Process:
         lock: locked while the reactor is started.
         thread: the reactor's thread, once it was needed.
         is_forked: True if the parent had a running reactor, which a fork does not copy.
-        inherited: unused reactor of the parent: importing txredisapi creates one.
+        inherited: unused reactor of the parent, or None.
     """
 
     def __init__(self, is_forked: bool = False, inherited: Any = None) -> None:
@@ -119,8 +119,7 @@ def _start() -> ReactorThread:
             _check_no_caller_runs_it()
             if getattr(reactor, "_startedBefore", False):
                 raise stopped()
-            if reactor is _process.inherited:
-                _renew(reactor)
+            _check_not_inherited(reactor)
             import crochet  # noqa: PLC0415 (only after a fork)
 
             make_steady(reactor)
@@ -151,16 +150,21 @@ def _check_no_caller_runs_it() -> None:
         frame = frame.f_back
 
 
-def _renew(reactor: Any) -> None:
-    """Re-create a reactor after a fork; keep its pending calls.
+def _check_not_inherited(reactor: Any) -> None:
+    """Check that the reactor was made in this process.
 
-    Otherwise all children of a parent would share its epoll and its wake-up pipe, and take each
-    other's wake-ups.
+    All children of a parent would share its epoll and its wake-up pipe, and take each other's
+    wake-ups. Importing the bus makes no reactor.
+
+    Raises:
+        ForkedProcess: the parent made it.
     """
-    kept = ("threadCallQueue", "_eventTriggers", "_pendingTimedCalls", "_newTimedCalls")
-    calls = {name: getattr(reactor, name) for name in kept}
-    reactor.__init__()
-    vars(reactor).update(calls)
+    if reactor is _process.inherited:
+        raise ForkedProcess(
+            "this process was forked after something had imported twisted.internet.reactor, and "
+            "the reactor would be shared with the parent. Import it only after the fork, or start "
+            "processes with spawn instead of fork"
+        )
 
 
 def _wait_for(thread: ReactorThread) -> None:

@@ -1,10 +1,9 @@
-"""The two protocols, with each of txredisapi's parsers: every reply reaches its command."""
+"""The two protocols: every reply reaches its command."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import txredisapi
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.abstract import FileDescriptor
@@ -19,20 +18,6 @@ from opentera_twisted import CommandFailed, ConnectionLost
 from opentera_twisted.link.protocol import CommandProtocol, SubscriberProtocol
 
 
-class PythonParserMixin:
-    """Makes a protocol parse as txredisapi does without hiredis."""
-
-    dataReceived = txredisapi.BaseRedisProtocol.dataReceived
-
-
-class PythonCommandProtocol(PythonParserMixin, CommandProtocol):
-    pass
-
-
-class PythonSubscriberProtocol(PythonParserMixin, SubscriberProtocol):
-    pass
-
-
 def bulk(*values: bytes | int) -> bytes:
     """Return a reply that is a list."""
     parts = [b"*%d\r\n" % len(values)]
@@ -45,9 +30,6 @@ def bulk(*values: bytes | int) -> bytes:
 
 
 class ProtocolTests(SynchronousTestCase):
-    command_protocol: type[CommandProtocol] = CommandProtocol
-    subscriber_protocol: type[SubscriberProtocol] = SubscriberProtocol
-
     def setUp(self) -> None:
         self.lost: list[Failure] = []
         self.messages: list[tuple[bytes | None, bytes, bytes]] = []
@@ -55,38 +37,30 @@ class ProtocolTests(SynchronousTestCase):
         self.clock = Clock()
 
     def commands(self) -> CommandProtocol:
-        protocol = self.command_protocol(self.lost.append)
-        protocol.callLater = self.clock.callLater
+        protocol = CommandProtocol(self.lost.append)
         protocol.makeConnection(StringTransport())
         return protocol
 
     def subscriber(self) -> SubscriberProtocol:
-        protocol = self.subscriber_protocol(
+        protocol = SubscriberProtocol(
             self.lost.append,
             lambda *message: self.messages.append(message),
             lambda *one: self.acknowledged.append(one),
         )
-        protocol.callLater = self.clock.callLater
         protocol.makeConnection(StringTransport())
         return protocol
-
-    def receive(self, protocol: CommandProtocol, data: bytes) -> None:
-        protocol.dataReceived(data)
-        # txredisapi's own parser continues in the reactor's next turn after each bulk
-        while self.clock.getDelayedCalls():
-            self.clock.advance(0)
 
     def test_replies_go_to_commands_in_their_order(self) -> None:
         protocol = self.commands()
         replies = [protocol.execute_command("GET", b"a"), protocol.execute_command("GET", b"b")]
-        self.receive(protocol, b"$3\r\n123\r\n$-1\r\n")
+        protocol.dataReceived(b"$3\r\n123\r\n$-1\r\n")
         self.assertEqual(self.successResultOf(replies[0]), b"123")
         self.assertIsNone(self.successResultOf(replies[1]))
 
     def test_an_error_fails_its_own_command_only(self) -> None:
         protocol = self.commands()
         bad, good = protocol.execute_command("GET", "l"), protocol.execute_command("DEL", "l")
-        self.receive(protocol, b"-WRONGTYPE not a string\r\n:1\r\n")
+        protocol.dataReceived(b"-WRONGTYPE not a string\r\n:1\r\n")
         error = self.failureResultOf(bad, CommandFailed).value
         self.assertEqual((error.command, error.code), ("GET", "WRONGTYPE"))
         self.assertEqual(self.successResultOf(good), 1)
@@ -96,13 +70,13 @@ class ProtocolTests(SynchronousTestCase):
         first, second = protocol.execute_command("GET", "a"), protocol.execute_command("GET", "b")
         first.cancel()
         self.failureResultOf(first)
-        self.receive(protocol, b"$1\r\na\r\n$1\r\nb\r\n")
+        protocol.dataReceived(b"$1\r\na\r\n$1\r\nb\r\n")
         self.assertEqual(self.successResultOf(second), b"b")
 
     def test_a_break_fails_waiting_commands_and_drops_replies(self) -> None:
         protocol = self.commands()
         waiting = [protocol.execute_command("GET", "a"), protocol.execute_command("GET", "b")]
-        self.receive(protocol, b"$10\r\nhalf")
+        protocol.dataReceived(b"$10\r\nhalf")
         protocol.connectionLost(Failure(ConnectionLost("cut")))
         for waiter in waiting:
             self.failureResultOf(waiter, ConnectionLost)
@@ -111,9 +85,9 @@ class ProtocolTests(SynchronousTestCase):
 
     def test_an_unexpected_reply_closes_the_connection(self) -> None:
         protocol = self.commands()
-        self.receive(protocol, b"+OK\r\n")
+        protocol.dataReceived(b"+OK\r\n")
         self.assertTrue(protocol.transport.disconnecting)
-        self.receive(protocol, b"")
+        protocol.dataReceived(b"")
         protocol.connectionLost(Failure(ConnectionLost("aborted")))
         self.assertIn("unexpected reply", self.lost[0].getErrorMessage())
 
@@ -121,8 +95,7 @@ class ProtocolTests(SynchronousTestCase):
         protocol = self.subscriber()
         changed = protocol.change("SUBSCRIBE", [b"a", b"b"])
         pong = protocol.execute_command("PING")
-        self.receive(
-            protocol,
+        protocol.dataReceived(
             bulk(b"subscribe", b"a", 1)
             + bulk(b"message", b"a", b"123")
             + bulk(b"subscribe", b"b", 2)
@@ -139,32 +112,32 @@ class ProtocolTests(SynchronousTestCase):
         first = protocol.change("SUBSCRIBE", [b"a", b"b"])
         second = protocol.change("PSUBSCRIBE", [b"c*"])
         third = protocol.change("UNSUBSCRIBE", [b"a"])
-        self.receive(protocol, bulk(b"subscribe", b"a", 1))
+        protocol.dataReceived(bulk(b"subscribe", b"a", 1))
         self.assertNoResult(first)
-        self.receive(protocol, bulk(b"subscribe", b"b", 2) + bulk(b"psubscribe", b"c*", 3))
+        protocol.dataReceived(bulk(b"subscribe", b"b", 2) + bulk(b"psubscribe", b"c*", 3))
         self.successResultOf(first)
         self.successResultOf(second)
         self.assertNoResult(third)
-        self.receive(protocol, bulk(b"unsubscribe", b"a", 2))
+        protocol.dataReceived(bulk(b"unsubscribe", b"a", 2))
         self.successResultOf(third)
 
     def test_a_refused_subscription_fails_its_own_command_only(self) -> None:
         protocol = self.subscriber()
         bad, good = protocol.change("SUBSCRIBE", [b"a"]), protocol.change("SUBSCRIBE", [b"b"])
-        self.receive(protocol, b"-NOPERM no\r\n" + bulk(b"subscribe", b"b", 1))
+        protocol.dataReceived(b"-NOPERM no\r\n" + bulk(b"subscribe", b"b", 1))
         self.failureResultOf(bad, CommandFailed)
         self.successResultOf(good)
 
     def test_an_unrequested_unsubscription_closes_the_connection(self) -> None:
         protocol = self.subscriber()
-        self.receive(protocol, bulk(b"unsubscribe", b"a", 0))
+        protocol.dataReceived(bulk(b"unsubscribe", b"a", 0))
         self.assertTrue(protocol.transport.disconnecting)
 
     def test_a_mismatched_acknowledgement_closes_the_connection(self) -> None:
         for name in (b"other", b"b"):  # "b" was requested, but after "a"
             protocol = self.subscriber()
             changed = protocol.change("SUBSCRIBE", [b"a", b"b"])
-            self.receive(protocol, bulk(b"subscribe", name, 1))
+            protocol.dataReceived(bulk(b"subscribe", name, 1))
             self.assertTrue(protocol.transport.disconnecting)
             protocol.connectionLost(Failure(ConnectionLost("aborted")))
             self.failureResultOf(changed, ConnectionLost)
@@ -176,8 +149,8 @@ class ProtocolTests(SynchronousTestCase):
         data = bulk(b"message", b"a", payload) + bulk(b"message", b"a", b"")
         for cut in range(len(data)):
             protocol = self.subscriber()
-            self.receive(protocol, data[:cut])
-            self.receive(protocol, data[cut:])
+            protocol.dataReceived(data[:cut])
+            protocol.dataReceived(data[cut:])
         self.assertEqual(self.messages, [(None, b"a", payload), (None, b"a", b"")] * len(data))
 
 
@@ -227,11 +200,6 @@ def test_partial_writes_continue_in_order(room: int, values: list[bytes]) -> Non
     while len(socket.dataBuffer) > socket.offset or socket._tempDataBuffer:
         socket.doWrite()
     assert socket.sent == b"".join(bulk(b"X", value) for value in values)
-
-
-class PythonParserTests(ProtocolTests):
-    command_protocol = PythonCommandProtocol
-    subscriber_protocol = PythonSubscriberProtocol
 
 
 @given(
