@@ -12,11 +12,13 @@ people         users, participants and devices
 configuration  the options file of ``twistd opentera-bus``
 doctor         checks of Redis and of the programs connected to it
 completion     shell completion
-commands       imports all of these
+commands       imports all of these, for the reference
 
 Shared parts:
 
-program        common options, the bus, errors and exit statuses
+group          the command with its common options, and the modules of the commands
+program        work with a bus, errors and exit statuses
+seconds        parsing of seconds
 arguments      parsing of command-line values
 online         online identities and their sources
 output         results as tables on a terminal, as JSON in a pipe
@@ -41,10 +43,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         escape_unencodable(stream)
     try:
-        from opentera_twisted.cli.commands import cli  # noqa: PLC0415 (an extra)
+        from opentera_twisted.cli.group import cli  # noqa: PLC0415 (an extra)
+
+        cli(prog_name="opentera-bus")
     except ModuleNotFoundError as error:
         why = explained(error)
         if not isinstance(why, MissingExtra):
             raise
         sys.exit(f"opentera-bus: {why}")
-    cli(prog_name="opentera-bus")

@@ -12,7 +12,6 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from opentera_twisted import messages
-from opentera_twisted._internal.timeouts import LONGEST
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage
 from opentera_twisted.messages.packing import TYPE_URL_PREFIX
@@ -39,21 +38,6 @@ def types_option(subject: str) -> Callable[[Any], Any]:
         metavar="NAME",
         help=f"{subject} type to print, such as UserEvent; repeatable. Default: all.",
     )
-
-
-class Seconds(click.FloatRange):
-    """A finite number of seconds, for an option."""
-
-    name = "seconds"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Parse the number."""
-        seconds: float = super().convert(value, param, ctx)
-        if not seconds < LONGEST:
-            self.fail(f"expected a number of seconds below {LONGEST:.0f}, not {value}.", param, ctx)
-        return seconds
 
 
 def parse_argument(text: str) -> ArgumentValue:

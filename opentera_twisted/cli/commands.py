@@ -12,7 +12,7 @@ from opentera_twisted.cli import (
     variables,
 )
 from opentera_twisted.cli.doctor import command as doctor
-from opentera_twisted.cli.program import cli
+from opentera_twisted.cli.group import cli
 
 __all__ = [
     "calls",

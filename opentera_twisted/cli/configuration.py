@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.output import print_options
-from opentera_twisted.cli.program import FAILED, cli, say
+from opentera_twisted.cli.program import FAILED, say
 from opentera_twisted.program.options import Options, StartFailed
 
 

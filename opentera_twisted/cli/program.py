@@ -1,4 +1,4 @@
-"""Common parts of all ``opentera-bus`` commands: the bus, errors and exit statuses."""
+"""Run the work of a command with a bus; errors and exit statuses."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn, ParamSpec
 
 import click
-from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from opentera_twisted._internal.clock import make_steady
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.arguments import Seconds
+from opentera_twisted.cli.group import CommandSettings
 from opentera_twisted.errors import BusError, InvalidArgument, InvalidTopic
-from opentera_twisted.link import DEFAULT_URL
-from opentera_twisted.link.secret_file import read_secret, with_password
 
 P = ParamSpec("P")
 
@@ -35,66 +32,6 @@ INTERRUPTED: Final = 130
 
 FAILED: Final = 1
 """Exit status of a failed command; click exits with 2 for a wrong command line."""
-
-
-@frozen
-class CommandSettings:
-    """Options common to all commands."""
-
-    url: str = field(repr=False)
-    timeout: float
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--redis",
-    "url",
-    metavar="URL",
-    envvar="REDIS_URL",
-    default=DEFAULT_URL,
-    show_default=True,
-    show_envvar=True,
-    help="Address of Redis: redis://[[user]:password@]host[:port][/database] or unix:///path?db=n.",
-)
-@click.option(
-    "--redis-password-file",
-    "password_file",
-    metavar="FILE",
-    envvar="REDIS_PASSWORD_FILE",
-    show_envvar=True,
-    help="File with the Redis password, to keep it out of the process list.",
-)
-@click.option(
-    "--timeout",
-    type=Seconds(min=0, min_open=True),
-    default=10.0,
-    show_default=True,
-    help="Seconds to wait for Redis, and for the reply to a call.",
-)
-@click.version_option(package_name="opentera-twisted", message="%(version)s")
-@click.pass_context
-def cli(context: click.Context, url: str, password_file: str | None, timeout: float) -> None:
-    """Read, publish and call on the bus of OpenTera.
-
-    \b
-    opentera-bus services
-    opentera-bus tail 'websocket.*'
-    opentera-bus --redis redis://redis.example.org/0 doctor
-    """  # noqa: D301 (click takes the character itself)
-    if password_file is not None:
-        try:
-            secret = read_secret(password_file)
-        except InvalidArgument as error:
-            raise click.BadParameter(
-                str(error), context, param_hint="--redis-password-file"
-            ) from None
-        if secret.hint:
-            say(secret.hint)
-        try:
-            url = with_password(url, secret.text)
-        except InvalidArgument as error:
-            raise click.BadParameter(str(error), context, param_hint="--redis") from None
-    context.obj = CommandSettings(url, timeout)
 
 
 def command(function: Callable[P, Work]) -> Callable[P, None]:

@@ -20,7 +20,8 @@ plain           blocking connections without a reactor
 command_retry   retries of refused operations
 """
 
-from opentera_twisted.link.address import DEFAULT_URL, RedisAddress
+from opentera_twisted._internal.default_url import DEFAULT_URL
+from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.command_retry import Retry
 from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, HasLink, Link, Script
 from opentera_twisted.link.protocol import Argument, Done

@@ -9,10 +9,9 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from attrs import frozen
 from twisted.internet.interfaces import IStreamClientEndpoint
 
+from opentera_twisted._internal.default_url import DEFAULT_URL
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.credentials import NO_CREDENTIALS, Credentials
-
-DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
 
 REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379

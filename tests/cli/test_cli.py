@@ -45,7 +45,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("there", ["opentera_twisted.bus", "opentera_twisted.cli.commands"])
+@pytest.mark.parametrize("there", ["opentera_twisted.bus", "opentera_twisted.cli.group"])
 def test_ctrl_c_while_the_command_loads_prints_nothing(there: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _INTERRUPTED, there, "services"],

@@ -1,0 +1,68 @@
+"""Modules that ``opentera-bus`` loads, and those that it loads only for a command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from opentera_twisted.cli import commands
+from opentera_twisted.cli.group import COMMANDS
+from tests.helpers.processes import ENVIRONMENT, UNMEASURED
+
+_PROGRAM = """
+import atexit, sys
+from opentera_twisted.cli import main
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+main()
+"""
+
+
+def loaded(*arguments: str, env: Mapping[str, str] | None = None) -> set[str]:
+    """Run a command line and return the names of its modules."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *arguments],
+        env={**ENVIRONMENT, **UNMEASURED, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=180,
+    )
+    return {*done.stderr.split()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env"),
+    [
+        (("--version",), {}),
+        (("--help",), {}),
+        (("completion", "bash"), {}),
+        (
+            (),
+            {
+                "_OPENTERA_BUS_COMPLETE": "bash_complete",
+                "COMP_WORDS": "opentera-bus g",
+                "COMP_CWORD": "1",
+            },
+        ),
+    ],
+    ids=["version", "help", "completion script", "completion"],
+)
+def test_help_and_completion_load_no_twisted(
+    arguments: tuple[str, ...], env: Mapping[str, str]
+) -> None:
+    modules = loaded(*arguments, env=env)
+    packages = {name.partition(".")[0] for name in modules}
+    assert "opentera_twisted.cli.group" in modules
+    assert not packages & {"OpenSSL", "asyncio", "google", "rich", "twisted", "txredisapi", "zope"}
+
+
+def test_every_command_is_listed_with_its_summary() -> None:
+    found = {}
+    for name, command in commands.cli.commands.items():
+        assert command.callback is not None
+        module = command.callback.__module__.removeprefix("opentera_twisted.cli.")
+        found[name] = (module, command.get_short_help_str(limit=60))
+    assert found == {**COMMANDS}
