@@ -267,6 +267,7 @@ async def until(condition: Callable[[], Awaitable[T]], expected: Callable[[T], b
         value = await condition()
         if expected(value):
             return value
+        await turn()  # a condition that answers at once would keep the reactor from running
 
 
 class Collector:
