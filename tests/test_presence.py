@@ -20,7 +20,7 @@ from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
 from opentera_twisted.holders import GATEWAYS, HELD, LISTENING, OWED, REPORTS
 from opentera_twisted.lease import LEASE, REAPED_AT_ONCE, Lease, Transition
-from opentera_twisted.link import connection
+from opentera_twisted.link import back_off
 from opentera_twisted.messages import ServerCommand, TeraModuleMessage
 from opentera_twisted.messages.packing import module_message, unpack
 from opentera_twisted.messages.templates import fill, template
@@ -403,7 +403,7 @@ class RedisFaultTests(PresenceTestCase):
 
     async def test_an_empty_redis_gets_all_clients_again(self) -> None:
         server, bus = await self.own_server()
-        self.patch(connection, "FIRST_DELAY", 1.0)  # the observer reconnects first
+        self.patch(back_off, "FIRST_DELAY", 1.0)  # the observer reconnects first
         presence = self.local(bus)
         stays, goes, comes = self.user(), self.user(), self.user()
         presence.opened(stays)
@@ -413,7 +413,7 @@ class RedisFaultTests(PresenceTestCase):
         presence.closed(goes)
         presence.opened(comes)
         await deferToThread(server.start)
-        self.patch(connection, "FIRST_DELAY", 0.01)
+        self.patch(back_off, "FIRST_DELAY", 0.01)
         reports = await self.observe(await self.bus(server.url))
         await presence.reported()
         await reports.wait(3)
@@ -428,7 +428,7 @@ class RedisFaultTests(PresenceTestCase):
 
     async def test_flapping_over_a_link_that_breaks_ends_with_what_is_open(self) -> None:
         quick_retries(self)
-        self.patch(connection, "FIRST_DELAY", 0.001)
+        self.patch(back_off, "FIRST_DELAY", 0.001)
         proxy = Proxy(self.server.port)
         self.addCleanup(proxy.stop)
         bus, direct = await self.bus(f"redis://127.0.0.1:{proxy.port}"), await self.bus()

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import BusUnavailable, PermissionDenied, WrongType, watches
-from opentera_twisted.link import connection
+from opentera_twisted.link import back_off
 from tests.helpers.support import (
     Collector,
     RedisTestCase,
@@ -168,7 +168,7 @@ class WatchTests(RedisTestCase):
                 await values.until(b"x" + value.encode())
 
     async def test_watches_wait_while_redis_loads_its_data(self) -> None:
-        self.patch(connection, "LONGEST_DELAY", 0.05)
+        self.patch(back_off, "LONGEST_DELAY", 0.05)
         directory = folder_of(self)
         server = start_server(self, "--dir", str(directory), "--appendonly", "yes")
         bus = await self.bus(server.url)

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import HandshakeFailed, WebSocketClosed
-from opentera_twisted.link.connection import BackOff
+from opentera_twisted.link.back_off import BackOff
 
 STEADY_AFTER: Final = 10.0
 """Seconds that a connection must last to reset the delays."""

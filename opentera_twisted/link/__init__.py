@@ -10,6 +10,7 @@ address         Redis URLs and their endpoints
 credentials     user and password
 tls             TLS of a connection
 secret_file     password of a URL in a separate file
+back_off        delays between attempts to connect
 connection      state machine that keeps one connection
 factory         kept connection to Redis
 subscriptions   wanted and acknowledged subscriptions

@@ -15,7 +15,6 @@ The link keeps its Redis connections with it, and the gateway client its websock
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
@@ -31,21 +30,12 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 
 from opentera_twisted._internal.waiters import Waiters
+from opentera_twisted.link.back_off import BackOff
 
 State = Literal["idle", "down", "connecting", "authenticating", "restoring", "ready", "stopping"]
 
-FIRST_DELAY: Final = 0.1
-LONGEST_DELAY: Final = 10.0
-"""Seconds before a new attempt: the first and the longest delay."""
-
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds until an attempt to connect fails."""
-
-
-def reconnect_delay(attempts: int) -> float:
-    """Compute the delay in seconds after failed attempts in a row, with 20 % jitter."""
-    delay = min(FIRST_DELAY * 2.0 ** min(attempts, 20), LONGEST_DELAY)
-    return min(delay * random.uniform(0.8, 1.2), LONGEST_DELAY)  # noqa: S311 (no secret)
 
 
 @runtime_checkable  # automat needs it
@@ -62,27 +52,6 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Begin to close the connection after sending pending data."""
-
-
-class BackOff:
-    """Delays between attempts, which grow until a connection is ready."""
-
-    def __init__(self) -> None:
-        self.attempts = 0
-
-    def delay(self, cause: Failure) -> float:
-        """Compute the delay in seconds after another attempt or connection has ended."""
-        delay = reconnect_delay(self.attempts)
-        self.attempts += 1
-        return delay
-
-    def succeeded(self) -> None:
-        """Note that a connection is ready."""
-        self.reset()
-
-    def reset(self) -> None:
-        """Restart with the shortest delay."""
-        self.attempts = 0
 
 
 class Inputs(Protocol):

@@ -12,7 +12,7 @@ from opentera_twisted.client.back_off import (
     ClientBackOff,
 )
 from opentera_twisted.errors import HandshakeFailed, WebSocketClosed
-from opentera_twisted.link.connection import FIRST_DELAY, LONGEST_DELAY
+from opentera_twisted.link.back_off import FIRST_DELAY, LONGEST_DELAY
 
 BROKE = Failure(WebSocketClosed("broke"))
 

@@ -21,7 +21,7 @@ from opentera_twisted.client import (
     back_off,
     websocket,
 )
-from opentera_twisted.link import connection
+from opentera_twisted.link import back_off as link_back_off
 from opentera_twisted.messages import UserEvent
 from tests.helpers.support import Collector, log_of, turn
 
@@ -36,7 +36,7 @@ class ClientTestCase(TestCase):
     timeout = 120
 
     def setUp(self) -> None:
-        self.patch(connection, "FIRST_DELAY", 0.01)
+        self.patch(link_back_off, "FIRST_DELAY", 0.01)
         self.asked = Collector()
         self.events = Collector()
         self.gaps = Collector()

@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted.client import GatewayClient
 from opentera_twisted.gateway.recovery import handover
 from opentera_twisted.gateway.recovery.peers import GATEWAYS
-from opentera_twisted.link import connection
+from opentera_twisted.link import back_off
 from tests.faults.proxy import Proxy
 from tests.gateway.recovery.case import RecoveryTestCase
 from tests.helpers.processes import Process, twistd
@@ -33,7 +33,7 @@ async def announced(redis: Any, count: int) -> None:
 class ReturnTests(RecoveryTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.patch(connection, "FIRST_DELAY", 0.01)
+        self.patch(back_off, "FIRST_DELAY", 0.01)
         self.patch(handover, "TIMEOUT", 60.0)  # the machine may be busy
         self.events = Collector()
         self.gaps = Collector()

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus, ConnectionLost
-from opentera_twisted.link import connection
+from opentera_twisted.link import back_off
 from tests.helpers.support import Collector, log_of, start_server
 
 from .case import FaultTestCase
@@ -138,7 +138,7 @@ class CutTests(TestCase):
 
     async def test_a_cut_connection_never_misroutes_a_reply(self) -> None:
         server = start_server(self)
-        self.patch(connection, "FIRST_DELAY", 0.001)
+        self.patch(back_off, "FIRST_DELAY", 0.001)
         names = [f"name-{number}" for number in range(8)]
         with server.client() as client:
             for name in names:

@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.gateway import Gateway, GatewayLimits
-from opentera_twisted.link import connection
+from opentera_twisted.link import back_off
 from opentera_twisted.messages import (
     DatabaseEvent,
     LogEvent,
@@ -482,7 +482,7 @@ class PresenceTests(GatewayTestCase):
         assert await self.reports(1) == ["USER_CONNECTED"]
         await self.gate._presence.reported()
         # It retries once the test listens.
-        self.patch(connection, "FIRST_DELAY", 1.0)
+        self.patch(back_off, "FIRST_DELAY", 1.0)
         await deferToThread(server.stop)
         client.dropConnection(abort=True)
         await client.closed

@@ -18,7 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from opentera_twisted import CommandFailed, ConnectionLost
-from opentera_twisted.link.connection import LONGEST_DELAY, State, reconnect_delay
+from opentera_twisted.link.back_off import LONGEST_DELAY, BackOff
+from opentera_twisted.link.connection import State
 from opentera_twisted.link.factory import (
     PING_INTERVAL,
     PING_TIMEOUT,
@@ -239,8 +240,9 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(self.harness.states[-1], "ready")
 
     def test_delays_are_bounded_and_vary(self) -> None:
-        delays = {reconnect_delay(attempts) for attempts in (3, 3, 3, 1000)}
-        self.assertGreater(len(delays), 2)
+        back_off, cause = BackOff(), Failure(ConnectError())
+        delays = {back_off.delay(cause) for _ in range(1000)}
+        self.assertGreater(len(delays), 100)
         self.assertLessEqual(max(delays), LONGEST_DELAY)
 
 

@@ -28,7 +28,7 @@ from opentera_twisted import (
 )
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
 from opentera_twisted.holders import REPORTS
-from opentera_twisted.link import connection
+from opentera_twisted.link import back_off
 from opentera_twisted.messages import (
     DeviceEvent,
     JoinSessionEvent,
@@ -421,7 +421,7 @@ class StartingTests(UserManagerTestCase):
         assert sorted(events.items) == [("USER_CONNECTED", early), ("USER_DISCONNECTED", ghost)]
 
     async def test_a_reconnect_corrects_missed_reports(self) -> None:
-        self.patch(connection, "FIRST_DELAY", 0.5)
+        self.patch(back_off, "FIRST_DELAY", 0.5)
         proxy = Proxy(self.server.port)
         self.addCleanup(proxy.stop)
         far, near = await self.bus(f"redis://127.0.0.1:{proxy.port}"), await self.bus()
