@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from opentera_twisted.messages import TeraEvent, UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from opentera_twisted.messages.text import event_text
 
 MARK: Final = "~^|~|^^~||~^~^||^~~|^|||"

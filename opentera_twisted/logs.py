@@ -29,7 +29,7 @@ from opentera_twisted.errors import BusError, ConnectionLost
 from opentera_twisted.link import HasLink, RedisAddress
 from opentera_twisted.link.plain import PlainConnection
 from opentera_twisted.messages import LogEvent, LoginEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from opentera_twisted.variables import LogList
 
 MOST_WAITING: Final = 10_000

@@ -14,7 +14,7 @@ from opentera_twisted import topics
 from opentera_twisted._internal import callbacks
 from opentera_twisted.errors import BusUnavailable, InvalidArgument, InvalidTopic
 from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
-from opentera_twisted.messages.packing import module_message, tera_event
+from opentera_twisted.messages.envelopes import module_message, tera_event
 
 SUBSCRIBE_TIMEOUT: Final = COMMAND_TIMEOUT
 """Seconds until an unacknowledged subscription fails."""

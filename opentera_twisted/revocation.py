@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from opentera_twisted import topics
 from opentera_twisted.messages import DatabaseEvent, TeraEvent
-from opentera_twisted.messages.packing import unpack_all
+from opentera_twisted.messages.envelopes import unpack_all
 from opentera_twisted.sessions import is_uuid
 from opentera_twisted.topics import Kind
 

@@ -38,7 +38,7 @@ HOLD_OBJECTS = {Beginning, Following, Procedure, Purpose, Settings}
 
 def modules() -> Iterator[ModuleType]:
     for found in pkgutil.walk_packages(opentera_twisted.__path__, "opentera_twisted."):
-        if not found.name.endswith("__main__"):
+        if not found.name.endswith(("__main__", ".packing")):  # packing warns
             yield import_module(found.name)
 
 

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted.logs import LONGEST_MESSAGE, LogPublisher
 from opentera_twisted.messages import LogEvent, LoginEvent, TeraEvent
-from opentera_twisted.messages.packing import unpack
+from opentera_twisted.messages.envelopes import unpack
 from opentera_twisted.testing import MemoryBus
 from opentera_twisted.variables import LogList
 from tests.helpers.support import GUARD, UUID, RedisTestCase

@@ -22,7 +22,7 @@ from opentera_twisted.holders import GATEWAYS, HELD, LISTENING, OWED, REPORTS
 from opentera_twisted.lease import LEASE, REAPED_AT_ONCE, Lease, Transition
 from opentera_twisted.link import back_off
 from opentera_twisted.messages import ServerCommand, TeraModuleMessage
-from opentera_twisted.messages.packing import module_message, unpack
+from opentera_twisted.messages.envelopes import module_message, unpack
 from opentera_twisted.messages.templates import fill, template
 from opentera_twisted.presence import by_kind
 from opentera_twisted.sessions import Identity

@@ -8,7 +8,7 @@ import pytest
 
 from opentera_twisted import Delivery, InvalidArgument, InvalidTopic
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
-from opentera_twisted.messages.packing import unpack
+from opentera_twisted.messages.envelopes import unpack
 from tests.helpers.support import GUARD, Collector, RedisTestCase, message
 
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import succeed
 from opentera_twisted import Identity, topics
 from opentera_twisted.gateway.revoked import REMEMBERED, REMEMBERED_SECONDS, Revoked
 from opentera_twisted.messages import DatabaseEvent, ServerCommand, TeraModuleMessage
-from opentera_twisted.messages.packing import tera_event, unpack
+from opentera_twisted.messages.envelopes import tera_event, unpack
 from opentera_twisted.pubsub import Delivery
 from opentera_twisted.revocation import LARGEST_OBJECT, TOPICS, Standing, standings
 from opentera_twisted.user_manager import UserManager

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from opentera_twisted import messages
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage
-from opentera_twisted.messages.packing import TYPE_URL_PREFIX
+from opentera_twisted.messages.envelopes import TYPE_URL_PREFIX
 from opentera_twisted.rpc import ArgumentValue
 
 _HEX = "hex:"

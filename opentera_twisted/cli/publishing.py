@@ -14,8 +14,8 @@ from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.output import print_json
 from opentera_twisted.cli.program import BUS_NAME, Work, command
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.messages.packing import module_message as module_message_of
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import module_message as module_message_of
+from opentera_twisted.messages.envelopes import tera_event
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

@@ -19,7 +19,7 @@ from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import Message
 
-from opentera_twisted.messages.packing import TYPE_URL_PREFIX, new_message
+from opentera_twisted.messages.envelopes import TYPE_URL_PREFIX, new_message
 
 GAP: Final = "gap"
 """Name of the event that marks a gap; no message type has it."""

@@ -24,7 +24,7 @@ from opentera_twisted.messages import (
     TeraMessage,
     TeraModuleMessage,
 )
-from opentera_twisted.messages.packing import unpack, unpack_all
+from opentera_twisted.messages.envelopes import unpack, unpack_all
 from opentera_twisted.pubsub import Delivery
 
 DISCONNECTED_BY_COMMAND: Final = 4000

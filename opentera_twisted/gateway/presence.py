@@ -25,7 +25,7 @@ from opentera_twisted.holders import REPORTS
 from opentera_twisted.lease import LEASE, Lease, Renewal, Transition
 from opentera_twisted.link import Link, Retry
 from opentera_twisted.messages import DeviceEvent, ParticipantEvent, UserEvent
-from opentera_twisted.messages.packing import module_message
+from opentera_twisted.messages.envelopes import module_message
 from opentera_twisted.messages.templates import template
 from opentera_twisted.sessions import Identity
 

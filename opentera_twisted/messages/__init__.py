@@ -4,10 +4,11 @@ The ``.proto`` files in this folder register the same names and descriptors as O
 modules, so that both can be loaded in one process. ``make messages`` generates the ``_pb2``
 modules.
 
-packing    packing of messages into envelopes, and unpacking
+envelopes  envelopes of published messages, and the messages in them
 text       JSON text of an event for websockets
 decoding   recognition and decoding of any payload
 templates  envelopes that scripts publish with Redis's time
+packing    earlier name of envelopes, for programs that import it
 
 Source: docs/reference/wire.md.
 """

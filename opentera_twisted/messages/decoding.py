@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 
 from opentera_twisted import topics
 from opentera_twisted.errors import InvalidTopic
-from opentera_twisted.messages.packing import TYPE_URL_PREFIX, unpack
+from opentera_twisted.messages.envelopes import TYPE_URL_PREFIX, unpack
 from opentera_twisted.messages.RPCMessage_pb2 import RPCMessage, Value
 from opentera_twisted.messages.TeraEvent_pb2 import TeraEvent
 from opentera_twisted.messages.TeraModuleMessage_pb2 import TeraModuleMessage

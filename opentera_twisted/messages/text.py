@@ -62,7 +62,7 @@ def event_text(event: TeraEvent, messages: Sequence[Message] | None = None) -> s
     """Write the text of an event.
 
     Args:
-        event: event whose packed messages `packing.unpack` can all read.
+        event: event whose packed messages `envelopes.unpack` can all read.
         messages: the unpacked messages, if the caller has them.
     """
     if messages is not None:

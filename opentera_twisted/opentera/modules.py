@@ -13,7 +13,7 @@ from opentera_twisted import topics
 from opentera_twisted._internal.gathered import gathered
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import ServerCommand, TeraEvent, TeraModuleMessage
-from opentera_twisted.messages.packing import module_message, pack, tera_event
+from opentera_twisted.messages.envelopes import module_message, pack, tera_event
 from opentera_twisted.opentera.client import Callback, RedisClient
 from opentera_twisted.opentera.logs import LoggingClient
 from opentera_twisted.opentera.rpc_api import RpcApi, RpcApiProcedures

@@ -20,7 +20,7 @@ from opentera_twisted.messages import (
     TeraModuleMessage,
     UserEvent,
 )
-from opentera_twisted.messages.packing import tera_event, unpack_all
+from opentera_twisted.messages.envelopes import tera_event, unpack_all
 from opentera_twisted.messages.templates import template
 from opentera_twisted.sessions import is_uuid
 from opentera_twisted.topics import Kind

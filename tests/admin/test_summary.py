@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opentera_twisted.admin.summary import SHOWN_BYTES, summarize
 from opentera_twisted.messages import TeraEvent, UserEvent
-from opentera_twisted.messages.packing import module_message, tera_event
+from opentera_twisted.messages.envelopes import module_message, tera_event
 from opentera_twisted.rpc.wire import decode_request, encode_error, encode_reply, encode_request
 from tests.helpers.support import UUID
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from opentera_twisted import topics
 from opentera_twisted.messages import RPCMessage, TeraModuleMessage, UserEvent
-from opentera_twisted.messages.packing import tera_event, unpack_all
+from opentera_twisted.messages.envelopes import tera_event, unpack_all
 from tests.helpers.processes import twistd
 from tests.helpers.support import GUARD, Server, free_port
 from tests.program.test_program import REPORTS, health

@@ -23,7 +23,7 @@ from attrs import frozen
 
 from opentera_twisted import topics
 from opentera_twisted.messages import ServerCommand, UserEvent
-from opentera_twisted.messages.packing import module_message, tera_event
+from opentera_twisted.messages.envelopes import module_message, tera_event
 from tests.conformance.frames import BINARY, CONTINUATION, PING, TEXT, close, frame
 from tests.helpers.processes import ENVIRONMENT, UNMEASURED
 from tests.helpers.support import ROOT

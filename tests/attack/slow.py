@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from opentera_twisted import topics
 from opentera_twisted.messages import UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from tests.helpers.websockets import handshake
 
 from .arena import Arena

@@ -22,7 +22,7 @@ from opentera_twisted import Identity, ProcedureError, Procedures, SessionKeys
 from opentera_twisted.cli.commands import cli
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
-from opentera_twisted.messages.packing import unpack
+from opentera_twisted.messages.envelopes import unpack
 from opentera_twisted.rpc.description import from_json
 from opentera_twisted.topics import websocket_events
 from tests.helpers.commands import CommandTestCase

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from opentera_twisted import messages
 from opentera_twisted.client.events import BadFrame, Event, events_of, gap, read_frame
 from opentera_twisted.messages import DatabaseEvent, JoinSessionEvent, LogEvent, UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from opentera_twisted.messages.text import event_text
 from tests.helpers.support import DATA
 

@@ -15,7 +15,7 @@ import redis
 
 from opentera_twisted import topics
 from opentera_twisted.messages import ServerCommand, TeraModuleMessage, UserEvent
-from opentera_twisted.messages.packing import pack, tera_event, unpack
+from opentera_twisted.messages.envelopes import pack, tera_event, unpack
 from tests.helpers import patient
 from tests.helpers.authority import Authority
 from tests.helpers.processes import Process

@@ -14,7 +14,7 @@ from uuid import uuid4
 import redis
 
 from opentera_twisted.messages import ServerCommand, TeraModuleMessage
-from opentera_twisted.messages.packing import pack
+from opentera_twisted.messages.envelopes import pack
 from opentera_twisted.topics import disconnect_command
 
 from .case import KEY, NONCE, REQUEST, Case

@@ -31,7 +31,7 @@ from opentera_twisted.holders import GATEWAYS, HELD, REPORTS
 from opentera_twisted.lease import Lease
 from opentera_twisted.logs import LogPublisher
 from opentera_twisted.messages import JoinSessionEvent, StopSessionEvent, UserEvent
-from opentera_twisted.messages.packing import module_message
+from opentera_twisted.messages.envelopes import module_message
 from opentera_twisted.messages.templates import template
 from opentera_twisted.user_manager import UserManager, registry
 from opentera_twisted.variables import LogList, Secret

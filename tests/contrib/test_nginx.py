@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
 from opentera_twisted.messages import UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from tests.gateway.test_limits import TOPIC
 from tests.helpers.authority import Authority
 from tests.helpers.processes import Process

@@ -14,7 +14,7 @@ from opentera_twisted.gateway.recovery import handover
 from opentera_twisted.gateway.recovery.peers import GATEWAYS
 from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.messages import UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from opentera_twisted.topics import websocket_events
 from tests.gateway.recovery.client import Client, name_of
 from tests.helpers.processes import Process, twistd

@@ -16,7 +16,7 @@ from opentera_twisted import Bus, BusError, Delivery, Procedures, SessionKeys
 from opentera_twisted._internal.clock import clock_of
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from opentera_twisted.topics import websocket_events
 from tests.helpers.support import Server
 from tests.helpers.websockets import HandshakeFailed, WebSocket, connect

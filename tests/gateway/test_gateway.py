@@ -23,7 +23,7 @@ from opentera_twisted.messages import (
     TeraModuleMessage,
     UserEvent,
 )
-from opentera_twisted.messages.packing import pack, tera_event, unpack
+from opentera_twisted.messages.envelopes import pack, tera_event, unpack
 from opentera_twisted.variables import Secret
 from tests.helpers.support import (
     DATA,

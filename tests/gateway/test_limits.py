@@ -21,7 +21,7 @@ from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.sending import PIECE
 from opentera_twisted.messages import UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from tests.gateway.test_gateway import GatewayTestCase
 from tests.helpers.support import UUID, log_of, start_server, turn, until
 from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake

@@ -30,7 +30,7 @@ from opentera_twisted.messages import (
     TeraModuleMessage,
     UserEvent,
 )
-from opentera_twisted.messages.packing import tera_event, unpack
+from opentera_twisted.messages.envelopes import tera_event, unpack
 from tests.gateway.test_gateway import REPORTS, GatewayTestCase
 from tests.helpers.support import UUID, log_of, message, turn, until
 from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake

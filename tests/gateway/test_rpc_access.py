@@ -21,7 +21,7 @@ from opentera_twisted.messages import (
     StopSessionEvent,
     UserEvent,
 )
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from opentera_twisted.testing import MemoryBus
 from tests.gateway.test_gateway import GatewayTestCase
 from tests.helpers.support import UUID, Collector, log_of, turn, until

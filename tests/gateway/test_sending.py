@@ -22,7 +22,7 @@ from opentera_twisted.gateway.protocol import ClientProtocol
 from opentera_twisted.gateway.sending import PIECE, STALLED, Sending
 from opentera_twisted.gateway.tls import Certificate
 from opentera_twisted.messages import UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from tests.conformance.frames import PING, close, frame
 from tests.gateway.test_gateway import GatewayTestCase
 from tests.gateway.test_limits import TOPIC

@@ -22,7 +22,7 @@ from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.gateway.tls import Certificate as Reloadable
 from opentera_twisted.messages import UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from tests.gateway.test_gateway import REPORTS
 from tests.gateway.test_limits import TOPIC
 from tests.helpers.authority import Authority

@@ -23,7 +23,7 @@ from opentera_twisted import (
     WrongType,
 )
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
-from opentera_twisted.messages.packing import unpack
+from opentera_twisted.messages.envelopes import unpack
 from tests.helpers.support import UUID, Collector, until
 
 

@@ -118,7 +118,7 @@ def main(order: str) -> None:
     if order == "foreign-first":
         foreign = register()
     from opentera_twisted import messages  # noqa: PLC0415 (when is what is tried)
-    from opentera_twisted.messages.packing import tera_event, unpack  # noqa: PLC0415
+    from opentera_twisted.messages.envelopes import tera_event, unpack  # noqa: PLC0415
 
     if order == "ours-first":
         foreign = register()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opentera_twisted.messages import LogEvent, RPCMessage, TeraEvent, UserEvent, Value
 from opentera_twisted.messages.decoding import DEEPEST, decode
-from opentera_twisted.messages.packing import module_message, tera_event
+from opentera_twisted.messages.envelopes import module_message, tera_event
 from tests.helpers.support import DATA
 
 VECTORS: list[dict[str, Any]] = json.loads((DATA / "golden.json").read_text())["vectors"]

@@ -14,7 +14,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from opentera_twisted import messages
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
-from opentera_twisted.messages.packing import (
+from opentera_twisted.messages.envelopes import (
     module_message,
     pack,
     tera_event,
@@ -102,3 +102,9 @@ def test_packed_messages_are_unpacked() -> None:
 def test_an_unknown_message_unpacks_to_none(packed: AnyMessage) -> None:
     assert unpack(packed) is None
     assert list(unpack_all([packed])) == []
+
+
+def test_the_earlier_module_of_envelopes_warns() -> None:
+    with pytest.warns(DeprecationWarning, match=r"messages\.envelopes"):
+        earlier = importlib.import_module("opentera_twisted.messages.packing")
+    assert earlier.tera_event is tera_event

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from opentera_twisted import messages
 from opentera_twisted.messages import TeraEvent
 from opentera_twisted.messages import text as text_module
-from opentera_twisted.messages.packing import pack
+from opentera_twisted.messages.envelopes import pack
 from opentera_twisted.messages.text import event_text
 
 TYPES = [getattr(messages, name) for name in messages.__all__]

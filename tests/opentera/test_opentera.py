@@ -34,7 +34,7 @@ from opentera_twisted.messages import (
     TeraModuleMessage,
     UserEvent,
 )
-from opentera_twisted.messages.packing import unpack
+from opentera_twisted.messages.envelopes import unpack
 from opentera_twisted.opentera import (
     BaseModule,
     ModuleNames,

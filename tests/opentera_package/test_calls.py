@@ -10,7 +10,7 @@ import pytest
 from opentera_twisted import Bus, Procedures
 from opentera_twisted.errors import CallTimeout, NoResponder, ProcedureFailed, UnknownProcedure
 from opentera_twisted.messages import TeraEvent, UserEvent
-from opentera_twisted.messages.packing import unpack
+from opentera_twisted.messages.envelopes import unpack
 from tests.helpers.processes import Process
 from tests.helpers.support import Collector, folder_of, shared_server
 from tests.opentera_package.environments import Environment, ProgramTestCase, program

@@ -17,7 +17,7 @@ from opentera_twisted.messages import (
     TeraModuleMessage,
     UserEvent,
 )
-from opentera_twisted.messages.packing import tera_event, unpack
+from opentera_twisted.messages.envelopes import tera_event, unpack
 from tests.gateway.test_gateway import REPORTS, GatewayTestCase
 from tests.helpers.processes import Process
 from tests.helpers.support import ROOT, message, shared_server

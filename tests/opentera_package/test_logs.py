@@ -6,7 +6,7 @@ from typing import Any
 
 from opentera_twisted.logs import LogPublisher, log_event
 from opentera_twisted.messages import LogEvent, LoginEvent, TeraEvent
-from opentera_twisted.messages.packing import unpack
+from opentera_twisted.messages.envelopes import unpack
 from opentera_twisted.variables import LogList
 from tests.helpers.support import until
 from tests.opentera_package.environments import Environment, ProgramTestCase

@@ -6,7 +6,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import topics
 from opentera_twisted.messages import TeraEvent
-from opentera_twisted.messages.packing import unpack_all
+from opentera_twisted.messages.envelopes import unpack_all
 from opentera_twisted.messages.text import event_text
 from tests.gateway.test_gateway import GatewayTestCase
 from tests.helpers.support import UUID

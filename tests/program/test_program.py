@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
-from opentera_twisted.messages.packing import unpack, unpack_all
+from opentera_twisted.messages.envelopes import unpack, unpack_all
 from opentera_twisted.topics import USER_MANAGER_MODULE
 from tests.helpers.admin import ask
 from tests.helpers.deployed import DeployedServer

@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
-from opentera_twisted.messages.packing import tera_event, unpack
+from opentera_twisted.messages.envelopes import tera_event, unpack
 from tests.helpers.processes import UNMEASURED, Process
 from tests.helpers.support import UUID, Collector, free_port, start_server
 from tests.helpers.websockets import (

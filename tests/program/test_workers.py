@@ -19,7 +19,7 @@ from opentera_twisted import SessionKeys
 from opentera_twisted.embedded.process import free_port
 from opentera_twisted.holders import GATEWAYS
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
-from opentera_twisted.messages.packing import tera_event, unpack
+from opentera_twisted.messages.envelopes import tera_event, unpack
 from tests.gateway.test_tls import TLSTestCase
 from tests.helpers.admin import ask
 from tests.helpers.processes import UNMEASURED, Process, twistd, twistd_with_sockets

@@ -39,7 +39,7 @@ from opentera_twisted.messages import (
     TeraEvent,
     UserEvent,
 )
-from opentera_twisted.messages.packing import module_message, unpack_all
+from opentera_twisted.messages.envelopes import module_message, unpack_all
 from opentera_twisted.sessions import Identity
 from opentera_twisted.topics import KINDS, REPLY_CHANNELS, USER_MANAGER_MODULE, Kind, module_rpc
 from opentera_twisted.user_manager import UserManager, registry, service

@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from tests.helpers.support import GATEWAY, UUID, RedisTestCase, turn, until
 
 from .client import Client

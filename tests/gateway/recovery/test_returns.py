@@ -18,7 +18,7 @@ from opentera_twisted.gateway.recovery.tokens import TOKENS, digest_of
 from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.holders import REPORTS
 from opentera_twisted.messages import DatabaseEvent, TeraModuleMessage, UserEvent
-from opentera_twisted.messages.packing import tera_event, unpack
+from opentera_twisted.messages.envelopes import tera_event, unpack
 from tests.helpers.support import UUID, message, turn, until
 from tests.helpers.websockets import HandshakeFailed, connect, leave
 

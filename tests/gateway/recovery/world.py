@@ -14,7 +14,7 @@ from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.messages import UserEvent
-from opentera_twisted.messages.packing import tera_event
+from opentera_twisted.messages.envelopes import tera_event
 from tests.helpers.support import GATEWAY, Server
 from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, leave
 

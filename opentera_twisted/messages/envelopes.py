@@ -1,0 +1,98 @@
+"""Envelopes of published messages: packing and unpacking.
+
+Source: docs/reference/wire.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Final
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError, Message
+
+import opentera_twisted.messages  # noqa: F401  (registers every message)
+from opentera_twisted.messages.TeraEvent_pb2 import TeraEvent
+from opentera_twisted.messages.TeraModuleMessage_pb2 import TeraModuleMessage
+
+TYPE_URL_PREFIX: Final = "type.googleapis.com/"
+
+
+def pack(message: Message) -> Any:
+    """Pack a message in an ``Any``; return an ``Any`` as it is."""
+    if isinstance(message, Any):
+        return message
+    packed = Any()
+    packed.Pack(message, TYPE_URL_PREFIX)
+    return packed
+
+
+def unpack(packed: Any) -> Message | None:
+    """Unpack an ``Any``, or return None if its type is unknown or its bytes are invalid."""
+    try:
+        return _class(packed.TypeName()).FromString(packed.value)
+    except (KeyError, DecodeError):
+        return None
+
+
+def new_message(name: str) -> Message | None:
+    """Make an empty message of a type, by its full name; None if the type is unknown."""
+    try:
+        return _class(name)()
+    except KeyError:
+        return None
+
+
+@cache
+def _class(name: str) -> type[Message]:
+    """Get the class of a message type; the cache does not keep unknown names."""
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
+    kind: type[Message] = message_factory.GetMessageClass(descriptor)
+    return kind
+
+
+def unpack_all(packed: Iterable[Any]) -> Iterator[Message]:
+    """Unpack each ``Any``; skip those that `unpack` cannot read."""
+    for item in packed:
+        message = unpack(item)
+        if message is not None:
+            yield message
+
+
+def tera_event(topic: str, events: Iterable[Message], timestamp: float | None = None) -> TeraEvent:
+    """Make the envelope of events published on ``topic``.
+
+    Args:
+        topic: topic for the header.
+        events: events to pack, in order.
+        timestamp: seconds since the epoch; None means now.
+    """
+    envelope = TeraEvent()
+    envelope.header.version = 1
+    envelope.header.time = time.time() if timestamp is None else timestamp
+    envelope.header.topic = topic
+    envelope.events.extend(map(pack, events))
+    return envelope
+
+
+def module_message(
+    source: str, dest: str, messages: Iterable[Message], timestamp: float | None = None
+) -> TeraModuleMessage:
+    """Make the envelope of messages from one module or service to another.
+
+    Args:
+        source: sender, such as ``websocket.user.<uuid>``.
+        dest: topic to publish on.
+        messages: messages to pack, in order.
+        timestamp: seconds since the epoch; None means now.
+    """
+    envelope = TeraModuleMessage()
+    envelope.head.version = 1
+    envelope.head.time = time.time() if timestamp is None else timestamp
+    envelope.head.source = source
+    envelope.head.dest = dest
+    envelope.data.extend(map(pack, messages))
+    return envelope
