@@ -39,7 +39,7 @@ from twisted.internet import reactor
 _IMPORTED: Final = (
     "opentera_twisted.cli.commands",
     "opentera_twisted.tap",
-    "opentera_twisted.program.workers.worker",
+    "opentera_twisted.program.workers.worker_main",
     "twisted.plugins.opentera_bus",
     "twisted.scripts.twistd",
 )

@@ -273,7 +273,7 @@ os._exit(3)
 
 TELLS_OF_ITS_GARBAGE = f"""
 import gc, runpy
-runpy.run_path({str(process.START)!r})["main"]()
+runpy.run_path({str(process.BOOTSTRAP)!r})["main"]()
 print("collects", gc.get_threshold(), gc.get_freeze_count() > 0)
 """
 
@@ -306,7 +306,7 @@ class PoolTests(RedisTestCase):
         self.addCleanup(script.close)
         script.write(text)
         script.flush()
-        self.patch(process, "START", Path(script.name))
+        self.patch(process, "BOOTSTRAP", Path(script.name))
 
     def pool(self, reactor: Any = reactor, **options: Any) -> Pool:
         """Return a started pool of two workers on a free port."""

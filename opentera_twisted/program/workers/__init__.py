@@ -3,20 +3,20 @@
 ::
 
     parent                                               each worker
-    pool ------ process ------ channel ~~~ socket ~~~ channel ------ worker: a bus, a gateway
+    pool ------ process ------ channel ~~~ socket ~~~ channel ------ worker_main: a bus, a gateway
      |             |                                                    |
     sockets     log: the worker's events in the parent's log         sockets, inherited
 
 ::
 
-    channel   messages between parent and worker; each notices the other's end by it
-    sockets   listening sockets, bound by the parent, accepted on by the workers
-    log       log events, sent to the parent
-    process   one worker, as seen by the parent
-    pool      starts, supervises, replaces and stops the workers
-    overview  state of all workers, for the admin endpoint
-    worker    the program of a worker
-    start     the script that starts a worker
+    channel      messages between parent and worker; each notices the other's end by it
+    sockets      listening sockets, bound by the parent, accepted on by the workers
+    log          log events, sent to the parent
+    process      the process of one worker, as the parent starts, watches and kills it
+    pool         starts, supervises, replaces and stops the workers
+    overview     state of all workers, for the admin endpoint
+    bootstrap    the script that a worker's process runs first
+    worker_main  the program of a worker
 """
 
 from opentera_twisted.program.workers.channel import WorkerSettings

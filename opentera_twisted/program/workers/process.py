@@ -1,4 +1,4 @@
-"""One worker, as seen by the parent: its process, channel and latest report."""
+"""The process of one worker, as the parent sees it: start, channel, latest report and end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from opentera_twisted._internal.child_process import exit_text, split_lines
 from opentera_twisted.program.workers.channel import DESCRIPTOR, Channel, WorkerSettings
 from opentera_twisted.program.workers.log import from_text
 
-START: Final = Path(__file__).with_name("start.py")
+BOOTSTRAP: Final = Path(__file__).with_name("bootstrap.py")
 
 State = Literal["starting", "listening", "ended"]
 
@@ -99,7 +99,7 @@ class Worker(ProcessProtocol):
                 reactor.spawnProcess(
                     self,
                     sys.executable,
-                    [sys.executable, "-P", str(START), str(self.number), module],
+                    [sys.executable, "-P", str(BOOTSTRAP), str(self.number), module],
                     # Twisted also finds its plugins through the path.
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                     childFDs={0: "w", 1: "r", 2: "r", **dict(inherited)},

@@ -1,4 +1,4 @@
-"""Starts a worker; run by path, never imported: ``start.py NUMBER REACTOR``.
+"""Starts a worker; run by path, never imported: ``bootstrap.py NUMBER REACTOR``.
 
 Running it by module name would first import its parent packages, and with them a reactor.
 """
@@ -17,7 +17,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     import_module(reactor_module).install()
-    from opentera_twisted.program.workers.worker import run  # noqa: PLC0415 (its imports need the reactor)
+    from opentera_twisted.program.workers.worker_main import run  # noqa: PLC0415 (needs the reactor)
 
     return run(int(number))
 
