@@ -13,15 +13,10 @@ from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import parse_argument
 from opentera_twisted.cli.group import cli
-from opentera_twisted.cli.output import (
-    print_bytes,
-    print_description,
-    print_json,
-    print_latency,
-    print_services,
-)
+from opentera_twisted.cli.output import print_description, print_latency, print_services
 from opentera_twisted.cli.program import Work, command, fail
 from opentera_twisted.cli.seconds import Seconds
+from opentera_twisted.cli.values import print_bytes, print_json
 from opentera_twisted.errors import BusError
 from opentera_twisted.rpc import stub as make_stub
 from opentera_twisted.rpc.caller import encode_call

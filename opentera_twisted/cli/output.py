@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,45 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from opentera_twisted._internal.printable import printable
+from opentera_twisted.cli.values import is_terminal, print_json
 from opentera_twisted.program.redis_checks.finding import Finding, Verdict
 from opentera_twisted.rpc import Description, Listening
 from opentera_twisted.rpc.description import ArgumentDescription, to_json
 from opentera_twisted.rpc.statistics import percentiles
 from opentera_twisted.topics import Kind
-
-LONGEST = 2000
-"""Characters shown of one message on a terminal."""
-
-
-def is_terminal() -> bool:
-    """Return True if standard output is a terminal."""
-    return sys.stdout.isatty()
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON on one line; a terminal gets non-ASCII characters unescaped.
-
-    Raises:
-        ValueError: the value contains a number that is not finite, which JSON cannot express.
-    """
-    print(printable(json.dumps(value, ensure_ascii=not is_terminal(), allow_nan=False)))  # noqa: T201
-
-
-def print_bytes(value: bytes) -> None:
-    """Print a value's bytes in a pipe, its text on a terminal."""
-    if is_terminal():
-        print(printable(text_or_hex(value)), flush=True)  # noqa: T201
-    else:
-        sys.stdout.buffer.write(value)
-        sys.stdout.buffer.flush()
-
-
-def text_or_hex(value: bytes) -> str:
-    """Return a value's text, or ``hex:DEADBEEF`` if it is not UTF-8."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return f"hex:{value.hex()}"
 
 
 def print_description(description: Description) -> None:
@@ -141,12 +106,6 @@ def styled(text: Text) -> str:
     with console.capture() as captured:
         console.print(text, soft_wrap=True)
     return captured.get().rstrip("\n")
-
-
-def short_json(value: object) -> str:
-    """Return JSON for a terminal, cut after `LONGEST` characters."""
-    text = printable(json.dumps(value, ensure_ascii=False))
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
 
 
 _STYLES = {"ok": "green", "unknown": "blue", "warning": "yellow", "wrong": "bold red"}

@@ -15,9 +15,10 @@ from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import json_option, types_option
 from opentera_twisted.cli.group import cli
-from opentera_twisted.cli.output import is_terminal, short_json, styled
+from opentera_twisted.cli.output import styled
 from opentera_twisted.cli.program import Work, command
 from opentera_twisted.cli.stream import Stream, report_gaps
+from opentera_twisted.cli.values import is_terminal, short_json
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.holders import PROBE
 from opentera_twisted.link import Name

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from opentera_twisted import Listening, Procedures
-from opentera_twisted.cli import output
+from opentera_twisted.cli import output, values
 from tests.helpers.support import UUID
 
 procedures = Procedures(version="1.2", doc="Adds numbers.")
@@ -26,6 +26,7 @@ DESCRIPTION = procedures.describe("Sum")
 @pytest.fixture(autouse=True)
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "is_terminal", lambda: True)
+    monkeypatch.setattr(values, "is_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")
 
 
@@ -74,7 +75,7 @@ def test_latency_counts_calls_that_failed(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_json_keeps_its_characters(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_json({"name": "Zoé"})
+    values.print_json({"name": "Zoé"})
     assert capsys.readouterr().out == '{"name": "Zoé"}\n'
 
 
@@ -82,7 +83,7 @@ def test_json_keeps_its_characters(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_escapes_bidirectional_characters(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output.print_json([text])
+    values.print_json([text])
     shown = capsys.readouterr().out
     assert shown.removesuffix("\n").isprintable()
     assert json.loads(shown) == [text]

@@ -1,0 +1,49 @@
+"""Output of single values: JSON, bytes and text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from opentera_twisted._internal.printable import printable
+
+LONGEST = 2000
+"""Characters shown of one message on a terminal."""
+
+
+def is_terminal() -> bool:
+    """Return True if standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on one line; a terminal gets non-ASCII characters unescaped.
+
+    Raises:
+        ValueError: the value contains a number that is not finite, which JSON cannot express.
+    """
+    print(printable(json.dumps(value, ensure_ascii=not is_terminal(), allow_nan=False)))  # noqa: T201
+
+
+def print_bytes(value: bytes) -> None:
+    """Print a value's bytes in a pipe, its text on a terminal."""
+    if is_terminal():
+        print(printable(text_or_hex(value)), flush=True)  # noqa: T201
+    else:
+        sys.stdout.buffer.write(value)
+        sys.stdout.buffer.flush()
+
+
+def text_or_hex(value: bytes) -> str:
+    """Return a value's text, or ``hex:DEADBEEF`` if it is not UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"hex:{value.hex()}"
+
+
+def short_json(value: object) -> str:
+    """Return JSON for a terminal, cut after `LONGEST` characters."""
+    text = printable(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
