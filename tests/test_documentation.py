@@ -25,7 +25,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus, BusError, errors, variables
-from opentera_twisted.cli.commands import cli
+from opentera_twisted.cli.group import load_commands
 from opentera_twisted.program.options import REPEATABLE, Options
 from tests.helpers.browser import BrowserTestCase
 from tests.helpers.processes import UNMEASURED, Process, twistd
@@ -309,7 +309,7 @@ def own_options() -> set[str]:
     """Return the names of all options of both programs."""
     gateway = Options()
     names = {str(name) for name, *_ in (*gateway.optParameters, *gateway.optFlags)} | {*REPEATABLE}
-    commands: list[click.Command] = [cli]
+    commands: list[click.Command] = [load_commands()]
     while commands:
         command = commands.pop()
         commands += command.commands.values() if isinstance(command, click.Group) else ()

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from opentera_twisted.admin import LocalOverview
 from opentera_twisted.admin.metrics import page_of
-from opentera_twisted.cli.commands import cli
+from opentera_twisted.cli.group import load_commands
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.program.options import REPEATABLE, Options
 from opentera_twisted.program.workers import Pool, WorkerSettings
@@ -62,7 +62,7 @@ def commands() -> Iterator[str]:
     yield ""
     yield "Look up the arguments and options of a command, as in `--help`."
     yield "[Use the command line](../how-to/command-line.md) explains purposes and exit statuses."
-    for path, command in _walk("opentera-bus", cli):
+    for path, command in _walk("opentera-bus", load_commands()):
         with click.Context(
             command,
             info_name=path,

@@ -12,12 +12,11 @@ people         users, participants and devices
 configuration  the options file of ``twistd opentera-bus``
 doctor         checks of Redis and of the programs connected to it
 completion     shell completion
-commands       imports all of these, for the reference
 
 Shared parts:
 
 group          the command with its common options, and the modules of the commands
-program        work with a bus, errors and exit statuses
+run            work with a bus, errors and exit statuses
 seconds        parsing of seconds
 arguments      parsing of command-line values
 online         online identities and their sources

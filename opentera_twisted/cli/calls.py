@@ -14,7 +14,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import parse_argument
 from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.output import print_description, print_latency, print_services
-from opentera_twisted.cli.program import Work, command, fail
+from opentera_twisted.cli.run import Work, command, fail
 from opentera_twisted.cli.seconds import Seconds
 from opentera_twisted.cli.values import print_bytes, print_json
 from opentera_twisted.errors import BusError

@@ -98,7 +98,7 @@ def cli(context: click.Context, url: str, password_file: str | None, timeout: fl
     """  # noqa: D301 (click takes the character itself)
     if password_file is not None:
         # Loaded only here, since they load Twisted.
-        from opentera_twisted.cli.program import say  # noqa: PLC0415
+        from opentera_twisted.cli.run import say  # noqa: PLC0415
         from opentera_twisted.link.secret_file import read_secret, with_password  # noqa: PLC0415
 
         try:
@@ -114,6 +114,13 @@ def cli(context: click.Context, url: str, password_file: str | None, timeout: fl
         except InvalidArgument as error:
             raise click.BadParameter(str(error), context, param_hint="--redis") from None
     context.obj = CommandSettings(url, timeout)
+
+
+def load_commands() -> click.Group:
+    """Import the modules of all commands, and return the complete group."""
+    for module, _ in COMMANDS.values():
+        import_module(f"opentera_twisted.cli.{module}")
+    return cli
 
 
 for _name, (_, _summary) in COMMANDS.items():

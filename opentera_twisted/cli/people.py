@@ -9,7 +9,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.online import known_online
 from opentera_twisted.cli.output import print_online
-from opentera_twisted.cli.program import Work, command, fail
+from opentera_twisted.cli.run import Work, command, fail
 from opentera_twisted.cli.seconds import Seconds
 from opentera_twisted.cli.values import print_json
 from opentera_twisted.sessions import SessionKeys, encode_identity

@@ -11,7 +11,7 @@ from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import is_envelope, parse_bytes, parse_messages
 from opentera_twisted.cli.group import cli
-from opentera_twisted.cli.program import BUS_NAME, Work, command
+from opentera_twisted.cli.run import BUS_NAME, Work, command
 from opentera_twisted.cli.values import print_json
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages.envelopes import module_message as module_message_of

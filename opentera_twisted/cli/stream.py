@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.program import forget_output, say
+from opentera_twisted.cli.run import forget_output, say
 
 
 @implementer(IReadDescriptor)

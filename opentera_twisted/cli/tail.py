@@ -16,7 +16,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import json_option, types_option
 from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.output import styled
-from opentera_twisted.cli.program import Work, command
+from opentera_twisted.cli.run import Work, command
 from opentera_twisted.cli.stream import Stream, report_gaps
 from opentera_twisted.cli.values import is_terminal, short_json
 from opentera_twisted.errors import InvalidArgument

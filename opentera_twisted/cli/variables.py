@@ -11,7 +11,7 @@ from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import json_option, parse_bytes
 from opentera_twisted.cli.group import cli
-from opentera_twisted.cli.program import Work, command, fail
+from opentera_twisted.cli.run import Work, command, fail
 from opentera_twisted.cli.seconds import Seconds
 from opentera_twisted.cli.stream import Stream, report_gaps
 from opentera_twisted.cli.values import is_terminal, print_bytes, print_json, text_or_hex

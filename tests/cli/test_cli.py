@@ -19,7 +19,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Identity, ProcedureError, Procedures, SessionKeys
-from opentera_twisted.cli.commands import cli
+from opentera_twisted.cli.group import load_commands
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.envelopes import unpack
@@ -62,7 +62,7 @@ def summaries(group: click.Group, path: str = "") -> Iterator[tuple[str, str]]:
             yield from summaries(command, f"{name} ")
 
 
-@pytest.mark.parametrize(("name", "summary"), list(summaries(cli)))
+@pytest.mark.parametrize(("name", "summary"), list(summaries(load_commands())))
 def test_the_summary_of_a_command_fits_its_line(name: str, summary: str) -> None:
     assert not summary.endswith("..."), name
 
@@ -406,7 +406,7 @@ def commands(group: click.Group, name: str) -> Iterator[tuple[str, click.Command
             yield f"{name} {word}", command
 
 
-COMMANDS = list(commands(cli, ""))
+COMMANDS = list(commands(load_commands(), ""))
 
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name.strip() for name, _ in COMMANDS])

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from opentera_twisted.cli import commands
-from opentera_twisted.cli.group import COMMANDS
+from opentera_twisted.cli.group import COMMANDS, load_commands
 from tests.helpers.processes import ENVIRONMENT, UNMEASURED
 
 _PROGRAM = """
@@ -61,7 +60,7 @@ def test_help_and_completion_load_no_twisted(
 
 def test_every_command_is_listed_with_its_summary() -> None:
     found = {}
-    for name, command in commands.cli.commands.items():
+    for name, command in load_commands().commands.items():
         assert command.callback is not None
         module = command.callback.__module__.removeprefix("opentera_twisted.cli.")
         found[name] = (module, command.get_short_help_str(limit=60))

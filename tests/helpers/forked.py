@@ -36,8 +36,9 @@ from typing import IO, Any, Final, NamedTuple, NoReturn
 from coverage import Coverage
 from twisted.internet import reactor
 
+from opentera_twisted.cli.group import load_commands
+
 _IMPORTED: Final = (
-    "opentera_twisted.cli.commands",
     "opentera_twisted.tap",
     "opentera_twisted.program.workers.worker_main",
     "twisted.plugins.opentera_bus",
@@ -318,6 +319,7 @@ def main(number: str) -> None:
     """Run the nursery until the test process ends."""
     for name in _IMPORTED:
         importlib.import_module(name)
+    load_commands()
     _save_coverage()
     gc.freeze()
     requests = socket.socket(fileno=int(number))

@@ -21,7 +21,7 @@ from opentera_twisted.cli.doctor.programs import ListeningServer
 from opentera_twisted.cli.doctor.rights import rights
 from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.output import print_findings
-from opentera_twisted.cli.program import FAILED, run_with_bus
+from opentera_twisted.cli.run import FAILED, run_with_bus
 from opentera_twisted.errors import (
     AuthenticationFailed,
     BusError,

@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from opentera_twisted import topics
-from opentera_twisted.cli.program import BUS_NAME
+from opentera_twisted.cli.run import BUS_NAME
 from opentera_twisted.program.redis_checks.finding import Finding
 
 USER_MANAGER: Final = f"module.{topics.USER_MANAGER_MODULE}"
