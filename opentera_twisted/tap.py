@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from twisted.application.service import IService
 
-from opentera_twisted._internal.clock import make_steady
-from opentera_twisted.program.options import Options
-from opentera_twisted.program.service import Program
+from opentera_twisted._internal.collector import paused
+
+with paused():
+    from opentera_twisted._internal.clock import make_steady
+    from opentera_twisted.program.options import Options
+    from opentera_twisted.program.service import Program
 
 __all__ = ["Options", "makeService"]
 

@@ -12,6 +12,7 @@ from typing import Final
 import click
 from attrs import field, frozen
 
+from opentera_twisted._internal.collector import paused
 from opentera_twisted._internal.default_url import DEFAULT_URL
 from opentera_twisted.cli.seconds import Seconds
 from opentera_twisted.errors import InvalidArgument
@@ -48,7 +49,8 @@ class _Group(click.Group):
         """Import the command's module, which replaces the command."""
         if args[0] in COMMANDS:
             module, _ = COMMANDS[args[0]]
-            import_module(f"opentera_twisted.cli.{module}")
+            with paused():
+                import_module(f"opentera_twisted.cli.{module}")
         return super().resolve_command(ctx, args)
 
 

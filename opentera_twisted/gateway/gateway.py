@@ -45,7 +45,6 @@ from opentera_twisted.gateway.recovery import (
     Recovery,
     RecoverySettings,
 )
-from opentera_twisted.gateway.resource import GatewayResource
 from opentera_twisted.gateway.revoked import Revoked
 from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.gateway.summed_log import SummedLog
@@ -226,6 +225,9 @@ class Gateway(Service):
 
         Its children are ``user``, ``participant`` and ``device``, at any place in the site.
         """
+        # Loads the parts of twisted.web that a gateway of its own does not need.
+        from opentera_twisted.gateway.resource import GatewayResource  # noqa: PLC0415
+
         return GatewayResource(self.factory)
 
     def startService(self) -> None:

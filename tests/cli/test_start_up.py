@@ -21,8 +21,13 @@ main()
 
 def loaded(*arguments: str, env: Mapping[str, str] | None = None) -> set[str]:
     """Run a command line and return the names of its modules."""
+    return ran(_PROGRAM, *arguments, env=env)
+
+
+def ran(program: str, *arguments: str, env: Mapping[str, str] | None = None) -> set[str]:
+    """Run a program that writes the names of its modules to standard error."""
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *arguments],
+        [sys.executable, "-c", program, *arguments],
         env={**ENVIRONMENT, **UNMEASURED, **(env or {})},
         capture_output=True,
         text=True,
@@ -65,3 +70,18 @@ def test_every_command_is_listed_with_its_summary() -> None:
         module = command.callback.__module__.removeprefix("opentera_twisted.cli.")
         found[name] = (module, command.get_short_help_str(limit=60))
     assert found == {**COMMANDS}
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("bus", {"OpenSSL", "twisted.internet.reactor", "twisted.internet.ssl", "txredisapi"}),
+        ("cli.variables", {"OpenSSL", "rich", "twisted.internet.reactor"}),
+        ("tap", {"klein", "rich", "twisted.web.server"}),
+    ],
+)
+def test_a_module_loads_only_what_it_needs(module: str, unwanted: set[str]) -> None:
+    program = f"import sys, opentera_twisted.{module}; print(*sys.modules, file=sys.stderr)"
+    modules = ran(program)
+    assert f"opentera_twisted.{module}" in modules
+    assert not unwanted & modules
