@@ -1,4 +1,4 @@
-"""Calls from threads that wait: `BlockingBus` against deployed callers, one in each thread."""
+"""Calls from threads that wait: `BlockingBus` against existing callers, one in each thread."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ NAME: Final = "blocking-calls"
 TARGET: Final = Target("at least", 5.0)
 THREADS: Final = 8
 OUR_CALLS: Final = 16_000
-DEPLOYED_CALLS: Final = 4_000
+EXISTING_CALLS: Final = 4_000
 
 
 def run(setting: Setting) -> list[Figure]:
     """Measure calls per second, with the same server process."""
     ours = Series(f"ours: BlockingBus, {THREADS} threads")
-    rival = Series(f"deployed: redis-py, a caller in each of {THREADS} threads")
+    rival = Series(f"existing: redis-py, a caller in each of {THREADS} threads")
     our_options = {"url": setting.url, "service": SERVICE}
     rival_options = {"port": setting.port, "topic": TOPIC}
     sides: list[tuple[Series, str, Mapping[str, object], int]] = [
         (ours, "our_threads", our_options, setting.amount(OUR_CALLS)),
-        (rival, "deployed_threads", rival_options, setting.amount(DEPLOYED_CALLS)),
+        (rival, "existing_threads", rival_options, setting.amount(EXISTING_CALLS)),
     ]
     with program("our_server", **our_options) as server:
         server.report()

@@ -1,4 +1,4 @@
-"""Calls per second, 1 to 1,024 in flight: ours, nats.py, and deployed callers one by one."""
+"""Calls per second, 1 to 1,024 in flight: ours, nats.py, and existing callers one by one."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ NATS_TARGETS: Final = {64: Target("at least", 1.2), 256: Target("at least", 1.2)
 IN_FLIGHT: Final = (1, 16, 64, 256, 1_024)
 QUICK_IN_FLIGHT: Final = (1, 64, 256)
 COMPARED: Final = 64
-"""Calls in flight of ours beside deployed callers, who have one."""
+"""Calls in flight of ours beside existing callers, who have one."""
 
 CALLS: Final = {1: 8_000, 16: 60_000}
 CALLS_IN_FLIGHT: Final = 100_000
 """Enough for some three seconds, each."""
 
-DEPLOYED_CALLS: Final = 6_000
+EXISTING_CALLS: Final = 6_000
 
-_DEPLOYED_TOPIC: Final = TOPIC.replace(SERVICE, "deployed")
-_DEPLOYED: Final = {
+_EXISTING_TOPIC: Final = TOPIC.replace(SERVICE, "existing")
+_EXISTING: Final = {
     "redis-py, call by call, our server process": (TOPIC, "each"),
-    "redis-py, call by call, existing server": (_DEPLOYED_TOPIC, "each"),
+    "redis-py, call by call, existing server": (_EXISTING_TOPIC, "each"),
     "redis-py, call by call, subscribed once, our server process": (TOPIC, "once"),
 }
 
@@ -40,13 +40,13 @@ def run(setting: Setting) -> list[Figure]:
     in_flight = QUICK_IN_FLIGHT if setting.quick else IN_FLIGHT
     ours = {count: Series(f"ours: Bus, {count:,} in flight") for count in in_flight}
     nats = {count: Series("nats.py") for count in in_flight}
-    deployed = {who: Series(f"deployed: {who}") for who in _DEPLOYED}
+    existing = {who: Series(f"existing: {who}") for who in _EXISTING}
     our_options = {"url": setting.url, "service": SERVICE}
     sides: list[tuple[Series, Callable[[], Any]]] = []
     missing = ""
     with ExitStack() as stack:
         stack.enter_context(program("our_server", **our_options)).report()
-        server = program("deployed_server", port=setting.port, topic=_DEPLOYED_TOPIC)
+        server = program("existing_server", port=setting.port, topic=_EXISTING_TOPIC)
         stack.enter_context(server).report()
         try:
             requests = stack.enter_context(nats_requests())
@@ -58,11 +58,11 @@ def run(setting: Setting) -> list[Figure]:
             if not missing:
                 nats[count].who = f"{requests.who}, {count:,} in flight"
                 sides.append((nats[count], partial(requests.measure, **amount)))
-        calls = setting.amount(DEPLOYED_CALLS)
-        for who, (topic, subscribe) in _DEPLOYED.items():
+        calls = setting.amount(EXISTING_CALLS)
+        for who, (topic, subscribe) in _EXISTING.items():
             options = {"topic": topic, "subscribe": subscribe, "port": setting.port}
             options.update(calls=calls, warm_up=calls // 10)
-            sides.append((deployed[who], partial(measured, "deployed_caller", **options)))
+            sides.append((existing[who], partial(measured, "existing_caller", **options)))
         for number in setting.each_round(NAME):
             for series, measure in rotated(sides, number):
                 series.samples.append(measure()["per_second"])
@@ -79,9 +79,9 @@ def run(setting: Setting) -> list[Figure]:
     ]
     rivals = [
         Rival(series, TARGET if index == 0 else None)
-        for index, series in enumerate(deployed.values())
+        for index, series in enumerate(existing.values())
     ]
-    return [*figures, Figure(NAME, "deployed callers", "calls/s", ours[COMPARED], rivals)]
+    return [*figures, Figure(NAME, "existing callers", "calls/s", ours[COMPARED], rivals)]
 
 
 def _amount(calls: int, in_flight: int) -> dict[str, int]:

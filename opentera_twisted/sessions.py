@@ -25,7 +25,7 @@ from opentera_twisted.topics import KINDS, Kind
 from opentera_twisted.variables import SESSION_KEY_LIFETIME, milliseconds
 
 _BOUND: Final = re.compile(r"(user|participant|device)\.[A-Za-z0-9_-]{43}", re.ASCII)
-_DEPLOYED: Final = re.compile(r"[0-9a-f]{128}", re.ASCII)
+_EXISTING: Final = re.compile(r"[0-9a-f]{128}", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
 MAX_VALUE: Final = 16_384
@@ -236,7 +236,7 @@ class SessionKeys:
         bound = _BOUND.fullmatch(key)
         if bound:
             return bound[1] == kind
-        return not self._require_bound and _DEPLOYED.fullmatch(key) is not None
+        return not self._require_bound and _EXISTING.fullmatch(key) is not None
 
 
 def is_bound(key: str) -> bool:

@@ -48,12 +48,12 @@ class PubSubTests(RedisTestCase):
             Delivery("module.A.events", "module.*.events", b"1"),
             Delivery("module.B.events", "module.*.events", b"3"),
         ]
-        deployed = self.redis.pubsub()
-        self.addCleanup(deployed.close)
-        deployed.psubscribe("module.A.messages")
-        deployed.get_message(timeout=GUARD)
+        existing = self.redis.pubsub()
+        self.addCleanup(existing.close)
+        existing.psubscribe("module.A.messages")
+        existing.get_message(timeout=GUARD)
         assert await bus.publish("module.A.messages", b"x") == 1
-        assert await message(deployed) == b"x"
+        assert await message(existing) == b"x"
 
     async def test_handlers_of_a_topic_share_one_subscription(self) -> None:
         bus = await self.bus()

@@ -18,7 +18,7 @@ from opentera_twisted.topics import KINDS
 from opentera_twisted.variables import Secret
 from tests.helpers.support import UUID, RedisTestCase
 
-DEPLOYED = "0123456789abcdef" * 8
+EXISTING = "0123456789abcdef" * 8
 
 
 class SessionKeyTests(RedisTestCase):
@@ -82,15 +82,15 @@ class SessionKeyTests(RedisTestCase):
     async def test_keys_of_existing_servers_fit_every_kind_once(self) -> None:
         keys = await self.keys()
         for kind in KINDS:
-            self.redis.set(DEPLOYED, UUID, ex=60)
-            assert await keys.redeem(kind, DEPLOYED) == Identity(kind, UUID)
-            assert await keys.redeem(kind, DEPLOYED) is None
+            self.redis.set(EXISTING, UUID, ex=60)
+            assert await keys.redeem(kind, EXISTING) == Identity(kind, UUID)
+            assert await keys.redeem(kind, EXISTING) is None
 
     async def test_keys_of_existing_servers_can_be_refused(self) -> None:
         keys = await self.keys(require_bound=True)
-        self.redis.set(DEPLOYED, UUID, ex=60)
-        assert await keys.redeem("user", DEPLOYED) is None
-        assert self.redis.get(DEPLOYED) == UUID.encode()
+        self.redis.set(EXISTING, UUID, ex=60)
+        assert await keys.redeem("user", EXISTING) is None
+        assert self.redis.get(EXISTING) == UUID.encode()
 
     async def test_one_of_many_simultaneous_attempts_wins(self) -> None:
         keys = [await self.keys() for _ in range(3)]
@@ -117,7 +117,7 @@ class SessionKeyTests(RedisTestCase):
             "hash": lambda key: (self.redis.hset(key, "a", UUID), self.redis.expire(key, 60)),
         }
         for what, make in kinds.items():
-            for key in (bound, DEPLOYED):
+            for key in (bound, EXISTING):
                 make(key)
                 before = self.redis.dump(key)
                 assert await keys.redeem("user", key) is None, what
@@ -148,7 +148,7 @@ class SessionKeyTests(RedisTestCase):
         keys = await self.keys()
         names = [
             *Secret, "service.A", "", "x" * 5000, "a\r\nDEL b", "a\x00b", "\ud800",
-            DEPLOYED.upper(), DEPLOYED[1:], "user." + "k" * 44, "user." + "é" * 43,
+            EXISTING.upper(), EXISTING[1:], "user." + "k" * 44, "user." + "é" * 43,
             "admin." + "k" * 43, "user." + "k" * 43 + "\n",
         ]  # fmt: skip
         for name in names[:8]:

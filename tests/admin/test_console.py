@@ -20,7 +20,7 @@ from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.decoding import DEEPEST
 from tests.helpers.admin import AdminTestCase, Asking
-from tests.helpers.deployed import DeployedServer
+from tests.helpers.existing import ExistingServer
 from tests.helpers.support import (
     GATEWAY,
     GUARD,
@@ -258,7 +258,7 @@ class ServicesTests(AdminTestCase):
         admin = await self.admin()
         await admin.bus.serve_service("Sum", Procedures())
         bad: dict[str, Any] = {"service": [[]]}
-        server = DeployedServer(self.redis, "service.Odd.rpc", **{"opentera.describe": lambda: bad})
+        server = ExistingServer(self.redis, "service.Odd.rpc", **{"opentera.describe": lambda: bad})
         self.addCleanup(server.close)
         await admin.bus.subscribe("service.Odd.rpc", lambda _: None)  # so that it is listed
         found = {
@@ -273,7 +273,7 @@ class ServicesTests(AdminTestCase):
         deep: Any = []
         for _ in range(DEEPEST):
             deep = [deep]
-        server = DeployedServer(
+        server = ExistingServer(
             self.redis, "service.Odd.rpc", endless=lambda: [math.nan, -math.inf], deep=lambda: deep
         )
         self.addCleanup(server.close)

@@ -26,7 +26,7 @@ from opentera_twisted.messages.envelopes import unpack
 from opentera_twisted.rpc.description import from_json
 from opentera_twisted.topics import websocket_events
 from tests.helpers.commands import CommandTestCase
-from tests.helpers.deployed import DeployedServer
+from tests.helpers.existing import ExistingServer
 from tests.helpers.processes import ENVIRONMENT
 from tests.helpers.support import UUID, free_port, message
 from tests.helpers.websockets import connect
@@ -127,7 +127,7 @@ class CommandLineTests(CommandTestCase):
 
     async def test_a_result_that_is_not_json_is_reported(self) -> None:
         # As existing Python programs write it.
-        server = DeployedServer(
+        server = ExistingServer(
             self.server.client(), "service.Foreign.rpc", figures=lambda: {"mean": float("nan")}
         )
         self.addCleanup(deferToThread, server.close)

@@ -195,9 +195,9 @@ class GatewayRightsTests(RightsTestCase):
         for kind, uuid in people.items():
             key = await SessionKeys(bus).issue(kind, uuid, name="Zoé")
             clients.append(await connect(number, f"/wss/{kind}?id={key}"))
-        deployed = "0123456789abcdef" * 8
-        self.redis.set(deployed, str(uuid4()), ex=60)
-        clients.append(await connect(number, f"/wss/user?id={deployed}"))
+        existing = "0123456789abcdef" * 8
+        self.redis.set(existing, str(uuid4()), ex=60)
+        clients.append(await connect(number, f"/wss/user?id={existing}"))
 
         await self.return_elsewhere(bus, number)
 

@@ -40,7 +40,7 @@ from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, connec
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
 REPORTS = "module.TeraServer.UserManagerModule.messages"
-DEPLOYED_KEY = "0123456789abcdef" * 8
+EXISTING_KEY = "0123456789abcdef" * 8
 
 
 class GatewayTestCase(RedisTestCase):
@@ -117,17 +117,17 @@ class LoginTests(GatewayTestCase):
 
     async def test_a_key_of_an_existing_server_logs_in_once(self) -> None:
         port = await self.gateway()
-        self.redis.set(DEPLOYED_KEY, UUID, ex=60)
-        await connect(port, f"/wss/device?id={DEPLOYED_KEY}")
+        self.redis.set(EXISTING_KEY, UUID, ex=60)
+        await connect(port, f"/wss/device?id={EXISTING_KEY}")
         with pytest.raises(HandshakeFailed, match="403"):
-            await connect(port, f"/wss/device?id={DEPLOYED_KEY}")
+            await connect(port, f"/wss/device?id={EXISTING_KEY}")
 
     async def test_keys_of_existing_servers_can_be_refused(self) -> None:
         port = await self.gateway(require_bound_keys=True)
-        self.redis.set(DEPLOYED_KEY, UUID, ex=60)
+        self.redis.set(EXISTING_KEY, UUID, ex=60)
         with pytest.raises(HandshakeFailed, match="403"):
-            await connect(port, f"/wss/device?id={DEPLOYED_KEY}")
-        assert self.redis.exists(DEPLOYED_KEY)
+            await connect(port, f"/wss/device?id={EXISTING_KEY}")
+        assert self.redis.exists(EXISTING_KEY)
 
     async def test_refusals_are_bare_statuses(self) -> None:
         port = await self.gateway()
@@ -172,8 +172,8 @@ class LoginTests(GatewayTestCase):
         bound = "user." + "k" * 43
         for name in (*Secret, "service.A", "x" * 5000, "a\r\nb", "a\x00b"):
             self.redis.set(name, UUID)
-        self.redis.rpush(DEPLOYED_KEY, UUID)
-        self.redis.expire(DEPLOYED_KEY, 60)
+        self.redis.rpush(EXISTING_KEY, UUID)
+        self.redis.expire(EXISTING_KEY, 60)
         self.redis.set(bound, UUID)
         stored: Any = self.redis.keys()
         names = [name.decode() for name in stored]

@@ -51,7 +51,7 @@ from opentera_twisted.opentera import (
 from opentera_twisted.opentera.__main__ import remaining
 from opentera_twisted.opentera.client import stored
 from opentera_twisted.rpc.wire import Request, encode_reply
-from tests.helpers.deployed import DeployedCaller, DeployedServer
+from tests.helpers.existing import ExistingCaller, ExistingServer
 from tests.helpers.processes import ENVIRONMENT, Process
 from tests.helpers.support import (
     UUID,
@@ -317,7 +317,7 @@ class OpenTeraTests(RedisTestCase):
         event = UserEvent(user_uuid=UUID)
 
         def call() -> None:
-            caller = DeployedCaller(self.server.client())
+            caller = ExistingCaller(self.server.client())
             reply = caller.call(f"module.{NAME}.rpc", "add", 1, 2, 3)
             assert reply is not None
             assert (reply["status"], reply["return_value"]) == ("OK", 6)
@@ -448,7 +448,7 @@ class OpenTeraTests(RedisTestCase):
         self.patch(threads.blocking_calls, "are_allowed", True)
         client = self.client()
         await client.subscribe("t")  # the reactor runs
-        server = DeployedServer(self.server.client(), "service.S.rpc", add=lambda a, b: a + b)
+        server = ExistingServer(self.server.client(), "service.S.rpc", add=lambda a, b: a + b)
         self.addCleanup(deferToThread, server.close)
         rpc = RedisRPCClient(self.config)
         assert rpc.call_service("S", "add", 1, 2) == 3
@@ -472,7 +472,7 @@ class OpenTeraTests(RedisTestCase):
                     assert redis.publish(channel, encode_reply(forged, pattern, "forged"))
             return 5
 
-        server = DeployedServer(self.server.client(), "service.Bank.rpc", balance=balance)
+        server = ExistingServer(self.server.client(), "service.Bank.rpc", balance=balance)
         self.addCleanup(deferToThread, server.close)
         rpc = RedisRPCClient(self.config, timeout=60)
         assert rpc.call_service("Bank", "balance") == 5

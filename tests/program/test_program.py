@@ -23,7 +23,7 @@ from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.envelopes import unpack, unpack_all
 from opentera_twisted.topics import USER_MANAGER_MODULE
 from tests.helpers.admin import ask
-from tests.helpers.deployed import DeployedServer
+from tests.helpers.existing import ExistingServer
 from tests.helpers.processes import Process, twistd, twistd_daemon
 from tests.helpers.support import (
     UUID,
@@ -266,8 +266,8 @@ class UserManagerTests(ProgramTestCase):
 
     async def test_a_second_user_manager_ends_with_one_line(self) -> None:
         topic = f"module.{USER_MANAGER_MODULE}.rpc"
-        deployed = DeployedServer(self.redis, topic, online_users=list)
-        self.addCleanup(deployed.close)
+        existing = ExistingServer(self.redis, topic, online_users=list)
+        self.addCleanup(existing.close)
         program, _ = self.start("--redis", self.gateway_url, "--user-manager")
         assert await program.ended() == 1
         (line,) = (line for line in program.output.splitlines() if topic in line)

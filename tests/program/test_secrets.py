@@ -123,7 +123,7 @@ class SecretTests(RedisTestCase):
         await self.log_in(port, "a used key", f"/wss/user?id={good}")
         for name, kind, key in (
             ("unknown key", "user", f"user.{secrets.token_urlsafe(32)[:43]}"),
-            ("unknown deployed key", "user", secrets.token_hex(64)),
+            ("unknown key of an existing program", "user", secrets.token_hex(64)),
             ("key of another kind", "participant", await keys.issue("user", UUID)),
             ("key of no form", "user", secrets.token_hex(10)),
             ("key that meets a mistake", "device", await keys.issue("device", UUID)),

@@ -57,7 +57,7 @@ from opentera_twisted.rpc.wire import (
 from opentera_twisted.testing import MemoryBus
 from opentera_twisted.topics import compile_pattern
 from tests.helpers import support
-from tests.helpers.deployed import DeployedCaller, DeployedServer
+from tests.helpers.existing import ExistingCaller, ExistingServer
 from tests.helpers.support import DATA, GUARD, UUID, Collector, RedisTestCase, log_of, turn, until
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
@@ -104,11 +104,11 @@ def hanging() -> tuple[Procedures, Collector]:
     return declared, running
 
 
-class DeployedCallerTests(RedisTestCase):
+class ExistingCallerTests(RedisTestCase):
     """Existing callers get the same replies from our server as from an existing one."""
 
-    def caller(self) -> DeployedCaller:
-        caller = DeployedCaller(self.redis)
+    def caller(self) -> ExistingCaller:
+        caller = ExistingCaller(self.redis)
         self.addCleanup(caller.close)
         return caller
 
@@ -192,13 +192,13 @@ def test_replies_have_the_text_of_existing_servers(
 class OurCallerTests(RedisTestCase):
     """Our caller and an existing server."""
 
-    def deployed(self, topic: str, **functions: Any) -> DeployedServer:
-        server = DeployedServer(self.redis, topic, **functions)
+    def existing(self, topic: str, **functions: Any) -> ExistingServer:
+        server = ExistingServer(self.redis, topic, **functions)
         self.addCleanup(server.close)
         return server
 
     async def test_every_type_of_argument_arrives(self) -> None:
-        server = self.deployed(
+        server = self.existing(
             "module.Old.rpc", show=lambda *values: [repr(value) for value in values]
         )
         bus = await self.bus()
@@ -208,19 +208,19 @@ class OurCallerTests(RedisTestCase):
 
     async def test_every_json_value_comes_back(self) -> None:
         values: list[Any] = [None, True, 0, -1.5, "hé", [], {}, {"a": [1, {"b": None}]}]
-        self.deployed("service.Old.rpc", value=lambda index: values[index])
+        self.existing("service.Old.rpc", value=lambda index: values[index])
         bus = await self.bus()
         for index, value in enumerate(values):
             assert await bus.call_service("Old", "value", index) == value
 
     async def test_its_error_is_a_failed_procedure(self) -> None:
-        self.deployed("module.Old.rpc", fail=lambda: 1 / 0)
+        self.existing("module.Old.rpc", fail=lambda: 1 / 0)
         bus = await self.bus()
         with pytest.raises(ProcedureFailed, match=r"fail of module\.Old\.rpc"):
             await bus.call("Old", "fail")
 
     async def test_its_silence_is_a_timeout(self) -> None:
-        self.deployed("module.Old.rpc")
+        self.existing("module.Old.rpc")
         bus = await self.bus()
         with pytest.raises(CallTimeout) as caught:
             await bus.call("Old", "none", timeout=0.2)
@@ -229,7 +229,7 @@ class OurCallerTests(RedisTestCase):
         assert caught.value.seconds == 0.2
 
     async def test_its_reply_may_name_a_wider_pattern(self) -> None:
-        self.deployed("service.*.rpc", value=lambda: 7)
+        self.existing("service.*.rpc", value=lambda: 7)
         bus = await self.bus()
         assert await bus.call_service("Old", "value") == 7
 
@@ -374,9 +374,9 @@ class CallTests(RedisTestCase):
             return numbers
 
         bus = await self.pair(declared)
-        server = DeployedServer(self.redis, "service.Old.rpc", odd=lambda: numbers)
+        server = ExistingServer(self.redis, "service.Old.rpc", odd=lambda: numbers)
         self.addCleanup(server.close)
-        caller = DeployedCaller(self.redis)
+        caller = ExistingCaller(self.redis)
         self.addCleanup(caller.close)
         for key in ("Ours", "Old"):
             ours: Any = await bus.call_service(key, "odd")
@@ -394,7 +394,7 @@ class CallTests(RedisTestCase):
             raise ProcedureError("\U0001f600" * 20_000)
 
         bus = await self.pair(declared, limits=Limits(reply=3000))
-        caller = DeployedCaller(self.redis)
+        caller = ExistingCaller(self.redis)
         self.addCleanup(caller.close)
         replies = self.subscribed(caller.reply_to())
         for method in ("explain", "\x01" * 1_000_000, "\U0001f600" * 1_000_000):

@@ -15,7 +15,7 @@ from opentera_twisted import (
     Procedures,
 )
 from opentera_twisted.rpc.wire import decode_request, encode_reply
-from tests.helpers.deployed import DeployedServer
+from tests.helpers.existing import ExistingServer
 from tests.helpers.support import GUARD, Collector, RedisTestCase
 
 
@@ -30,8 +30,8 @@ class DiscoveryTests(RedisTestCase):
 
         return made
 
-    def deployed(self, topic: str) -> None:
-        server = DeployedServer(self.redis, topic)
+    def existing(self, topic: str) -> None:
+        server = ExistingServer(self.redis, topic)
         self.addCleanup(server.close)
 
     async def test_a_server_describes_itself(self) -> None:
@@ -46,7 +46,7 @@ class DiscoveryTests(RedisTestCase):
         bus = await self.bus()
         with pytest.raises(NoResponder):
             await bus.describe("service.Nobody")
-        self.deployed("module.Old.rpc")
+        self.existing("module.Old.rpc")
         with pytest.raises(CallTimeout):
             await bus.describe("module.Old", timeout=0.05)
         with pytest.raises(InvalidTopic):
@@ -57,8 +57,8 @@ class DiscoveryTests(RedisTestCase):
         await other.serve_service("Sum", self.procedures())
         await other.serve_module("Our.Module", self.procedures())
         await bus.subscribe("junk.rpc", print)
-        self.deployed("module.TeraServer.UserManagerModule.rpc")
-        self.deployed("service.VideoRehabService.rpc")
+        self.existing("module.TeraServer.UserManagerModule.rpc")
+        self.existing("service.VideoRehabService.rpc")
         self.redis.set("service.VideoRehabService", "{}")
         self.redis.set("service.NotRunning", "{}")
         found = await bus.services()
@@ -119,7 +119,7 @@ class DiscoveryTests(RedisTestCase):
     async def test_without_scan_rights_only_listed_servers_are_found(self) -> None:
         bus, other = await self.bus(), await self.bus()
         await other.serve_service("Sum", self.procedures())
-        self.deployed("service.VideoRehabService.rpc")
+        self.existing("service.VideoRehabService.rpc")
         self.redis.set("service.VideoRehabService", "{}")
         found = await bus.services()
         assert found == [Listening("service.Sum", self.procedures().describe("Sum"))]

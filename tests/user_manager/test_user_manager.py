@@ -51,7 +51,7 @@ from opentera_twisted.user_manager.changes import (
     changes,
 )
 from tests.faults.proxy import Proxy
-from tests.helpers.deployed import DeployedServer
+from tests.helpers.existing import ExistingServer
 from tests.helpers.support import (
     DATA,
     GATEWAY,
@@ -509,7 +509,7 @@ class StartingTests(UserManagerTestCase):
         self.patch(service, "CHECK_TIMEOUTS", (0.5, 0.5))
         bus = await self.bus()
         topic = f"module.{USER_MANAGER_MODULE}.rpc"
-        server = DeployedServer(self.redis, topic, online_users=list)
+        server = ExistingServer(self.redis, topic, online_users=list)
         self.addCleanup(server.close)
         manager = UserManager(bus)
         manager.startService()

@@ -1,18 +1,18 @@
-"""Calls ``add`` as deployed callers do, from several threads: a caller of its own in each."""
+"""Calls ``add`` as existing callers do, from several threads: a caller of its own in each."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from benchmarks.programs.deployed_caller import DeployedCaller
+from benchmarks.programs.existing_caller import ExistingCaller
 from benchmarks.programs.in_threads import Call, measure
 
 
 def caller(port: int, topic: str) -> Call:
     """One thread's."""
-    deployed = DeployedCaller(port, topic, keep=False)
-    return lambda number: deployed.call("add", number, 1)
+    existing = ExistingCaller(port, topic, keep=False)
+    return lambda number: existing.call("add", number, 1)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from opentera_twisted.messages import RPCMessage, Value
 CALL_TIMEOUT = 10.0
 
 
-class DeployedCaller:
+class ExistingCaller:
     """One connection that publishes, and one that is subscribed to the caller's reply channel.
 
     Args:
         port: Port of the server on this machine.
         topic: Topic of the procedures' server.
-        keep: the subscription from call to call; deployed callers make a new one for each.
+        keep: the subscription from call to call; existing callers make a new one for each.
     """
 
     def __init__(self, port: int, topic: str, *, keep: bool) -> None:
@@ -66,7 +66,7 @@ if __name__ == "__main__":
     parser.add_argument("--warm-up", type=int, required=True)
     parser.add_argument("--subscribe", choices=("each", "once"), required=True)
     options = parser.parse_args()
-    caller = DeployedCaller(options.port, options.topic, keep=options.subscribe == "once")
+    caller = ExistingCaller(options.port, options.topic, keep=options.subscribe == "once")
     seconds = []
     for number in range(options.warm_up + options.calls):
         start = time.perf_counter()

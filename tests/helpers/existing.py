@@ -30,7 +30,7 @@ def to_value(argument: Argument) -> Value:
     return Value(bytes_value=argument)
 
 
-class DeployedCaller:
+class ExistingCaller:
     """Calls one procedure after another and takes the first message as the reply."""
 
     def __init__(self, client: redis.Redis) -> None:
@@ -69,7 +69,7 @@ class DeployedCaller:
         self._pubsub.close()
 
 
-class DeployedServer(threading.Thread):
+class ExistingServer(threading.Thread):
     """Runs one call after another; does not answer calls of unknown procedures."""
 
     def __init__(self, client: redis.Redis, topic: str, **procedures: Callable[..., Any]) -> None:
@@ -103,7 +103,7 @@ class DeployedServer(threading.Thread):
         try:
             reply |= {"status": "OK", "return_value": procedure(*arguments)}
             text = json.dumps(reply)
-        except Exception:  # noqa: BLE001 (as deployed)
+        except Exception:  # noqa: BLE001 (as existing servers do)
             reply |= {"status": "Error", "return_value": None}
             text = json.dumps(reply)
         self._client.publish(request.reply_to, text)
