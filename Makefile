@@ -51,8 +51,9 @@ lint: $(VENV)/.dev  ## Check formatting, lint, types, import order and language.
 test: $(VENV)/.dev  ## Run all checks: lint, types, import order, docs, tests, coverage.
 	@mkdir -p build
 	@$(MAKE) $(OPENTERA)/.made >build/opentera.log 2>&1 || true
-	@$(MAKE) --jobs 2 test-here test-docs; status=$$?; cat build/docs.log; \
-	    exit $$((status ? status : $$(cat build/docs.status)))
+	@$(MAKE) --jobs 2 test-here test-docs; status=$$?; docs=$$(cat build/docs.status || echo 1); \
+	    test "$$docs" = 0 || { echo "The end of build/docs.log:"; tail -n 8 build/docs.log; }; \
+	    exit $$((status ? status : docs))
 	@if test -e $(OPENTERA)/.made; then $(MAKE) test-opentera; else \
 	    echo "Left out: the tests with OpenTera's own package, whose environments could not be made (see"; \
 	    echo "build/opentera.log). With access to a package index, make test-opentera makes and runs them."; fi
@@ -64,7 +65,8 @@ test-here: lint
 	-@$(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*  # a killed program leaves half a file
 	$(BIN)/coverage report
 
-# One process builds the interface, so it runs beside lint and tests; its output follows theirs.
+# One process builds the interface, so it runs beside lint and tests. Of its output only the end of a
+# failure follows theirs, because the names of failed tests must stay in sight.
 .PHONY: test-docs
 test-docs:
 	@$(MAKE) docs >build/docs.log 2>&1; echo $$? >build/docs.status

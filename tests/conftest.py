@@ -16,9 +16,14 @@ settings.register_profile(
 settings.load_profile("patient")
 util.DEFAULT_TIMEOUT_DURATION = GUARD
 
-# Background jobs of a shell ignore SIGINT, and so would their child processes.
+pytest_plugins = ["tests.helpers.hangs"]
+
+# Background jobs of a shell ignore SIGINT, and programs under nohup SIGHUP. Child processes would
+# inherit that, and never see the signals that tests send them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.hookimpl(tryfirst=True)

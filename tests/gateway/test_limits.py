@@ -13,7 +13,6 @@ from autobahn.websocket.compress import (
     PerMessageDeflateResponse,
     PerMessageDeflateResponseAccept,
 )
-from twisted.internet.defer import succeed
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import topics
@@ -162,7 +161,7 @@ class LimitTests(GatewayTestCase):
         await until(self.gone, lambda count: count == 1)
         self.redis.execute_command("CLIENT", "UNPAUSE")
         # Redis redeems the key too late: the gateway returns it.
-        await until(lambda: succeed(self.redis.exists(key)), bool)
+        await until(lambda: deferToThread(self.redis.exists, key), bool)
         await connect(port, f"/wss/user?id={key}")
         assert self.gate._admission._present == {("user", UUID): 1}
 
