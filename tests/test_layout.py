@@ -93,7 +93,7 @@ def test_the_drawing_of_the_package_is_complete() -> None:
 
 def test_the_drawing_of_the_package_is_in_the_order_of_imports() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    (contract,) = settings["tool"]["importlinter"]["contracts"]
+    contract, *_ = settings["tool"]["importlinter"]["contracts"]
     layers = [{*layer.split(" | ")} for layer in reversed(contract["layers"])]
     names = [
         name.removesuffix("/").removesuffix(".py")

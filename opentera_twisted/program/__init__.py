@@ -1,16 +1,16 @@
-"""The program ``twistd opentera-bus``: options, log, systemd, workers.
+"""The program ``twistd opentera-bus``: options, log, systemd, workers. A part imports those below.
 
-options          options from the command line and a file
-settings         checked options, one object for each package
 service          the services, in their order
-option_values    parsing and checking of option values
-gateway_options  options of the gateway, and the gateway made from them
+options          options from the command line and a file
+workers          processes that share the websockets
 admin_options    options of the admin endpoint
 configuration    options file in TOML
+gateway_options  options of the gateway, and the gateway made from them
+redis_checks     checks of Redis, at the start and in the doctor
 systemd          readiness, status and watchdog for systemd
 garbage          rare collections of cyclic garbage
-open_files       limit of open files
-redis_checks     checks of Redis, at the start and in the doctor
 log              the program's log
-workers          processes that share the websockets
+open_files       limit of open files
+option_values    parsing and checking of option values
+settings         checked options, one object for each package
 """
