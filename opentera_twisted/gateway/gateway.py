@@ -34,7 +34,6 @@ from opentera_twisted.gateway.presence import LocalPresence
 from opentera_twisted.gateway.protocol import (
     GOING_AWAY,
     POLICY_VIOLATION,
-    SERVICE_RESTART,
     ClientFactory,
     ClientProtocol,
 )
@@ -233,7 +232,7 @@ class Gateway(Service):
     def startService(self) -> None:
         """Start to admit clients."""
         if self._on_gap == "close" and not self.running:
-            self._bus.link.on_resumed.append(self._missed_something)
+            self._bus.link.on_resumed.append(self._missed_events)
         super().startService()
         self._stopping = False
         self._revoked.start()
@@ -252,7 +251,7 @@ class Gateway(Service):
 
     async def _stop(self) -> None:
         if self._on_gap == "close" and self.running:
-            self._bus.link.on_resumed.remove(self._missed_something)
+            self._bus.link.on_resumed.remove(self._missed_events)
         super().stopService()
         self._stopping = True
         self._revoked.stop()
@@ -380,5 +379,6 @@ class Gateway(Service):
         for client in self._clients_of(identity.kind, identity.uuid):
             client.close(POLICY_VIOLATION, "that UUID is connected as another kind")
 
-    def _missed_something(self) -> None:
-        self.factory.close_open(SERVICE_RESTART, "events may have been missed")
+    def _missed_events(self) -> None:
+        for client in list(self.factory.connections):
+            client.missed_events()

@@ -468,11 +468,6 @@ class ClientFactory(CorrectedFactory):
         limit = 2 * self.limits.max_clients
         return bool(limit) and len(self.connections) > limit
 
-    def close_open(self, code: int, reason: str) -> None:
-        """Begin to close every websocket; a timeout drops unresponsive peers."""
-        for client in list(self.connections):
-            client.close(code, reason)
-
     def close_all(self, code: int, reason: str, timeout: float) -> Deferred[None]:
         """Close open websockets properly, and drop the others at once.
 
@@ -485,8 +480,8 @@ class ClientFactory(CorrectedFactory):
             Fires when no connection is left.
         """
         emptied = self._emptied.wait()
-        self.close_open(code, reason)
         for client in list(self.connections):
+            client.close(code, reason)
             if client.state == client.STATE_CONNECTING:
                 client.dropConnection(abort=True)
         self._fire_if_empty()
