@@ -36,7 +36,14 @@ from tests.helpers.support import (
     turn,
     until,
 )
-from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
+from tests.helpers.websockets import (
+    HandshakeFailed,
+    WebSocket,
+    connect,
+    connect_bytes,
+    drop_bytes,
+    handshake,
+)
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
 REPORTS = "module.TeraServer.UserManagerModule.messages"
@@ -53,9 +60,10 @@ class GatewayTestCase(RedisTestCase):
         self.gate = Gateway(bus, **options)
         self.gate.startService()
         port: Any = reactor.listenTCP(0, self.gate.factory, interface="127.0.0.1")
-        # Clean-ups run backwards: stop listening, then the gateway, then the bus.
+        # Clean-ups run backwards: drop clients, stop listening, then the gateway, then the bus.
         self.addCleanup(self.gate.stopService)
         self.addCleanup(port.stopListening)
+        self.addCleanup(drop_bytes)
         self.keys = SessionKeys(bus)
         number: int = port.getHost().port
         return number

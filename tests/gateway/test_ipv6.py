@@ -15,8 +15,8 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import SessionKeys
 from opentera_twisted.admin import LocalOverview, admin_site
 from opentera_twisted.gateway import Gateway, GatewayLimits
-from tests.helpers.support import GUARD, UUID, RedisTestCase
-from tests.helpers.websockets import handshake
+from tests.helpers.support import GATEWAY, GUARD, UUID, RedisTestCase
+from tests.helpers.websockets import drop_bytes, handshake
 
 BAD_KEY = "user." + "k" * 43
 TOKEN = "correct-horse-battery-staple"
@@ -32,6 +32,8 @@ def link_local() -> str:
 
 
 class IPv6Tests(RedisTestCase):
+    redis_user = GATEWAY
+
     async def start(self, **limits: int) -> None:
         bus = await self.bus()
         self.keys = SessionKeys(bus)
@@ -40,6 +42,7 @@ class IPv6Tests(RedisTestCase):
         self.addCleanup(self.gate.stopService)
         self.websocket = self.listen(self.gate.factory)
         self.admin = self.listen(admin_site(bus, LocalOverview(bus, self.gate), token=TOKEN))
+        self.addCleanup(drop_bytes)
 
     def listen(self, factory: Any) -> int:
         services: Any = reactor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet import reactor
@@ -101,10 +101,15 @@ def connect(
 class Bytes(Protocol):
     """Sends bytes and collects received ones."""
 
+    connections: ClassVar[set[Bytes]] = set()
+
     def __init__(self) -> None:
         self.received = b""
         self.closed: Deferred[bytes] = Deferred()
         self._waiting: list[tuple[bytes, Deferred[bytes]]] = []
+
+    def connectionMade(self) -> None:
+        self.connections.add(self)
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data
@@ -114,6 +119,7 @@ class Bytes(Protocol):
                 waiting.callback(self.received)
 
     def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
+        self.connections.discard(self)
         self.closed.callback(self.received)
 
     def send(self, data: bytes) -> None:
@@ -137,6 +143,12 @@ class Bytes(Protocol):
         """Break the connection."""
         assert self.transport is not None
         self.transport.abortConnection()  # type: ignore[attr-defined]
+
+
+def drop_bytes() -> None:
+    """Break the connections that answer no close: a gateway that stops waits for answers."""
+    for client in list(Bytes.connections):
+        client.drop()
 
 
 async def connect_bytes(port: int) -> Bytes:
