@@ -25,11 +25,7 @@ def split_lines(output: bytes) -> tuple[list[bytes], bytes]:
 
 
 def exit_text(reason: Failure) -> str:
-    """Describe how a process ended: ``exit status 1`` or ``signal SIGKILL``.
-
-    Args:
-        reason: reason from ``processEnded``.
-    """
+    """Describe how a process ended: ``exit status 1`` or ``signal SIGKILL``."""
     if not isinstance(reason.value, ProcessTerminated):
         return "exit status 0"
     number = reason.value.signal

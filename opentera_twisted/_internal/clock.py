@@ -90,9 +90,6 @@ class SteadyClock:
     A step forward wakes it too early, and it sleeps again. A step back would wake it too late: a
     thread compares the two clocks each second, and sets the reactor's call again. Late calls wait
     for `TURNS` iterations, in which the reactor reads.
-
-    Args:
-        reactor: reactor that runs the calls.
     """
 
     _log = Logger()

@@ -15,15 +15,7 @@ REMEMBERED_TOPICS: Final = 1000
 
 
 class Malformed:
-    """Count dropped messages; warn once per topic and minute.
-
-    Args:
-        where: kind of topic.
-        expected: expected kind of message.
-
-    Attributes:
-        count: number of dropped messages.
-    """
+    """Count dropped messages; warn once per topic and minute."""
 
     _log = Logger()
 

@@ -25,12 +25,7 @@ _VERSIONS: Final = re.compile(rb"^(redis|valkey)_version:([\w.-]+)", re.MULTILIN
 
 
 class Health:
-    """Health of a bus and a gateway.
-
-    Args:
-        bus: bus whose link and logins are checked.
-        gateway: gateway whose clients are counted, or None.
-    """
+    """Health of a bus and a gateway."""
 
     def __init__(self, bus: Bus, gateway: Gateway | None) -> None:
         self._bus = bus

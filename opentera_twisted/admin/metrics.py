@@ -46,14 +46,7 @@ class _Collecting(Collector):
 
 
 class Metrics:
-    """Metrics of this process.
-
-    Args:
-        bus: bus to measure.
-        gateway: gateway to measure, or None.
-        sampler: source of the reactor's delay.
-        health: source of the version.
-    """
+    """Metrics of this process."""
 
     def __init__(self, bus: Bus, gateway: Gateway | None, sampler: Sampler, health: Health) -> None:
         self._bus = bus

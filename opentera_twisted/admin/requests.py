@@ -36,13 +36,7 @@ class Call:
 
 @frozen
 class Key:
-    """A session key to issue.
-
-    Attributes:
-        kind: kind of the client.
-        uuid: UUID of the client.
-        name: display name.
-    """
+    """A session key to issue."""
 
     kind: topics.Kind
     uuid: str

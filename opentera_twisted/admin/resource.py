@@ -87,15 +87,7 @@ def admin_site(
 
 
 class _Routes:
-    """Routes with access checks.
-
-    Args:
-        guard: access checks.
-
-    Attributes:
-        app: Klein application with the routes.
-        guard: access checks.
-    """
+    """Routes with access checks."""
 
     def __init__(self, guard: Guard) -> None:
         self.app = Klein()

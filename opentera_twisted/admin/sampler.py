@@ -29,11 +29,6 @@ Sample = Mapping[str, float]
 class Sampler:
     """Measures the reactor's delay and keeps a short history for charts.
 
-    Args:
-        bus: bus whose messages and calls are counted.
-        gateway: gateway whose clients are counted, or None.
-        combine: called with each sample; returns the sample to keep.
-
     Attributes:
         delay: delays of the timer, one at each measurement.
         taken: number of samples since the start.

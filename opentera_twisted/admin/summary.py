@@ -34,12 +34,7 @@ class Summary:
 
 
 def summarize(topic: str, payload: bytes) -> Summary:
-    """Make a payload readable.
-
-    Args:
-        topic: topic of the message.
-        payload: bytes of the message.
-    """
+    """Make a payload readable."""
     decoded = decode(topic, payload)
     value = decoded.value
     match decoded.form:

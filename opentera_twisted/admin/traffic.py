@@ -146,11 +146,7 @@ class _Watch:
 
 
 class Traffic:
-    """The watches of the console's viewers.
-
-    Args:
-        bus: bus to subscribe with.
-    """
+    """The watches of the console's viewers."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

@@ -17,11 +17,7 @@ class Ended(Exception):
 
 
 class EventQueue:
-    """A bounded queue of events; after an overflow, a gap replaces the oldest.
-
-    Args:
-        bound: maximum number of waiting events.
-    """
+    """A bounded queue of events; after an overflow, a gap replaces the oldest."""
 
     _log = Logger()
 

@@ -116,11 +116,7 @@ class _Topic:
 
 
 class Fanout:
-    """The topics that clients follow.
-
-    Args:
-        pubsub: subscriptions of the bus.
-    """
+    """The topics that clients follow."""
 
     def __init__(self, pubsub: PubSub) -> None:
         self._pubsub = pubsub

@@ -40,11 +40,7 @@ class Source(Protocol):
 
 
 class Intake:
-    """A round-robin scheduler for clients' bytes and for single calls.
-
-    Args:
-        clock: Clock for the time share; schedules a call in the next reactor iteration.
-    """
+    """A round-robin scheduler for clients' bytes and for single calls."""
 
     _log = Logger()
 

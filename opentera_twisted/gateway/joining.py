@@ -24,15 +24,7 @@ _log = Logger()
 
 
 class Joining:
-    """Adds clients to the fan-out, and removes them.
-
-    Args:
-        fanout: The fan-out, which subscribes topics.
-        followings: Returns the topics of an identity.
-        policy: The access policy to prepare for clients.
-        clock: Clock for the policy's timeout.
-        turn: Waits for a slot in the intake, so that many logins do not block the reactor.
-    """
+    """Adds clients to the fan-out, and removes them."""
 
     def __init__(
         self,

@@ -49,9 +49,6 @@ class _Batch:
 class Outbox:
     """Joins the frames for the same clients in one iteration, and writes them once to each.
 
-    Args:
-        clock: Twisted reactor.
-
     Attributes:
         delivered: frames written, to all clients together.
     """

@@ -403,13 +403,6 @@ class ClientProtocol(CorrectedProtocol):
 class ClientFactory(CorrectedFactory):
     """Factory for the protocol of each connection to a websocket endpoint.
 
-    Args:
-        gateway: The gateway that admits clients.
-        clock: Clock for all timers, including Autobahn's.
-        limits: Limits on connections and their resources.
-        proxies: Trusted proxies.
-        window_bits: Compression window offered to clients, as a logarithm; 0 for none.
-
     Attributes:
         connections: All connections, including those in the handshake.
     """

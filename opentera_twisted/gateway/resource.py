@@ -20,9 +20,6 @@ class GatewayResource:
     """Takes over the connection of a request for ``user``, ``participant`` or ``device`` below it.
 
     The site never answers such a request itself, so its access log does not see the session key.
-
-    Args:
-        factory: makes the protocol that the connection is handed to.
     """
 
     isLeaf = True

@@ -23,13 +23,7 @@ REMEMBERED_SECONDS: Final = 300.0
 
 
 class Revoked:
-    """Follows the database events of OpenTera.
-
-    Args:
-        pubsub: subscriptions of the bus.
-        now: returns the seconds of a monotonic clock.
-        revoked: called with kind and UUID of each revoked identity.
-    """
+    """Follows the database events of OpenTera."""
 
     _log = Logger()
 

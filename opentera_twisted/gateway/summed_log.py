@@ -17,12 +17,7 @@ KINDS: Final = 1000
 
 
 class SummedLog:
-    """Logs the first line of each kind, and each minute how many more there were.
-
-    Args:
-        log: gets the lines.
-        clock: measures the interval.
-    """
+    """Logs the first line of each kind, and each minute how many more there were."""
 
     def __init__(self, log: Logger, clock: IReactorTime) -> None:
         self._log = log

@@ -101,9 +101,6 @@ class TLSListening:
 
         endpoint = serverFromString(TLSListening(reactor), "ssl:443:privateKey=…:certKey=…")
         port = await endpoint.listen(gateway.factory)
-
-    Args:
-        reactor: listens.
     """
 
     def __init__(self, reactor: Any) -> None:

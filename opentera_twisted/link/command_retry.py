@@ -16,12 +16,7 @@ RETRY_DELAY: Final = 1.0
 
 
 class Retry:
-    """Pauses between repeated attempts at an operation.
-
-    Args:
-        clock: clock for the pauses.
-        log: log of the caller.
-    """
+    """Pauses between repeated attempts at an operation."""
 
     def __init__(self, clock: IReactorTime, log: Logger) -> None:
         self._clock = clock

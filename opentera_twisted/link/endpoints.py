@@ -121,11 +121,7 @@ class _Resolution:
 
 @implementer(IHostnameResolver)
 class Resolver:
-    """Resolve names, each in a daemon thread; share a lookup that is already running.
-
-    Args:
-        reactor: reactor that receives the results.
-    """
+    """Resolve names, each in a daemon thread; share a lookup that is already running."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor

@@ -22,14 +22,7 @@ Prepare = Callable[[CommandProtocol, Callable[[], None]], Coroutine[Any, Any, No
 
 
 class ConnectionFactory(Factory):
-    """Keep a connection open, and reconnect whenever it is lost.
-
-    Args:
-        clock: clock for delays and pings.
-        build: makes a protocol, given the function to call when its connection is lost.
-        prepare: logs in and restores a new connection.
-        on_state: called with each state on entering it, and with the cause of ``down``.
-    """
+    """Keep a connection open, and reconnect whenever it is lost."""
 
     noisy = False
 

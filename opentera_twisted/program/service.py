@@ -47,13 +47,7 @@ WORKERS_SHARE: Final = 0.9
 
 
 class Program(MultiService):
-    """All services of ``twistd opentera-bus``, started and stopped in order.
-
-    Args:
-        settings: settings of all services.
-        reactor: Twisted reactor.
-        twistd: twistd's own options, or None outside twistd.
-    """
+    """All services of ``twistd opentera-bus``, started and stopped in order."""
 
     _log = Logger()
 

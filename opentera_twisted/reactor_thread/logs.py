@@ -14,11 +14,6 @@ class ThreadLogPublisher(LogPublisher):
     """A `LogPublisher` that does not start the reactor; without one, a thread sends.
 
     So a program can log before it forks, and use the bus afterwards.
-
-    Args:
-        lease: lease on the bus that sends.
-        sender: as in `LogPublisher`.
-        most_waiting: as in `LogPublisher`.
     """
 
     def __init__(self, lease: BusLease, sender: str, most_waiting: int = MOST_WAITING) -> None:

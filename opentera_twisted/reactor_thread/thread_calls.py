@@ -95,9 +95,6 @@ class ReactorThread:
 
     One wake-up starts many calls in one reactor iteration. Threads whose calls end in one iteration
     continue together, after it.
-
-    Args:
-        reactor: a reactor that is running, or will be.
     """
 
     def __init__(self, reactor: Any) -> None:

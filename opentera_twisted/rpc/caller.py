@@ -113,10 +113,6 @@ class _Call:
 class Caller:
     """Call procedures of modules and services.
 
-    Args:
-        link: reports when replies may have been missed.
-        pubsub: carries requests and replies.
-
     Attributes:
         outcomes: number of calls by outcome: ``returned``, ``cancelled``, or one of `OUTCOMES`.
         seconds: durations of the calls that received a reply.

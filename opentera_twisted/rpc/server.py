@@ -60,11 +60,6 @@ class ProcedureServer:
         exclusive: run each call on exactly one of several servers of a topic.
         on_stopped: called when the server has stopped and answered its last call.
         served: counts shared with other servers; None counts separately.
-
-    Attributes:
-        topics: topics that it serves.
-        is_exclusive: True if it shares its calls with other servers.
-        is_listening: False once it is stopped.
     """
 
     _log = Logger()

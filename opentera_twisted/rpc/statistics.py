@@ -43,11 +43,7 @@ class _Procedure:
 
 
 class Statistics:
-    """Counts of one server; unknown procedures are counted together.
-
-    Args:
-        served: further counts, shared with other servers.
-    """
+    """Counts of one server; unknown procedures are counted together."""
 
     def __init__(self, served: Served) -> None:
         self._served = served

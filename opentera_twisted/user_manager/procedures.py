@@ -17,9 +17,6 @@ class Module:
     """Procedures for online identities and identities in a session.
 
     Source: docs/reference/wire.md.
-
-    Args:
-        registry: online and busy identities.
     """
 
     def __init__(self, registry: Registry) -> None:

@@ -187,9 +187,6 @@ class Registry:
     """Online and busy identities.
 
     All methods fail with `BusUnavailable`, `ConnectionLost` or `CommandFailed`.
-
-    Args:
-        link: link to Redis.
     """
 
     def __init__(self, link: Link) -> None:

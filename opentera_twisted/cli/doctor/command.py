@@ -73,12 +73,7 @@ def doctor(context: click.Context, strict: bool) -> None:
 
 
 async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
-    """Run all checks, or only that of the connection if it fails.
-
-    Args:
-        bus: started bus.
-        timeout: seconds to wait for Redis.
-    """
+    """Run all checks, or only that of the connection if it fails."""
     connection = await _connection(bus, timeout)
     if connection.verdict == "wrong":
         return [connection]

@@ -30,13 +30,7 @@ def has_own_format(twistd: Mapping[str, Any]) -> bool:
 
 
 def log_observer(twistd: Mapping[str, Any], log_format: str, reactor: Any) -> ILogObserver | None:
-    """Make the observer that writes the log; None leaves it to twistd.
-
-    Args:
-        twistd: twistd's options.
-        log_format: ``text`` or ``json``.
-        reactor: Twisted reactor.
-    """
+    """Make the observer that writes the log; None leaves it to twistd."""
     if twistd.get("logger") or (twistd.get("logfile") == "-" and not twistd.get("nodaemon")):
         return None
     observer: Any

@@ -117,12 +117,7 @@ class Unblocked:
 
 
 def unblocked(stream: Any, lost: Callable[[int], str | None]) -> Any:
-    """Wrap a pipe or terminal so that it cannot block; return other streams unchanged.
-
-    Args:
-        stream: text stream.
-        lost: makes the line that reports the number of dropped lines.
-    """
+    """Wrap a pipe or terminal so that it cannot block; return other streams unchanged."""
     try:
         descriptor = stream.fileno()
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)

@@ -34,12 +34,7 @@ _COUNTS: Final = ("logins", "limited", "calls")
 
 
 class AllWorkers:
-    """The overview of the parent and its workers.
-
-    Args:
-        bus: the parent's bus.
-        pool: the workers.
-    """
+    """The overview of the parent and its workers."""
 
     def __init__(self, bus: Bus, pool: Pool) -> None:
         self._own = LocalOverview(bus, None, self._combine)

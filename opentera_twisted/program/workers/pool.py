@@ -51,14 +51,6 @@ ATTEMPTS: Final = 2
 class Pool(Service):
     """Runs workers.
 
-    Args:
-        reactor: Twisted reactor.
-        count: number of workers.
-        endpoints: Twisted endpoints that the workers share.
-        settings: settings of each worker.
-        give_up: called with the reason if no worker can start.
-        patience: missed reports of an idle process, after which it is killed.
-
     Attributes:
         workers: running workers by number.
         count: number of workers.

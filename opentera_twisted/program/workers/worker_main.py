@@ -43,14 +43,7 @@ LAST_WORDS: Final = 2.0
 
 
 def run(number: int) -> int:
-    """Serve until the parent stops the worker or is gone.
-
-    Args:
-        number: number of the worker.
-
-    Returns:
-        The exit status.
-    """
+    """Serve until the parent stops the worker or is gone, and return the exit status."""
     from twisted.internet import reactor as installed  # noqa: PLC0415 (the caller has chosen it)
 
     reactor: Any = installed
@@ -68,16 +61,7 @@ def run(number: int) -> int:
 
 
 class Child:
-    """Executes the parent's commands.
-
-    Args:
-        reactor: reactor of this process.
-        number: number of the worker.
-
-    Attributes:
-        channel: channel to the parent.
-        status: exit status.
-    """
+    """Executes the parent's commands."""
 
     _log = Logger()
 
@@ -167,13 +151,6 @@ class Child:
 
 class Serving:
     """A bus and a listening gateway, from the parent's `WorkerSettings`.
-
-    Args:
-        reactor: Twisted reactor.
-        number: number of the worker.
-        settings: settings of the worker.
-        descriptors: file descriptors of the listening sockets.
-        changed: called when readiness for logins changes.
 
     Raises:
         BusError, OSError: the settings cannot be used.
