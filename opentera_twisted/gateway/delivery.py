@@ -13,7 +13,7 @@ from opentera_twisted._internal.malformed import Malformed
 from opentera_twisted.gateway.access import reaches_owner
 from opentera_twisted.gateway.contracts import NOBODY, Audience, IAccessPolicy
 from opentera_twisted.gateway.fanout import Followers
-from opentera_twisted.gateway.frames import Frame, event_frame
+from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.outbox import Client, Outbox
 from opentera_twisted.messages import (
     DatabaseEvent,
@@ -25,13 +25,14 @@ from opentera_twisted.messages import (
     TeraModuleMessage,
 )
 from opentera_twisted.messages.envelopes import unpack, unpack_all
+from opentera_twisted.messages.text import visible_text
 from opentera_twisted.pubsub import Delivery
 
 DISCONNECTED_BY_COMMAND: Final = 4000
 """Close code after a ``CMD_CLIENT_DISCONNECT``."""
 
 # Log events are for servers, on every topic; envelopes could hide them.
-_NEVER = (LogEvent, LoginEvent, TeraEvent, TeraMessage, TeraModuleMessage, Packed)
+_NEVER = frozenset({LogEvent, LoginEvent, TeraEvent, TeraMessage, TeraModuleMessage, Packed})
 
 
 class Delivering:
@@ -74,15 +75,15 @@ class Delivering:
             event = TeraEvent.FromString(delivery.payload)
             visible = [
                 (packed, message)
-                for packed in event.events
+                for packed in event.events[:]  # a list: faster to traverse
                 if (message := unpack(packed)) is not None
-                and not isinstance(message, _NEVER)
+                and type(message) not in _NEVER
                 and allows(delivery.topic, message)
             ]
             if not visible:
                 return
             if not followers.are_filtered:
-                self._outbox.put(event_frame(event, visible), followers.whole)
+                self._outbox.put(Frame(visible_text(event, visible)), followers.whole)
                 return
             frames: dict[tuple[int, ...], Frame] = {}
             messages = [message for _, message in visible]
@@ -91,7 +92,7 @@ class Delivering:
                     continue
                 frame = frames.get(numbers)
                 if frame is None:
-                    frame = event_frame(event, [visible[number] for number in numbers])
+                    frame = Frame(visible_text(event, [visible[number] for number in numbers]))
                     frames[numbers] = frame
                 self._outbox.put(frame, clients)
         except Exception:  # noqa: BLE001 (protobuf fails in many ways on malformed input)

@@ -7,15 +7,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
-
-from google.protobuf.any_pb2 import Any as Packed
-from google.protobuf.message import Message
-
-from opentera_twisted.messages import TeraEvent
-from opentera_twisted.messages.text import event_text
 
 _FIN_TEXT: Final = 0x81
 _COMPRESSED: Final = 0x40
@@ -85,13 +78,6 @@ class Frames(tuple[Frame, ...]):  # noqa: SLOT001 (a tuple can have none)
     def size(self) -> int:
         """Bytes of the plain frames."""
         return self.ends[-1]
-
-
-def event_frame(event: TeraEvent, visible: Sequence[tuple[Packed, Message]]) -> Frame:
-    """The frame of an event that holds only what is visible of it, packed and unpacked."""
-    if len(visible) < len(event.events):
-        event = TeraEvent(header=event.header, events=[packed for packed, _ in visible])
-    return Frame(event_text(event, [message for _, message in visible]))
 
 
 def _frame(first: int, payload: bytes) -> bytes:

@@ -6,7 +6,7 @@ Source: docs/reference/wire.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Final
 
@@ -14,11 +14,17 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError, Message
 
-import opentera_twisted.messages  # noqa: F401  (registers every message)
+from opentera_twisted import messages
 from opentera_twisted.messages.TeraEvent_pb2 import TeraEvent
 from opentera_twisted.messages.TeraModuleMessage_pb2 import TeraModuleMessage
 
 TYPE_URL_PREFIX: Final = "type.googleapis.com/"
+
+_PARSERS: Final[Mapping[str, Callable[[bytes], Message]]] = {
+    f"{TYPE_URL_PREFIX}{kind.DESCRIPTOR.full_name}": kind.FromString
+    for kind in (getattr(messages, name) for name in messages.__all__)
+}
+"""Parsers of OpenTera's messages, by the URL that existing programs use."""
 
 
 def pack(message: Message) -> Any:
@@ -32,8 +38,11 @@ def pack(message: Message) -> Any:
 
 def unpack(packed: Any) -> Message | None:
     """Unpack an ``Any``, or return None if its type is unknown or its bytes are invalid."""
+    parse = _PARSERS.get(packed.type_url)
     try:
-        return _class(packed.TypeName()).FromString(packed.value)
+        if parse is None:
+            parse = _class(packed.TypeName()).FromString
+        return parse(packed.value)
     except (KeyError, DecodeError):
         return None
 

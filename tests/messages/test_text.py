@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,10 +84,21 @@ def test_the_text_equals_that_of_protobuf(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("kind", PLAIN)
 def test_common_events_take_the_fast_path(kind: type[Message]) -> None:
-    text_module._plan(kind.DESCRIPTOR, "")
+    text_module._writer(kind.DESCRIPTOR, "")
 
 
 def test_other_events_take_the_slow_path() -> None:
     for kind in (messages.LoginEvent, messages.ServerCommand, messages.RPCMessage):
         with pytest.raises(text_module._NotPlain):
-            text_module._plan(kind.DESCRIPTOR, "")
+            text_module._writer(kind.DESCRIPTOR, "")
+
+
+def test_a_field_with_the_name_of_a_keyword_takes_the_slow_path() -> None:
+    file = FileDescriptorProto(name="keyword.proto", package="test")
+    field = file.message_type.add(name="Keyword").field.add(name="from", number=1)
+    field.type, field.label = field.TYPE_STRING, field.LABEL_OPTIONAL
+    file.syntax = "proto3"
+    pool = DescriptorPool()
+    pool.Add(file)
+    with pytest.raises(text_module._NotPlain):
+        text_module._writer(pool.FindMessageTypeByName("test.Keyword"), "")
