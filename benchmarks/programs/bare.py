@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import socket
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-
-def parser_of_sizes() -> argparse.ArgumentParser:
-    """The options that both ends have: where, and how many bytes either way."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--topic", type=str.encode, required=True)
-    parser.add_argument("--reply-to", type=str.encode, required=True)
-    parser.add_argument("--request-size", type=int, required=True)
-    parser.add_argument("--reply-size", type=int, required=True)
-    return parser
+SIZES: Final[Mapping[str, Callable[[str], Any]]] = {
+    "port": int,
+    "topic": str.encode,
+    "reply_to": str.encode,
+    "request_size": int,
+    "reply_size": int,
+}
+"""Options of both ends: the channels, and how many bytes either way."""
 
 
 def array(*items: bytes) -> bytes:

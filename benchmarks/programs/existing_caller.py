@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from uuid import uuid4
 
 import redis
 
+from benchmarks.programs.options import parse_options
 from benchmarks.programs.timing import summary
 from opentera_twisted.messages import RPCMessage, Value
 
@@ -59,13 +59,7 @@ class ExistingCaller:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--topic", required=True)
-    parser.add_argument("--calls", type=int, required=True)
-    parser.add_argument("--warm-up", type=int, required=True)
-    parser.add_argument("--subscribe", choices=("each", "once"), required=True)
-    options = parser.parse_args()
+    options = parse_options(port=int, topic=str, calls=int, warm_up=int, subscribe=str)
     caller = ExistingCaller(options.port, options.topic, keep=options.subscribe == "once")
     seconds = []
     for number in range(options.warm_up + options.calls):

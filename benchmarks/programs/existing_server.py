@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from threading import Thread
 from typing import Any
 
 import redis
 
+from benchmarks.programs.options import parse_options
 from opentera_twisted.messages import RPCMessage
 
 
@@ -39,8 +39,5 @@ def serve(port: int, topic: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--topic", required=True)
-    options = parser.parse_args()
+    options = parse_options(port=int, topic=str)
     Thread(target=serve, args=(options.port, options.topic)).start()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 from benchmarks.programs.existing_caller import ExistingCaller
 from benchmarks.programs.in_threads import Call, measure
+from benchmarks.programs.options import parse_options
 
 
 def caller(port: int, topic: str) -> Call:
@@ -16,12 +16,6 @@ def caller(port: int, topic: str) -> Call:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--topic", required=True)
-    parser.add_argument("--calls", type=int, required=True)
-    parser.add_argument("--warm-up", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    options = parser.parse_args()
+    options = parse_options(port=int, topic=str, calls=int, warm_up=int, threads=int)
     calls = [caller(options.port, options.topic) for _ in range(options.threads)]
     print(json.dumps(measure(calls, options.calls, options.warm_up)), flush=True)

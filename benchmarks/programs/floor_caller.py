@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from time import perf_counter
 
-from benchmarks.programs.bare import Connection, array, parser_of_sizes
+from benchmarks.programs.bare import SIZES, Connection, array
+from benchmarks.programs.options import parse_options
 from benchmarks.programs.timing import summary
 
 if __name__ == "__main__":
-    parser = parser_of_sizes()
-    parser.add_argument("--calls", type=int, required=True)
-    parser.add_argument("--warm-up", type=int, required=True)
-    options = parser.parse_args()
+    options = parse_options(**SIZES, calls=int, warm_up=int)
     requests, replies = (Connection(options.port, timeout=10.0) for _ in range(2))
     replies.subscribe(options.reply_to)
     request = array(b"PUBLISH", options.topic, bytes(options.request_size))

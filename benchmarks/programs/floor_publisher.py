@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from time import perf_counter
 
 from benchmarks.programs.bare import Connection, array
+from benchmarks.programs.options import parse_options
 from benchmarks.programs.timing import summary
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--topic", type=str.encode, required=True)
-    parser.add_argument("--size", type=int, required=True)
-    parser.add_argument("--count", type=int, required=True)
-    parser.add_argument("--warm-up", type=int, required=True)
-    options = parser.parse_args()
+    options = parse_options(port=int, topic=str.encode, size=int, count=int, warm_up=int)
     connection = Connection(options.port, timeout=10.0)
     command = array(b"PUBLISH", options.topic, bytes(options.size))
     seconds = []

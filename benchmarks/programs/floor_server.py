@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from benchmarks.programs.bare import Connection, array, parser_of_sizes
+from benchmarks.programs.bare import SIZES, Connection, array
+from benchmarks.programs.options import parse_options
 
 if __name__ == "__main__":
-    parser = parser_of_sizes()
-    options = parser.parse_args()
+    options = parse_options(**SIZES)
     requests, replies = (Connection(options.port, timeout=None) for _ in range(2))
     requests.subscribe(options.topic)
     request = array(b"message", options.topic, bytes(options.request_size))

@@ -5,10 +5,11 @@ Its deliveries are the maximum of the load generator and the kernel.
 
 from __future__ import annotations
 
-import argparse
 import json
 import socket
 from threading import Thread
+
+from benchmarks.programs.options import parse_options
 
 ACCEPT = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -38,9 +39,7 @@ def deliver(publisher: socket.socket, frame: bytes, clients: list[socket.socket]
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--frame", type=bytes.fromhex, required=True)
-    options = parser.parse_args()
+    options = parse_options(frame=bytes.fromhex)
     clients: list[socket.socket] = []
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     publishers = socket.create_server(("127.0.0.1", 0))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+from argparse import Namespace
 from collections.abc import Iterator
 from time import perf_counter
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 
+from benchmarks.programs.options import parse_options
 from benchmarks.programs.timing import summary
 from opentera_twisted import Bus
 
@@ -34,7 +35,7 @@ async def call_all(bus: Bus, service: str, calls: int, in_flight: int) -> dict[s
     return summary(seconds, perf_counter() - start)
 
 
-async def measure(options: argparse.Namespace, reactor: object) -> None:
+async def measure(options: Namespace, reactor: object) -> None:
     """Warm up, measure and report."""
     bus = Bus(options.url, reactor=reactor, name="bench-caller")
     bus.startService()
@@ -46,11 +47,5 @@ async def measure(options: argparse.Namespace, reactor: object) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--service", required=True)
-    parser.add_argument("--calls", type=int, required=True)
-    parser.add_argument("--warm-up", type=int, required=True)
-    parser.add_argument("--in-flight", type=int, required=True)
-    arguments = parser.parse_args()
+    arguments = parse_options(url=str, service=str, calls=int, warm_up=int, in_flight=int)
     react(lambda reactor: Deferred.fromCoroutine(measure(arguments, reactor)))

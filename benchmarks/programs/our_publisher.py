@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+from argparse import Namespace
 from collections.abc import Iterator
 from time import perf_counter
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 
+from benchmarks.programs.options import parse_options
 from benchmarks.programs.timing import summary
 from opentera_twisted import Bus
 
@@ -24,7 +25,7 @@ async def publish(
         seconds.append(perf_counter() - start)
 
 
-async def publish_all(bus: Bus, options: argparse.Namespace, count: int) -> dict[str, float]:
+async def publish_all(bus: Bus, options: Namespace, count: int) -> dict[str, float]:
     """Publish so often; what it took."""
     seconds: list[float] = []
     numbers = iter(range(count))
@@ -39,7 +40,7 @@ async def publish_all(bus: Bus, options: argparse.Namespace, count: int) -> dict
     return summary(seconds, perf_counter() - start)
 
 
-async def measure(options: argparse.Namespace, reactor: object) -> None:
+async def measure(options: Namespace, reactor: object) -> None:
     """Warm up, measure and report."""
     bus = Bus(options.url, reactor=reactor, name="bench-publisher")
     bus.startService()
@@ -50,12 +51,5 @@ async def measure(options: argparse.Namespace, reactor: object) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--topic", required=True)
-    parser.add_argument("--size", type=int, required=True)
-    parser.add_argument("--count", type=int, required=True)
-    parser.add_argument("--warm-up", type=int, required=True)
-    parser.add_argument("--in-flight", type=int, required=True)
-    arguments = parser.parse_args()
+    arguments = parse_options(url=str, topic=str, size=int, count=int, warm_up=int, in_flight=int)
     react(lambda reactor: Deferred.fromCoroutine(measure(arguments, reactor)))

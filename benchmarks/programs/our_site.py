@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+from argparse import Namespace
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from benchmarks.programs.options import parse_options
 from opentera_twisted import Bus
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.program import garbage
 
 
-async def serve(options: argparse.Namespace, reactor: object) -> None:
+async def serve(options: Namespace, reactor: object) -> None:
     """Serve until the process is ended."""
     bus = Bus(options.url, reactor=reactor, name="bench-site")
     gateway = Gateway(bus, limits=GatewayLimits(max_connections_per_address=0))
@@ -31,7 +32,5 @@ async def serve(options: argparse.Namespace, reactor: object) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--url", required=True)
-    arguments = parser.parse_args()
+    arguments = parse_options(url=str)
     react(lambda reactor: Deferred.fromCoroutine(serve(arguments, reactor)))

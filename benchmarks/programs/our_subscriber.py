@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
+from argparse import Namespace
 from time import perf_counter
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 
 from benchmarks.processes import resident
+from benchmarks.programs.options import parse_options
 from opentera_twisted import Bus
 
 AT_ONCE = 100
@@ -37,7 +38,7 @@ class Breaks:
         print(json.dumps({"seconds": seconds}), flush=True)
 
 
-async def serve(options: argparse.Namespace, reactor: object) -> None:
+async def serve(options: Namespace, reactor: object) -> None:
     """Be subscribed until the process is ended."""
     bus = Bus(options.url, reactor=reactor, name="bench-subscriber")
     bus.startService()
@@ -55,8 +56,5 @@ async def serve(options: argparse.Namespace, reactor: object) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--topics", type=int, required=True)
-    arguments = parser.parse_args()
+    arguments = parse_options(url=str, topics=int)
     react(lambda reactor: Deferred.fromCoroutine(serve(arguments, reactor)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from functools import partial
 
 from benchmarks.programs.in_threads import measure
+from benchmarks.programs.options import parse_options
 from opentera_twisted.blocking import BlockingBus
 
 
@@ -18,13 +18,7 @@ def add(bus: BlockingBus, service: str, number: int) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--service", required=True)
-    parser.add_argument("--calls", type=int, required=True)
-    parser.add_argument("--warm-up", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    options = parser.parse_args()
+    options = parse_options(url=str, service=str, calls=int, warm_up=int, threads=int)
     with BlockingBus(options.url, name="bench-threads") as shared:
         call = partial(add, shared, options.service)
         report = measure([call] * options.threads, options.calls, options.warm_up)

@@ -8,7 +8,6 @@ A line of JSON on standard input says what to send; each one after that how ofte
 
 from __future__ import annotations
 
-import argparse
 import json
 import socket
 import sys
@@ -16,6 +15,8 @@ from itertools import cycle, islice
 from threading import Thread
 from time import perf_counter, sleep
 from typing import Any
+
+from benchmarks.programs.options import parse_options
 
 
 def discard(connection: socket.socket) -> None:
@@ -50,9 +51,7 @@ def publish(connection: socket.socket, events: list[bytes], pace: float) -> dict
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    options = parser.parse_args()
+    options = parse_options(port=int)
     with socket.create_connection(("127.0.0.1", options.port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         prepared = json.loads(sys.stdin.readline())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
+from argparse import Namespace
 from collections.abc import Iterator
 from time import perf_counter
 
 from redis.asyncio import Redis
 
+from benchmarks.programs.options import parse_options
 from benchmarks.programs.timing import summary
 
 
@@ -23,7 +24,7 @@ async def publish(
         seconds.append(perf_counter() - start)
 
 
-async def publish_all(client: Redis, options: argparse.Namespace, count: int) -> dict[str, float]:
+async def publish_all(client: Redis, options: Namespace, count: int) -> dict[str, float]:
     """Publish so often; what it took."""
     seconds: list[float] = []
     numbers = iter(range(count))
@@ -38,7 +39,7 @@ async def publish_all(client: Redis, options: argparse.Namespace, count: int) ->
     return summary(seconds, perf_counter() - start)
 
 
-async def measure(options: argparse.Namespace) -> None:
+async def measure(options: Namespace) -> None:
     """Warm up, measure and report."""
     async with Redis(port=options.port, protocol=2) as client:
         await publish_all(client, options, options.warm_up)
@@ -46,11 +47,6 @@ async def measure(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--topic", required=True)
-    parser.add_argument("--size", type=int, required=True)
-    parser.add_argument("--count", type=int, required=True)
-    parser.add_argument("--warm-up", type=int, required=True)
-    parser.add_argument("--in-flight", type=int, required=True)
-    asyncio.run(measure(parser.parse_args()))
+    asyncio.run(
+        measure(parse_options(port=int, topic=str, size=int, count=int, warm_up=int, in_flight=int))
+    )

@@ -14,7 +14,6 @@ In between it answers pings.
 
 from __future__ import annotations
 
-import argparse
 import json
 import select
 import socket
@@ -27,6 +26,7 @@ from typing import Any
 
 from benchmarks.programs.dialects import DIALECTS, Dialect, handshake
 from benchmarks.programs.marks import MarkCounter
+from benchmarks.programs.options import parse_options
 
 TIMEOUT = 60.0
 """Seconds to wait for the gateway to let the next websocket in."""
@@ -299,10 +299,7 @@ class Load:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--dialect", choices=DIALECTS, required=True)
-    options = parser.parse_args()
+    options = parse_options(port=int, dialect=str)
     load = Load(options.port, options.dialect)
     commands: dict[str, Callable[..., object]] = {
         "open": load.open,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from importlib.metadata import version
@@ -11,10 +10,9 @@ from urllib.parse import parse_qs
 import django  # type: ignore[import-not-found]  # in the rivals' environment
 from django.conf import settings  # type: ignore[import-not-found]
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--redis-port", type=int, required=True)
-parser.add_argument("--port", type=int, required=True)
-options = parser.parse_args()
+from benchmarks.programs.options import parse_options
+
+options = parse_options(redis_port=int, port=int)
 layer = {
     "hosts": [("127.0.0.1", options.redis_port)],
     # Groups of processes that were killed are kept for a day.

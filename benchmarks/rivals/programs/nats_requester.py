@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
+from argparse import Namespace
 from collections.abc import Iterator
 from time import perf_counter, time
 
 import nats  # type: ignore[import-not-found]  # in the rivals' environment
 from nats.aio.client import Client  # type: ignore[import-not-found]
 
+from benchmarks.programs.options import parse_options
 from benchmarks.programs.timing import summary
 
 
@@ -38,7 +39,7 @@ async def request_all(
     return summary(seconds, perf_counter() - start)
 
 
-async def measure(options: argparse.Namespace) -> None:
+async def measure(options: Namespace) -> None:
     """Warm up, measure and report."""
     connection = await nats.connect(f"nats://127.0.0.1:{options.port}")
     await request_all(connection, options.subject, options.warm_up, options.in_flight)
@@ -48,10 +49,6 @@ async def measure(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--subject", required=True)
-    parser.add_argument("--calls", type=int, required=True)
-    parser.add_argument("--warm-up", type=int, required=True)
-    parser.add_argument("--in-flight", type=int, required=True)
-    asyncio.run(measure(parser.parse_args()))
+    asyncio.run(
+        measure(parse_options(port=int, subject=str, calls=int, warm_up=int, in_flight=int))
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 from importlib.metadata import version
 
 import nats  # type: ignore[import-not-found]  # in the rivals' environment
 from nats.aio.msg import Msg  # type: ignore[import-not-found]
+
+from benchmarks.programs.options import parse_options
 
 
 async def serve(port: int, subject: str) -> None:
@@ -35,8 +36,5 @@ async def serve(port: int, subject: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--subject", required=True)
-    options = parser.parse_args()
+    options = parse_options(port=int, subject=str)
     asyncio.run(serve(options.port, options.subject))
