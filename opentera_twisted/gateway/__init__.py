@@ -22,7 +22,7 @@
     fanout       one subscription per topic for all its clients
     delivery     events of a topic, parsed, filtered and encoded once
     frames       events as finished websocket frames
-    outbox       one write per client and reactor iteration
+    outbox       one write per client and read from Redis
     sending      the send queue of one client, as views of shared bytes
     joining      preparing the access policy and subscribing topics for a client
     recovery     return of clients to the events they missed

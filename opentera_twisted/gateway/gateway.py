@@ -152,7 +152,7 @@ class Gateway(Service):
         self._clock = bus.link.clock
         self._policy = policy or DefaultPolicy()
         self._strangers = SummedLog(self._log, self._clock)
-        self._outbox = Outbox(self._clock)
+        self._outbox = Outbox()
         self._delivering = Delivering(
             self._policy, self._outbox, LARGEST_EVENT * limits.max_send_buffer
         )
@@ -231,8 +231,10 @@ class Gateway(Service):
 
     def startService(self) -> None:
         """Start to admit clients."""
-        if self._on_gap == "close" and not self.running:
-            self._bus.link.on_resumed.append(self._missed_events)
+        if not self.running:
+            self._bus.link.on_read.append(self._outbox.flush)
+            if self._on_gap == "close":
+                self._bus.link.on_resumed.append(self._missed_events)
         super().startService()
         self._stopping = False
         self._revoked.start()
@@ -250,7 +252,8 @@ class Gateway(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._on_gap == "close" and self.running:
+        was_running = bool(self.running)
+        if self._on_gap == "close" and was_running:
             self._bus.link.on_resumed.remove(self._missed_events)
         super().stopService()
         self._stopping = True
@@ -262,6 +265,8 @@ class Gateway(Service):
         left = max(0.001, began + allowed * HANDING_OVER - self._clock.seconds())
         await self.recovery.hand_over(left if allowed else 0.0)
         self.recovery.stop()
+        if was_running:
+            self._bus.link.on_read.remove(self._outbox.flush)
         self._strangers.stop()
         reported = self._presence.stop()
         if allowed:

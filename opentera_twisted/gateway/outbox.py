@@ -1,12 +1,12 @@
-"""Batches each reactor iteration's frames into one write per client."""
+"""Batches the frames of one read from Redis into one write per client."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Protocol
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from opentera_twisted.gateway.frames import Frame, Frames
@@ -37,13 +37,14 @@ class Client(Protocol):
 
 
 class _Batch:
-    """The frames for one audience in this iteration, each with its number in their order."""
+    """The frames for one audience, each with its number in the order of all frames."""
 
-    __slots__ = ("audience", "frames")
+    __slots__ = ("audience", "frames", "numbers")
 
     def __init__(self, audience: Sequence[Client]) -> None:
         self.audience = audience
-        self.frames: list[tuple[int, Frame]] = []
+        self.frames: list[Frame] = []
+        self.numbers: list[int] = []
 
 
 class Outbox:
@@ -55,15 +56,13 @@ class Outbox:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self) -> None:
         self.delivered = 0
-        self._clock = clock
         self._batches: dict[int, _Batch] = {}
         self._count = 0
-        self._is_scheduled = False
 
     def put(self, frame: Frame, audience: Sequence[Client]) -> None:
-        """Send a frame to some clients at the end of this iteration.
+        """Send a frame to some clients at the next flush.
 
         Args:
             frame: frame to send, after all earlier frames.
@@ -71,25 +70,21 @@ class Outbox:
         """
         batch = self._batches.get(id(audience))
         if batch is None:
-            if not self._batches and not self._is_scheduled:
-                self._is_scheduled = True
-                self._clock.callLater(0, self._turn)
             batch = self._batches[id(audience)] = _Batch(audience)
-        batch.frames.append((self._count, frame))
+        batch.frames.append(frame)
+        batch.numbers.append(self._count)
         self._count += 1
 
-    def _turn(self) -> None:
-        self._is_scheduled = False
-        self.flush()
-
     def flush(self) -> None:
-        """Write the frames of this iteration now."""
+        """Write all frames now; the link calls it after each read."""
+        if not self._batches:
+            return
         batches = list(self._batches.values())
         self._batches.clear()
         self._count = 0
         if len(batches) == 1 or _are_apart(batches):
             for batch in batches:
-                self._write(batch.audience, [frame for _, frame in batch.frames])
+                self._write(batch.audience, batch.frames)
             return
         due: dict[Client, list[_Batch]] = {}
         for batch in batches:
@@ -100,10 +95,13 @@ class Outbox:
             _, clients = groups.setdefault(tuple(map(id, mine)), (mine, []))
             clients.append(client)
         for mine, clients in groups.values():
-            numbered = [frame for batch in mine for frame in batch.frames]
-            if len(mine) > 1:
-                numbered.sort(key=itemgetter(0))
-            self._write(clients, [frame for _, frame in numbered])
+            if len(mine) == 1:
+                self._write(clients, mine[0].frames)
+                continue
+            numbers = chain.from_iterable([batch.numbers for batch in mine])
+            frames = chain.from_iterable([batch.frames for batch in mine])
+            ordered = sorted(zip(numbers, frames, strict=True), key=itemgetter(0))
+            self._write(clients, [frame for _, frame in ordered])
 
     def _write(self, clients: Iterable[Client], frames: Sequence[Frame]) -> None:
         """Write the same frames to each client."""

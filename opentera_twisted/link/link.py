@@ -80,6 +80,7 @@ class Link:
         statistics: counts of each connection, by ``client`` and ``subscriber``.
         gaps: number of times that subscriptions were restored after messages may have been missed.
         on_message: Observers of messages: pattern or None, channel, payload. They must not raise.
+        on_read: Observers of the end of one read of messages.
         on_invalidated: Observers of tracked variables: names that changed, or None for any.
         on_ready: Observers of the link becoming ready, each time.
         on_lost: Observers of the loss of a ready link, with its cause.
@@ -104,6 +105,7 @@ class Link:
         }
         self.gaps = 0
         self.on_message: Observers[bytes | None, bytes, bytes] = Observers()
+        self.on_read: Observers[[]] = Observers()
         self.on_invalidated: Observers[Sequence[bytes] | None] = Observers()
         self.on_ready: Observers[[]] = Observers()
         self.on_lost: Observers[Failure] = Observers()
@@ -125,6 +127,7 @@ class Link:
                 on_lost,
                 self._received,
                 self.subscriptions.acknowledge,
+                self.on_read.notify,
                 self.statistics["subscriber"],
             ),
             self._prepare_subscriber,

@@ -276,6 +276,7 @@ class SubscriberProtocol(CommandProtocol):
         on_lost: called once with the cause, before the pending commands fail.
         on_message: called with pattern (or None), channel and payload; must not raise.
         on_acknowledged: called with the operation and the channel or pattern.
+        on_read: called after the messages of one read; must not raise.
         statistics: counts of this and earlier connections; None counts separately.
     """
 
@@ -284,11 +285,18 @@ class SubscriberProtocol(CommandProtocol):
         on_lost: Callable[[Failure], None],
         on_message: Callable[[bytes | None, bytes, bytes], None],
         on_acknowledged: Callable[[Operation, bytes], None],
+        on_read: Callable[[], None],
         statistics: ConnectionStatistics | None = None,
     ) -> None:
         super().__init__(on_lost, statistics)
         self.messageReceived = on_message
         self._on_acknowledged = on_acknowledged
+        self._on_read = on_read
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass on each message and reply, then report the end of the read."""
+        super().dataReceived(data)
+        self._on_read()
 
     def change(self, operation: Operation, names: Sequence[bytes]) -> Deferred[Any]:
         """Subscribe or unsubscribe several channels or patterns at once.

@@ -1,4 +1,4 @@
-"""Frames of one turn: joined, ordered, once per client; against a model."""
+"""Frames of one read: joined, ordered, once per client; against a model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted.gateway.frames import Frame
@@ -40,8 +39,7 @@ class Broken(Client):
 def test_each_client_gets_its_frames_in_their_order_in_one_write(
     members: list[set[int]], puts: list[int]
 ) -> None:
-    clock = Clock()
-    outbox = Outbox(clock)
+    outbox = Outbox()
     clients = [Client() for _ in range(4)]
     audiences = [tuple(clients[number] for number in sorted(numbers)) for numbers in members]
     expected: dict[Client, bytes] = {}
@@ -51,31 +49,28 @@ def test_each_client_gets_its_frames_in_their_order_in_one_write(
         outbox.put(frame, audience)
         for client in audience:
             expected[client] = expected.get(client, b"") + frame.plain
-    assert not any(client.writes for client in clients), "no write before the turn's end"
-    clock.advance(0)
+    assert not any(client.writes for client in clients), "no write before the flush"
+    outbox.flush()
     for client in clients:
         assert client.writes == ([expected[client]] if client in expected else [])
     assert outbox.delivered == sum(len(audiences[put % len(audiences)]) for put in puts)
 
 
-def test_each_turn_starts_empty() -> None:
-    clock = Clock()
-    outbox = Outbox(clock)
+def test_a_flush_writes_each_frame_once() -> None:
+    outbox = Outbox()
     client = Client()
     for text in ("one", "two"):
         outbox.put(Frame(text), (client,))
-        clock.advance(0)
+        outbox.flush()
     assert client.writes == [Frame("one").plain, Frame("two").plain]
-    assert not clock.getDelayedCalls()
 
 
 class BrokenClientTests(TestCase):
     def test_a_failing_client_does_not_affect_others(self) -> None:
-        clock = Clock()
-        outbox = Outbox(clock)
+        outbox = Outbox()
         good = Client()
         outbox.put(Frame("x"), (Broken(), good))
-        clock.advance(0)
+        outbox.flush()
         assert good.writes == [Frame("x").plain]
         assert outbox.delivered == 1
         assert len(self.flushLoggedErrors(OSError)) == 1
@@ -99,12 +94,11 @@ def test_a_compressed_frame_holds_the_same_text(text: str, bits: int) -> None:
 
 
 def test_clients_with_and_without_compression_share_an_audience() -> None:
-    clock = Clock()
-    outbox = Outbox(clock)
+    outbox = Outbox()
     plain, compressed = Client(), Client(window_bits=10)
     frame = Frame("x" * 1000)
     outbox.put(frame, (plain, compressed))
-    clock.advance(0)
+    outbox.flush()
     assert plain.writes == [frame.plain]
     assert compressed.writes == [frame.deflated(10)]
     assert len(compressed.writes[0]) < 100

@@ -34,6 +34,7 @@ class ProtocolTests(SynchronousTestCase):
         self.lost: list[Failure] = []
         self.messages: list[tuple[bytes | None, bytes, bytes]] = []
         self.acknowledged: list[tuple[str, bytes]] = []
+        self.reads: list[int] = []
         self.clock = Clock()
 
     def commands(self) -> CommandProtocol:
@@ -46,9 +47,17 @@ class ProtocolTests(SynchronousTestCase):
             self.lost.append,
             lambda *message: self.messages.append(message),
             lambda *one: self.acknowledged.append(one),
+            lambda: self.reads.append(len(self.messages)),
         )
         protocol.makeConnection(StringTransport())
         return protocol
+
+    def test_a_read_ends_after_all_its_messages(self) -> None:
+        protocol = self.subscriber()
+        message = b"*3\r\n$7\r\nmessage\r\n$1\r\nt\r\n$1\r\nx\r\n"
+        protocol.dataReceived(message * 3 + message[:9])
+        protocol.dataReceived(message[9:])
+        self.assertEqual(self.reads, [3, 4])
 
     def test_replies_go_to_commands_in_their_order(self) -> None:
         protocol = self.commands()
