@@ -148,29 +148,22 @@ class Admission:
             raise Refusal(HTTPStatus.FORBIDDEN, "the recovery token is not valid")
         identity = taken.identity
         who = (identity.kind, identity.uuid)
-        try:
-            # Do not count the websocket that the client has left.
-            self._allow(identity, self._present[who] + 1 - recovery.has_open(taken))
-        except Refusal as refusal:
-            if refusal.status is HTTPStatus.FORBIDDEN:
-                recovery.discard(taken)
-            else:
-                recovery.put_back(taken)
-            raise
         was_kept = recovery.keeps(taken)
         self._present[who] += 1
         try:
-            await self._turn()
-            if was_kept and not recovery.keeps(taken):  # such as by the disconnect command
-                raise Refusal(HTTPStatus.FORBIDDEN, "the recovery session ended during the return")
-        except BaseException:
-            self._gone(who)
-            if was_kept and not recovery.keeps(taken):
-                recovery.discard(taken)
-            else:
-                recovery.put_back(taken)
-            raise
-        try:
+            try:
+                # Do not count the websocket that the client has left.
+                self._allow(identity, self._present[who] - recovery.has_open(taken))
+                await self._turn()
+                if was_kept and not recovery.keeps(taken):  # such as by the disconnect command
+                    raise Refusal(HTTPStatus.FORBIDDEN, "the session ended during the return")
+            except BaseException as error:
+                is_final = isinstance(error, Refusal) and error.status is HTTPStatus.FORBIDDEN
+                if is_final or (was_kept and not recovery.keeps(taken)):
+                    recovery.discard(taken)
+                else:
+                    await recovery.put_back(taken)
+                raise
             client.session = await recovery.resume(taken, received)
         except BaseException:
             self._gone(who)

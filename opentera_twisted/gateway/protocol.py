@@ -171,6 +171,11 @@ class ClientProtocol(CorrectedProtocol):
             await self.factory.intake.turn()
             raise
 
+    @property
+    def is_being_admitted(self) -> bool:
+        """True while the gateway decides on the login."""
+        return self._admission is not None and not self._admission.called
+
     def _admitted(self, identity: Identity) -> str | None:
         self.identity = identity
         if self.state != self.STATE_CONNECTING:  # the client left; Autobahn would still open it
@@ -270,9 +275,10 @@ class ClientProtocol(CorrectedProtocol):
             self.window_bits = self.factory.window_bits
         self._admission = self._client = self._timeout = None
         self.forget_handshake()
+        closing, self._closing = self._closing, None  # a recovery token comes before the close
         self.factory.gateway.opened(self, self.identity)
-        if self._closing is not None:  # closed before it opened
-            self._begin_close()
+        if closing is not None:
+            self.close(*closing)
 
     def onFrameBegin(self) -> None:
         """Count a frame of any kind except close against the rate limit."""
@@ -462,7 +468,10 @@ class ClientFactory(CorrectedFactory):
         return bool(limit) and len(self.connections) > limit
 
     def close_all(self, code: int, reason: str, timeout: float) -> Deferred[None]:
-        """Close open websockets properly, and drop the others at once.
+        """Close open websockets properly, and drop the others.
+
+        A pending login completes first, because the client's token or key may be redeemed already.
+        The websocket then opens and closes, or the client gets the refusal.
 
         Args:
             code: Close code.
@@ -475,7 +484,7 @@ class ClientFactory(CorrectedFactory):
         emptied = self._emptied.wait()
         for client in list(self.connections):
             client.close(code, reason)
-            if client.state == client.STATE_CONNECTING:
+            if client.state == client.STATE_CONNECTING and not client.is_being_admitted:
                 client.dropConnection(abort=True)
         self._fire_if_empty()
         if timeout and not emptied.called:

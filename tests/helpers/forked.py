@@ -116,14 +116,14 @@ class Program:
 
     def poll(self) -> int | None:
         """Return its exit status, or None while it runs."""
-        if self.returncode is None and select.select([self._status], [], [], 0)[0]:
+        if self.returncode is None and self._has_ended(0):
             self._ended()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end, and return its exit status."""
         if self.returncode is None:
-            if not select.select([self._status], [], [], timeout)[0]:
+            if not self._has_ended(timeout):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self._ended()
         assert self.returncode is not None
@@ -137,6 +137,12 @@ class Program:
     def kill(self) -> None:
         """Send it SIGKILL if it is running."""
         self.send_signal(signal.SIGKILL)
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        """Wait for its end; unlike ``select``, a poll takes any file number."""
+        poll = select.poll()
+        poll.register(self._status, select.POLLIN)
+        return bool(poll.poll(None if timeout is None else 1000 * timeout))
 
     def _ended(self) -> None:
         data = os.read(self._status, 4)

@@ -146,8 +146,12 @@ class Recovery:
             return
         self._link.on_interrupted.append(self._interrupted)
         self._link.on_resumed.append(self._resumed)
+        self._link.on_ready.append(self._announce)
         self._handovers.start().addErrback(self._refused)
         self._drained = None
+        self._announced = 0.0
+        if self._link.is_ready:
+            self._announce()
         self._looking.start(LOOKED, now=False)
 
     def stop(self) -> None:
@@ -157,6 +161,7 @@ class Recovery:
         self._looking.stop()
         self._link.on_interrupted.remove(self._interrupted)
         self._link.on_resumed.remove(self._resumed)
+        self._link.on_ready.remove(self._announce)
         for session in list(self._sessions.values()):
             self._end(session)
         self._handovers.stop()
@@ -226,10 +231,14 @@ class Recovery:
         """Redeem a token: see `Tokens.take`."""
         return self._tokens.take(kind, token)
 
-    def put_back(self, taken: Taken) -> None:
-        """Make a token valid again after its client was refused for now."""
+    def put_back(self, taken: Taken) -> Deferred[None]:
+        """Make a token valid again; wait for it before you refuse the client for now.
+
+        Returns:
+            Fires when Redis has the token, or has refused it.
+        """
         put = self._tokens.put_back(taken, self._settings.window)
-        put.addErrback(self._not_told)
+        return put.addErrback(self._not_told)
 
     def discard(self, taken: Taken) -> None:
         """Invalidate a token and its successor, and end the session kept here."""
@@ -272,7 +281,6 @@ class Recovery:
                 self._keep(session, taken, received)
 
         def failed(failure: Failure) -> None:
-            self.put_back(taken)
             if not waiting.called:
                 waiting.errback(failure)
             elif not failure.check(Refusal, CancelledError):
@@ -294,6 +302,9 @@ class Recovery:
             self.outcomes[error.reason] += 1
             session = session or self.session(taken.identity)
             session.window.restart(())
+        except BaseException:
+            await self.put_back(taken)
+            raise
         else:
             self.outcomes["recovered"] += 1
         self._name(session, digest_of(taken.following))
@@ -332,6 +343,10 @@ class Recovery:
 
         The client will return with the same token and the same count.
         """
+        if not self._looking.running:  # the gateway has stopped
+            self._end(session)
+            self.put_back(taken)
+            return
         beginning, session.beginning = session.beginning, None
         if beginning is None or beginning.missed is None:
             session.epoch = _LOST
@@ -457,9 +472,8 @@ class Recovery:
     def _look(self) -> None:
         """End expired sessions, and extend tokens that are due."""
         now = self._clock.seconds()
-        if self._drained is None and now >= self._announced + ANNOUNCED and self._link.is_ready:
-            self._announced = now
-            self._peers.announce().addErrback(self._not_told)
+        if now >= self._announced + ANNOUNCED and self._link.is_ready:
+            self._announce()
         while self._held and self._held[session := next(iter(self._held))] <= now:
             self._end(session)
         due: list[str] = []
@@ -473,6 +487,12 @@ class Recovery:
             self._tokens.extend(batch, self._settings.window + 2 * self._interval).addErrback(
                 self._not_told
             )
+
+    def _announce(self) -> None:
+        """Announce this gateway to the others, unless it is stopping."""
+        if self._drained is None:
+            self._announced = self._clock.seconds()
+            self._peers.announce().addErrback(self._not_told)
 
     def _interrupted(self) -> None:
         """Send no events after a gap; `_resumed` closes the websockets."""

@@ -51,3 +51,13 @@ class RecoveryTestCase(RedisTestCase):
             return gate.recovery.held
 
         await until(held, lambda found: found == count)
+
+    async def is_missed(self, gate: Gateway, count: int) -> None:
+        """Wait until a gateway has so many events for its only session."""
+        (session,) = gate.recovery._sessions.values()
+
+        async def sent() -> int:
+            await turn()
+            return session.window.sent
+
+        await until(sent, lambda found: found == count)

@@ -10,7 +10,6 @@ import signal
 from collections import Counter
 from collections.abc import Sequence
 
-import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
@@ -92,7 +91,6 @@ class Returning:
 
 
 class RestartTests(WorkersTestCase):
-    @pytest.mark.skip("a return in progress at a gateway that stops can lose its token")
     async def test_a_rolling_restart_loses_nothing_and_needs_no_key(self) -> None:
         options = ("--redis", self.gateway_url, *PATIENT)
         programs = [self.start(*options) for _ in range(3)]

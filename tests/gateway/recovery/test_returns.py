@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import topics
 from opentera_twisted.gateway import Gateway, GatewayLimits
-from opentera_twisted.gateway.recovery import handover
+from opentera_twisted.gateway.recovery import handover, recovery
 from opentera_twisted.gateway.recovery.peers import GATEWAYS
 from opentera_twisted.gateway.recovery.tokens import TOKENS, digest_of
 from opentera_twisted.gateway.subprotocols import RECOVERY
@@ -355,16 +355,6 @@ class InterruptedReturnTests(RecoveryTestCase):
         self.publish("b")
         assert not await client.come_back(second)
 
-    async def is_missed(self, gate: Gateway, count: int) -> None:
-        """Wait until a gateway has got so many events for a client that is away."""
-        (session,) = gate.recovery._sessions.values()
-
-        async def sent() -> int:
-            await turn()
-            return session.window.sent
-
-        await until(sent, lambda found: found == count)
-
 
 class EndsTests(RecoveryTestCase):
     async def test_a_client_that_closes_cleanly_is_forgotten(self) -> None:
@@ -532,6 +522,77 @@ class StopTests(RecoveryTestCase):
         client = await self.client(first)
         await old.stopService()
         assert (await client.websocket.closed)[0] == 1001
+
+    async def test_a_return_under_way_completes_before_the_stop(self) -> None:
+        old, first = await self.gateway()
+        _, second = await self.gateway()
+        await self.announced(2)
+        client = await self.client(first)
+        await client.drop()
+        await self.is_held(old)
+        self.publish("a")
+        await self.is_missed(old, 1)
+        taken: Deferred[None] = Deferred()
+        replied: Deferred[None] = Deferred()
+        take = old.recovery.take
+
+        async def reply_late(*arguments: Any) -> Any:
+            reply = await take(*arguments)
+            taken.callback(None)
+            await replied
+            return reply
+
+        self.patch(
+            old.recovery, "take", lambda *arguments: Deferred.fromCoroutine(reply_late(*arguments))
+        )
+        returning = Deferred.fromCoroutine(client.come_back(first))
+        await taken
+        stopping = old.stopService()
+        replied.callback(None)
+        assert await returning
+        assert (await client.websocket.closed)[0] == 1001
+        assert client.collect() == ["a"]
+        assert not stopping.called
+        self.publish("b")
+        assert await client.come_back(second)
+        assert await client.until(1) == ["a", "b"]
+        await stopping
+
+    async def test_a_token_is_valid_before_its_client_is_refused(self) -> None:
+        gate, port = await self.gateway(limits=GatewayLimits(max_clients_per_identity=1))
+        client = await self.client(port)
+        await client.drop()
+        await self.is_held(gate)
+        other = await self.client(port)
+        asked: Deferred[None] = Deferred()
+        written: Deferred[None] = Deferred()
+        put_back = gate.recovery._tokens.put_back
+
+        async def put_back_late(*arguments: Any) -> None:
+            asked.callback(None)
+            await written
+            await put_back(*arguments)
+
+        self.patch(
+            gate.recovery._tokens,
+            "put_back",
+            lambda *arguments: Deferred.fromCoroutine(put_back_late(*arguments)),
+        )
+        returning = Deferred.fromCoroutine(client.come_back(port))
+        await asked
+        await turn()
+        assert not returning.called
+        written.callback(None)
+        with pytest.raises(HandshakeFailed, match="429"):
+            await returning
+        other.websocket.sendClose(1000)
+        await other.websocket.closed
+        assert await client.come_back(port)
+
+    async def test_a_gateway_is_announced_when_it_starts(self) -> None:
+        self.patch(recovery, "LOOKED", 600.0)
+        await self.gateway()
+        await self.announced(1)
 
     async def test_a_late_return_recovers_nothing(self) -> None:
         old, first = await self.gateway(limits=GatewayLimits(shutdown_timeout=1))
