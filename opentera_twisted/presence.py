@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from opentera_twisted import topics
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.holders import GATEWAYS, HELD, LEAVING
-from opentera_twisted.lease import report_gone
 from opentera_twisted.link import Link, Script
 from opentera_twisted.messages import ServerCommand
 from opentera_twisted.messages.templates import PUBLISH
+from opentera_twisted.presence_lease import report_gone
 from opentera_twisted.pubsub import PubSub
 from opentera_twisted.sessions import is_uuid
 from opentera_twisted.topics import Kind

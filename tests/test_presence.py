@@ -19,12 +19,12 @@ from opentera_twisted import Bus, Delivery, InvalidArgument, ReadOnlyReplica, Se
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
 from opentera_twisted.holders import GATEWAYS, HELD, LISTENING, OWED, REPORTS
-from opentera_twisted.lease import LEASE, REAPED_AT_ONCE, Lease, Transition
 from opentera_twisted.link import back_off
 from opentera_twisted.messages import ServerCommand, TeraModuleMessage
 from opentera_twisted.messages.envelopes import module_message, unpack
 from opentera_twisted.messages.templates import fill, template
 from opentera_twisted.presence import by_kind
+from opentera_twisted.presence_lease import LEASE, REAPED_AT_ONCE, Lease, Transition
 from opentera_twisted.sessions import Identity
 from tests.helpers.processes import Process
 from tests.helpers.support import (

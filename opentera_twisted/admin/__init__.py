@@ -2,7 +2,7 @@
 
 guard      access checks: host names, tokens, sessions, origins
 health     readiness and state of the program
-sampler    reactor delay, and rates by the second
+history    samples of the last minutes: reactor delay, and rates by the second
 metrics    metrics for Prometheus
 overview   health, samples and metrics of this process, behind one interface
 traffic    published messages, watched on demand

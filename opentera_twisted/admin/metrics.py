@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from opentera_twisted._internal.histogram import Histogram
 from opentera_twisted.admin.health import Health
-from opentera_twisted.admin.sampler import Sampler
+from opentera_twisted.admin.history import Sampler
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.recovery import OUTCOMES as RECOVERY_OUTCOMES

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from prometheus_client.core import Metric
 
 from opentera_twisted.admin.health import Health
+from opentera_twisted.admin.history import KEPT, Sample, Sampler
 from opentera_twisted.admin.metrics import Metrics, page_of
-from opentera_twisted.admin.sampler import Sample, Sampler
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway
 
@@ -79,6 +79,7 @@ class LocalOverview:
             "health": self.health(),
             "taken": self._sampler.taken,
             "samples": self._sampler.after(after),
+            "kept": KEPT,
             "logins": {} if gateway is None else dict(gateway.logins),
             "limited": {}
             if gateway is None

@@ -48,7 +48,7 @@ from opentera_twisted.gateway.revoked import Revoked
 from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.gateway.summed_log import SummedLog
 from opentera_twisted.gateway.tls import failure_of_handshake
-from opentera_twisted.lease import LEASE
+from opentera_twisted.presence_lease import LEASE
 from opentera_twisted.sessions import Identity, SessionKeys
 
 OnGap = Literal["keep", "close"]

@@ -22,11 +22,11 @@ from twisted.python.failure import Failure
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusError
 from opentera_twisted.holders import REPORTS
-from opentera_twisted.lease import LEASE, Lease, Renewal, Transition
 from opentera_twisted.link import Link, Retry
 from opentera_twisted.messages import DeviceEvent, ParticipantEvent, UserEvent
 from opentera_twisted.messages.envelopes import module_message
 from opentera_twisted.messages.templates import template
+from opentera_twisted.presence_lease import LEASE, Lease, Renewal, Transition
 from opentera_twisted.sessions import Identity
 
 GRACE_LOOK: Final = 1.0

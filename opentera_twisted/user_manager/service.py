@@ -19,8 +19,8 @@ from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import AlreadyServed, BusError
 from opentera_twisted.holders import REPORTS
-from opentera_twisted.lease import LEASE
 from opentera_twisted.link import Retry
+from opentera_twisted.presence_lease import LEASE
 from opentera_twisted.pubsub import Delivery, Subscription
 from opentera_twisted.revocation import TOPICS, standings
 from opentera_twisted.rpc import ProcedureServer

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 
 from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted._internal.histogram import BOUNDS, Histogram
-from opentera_twisted.admin.sampler import BEATS, INTERVAL, KEPT, Sampler
+from opentera_twisted.admin.history import BEATS, INTERVAL, KEPT, Sampler
 from opentera_twisted.errors import BusError
 from tests.helpers.admin import AdminTestCase, Asking
 from tests.helpers.support import UUID, start_server, until

@@ -28,11 +28,11 @@ from opentera_twisted.embedded.process import find_server
 from opentera_twisted.gateway import DefaultPolicy, Gateway, RpcIdentities
 from opentera_twisted.gateway.presence import presence_event
 from opentera_twisted.holders import GATEWAYS, HELD, REPORTS
-from opentera_twisted.lease import Lease
 from opentera_twisted.logs import LogPublisher
 from opentera_twisted.messages import JoinSessionEvent, StopSessionEvent, UserEvent
 from opentera_twisted.messages.envelopes import module_message
 from opentera_twisted.messages.templates import template
+from opentera_twisted.presence_lease import Lease
 from opentera_twisted.user_manager import UserManager, registry
 from opentera_twisted.variables import LogList, Secret
 from tests.gateway.recovery.client import Client

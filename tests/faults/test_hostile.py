@@ -18,9 +18,9 @@ from twisted.python import runtime
 from opentera_twisted import BusError, Procedures, SessionKeys
 from opentera_twisted._internal.clock import clock_of
 from opentera_twisted.holders import REPORTS
-from opentera_twisted.lease import LEASE
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.envelopes import tera_event, unpack_all
+from opentera_twisted.presence_lease import LEASE
 from opentera_twisted.rpc.wire import encode_request
 from opentera_twisted.topics import websocket_events
 from tests.conformance.frames import TEXT, frame

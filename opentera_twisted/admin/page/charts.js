@@ -74,17 +74,17 @@ class Tile {
 
 /** All tiles and their samples. */
 export class Tiles {
-  constructor(list, kept = 180) {
-    this.kept = kept;
+  constructor(list) {
     this.samples = [];
     this.tiles = TILES.map((tile) => new Tile(tile));
     list.append(...this.tiles.map((tile) => tile.item));
   }
 
-  add(samples) {
-    this.samples = [...this.samples, ...samples].slice(-this.kept);
+  /** Add new samples; each chart shows the last `kept`. */
+  add(samples, kept) {
+    this.samples = [...this.samples, ...samples].slice(-kept);
     for (const tile of this.tiles) {
-      tile.update(this.samples, this.kept);
+      tile.update(this.samples, kept);
     }
   }
 

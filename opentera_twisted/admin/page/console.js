@@ -88,7 +88,7 @@ async function update() {
       started = state.health.started;
     }
     taken = state.taken;
-    tiles.add(state.samples);
+    tiles.add(state.samples, state.kept);
     show(state);
     byId("away").hidden = true;
   } catch (problem) {

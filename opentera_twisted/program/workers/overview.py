@@ -15,8 +15,8 @@ from twisted.internet.defer import DeferredList
 
 from opentera_twisted._internal.extras import explained
 from opentera_twisted.admin import LocalOverview
+from opentera_twisted.admin.history import Sample
 from opentera_twisted.admin.metrics import page_of
-from opentera_twisted.admin.sampler import Sample
 from opentera_twisted.bus import Bus
 from opentera_twisted.program.workers.pool import Pool
 from opentera_twisted.program.workers.process import Worker

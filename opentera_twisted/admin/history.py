@@ -1,4 +1,4 @@
-"""Periodic samples: reactor delay, and rates by the second."""
+"""Samples of the last three minutes, one a second: reactor delay and rates."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import gatherResults
 from opentera_twisted import Bus
 from opentera_twisted.gateway.presence import LocalPresence
 from opentera_twisted.holders import GATEWAYS, HELD, LEASES, LISTENING, OWED, REPORTS
-from opentera_twisted.lease import GATEWAYS_AT_ONCE, LOOKUPS, Lease
+from opentera_twisted.presence_lease import GATEWAYS_AT_ONCE, LOOKUPS, Lease
 from opentera_twisted.sessions import Identity
 from tests.helpers.support import GUARD, UUID, Collector, caught_up, log_of, turn, until
 
