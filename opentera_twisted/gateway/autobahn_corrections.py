@@ -209,11 +209,13 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         ):
             # Twisted waits until the socket is writable, which costs two system calls. Nearly
             # always it is writable already.
-            sent = transport.writeSomeData(data)
+            try:
+                sent = transport.socket.send(data)
+            except OSError:  # full or broken: the transport finds out which
+                sent = 0
             if sent == len(data):
                 return True
-            if isinstance(sent, int):
-                rest = memoryview(data)[sent:]
+            rest = memoryview(data)[sent:]
         if sending is None:
             bound = self.factory.max_send_buffer
             sending = Sending(transport, self.factory.clock, bound, self.too_slow)

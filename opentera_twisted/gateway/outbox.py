@@ -113,7 +113,11 @@ class Outbox:
             bits = client.window_bits
             data = joined.get(bits)
             if data is None:
-                data = joined[bits] = b"".join([frame.deflated(bits) for frame in frames])
+                if len(frames) == 1:
+                    data = frames[0].deflated(bits)
+                else:
+                    data = b"".join([frame.deflated(bits) for frame in frames])
+                joined[bits] = data
             try:
                 written += client.write(data, frames)
             except Exception:  # noqa: BLE001 (the other clients get theirs)
