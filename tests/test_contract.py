@@ -1,19 +1,24 @@
-"""The contract of a bus, kept by `Bus`, by `BlockingBus` in threads and by `MemoryBus`."""
+"""The contract of a bus, kept by `Bus`, `BlockingBus`, `AsyncioBus` and `MemoryBus`."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 
-from opentera_twisted import SessionKeys
+from opentera_twisted import Procedures, SessionKeys
+from opentera_twisted.aio import AsyncioBus, AsyncioPresence, AsyncioVariables
 from opentera_twisted.blocking import BlockingBus, BlockingPresence, BlockingVariables, Handle
+from opentera_twisted.reactor_thread import run_in_loop
+from opentera_twisted.rpc.procedures import Procedure
 from opentera_twisted.testing import MemoryBus, MemoryRedis
 from tests.helpers.contract import BusContract
+from tests.helpers.loops import LoopThread
 from tests.helpers.support import GUARD, RedisTestCase
 
 
@@ -72,6 +77,74 @@ class BlockingBusContractTests(BusContract, RedisTestCase):
         self.addCleanup(deferToThread, bus.close)
         await deferToThread(bus.connected, GUARD)
         return InThreads(bus)
+
+    async def keys(self, bus: Any) -> Any:
+        class Keys:
+            issue = bus.issue_key
+            redeem = bus.redeem_key
+
+        return Keys
+
+    async def push(self, name: str, value: bytes) -> None:
+        self.redis.rpush(name, value)
+
+    async def break_links(self) -> None:
+        self.redis.client_kill_filter(_type="pubsub")
+        self.redis.client_kill_filter(_type="normal", skipme=True)
+
+
+class InLoop:
+    """An object of `AsyncioBus` whose methods run in an event loop of another thread."""
+
+    def __init__(self, of_asyncio: Any, loop: LoopThread) -> None:
+        self._of_asyncio = of_asyncio
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._of_asyncio, name)
+        if isinstance(member, (AsyncioVariables, AsyncioPresence)):
+            return InLoop(member, self._loop)
+
+        def call(*args: Any, **named: Any) -> Deferred[Any]:
+            args = tuple(map(_from_loop, args))
+            named = {name: _from_loop(value) for name, value in named.items()}
+            called = self._loop.run(lambda: member(*args, **named))
+            return called.addCallback(self._wrapped)
+
+        return call
+
+    def _wrapped(self, result: Any) -> Any:
+        is_wrapped = type(result).__name__ in {"AsyncioProxy", "Handle"}
+        return InLoop(result, self._loop) if is_wrapped else result
+
+
+def _from_loop(value: Any) -> Any:
+    """Wrap handlers and procedures for calls in an event loop; run them in the reactor's thread."""
+    if isinstance(value, Procedures):
+        return value.adapted(_procedure_from_loop)
+    return partial(run_in_loop, value) if callable(value) else value
+
+
+def _procedure_from_loop(procedure: Procedure) -> Procedure:
+    if procedure.thread:
+        return procedure
+    return evolve(procedure, function=partial(run_in_loop, procedure.function))
+
+
+class AsyncioBusContractTests(BusContract, RedisTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.loop = LoopThread()
+        self.addCleanup(self.loop.stop)
+
+    async def make(self) -> Any:
+        # With another login it gets its own bus, as another program does.
+        self.made = getattr(self, "made", 0) + 1
+        url = self.server.url.replace("//", f"//user{self.made}@")  # no password is required
+        bus = InLoop(AsyncioBus(url, name="test"), self.loop)
+        self.addCleanup(bus.close)
+        await bus.connected(GUARD)
+        return bus
 
     async def keys(self, bus: Any) -> Any:
         class Keys:

@@ -125,7 +125,7 @@ class ExampleTests(RedisTestCase):
         port = free_port()
         program = self.start(
             "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "fastapi_app:app",
-            REDIS_URL=self.server.url, fork=False,  # it installs a reactor of its own
+            REDIS_URL=self.server.url,
         )  # fmt: skip
         await program.says("Uvicorn running")
         status, text = await deferToThread(ask, port, "/add?a=1&b=2")

@@ -86,6 +86,28 @@ def run(function: Callable[..., Any], *arguments: Any) -> Any:
     return thread.run(function, *arguments)
 
 
+async def run_in_loop(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function in the reactor's thread and await its result, in any event loop.
+
+    The first call of a process starts the reactor, and blocks the loop until it runs.
+
+    Args:
+        function: function that may return a Deferred or a coroutine.
+        arguments: arguments of the function.
+
+    Returns:
+        Its result. Cancelling the coroutine cancels the Deferred.
+
+    Raises:
+        ForkedProcess, PatchedThreads, BusUnavailable: as `run` raises.
+        Exception: error of the function or of its Deferred.
+    """
+    thread = _process.thread
+    if thread is None or not thread.is_running:
+        thread = _start()
+    return await thread.run_in_loop(function, *arguments)
+
+
 def check_not_forked() -> None:
     """Check that this process has a reactor, or can have one.
 

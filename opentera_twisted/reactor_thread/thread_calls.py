@@ -1,13 +1,15 @@
-"""Calls that other threads make in the reactor's thread, and wait for."""
+"""Calls that other threads and event loops make in the reactor's thread, and wait for."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from opentera_twisted._internal import callbacks
@@ -90,6 +92,42 @@ class ThreadCall:
         return self._is_over
 
 
+class LoopCall(ThreadCall):
+    """A call in the reactor's thread, for which a coroutine of the running event loop waits.
+
+    Args:
+        on_over: as in `ThreadCall`.
+        function: as in `ThreadCall`.
+        arguments: as in `ThreadCall`.
+
+    Attributes:
+        future: future of the event loop, for the result.
+    """
+
+    def __init__(
+        self, on_over: Callable[[ThreadCall], None], function: Callable[..., Any], *arguments: Any
+    ) -> None:
+        super().__init__(on_over, function, *arguments)
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self._loop.create_future()
+
+    def release(self) -> None:
+        """Continue the waiting coroutine, unless its event loop is closed."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
+        if self.future.done():
+            return
+        if not isinstance(self._value, Failure):
+            self.future.set_result(self._value)
+        elif self._value.check(CancelledError):
+            self.future.cancel()
+        else:
+            error = self._value.value
+            self.future.set_exception(error or RuntimeError(self._value.getErrorMessage()))
+
+
 class ReactorThread:
     """The running reactor, and the calls to make in it.
 
@@ -131,6 +169,20 @@ class ReactorThread:
         try:
             self._begin(call)
             return call.wait(within)
+        finally:
+            self._under_way.discard(call)
+            if not call.is_over:
+                self.reactor.callFromThread(self._give_up, call)
+
+    async def run_in_loop(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Make a call and await its result, in any event loop; fails like `run`.
+
+        Cancelling the coroutine cancels the function's Deferred, and the other way round.
+        """
+        call = LoopCall(self._ended, function, *arguments)
+        try:
+            self._begin(call)
+            return await call.future
         finally:
             self._under_way.discard(call)
             if not call.is_over:
