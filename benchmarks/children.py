@@ -25,11 +25,7 @@ LAST_LINES: Final = 5
 
 
 class Child:
-    """A process that writes lines to its standard output.
-
-    Args:
-        command: its arguments.
-    """
+    """A process that writes lines to its standard output."""
 
     def __init__(self, *command: str) -> None:
         self._name = " ".join(command[:4])

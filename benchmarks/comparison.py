@@ -70,11 +70,6 @@ class Comparison:
         """Measure each gateway in each round; skip one that is missing or fails.
 
         One that is slow is measured in one round only.
-
-        Args:
-            setting: says how many rounds.
-            title: told of each round.
-            measure: one gateway, given its name and how it is started.
         """
         slow: set[str] = set()
         for number in setting.each_round(title):
@@ -112,16 +107,7 @@ class Comparison:
         target: Target | None = None,
         point: Point | None = None,
     ) -> Figure:
-        """Ours beside all the others.
-
-        Args:
-            scenario: Scenario of the figure.
-            what: Measured quantity.
-            unit: Unit of the quantity.
-            beside: Target of the ratio to each rival.
-            target: Target of our own median.
-            point: Position in a series of sizes.
-        """
+        """Ours beside all the others."""
         rivals = [
             Rival(
                 self.series(what, name),

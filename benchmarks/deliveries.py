@@ -49,13 +49,7 @@ class Delivered:
 
 @frozen
 class Connected:
-    """A gateway with all its websockets open.
-
-    Attributes:
-        side: the gateway.
-        opened_per_second: websockets, until subscribed.
-        deliver: has it deliver.
-    """
+    """A gateway with all its websockets open."""
 
     side: Side
     opened_per_second: float

@@ -41,14 +41,7 @@ PERSONAL_DELIVERIES: Final = 50_000
 
 @frozen
 class Quantity:
-    """A reported quantity of deliveries.
-
-    Attributes:
-        what: Name of the quantity.
-        unit: Unit of its value.
-        value: Reads it from the deliveries.
-        beside: Target of the ratio to a rival.
-    """
+    """A reported quantity of deliveries."""
 
     what: str
     unit: str

@@ -31,13 +31,7 @@ class Target:
 
 @define
 class Series:
-    """Samples of one side, one per round.
-
-    Attributes:
-        who: Measured program and its processes.
-        samples: One sample per round.
-        remarks: Remarks on the samples.
-    """
+    """Samples of one side, one per round."""
 
     who: str
     samples: list[float] = Factory(list)
@@ -102,13 +96,7 @@ class Rival:
 
 @frozen
 class Point:
-    """Position of a figure in a series that differs in one size only.
-
-    Attributes:
-        of: Name of the series.
-        axis: Name of the size.
-        size: Size of this figure.
-    """
+    """Position of a figure in a series that differs in one size only."""
 
     of: str
     axis: str

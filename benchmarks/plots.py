@@ -30,12 +30,7 @@ _STYLE: Final = {
 
 @frozen
 class Picture:
-    """One file: figures that differ in one size only, or a single one.
-
-    Attributes:
-        name: File name without its suffix.
-        figures: Figures by size.
-    """
+    """One file: figures that differ in one size only, or a single one."""
 
     name: str
     figures: Sequence[Figure]

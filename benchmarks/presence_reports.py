@@ -29,13 +29,7 @@ def forget_everyone(setting: Setting) -> None:
 def awaiting_reports(
     setting: Setting, count: int, change: UserEvent.EventType = UserEvent.USER_CONNECTED
 ) -> Iterator[Callable[[], float]]:
-    """Listen for so many users; the function returns when the last of them was reported.
-
-    Args:
-        setting: names the Redis-compatible server.
-        count: number of users.
-        change: Kind of the reports.
-    """
+    """Listen for so many users; the function returns when the last of them was reported."""
     with redis.Redis(port=setting.port, protocol=2) as client, ThreadPoolExecutor(1) as executor:
         pubsub = client.pubsub()
         pubsub.subscribe(_TOPIC)

@@ -26,12 +26,7 @@ def array(*items: bytes) -> bytes:
 
 
 class Connection:
-    """One TCP connection without delay.
-
-    Args:
-        port: Port of the server on this machine.
-        timeout: Seconds to wait for bytes; None waits indefinitely.
-    """
+    """One TCP connection without delay."""
 
     def __init__(self, port: int, timeout: float | None) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout)

@@ -19,11 +19,7 @@ AT_ONCE = 100
 
 
 class Breaks:
-    """Reports each break of a bus's subscriptions.
-
-    Args:
-        bus: The bus.
-    """
+    """Reports each break of a bus's subscriptions."""
 
     def __init__(self, bus: Bus) -> None:
         self._began = 0.0

@@ -45,18 +45,7 @@ TOKEN_LENGTH = 43
 
 
 class Opening:
-    """A websocket that is not subscribed yet.
-
-    Args:
-        connection: Connection to the gateway.
-        dialect: Dialect of the gateway.
-        topic: to subscribe.
-        path: Path of the request.
-
-    Attributes:
-        connection: as given.
-        told: bytes from the gateway before the text that the last step waits for.
-    """
+    """A websocket that is not subscribed yet."""
 
     told = b""
 
@@ -126,12 +115,7 @@ class Returning(Opening):
 
 
 class Load:
-    """The websockets of one gateway.
-
-    Args:
-        port: Port of the gateway on this machine.
-        dialect: its name.
-    """
+    """The websockets of one gateway."""
 
     def __init__(self, port: int, dialect: str) -> None:
         self._address = ("127.0.0.1", port)
@@ -213,13 +197,7 @@ class Load:
         return {"started": start, "seconds": perf_counter() - start}
 
     def count(self, mark: str, each: int, within: float) -> dict[str, Any]:
-        """Count marks until every websocket has so many, or time is up.
-
-        Args:
-            mark: Text that each event contains once.
-            each: how many events each websocket will receive.
-            within: seconds.
-        """
+        """Count marks until every websocket has so many, or time is up."""
         self._counter = counter = MarkCounter(mark.encode())
         for number in self._connections:
             counter.add(number)

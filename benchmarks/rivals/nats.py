@@ -21,14 +21,7 @@ from opentera_twisted.embedded.process import free_port
 
 @frozen
 class NatsServer:
-    """A nats-server that runs.
-
-    Attributes:
-        version: Version of the server.
-        pid: Process id.
-        port: Port of NATS.
-        websocket_port: Port of its websockets.
-    """
+    """A nats-server that runs."""
 
     version: str
     pid: int

@@ -17,12 +17,7 @@ from benchmarks.scenario import TOPIC
 
 @frozen
 class Requests:
-    """Requests of nats.py to a responder that runs.
-
-    Attributes:
-        who: Measured programs with their versions.
-        measure: given how many requests to make, makes them; what they took.
-    """
+    """Requests of nats.py to a responder that runs."""
 
     who: str
     measure: Callable[..., Any]

@@ -38,22 +38,7 @@ class RedisSettings:
 
 @frozen(kw_only=True)
 class GatewaySettings:
-    """Arguments of the gateway in this process, or in each worker; none is secret.
-
-    Attributes:
-        limits: limits of `Gateway`.
-        require_bound_keys: True refuses session keys of existing OpenTera servers.
-        identity_rpc: ``service.KEY`` that resolves identities, or None.
-        access_rpc: ``service.KEY`` that decides on access, or None.
-        broadcast: topics for all clients of a kind, each ``KIND:TOPIC``.
-        origin: origins of pages that may log in.
-        trusted_proxy: addresses and networks of proxies.
-        on_gap: action on websockets after a gap.
-        compression: binary logarithm of the window of permessage-deflate, or 0.
-        presence_grace: seconds by which a disconnect is reported later, or 0.
-        recovery_window: seconds in which a client can recover missed events, or 0.
-        recovery_buffer: bytes of missed events kept for each client.
-    """
+    """Arguments of the gateway in this process, or in each worker; none is secret."""
 
     limits: GatewayLimits
     require_bound_keys: bool = False

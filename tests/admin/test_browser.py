@@ -67,12 +67,7 @@ class WildProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn i
 
 
 class WildServer(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn is not annotated
-    """Accepts every client and misbehaves on request.
-
-    Args:
-        opened: Called with each websocket that opens.
-        answer: True to answer handshakes.
-    """
+    """Accepts every client and misbehaves on request."""
 
     protocol = WildProtocol
 

@@ -28,9 +28,6 @@ MEMORY_RATIO = 4
 class Arena:
     """Surroundings of an attack; a context manager.
 
-    Args:
-        options: Further options of the gateway.
-
     Attributes:
         uuid: UUID of the witness.
         published: Time of each event for the witness, in seconds of `time.perf_counter`.

@@ -40,11 +40,7 @@ _OTHERS = [
 
 
 class Clients:
-    """Opens a connection for each step and breaks rules on it.
-
-    Args:
-        arena: Surroundings of the attack.
-    """
+    """Opens a connection for each step and breaks rules on it."""
 
     name = "clients"
 

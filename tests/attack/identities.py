@@ -20,10 +20,6 @@ SERVICE = "service.Identities"
 class Identities:
     """Answers ``identify`` and ``may_see`` in a thread.
 
-    Args:
-        client: Dedicated connection to Redis.
-        witness: UUID of the client that always gets honest replies.
-
     Attributes:
         random: Source of hostile replies; None makes all replies honest.
     """

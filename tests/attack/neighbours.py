@@ -54,9 +54,6 @@ class Neighbours:
 
     It publishes neither a valid disconnect command nor a valid report about the witness:
     every program on Redis may do so.
-
-    Args:
-        arena: Surroundings of the attack.
     """
 
     name = "neighbours"

@@ -23,10 +23,6 @@ def named(number: int) -> str:
 class Witness:
     """A websocket that counts numbered events and skips others.
 
-    Args:
-        port: Port of the gateway.
-        key: Session key of kind user.
-
     Attributes:
         arrivals: Time of each numbered event, in seconds of `time.perf_counter`.
     """

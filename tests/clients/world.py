@@ -31,9 +31,6 @@ GUARD = 120
 class World:
     """Two gateways: one compresses, on plain endpoints and with ``ssl:``; one has a certificate.
 
-    Args:
-        folder: Folder for certificates.
-
     Attributes:
         ways: URL of each endpoint by its name.
     """
@@ -116,13 +113,7 @@ class World:
 
 
 class Visiting:
-    """A running visit.
-
-    Args:
-        world: World of the visit.
-        uuid: UUID of the user.
-        future: Future of the client's observations.
-    """
+    """A running visit."""
 
     def __init__(self, world: World, uuid: str, future: Future[Seen]) -> None:
         self._world = world

@@ -28,12 +28,7 @@ ACCEPT = base64.b64encode(hashlib.sha1(NONCE + b"258EAFA5-E914-47DA-95CA-C5AB0DC
 
 
 class Peer:
-    """Runs cases against one gateway.
-
-    Args:
-        port: Port of its websockets.
-        server: Redis of the gateway.
-    """
+    """Runs cases against one gateway."""
 
     def __init__(self, port: int, server: redis.Redis) -> None:
         self._port = port
@@ -129,12 +124,7 @@ class Peer:
 
 
 class Silence:
-    """A client that sends some bytes and then falls silent.
-
-    Args:
-        port: Port of the gateway.
-        said: Bytes to send.
-    """
+    """A client that sends some bytes and then falls silent."""
 
     def __init__(self, port: int, said: bytes) -> None:
         self._connection = connect(port)

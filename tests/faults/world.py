@@ -29,16 +29,7 @@ CLIENTS = 5
 
 @attrs.define
 class Outcome:
-    """The outcome of a fault.
-
-    Attributes:
-        fault: Name of the fault.
-        in_flight: Calls waiting when it struck.
-        failed: Failed calls by the name of their error.
-        missed: Messages published but not delivered.
-        wrong: Wrong answers or messages.
-        seconds: Seconds from its end until everything had recovered.
-    """
+    """The outcome of a fault."""
 
     fault: str
     in_flight: int = 0
@@ -53,13 +44,7 @@ OUTCOMES: list[Outcome] = []
 
 
 class World:
-    """Everything that uses the link, under load.
-
-    Args:
-        server: The real Redis.
-        topics: Number of further subscriptions of the serving bus.
-        call_timeout: Timeout in seconds of a call of the load.
-    """
+    """Everything that uses the link, under load."""
 
     def __init__(self, server: Server, topics: int = 50, call_timeout: float = 5.0) -> None:
         self.server = server

@@ -71,11 +71,7 @@ def free_port() -> int:
 
 
 class Server:
-    """A Redis-compatible server for tests, which ends with the test process.
-
-    Args:
-        options: Options of the server, such as ``--requirepass x``.
-    """
+    """A Redis-compatible server for tests, which ends with the test process."""
 
     def __init__(self, *options: str) -> None:
         self.port = free_port()
@@ -111,11 +107,7 @@ class Server:
 
 
 def acl(extra: str = "") -> str:
-    """Return ``contrib/redis.acl`` with passwords, but none for the administrator.
-
-    Args:
-        extra: Additional lines.
-    """
+    """Return ``contrib/redis.acl`` with passwords, but none for the administrator."""
     digest = hashlib.sha256(PASSWORD.encode()).hexdigest()
     text = (ROOT / "contrib" / "redis.acl").read_text()
     text = text.replace("#SHA256-OF-THE-ADMINISTRATORS-PASSWORD", "nopass")

@@ -40,12 +40,7 @@ DARK: Final = TerminalTheme(
 
 
 def printed(url: str, command: str) -> str:
-    """Run a command on a terminal; return its output with colours.
-
-    Args:
-        url: Redis URL.
-        command: Command line without ``opentera-bus``.
-    """
+    """Run a command on a terminal; return its output with colours."""
     primary, secondary = pty.openpty()
     termios.tcsetwinsize(secondary, (ROWS, COLUMNS))
     environment = {**os.environ, "REDIS_URL": url, "TERM": "xterm-256color"}

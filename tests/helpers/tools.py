@@ -13,12 +13,7 @@ _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # Debian's folders of s
 
 
 def tool(command: str, package: str) -> str:
-    """Return the path of a program.
-
-    Args:
-        command: Name of the program.
-        package: Debian package of the program.
-    """
+    """Return the path of a program."""
     found = shutil.which(command, path=_PATH)
     if found is None:
         missing = f"left out: this test needs {command}; on Debian: apt-get install {package}"

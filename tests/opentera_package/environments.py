@@ -21,14 +21,7 @@ PROGRAMS: Final = Path(__file__).parent / "programs"
 def program(
     environment: Environment, name: str, *arguments: object, blocking: bool = False
 ) -> Process:
-    """Start a program in an environment.
-
-    Args:
-        environment: The environment.
-        name: File name in ``programs``.
-        arguments: Arguments of the program.
-        blocking: Allow the moved program to block the reactor.
-    """
+    """Start a program in an environment."""
     python = _FOLDER / environment / "bin" / "python"
     assert python.exists(), "make test-opentera makes the environments and runs these tests"
     mover = [] if environment == "theirs" else [str(PROGRAMS / "moved.py"), str(int(blocking))]

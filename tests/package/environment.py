@@ -21,13 +21,7 @@ def built(pattern: str) -> Path:
 
 
 class Environment:
-    """A virtual environment without pip or setuptools, and a working folder.
-
-    Args:
-        folder: New folder of the environment.
-        extras: Extras of the package, such as ``cli``.
-        more: Further requirements, as for pip.
-    """
+    """A virtual environment without pip or setuptools, and a working folder."""
 
     def __init__(self, folder: Path, *extras: str, more: tuple[str, ...] = ()) -> None:
         self._bin = folder / "environment" / "bin"

@@ -30,12 +30,7 @@ PATIENT = ("--handshake-timeout", "0", "--shutdown-timeout", "100")
 
 
 class Returning:
-    """Has every client come back whenever its websocket ends, at one port after the other.
-
-    Attributes:
-        outcomes: number of returns by whether they recovered.
-        unrecovered: the clients that lost something.
-    """
+    """Has every client come back whenever its websocket ends, at one port after the other."""
 
     def __init__(self, crowd: Crowd, ports: Sequence[int]) -> None:
         self.outcomes: Counter[bool] = Counter()

@@ -25,13 +25,7 @@ SHARED: Final = topics.service_events("Shared")
 
 
 class Person:
-    """A user with one client and the events published for it.
-
-    Attributes:
-        uuid: UUID of the user.
-        published: Names of the events, in Redis's order.
-        client: Client of the user.
-    """
+    """A user with one client and the events published for it."""
 
     def __init__(self) -> None:
         self.uuid = str(uuid4())
@@ -48,17 +42,7 @@ class Person:
 
 
 class Crowd:
-    """People, and one publisher of their events, whose order is Redis's.
-
-    Args:
-        server: The real Redis.
-        people: Number of clients.
-        pace: seconds between events.
-
-    Attributes:
-        people: as many as asked for.
-        count: events that were published.
-    """
+    """People, and one publisher of their events, whose order is Redis's."""
 
     def __init__(self, server: Server, people: int, pace: float) -> None:
         self.people = [Person() for _ in range(people)]
@@ -130,10 +114,6 @@ class Crowd:
 
 class World:
     """Gateways, people and a publisher on one server.
-
-    Args:
-        server: The real Redis.
-        people: Number of clients.
 
     Attributes:
         outcomes: Number of recovered and of other returns.
