@@ -28,7 +28,7 @@ from opentera_twisted.reactor_thread.handlers import SerialQueue
 from opentera_twisted.reactor_thread.thread_calls import ReactorThread, ThreadCall
 from opentera_twisted.testing import MemoryClock
 from tests.helpers.processes import BlockingProgramTestCase
-from tests.helpers.support import Collector, RedisTestCase, free_port, until
+from tests.helpers.support import GUARD, Collector, RedisTestCase, free_port, until
 
 
 class ProgramTests(BlockingProgramTestCase):
@@ -325,7 +325,7 @@ class ReactorThreadTests(TestCase):
             self.thread.run(self.begun.append, 1)
         other = Thread(target=self.call, args=(2,))
         other.start()
-        other.join()
+        other.join(GUARD)
         assert self.begun == [2]
 
     def test_a_finalizer_may_call(self) -> None:

@@ -159,7 +159,7 @@ class RealLogTests(RedisTestCase):
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join()
+                thread.join(GUARD)
 
         await deferToThread(work_all)
         await publisher.flush()

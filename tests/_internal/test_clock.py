@@ -135,7 +135,7 @@ class StepTests(RedisTestCase):
         )
         self.addCleanup(gateway.kill)
         await gateway.says("is ready")
-        silent = socket.create_connection(("127.0.0.1", port))
+        silent = socket.create_connection(("127.0.0.1", port), GUARD)
         self.addCleanup(silent.close)
         silent.settimeout(GUARD)
         # It connected later: once it is open, the gateway has accepted the silent client.

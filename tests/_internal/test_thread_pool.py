@@ -39,7 +39,7 @@ class ThreadPoolTests(RedisTestCase):
         @procedures.expose(thread=True)
         def hang() -> bool:
             started.release()
-            return release.wait()
+            return release.wait(GUARD)
 
         await bus.serve_service(service, procedures, limits=Limits(threads=threads))
         for _ in range(threads):
@@ -109,7 +109,7 @@ class ThreadPoolTests(RedisTestCase):
 
         def handle(_: object) -> None:
             started.set()
-            release.wait()
+            release.wait(GUARD)
 
         await deferToThread(blocking.subscribe, "topic", handle)
         procedures = Procedures()
@@ -140,7 +140,7 @@ class ThreadPoolTests(RedisTestCase):
         finished = threading.Semaphore(0)
 
         def handle(_: object) -> None:
-            release.wait()
+            release.wait(GUARD)
             finished.release()
 
         for topic in ("one", "two"):

@@ -10,6 +10,7 @@ import pytest
 
 from opentera_twisted.cli.group import COMMANDS, load_commands
 from tests.helpers.processes import ENVIRONMENT, UNMEASURED
+from tests.helpers.support import GUARD
 
 _PROGRAM = """
 import atexit, sys
@@ -32,7 +33,7 @@ def ran(program: str, *arguments: str, env: Mapping[str, str] | None = None) -> 
         capture_output=True,
         text=True,
         check=True,
-        timeout=180,
+        timeout=GUARD,
     )
     return {*done.stderr.split()}
 

@@ -144,7 +144,7 @@ class Visiting:
     def check(self) -> None:
         """Fail if the visit ended before the opening."""
         if self._future.done():
-            seen = self._future.result()
+            seen = self._future.result(GUARD)
             assert seen.opened, seen
 
     def seen(self) -> Seen:

@@ -63,7 +63,7 @@ class Monitor:
 
     def __init__(self, port: int) -> None:
         self._commands: set[tuple[bytes, ...]] = set()
-        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket = socket.create_connection(("127.0.0.1", port), GUARD)
         self._socket.sendall(b"MONITOR\r\n")
         self._lines = self._socket.makefile("rb")
         assert self._lines.readline() == b"+OK\r\n"
@@ -84,7 +84,7 @@ class Monitor:
     def stop(self, admin: redis.Redis) -> dict[bytes, list[tuple[bytes, ...]]]:
         """Return the commands by connection, and those of scripts under ``lua``."""
         admin.echo("end")
-        self._thread.join()
+        self._thread.join(GUARD)
         self._lines.close()
         self._socket.close()
         found: dict[bytes, list[tuple[bytes, ...]]] = {}

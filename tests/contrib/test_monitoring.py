@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.helpers.support import ROOT, free_port
+from tests.helpers.support import GUARD, ROOT, free_port
 from tests.helpers.tools import tool
 from tests.program.test_program import ProgramTestCase
 
@@ -48,7 +48,7 @@ class MetricTests(ProgramTestCase):
         await program.says("workers are ready")
 
         def read() -> str:
-            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics") as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=GUARD) as page:
                 text: str = page.read().decode()
                 return text
 

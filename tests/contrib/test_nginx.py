@@ -17,7 +17,7 @@ from opentera_twisted.messages.envelopes import tera_event
 from tests.gateway.test_limits import TOPIC
 from tests.helpers.authority import Authority
 from tests.helpers.processes import Process
-from tests.helpers.support import ROOT, UUID, folder_of, free_port
+from tests.helpers.support import GUARD, ROOT, UUID, folder_of, free_port
 from tests.helpers.tools import tool
 from tests.helpers.websockets import HandshakeFailed, connect
 from tests.program.test_program import ProgramTestCase
@@ -80,7 +80,9 @@ class NginxTests(ProgramTestCase):
         """Return the status of an ordinary request."""
         context = ssl.create_default_context(cafile=str(self.authority.file))
         try:
-            with urllib.request.urlopen(f"https://localhost:{port}{path}", context=context) as got:
+            with urllib.request.urlopen(
+                f"https://localhost:{port}{path}", context=context, timeout=GUARD
+            ) as got:
                 status: int = got.status
                 return status
         except urllib.error.HTTPError as error:

@@ -153,7 +153,7 @@ class HostileTests(FaultTestCase):
 
         @procedures.expose(thread=True)
         def block() -> None:
-            release.wait()
+            release.wait(GUARD)
 
         await world.serving.serve_service("Busy", procedures)
         await world.strike("40 blocking procedures, 40 busy threads, Redis killed and restarted")

@@ -30,6 +30,7 @@ from tests.conformance.frames import CONTINUATION, PING, TEXT, close, frame
 from tests.gateway.test_gateway import GatewayTestCase
 from tests.gateway.test_handshake import IDENTITY, REQUEST, StubGateway
 from tests.gateway.test_intake import Turns
+from tests.helpers.support import GUARD
 from tests.helpers.websockets import Bytes, connect_bytes, handshake
 
 HOSTILE = "99999999-2222-3333-4444-555555555555"
@@ -187,7 +188,7 @@ class FloodTests(GatewayTestCase):
 
         listening.doRead = counted
         for _ in range(3):  # all of them wait in the kernel before the reactor polls
-            crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(45)]
+            crowd = [socket.create_connection(("127.0.0.1", port), GUARD) for _ in range(45)]
             for client in crowd:
                 self.addCleanup(client.close)
             done = sum(accepted) + len(crowd)

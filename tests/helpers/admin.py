@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import Bus
 from opentera_twisted.admin import LocalOverview, admin_site
 from opentera_twisted.gateway import Gateway
-from tests.helpers.support import RedisTestCase
+from tests.helpers.support import GUARD, RedisTestCase
 
 
 @frozen
@@ -46,7 +46,7 @@ def ask(url: str, method: str = "GET", body: bytes | None = None, /, **headers: 
     named["Connection"] = "close"
     request = urllib.request.Request(url, method=method, headers=named, data=body)
     try:
-        with _opener.open(request) as answer:
+        with _opener.open(request, timeout=GUARD) as answer:
             return Answer(answer.status, dict(answer.headers), answer.read())
     except urllib.error.HTTPError as error:
         with error:

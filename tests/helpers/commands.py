@@ -106,7 +106,7 @@ class Running:
     def kill(self) -> None:
         """Kill the command if it is running."""
         self._popen.kill()
-        self._popen.wait()
+        self._popen.wait(GUARD)
         for reader in self._readers:
             reader.join(GUARD)
         for file in self._files.values():

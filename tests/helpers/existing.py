@@ -111,5 +111,5 @@ class ExistingServer(threading.Thread):
     def close(self) -> None:
         """Stop the thread."""
         self._ended.set()
-        self.join()
+        self.join(GUARD)
         self._pubsub.close()

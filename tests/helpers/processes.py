@@ -143,7 +143,7 @@ class Process:
     def kill(self) -> None:
         """Kill it if it is running."""
         self._popen.kill()
-        self._popen.wait()
+        self._popen.wait(GUARD)
         self._reader.join(GUARD)
         self._stdout.close()
 

@@ -93,13 +93,19 @@ class Server:
     def stop(self) -> None:
         """Kill the server and return when it has ended."""
         self.process.kill()
-        self.process.wait()
+        self.process.wait(GUARD)
         assert self.process.stdout is not None
         self.process.stdout.close()
 
     def client(self, **options: Any) -> redis.Redis:
         """Connect as another program."""
-        return redis.Redis(port=self.port, protocol=2, **options)
+        return redis.Redis(
+            port=self.port,
+            protocol=2,
+            socket_timeout=GUARD,  # redis-py's own is 5 s
+            socket_connect_timeout=GUARD,
+            **options,
+        )
 
     def url_as(self, user: str) -> str:
         """Return the URL of a user of ``contrib/redis.acl``."""

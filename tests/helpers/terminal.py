@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
+from tests.helpers.support import GUARD
+
 COLUMNS: Final = 64
 ROWS: Final = 40
 
@@ -57,7 +59,7 @@ def printed(url: str, command: str) -> str:
         pass
     finally:
         os.close(primary)
-        program.wait()
+        program.wait(GUARD)
     return output.decode().replace("\r\n", "\n")
 
 

@@ -21,7 +21,7 @@ from zope.interface.verify import verifyObject
 
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.endpoints import Resolver, tcp_endpoint
-from tests.helpers.support import Collector, RedisTestCase, start_bus, start_server
+from tests.helpers.support import GUARD, Collector, RedisTestCase, start_bus, start_server
 
 reactor: Any = installed
 
@@ -79,7 +79,7 @@ class ResolverTests(RedisTestCase):
 
         def look_up(*arguments: Any, **_: Any) -> Any:
             lookups.append(arguments)
-            gate.wait()
+            gate.wait(GUARD)
             return [
                 (socket.AF_INET6, 0, 0, "", ("fe80::1", 7, 0, 3)),
                 (socket.AF_INET, 0, 0, "", ("10.0.0.1", 7)),

@@ -14,7 +14,15 @@ from twisted.trial.unittest import TestCase
 from opentera_twisted import BusError, BusUnavailable, Procedures
 from opentera_twisted.embedded.process import find_server, guarded
 from opentera_twisted.link import RedisAddress, plain
-from tests.helpers.support import Collector, Server, folder_of, free_port, start_bus, start_server
+from tests.helpers.support import (
+    GUARD,
+    Collector,
+    Server,
+    folder_of,
+    free_port,
+    start_bus,
+    start_server,
+)
 
 NAME = "tera"
 
@@ -52,7 +60,7 @@ class Sentinel:
     def stop(self) -> None:
         """Kill it."""
         self._process.kill()
-        self._process.wait()
+        self._process.wait(GUARD)
 
 
 class SentinelTests(TestCase):

@@ -54,6 +54,7 @@ from opentera_twisted.rpc.wire import Request, encode_reply
 from tests.helpers.existing import ExistingCaller, ExistingServer
 from tests.helpers.processes import ENVIRONMENT, Process
 from tests.helpers.support import (
+    GUARD,
     UUID,
     Collector,
     RedisTestCase,
@@ -391,7 +392,7 @@ class OpenTeraTests(RedisTestCase):
         factory: Any = Factory.forProtocol(Edge)
         port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        with socket.create_connection(("127.0.0.1", port.getHost().port)) as connection:
+        with socket.create_connection(("127.0.0.1", port.getHost().port), GUARD) as connection:
             connection.sendall(b"GET /")
             assert await got.wait(2) == ["handshake", "redis"]
         await got.wait(3)
@@ -565,7 +566,7 @@ class OpenTeraTests(RedisTestCase):
         assert publisher is not None
         thread = Thread(target=module.logger.log_info, args=(NAME, "while the reactor is busy"))
         thread.start()
-        thread.join()
+        thread.join(GUARD)
         assert len(publisher._waiting) == 1
         await publisher.flush()
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.helpers.processes import Process
-from tests.helpers.support import ROOT
+from tests.helpers.support import GUARD, ROOT
 
 DIST = ROOT / "dist"
 
@@ -51,7 +51,7 @@ class Environment:
             env=self._variables,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=GUARD,
             check=False,
         )
 

@@ -230,7 +230,7 @@ class TestBounded:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(GUARD)
         self.bounded.flush()
         assert [event.get("count", 1) for event in self.events] == [1] * REPEATS + [2000 - REPEATS]
 

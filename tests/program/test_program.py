@@ -22,10 +22,12 @@ from opentera_twisted import Bus, SessionKeys
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.envelopes import unpack, unpack_all
 from opentera_twisted.topics import USER_MANAGER_MODULE
+from tests.helpers import patient
 from tests.helpers.admin import ask
 from tests.helpers.existing import ExistingServer
 from tests.helpers.processes import Process, twistd, twistd_daemon
 from tests.helpers.support import (
+    GUARD,
     UUID,
     Collector,
     RedisTestCase,
@@ -48,7 +50,7 @@ ENDED = (0, -signal.SIGTERM, -signal.SIGINT)
 def health(port: int) -> tuple[int, dict[str, Any]]:
     """Return status and body of the health page."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=GUARD) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
@@ -62,7 +64,7 @@ def wait_for_end(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        assert select.select([process], [], [], 20)[0], "the process still runs"
+        assert select.select([process], [], [], GUARD)[0], "the process still runs"
     finally:
         os.close(process)
 
@@ -106,7 +108,7 @@ class ServingTests(ProgramTestCase):
         assert key not in program.output
 
     async def test_one_of_200_logins_at_two_processes_succeeds(self) -> None:
-        programs = [self.start("--redis", self.gateway_url) for _ in range(2)]
+        programs = [self.start("--redis", self.gateway_url, *patient.OPTIONS) for _ in range(2)]
         for program, _ in programs:
             await program.says("is ready")
         keys = SessionKeys(await self.bus())
@@ -405,7 +407,12 @@ class FailedStartTests(ProgramTestCase):
         file.touch()
         await self.fails(
             f"the embedded server cannot be started: [Errno 17] File exists: '{file}'",
-            *("--redis", f"embedded:{file}", "--websocket", f"tcp:{free_port()}"),
+            *(
+                "--redis",
+                f"embedded:{file}",
+                "--websocket",
+                f"tcp:{free_port()}:interface=127.0.0.1",
+            ),
         )
 
     async def test_another_program_at_the_address_of_redis(self) -> None:
@@ -422,7 +429,7 @@ class FailedStartTests(ProgramTestCase):
         damaged.parent.mkdir()
         damaged.write_text("no manifest\n")
         program = twistd(
-            *("--admin", "none", "--websocket", f"tcp:{free_port()}"),
+            *("--admin", "none", "--websocket", f"tcp:{free_port()}:interface=127.0.0.1"),
             *("--redis", f"embedded:{self.directory}"),
             redis_port=free_port(),
             pidfile=str(self.pidfile),
@@ -434,7 +441,9 @@ class FailedStartTests(ProgramTestCase):
 
     async def test_a_daemon_reports_its_start_and_ends_on_sigterm(self) -> None:
         redis_port = free_port()
-        daemon = self.daemon("--websocket", f"tcp:{free_port()}", redis_port=redis_port)
+        daemon = self.daemon(
+            "--websocket", f"tcp:{free_port()}:interface=127.0.0.1", redis_port=redis_port
+        )
         assert await daemon.ended() == 0, daemon.output
         pid = int(self.pidfile.read_text())
         server = await server_pid(redis_port)

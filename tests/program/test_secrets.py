@@ -15,7 +15,15 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import SessionKeys
 from tests.helpers.authority import Authority
 from tests.helpers.processes import Process
-from tests.helpers.support import GATEWAY, UUID, RedisTestCase, folder_of, free_port, start_with_acl
+from tests.helpers.support import (
+    GATEWAY,
+    GUARD,
+    UUID,
+    RedisTestCase,
+    folder_of,
+    free_port,
+    start_with_acl,
+)
 from tests.helpers.websockets import HandshakeFailed, connect, connect_bytes, handshake
 
 _PROGRAM = """
@@ -42,7 +50,7 @@ def ask(url: str, method: str = "GET", token: str = "") -> str:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(url, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request) as answer:
+        with urllib.request.urlopen(request, timeout=GUARD) as answer:
             return f"{answer.status} {answer.headers}\n{answer.read().decode()}"
     except urllib.error.HTTPError as error:
         with error:

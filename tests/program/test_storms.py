@@ -14,7 +14,7 @@ from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.envelopes import tera_event, unpack
 from tests.helpers.processes import UNMEASURED, Process
-from tests.helpers.support import UUID, Collector, free_port, start_server
+from tests.helpers.support import GUARD, UUID, Collector, free_port, start_server
 from tests.helpers.websockets import (
     Bytes,
     HandshakeFailed,
@@ -30,7 +30,7 @@ TOPIC = topics.websocket_events("user", UUID)
 
 def metrics(port: int) -> dict[str, float]:
     """Return the samples of the metrics page by name and labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=GUARD) as page:
         lines = page.read().decode().splitlines()
     samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
     return {name: float(value) for name, _, value in samples}

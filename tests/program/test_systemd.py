@@ -86,7 +86,7 @@ class NotifyTests(RedisTestCase):
         await deferToThread(redis.start)
         ready = await manager.until("READY=1")
         assert ready[1].startswith("STATUS=the link to Redis at ")
-        socket.create_connection(("127.0.0.1", websocket)).close()  # it listens
+        socket.create_connection(("127.0.0.1", websocket), GUARD).close()  # it listens
         await deferToThread(redis.stop)
         await manager.until("STATUS=no link to Redis at ")
         await deferToThread(redis.start)
@@ -126,7 +126,7 @@ class ActivationTests(RedisTestCase):
         bus = await self.bus()
         key = await SessionKeys(bus).issue("user", UUID)
         # A client that connects before the program starts waits in the socket's queue.
-        early = socket.create_connection(sockets["admin"].getsockname())
+        early = socket.create_connection(sockets["admin"].getsockname(), GUARD)
         self.addCleanup(early.close)
         early.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
         # The address of an inherited socket is unknown beforehand; it may be beyond loopback.
