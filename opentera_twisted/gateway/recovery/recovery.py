@@ -417,9 +417,12 @@ class Recovery:
             timeout: Seconds until the remaining sessions are abandoned; 0 waits as long as there
                 are other gateways.
         """
+        if not (self._sessions or self._link.is_ready):
+            return
         until = self._clock.seconds() + timeout if timeout else None
         try:
-            while self._sessions and self._looking.running and await self._peers.others():
+            # The first question withdraws this gateway, even if it has no sessions.
+            while self._looking.running and await self._peers.others() and self._sessions:
                 left = LOOKED if until is None else min(LOOKED, until - self._clock.seconds())
                 if left <= 0:
                     break
