@@ -76,12 +76,13 @@ class Presence:
         held: Sequence[Sequence[bytes]] = await self._link.run(ONLINE, [GATEWAYS])
         return by_kind(identity for identities in held for identity in identities)
 
-    def disconnect(self, kind: Kind, uuid: str) -> Deferred[int]:
+    def disconnect(self, kind: Kind, uuid: str, source: str | None = None) -> Deferred[int]:
         """Close the websockets of one identity at every gateway.
 
         Args:
             kind: user, participant or device. It is only checked: UUIDs are unique across kinds.
             uuid: UUID of the user, participant or device.
+            source: sender of the command, for the gateways' audit logs.
 
         Returns:
             Fires with the number of receivers of the command; 0 when no gateway has such a
@@ -101,7 +102,7 @@ class Presence:
         return self._pubsub.send_module_message(
             topics.disconnect_command(uuid),
             ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT),
-            source=topics.module_messages(topics.TWISTED_MODULE),
+            source=source or topics.module_messages(topics.TWISTED_MODULE),
         )
 
     def report_gone(self, gateway: str) -> Deferred[None]:

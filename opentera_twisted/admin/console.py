@@ -17,6 +17,7 @@ from opentera_twisted.admin.settings import ConsoleMode, Websockets
 from opentera_twisted.admin.traffic import Traffic
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import CallError, PermissionDenied
+from opentera_twisted.gateway import audit
 from opentera_twisted.messages.decoding import strict
 from opentera_twisted.rpc import Listening
 from opentera_twisted.rpc.description import to_json
@@ -38,6 +39,7 @@ class Console:
         guard: guard that holds the page token.
         mode: permissions of the page.
         websockets: known addresses of the gateway.
+        audits: True writes calls and issued keys to the audit log.
 
     Attributes:
         traffic: watches of published messages.
@@ -52,6 +54,7 @@ class Console:
         guard: Guard,
         mode: ConsoleMode,
         websockets: Sequence[Websockets],
+        audits: bool = False,
     ) -> None:
         self.traffic = Traffic(bus)
         self.may_write = mode == "write"
@@ -59,6 +62,7 @@ class Console:
         self._overview = overview
         self._guard = guard
         self._websockets = websockets
+        self._audits = audits
         self._waiting: Waiters[list[Listening]] = Waiters()  # for the list of services
 
     def beginning(self) -> dict[str, Any]:
@@ -109,8 +113,8 @@ class Console:
             found = Failure()
         self._waiting.fire(found)
 
-    async def call(self, request: Call) -> dict[str, Any]:
-        """Call a procedure; a failed call is a reply with the error."""
+    async def call(self, request: Call, address: str) -> dict[str, Any]:
+        """Call a procedure for a user at an address; a failed call is a reply with the error."""
         clock = self._bus.link.clock
         began = clock.seconds()
         answer: dict[str, Any]
@@ -123,12 +127,18 @@ class Console:
             answer = {"error": type(error).__name__, "message": str(error)}
         else:
             answer = _returned(value)
-        return {**answer, "seconds": clock.seconds() - began}
+        seconds = clock.seconds() - began
+        if self._audits:
+            outcome = answer.get("error", "returned")
+            audit.console_call(address, request.server, request.procedure, outcome, seconds)
+        return {**answer, "seconds": seconds}
 
-    async def issue(self, request: Key) -> dict[str, Any]:
-        """Issue a session key."""
+    async def issue(self, request: Key, address: str) -> dict[str, Any]:
+        """Issue a session key for a user at an address."""
         keys = SessionKeys(self._bus)
         key = await keys.issue(request.kind, request.uuid, ttl=KEY_LIFETIME, name=request.name)
+        if self._audits:
+            audit.console_key(address, request.kind, request.uuid)
         return {"key": key, "seconds": KEY_LIFETIME}
 
 

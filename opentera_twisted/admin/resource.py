@@ -48,6 +48,7 @@ def admin_site(
     hosts: Iterable[str] = (),
     console: ConsoleMode = "read",
     websockets: Sequence[Websockets] = (),
+    audits: bool = False,
 ) -> Site:
     """Make the site of the admin endpoint: health, metrics, console, client for browsers.
 
@@ -58,6 +59,7 @@ def admin_site(
         hosts: accepted host names, in addition to loopback and the endpoint's own address.
         console: permissions of the console page.
         websockets: addresses of the gateway, for the page's test websocket.
+        audits: True writes the console's calls and issued keys to the audit log.
     """
     guard = Guard(bus.link.clock, token, hosts)
     routes = _Routes(guard)
@@ -69,7 +71,7 @@ def admin_site(
         return overview.metrics()
 
     _add_client(routes)
-    page = Console(bus, overview, guard=guard, mode=console, websockets=websockets)
+    page = Console(bus, overview, guard=guard, mode=console, websockets=websockets, audits=audits)
     if console != "off":
         _add_page(routes)
         _add_console(routes, page)
@@ -225,11 +227,11 @@ def _add_console(routes: _Routes, console: Console) -> None:
 
     @routes.write("/api/call")
     def call(request: Any) -> Any:
-        return console.call(parse_call(request.content.read()))
+        return console.call(parse_call(request.content.read()), _address(request))
 
     @routes.write("/api/keys")
     def issue(request: Any) -> Any:
-        return console.issue(parse_key(request.content.read()))
+        return console.issue(parse_key(request.content.read()), _address(request))
 
 
 def _file(content: bytes, suffix: str) -> Callable[[Any], bytes]:
@@ -247,6 +249,10 @@ def _kept(request: Any, content: bytes, suffix: str) -> bytes:
 def _json(request: Any, value: Any) -> bytes:
     request.setHeader("Content-Type", TYPES["json"])
     return json.dumps(value, indent=2).encode() + b"\n"
+
+
+def _address(request: Any) -> str:
+    return getattr(request.getClientAddress(), "host", None) or "unix"
 
 
 def _number(request: Any, name: bytes) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from getpass import getuser
+from socket import gethostname
+
 import click
 
 from opentera_twisted import topics
@@ -60,7 +63,8 @@ def disconnect(kind: topics.Kind, uuid: str) -> Work:
     encode_identity(uuid, None, ())
 
     async def work(bus: Bus) -> None:
-        gateways = await bus.presence.disconnect(kind, uuid)
+        source = f"opentera-bus disconnect: {getuser()} at {gethostname()}"
+        gateways = await bus.presence.disconnect(kind, uuid, source)
         if not gateways:
             fail(f"no gateway has a websocket of {kind} {uuid}")
         print_json(gateways)

@@ -18,7 +18,7 @@ from typing import Final, Literal
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from opentera_twisted._internal.child_process import exit_text, split_lines
@@ -39,6 +39,9 @@ _MACHINES: Final = {
     ("darwin", "x86_64"): "darwin-x86_64",
     ("darwin", "arm64"): "darwin-arm64",
 }
+
+_HARMLESS: Final = ("Memory overcommit must be enabled", "bye bye")
+"""Parts of the server's warnings that need no action for an embedded server."""
 
 _log = Logger()
 
@@ -148,7 +151,8 @@ class ServerProcess(ProcessProtocol):
             return
         self.last_lines.append(line)
         if " # " in line:  # a warning, in the server's log format
-            _log.warn("server: {line}", line=line)
+            level = LogLevel.debug if any(map(line.__contains__, _HARMLESS)) else LogLevel.warn
+            _log.emit(level, "server: {line}", line=line)
         if self.ready_at is not None:
             return
         if "Server initialized" in line:

@@ -10,6 +10,7 @@
     rpc_access   an access policy that queries a service
     admission    limits, session key, identity, subscriptions
     connection_limit  a limit on the connections of each address
+    audit        the audit log: logins, refusals, disconnects, kicks
     summed_log   summaries of log lines that unauthenticated peers cause
     rate_limit   a limit on events within a period
     intake       a fair queue for clients' work, bounded per reactor iteration

@@ -42,6 +42,7 @@ class Delivering:
         policy: access policy, for topics that a client does not follow wholly.
         outbox: queue of frames.
         largest: bytes of the largest event to deliver; 0 for no limit.
+        kicked: called for a disconnect command: UUID, sender, number of websockets.
 
     Attributes:
         dropped: messages that were neither an event nor a command.
@@ -50,8 +51,15 @@ class Delivering:
 
     _log = Logger()
 
-    def __init__(self, policy: IAccessPolicy, outbox: Outbox, largest: int = 0) -> None:
+    def __init__(
+        self,
+        policy: IAccessPolicy,
+        outbox: Outbox,
+        largest: int = 0,
+        kicked: Callable[[str, str, int], None] = lambda *_: None,
+    ) -> None:
         self._policy = policy
+        self._kicked = kicked
         self._outbox = outbox
         self._largest = largest
         self.dropped = Malformed("a websocket's topic", "an event or a command")
@@ -110,6 +118,8 @@ class Delivering:
             and command.type == ServerCommand.CMD_CLIENT_DISCONNECT
             for command in unpack_all(message.data)
         ):
+            _, _, uuid = delivery.topic.rpartition(".")
+            self._kicked(uuid, message.head.source, len(followers.whole))
             for client in followers.whole:
                 client.close(DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
 

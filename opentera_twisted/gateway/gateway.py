@@ -21,6 +21,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.access import DefaultPolicy
 from opentera_twisted.gateway.admission import Admission
+from opentera_twisted.gateway.audit import GatewayAudit
 from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
 from opentera_twisted.gateway.contracts import IAccessPolicy, IIdentityResolver
 from opentera_twisted.gateway.delivery import DISCONNECTED_BY_COMMAND, Delivering
@@ -95,6 +96,8 @@ class Gateway(Service):
         recovery_window: Seconds after a disconnect during which a client can return and get the
             events it missed; 0 disables recovery.
         recovery_buffer: Bytes of events kept per client for recovery.
+        audit: Write logins, refusals, disconnects and kicks to the logger
+            ``opentera_twisted.audit``.
 
     Raises:
         InvalidArgument: An argument is out of range.
@@ -129,6 +132,7 @@ class Gateway(Service):
         presence_grace: float = 0.0,
         recovery_window: float = RECOVERY_WINDOW,
         recovery_buffer: int = RECOVERY_BUFFER,
+        audit: bool = False,
     ) -> None:
         if on_gap not in {"keep", "close"}:
             raise InvalidArgument(f"on_gap must be keep or close, not {on_gap!r}")
@@ -152,9 +156,13 @@ class Gateway(Service):
         self._clock = bus.link.clock
         self._policy = policy or DefaultPolicy()
         self._strangers = SummedLog(self._log, self._clock)
+        self._audit = GatewayAudit(self._clock, is_on=audit)
         self._outbox = Outbox()
         self._delivering = Delivering(
-            self._policy, self._outbox, LARGEST_EVENT * limits.max_send_buffer
+            self._policy,
+            self._outbox,
+            LARGEST_EVENT * limits.max_send_buffer,
+            lambda uuid, by, websockets: self._audit.kick(None, uuid, by, websockets),
         )
         # Bind the methods once, not for each client.
         self._event, self._command = self._delivering.event, self._delivering.command
@@ -239,6 +247,7 @@ class Gateway(Service):
         self._stopping = False
         self._revoked.start()
         self._strangers.start()
+        self._audit.start()
         self._presence.start()
         self.recovery.start()
 
@@ -268,6 +277,7 @@ class Gateway(Service):
         if was_running:
             self._bus.link.on_read.remove(self._outbox.flush)
         self._strangers.stop()
+        self._audit.stop()
         reported = self._presence.stop()
         if allowed:
             left = max(0.0, began + allowed - self._clock.seconds())
@@ -295,7 +305,7 @@ class Gateway(Service):
             raise Refusal.for_now("the gateway is stopping")
         return self._admission.admit(client, login)
 
-    def refused(self, peer: Peer, refusal: Refusal) -> None:
+    def refused(self, peer: Peer, refusal: Refusal, kind: topics.Kind | None = None) -> None:
         """Count and log a login that failed."""
         self.logins[_OUTCOMES.get(refusal.status, "refused")] += 1
         if refusal.limit is not None:
@@ -309,6 +319,7 @@ class Gateway(Service):
             status=int(refusal.status),
             cause=refusal.cause,
         )
+        self._audit.refusal(kind, peer, refusal)
 
     def tls_failed(self, peer: Peer, reason: Failure) -> None:
         """Count and log a TLS handshake that failed."""
@@ -327,6 +338,7 @@ class Gateway(Service):
         self.logins["accepted"] += 1
         self._clients[identity.kind] += 1
         self._presence.opened(identity)
+        self._audit.login(identity, client.address, is_return=client.is_return)
         if client.session is not None:
             self.recovery.opened(client.session, client)
 
@@ -336,6 +348,8 @@ class Gateway(Service):
         if client.was_opened:
             self._clients[identity.kind] -= 1
             self._presence.closed(identity)
+            seconds = self._clock.seconds() - client.opened_at
+            self._audit.disconnect(identity, client.address, seconds, client.cause)
         if client.session is not None:
             self.recovery.left(client.session, client, for_good=client.said_goodbye)
 
@@ -372,7 +386,9 @@ class Gateway(Service):
 
     def _close_revoked(self, kind: topics.Kind, uuid: str) -> None:
         """Close the clients of a deleted or disabled identity, as the command does."""
-        for client in self._clients_of(kind, uuid):
+        clients = self._clients_of(kind, uuid)
+        self._audit.kick(kind, uuid, "OpenTera: deleted or disabled", len(clients))
+        for client in clients:
             client.close(DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
 
     def _conflicts(self, identity: Identity) -> None:
@@ -381,7 +397,11 @@ class Gateway(Service):
             "closing the clients of a {kind}: the UUID is connected as another kind",
             kind=identity.kind,
         )
-        for client in self._clients_of(identity.kind, identity.uuid):
+        clients = self._clients_of(identity.kind, identity.uuid)
+        self._audit.kick(
+            identity.kind, identity.uuid, "this gateway: connected as another kind", len(clients)
+        )
+        for client in clients:
             client.close(POLICY_VIOLATION, "that UUID is connected as another kind")
 
     def _missed_events(self) -> None:

@@ -48,6 +48,7 @@ from opentera_twisted.gateway.rate_limit import RateLimit
 from opentera_twisted.gateway.recovery.session import Session
 from opentera_twisted.gateway.sending import has_foreign_layer, socket_of
 from opentera_twisted.sessions import Identity
+from opentera_twisted.topics import Kind
 
 PING_INTERVAL: Final = 10
 PONG_TIMEOUT: Final = 20
@@ -83,7 +84,7 @@ class IGateway(Protocol):
     def subprotocols(self) -> Collection[str]:
         """Return the reserved subprotocols that are available now."""
 
-    def refused(self, peer: Peer, refusal: Refusal) -> None:
+    def refused(self, peer: Peer, refusal: Refusal, kind: Kind | None = None) -> None:
         """Record a handshake that ended without a websocket."""
 
     def opened(self, client: ClientProtocol, identity: Identity) -> None:
@@ -106,6 +107,8 @@ class ClientProtocol(CorrectedProtocol):
         identity: The client's identity, once admitted.
         window_bits: Compression window agreed with the client, as a logarithm; 0 for none.
         session: The client's session, if it requested recovery.
+        is_return: True if the client sent a recovery token, not a session key.
+        opened_at: Time of the gateway's clock at which the websocket opened.
     """
 
     _gateway_log = Logger()
@@ -114,6 +117,9 @@ class ClientProtocol(CorrectedProtocol):
     identity: Identity | None = None
     window_bits = 0
     session: Session | None = None
+    is_return = False
+    opened_at = 0.0
+    _kind: Kind | None = None
     _agreed: PerMessageDeflateOfferAccept | None = None
     _client: Peer | None = None
     _admission: Deferred[Identity] | None = None
@@ -124,6 +130,7 @@ class ClientProtocol(CorrectedProtocol):
     _subprotocol: str | None = None
     _slot: Slot | None = None
     _was_refused = False
+    _is_silent = False
 
     def connectionMade(self) -> None:
         """Check the connection limits, and start the handshake timeout."""
@@ -162,6 +169,9 @@ class ClientProtocol(CorrectedProtocol):
     async def _admit(self, request: ConnectionRequest) -> Identity:
         self._client = self.factory.proxies.client(_peer(self.transport), request.headers)
         login = parse_login(self.http_request_uri, self._client, request.origin)
+        self._kind = login.kind
+        if login.received is not None:
+            self.is_return = True
         self._count_as(self._client)
         # Negotiate before the session key is redeemed, so that a bad offer costs no key.
         self._negotiate(request)
@@ -254,7 +264,7 @@ class ClientProtocol(CorrectedProtocol):
             return
         self._was_refused = True
         self._release_slot()  # free the slot before the connection closes
-        self.factory.gateway.refused(self._client or _peer(self.transport), refusal)
+        self.factory.gateway.refused(self.address, refusal, self._kind)
         self.answer(refusal.status, headers)
 
     def refuse_request(self, status: HTTPStatus, headers: Iterable[tuple[str, str]]) -> None:
@@ -273,7 +283,8 @@ class ClientProtocol(CorrectedProtocol):
         cancel(self._timeout)
         if self.websocket_extensions_in_use:
             self.window_bits = self.factory.window_bits
-        self._admission = self._client = self._timeout = None
+        self._admission = self._timeout = None
+        self.opened_at = self.factory.clock.seconds()
         self.forget_handshake()
         closing, self._closing = self._closing, None  # a recovery token comes before the close
         self.factory.gateway.opened(self, self.identity)
@@ -337,14 +348,35 @@ class ClientProtocol(CorrectedProtocol):
             self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
 
     @property
+    def address(self) -> Peer:
+        """Address of the client, behind trusted proxies."""
+        return self._client or _peer(self.transport)
+
+    @property
+    def cause(self) -> str:
+        """Cause of the websocket's end, for the audit log; without text of the client."""
+        if self._closing is not None:
+            return "closed by the gateway with {}: {}".format(*self._closing)
+        if self.closedByMe:
+            return f"closed by the gateway with {self.localCloseCode}: {self.localCloseReason}"
+        if self.remoteCloseCode is not None:
+            return f"closed by the client with {self.remoteCloseCode}"
+        return "no answer to a ping" if self._is_silent else "connection lost"
+
+    def onAutoPingTimeout(self) -> None:
+        """Drop the connection of a client that does not answer a ping."""
+        self._is_silent = True
+        super().onAutoPingTimeout()
+
+    @property
     def said_goodbye(self) -> bool:
         """True if the client closed the websocket with a normal closure."""
         return not self.closedByMe and self.remoteCloseCode == NORMAL_CLOSURE
 
     def resumed_elsewhere(self) -> None:
         """Close the websocket because its client has returned on another one."""
-        self.left()
         self.close(GOING_AWAY, "the client has returned on another websocket")
+        self.left()
 
     def missed_events(self) -> None:
         """Close the websocket because events may have been missed; the client can return."""

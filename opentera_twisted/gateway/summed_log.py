@@ -37,7 +37,7 @@ class SummedLog:
             self._telling.stop()
         self.tell()
 
-    def add(self, kind: Hashable, level: LogLevel, text: str, **fields: Any) -> None:
+    def add(self, kind: Hashable, level: LogLevel, text: str, /, **fields: Any) -> None:
         """Log a line, or count it.
 
         Args:

@@ -15,6 +15,7 @@ connection      state machine that keeps one connection
 factory         kept connection to Redis
 subscriptions   wanted and acknowledged subscriptions
 observers       functions to call on events of a link
+outage          log of an outage: begin, a line each minute, end
 waiting         queue of commands that wait for the link
 link            both connections
 plain           blocking connections without a reactor

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from attrs import field, frozen
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from opentera_twisted._internal.clock import clock_of
@@ -30,6 +30,7 @@ from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
 from opentera_twisted.link.factory import ConnectionFactory
 from opentera_twisted.link.observers import Observers
+from opentera_twisted.link.outage import Outage
 from opentera_twisted.link.protocol import (
     Argument,
     CommandProtocol,
@@ -142,6 +143,7 @@ class Link:
         self._was_started = False
         self._last_cause = ""
         self._last_error: BaseException | None = None
+        self._outage = Outage(self._log, address, self.clock)
         self._overflows: int | None = None
 
     @property
@@ -188,6 +190,7 @@ class Link:
     async def stop(self) -> None:
         """Finish the sent commands, fail the waiting ones, and close both connections."""
         self._stopped = True
+        self._outage.stop()
         stopped = BusUnavailable("the bus was stopped")
         self._waiting.fail(stopped)
         self.subscriptions.fail_joining(stopped)
@@ -415,31 +418,28 @@ class Link:
             resumed, self._has_subscribed = self._has_subscribed, True
             if resumed:
                 self.gaps += 1
+                self._outage.gap_ended()
                 self.on_resumed.notify()
         elif state in {"down", "idle"}:
             self.subscriptions.disconnected()
+            if self._has_subscribed:
+                self._outage.gap_began()
             self.on_interrupted.notify()
 
     def _up(self) -> None:
         self._last_cause = ""
         self._last_error = None
-        self._log.info("link to Redis at {address} is ready", address=self.address)
+        self._outage.ended()
         self._waiting_for_ready.fire(None)
         self.on_ready.notify()
         self._check_for_overflow()
 
     def _down(self, role: str, cause: Failure, *, was_ready: bool) -> None:
-        text = cause.getErrorMessage()
         self._last_error = cause.value
-        if text != self._last_cause:  # log an outage once, not at each attempt
-            self._last_cause = text
-            log = self._log.error if cause.check(AuthenticationFailed) else self._log.warn
-            log(
-                "no {role} connection to Redis at {address}, trying again: {cause}",
-                role=role,
-                address=self.address,
-                cause=text,
-            )
+        self._last_cause = cause.getErrorMessage()
+        level = LogLevel.error if cause.check(AuthenticationFailed) else LogLevel.warn
+        if not self._stopped:
+            self._outage.failed(role, self._last_cause, level)
         (self.on_lost if was_ready else self.on_refused).notify(cause)
 
     def _check_for_overflow(self) -> None:

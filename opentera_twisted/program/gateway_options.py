@@ -78,6 +78,7 @@ def gateway_settings(options: Mapping[str, Any]) -> GatewaySettings:
     return GatewaySettings(
         limits=GatewayLimits(**{_attribute(name): options[name] for name in LIMITS}),
         require_bound_keys=bool(options["require-bound-keys"]),
+        audit=options["audit-log"] != "none",
         **{_attribute(name): options[name] for name in _OTHERS},
     )
 
@@ -100,6 +101,7 @@ def make_gateway(bus: Bus, settings: GatewaySettings) -> Gateway:
         presence_grace=settings.presence_grace,
         recovery_window=settings.recovery_window,
         recovery_buffer=settings.recovery_buffer,
+        audit=settings.audit,
     )
 
 

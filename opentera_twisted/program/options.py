@@ -75,6 +75,7 @@ _CHECKS: Final[Mapping[str, Callable[[str], Any]]] = {
     "console": choice("read", "write", "off"),
     "on-gap": choice("keep", "close"),
     "log-format": choice("text", "json"),
+    "log-level": choice("debug", "info", "warn", "error"),
     "compression": window,
     "workers": positive,
     "presence-grace": seconds,
@@ -148,6 +149,21 @@ class Options(usage.Options):
             None,
             "text",
             "Format of twistd's log: text, or json with one object per line.",
+        ),
+        (
+            "log-level",
+            None,
+            "info",
+            "Lowest level of twistd's log: debug, info, warn or error.",
+        ),
+        (
+            "audit-log",
+            None,
+            "none",
+            (
+                "File of the audit log: logins, refusals, disconnects, kicks and use of the "
+                "console; stderr writes it there, none disables it."
+            ),
         ),
         (
             "certificate",
@@ -314,6 +330,8 @@ class Options(usage.Options):
             self._mistaken(
                 "log-format", "json cannot be combined with twistd's --logger or --syslog"
             )
+        if self["audit-log"] == "stderr" and not self._has_stderr():
+            self._mistaken("audit-log", "a daemon has no standard error; name a file")
         self._check_certificate()
         if self._mistakes:
             raise usage.UsageError("\n".join(text for _, text in sorted(self._mistakes)))
@@ -340,6 +358,8 @@ class Options(usage.Options):
             admin=None if self["admin"] == "none" else admin,
             serves_user_manager=bool(self["user-manager"]),
             log_format=self["log-format"],
+            log_level=self["log-level"],
+            audit_log=None if self["audit-log"] == "none" else self["audit-log"],
             hints=tuple(self.hints),
         )
 
@@ -388,6 +408,9 @@ class Options(usage.Options):
                 "expected a number" if name in NUMBERS else 'expected a string: "…"'
             )
         return str(value)
+
+    def _has_stderr(self) -> bool:
+        return self.parent is None or bool(self.parent["nodaemon"])
 
     def _check_redis(self) -> None:
         if self["redis-password-file"] is not None:

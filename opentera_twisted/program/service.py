@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any, Final
 
 from attrs import evolve
@@ -16,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
@@ -30,12 +31,13 @@ from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.tls import TLSListening, read_again
 from opentera_twisted.program import garbage
 from opentera_twisted.program.gateway_options import make_gateway
-from opentera_twisted.program.log import drain, log_observer
+from opentera_twisted.program.log import audit_observer, drain, log_observer
 from opentera_twisted.program.open_files import clients_within, raise_limit
 from opentera_twisted.program.option_values import is_loopback, with_backlog
 from opentera_twisted.program.options import StartFailed
 from opentera_twisted.program.redis_checks.info import parse_info
-from opentera_twisted.program.redis_checks.server import eviction, memory, version
+from opentera_twisted.program.redis_checks.server import eviction, memory
+from opentera_twisted.program.redis_checks.server import version as server_version
 from opentera_twisted.program.settings import AdminSettings, RedisSettings, Settings
 from opentera_twisted.program.systemd import Supervisor
 from opentera_twisted.program.workers import Pool, WorkerSettings
@@ -59,6 +61,7 @@ class Program(MultiService):
         self._reactor = reactor
         self._twistd = twistd
         redis = settings.redis
+        self._log.info("opentera-twisted {version} starts", version=version("opentera-twisted"))
         # Check before twistd daemonizes, while the terminal still shows errors in full.
         self._runs_server = self._needs_server(redis)
         url = redis.embedded_url if self._runs_server else redis.url
@@ -137,10 +140,24 @@ class Program(MultiService):
     def setServiceParent(self, parent: Any) -> None:
         """Attach to twistd, and install the log observer."""
         if isinstance(parent, Componentized) and self._twistd is not None:
-            observer = log_observer(self._twistd, self._settings.log_format, self._reactor)
+            settings = self._settings
+            observer = log_observer(
+                self._twistd, settings.log_format, settings.log_level, self._reactor
+            )
+            if settings.audit_log is not None:
+                self._write_audit(settings.audit_log, settings.log_format)
             if observer is not None:
                 parent.setComponent(ILogObserver, observer)
         super().setServiceParent(parent)
+
+    @staticmethod
+    def _write_audit(destination: str, log_format: str) -> None:
+        try:
+            globalLogPublisher.addObserver(audit_observer(destination, log_format))
+        except OSError as error:
+            raise StartFailed(
+                f"--audit-log: cannot write {destination!r}: {error.strerror}"
+            ) from None
 
     def _add_admin(self, settings: AdminSettings) -> None:
         try:
@@ -173,6 +190,7 @@ class Program(MultiService):
             token=settings.token,
             hosts=settings.hosts,
             console=settings.console,
+            audits=self._settings.audit_log is not None,
             websockets=[address for address in websockets if address is not None],
         )
         reactor: Any = TLSListening(self._reactor)
@@ -253,7 +271,7 @@ class Program(MultiService):
     async def _check_redis(self) -> None:
         """Warn of a Redis that may lose data; ``opentera-bus doctor`` checks more."""
         info = parse_info(await self._bus.link.execute("INFO", "everything"))
-        for finding in (version(info), eviction(info), memory(info)):
+        for finding in (server_version(info), eviction(info), memory(info)):
             if finding.verdict != "ok":
                 self._log.warn(
                     "Redis: {reason}; {remedy}", reason=finding.reason, remedy=finding.remedy

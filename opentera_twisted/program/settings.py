@@ -52,6 +52,7 @@ class GatewaySettings:
     presence_grace: float = 0.0
     recovery_window: float = RECOVERY_WINDOW
     recovery_buffer: int = RECOVERY_BUFFER
+    audit: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return a JSON object, for a worker."""
@@ -96,6 +97,8 @@ class Settings:
         admin: settings of the admin endpoint, or None.
         serves_user_manager: True runs the user manager module too.
         log_format: format of twistd's log.
+        log_level: lowest level of twistd's log.
+        audit_log: file of the audit log, ``stderr``, or None.
         hints: warnings for the operator.
     """
 
@@ -108,4 +111,6 @@ class Settings:
     admin: AdminSettings | None = None
     serves_user_manager: bool = False
     log_format: Literal["text", "json"] = "text"
+    log_level: str = "info"
+    audit_log: str | None = None
     hints: Sequence[str] = ()

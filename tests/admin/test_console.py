@@ -26,6 +26,7 @@ from tests.helpers.support import (
     GUARD,
     UUID,
     console_additions,
+    log_of,
     start_server,
     start_with_acl,
     until,
@@ -229,7 +230,8 @@ class TrafficTests(AdminTestCase):
 
 class ServicesTests(AdminTestCase):
     async def test_services_are_described_and_called(self) -> None:
-        admin = await self.admin(console="write")
+        admin = await self.admin(console="write", audits=True)
+        log = log_of(self)
         procedures = Procedures(version="1.2")
 
         @procedures.expose
@@ -253,6 +255,12 @@ class ServicesTests(AdminTestCase):
         wrong = await admin.post("/api/call", {**asked, "arguments": [{"type": "int"}]})
         assert wrong.status == 400
         assert "argument 1" in wrong.json()["message"]
+        lines = [line for line in log.items if line.startswith("console-call")]
+        called = "console-call address=127.0.0.1 server='service.Sum' procedure='add' outcome="
+        assert [line.removeprefix(called).split()[0] for line in lines] == [
+            "returned",
+            "ArgumentsRejected",
+        ]
 
     async def test_a_bad_description_is_listed_beside_the_others(self) -> None:
         admin = await self.admin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import io
 import json
@@ -15,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from threading import Thread
@@ -30,11 +32,13 @@ from twisted.logger import FileLogObserver, LogEvent, Logger, LogLevel, formatEv
 from twisted.python import log as legacy
 
 from opentera_twisted import SessionKeys
+from opentera_twisted.gateway.audit import NAMESPACE
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.program.log import Bounded, json_line
 from opentera_twisted.program.log.bounded import BURST, INTERVAL, KINDS, REPEATS
+from opentera_twisted.program.log.destination import Selected
 from opentera_twisted.program.log.log_file import RotatedFile
-from opentera_twisted.program.log.unblocked import MOST, Unblocked, unblocked
+from opentera_twisted.program.log.unblocked import MOST, Unblocked, UnblockedFile, unblocked
 from tests.helpers.processes import ENVIRONMENT, Process, twistd, twistd_daemon
 from tests.helpers.support import (
     GUARD,
@@ -361,6 +365,70 @@ class TestUnblocked:
             assert unblocked(file, str) is file
 
 
+class TestUnblockedFile:
+    def test_a_slow_disk_blocks_no_writer(self) -> None:
+        may_go_on = threading.Event()
+        written: list[bytes] = []
+
+        class SlowFile:
+            def write(self, data: bytes) -> None:
+                assert may_go_on.wait(GUARD)
+                written.append(data)
+
+        file = UnblockedFile(SlowFile(), lambda count: f"lost {count}\n")
+        line = "x" * 9_999 + "\n"
+        for _ in range(1000):
+            file.write(line)
+        kept = MOST // len(line)
+        may_go_on.set()
+        while sum(map(len, written)) < kept * len(line):
+            file.drain()
+        file.write("again\n")
+        while not written[-1].endswith(b"again\n"):
+            file.drain()
+        text = b"".join(written).decode()
+        assert text == line * kept + f"lost {1000 - kept}\nagain\n"
+
+    def test_lines_that_a_full_disk_refuses_are_counted(self) -> None:
+        is_full = True
+        written: list[bytes] = []
+
+        class FullFile:
+            def write(self, data: bytes) -> None:
+                if is_full:
+                    raise OSError(errno.ENOSPC, "full")
+                written.append(data)
+
+        file = UnblockedFile(FullFile(), lambda count: f"lost {count}\n")
+        for _ in range(3):
+            file.write("line\n")
+            while file._size:
+                file.drain()
+        is_full = False
+        file.write("again\n")
+        while not written:
+            file.drain()
+        assert b"".join(written) == b"lost 3\nagain\n"
+
+
+class TestSelected:
+    def texts(self, level: str) -> list[str]:
+        events: list[LogEvent] = []
+        selected = Selected(events.append, level)
+        source = Logger("a.module", observer=selected)
+        for name in ("debug", "info", "warn", "error", "critical"):
+            source.emit(LogLevel.levelWithName(name), name)
+        Logger(NAMESPACE, observer=selected).info("audit")
+        legacy.LogPublisher(publishPublisher=selected).msg("Twisted's own")
+        return [formatEvent(event) for event in events]
+
+    def test_a_level_and_those_above_are_written(self) -> None:
+        everything = ["debug", "info", "warn", "error", "critical", "Twisted's own"]
+        assert self.texts("debug") == everything
+        assert self.texts("info") == everything[1:5]
+        assert self.texts("error") == everything[3:5]
+
+
 class LogTestCase(RedisTestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -400,6 +468,44 @@ class ProgramTests(LogTestCase):
         assert any("starting up" in line["event"] for line in lines)
         for secret in ("hush", key, key.partition(".")[2]):
             assert secret not in program.output
+
+    async def test_the_audit_log_has_its_own_file(self) -> None:
+        audit = self.directory / "audit.log"
+        program, port = self.start(
+            *("--log-format", "json", "--log-level", "warn", "--audit-log", str(audit)),
+            *("--workers", "2"),
+        )
+
+        async def is_refused() -> bool:
+            with contextlib.suppress(ConnectError, HandshakeFailed):
+                key = await keys.issue("user", UUID)
+                await connect(port, f"/wss/user?id={key}")
+                return True
+            return False
+
+        keys = SessionKeys(await self.bus())
+        await until(is_refused, bool)
+        program.send(signal.SIGTERM)
+        assert await program.ended() in ENDED
+        assert program.output == "", "nothing at this level"
+        lines = [json.loads(line) for line in audit.read_text().splitlines()]
+        assert {line["module"] for line in lines} == {NAMESPACE}
+        events = [line["event"].partition(": ")[2].partition(" ")[0] for line in lines]
+        assert [event for event in events if event != "refusal"] == ["login", "disconnect"]
+        assert lines[-1]["fields"]["uuid"] == UUID
+        assert audit.stat().st_mode & 0o777 == 0o600
+
+    async def test_an_audit_log_that_cannot_be_opened_ends_the_program(self) -> None:
+        program, _ = self.start("--audit-log", "/nowhere/audit.log")
+        assert await program.ended() == 1
+        assert "--audit-log: cannot write '/nowhere/audit.log': No such file" in program.output
+
+    async def test_the_first_line_has_the_version(self) -> None:
+        program, _ = self.start()
+        await program.says("is ready")
+        first = program.output.partition("\n")[0]
+        assert f"opentera-twisted {version('opentera-twisted')} starts" in first
+        assert "starting on" not in program.output
 
     async def test_a_daemon_writes_its_file_and_rotates_it(self) -> None:
         pidfile, logfile = self.directory / "pid", self.directory / "log"

@@ -173,7 +173,8 @@ class SecretTests(RedisTestCase):
         await self.live()
 
     async def test_a_gateway_that_logs_json(self) -> None:
-        await self.live("--log-format", "json")
+        await self.live("--log-format", "json", "--log-level", "debug", "--audit-log", "stderr")
+        assert "opentera_twisted.audit" in self.said["the log"]
 
     async def test_a_refused_password_is_not_printed(self) -> None:
         self.redis.execute_command("ACL", "SETUSER", GATEWAY, "resetpass", ">another")

@@ -4,12 +4,22 @@ lines        a log event as one JSON object
 bounded      rate limit of repeated warnings
 unblocked    a stream that cannot block the reactor
 log_file     a log file whose rotation loses no line
+audit        the audit log's own destination
 destination  twistd's usual destination, with all of these
 """
 
+from opentera_twisted.program.log.audit import audit_observer
 from opentera_twisted.program.log.bounded import Bounded
 from opentera_twisted.program.log.destination import has_own_format, log_observer
 from opentera_twisted.program.log.lines import fields_of, json_line
 from opentera_twisted.program.log.unblocked import drain
 
-__all__ = ["Bounded", "drain", "fields_of", "has_own_format", "json_line", "log_observer"]
+__all__ = [
+    "Bounded",
+    "audit_observer",
+    "drain",
+    "fields_of",
+    "has_own_format",
+    "json_line",
+    "log_observer",
+]

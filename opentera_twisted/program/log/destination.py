@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from twisted.logger import (
@@ -14,12 +13,13 @@ from twisted.logger import (
     LegacyLogObserverWrapper,
     LogEvent,
     LogLevel,
-    formatEventAsClassicLogText,
 )
+from zope.interface import implementer
 
-from opentera_twisted._internal.printable import escape_unencodable, printable
+from opentera_twisted._internal.printable import escape_unencodable
+from opentera_twisted.program.log.audit import is_audit
 from opentera_twisted.program.log.bounded import Bounded
-from opentera_twisted.program.log.lines import json_line
+from opentera_twisted.program.log.lines import classic_line, json_line, lost_lines
 from opentera_twisted.program.log.log_file import RotatedFile
 from opentera_twisted.program.log.unblocked import finish, unblocked
 
@@ -29,7 +29,33 @@ def has_own_format(twistd: Mapping[str, Any]) -> bool:
     return bool(twistd.get("logger") or twistd.get("syslog"))
 
 
-def log_observer(twistd: Mapping[str, Any], log_format: str, reactor: Any) -> ILogObserver | None:
+@implementer(ILogObserver)
+class Selected:
+    """Passes on the events of a level and above, without those of the audit log.
+
+    Events of Twisted's old logging interface, such as the start of a factory, count as debug.
+
+    Args:
+        observer: receives the events.
+        level: name of the lowest level.
+    """
+
+    def __init__(self, observer: Callable[[LogEvent], None], level: str) -> None:
+        self._observer = observer
+        self._least = LogLevel.levelWithName(level)
+
+    def __call__(self, event: LogEvent) -> None:
+        """Pass an event on, or drop it."""
+        level = event.get("log_level", LogLevel.info)
+        if level is LogLevel.info and event.get("log_namespace") == "log_legacy":
+            level = LogLevel.debug
+        if level >= self._least and not is_audit(event):
+            self._observer(event)
+
+
+def log_observer(
+    twistd: Mapping[str, Any], log_format: str, log_level: str, reactor: Any
+) -> ILogObserver | None:
     """Make the observer that writes the log; None leaves it to twistd."""
     if twistd.get("logger") or (twistd.get("logfile") == "-" and not twistd.get("nodaemon")):
         return None
@@ -40,8 +66,8 @@ def log_observer(twistd: Mapping[str, Any], log_format: str, reactor: Any) -> IL
         emit: Any = syslog.SyslogObserver(twistd["prefix"]).emit
         observer = LegacyLogObserverWrapper(emit)
     else:
-        form = json_line if log_format == "json" else _line
-        file = unblocked(_file(twistd, reactor), lambda count: form(_lost(count)))
+        form = json_line if log_format == "json" else classic_line
+        file = unblocked(_file(twistd, reactor), lambda count: form(lost_lines(count)))
         observer = FileLogObserver(file, form)
     bounded = Bounded(
         observer, lambda seconds, call: reactor.callFromThread(reactor.callLater, seconds, call)
@@ -52,23 +78,7 @@ def log_observer(twistd: Mapping[str, Any], log_format: str, reactor: Any) -> IL
         finish()  # twistd ends with the signal that stopped it, and runs no exit handler
 
     reactor.addSystemEventTrigger("after", "shutdown", end)
-    return bounded
-
-
-def _line(event: LogEvent) -> str | None:
-    """Format an event as twistd does, with text from other programs made printable."""
-    text = formatEventAsClassicLogText(event)
-    return None if text is None else printable(text)
-
-
-def _lost(count: int) -> LogEvent:
-    return {
-        "log_time": time.time(),
-        "log_level": LogLevel.warn,
-        "log_namespace": __name__,
-        "log_format": "lost {count} lines of the log: the reader was too slow",
-        "count": count,
-    }
+    return Selected(bounded, log_level)
 
 
 def _file(twistd: Mapping[str, Any], reactor: Any) -> IO[Any]:

@@ -1,15 +1,18 @@
-"""A log event as one JSON object on one line."""
+"""A log event as one line: JSON, or text as twistd writes it."""
 
 from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from string import Formatter
 from typing import Any, Final
 
-from twisted.logger import LogEvent, formatEvent
+from twisted.logger import LogEvent, LogLevel, formatEvent, formatEventAsClassicLogText
+
+from opentera_twisted._internal.printable import printable
 
 _FORMATTER: Final = Formatter()
 
@@ -38,6 +41,23 @@ def json_line(event: LogEvent) -> str | None:
     if failure is not None:
         line["traceback"] = failure.getTraceback()
     return json.dumps(line) + "\n"
+
+
+def classic_line(event: LogEvent) -> str | None:
+    """Format an event as twistd does, with text from other programs made printable."""
+    text = formatEventAsClassicLogText(event)
+    return None if text is None else printable(text)
+
+
+def lost_lines(count: int) -> LogEvent:
+    """Make the event that reports dropped lines."""
+    return {
+        "log_time": time.time(),
+        "log_level": LogLevel.warn,
+        "log_namespace": __name__,
+        "log_format": "lost {count} lines of the log: the reader or the disk was too slow",
+        "count": count,
+    }
 
 
 def fields_of(event: LogEvent) -> Mapping[str, Any]:

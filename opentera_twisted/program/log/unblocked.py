@@ -116,6 +116,26 @@ class Unblocked:
                     selector.select()
 
 
+class UnblockedFile(Unblocked):
+    """Writes lines to a file in its own thread, so that a slow disk does not block the reactor.
+
+    Args:
+        file: file with a method ``write`` for bytes; used by this thread alone.
+        lost: makes the line that reports the number of dropped lines.
+    """
+
+    def __init__(self, file: Any, lost: Callable[[int], str | None]) -> None:
+        super().__init__(-1, "utf-8", lost)
+        self._file = file
+
+    def _write_all(self, left: memoryview) -> None:
+        try:
+            self._file.write(bytes(left))
+        except OSError:  # such as of a full disk
+            with self._changed:
+                self._dropped += bytes(left).count(b"\n")
+
+
 def unblocked(stream: Any, lost: Callable[[int], str | None]) -> Any:
     """Wrap a pipe or terminal so that it cannot block; return other streams unchanged."""
     try:

@@ -1,0 +1,136 @@
+"""The audit log: logins, refusals, disconnects, kicks, and what the console's users did.
+
+All lines go to one logger, `NAMESPACE`. They never contain a key, a token, or arguments of calls.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger, LogLevel
+
+from opentera_twisted._internal.ip_addresses import network_of
+from opentera_twisted._internal.printable import printable
+from opentera_twisted.gateway.login import Refusal
+from opentera_twisted.gateway.proxies import Peer
+from opentera_twisted.gateway.summed_log import SummedLog
+from opentera_twisted.sessions import Identity
+from opentera_twisted.topics import Kind
+
+NAMESPACE: Final = "opentera_twisted.audit"
+"""Name of the logger."""
+
+LONGEST: Final = 200
+"""Characters of another program's text in a line, at most."""
+
+log: Final = Logger(NAMESPACE)
+
+
+class GatewayAudit:
+    """Writes the lines of one gateway.
+
+    Args:
+        is_on: False writes nothing.
+        clock: Twisted reactor.
+    """
+
+    def __init__(self, clock: IReactorTime, *, is_on: bool) -> None:
+        self._is_on = is_on
+        self._refusals = SummedLog(log, clock)
+
+    def start(self) -> None:
+        """Start to sum up refusals."""
+        self._refusals.start()
+
+    def stop(self) -> None:
+        """Write the remaining sums, and stop."""
+        self._refusals.stop()
+
+    def login(self, identity: Identity, peer: Peer, *, is_return: bool) -> None:
+        """Write that a client has logged in, or has returned with its recovery token."""
+        if self._is_on:
+            log.info(
+                "login kind={kind} uuid={uuid} address={address} scheme={scheme} method={method}",
+                kind=identity.kind,
+                uuid=identity.uuid,
+                address=peer.address,
+                scheme=_scheme(peer),
+                method="recovery" if is_return else "key",
+            )
+
+    def refusal(self, kind: Kind | None, peer: Peer, refusal: Refusal) -> None:
+        """Write the first refusal of an address and cause in a minute; count further ones."""
+        if self._is_on:
+            self._refusals.add(
+                (network_of(peer.address), kind, refusal.status, refusal.cause),
+                LogLevel.info,
+                "refusal kind={kind} address={address} scheme={scheme} status={status} "
+                "cause={cause!r}",
+                kind=kind or "unknown",
+                address=peer.address,
+                scheme=_scheme(peer),
+                status=int(refusal.status),
+                cause=printable(refusal.cause, keep="")[:LONGEST],
+            )
+
+    def disconnect(self, identity: Identity, peer: Peer, seconds: float, cause: str) -> None:
+        """Write that a websocket has closed, with its cause and duration."""
+        if self._is_on:
+            log.info(
+                "disconnect kind={kind} uuid={uuid} address={address} seconds={seconds:.3f} "
+                "cause={cause!r}",
+                kind=identity.kind,
+                uuid=identity.uuid,
+                address=peer.address,
+                seconds=seconds,
+                cause=printable(cause, keep="")[:LONGEST],
+            )
+
+    def kick(self, kind: Kind | None, uuid: str, by: str, websockets: int) -> None:
+        """Write that the gateway closes an identity's websockets on somebody's request."""
+        if self._is_on and websockets:
+            log.info(
+                "kick kind={kind} uuid={uuid} by={by!r} websockets={websockets}",
+                kind=kind or "any",
+                uuid=uuid,
+                by=printable(by, keep="")[:LONGEST] or "unknown",
+                websockets=websockets,
+            )
+
+
+def console_call(address: str, server: str, procedure: str, outcome: str, seconds: float) -> None:
+    """Write that a user of the console has called a procedure."""
+    log.info(
+        "console-call address={address} server={server!r} procedure={procedure!r} "
+        "outcome={outcome} seconds={seconds:.3f}",
+        address=address,
+        server=printable(server, keep="")[:LONGEST],
+        procedure=printable(procedure, keep="")[:LONGEST],
+        outcome=outcome,
+        seconds=seconds,
+    )
+
+
+def console_key(address: str, kind: Kind, uuid: str) -> None:
+    """Write that a user of the console has issued a session key."""
+    log.info(
+        "console-key address={address} kind={kind} uuid={uuid}",
+        address=address,
+        kind=kind,
+        uuid=uuid,
+    )
+
+
+def console_disconnect(address: str, kind: Kind, uuid: str) -> None:
+    """Write that a user of the console has disconnected an identity."""
+    log.info(
+        "console-disconnect address={address} kind={kind} uuid={uuid}",
+        address=address,
+        kind=kind,
+        uuid=uuid,
+    )
+
+
+def _scheme(peer: Peer) -> str:
+    return "wss" if peer.secure else "ws"

@@ -1,0 +1,65 @@
+"""The destination of the audit log: a rotated file or standard error, written in its own thread."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.logger import FileLogObserver, LogEvent
+
+from opentera_twisted._internal.printable import escape_unencodable
+from opentera_twisted.gateway.audit import NAMESPACE
+from opentera_twisted.program.log.lines import classic_line, json_line, lost_lines
+from opentera_twisted.program.log.log_file import RotatedFile
+from opentera_twisted.program.log.unblocked import UnblockedFile, unblocked
+
+LENGTH: Final = 10_000_000
+"""Bytes after which the file is rotated."""
+
+KEPT: Final = 10
+"""Rotated files that are kept."""
+
+_PRIVATE: Final = 0o600
+"""Permissions of a new file, which has addresses and UUIDs of people."""
+
+
+class _Audit:
+    """Passes on the events of the audit log."""
+
+    def __init__(self, observer: FileLogObserver) -> None:
+        self._observer = observer
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write an event of the audit log."""
+        if is_audit(event):
+            self._observer(event)
+
+
+def audit_observer(destination: str, log_format: str) -> Any:
+    """Make the observer that writes the audit log.
+
+    Args:
+        destination: path of a file, or ``stderr``.
+        log_format: ``text`` or ``json``.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    form = json_line if log_format == "json" else classic_line
+
+    def lost(count: int) -> str | None:
+        return form(lost_lines(count))
+
+    if destination == "stderr":
+        escape_unencodable(sys.stderr)
+        return _Audit(FileLogObserver(unblocked(sys.stderr, lost), form))
+    mode = None if Path(destination).exists() else _PRIVATE
+    make: Any = RotatedFile.fromFullPath
+    file: Any = UnblockedFile(make(destination, LENGTH, mode, KEPT), lost)
+    return _Audit(FileLogObserver(file, form))
+
+
+def is_audit(event: LogEvent) -> bool:
+    """Return True for an event of the audit log."""
+    return event.get("log_namespace") == NAMESPACE
