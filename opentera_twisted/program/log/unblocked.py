@@ -127,13 +127,16 @@ class UnblockedFile(Unblocked):
     def __init__(self, file: Any, lost: Callable[[int], str | None]) -> None:
         super().__init__(-1, "utf-8", lost)
         self._file = file
+        self._refused = 0
 
     def _write_all(self, left: memoryview) -> None:
+        report = self._encoded(self._lost(self._refused) or "") if self._refused else b""
         try:
-            self._file.write(bytes(left))
+            self._file.write(report + left)
         except OSError:  # such as of a full disk
-            with self._changed:
-                self._dropped += bytes(left).count(b"\n")
+            self._refused += bytes(left).count(b"\n")
+        else:
+            self._refused = 0
 
 
 def unblocked(stream: Any, lost: Callable[[int], str | None]) -> Any:
