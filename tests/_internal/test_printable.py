@@ -12,7 +12,7 @@ from twisted.logger import LogEvent, LogLevel
 
 from opentera_twisted import ProcedureError, Procedures
 from opentera_twisted._internal.printable import escape_unencodable, printable
-from opentera_twisted.program.log import destination
+from opentera_twisted.program.log.lines import classic_line
 from tests.helpers.commands import CommandTestCase
 from tests.helpers.processes import twistd
 from tests.helpers.support import RedisTestCase, folder_of
@@ -119,7 +119,7 @@ class LogTests(RedisTestCase):
             "log_time": 0.0,
             "name": "x\x1b[2J\ny",
         }
-        line = destination._line(event)
+        line = classic_line(event)
         assert line is not None
         assert line.endswith("x\\u001b[2J\n\ty\n")
 

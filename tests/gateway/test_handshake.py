@@ -17,6 +17,7 @@ from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.protocol import ClientFactory, ClientProtocol
 from opentera_twisted.gateway.proxies import Peer, TrustedProxies
+from opentera_twisted.topics import Kind
 from tests.helpers.support import UUID
 from tests.helpers.websockets import handshake
 
@@ -42,7 +43,7 @@ class StubGateway:
     def subprotocols(self) -> Collection[str]:
         return ()
 
-    def refused(self, peer: Peer, refusal: Refusal) -> None:
+    def refused(self, peer: Peer, refusal: Refusal, kind: Kind | None = None) -> None:
         self.refusals.append(int(refusal.status))
 
     def tls_failed(self, peer: Peer, reason: Failure) -> None:
