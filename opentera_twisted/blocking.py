@@ -144,6 +144,23 @@ class BlockingPresence:
         return self._do(lambda bus: bus.presence.disconnect(kind, uuid))
 
 
+class BlockingRedis:
+    """txredisapi's commands, as `RedisCommands`, for threads that may block."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            return self._do(lambda bus: getattr(bus.redis, name)(*arguments, **named))
+
+        call.__name__ = call.__qualname__ = name
+        return call
+
+
 class BlockingBus:
     """`Bus` for threads that may block: same names, errors and timeouts; results are returned.
 
@@ -163,6 +180,7 @@ class BlockingBus:
     Attributes:
         variables: shared variables.
         presence: users, participants and devices connected to gateways.
+        redis: txredisapi's commands.
     """
 
     def __init__(
@@ -177,6 +195,7 @@ class BlockingBus:
         self._threads = ThreadPool("handlers of a BlockingBus", handler_threads)
         self.variables = BlockingVariables(self._do, self._lease, self._threads)
         self.presence = BlockingPresence(self._do)
+        self.redis = BlockingRedis(self._do)
 
     def __enter__(self) -> Self:
         return self

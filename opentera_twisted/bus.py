@@ -15,6 +15,7 @@ from opentera_twisted.errors import AlreadyServed, InvalidArgument
 from opentera_twisted.link import DEFAULT_URL, MAX_WAITING, Link, RedisAddress
 from opentera_twisted.presence import Presence
 from opentera_twisted.pubsub import Handler, OnGap, PubSub, Subscription
+from opentera_twisted.redis_commands import RedisCommands
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
     DEFAULT_LIMITS,
@@ -62,6 +63,7 @@ class Bus(Service):
         caller: pending calls.
         served: counts of the calls that this bus's servers answered.
         presence: users, participants and devices connected to gateways.
+        redis: txredisapi's commands, over the client connection.
     """
 
     _log = Logger()
@@ -84,6 +86,7 @@ class Bus(Service):
         self.caller = Caller(self.link, self.pubsub)
         self.served = Served()
         self.presence = Presence(self.link, self.pubsub)
+        self.redis = RedisCommands(self.link)
         self._servers: set[ProcedureServer] = set()
         self._stopping: Deferred[None] | None = None
 

@@ -12,8 +12,19 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Procedures, SessionKeys
-from opentera_twisted.aio import AsyncioBus, AsyncioPresence, AsyncioVariables
-from opentera_twisted.blocking import BlockingBus, BlockingPresence, BlockingVariables, Handle
+from opentera_twisted.aio import (
+    AsyncioBus,
+    AsyncioPresence,
+    AsyncioRedis,
+    AsyncioVariables,
+)
+from opentera_twisted.blocking import (
+    BlockingBus,
+    BlockingPresence,
+    BlockingRedis,
+    BlockingVariables,
+    Handle,
+)
 from opentera_twisted.reactor_thread import run_in_loop
 from opentera_twisted.rpc.procedures import Procedure
 from opentera_twisted.testing import MemoryBus, MemoryRedis
@@ -25,6 +36,9 @@ from tests.helpers.support import GUARD, RedisTestCase
 class BusContractTests(BusContract, RedisTestCase):
     async def make(self) -> Any:
         return await self.bus()
+
+    async def make_with_all_rights(self) -> Any:
+        return await self.bus(self.server.url)
 
     async def keys(self, bus: Any) -> Any:
         return SessionKeys(bus)
@@ -45,7 +59,7 @@ class InThreads:
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._blocking, name)
-        if isinstance(member, (BlockingVariables, BlockingPresence)):
+        if isinstance(member, (BlockingVariables, BlockingPresence, BlockingRedis)):
             return InThreads(member)
 
         def call(*args: Any, **named: Any) -> Deferred[Any]:
@@ -102,7 +116,7 @@ class InLoop:
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._of_asyncio, name)
-        if isinstance(member, (AsyncioVariables, AsyncioPresence)):
+        if isinstance(member, (AsyncioVariables, AsyncioPresence, AsyncioRedis)):
             return InLoop(member, self._loop)
 
         def call(*args: Any, **named: Any) -> Deferred[Any]:

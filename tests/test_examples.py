@@ -108,6 +108,21 @@ class ExampleTests(RedisTestCase):
         await program.says("stopped")
         assert await program.ended() == 0
 
+    async def test_a_program_that_keeps_a_list(self) -> None:
+        program = self.start(str(EXAMPLES / "recent_events.py"), self.server.url)
+        await program.says("0 events in recent-events")
+        bus = await self.bus(self.server.url)
+        topic = "module.TeraServer.UserManagerModule.events"
+        for payload in ("first", "second"):
+            assert await bus.publish(topic, payload) == 1
+        await until(
+            lambda: bus.redis.lrange("recent-events", 0, -1),
+            lambda kept: kept == [b"second", b"first"],
+        )
+        program.interrupt()
+        await program.says("stopped")
+        assert await program.ended() == 0
+
     async def test_an_existing_module(self) -> None:
         program = self.start(str(EXAMPLES / "existing_module.py"), str(self.server.port))
         await program.says("listening")

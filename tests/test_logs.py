@@ -32,7 +32,7 @@ class LogPublisherTests(SynchronousTestCase):
         self.publisher = LogPublisher(self.bus, "me")
 
     def items(self, level: LogList) -> list[Any]:
-        return logged(self.bus.redis.items(level.encode()))
+        return logged(self.bus.server.items(level.encode()))
 
     def test_levels_of_twisted_have_their_lists(self) -> None:
         log = Logger(namespace="part", observer=self.publisher)
@@ -84,7 +84,7 @@ class LogPublisherTests(SynchronousTestCase):
     def test_login_events_are_wrapped_with_their_header(self) -> None:
         event = LoginEvent(user_uuid=UUID, login_status=LoginEvent.LOGIN_STATUS_SUCCESS)
         self.publisher.login(event, "welcome")
-        (payload,) = self.bus.redis.items(b"log.info")
+        (payload,) = self.bus.server.items(b"log.info")
         assert TeraEvent.FromString(payload).header.topic == "log.info"
         (found,) = logged([payload])
         assert (found.user_uuid, found.log_header.message) == (UUID, "welcome")
@@ -104,7 +104,7 @@ class LogPublisherTests(SynchronousTestCase):
         assert publisher.dropped >= 19
 
     def test_refused_messages_are_counted_and_later_ones_sent(self) -> None:
-        self.bus.redis.write(b"log.info", b"no list")
+        self.bus.server.write(b"log.info", b"no list")
         self.publisher.log(LogList.INFO, "x")
         assert self.publisher.dropped == 1
         self.publisher.log(LogList.ERROR, "y")

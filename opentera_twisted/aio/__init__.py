@@ -9,6 +9,7 @@ from opentera_twisted.aio.bus import (
     AsyncioBus,
     AsyncioPresence,
     AsyncioProxy,
+    AsyncioRedis,
     AsyncioVariables,
     Handle,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "AsyncioBus",
     "AsyncioPresence",
     "AsyncioProxy",
+    "AsyncioRedis",
     "AsyncioVariables",
     "Deliveries",
     "Gap",

@@ -177,6 +177,23 @@ class AsyncioPresence:
         return await self._do(lambda bus: bus.presence.disconnect(kind, uuid))
 
 
+class AsyncioRedis:
+    """txredisapi's commands, as `RedisCommands`, for asyncio."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            return await self._do(lambda bus: getattr(bus.redis, name)(*arguments, **named))
+
+        call.__name__ = call.__qualname__ = name
+        return call
+
+
 class AsyncioBus:
     """`Bus` for asyncio: same names, errors and timeouts; every method is a coroutine.
 
@@ -196,6 +213,7 @@ class AsyncioBus:
     Attributes:
         variables: shared variables.
         presence: users, participants and devices connected to gateways.
+        redis: txredisapi's commands.
     """
 
     _log = Logger()
@@ -208,6 +226,7 @@ class AsyncioBus:
         self._handling: set[asyncio.Task[None]] = set()
         self.variables = AsyncioVariables(self._do, self._lease)
         self.presence = AsyncioPresence(self._do)
+        self.redis = AsyncioRedis(self._do)
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 
 from opentera_twisted._internal.clock import clock_of
 from opentera_twisted.bus import Bus
-from opentera_twisted.link import RedisAddress
+from opentera_twisted.link import Link, RedisAddress
 from opentera_twisted.pubsub import Delivery, encode_payload
+from opentera_twisted.redis_commands import RedisCommands
 from opentera_twisted.testing.clock import MemoryClock
 from opentera_twisted.testing.memory_redis import MemoryRedis
 from opentera_twisted.topics import encode
@@ -29,6 +30,28 @@ class _MemoryAddress(RedisAddress):
         return self.redis
 
 
+class MemoryCommands(RedisCommands):
+    """The commands of a `MemoryBus`, with the former names of its ``redis``.
+
+    Attributes:
+        server: the Redis in memory.
+    """
+
+    def __init__(self, link: Link, server: MemoryRedis) -> None:
+        super().__init__(link)
+        self.server = server
+
+    @property
+    def online(self) -> set[str]:
+        """Identities with an open websocket: former name of ``server.online``."""
+        return self.server.online
+
+    @property
+    def published(self) -> list[Delivery]:
+        """All published messages: former name of ``server.published``."""
+        return self.server.published
+
+
 class MemoryBus(Bus):
     """A `Bus` on a Redis in memory, started and, with the default clock, connected when it is made.
 
@@ -36,24 +59,31 @@ class MemoryBus(Bus):
     the call returns, unless the procedure takes time. Timeouts and lifetimes follow the clock.
 
     Args:
-        redis: a Redis in memory to share with other buses; None makes a new one.
+        server: the ``server`` of another `MemoryBus`, to share; None makes a new one.
         reactor: clock of the bus. None makes a `MemoryClock`: ``bus.clock.advance(10)``. The real
             reactor lets real time pass.
         name: name of the bus.
 
     Attributes:
         clock: the reactor that was passed, or the new clock.
-        redis: the Redis in memory.
+        server: the Redis in memory.
+        redis: txredisapi's commands. A command that ``server`` lacks fails with `CommandFailed`.
     """
 
     def __init__(
-        self, redis: MemoryRedis | None = None, *, reactor: Any = None, name: str = "memory"
+        self,
+        server: MemoryRedis | MemoryCommands | None = None,
+        *,
+        reactor: Any = None,
+        name: str = "memory",
     ) -> None:
         self.clock = MemoryClock() if reactor is None else reactor
-        self.redis = MemoryRedis(clock_of(self.clock)) if redis is None else redis
-        super().__init__(
-            _MemoryAddress(hosts=(("memory", 0),), redis=self.redis), reactor=self.clock, name=name
-        )
+        if isinstance(server, MemoryCommands):
+            server = server.server
+        self.server = MemoryRedis(clock_of(self.clock)) if server is None else server
+        address = _MemoryAddress(hosts=(("memory", 0),), redis=self.server)
+        super().__init__(address, reactor=self.clock, name=name)
+        self.redis: MemoryCommands = MemoryCommands(self.link, self.server)
         self.startService()
         if isinstance(self.clock, Clock):
             self.clock.advance(0)
@@ -61,7 +91,7 @@ class MemoryBus(Bus):
     @property
     def published(self) -> list[Delivery]:
         """All published messages of the Redis, oldest first, including calls and replies."""
-        return self.redis.published
+        return self.server.published
 
     def published_on(self, topic: str) -> list[bytes]:
         """List the payloads published on one topic, oldest first."""
@@ -69,12 +99,12 @@ class MemoryBus(Bus):
 
     def deliver(self, topic: str, payload: bytes | str | Message) -> int:
         """Publish a message as another program would; return the number of receivers."""
-        return self.redis.publish(encode(topic), encode_payload(payload))
+        return self.server.publish(encode(topic), encode_payload(payload))
 
     def disconnect(self) -> None:
         """Make Redis unreachable for all its buses, until `reconnect`."""
-        self.redis.go_away()
+        self.server.go_away()
 
     def reconnect(self) -> None:
         """Make Redis reachable again; its buses connect within a second of the clock."""
-        self.redis.come_back()
+        self.server.come_back()

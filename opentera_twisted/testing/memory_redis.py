@@ -198,8 +198,52 @@ class MemoryRedis(MemoryVariables):
     def _do_del(self, _: Connection, *names: bytes) -> bytes:
         return encode(sum(self.delete(name) for name in names))
 
+    def _do_exists(self, _: Connection, *names: bytes) -> bytes:
+        return encode(sum(self.exists(name) for name in names))
+
+    def _do_mget(self, _: Connection, *names: bytes) -> bytes:
+        return encode([self.read(name) for name in names])
+
+    def _do_incrby(self, _: Connection, name: bytes, amount: bytes) -> bytes:
+        value = int(self.read(name) or 0) + int(amount)
+        self.write(name, b"%d" % value, self.left(name))
+        return encode(value)
+
+    def _do_decrby(self, connection: Connection, name: bytes, amount: bytes) -> bytes:
+        return self._do_incrby(connection, name, b"%d" % -int(amount))
+
+    def _do_expire(self, _: Connection, name: bytes, seconds: bytes) -> bytes:
+        return encode(self.expire(name, int(seconds) * 1000))
+
+    def _do_ttl(self, _: Connection, name: bytes) -> bytes:
+        left = self.left(name)
+        return encode(-1 - (not self.exists(name)) if left is None else round(left / 1000))
+
     def _do_rpush(self, _: Connection, name: bytes, *values: bytes) -> bytes:
         return encode(self.append(name, values))
+
+    def _do_lpush(self, _: Connection, name: bytes, *values: bytes) -> bytes:
+        return encode(self.replace_items(name, [*reversed(values), *self.items(name)]))
+
+    def _do_llen(self, _: Connection, name: bytes) -> bytes:
+        return encode(len(self.items(name)))
+
+    def _do_lrange(self, _: Connection, name: bytes, first: bytes, last: bytes) -> bytes:
+        return encode(_range(self.items(name), first, last))
+
+    def _do_ltrim(self, _: Connection, name: bytes, first: bytes, last: bytes) -> bytes:
+        self.replace_items(name, _range(self.items(name), first, last))
+        return encode("OK")
+
+    def _do_lpop(self, _: Connection, name: bytes) -> bytes:
+        first, rest = self.items(name)[:1], self.items(name)[1:]
+        self.replace_items(name, rest)
+        return encode(first[0] if first else None)
+
+    def _do_rpop(self, _: Connection, name: bytes) -> bytes:
+        rest, last = self.items(name)[:-1], self.items(name)[-1:]
+        self.replace_items(name, rest)
+        return encode(last[0] if last else None)
 
     def _do_scan(self, _: Connection, __: bytes, ___: bytes, pattern: bytes, *____: bytes) -> bytes:
         matching = compile_pattern(pattern)
@@ -271,6 +315,14 @@ class MemoryRedis(MemoryVariables):
         channels = {channel for other in connections for channel in other.channels}
         matching = compile_pattern(arguments[0])
         return encode([channel for channel in sorted(channels) if matching.fullmatch(channel)])
+
+
+def _range(items: list[bytes], first: bytes, last: bytes) -> list[bytes]:
+    """Return a part of a list, as LRANGE does: negative positions count from its end."""
+    begin, end = (
+        position + len(items) if position < 0 else position for position in (int(first), int(last))
+    )
+    return items[max(begin, 0) : max(end + 1, 0)]
 
 
 def encode(reply: Any) -> bytes:

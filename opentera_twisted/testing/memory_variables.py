@@ -52,7 +52,22 @@ class MemoryVariables:
     def items(self, name: bytes) -> list[bytes]:
         """Read a list variable."""
         variable = self._variables.get(name)
-        return variable.value if variable is not None and isinstance(variable.value, list) else []
+        if variable is None:
+            return []
+        if not isinstance(variable.value, list):
+            raise _wrong_type()
+        return variable.value
+
+    def replace_items(self, name: bytes, values: list[bytes]) -> int:
+        """Write a list variable, and keep its lifetime; an empty list is deleted."""
+        if not values:
+            self.delete(name)
+        elif name in self._variables:
+            self._variables[name].value = values
+            self.changed(name)
+        else:
+            self.append(name, values)
+        return len(values)
 
     def append(self, name: bytes, values: Sequence[bytes]) -> int:
         """Append to a list variable; return its new length."""
@@ -86,6 +101,16 @@ class MemoryVariables:
         if milliseconds is not None:
             variable.expiry = self._clock.callLater(milliseconds / 1000, self._expire, name)
         self.changed(name)
+
+    def expire(self, name: bytes, milliseconds: int) -> bool:
+        """Set the lifetime of a variable; return True if it exists."""
+        variable = self._variables.get(name)
+        if variable is None:
+            return False
+        if variable.expiry is not None:
+            variable.expiry.cancel()
+        variable.expiry = self._clock.callLater(milliseconds / 1000, self._expire, name)
+        return True
 
     def delete(self, name: bytes) -> bool:
         """Delete a variable; return True if it existed."""

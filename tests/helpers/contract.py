@@ -12,6 +12,7 @@ from opentera_twisted import (
     ArgumentsRejected,
     CallInterrupted,
     CallTimeout,
+    CommandFailed,
     Delivery,
     InvalidArgument,
     InvalidTopic,
@@ -71,6 +72,10 @@ class BusContract:
         """Return a connected bus that is stopped at the end of the test."""
         raise NotImplementedError
 
+    async def make_with_all_rights(self) -> Any:
+        """Return a connected bus whose user may run every command of Redis."""
+        return await self.make()
+
     async def keys(self, bus: Any) -> Any:
         """Return the session keys of a bus: an object with ``issue`` and ``redeem``."""
         raise NotImplementedError
@@ -125,6 +130,47 @@ class BusContract:
         assert await variables.compare_and_set("a", None, "4") is False
         assert await variables.compare_and_set("b", None, "4", ttl=100) is True
         assert await variables.get("a") == b"3"
+
+    async def test_redis_commands_have_txredisapis_names_and_bytes(self) -> None:
+        commands = (await self.make_with_all_rights()).redis
+        assert await commands.rpush("l", [b"\xff", "Zoé", 3]) == 3
+        assert await commands.lrange("l", 0, -1) == [b"\xff", "Zoé".encode(), b"3"]
+        assert await commands.ltrim("l", 1, -1) == b"OK"
+        assert await commands.lpush("l", b"first") == 3
+        assert await commands.lpop("l") == b"first"
+        assert await commands.rpop("l") == b"3"
+        assert await commands.llen("l") == 1
+        assert await commands.incr("n", 5) == 5
+        assert await commands.decr("n") == 4
+        assert await commands.expire("n", 100) == 1
+        assert await commands.ttl("n") in {99, 100}
+        assert await commands.mget(["n", "nothing"]) == [b"4", None]
+        assert await commands.execute_command("exists", "n") == 1
+        assert await commands.lpop("nothing") is None
+        await self.refused(WrongType, lambda: commands.get("l"))
+        await self.refused(CommandFailed, lambda: commands.execute_command("NONSENSE"))
+
+    async def test_redis_commands_of_own_connections_are_refused(self) -> None:
+        commands = (await self.make_with_all_rights()).redis
+        for name, reason in (
+            ("blpop", "blocks the connection"),
+            ("multi", "run a script with eval"),
+            ("pipeline", "gather their results"),
+            ("select", "would change or end the connection"),
+            ("subscribe", "use bus.subscribe"),
+        ):
+            error = await self.refused(InvalidArgument, lambda name=name: getattr(commands, name)())  # type: ignore[misc]
+            assert reason in str(error)
+        for mistake in (
+            lambda: commands.execute_command("BLPOP", "l", 0),
+            lambda: commands.execute_command("xread", "BLOCK", 0, "STREAMS", "s", "$"),
+            commands.execute_command,
+            lambda: commands.rpush("l", None),
+            lambda: commands.rpush("l", True),
+            lambda: commands.bitcount("n", start=1),
+        ):
+            await self.refused(InvalidArgument, mistake)
+        await self.refused(AttributeError, lambda: commands.hsett("h", "f", "v"))
 
     async def test_a_list_cannot_be_read_as_a_variable(self) -> None:
         bus = await self.make()
