@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from opentera_twisted.errors import BadReply
 from opentera_twisted.rpc.values import TYPES, ArgumentValue, accepts
@@ -108,20 +108,13 @@ class Description:
 
 def to_json(description: Description) -> dict[str, Any]:
     """Convert a description to JSON."""
-    return {
-        "service": description.service,
-        "version": description.version,
-        "doc": description.doc,
-        "procedures": [
-            {
-                "name": procedure.name,
-                "doc": procedure.doc,
-                "arguments": [_argument_to_json(argument) for argument in procedure.arguments],
-                "returns": procedure.returns,
-            }
-            for procedure in description.procedures
-        ],
-    }
+    return asdict(
+        description,
+        filter=lambda _, value: value is not NO_DEFAULT,
+        value_serializer=lambda _, __, value: (
+            {"hex": value.hex()} if isinstance(value, bytes) else value
+        ),
+    )
 
 
 def from_json(value: Any, topic: str) -> Description:
@@ -147,14 +140,6 @@ def from_json(value: Any, topic: str) -> Description:
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise BadReply(f"the description of {topic} has an invalid form", topic=topic) from None
-
-
-def _argument_to_json(argument: ArgumentDescription) -> dict[str, Any]:
-    sent: dict[str, Any] = {"name": argument.name, "type": argument.type}
-    if argument.default is not NO_DEFAULT:
-        default = argument.default
-        sent["default"] = {"hex": default.hex()} if isinstance(default, bytes) else default
-    return sent
 
 
 def _argument_from_json(value: Mapping[str, Any]) -> ArgumentDescription:
