@@ -40,8 +40,14 @@ from opentera_twisted.embedded.process import (
 )
 from opentera_twisted.errors import InvalidArgument
 
-READY_WITHIN: Final = 15.0
-"""Seconds that `EmbeddedServer.ready` waits for a server that is not loading data."""
+LOOKED: Final = 15.0
+"""Seconds between looks at a server that is not ready, each with a line in the log."""
+
+LOOKS: Final = 20
+"""Looks at a server that is not loading data, until `EmbeddedServer.ready` fails.
+
+A busy machine makes a server late, and its end is noticed without a look.
+"""
 
 KILL_AFTER: Final = 10.0
 """Seconds from SIGTERM to SIGKILL when the server is stopped."""
@@ -152,8 +158,8 @@ class EmbeddedServer(Service):
 
         Fails with:
             EmbeddedServerError: it did not start, ended or was stopped; the message names the
-                cause. Or it neither became ready nor began to load data within 15 s; then it keeps
-                starting.
+                cause. Or it neither became ready nor began to load data within 5 minutes; then it
+                keeps starting.
         """
         process = self._process
         if process is not None and process.ready_at is not None and self._kill is None:
@@ -163,12 +169,12 @@ class EmbeddedServer(Service):
         waiter: Deferred[None] = Deferred(
             lambda cancelled: self._waiting_for_ready.pop(cancelled).cancel()
         )
-        self._limit(waiter)
+        self._look_later(waiter, LOOKS)
         return waiter
 
-    def _limit(self, waiter: Deferred[None]) -> None:
+    def _look_later(self, waiter: Deferred[None], looks: int) -> None:
         self._waiting_for_ready[waiter] = self._clock.callLater(
-            READY_WITHIN, self._not_ready_in_time, waiter
+            LOOKED, self._look, waiter, looks - 1
         )
 
     def stopService(self) -> Deferred[None]:
@@ -290,17 +296,25 @@ class EmbeddedServer(Service):
             self._fail_waiting(cause)
             _log.error("{cause}", cause=cause)
 
-    def _not_ready_in_time(self, waiter: Deferred[None]) -> None:
-        """Fail a waiter whose time is over, unless the server is loading data."""
+    def _look(self, waiter: Deferred[None], looks: int) -> None:
+        """Log why a waiter still waits; fail it after the last look."""
         process = self._process
         if process is not None and process.is_loading:
             _log.info("embedded server on {address} still loads its data", address=self._address)
-            self._limit(waiter)
+            self._look_later(waiter, LOOKS)
+            return
+        if looks:
+            _log.warn(
+                "embedded server on {address} is not ready yet: {said}",
+                address=self._address,
+                said=_said(process),
+            )
+            self._look_later(waiter, looks)
             return
         del self._waiting_for_ready[waiter]
         waiter.errback(
             EmbeddedServerError(
-                f"the embedded server on {self._address} is not ready after {READY_WITHIN:g} s: "
+                f"the embedded server on {self._address} is not ready after {LOOKS * LOOKED:g} s: "
                 f"{_said(process)}"
             )
         )

@@ -362,7 +362,7 @@ class TestData(Served):
         server = self.server(directory=directory)
         server.startService()
         await until(lambda: deferToThread(_ping, server.port), bool)
-        self.patch(embedded, "READY_WITHIN", 0.01)
+        self.patch(embedded, "LOOKED", 0.01)
         await server.ready()
         assert await ask(server.port, "GET", "a") == "1"
 
@@ -661,10 +661,13 @@ class TestRules(Case):
     def test_ready_times_out_while_the_server_continues(self) -> None:
         ready = self.server.ready()
         self.process.say(b"1:M * Loading\n")
-        self.reactor.advance(14.9)
+        logged = self.logged()
+        for _ in range(19):
+            self.reactor.advance(15)
         assert not ready.called
-        self.reactor.advance(0.1)
-        assert "Loading" in cause_of(ready)
+        assert [event["said"] for event in logged.events] == ["1:M * Loading"] * 19
+        self.reactor.advance(15)
+        assert "is not ready after 300 s: 1:M * Loading" in cause_of(ready)
         self.be_ready()
         self.successResultOf(self.server.ready())
 
