@@ -9,6 +9,7 @@ Scenarios, each a comparison:
     publish           publishing
     restore           subscriptions after a break
     start_up          until a gateway is ready
+    commands          command lines and imports as whole processes
     event_latency     one event to otherwise idle websockets
     fan_out           many events to many websockets
     idle_websockets   logins, and memory

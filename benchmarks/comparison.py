@@ -10,13 +10,14 @@ from typing import Final
 from attrs import Factory, define, frozen
 
 from benchmarks.figures import Figure, Point, Rival, Series, Target
-from benchmarks.gateways import Start, null, ours, ours_in_a_site
+from benchmarks.gateways import Start, null, null_behind_redis, ours, ours_in_a_site
 from benchmarks.rivals.environments import NotMeasuredError
 from benchmarks.rivals.gateways import RIVALS
 from benchmarks.scenario import Setting, rotated
 
 OURS: Mapping[str, Start] = {"ours": ours, "ours in a site": ours_in_a_site}
 CEILING = "ceiling"
+FLOOR = "floor"
 
 SLOW: Final = 10.0
 """Seconds: a rival that takes longer in a round is left out of those that follow."""
@@ -51,17 +52,22 @@ class Comparison:
     _series: dict[tuple[str, str], Series] = Factory(dict)
 
     @classmethod
-    def of(cls, setting: Setting, *, site: bool = False, ceiling: bool = False) -> Comparison:
+    def of(
+        cls, setting: Setting, *, site: bool = False, ceiling: bool = False, floor: bool = False
+    ) -> Comparison:
         """Ours beside the rivals that the setting names.
 
         Args:
             setting: names them.
             site: also ours as a resource of a site.
             ceiling: also the null gateway.
+            floor: also the null gateway behind Redis.
         """
         starts = dict(OURS) if site else {"ours": ours}
         if ceiling:
             starts[CEILING] = null
+        if floor:
+            starts[FLOOR] = null_behind_redis
         return cls(
             starts | {name: start for name, start in RIVALS.items() if name in setting.against}
         )
@@ -104,14 +110,26 @@ class Comparison:
         unit: str,
         *,
         beside: Target | None = None,
+        above_floor: Target | None = None,
         target: Target | None = None,
         point: Point | None = None,
     ) -> Figure:
-        """Ours beside all the others."""
+        """Ours beside all the others.
+
+        Args:
+            scenario: its name.
+            what: measured quantity.
+            unit: unit of the values.
+            beside: target of the ratio to each rival.
+            above_floor: target of the ratio to the null gateway behind Redis.
+            target: target of our median.
+            point: position in a series of sizes.
+        """
+        targets = {**dict.fromkeys((*OURS, CEILING)), FLOOR: above_floor}
         rivals = [
             Rival(
                 self.series(what, name),
-                None if name in {*OURS, CEILING} else beside,
+                targets.get(name, beside),
                 self.missing.get(name, ""),
             )
             for name in self.starts

@@ -7,7 +7,7 @@ from typing import Final
 
 from benchmarks.comparison import Comparison, Measured
 from benchmarks.deliveries import connected
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, Target
 from benchmarks.gateways import Audience, Start
 from benchmarks.programs.timing import percentiles
 from benchmarks.scenario import Setting
@@ -16,6 +16,7 @@ NAME: Final = "event-latency"
 ROUNDS: Final = 3
 WEBSOCKETS: Final = (1, 100)
 EVENTS: Final = 200
+FLOOR_TARGET: Final = Target("below", 1.5)
 PACE: Final = 0.01
 """Seconds between events: a hundred a second, so that none waits for the one before it."""
 
@@ -24,11 +25,11 @@ def run(setting: Setting) -> list[Figure]:
     """Measure new gateways each round, all with as many websockets on one topic."""
     figures = []
     for count in WEBSOCKETS:
-        comparison = Comparison.of(setting, ceiling=True)
+        comparison = Comparison.of(setting, ceiling=True, floor=True)
         comparison.run(setting, f"{NAME}, {_of(count)}", partial(_measure, setting, count))
         figures += [
-            comparison.figure(NAME, f"{_of(count)}: {percentile}", "µs")
-            for percentile in ("p50", "p99")
+            comparison.figure(NAME, f"{_of(count)}: {percentile}", "µs", above_floor=target)
+            for percentile, target in (("p50", FLOOR_TARGET if count == 1 else None), ("p99", None))
         ]
     return figures
 

@@ -1,8 +1,8 @@
-"""Our websocket gateway in several forms, and one that does nothing."""
+"""Our websocket gateway in several forms, and two that do nothing."""
 
 from __future__ import annotations
 
-from benchmarks.gateways.null import null
+from benchmarks.gateways.null import null, null_behind_redis
 from benchmarks.gateways.ours import ours, ours_in_a_site, with_recovery, with_two_workers
 from benchmarks.gateways.side import Audience, Side, Start
 
@@ -11,6 +11,7 @@ __all__ = [
     "Side",
     "Start",
     "null",
+    "null_behind_redis",
     "ours",
     "ours_in_a_site",
     "with_recovery",

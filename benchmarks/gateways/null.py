@@ -1,4 +1,8 @@
-"""The null gateway: sends prepared bytes, and so shows what the load generator can take."""
+"""Null gateways, which send prepared bytes.
+
+One takes its events directly, and so shows what the load generator can take. The other one takes
+them from Redis: the floor of a gateway behind Redis.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from functools import partial
 
 from benchmarks.children import program
 from benchmarks.events import event, text
-from benchmarks.gateways.side import Audience, Side, publishing
+from benchmarks.gateways.side import Audience, Side, published_in_redis, publishing
 from benchmarks.programs.dialects import TEXT, frame
 from benchmarks.scenario import Setting
 
@@ -27,4 +31,23 @@ def null(setting: Setting, audience: Audience) -> Iterator[Side]:
             pids=(gateway.pid,),
             paths=["/"] * len(audience.topics),
             publisher=partial(publishing, report["publisher_port"], [b"x"]),
+        )
+
+
+@contextmanager
+def null_behind_redis(setting: Setting, audience: Audience) -> Iterator[Side]:
+    """The null gateway that subscribes to the one topic of its audience."""
+    (topic,) = audience.published
+    published = event(topic, audience.size)
+    prepared = frame(TEXT, text(published).encode(), masked=False)
+    message = published.SerializeToString()
+    options = {"redis_port": setting.port, "topic": topic, "message": message.hex()}
+    with program("null_subscriber", **options, frame=prepared.hex()) as gateway:
+        yield Side(
+            who="floor: null gateway behind Redis, prepared bytes",
+            dialect="plain",
+            port=gateway.report()["port"],
+            pids=(gateway.pid,),
+            paths=["/"] * len(audience.topics),
+            publisher=partial(publishing, setting.port, [published_in_redis(topic, message)]),
         )
