@@ -12,8 +12,9 @@
  *
  * A browser hides the cause of a failed handshake from the page: a refused key and an unreachable
  * gateway look the same. So each login gets a new key, with exponential back-off. After a break, the
- * page shows a recovery token instead. When that fails, a plain request finds out if the gateway is
- * reachable. If it is, it refused the token, and a login with a new key follows at once.
+ * page shows a recovery token instead. When that fails, a plain request finds out if a gateway is
+ * reachable. The gateway may have refused the token for good, or only for now, as when it stops. So a
+ * login with a new key follows the third such failure.
  */
 
 const CLOSED_BY_PAGE = 1000;
@@ -21,8 +22,8 @@ const DISCONNECTED_BY_COMMAND = 4000;
 const RECOVERY = "opentera-bus.recovery.v1";
 /** Name of the same frames without recovery: a browser fails unless one of its names is selected. */
 const PLAIN = "opentera-events";
-/** Failures of a token at a gateway whose answer cannot be read, before a key replaces it. */
-const UNREADABLE_ANSWERS = 2;
+/** Failures of a token at a gateway that is reachable, before a key replaces it. */
+const TOKEN_ATTEMPTS = 3;
 const TYPE_PREFIX = /^.*\/(opentera\.protobuf\.)?/;
 
 /**
@@ -233,7 +234,7 @@ export class OpenteraBus extends EventTarget {
   /** Time in milliseconds at which the recovery window is over. */
   #keptUntil = 0;
   #window = 0;
-  #unreadable = 0;
+  #tokenFailures = 0;
 
   /** @param {Options} options */
   constructor({ url, key, recovery = true, minDelay = 500, maxDelay = 30_000, steadyAfter = 10_000, timeout = 15_000 }) {
@@ -368,12 +369,10 @@ export class OpenteraBus extends EventTarget {
    * @param {AbortSignal} signal
    */
   #selected(protocol, offered, signal) {
-    this.#token = null; // a token works once
-    this.#received = 0;
-    this.#unreadable = 0;
     this.#wasSelected = offered;
     this.#offers = this.#recovery;
     if (protocol !== RECOVERY) {
+      this.#token = null;
       this.#opened(false, signal);
     }
   }
@@ -394,10 +393,14 @@ export class OpenteraBus extends EventTarget {
       // reported below
     }
     if (typeof recovery?.token !== "string" || typeof recovery.window !== "number") {
+      this.#token = null;
       this.#failed(new HandshakeFailed("the gateway began with something else than a recovery token"));
       return;
     }
+    // The previous token and its count are valid until this frame.
     this.#token = recovery.token;
+    this.#received = 0;
+    this.#tokenFailures = 0;
     this.#window = 1000 * recovery.window;
     this.#opened(recovery.recovered === true, signal);
   }
@@ -480,7 +483,7 @@ export class OpenteraBus extends EventTarget {
   }
 
   /**
-   * Find out if anything answers at the gateway's address. If so, the gateway refused the token.
+   * Find out if anything answers at the gateway's address. If so, repeatedly, the gateway refused the token.
    *
    * Without an answer, the network or the gateway is down, and the token may still be good. The same
    * holds when a proxy answers for a gateway that is down.
@@ -496,11 +499,10 @@ export class OpenteraBus extends EventTarget {
       const { status } = await fetch(url, {
         signal, mode: "no-cors", credentials: "omit", cache: "no-store",
       });
-      if (status !== 0) {
-        return status < 500;
+      if (status < 500) { // 0 from another origin
+        this.#tokenFailures += 1;
       }
-      this.#unreadable += 1; // of another origin
-      return this.#unreadable >= UNREADABLE_ANSWERS;
+      return this.#tokenFailures >= TOKEN_ATTEMPTS;
     } catch {
       return false;
     }

@@ -120,9 +120,8 @@ class Login:
             self._token = None
 
     def opened(self) -> None:
-        """Record an open websocket: the credentials are used up."""
-        self._key = self._token = None
-        self.received = 0
+        """Record an open websocket: the key is used up; a token is valid until the next one."""
+        self._key = None
 
     def begin(self, frame: Mapping[str, Any] | None) -> bool:
         """Record the beginning of a connection.
@@ -137,6 +136,7 @@ class Login:
             BadFrame: the frame is not a valid first frame.
         """
         recovered = False
+        self._token = None
         if frame is not None:
             recovery = frame.get("recovery")
             token = recovery.get("token") if isinstance(recovery, dict) else None
@@ -147,6 +147,7 @@ class Login:
             self._window = window if isinstance(window, (int, float)) else DEFAULT_WINDOW
             self._good_until = None
             recovered = isinstance(recovery, dict) and recovery.get("recovered") is True
+        self.received = 0
         was_ready, self._was_ready = self._was_ready, True
         return was_ready and not recovered
 

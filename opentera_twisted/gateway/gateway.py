@@ -342,6 +342,11 @@ class Gateway(Service):
         if client.session is not None:
             self.recovery.opened(client.session, client)
 
+    def has_token(self, client: ClientProtocol) -> None:
+        """Invalidate the previous token of a returned client."""
+        if client.session is not None:
+            self.recovery.has_token(client.session, client)
+
     def closed(self, client: ClientProtocol, identity: Identity) -> None:
         """Forget a client; report it as disconnected if it was open."""
         self._admission.left(client, identity)

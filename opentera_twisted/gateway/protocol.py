@@ -45,7 +45,7 @@ from opentera_twisted.gateway.login import (
 )
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
 from opentera_twisted.gateway.rate_limit import RateLimit
-from opentera_twisted.gateway.recovery.session import Session
+from opentera_twisted.gateway.recovery.session import HAS_TOKEN, Session
 from opentera_twisted.gateway.sending import has_foreign_layer, socket_of
 from opentera_twisted.sessions import Identity
 from opentera_twisted.topics import Kind
@@ -89,6 +89,9 @@ class IGateway(Protocol):
 
     def opened(self, client: ClientProtocol, identity: Identity) -> None:
         """Record that an admitted client's websocket opened."""
+
+    def has_token(self, client: ClientProtocol) -> None:
+        """Record that a returned client has received its next recovery token."""
 
     def closed(self, client: ClientProtocol, identity: Identity) -> None:
         """Forget an admitted client, even if its websocket never opened."""
@@ -290,6 +293,11 @@ class ClientProtocol(CorrectedProtocol):
         self.factory.gateway.opened(self, self.identity)
         if closing is not None:
             self.close(*closing)
+
+    def onPong(self, payload: bytes) -> None:
+        """Report the pong that follows the first frame of a return."""
+        if payload == HAS_TOKEN:
+            self.factory.gateway.has_token(self)
 
     def onFrameBegin(self) -> None:
         """Count a frame of any kind except close against the rate limit."""

@@ -249,7 +249,6 @@ class GatewayTests(ClientTestCase):
         for number in range(3):
             proxy.cut()
             await self.publish(f"a{number}", f"b{number}")
-            # A connection that breaks before the new token arrives needs a new session key.
             await self.run_page("return await of('event', arguments[0])", 2 * number + 2)
         events = await self.run_page("return await of('event', 6)")
         found = [event["data"]["userFullname"] for event in events]

@@ -28,7 +28,7 @@ def test_a_key_is_used_once_and_then_the_token() -> None:
     login.received += 7
     assert parse_qs(login.query()) == {"recover": ["token"], "received": ["7"]}
     login.opened()
-    assert login.needs_key
+    assert parse_qs(login.query()) == {"recover": ["token"], "received": ["7"]}
     assert login.begin(first("next", recovered=True)) is False
     assert parse_qs(login.query()) == {"recover": ["next"], "received": ["0"]}
 

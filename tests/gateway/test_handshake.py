@@ -55,6 +55,9 @@ class StubGateway:
     def opened(self, client: ClientProtocol, identity: Identity) -> None:
         self.told.append("opened")
 
+    def has_token(self, client: ClientProtocol) -> None:
+        pass
+
     def closed(self, client: ClientProtocol, identity: Identity) -> None:
         self.told.append(f"closed, opened before: {client.was_opened}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -21,8 +21,14 @@ from opentera_twisted.gateway.login import Refusal
 from opentera_twisted.gateway.outbox import Outbox
 from opentera_twisted.gateway.recovery.handover import REASONS, Handovers, NotRecovered
 from opentera_twisted.gateway.recovery.peers import LIFETIME, Peers
-from opentera_twisted.gateway.recovery.session import Beginning, Session, Websocket
-from opentera_twisted.gateway.recovery.tokens import Taken, Tokens, digest_of, make_token
+from opentera_twisted.gateway.recovery.session import Beginning, Prior, Session, Websocket
+from opentera_twisted.gateway.recovery.tokens import (
+    InUse,
+    Taken,
+    Tokens,
+    digest_of,
+    make_token,
+)
 from opentera_twisted.gateway.recovery.window import Window
 from opentera_twisted.link import Link
 from opentera_twisted.pubsub import PubSub
@@ -110,6 +116,7 @@ class Recovery:
         self._peers = Peers(link, self._handovers.marker)
         self._announced = 0.0
         self._sessions: dict[str, Session] = {}
+        self._priors: dict[str, Session] = {}  # by the digest of the previous token
         # Ordered by time: the next extension of a token, and the end of a client's absence.
         self._attached: dict[Session, float] = {}
         self._held: dict[Session, float] = {}
@@ -216,20 +223,34 @@ class Recovery:
 
     def left(self, session: Session, websocket: Websocket, *, for_good: bool) -> None:
         """Keep the session of a closed websocket, unless its client left for good."""
-        if session.digest and for_good and session.websocket in {websocket, None}:
+        if not session.digest:
+            return
+        if session.beginning is not None and session.prior is not None:
+            self._keep(session)
+        elif for_good and session.websocket in {websocket, None}:
             self.end(session)
-        elif session.digest and session.websocket is websocket:
+        elif session.websocket is websocket:
             session.detach()
             self._hold(session)
-        elif session.digest and session.websocket is None and session not in self._held:
+            self._move(session, is_free=True)
+        elif session.websocket is None and session not in self._held:
             # The websocket never opened, so its client has no token.
             self.end(session)
+
+    def has_token(self, session: Session, websocket: Websocket) -> None:
+        """Invalidate the previous token of a client that has received the present one."""
+        if session.websocket is websocket:
+            self._confirm(session)
 
     # --- a client that returns
 
     def take(self, kind: Kind, token: str) -> Deferred[Taken | None]:
-        """Redeem a token: see `Tokens.take`."""
-        return self._tokens.take(kind, token)
+        """Claim a token: see `Tokens.take`.
+
+        Fails with:
+            Refusal: Another return has claimed the token.
+        """
+        return self._tokens.take(kind, token).addErrback(_in_use)
 
     def put_back(self, taken: Taken) -> Deferred[None]:
         """Make a token valid again; wait for it before you refuse the client for now.
@@ -237,23 +258,22 @@ class Recovery:
         Returns:
             Fires when Redis has the token, or has refused it.
         """
-        put = self._tokens.put_back(taken, self._settings.window)
-        return put.addErrback(self._not_told)
+        return self._tokens.put_back(taken).addErrback(self._not_told)
 
     def discard(self, taken: Taken) -> None:
         """Invalidate a token and its successor, and end the session kept here."""
-        self._drop(digest_of(taken.following))
-        session = self._sessions.get(taken.digest)
+        self._drop(taken.digest, digest_of(taken.following))
+        session = self._find(taken.digest)
         if session is not None:
             self._end(session)
 
     def keeps(self, taken: Taken) -> bool:
         """Return True if the session of a token is kept here."""
-        return taken.digest in self._sessions
+        return self._find(taken.digest) is not None
 
     def has_open(self, taken: Taken) -> bool:
         """Return True if a websocket of the session is still open here."""
-        session = self._sessions.get(taken.digest)
+        session = self._find(taken.digest)
         return session is not None and session.websocket is not None
 
     def resume(self, taken: Taken, received: int) -> Deferred[Session]:
@@ -278,7 +298,7 @@ class Recovery:
             if not waiting.called:
                 waiting.callback(session)
             else:
-                self._keep(session, taken, received)
+                self._keep(session)
 
         def failed(failure: Failure) -> None:
             if not waiting.called:
@@ -290,11 +310,12 @@ class Recovery:
         return waiting
 
     async def _resume(self, taken: Taken, received: int) -> Session:
-        session = self._sessions.get(taken.digest)
+        session = self._find(taken.digest)
+        is_new = session is None
         missed: Sequence[Frame] | None = None
         try:
             if session is not None:
-                missed = self._missed(session, received)
+                missed = self._missed(session, taken.digest, received)
             else:
                 session = self.session(taken.identity)
                 missed = await self._fetch(session, taken, received)
@@ -307,9 +328,28 @@ class Recovery:
             raise
         else:
             self.outcomes["recovered"] += 1
+        if session.prior is not None and session.prior.digest != taken.digest:
+            self._confirm(session)
         self._name(session, digest_of(taken.following))
+        session.prior = Prior(taken.digest, None if missed is None else received)
+        self._priors[taken.digest] = session
+        if is_new:
+            self._move(session)
         session.beginning = Beginning(taken.following, missed is not None, missed)
         return session
+
+    def _confirm(self, session: Session) -> None:
+        """Invalidate a session's previous token, because its client has the present one."""
+        prior, session.prior = session.prior, None
+        if prior is not None:
+            self._priors.pop(prior.digest, None)
+            self._drop(prior.digest)
+
+    def _move(self, session: Session, *, is_free: bool = False) -> None:
+        """Point the previous token to this gateway, which has the frames."""
+        if session.prior is not None:
+            moved = self._tokens.move(session.prior.digest, session.digest, is_free=is_free)
+            moved.addErrback(self._not_told)
 
     async def _fetch(self, session: Session, taken: Taken, received: int) -> Sequence[Frame]:
         """Subscribe a client's topics, and fetch its missed frames from its old gateway.
@@ -338,34 +378,32 @@ class Recovery:
             raise NotRecovered("overflow")
         return [*missed, *own]
 
-    def _keep(self, session: Session, taken: Taken, received: int) -> None:
-        """Keep a session whose client disconnected before it received its next token.
+    def _keep(self, session: Session) -> None:
+        """Keep a session whose client disconnected before its websocket opened.
 
         The client will return with the same token and the same count.
         """
+        beginning, session.beginning = session.beginning, None
+        if beginning is not None and beginning.missed is not None:
+            session.window.restart(beginning.missed)
+        self._move(session, is_free=True)
         if not self._looking.running:  # the gateway has stopped
             self._end(session)
-            self.put_back(taken)
-            return
-        beginning, session.beginning = session.beginning, None
-        if beginning is None or beginning.missed is None:
-            session.epoch = _LOST
-        else:
-            session.window.restart(beginning.missed, received)
-        self._drop(session.digest)
-        self._name(session, taken.digest)
-        stored = self._tokens.store(taken.digest, session.identity, self._settings.window)
-        stored.addErrback(self._not_told)
-        if session.websocket is None:
+        elif session.websocket is None:
             self._unhold(session)
             self._hold(session)
 
-    def _missed(self, session: Session, received: int) -> Sequence[Frame]:
-        """Find the frames that a client has missed.
+    def _missed(self, session: Session, digest: str, received: int) -> Sequence[Frame]:
+        """Find the frames that a client has missed since its count with a token.
 
         Raises:
             NotRecovered: Some of the frames are lost.
         """
+        prior = session.prior
+        if prior is not None and prior.digest == digest:
+            if prior.received is None:
+                raise NotRecovered("unknown")
+            received -= prior.received
         if session.epoch != self._epoch:
             raise NotRecovered("gap")
         if received > session.window.sent:
@@ -377,14 +415,16 @@ class Recovery:
 
     def _give(self, digest: str, received: int) -> Sequence[Frame]:
         """End a session for its client's new gateway, and return the missed frames."""
-        session = self._sessions.get(digest)
+        session = self._find(digest)
         if session is None:
             raise NotRecovered("unknown")
         self._outbox.flush()
         websocket = session.websocket
         try:
-            return self._missed(session, received)
+            return self._missed(session, digest, received)
         finally:
+            if session.prior is not None and session.prior.digest != digest:
+                self._confirm(session)
             self._end(session)
             if websocket is not None:
                 websocket.resumed_elsewhere()
@@ -394,6 +434,7 @@ class Recovery:
     def end(self, session: Session) -> None:
         """End a session; its client must log in again."""
         digest = session.digest
+        self._confirm(session)
         self._end(session)
         if digest:
             self._drop(digest)
@@ -404,6 +445,9 @@ class Recovery:
             return
         self._sessions.pop(session.digest, None)
         session.digest = ""
+        if session.prior is not None:
+            self._priors.pop(session.prior.digest, None)
+            session.prior = None
         self._attached.pop(session, None)
         self._unhold(session)
         session.detach()
@@ -443,6 +487,9 @@ class Recovery:
             self._drained.callback(None)
 
     # --- bookkeeping
+
+    def _find(self, digest: str) -> Session | None:
+        return self._sessions.get(digest) or self._priors.get(digest)
 
     def _name(self, session: Session, digest: str) -> None:
         self._sessions.pop(session.digest, None)
@@ -509,8 +556,8 @@ class Recovery:
             if session.epoch != self._epoch and session.websocket is not None:
                 session.websocket.missed_events()
 
-    def _drop(self, digest: str) -> None:
-        self._tokens.drop(digest).addErrback(self._not_told)
+    def _drop(self, *digests: str) -> None:
+        self._tokens.drop(*digests).addErrback(self._not_told)
 
     def _not_told(self, failure: Failure) -> None:
         """Leave a token to its expiry after Redis refused a change."""
@@ -518,3 +565,8 @@ class Recovery:
         self._log.debug(
             "changing a recovery token failed: {reason}", reason=failure.getErrorMessage()
         )
+
+
+def _in_use(failure: Failure) -> NoReturn:
+    failure.trap(InUse)
+    raise Refusal.for_now("the recovery token is in use")

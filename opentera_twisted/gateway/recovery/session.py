@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -13,6 +13,11 @@ from opentera_twisted.gateway.outbox import Client
 from opentera_twisted.gateway.recovery.first_frame import first_frame
 from opentera_twisted.gateway.recovery.window import Window
 from opentera_twisted.sessions import Identity
+
+HAS_TOKEN: Final = b"token"
+"""Payload of the pong by which a client shows that it has its next token."""
+
+_PING: Final = bytes([0x89, len(HAS_TOKEN)]) + HAS_TOKEN
 
 
 class Websocket(Client, Protocol):
@@ -46,6 +51,19 @@ class Beginning:
     missed: Sequence[Frame] | None = None
 
 
+@frozen
+class Prior:
+    """A session's previous token, until its client has the present one.
+
+    Attributes:
+        digest: Digest of the token.
+        received: The client's count on that token's connection; None if frames were lost.
+    """
+
+    digest: str = field(repr=False)
+    received: int | None
+
+
 class Session:
     """One client in the fan-out; a session outlives the client's websockets.
 
@@ -61,6 +79,7 @@ class Session:
         window_bits: Compression window agreed with the websocket, as a logarithm; 0 for none.
         websocket: The open websocket, if any.
         digest: Digest of the client's token; empty while the client cannot return.
+        prior: The client's previous token, if the client may lack the present one.
         epoch: The gateway's count of gaps when the session's frames began.
         beginning: First frames for the next websocket.
         closing: Close code and reason for a session that must close right after opening.
@@ -75,6 +94,7 @@ class Session:
         "digest",
         "epoch",
         "identity",
+        "prior",
         "websocket",
         "window",
         "window_bits",
@@ -93,6 +113,7 @@ class Session:
         self.websocket: Websocket | None = None
         self._live: Websocket | None = None
         self.digest = ""
+        self.prior: Prior | None = None
         self.epoch = 0
         self.beginning: Beginning | None = None
         self.closing: tuple[int, str] | None = None
@@ -128,7 +149,10 @@ class Session:
         first = first_frame(
             beginning.token, seconds, recovered=beginning.recovered, missed=len(frames)
         )
-        websocket.write(b"".join([frame.deflated(bits) for frame in (first, *frames)]), frames)
+        pieces = [frame.deflated(bits) for frame in (first, *frames)]
+        if self.prior is not None:
+            pieces.insert(1, _PING)
+        websocket.write(b"".join(pieces), frames)
         return len(frames)
 
     def detach(self) -> None:

@@ -1,8 +1,17 @@
 """Recovery tokens in Redis, stored by digest, with the client's identity and gateway.
 
-    opentera.recovery.token.<SHA-256>   <kind> <marker topic of the gateway>, <identity in JSON>
+    opentera.recovery.token.<SHA-256>   <kind> <marker topic of the gateway> [<claim>], <identity>
 
-The value has two lines. The key expires some time after the gateway last extended it.
+The value has two lines; the identity is JSON. The key expires some time after the gateway last
+extended it.
+
+A return claims the token: `<SHA-256 of the next token> <end of the claim>`, in ms of Redis's clock.
+The gateway deletes the token once the client has the next one. It frees the token if the client
+has left before; the client may hold either token then, and the use of one invalidates the other::
+
+    valid --take--> claimed --drop--> deleted
+      ^                |
+      +--free, expiry--+
 """
 
 from __future__ import annotations
@@ -15,9 +24,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from attrs import asdict, field, frozen
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
+from opentera_twisted.errors import BusError
 from opentera_twisted.link import Link, Script
+from opentera_twisted.messages.templates import NOW
 from opentera_twisted.sessions import Identity, is_uuid
 from opentera_twisted.topics import Kind
 
@@ -26,21 +38,48 @@ PREFIX: Final = "opentera.recovery."
 
 TOKENS: Final = f"{PREFIX}token."
 
+CLAIM: Final = 10.0
+"""Seconds until a claim expires, after a gateway that has neither dropped nor freed the token."""
+
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+
+_SPLIT: Final = r"""
+    local value = redis.call('GET', KEYS[1]) or ''
+    local kind, marker, claim, identity = value:match('^(%a+) (%S+)( ?[^\n]*)\n(.*)$')
+    local following, ends = (claim or ''):match('^ (%x+) (%d+)$')
+"""
 
 # Write on a refusal too, so that a replica with stale data answers READONLY.
 _TAKE: Final = Script(
-    """
-    local value = redis.call('GET', KEYS[1])
-    local kind, marker, identity = (value or ''):match('^(%a+) (%S+)\\n(.*)$')
+    NOW
+    + _SPLIT
+    + f"""
     if kind ~= ARGV[1] then
         redis.call('DEL', KEYS[2])
         return false
     end
-    redis.call('DEL', KEYS[1])
+    if following and tonumber(ends) > now then
+        redis.call('DEL', KEYS[2])
+        return {{}}
+    end
+    if following then redis.call('DEL', '{TOKENS}' .. following) end
+    local claimed = string.format(' %s %d\\n', ARGV[4], now + {round(CLAIM * 1000)})
+    redis.call('SET', KEYS[1], kind .. ' ' .. marker .. claimed .. identity, 'PX', ARGV[3])
     redis.call('SET', KEYS[2], kind .. ' ' .. ARGV[2] .. '\\n' .. identity, 'PX', ARGV[3])
     local followers = redis.pcall('PUBSUB', 'NUMSUB', marker)
-    return {marker, identity, followers.err and 1 or followers[2]}
+    return {{marker, identity, followers.err and 1 or followers[2]}}
+    """
+)
+
+_MOVE: Final = Script(
+    _SPLIT
+    + """
+    if following == ARGV[1] then
+        if ARGV[2] ~= '' then marker = ARGV[2] end
+        if ARGV[3] ~= '' then ends = 0 end
+        local claimed = string.format(' %s %d\\n', following, ends)
+        redis.call('SET', KEYS[1], kind .. ' ' .. marker .. claimed .. identity, 'PX', ARGV[4])
+    end
     """
 )
 
@@ -70,6 +109,10 @@ class Taken:
     following: str = field(repr=False)
 
 
+class InUse(Exception):
+    """Another return has claimed the token."""
+
+
 def make_token() -> str:
     """Make a token: 43 characters, 256 random bits."""
     return secrets.token_urlsafe(32)
@@ -96,14 +139,16 @@ class Tokens:
         self._marker = marker
         self._lifetime = _milliseconds(lifetime)
 
-    def store(
-        self, digest: str, identity: Identity, lifetime: float | None = None
-    ) -> Deferred[None]:
+    def store(self, digest: str, identity: Identity) -> Deferred[None]:
         """Store a token for a client of this gateway."""
-        return self._store(digest, identity, self._marker, lifetime)
+        value = f"{identity.kind} {self._marker}\n{json.dumps(asdict(identity))}"
+        stored = self._link.execute("SET", TOKENS + digest, value, "PX", self._lifetime)
+        return stored.addCallback(lambda _: None)
 
     def take(self, kind: Kind, token: str) -> Deferred[Taken | None]:
-        """Redeem a token and store the next one for this gateway, atomically.
+        """Claim a token and store the next one for this gateway, atomically.
+
+        If the reply is lost, the token becomes valid again, at the latest when the claim expires.
 
         Args:
             kind: Kind of the client's websocket.
@@ -112,19 +157,45 @@ class Tokens:
         Returns:
             Fires with the redeemed token, or with None if the text is not a valid token: unknown,
             used, expired, of another kind, or malformed.
+
+        Fails with:
+            InUse: Another return has claimed the token.
         """
         if not _TOKEN.fullmatch(token):
             return succeed(None)
         digest, following = digest_of(token), make_token()
         keys = [TOKENS + digest, TOKENS + digest_of(following)]
-        taken = self._link.run(_TAKE, keys, kind, self._marker, self._lifetime)
+        next_digest = digest_of(following)
+        taken = self._link.run(_TAKE, keys, kind, self._marker, self._lifetime, next_digest)
+
+        def lost(failure: Failure) -> Failure:
+            freed = self._move(digest, next_digest, "", is_free=True)
+            freed.addErrback(lambda failure: failure.trap(BusError))
+            return failure
+
+        taken.addErrback(lost)
         return taken.addCallback(_taken, digest, following)
 
-    def put_back(self, taken: Taken, lifetime: float) -> Deferred[None]:
+    def put_back(self, taken: Taken) -> Deferred[None]:
         """Make a token valid again after a return that was not admitted."""
-        dropped = self.drop(digest_of(taken.following))
-        stored = self._store(taken.digest, taken.identity, taken.marker, lifetime)
-        return gatherResults([dropped, stored], consumeErrors=True).addCallback(lambda _: None)
+        following = digest_of(taken.following)
+        self.drop(following).addErrback(lambda failure: failure.trap(BusError))
+        return self._move(taken.digest, following, "", is_free=True)
+
+    def move(self, digest: str, following: str, *, is_free: bool) -> Deferred[None]:
+        """Point a claimed token to this gateway, which has the client's frames now.
+
+        Args:
+            digest: Digest of the token.
+            following: Digest of the next token, which the claim names.
+            is_free: Make the token valid again.
+        """
+        return self._move(digest, following, self._marker, is_free=is_free)
+
+    def _move(self, digest: str, following: str, marker: str, *, is_free: bool) -> Deferred[None]:
+        free = "1" if is_free else ""
+        moved = self._link.run(_MOVE, [TOKENS + digest], following, marker, free, self._lifetime)
+        return moved.addCallback(lambda _: None)
 
     def extend(self, digests: Sequence[str], lifetime: float) -> Deferred[None]:
         """Let tokens expire some seconds from now; redeemed tokens stay invalid."""
@@ -136,18 +207,12 @@ class Tokens:
         keys = [TOKENS + digest for digest in digests]
         return self._link.execute("DEL", *keys).addCallback(lambda _: None)
 
-    def _store(
-        self, digest: str, identity: Identity, marker: str, lifetime: float | None
-    ) -> Deferred[None]:
-        value = f"{identity.kind} {marker}\n{json.dumps(asdict(identity))}"
-        milliseconds = self._lifetime if lifetime is None else _milliseconds(lifetime)
-        stored = self._link.execute("SET", TOKENS + digest, value, "PX", milliseconds)
-        return stored.addCallback(lambda _: None)
-
 
 def _taken(found: Any, digest: str, following: str) -> Taken | None:
     if found is None:
         return None
+    if not found:
+        raise InUse
     marker, identity, followers = found
     try:
         values = json.loads(identity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.gateway import Gateway
@@ -61,3 +62,10 @@ class RecoveryTestCase(RedisTestCase):
             return session.window.sent
 
         await until(sent, lambda found: found == count)
+
+    async def keys_of_recovery(self) -> list[Any]:
+        return await deferToThread(lambda: list(self.redis.keys("opentera.recovery.token.*")))
+
+    async def has_tokens(self, count: int) -> None:
+        """Wait until Redis has that many tokens."""
+        await until(self.keys_of_recovery, lambda keys: len(keys) == count)

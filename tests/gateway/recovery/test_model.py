@@ -75,6 +75,10 @@ class Model(RuleBasedStateMachine):
     def come_back_twice(self, client: int) -> None:
         wait(self.world.come_back_twice(client))
 
+    @rule(client=clients, gateway=gateways, turns=st.integers(0, 30))
+    def break_return(self, client: int, gateway: int, turns: int) -> None:
+        wait(self.world.break_return(client, gateway, turns))
+
     @rule(gateway=gateways)
     def cut(self, gateway: int) -> None:
         wait(self.world.cut(gateway))

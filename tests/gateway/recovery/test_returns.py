@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import topics
+from opentera_twisted.errors import ConnectionLost
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.recovery import handover, recovery
 from opentera_twisted.gateway.recovery.peers import GATEWAYS
@@ -20,7 +21,7 @@ from opentera_twisted.holders import REPORTS
 from opentera_twisted.messages import DatabaseEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.envelopes import tera_event, unpack
 from tests.helpers.support import UUID, message, turn, until
-from tests.helpers.websockets import HandshakeFailed, connect, leave
+from tests.helpers.websockets import HandshakeFailed, connect, connect_bytes, handshake, leave
 
 from .case import RecoveryTestCase
 from .client import Client, name_of
@@ -78,6 +79,7 @@ class SameGatewayTests(RecoveryTestCase):
         await client.drop()
         await self.is_held(gate)
         await client.come_back(port)
+        await self.has_tokens(1)
         client.first["token"] = path.partition("recover=")[2].partition("&")[0]
         with pytest.raises(HandshakeFailed, match="403"):
             await client.come_back(port)
@@ -168,9 +170,6 @@ class RefusedTests(RecoveryTestCase):
         await self.is_held(gate, 0)
         await until(self.keys_of_recovery, lambda keys: not keys)
         await self.refuse(client, port, client.way_back(), "403")
-
-    async def keys_of_recovery(self) -> list[Any]:
-        return await deferToThread(lambda: list(self.redis.keys("opentera.recovery.token.*")))
 
     async def test_a_gateway_without_a_window_offers_no_recovery(self) -> None:
         _, port = await self.gateway(recovery_window=0)
@@ -354,6 +353,99 @@ class InterruptedReturnTests(RecoveryTestCase):
         await self.interrupt(client, old, new, second)
         self.publish("b")
         assert not await client.come_back(second)
+
+
+class LostReplyTests(RecoveryTestCase):
+    """The client, or the gateway, does not get the reply to a return."""
+
+    async def break_early(self, client: Client, port: int) -> str:
+        """Return, and break the connection before the pong; give the next token."""
+        websocket = await connect_bytes(port)
+        header = f"Sec-WebSocket-Protocol: {RECOVERY}".encode()
+        websocket.send(handshake(client.way_back().encode(), header))
+        await websocket.until(b"}}")
+        token = websocket.received.partition(b'"token": "')[2][:43].decode()
+        websocket.drop()
+        await websocket.closed
+        return token
+
+    async def away(self) -> tuple[Gateway, int, Gateway, int, Client]:
+        """Return two gateways and a client that has missed an event at the first."""
+        old, first = await self.gateway()
+        new, second = await self.gateway()
+        client = await self.client(first)
+        self.publish("a")
+        await client.until(1)
+        await client.drop()
+        await self.is_held(old)
+        self.publish("b")
+        await self.is_missed(old, 2)
+        return old, first, new, second, client
+
+    async def test_a_client_without_the_next_token_uses_the_same_one(self) -> None:
+        old, first, new, second, client = await self.away()
+        for gate, port in ((old, first), (new, second), (new, second), (old, first)):
+            await self.break_early(client, port)
+            await self.is_held(gate)
+        self.publish("c")
+        assert await client.come_back(second)
+        assert client.first["missed"] == 2
+        self.publish("d")
+        assert await client.until(3) == ["a", "b", "c", "d"]
+        await self.has_tokens(1)
+        assert old.recovery.held == new.recovery.held == 0
+
+    async def test_the_next_token_invalidates_the_previous_one(self) -> None:
+        _, first, new, second, client = await self.away()
+        previous = client.way_back()
+        following = await self.break_early(client, second)
+        await self.is_held(new)
+        self.publish("c")
+        path = f"/wss/user?recover={following}&received=1"
+        websocket = await connect(first, path, protocols=[RECOVERY])
+        texts = await websocket.messages.wait(2)
+        assert [name_of(text) for text in texts[1:]] == ["c"]
+        await self.has_tokens(1)
+        with pytest.raises(HandshakeFailed, match="403"):
+            await connect(second, previous, protocols=[RECOVERY])
+        await leave(websocket)
+
+    async def test_a_lost_reply_of_redis_keeps_the_token(self) -> None:
+        old, first, _, _, client = await self.away()
+        link = old.recovery._tokens._link
+
+        class LosesReplies:
+            clock = link.clock
+
+            def run(self, *arguments: Any) -> Deferred[Any]:
+                old.recovery._tokens._link = link
+                return link.run(*arguments).addCallback(lambda _: self.lose())
+
+            def lose(self) -> None:
+                raise ConnectionLost("the link was lost")
+
+        old.recovery._tokens._link = cast("Any", LosesReplies())
+        with pytest.raises(HandshakeFailed, match="503"):
+            await client.come_back(first)
+        assert await client.come_back(first)
+        assert await client.until(1) == ["a", "b"]
+
+    async def test_a_return_during_another_one_is_refused_for_now(self) -> None:
+        old, first, _, second, client = await self.away()
+        began: Deferred[None] = Deferred()
+        turned: Deferred[None] = Deferred()
+
+        def turn_late() -> Deferred[None]:
+            began.callback(None)
+            return turned
+
+        self.patch(old._admission, "_turn", turn_late)
+        returning = Deferred.fromCoroutine(client.come_back(first))
+        await began
+        with pytest.raises(HandshakeFailed, match="503"):
+            await connect(second, client.way_back(), protocols=[RECOVERY])
+        turned.callback(None)
+        assert await returning
 
 
 class EndsTests(RecoveryTestCase):

@@ -173,11 +173,35 @@ class World:
             try:
                 self.outcomes[await client.come_back(self._port(gateway))] += 1
             except HandshakeFailed as error:
-                if "503" not in str(error):  # the link is not down
+                if "503" not in str(error):  # the link is up, and no other return is under way
                     raise
+                await deferLater(reactor, 0.01)
             else:
                 break
         await leave(before)
+
+    async def break_return(self, number: int, gateway: int, turns: int) -> None:
+        """Break the connection of a return after some iterations of the reactor."""
+        client = self.people[number].client
+        client.collect()
+        connections = self.gateways[gateway].factory.connections
+        before = set(connections)
+        returning = connect(self._port(gateway), client.way_back(), protocols=[RECOVERY])
+        for _ in range(turns):
+            await deferLater(reactor, 0)
+        broken = connections - before
+        for connection in broken:
+            connection.transport.abortConnection()
+        try:
+            websocket = await returning
+        except HandshakeFailed as error:
+            if not broken and "503" not in str(error):
+                raise
+            return
+        if broken:
+            await websocket.closed
+        if not broken or websocket.messages.items:
+            await self._adopt(client, websocket)
 
     async def come_back_twice(self, number: int) -> None:
         """Use the same token at both gateways at once; at most one use succeeds."""
