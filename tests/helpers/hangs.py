@@ -26,8 +26,6 @@ from xdist.workermanage import WorkerController
 _MARK: Final = "OPENTERA_BUS_TEST_RUN"
 """Environment variable of all processes of a run."""
 
-_running: dict[str, None] = {}
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the limits: seconds, 0 for none."""
@@ -45,7 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
     limit = _seconds(config, "run_limit")
 
     def end(number: int, frame: FrameType | None) -> None:
-        pytest.exit(f"the run exceeded {limit:g} s in {', '.join(_running) or 'no test'}", 1)
+        session: Any = config.pluginmanager.get_plugin("dsession")
+        tests = ", ".join(session.sched.current()) if session.sched else "the start"
+        pytest.exit(f"the run exceeded {limit:g} s in {tests}", 1)
 
     signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, limit)
@@ -64,16 +64,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_enter_pdb() -> None:
     """Leave time for the debugger."""
     signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def pytest_runtest_logstart(nodeid: str) -> None:
-    """Note a running test."""
-    _running[nodeid] = None
-
-
-def pytest_runtest_logfinish(nodeid: str) -> None:
-    """Note the end of a test."""
-    _running.pop(nodeid, None)
 
 
 @pytest.hookimpl(trylast=True)
@@ -96,9 +86,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport) -> None:
+def pytest_handlecrashitem(report: pytest.TestReport) -> None:
     """Say why a process may have ended."""
-    _running.pop(crashitem, None)
     report.longrepr = f"{report.longrepr}: it hung (stacks are above) or crashed"
 
 
@@ -108,14 +97,22 @@ class Scheduling(LoadGroupScheduling):
     def remove_node(self, node: WorkerController) -> str | None:
         """Make the tests of a process available again, without those that have run."""
         groups = self.assigned_work[node]
-        left = [(tests, name) for tests in groups.values() for name in tests if not tests[name]]
-        if left:
-            tests, name = left[0]
-            tests[name] = True
+        crashed = self._current(node)
+        for tests in groups.values():
+            if crashed in tests:
+                tests[crashed] = True
         for group in [group for group, tests in groups.items() if all(tests.values())]:
             del groups[group]
         super().remove_node(node)
-        return left[0][1] if left else None
+        return crashed
+
+    def current(self) -> list[str]:
+        """Return the tests that run now."""
+        return [test for node in self.nodes if (test := self._current(node)) is not None]
+
+    def _current(self, node: WorkerController) -> str | None:
+        groups = self.assigned_work[node].values()
+        return next((name for tests in groups for name in tests if not tests[name]), None)
 
     def _reschedule(self, node: WorkerController) -> None:
         """Leave a process alone until it has collected the tests."""
