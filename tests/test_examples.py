@@ -19,6 +19,7 @@ from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import DeviceEvent, UserEvent
 from tests.helpers.browser import Page
+from tests.helpers.own_pytest import run_pytest
 from tests.helpers.processes import Process
 from tests.helpers.support import GUARD, ROOT, UUID, RedisTestCase, free_port, message, until
 from tests.helpers.websockets import connect
@@ -157,6 +158,11 @@ class ExampleTests(RedisTestCase):
         program.send(signal.SIGTERM)
         await program.ended()
         assert "Traceback" not in program.output
+
+    async def test_the_tests_of_the_fastapi_endpoint(self) -> None:
+        # Each test starts the application once more in one process.
+        output = await deferToThread(run_pytest, EXAMPLES / "test_fastapi_app.py")
+        assert "2 passed" in output
 
     async def test_a_site_with_the_gateway_below_a_path(self) -> None:
         port = free_port()

@@ -1,0 +1,25 @@
+"""Runs of pytest as a user's project has them, in a process of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from tests.helpers.support import GUARD, ROOT
+
+PLUGIN: Final = "opentera_twisted.pytest_plugin"
+
+
+def run_pytest(path: Path, *options: str) -> str:
+    """Run tests with the plugin and nothing of this checkout's settings; return the output."""
+    command = [
+        *(sys.executable, "-m", "pytest", "-q", "-p", PLUGIN, "-p", "no:cacheprovider"),
+        *("-c", "/dev/null", "--rootdir", str(path.parent), "-W", "error", *options, str(path)),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=GUARD, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -1,0 +1,1 @@
+"""Tests of the fixtures for users' own tests."""
