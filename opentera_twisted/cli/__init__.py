@@ -21,7 +21,7 @@ seconds        parsing of seconds
 arguments      parsing of command-line values
 online         online identities and their sources
 output         results as tables on a terminal, as JSON in a pipe
-values         single values: JSON, bytes and text
+values         messages, and single values: JSON, bytes and text
 stream         output lines until a count, or until the reader closes the pipe
 rates          message rates, for top
 """

@@ -6,7 +6,8 @@ import click
 
 from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.output import print_options
-from opentera_twisted.cli.run import FAILED, say
+from opentera_twisted.cli.run import FAILED
+from opentera_twisted.cli.values import say
 from opentera_twisted.program.options import Options, StartFailed
 
 

@@ -15,6 +15,7 @@ from attrs import field, frozen
 from opentera_twisted._internal.collector import paused
 from opentera_twisted._internal.default_url import DEFAULT_URL
 from opentera_twisted.cli.seconds import Seconds
+from opentera_twisted.cli.values import say
 from opentera_twisted.errors import InvalidArgument
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -99,8 +100,7 @@ def cli(context: click.Context, url: str, password_file: str | None, timeout: fl
     opentera-bus --redis redis://redis.example.org/0 doctor
     """  # noqa: D301 (click takes the character itself)
     if password_file is not None:
-        # Loaded only here, since they load Twisted.
-        from opentera_twisted.cli.run import say  # noqa: PLC0415
+        # Loaded only here, since it loads Twisted.
         from opentera_twisted.link.secret_file import read_secret, with_password  # noqa: PLC0415
 
         try:

@@ -19,9 +19,9 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import json_option, types_option
 from opentera_twisted.cli.group import CommandSettings, cli
 from opentera_twisted.cli.output import styled
-from opentera_twisted.cli.run import run_in_reactor, run_with_bus, say
+from opentera_twisted.cli.run import run_in_reactor, run_with_bus
 from opentera_twisted.cli.stream import Stream
-from opentera_twisted.cli.values import is_terminal, short_json
+from opentera_twisted.cli.values import is_terminal, say, short_json
 from opentera_twisted.client import Disconnected, Event, GatewayClient
 from opentera_twisted.client.address import GatewayAddress
 from opentera_twisted.errors import BusError, InvalidArgument

@@ -7,7 +7,7 @@ from typing import Final
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.run import say
+from opentera_twisted.cli.values import say
 from opentera_twisted.errors import BusError, NoResponder
 from opentera_twisted.topics import Kind
 

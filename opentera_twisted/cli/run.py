@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from opentera_twisted._internal.clock import make_steady
-from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.group import CommandSettings
+from opentera_twisted.cli.values import say
 from opentera_twisted.errors import BusError, InvalidArgument, InvalidTopic
 
 P = ParamSpec("P")
@@ -108,13 +108,6 @@ def run_in_reactor(work: Callable[[Any], Awaitable[None]]) -> None:
         raise
     except KeyboardInterrupt:  # the reactor was not running yet
         raise SystemExit(INTERRUPTED) from None
-
-
-def say(message: str) -> None:
-    """Print a message on standard error, its further lines indented."""
-    text = f"opentera-bus: {printable(message)}".replace("\n", "\n    ")
-    # click would write UTF-8 where the terminal has only ASCII.
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def fail(message: str) -> NoReturn:

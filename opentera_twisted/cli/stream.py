@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.run import forget_output, say
+from opentera_twisted.cli.run import forget_output
+from opentera_twisted.cli.values import say
 
 
 @implementer(IReadDescriptor)

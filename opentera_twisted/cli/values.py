@@ -1,4 +1,4 @@
-"""Output of single values: JSON, bytes and text."""
+"""Output of messages and of single values: JSON, bytes and text."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ LONGEST = 2000
 def is_terminal() -> bool:
     """Return True if standard output is a terminal."""
     return sys.stdout.isatty()
+
+
+def say(message: str) -> None:
+    """Print a message on standard error, its further lines indented."""
+    text = f"opentera-bus: {printable(message)}".replace("\n", "\n    ")
+    # click would write UTF-8 where the terminal has only ASCII.
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def print_json(value: Any) -> None:
