@@ -97,12 +97,3 @@ def test_a_bad_text_is_found(tmp_path: Path, name: str, text: str, finding: str)
 @pytest.mark.parametrize("name", GOOD)
 def test_a_good_text_passes(tmp_path: Path, name: str) -> None:
     assert check(tmp_path, name, GOOD[name]) == (0, [])
-
-
-def test_the_longest_listed_path_decides() -> None:
-    settings = {"pending": ["a", "a/b/c"], "clean": ["a/b"]}
-    waits = {
-        name: check_language["is_pending"](Path(name), settings)
-        for name in ("a/x.py", "a/b/x.py", "a/b/c/x.py", "x.py")
-    }
-    assert waits == {"a/x.py": True, "a/b/x.py": False, "a/b/c/x.py": True, "x.py": False}

@@ -3,8 +3,7 @@
 python tools/check_language.py [PATH ...]
 
 Prints ``file:line: rule: text`` for each finding and exits with 1 if there are any. Without paths,
-checks the whole checkout except the paths that pyproject.toml lists as ``pending``. Paths on the
-command line are always checked.
+checks the whole checkout.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import io
 import re
 import sys
 import tokenize
-import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -57,8 +55,10 @@ PHRASES = (
 )
 AVOIDED = re.compile(rf"\b(?:{'|'.join(PHRASES)})\b", re.IGNORECASE)
 
-PYTHON = ("opentera_twisted", "twisted", "tests", "tools", "examples", "benchmarks", "contrib")
-PAGES = (".", "docs", "newsfragments", "contrib", "benchmarks", "tools", "tests")
+FOLDERS = (
+    *("benchmarks", "contrib", "docs", "examples", "newsfragments"),
+    *("opentera_twisted", "tests", "tools", "twisted"),
+)
 PLAIN = {
     *(".acl", ".cfg", ".conf", ".css", ".html", ".js", ".service", ".socket", ".toml", ".yml"),
     *("Dockerfile", "Makefile"),
@@ -263,36 +263,12 @@ def files(paths: Iterable[Path]) -> Iterator[Path]:
                 yield file
 
 
-def is_pending(file: Path, settings: dict[str, list[str]]) -> bool:
-    """Return True for a file that is listed as not yet clean; the longest path decides."""
-    names = {str(path) for path in (file, *file.parents)}
-    return max(
-        ((len(name), kind == "pending") for kind in settings for name in names & {*settings[kind]}),
-        default=(0, False),
-    )[1]
-
-
-def everything(settings: dict[str, list[str]]) -> Iterator[Path]:
-    """Find the files of the checkout that are not pending."""
-    for listed in (*settings["pending"], *settings["clean"]):
-        if not (ROOT / listed).exists():
-            sys.exit(f"pyproject.toml, tool.check-language: there is no {listed}")
-    folders = sorted({*PYTHON, *PAGES} - {"."})
-    top = [file for file in ROOT.iterdir() if file.is_file()]
-    for file in files([*top, *(ROOT / folder for folder in folders)]):
-        if not is_pending(file.relative_to(ROOT), settings):
-            yield file
-
-
 def main(arguments: list[str]) -> int:
     """Print all findings; return the exit status."""
-    if arguments:
-        chosen = files(map(Path, arguments))
-    else:
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-        chosen = everything(project["tool"]["check-language"])
+    top = [file for file in ROOT.iterdir() if file.is_file()]
     status = 0
-    for file in chosen:
+    chosen = [Path(path) for path in arguments] or [*top, *(ROOT / name for name in FOLDERS)]
+    for file in files(chosen):
         for finding in check(file):
             shown = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
             print(f"{shown}:{finding.line}: {finding.rule}: {finding.text}")
