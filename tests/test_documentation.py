@@ -24,12 +24,20 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from opentera_twisted import Bus, BusError, errors, variables
+from opentera_twisted import Bus, BusError, Procedures, errors, variables
 from opentera_twisted.cli.group import load_commands
 from opentera_twisted.program.options import REPEATABLE, Options
 from tests.helpers.browser import BrowserTestCase
 from tests.helpers.processes import UNMEASURED, Process, twistd
-from tests.helpers.support import GUARD, ROOT, RedisTestCase, Server, folder_of, free_port
+from tests.helpers.support import (
+    GUARD,
+    ROOT,
+    RedisTestCase,
+    Server,
+    folder_of,
+    free_port,
+    start_bus,
+)
 
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
@@ -81,7 +89,7 @@ def _test_of(page: Path) -> Callable[[PythonTests], Any]:
 
 
 for _page in PAGES:
-    if blocks(_page, "python") and _page.name not in {"README.md", "tutorial.md"}:
+    if blocks(_page, "python") and _page.name not in {"README.md", "index.md", "tutorial.md"}:
         setattr(PythonTests, f"test_{_page.stem.replace('-', '_')}", _test_of(_page))
 
 
@@ -149,13 +157,33 @@ class CommandTestCase(RedisTestCase):
 
 class ReadmeTests(CommandTestCase):
     async def test_the_program(self) -> None:
-        (block,) = blocks(ROOT / "README.md", "python")
+        await self.run_programs(ROOT / "README.md")
+
+    async def test_the_programs_of_the_first_page(self) -> None:
+        await self.run_programs(named("index.md"))
+
+    async def run_programs(self, page: Path) -> None:
+        """Run the three programs of a page: Twisted, asyncio, Flask."""
+        for_twisted, for_asyncio, for_flask = [
+            compile(self.here(block), page.name, "exec") for block in blocks(page, "python")
+        ]
         mains: list[Any] = []
         printed: list[object] = []
         self.patch(task, "react", mains.append)
-        exec(compile(self.here(block), "README.md", "exec"), {"print": printed.append})
+        exec(for_twisted, {"print": printed.append})
         await mains[0](reactor)
-        assert printed == [3]
+        await deferToThread(exec, for_asyncio, {"print": printed.append})
+        assert printed == [3, 3]
+
+        names: dict[str, Any] = {"__name__": "program"}
+        exec(for_flask, names)
+        self.addCleanup(deferToThread, names["bus"].close)
+        server = start_bus(self, self.server.url)
+        procedures = Procedures()
+        procedures.expose(name="add")(lambda a, b: a + b)
+        await server.serve_service("Sum", procedures)
+        answer = await deferToThread(names["app"].test_client().get, "/add/1/2")
+        assert answer.json == {"sum": 3}
 
     async def test_the_commands(self) -> None:
         make, install, twistd_line, commands = blocks(ROOT / "README.md", "sh")

@@ -164,6 +164,22 @@ class ExampleTests(RedisTestCase):
         output = await deferToThread(run_pytest, EXAMPLES / "test_fastapi_app.py")
         assert "2 passed" in output
 
+    async def test_a_notebook(self) -> None:
+        program = self.start(
+            "-m", "tests.helpers.notebook", str(EXAMPLES / "notebook.ipynb"),
+            REDIS_URL=self.server.url,
+        )  # fmt: skip
+        assert await program.ended() == 0, program.output
+        lines = program.output.splitlines()
+        assert lines == [
+            "None",
+            "Zoé",
+            "3",
+            "nobody listens on service.Nobody.rpc",
+            "[b'0', b'1', b'2']",
+            "None",
+        ]
+
     async def test_a_site_with_the_gateway_below_a_path(self) -> None:
         port = free_port()
         program = self.start(str(EXAMPLES / "site.py"), self.server.url, str(port))
