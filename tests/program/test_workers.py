@@ -55,8 +55,11 @@ class WorkersTestCase(ProgramTestCase):
         return answer.body.decode() if path == "/metrics" else answer.json()
 
     async def pids(self) -> list[int]:
-        """Return the process ids of the workers."""
-        return [worker["process"] for worker in (await self.page("/health"))["workers"]["each"]]
+        """Return the process ids of all workers, once they have answered."""
+        health = await until(
+            lambda: self.page("/health"), lambda page: len(page["workers"]["each"]) == COUNT
+        )
+        return [worker["process"] for worker in health["workers"]["each"]]
 
     async def metric(self, name: str, **labels: str) -> dict[str, float]:
         """Return a metric by worker; the parent's is under the empty string."""
@@ -66,6 +69,13 @@ class WorkersTestCase(ProgramTestCase):
                 if sample.name == name and labels.items() <= sample.labels.items():
                     found[sample.labels.get("worker", "")] = sample.value
         return found
+
+    async def clients(self) -> dict[str, float]:
+        """Return the number of clients of each worker, once all have answered and have some."""
+        return await until(
+            lambda: self.metric("opentera_bus_clients", kind="user"),
+            lambda found: len(found) == COUNT and all(found.values()),
+        )
 
     async def log_in(self, port: int, uuids: list[str]) -> dict[str, WebSocket]:
         """Open a websocket for each of some users."""
@@ -100,9 +110,8 @@ class ServingTests(WorkersTestCase):
         reports = self.subscribed(REPORTS)
         uuids = [str(uuid4()) for _ in range(CLIENTS)]
         clients = await self.log_in(port, uuids)
-        here = await self.metric("opentera_bus_clients", kind="user")
+        here = await self.clients()
         assert here.keys() == {"1", "2"}
-        assert all(here.values()), here
         assert sum(here.values()) == CLIENTS
         for name, expected in (
             ("opentera_bus_link_ready", {"": 1, "1": 1, "2": 1}),
@@ -150,7 +159,7 @@ class ServingTests(WorkersTestCase):
         clients = await self.log_in(port, uuids)
         await self.reported(reports, CLIENTS)
         killed, stays = await self.pids()
-        here = await self.metric("opentera_bus_clients", kind="user")
+        here = await self.clients()
         await until(lambda: self.page("/health"), lambda one: one["clients"]["user"] == CLIENTS)
         # Only the parent noticed the death; for other gateways the lease is still valid.
         os.kill(killed, signal.SIGSTOP)
@@ -173,14 +182,14 @@ class ServingTests(WorkersTestCase):
         # The counts of the dead worker remain.
         assert (await self.page("/api/state"))["logins"] == {"accepted": CLIENTS}
         again = await self.log_in(port, [str(uuid4()) for _ in range(CLIENTS)])
-        assert all((await self.metric("opentera_bus_clients", kind="user")).values())
+        await self.clients()
         for uuid, client in again.items():
             await self.receives(uuid, client)
 
     async def test_a_terminated_worker_closes_clients_and_is_replaced(self) -> None:
         program, port = await self.start_workers("--redis", self.gateway_url)
         clients = await self.log_in(port, [str(uuid4()) for _ in range(CLIENTS)])
-        here = await self.metric("opentera_bus_clients", kind="user")
+        here = await self.clients()
         first, _ = await self.pids()
         os.kill(first, signal.SIGTERM)
         await deferToThread(program.wait_for_count, READY, 2)
