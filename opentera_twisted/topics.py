@@ -128,6 +128,10 @@ def websocket_events(kind: Kind, uuid: str) -> str:
     return f"websocket.{kind}.{_name(uuid)}.events"
 
 
+GATEWAY_SERVICE: Final = "OpenTeraGateway"
+"""Key of the service by which gateways tell operators about themselves."""
+
+
 def disconnect_command(uuid: str) -> str:
     """Return the topic of the command that closes the websockets of ``uuid``."""
     return module_events(TWISTED_MODULE, uuid)

@@ -8,6 +8,8 @@ publishing     publishing messages
 tail           published messages, decoded, live
 listen         events of a gateway, as a websocket client receives them
 top            message rates by topic, live
+gateways       gateways and their websockets
+health         the health page of a gateway
 people         users, participants and devices
 configuration  the options file of ``twistd opentera-bus``
 doctor         checks of Redis and of the programs connected to it
@@ -18,6 +20,7 @@ Shared parts:
 group          the command with its common options, and the modules of the commands
 run            work with a bus, errors and exit statuses
 seconds        parsing of seconds
+suggestions    completion of arguments from the running bus
 arguments      parsing of command-line values
 online         online identities and their sources
 output         results as tables on a terminal, as JSON in a pipe

@@ -16,6 +16,7 @@ from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.output import print_description, print_latency, print_services
 from opentera_twisted.cli.run import Work, command, fail
 from opentera_twisted.cli.seconds import Seconds
+from opentera_twisted.cli.suggestions import suggest_servers
 from opentera_twisted.cli.values import print_bytes, print_json
 from opentera_twisted.errors import BusError
 from opentera_twisted.rpc import stub as make_stub
@@ -23,7 +24,7 @@ from opentera_twisted.rpc.caller import encode_call
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
-@click.argument("server", metavar="service.KEY|module.NAME")
+@click.argument("server", metavar="service.KEY|module.NAME", shell_complete=suggest_servers)
 @click.argument("method")
 @click.argument("arguments", nargs=-1, metavar="[ARG]...")
 @click.option(
@@ -90,7 +91,7 @@ def _progress(calls: Sequence[int]) -> AbstractContextManager[Iterable[int]]:
 
 
 @cli.command()
-@click.argument("server", metavar="service.KEY|module.NAME")
+@click.argument("server", metavar="service.KEY|module.NAME", shell_complete=suggest_servers)
 @command
 def describe(server: str) -> Work:
     """Print the procedures of a service or a module.
@@ -127,7 +128,7 @@ def services() -> Work:
 
 
 @cli.command()
-@click.argument("server", metavar="service.KEY|module.NAME")
+@click.argument("server", metavar="service.KEY|module.NAME", shell_complete=suggest_servers)
 @command
 def stub(server: str) -> Work:
     """Print a typed Python stub of a server's procedures.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import click
 from attrs import field, frozen
@@ -21,12 +21,15 @@ from opentera_twisted.errors import InvalidArgument
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "call": ("calls", "Call METHOD of a service or a module."),
     "completion": ("completion", "Print the completion script for SHELL."),
+    "clients": ("gateways", "Print the websockets of all gateways."),
     "config": ("configuration", "Check or show the file of twistd --config FILE."),
     "delete": ("variables", "Delete variables and print how many existed."),
     "describe": ("calls", "Print the procedures of a service or a module."),
     "disconnect": ("people", "Close the websockets of UUID."),
     "doctor": ("doctor.command", "Check Redis and the programs connected to it."),
+    "gateways": ("gateways", "Print the gateways of this Redis."),
     "get": ("variables", "Print the value of the variable NAME."),
+    "health": ("health", "Print the health of a gateway."),
     "key": ("people", "Issue session keys, the one-time keys of websocket logins."),
     "listen": ("listen", "Print the events of a websocket at URL, until Ctrl-C."),
     "online": ("people", "Print the UUIDs that have a websocket open."),
@@ -41,8 +44,47 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 """Modules and summaries of the commands."""
 
 
+JSON: Final = "opentera_twisted.json"
+"""Name in the context's ``meta`` of the option ``--json``."""
+
+PRINTS_NO_DATA: Final = ("completion", "stub")
+"""Commands that print a script or a program."""
+
+
+class _Command(click.Command):
+    """A command with the option ``--json``."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        names = {name for parameter in self.params for name in parameter.opts}
+        if self.name not in PRINTS_NO_DATA and "--json" not in names:
+            self.params.append(
+                click.Option(
+                    ["--json"],
+                    is_flag=True,
+                    expose_value=False,
+                    callback=_require_json,
+                    help="Print JSON, also on a terminal.",
+                )
+            )
+
+
+def _require_json(context: click.Context, _: object, is_given: bool) -> None:
+    if is_given:
+        context.meta[JSON] = True
+
+
+class _Subgroup(click.Group):
+    """A group of commands with the option ``--json``."""
+
+    command_class = _Command
+
+
 class _Group(click.Group):
     """A group that imports the module of a command when the command runs."""
+
+    command_class = _Command
+    group_class = _Subgroup
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

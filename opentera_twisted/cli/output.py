@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -145,3 +146,61 @@ def _argument(argument: ArgumentDescription) -> str:
     if argument.is_required or argument.is_rest:
         return f"{argument.name}: {argument.type}"
     return f"{argument.name}: {argument.type} = {argument.default!r}"
+
+
+def print_gateways(gateways: Sequence[Mapping[str, Any]]) -> None:
+    """Print gateways, each with its place, version, link and clients."""
+    if not is_terminal():
+        print_json(gateways)
+        return
+    columns = ("gateway", "host", "process", "version", "running", "link", "gaps")
+    table = _table(f"{len(gateways)} gateways", *columns, "clients", "queued")
+    for gateway in gateways:
+        started = gateway.get("started")
+        _add(
+            table,
+            str(gateway.get("name", gateway["gateway"])),
+            str(gateway.get("host", "")),
+            str(gateway.get("process", "")),
+            str(gateway.get("version", "")),
+            "" if started is None else _duration(time.time() - started),
+            str(gateway.get("link", "")),
+            str(gateway.get("gaps", "")),
+            str(sum(gateway.get("clients", {}).values())),
+            f"{gateway.get('queued', 0):,} bytes",
+        )
+    Console().print(table)
+
+
+def print_clients(found: Mapping[str, Any]) -> None:
+    """Print websockets, the latest first."""
+    if not is_terminal():
+        print_json(found)
+        return
+    title = f"{found['matching']:,} of {found['total']:,} websockets"
+    if len(found["clients"]) < found["matching"]:
+        title += f"; the latest {len(found['clients']):,}"
+    table = _table(title, "kind", "UUID", "name", "address", "for", "queued", "recovery")
+    for client in found["clients"]:
+        _add(
+            table,
+            str(client["kind"]),
+            str(client["uuid"]),
+            str(client["name"]),
+            str(client["address"]),
+            _duration(time.time() - client["since"]),
+            f"{client['queued']:,} bytes",
+            "yes" if client["recovery"] else "no",
+        )
+    Console().print(table)
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration in its two largest units."""
+    left = max(0, round(seconds))
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        if number or (unit == "s" and not parts):
+            parts.append(f"{number} {unit}")
+    return " ".join(parts[:2])

@@ -14,7 +14,8 @@ from opentera_twisted.cli.online import known_online
 from opentera_twisted.cli.output import print_online
 from opentera_twisted.cli.run import Work, command, fail
 from opentera_twisted.cli.seconds import Seconds
-from opentera_twisted.cli.values import print_json
+from opentera_twisted.cli.suggestions import suggest_uuids
+from opentera_twisted.cli.values import is_json, print_json
 from opentera_twisted.sessions import SessionKeys, encode_identity
 from opentera_twisted.variables import SESSION_KEY_LIFETIME
 
@@ -50,7 +51,7 @@ def online(kind: topics.Kind | None, sources: bool) -> Work:
 
 @cli.command()
 @click.argument("kind", type=click.Choice(topics.KINDS))
-@click.argument("uuid")
+@click.argument("uuid", shell_complete=suggest_uuids)
 @command
 def disconnect(kind: topics.Kind, uuid: str) -> Work:
     """Close the websockets of UUID.
@@ -100,6 +101,7 @@ def issue(kind: topics.Kind, uuid: str, ttl: float, name: str | None) -> Work:
     encode_identity(uuid, name, ())
 
     async def work(bus: Bus) -> None:
-        click.echo(await SessionKeys(bus).issue(kind, uuid, ttl, name))
+        key = await SessionKeys(bus).issue(kind, uuid, ttl, name)
+        print_json(key) if is_json() else click.echo(key)
 
     return work

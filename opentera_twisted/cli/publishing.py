@@ -12,6 +12,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import is_envelope, parse_bytes, parse_messages
 from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.run import BUS_NAME, Work, command
+from opentera_twisted.cli.suggestions import suggest_topics
 from opentera_twisted.cli.values import print_json
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages.envelopes import module_message as module_message_of
@@ -19,7 +20,7 @@ from opentera_twisted.messages.envelopes import tera_event
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
-@click.argument("topic")
+@click.argument("topic", shell_complete=suggest_topics)
 @click.argument("message")
 @click.option("--raw", is_flag=True, help="Publish MESSAGE as it is: text, or hex:DEADBEEF.")
 @click.option(

@@ -18,6 +18,7 @@ from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.output import styled
 from opentera_twisted.cli.run import Work, command
 from opentera_twisted.cli.stream import Stream, report_gaps
+from opentera_twisted.cli.suggestions import suggest_topics
 from opentera_twisted.cli.values import is_terminal, short_json
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.holders import PROBE
@@ -27,7 +28,7 @@ from opentera_twisted.pubsub import Delivery
 
 
 @cli.command()
-@click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=suggest_topics)
 @types_option("Message")
 @json_option
 @click.option("--raw", is_flag=True, help="Print the topic, and the payload in hexadecimal.")

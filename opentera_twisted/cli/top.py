@@ -125,17 +125,33 @@ def _screen(rates: Sequence[Rate], redis: Mapping[str, int], height: int) -> Gro
     """Lay out the totals above the busiest topics."""
     facts = [
         f"{sum(rate.messages for rate in rates):,.0f} messages/s",
-        f"{sum(rate.bytes for rate in rates):,.0f} bytes/s",
-        *(f"{value:,} {name.replace('_', ' ')}" for name, value in redis.items()),
+        f"{_size(sum(rate.bytes for rate in rates))}/s",
+        *(_fact(name, value) for name, value in redis.items()),
     ]
     table = Table("topic", box=None, expand=True)
-    for column in ("messages/s", "bytes/s", "messages"):
+    for column in ("messages/s", "size/s", "messages"):
         table.add_column(column, justify="right")
     for rate in rates[:height]:
         table.add_row(
             Text(printable(rate.topic, ""), no_wrap=True, overflow="ellipsis"),
             f"{rate.messages:,.1f}",
-            f"{rate.bytes:,.0f}",
+            f"{_size(rate.bytes)}/s",
             f"{rate.total:,}",
         )
     return Group(Text("   ".join(facts), style="bold"), "", table)
+
+
+def _fact(name: str, value: int) -> str:
+    """Return a figure of Redis with its unit."""
+    if name == "memory_bytes":
+        return f"{_size(value)} of memory"
+    return f"{value:,} {name.replace('_per_second', '/s')}"
+
+
+def _size(count: float) -> str:
+    """Return bytes in a unit that leaves at most four digits."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} GiB"

@@ -6,15 +6,24 @@ import json
 import sys
 from typing import Any
 
+import click
+
 from opentera_twisted._internal.printable import printable
+from opentera_twisted.cli.group import JSON
 
 LONGEST = 2000
 """Characters shown of one message on a terminal."""
 
 
 def is_terminal() -> bool:
-    """Return True if standard output is a terminal."""
-    return sys.stdout.isatty()
+    """Return True if standard output is a terminal, unless ``--json`` is given."""
+    return sys.stdout.isatty() and not is_json()
+
+
+def is_json() -> bool:
+    """Return True if ``--json`` is given."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(JSON))
 
 
 def say(message: str) -> None:
@@ -34,8 +43,10 @@ def print_json(value: Any) -> None:
 
 
 def print_bytes(value: bytes) -> None:
-    """Print a value's bytes in a pipe, its text on a terminal."""
-    if is_terminal():
+    """Print a value's bytes in a pipe, its text on a terminal, or a JSON string."""
+    if is_json():
+        print_json(text_or_hex(value))
+    elif is_terminal():
         print(printable(text_or_hex(value)), flush=True)  # noqa: T201
     else:
         sys.stdout.buffer.write(value)

@@ -30,6 +30,8 @@
     revoked      clients of deleted or disabled identities
     presence     reports of connected and disconnected clients
     gateway      the service that connects the modules
+    listing      a gateway and its clients as JSON values
+    everywhere   the gateways of a bus, and their clients
 
 Source: docs/reference/wire.md.
 """

@@ -6,6 +6,7 @@ workers          processes that share the websockets
 admin_options    options of the admin endpoint
 configuration    options file in TOML
 gateway_options  options of the gateway, and the gateway made from them
+gateway_service  the gateway as a service, for operators
 redis_checks     checks of Redis, at the start and in the doctor
 systemd          readiness, status and watchdog for systemd
 garbage          rare collections of cyclic garbage

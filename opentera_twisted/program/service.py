@@ -31,6 +31,7 @@ from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.tls import TLSListening, read_again
 from opentera_twisted.program import garbage
 from opentera_twisted.program.gateway_options import make_gateway
+from opentera_twisted.program.gateway_service import GatewayService
 from opentera_twisted.program.log import audit_observer, drain, log_observer
 from opentera_twisted.program.open_files import clients_within, raise_limit
 from opentera_twisted.program.option_values import is_loopback, with_backlog
@@ -71,6 +72,7 @@ class Program(MultiService):
         self._bus.link.on_ready.append(self._ready)
         self._shutdown_timeout = settings.gateway.limits.shutdown_timeout
         self._listeners = MultiService()
+        self._listing: GatewayService | None = None
         self._serving: Gateway | Pool
         if settings.workers == 1:
             self._serving = self._serve_here()
@@ -99,6 +101,7 @@ class Program(MultiService):
         """Serve with a gateway in this process."""
         settings = self._settings
         gateway = make_gateway(self._bus, settings.gateway)
+        self._listing = GatewayService(self._bus, gateway, settings.name)
         factory: IProtocolFactory = gateway.factory
         if settings.certificate is not None:
             factory = settings.certificate.wrap(factory, self._reactor)
@@ -246,6 +249,8 @@ class Program(MultiService):
         """Start the server, and then the bus; until the bus is ready, logins get 503."""
         super().startService()
         garbage.collect_seldom()
+        if self._listing is not None:
+            self._listing.start()
         self._supervisor.start()
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
             signal.signal(signal.SIGHUP, self._hung_up)
@@ -297,6 +302,8 @@ class Program(MultiService):
         self.running = False
         self._supervisor.stop()
         await self._listeners.stopService()
+        if self._listing is not None:
+            await self._listing.stop()
         await self._serving.stopService()
         if self._user_manager is not None:
             await self._user_manager.stopService()

@@ -31,6 +31,8 @@ EXISTING_MODULES: Final = (
 )
 """Names of the modules of existing OpenTera programs."""
 
+_GATEWAYS: Final = topics.service_rpc(topics.GATEWAY_SERVICE)
+
 _SCANNED: Final = 1000
 """Approximate number of keys that one SCAN visits."""
 
@@ -60,7 +62,7 @@ async def services(link: Link, caller: Caller, timeout: float) -> list[Listening
 
     Redis lists the servers that subscribe to exact topics. Existing OpenTera programs subscribe to
     patterns, which Redis does not list. So if there are patterns, their modules and the services
-    with information in Redis are called too.
+    with information in Redis are called too. The gateways' own service is not listed.
     """
     channels: list[bytes] = await link.execute("PUBSUB", "CHANNELS", "*.rpc")
     listed = {topics.decode(channel) for channel in channels}
@@ -99,7 +101,7 @@ def _servers(candidates: Iterable[str]) -> Iterable[str]:
             parsed = topics.parse(topic)
         except InvalidTopic:
             continue
-        if parsed.channel == "rpc":
+        if parsed.channel == "rpc" and topic != _GATEWAYS:
             yield topic
 
 

@@ -25,6 +25,7 @@ from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.tls import Certificate, read_again
 from opentera_twisted.program import garbage
 from opentera_twisted.program.gateway_options import make_gateway
+from opentera_twisted.program.gateway_service import GatewayService
 from opentera_twisted.program.settings import GatewaySettings
 from opentera_twisted.program.workers.channel import (
     DESCRIPTOR,
@@ -177,6 +178,7 @@ class Serving:
         )
         self._bus = Bus(settings.redis, reactor=reactor, name=f"{settings.name}.{number}")
         self.gateway = make_gateway(self._bus, GatewaySettings.from_json(settings.gateway))
+        self._listing = GatewayService(self._bus, self.gateway, f"{settings.name}.{number}")
         self._overview: Any = None
         if settings.tells:
             from opentera_twisted.admin import LocalOverview  # noqa: PLC0415 (an extra)
@@ -187,6 +189,7 @@ class Serving:
             factory = self._certificate.wrap(factory, reactor)
         self._bus.link.on_ready.append(changed)
         self._bus.link.on_lost.append(lambda _: changed())
+        self._listing.start()
         self._bus.startService()
         self.gateway.startService()
         if self._overview is not None:
@@ -234,5 +237,6 @@ class Serving:
         self._is_stopping = True
         for port in self._ports:
             port.stopListening()
+        await self._listing.stop()
         await self.gateway.stopService()
         await self._bus.stopService()
