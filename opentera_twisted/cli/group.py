@@ -15,7 +15,7 @@ from attrs import field, frozen
 from opentera_twisted._internal.collector import paused
 from opentera_twisted._internal.default_url import DEFAULT_URL
 from opentera_twisted.cli.seconds import Seconds
-from opentera_twisted.cli.values import say
+from opentera_twisted.cli.values import JSON, say
 from opentera_twisted.errors import InvalidArgument
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -43,9 +43,6 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Modules and summaries of the commands."""
 
-
-JSON: Final = "opentera_twisted.json"
-"""Name in the context's ``meta`` of the option ``--json``."""
 
 PRINTS_NO_DATA: Final = ("completion", "stub")
 """Commands that print a script or a program."""

@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from opentera_twisted._internal.printable import printable
-from opentera_twisted.cli.group import JSON
+
+JSON = "opentera_twisted.json"
+"""Name in the context's ``meta`` of the option ``--json``."""
 
 LONGEST = 2000
 """Characters shown of one message on a terminal."""
