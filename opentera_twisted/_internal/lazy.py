@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from opentera_twisted._internal.collector import paused
+
 
 def lazy(
     package: dict[str, Any], names: Sequence[str], modules: Mapping[str, str]
@@ -23,7 +25,8 @@ def lazy(
     def load(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {package['__name__']!r} has no attribute {name!r}")
-        module = import_module(f"opentera_twisted.{modules.get(name, 'errors')}")
+        with paused():
+            module = import_module(f"opentera_twisted.{modules.get(name, 'errors')}")
         value = package[name] = getattr(module, name)
         return value
 

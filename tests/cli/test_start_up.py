@@ -10,7 +10,7 @@ import pytest
 
 from opentera_twisted.cli.group import COMMANDS, load_commands
 from tests.helpers.processes import ENVIRONMENT, UNMEASURED
-from tests.helpers.support import GUARD
+from tests.helpers.support import GUARD, free_port
 
 _PROGRAM = """
 import atexit, sys
@@ -25,16 +25,19 @@ def loaded(*arguments: str, env: Mapping[str, str] | None = None) -> set[str]:
     return ran(_PROGRAM, *arguments, env=env)
 
 
-def ran(program: str, *arguments: str, env: Mapping[str, str] | None = None) -> set[str]:
+def ran(
+    program: str, *arguments: str, env: Mapping[str, str] | None = None, status: int = 0
+) -> set[str]:
     """Run a program that writes the names of its modules to standard error."""
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         env={**ENVIRONMENT, **UNMEASURED, **(env or {})},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         timeout=GUARD,
     )
+    assert done.returncode == status, done.stderr
     return {*done.stderr.split()}
 
 
@@ -86,3 +89,11 @@ def test_a_module_loads_only_what_it_needs(module: str, unwanted: set[str]) -> N
     modules = ran(program)
     assert f"opentera_twisted.{module}" in modules
     assert not unwanted & modules
+
+
+@pytest.mark.parametrize(("scheme", "loads_tls"), [("redis", False), ("rediss", True)])
+def test_a_command_loads_tls_for_a_tls_url_only(scheme: str, loads_tls: bool) -> None:
+    options = ("--redis", f"{scheme}://127.0.0.1:{free_port()}", "--timeout", "0.1")
+    modules = ran(_PROGRAM, *options, "get", "x", status=1)
+    assert "twisted.internet.reactor" in modules
+    assert ("OpenSSL.SSL" in modules) is loads_tls
