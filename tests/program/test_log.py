@@ -34,9 +34,9 @@ from twisted.python import log as legacy
 from opentera_twisted import SessionKeys
 from opentera_twisted.gateway.audit import NAMESPACE
 from opentera_twisted.link import RedisAddress
-from opentera_twisted.program.log import Bounded, json_line
-from opentera_twisted.program.log.bounded import BURST, INTERVAL, KINDS, REPEATS
+from opentera_twisted.program.log.bounded import BURST, INTERVAL, KINDS, REPEATS, Bounded
 from opentera_twisted.program.log.destination import Selected
+from opentera_twisted.program.log.lines import json_line
 from opentera_twisted.program.log.log_file import RotatedFile
 from opentera_twisted.program.log.unblocked import MOST, Unblocked, UnblockedFile, unblocked
 from tests.helpers.processes import ENVIRONMENT, Process, twistd, twistd_daemon

@@ -30,8 +30,8 @@ from opentera_twisted.messages.templates import template
 from opentera_twisted.presence_lease import Lease, Transition
 from opentera_twisted.program import garbage
 from opentera_twisted.program.gateway_options import gateway_settings
-from opentera_twisted.program.log import Bounded, json_line
-from opentera_twisted.program.log.bounded import BURST
+from opentera_twisted.program.log.bounded import BURST, Bounded
+from opentera_twisted.program.log.lines import json_line
 from opentera_twisted.program.options import Options
 from opentera_twisted.program.workers import Pool, WorkerSettings, process
 from opentera_twisted.program.workers import pool as pools

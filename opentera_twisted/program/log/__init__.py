@@ -9,17 +9,14 @@ destination  twistd's usual destination, with all of these
 """
 
 from opentera_twisted.program.log.audit import audit_observer
-from opentera_twisted.program.log.bounded import Bounded
 from opentera_twisted.program.log.destination import has_own_format, log_observer
-from opentera_twisted.program.log.lines import fields_of, json_line
+from opentera_twisted.program.log.lines import fields_of
 from opentera_twisted.program.log.unblocked import drain
 
 __all__ = [
-    "Bounded",
     "audit_observer",
     "drain",
     "fields_of",
     "has_own_format",
-    "json_line",
     "log_observer",
 ]
