@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,17 @@ def run_pytest(path: Path, *options: str) -> str:
         *(sys.executable, "-m", "pytest", "-q", "-p", PLUGIN, "-p", "no:cacheprovider"),
         *("-c", "/dev/null", "--rootdir", str(path.parent), "-W", "error", *options, str(path)),
     ]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
+    }
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=GUARD, check=False
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=GUARD,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
