@@ -13,10 +13,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import connect
 
-from .visit import Client, Seen, Visit
+from tests.helpers.support import GUARD
 
-GUARD = 120
-"""Seconds that a client waits for the gateway, which may be slow on a busy machine."""
+from .visit import Client, Seen, Visit
 
 
 def _trust(visit: Visit) -> ssl.SSLContext | None:

@@ -15,11 +15,11 @@ import pytest
 from attrs import asdict
 
 from tests.helpers.browser import missing_browser, shared_browser
+from tests.helpers.support import GUARD
 
 from .visit import Client, Seen, Visit
 
 FOLDER = Path(__file__).parent
-GUARD = 120
 NODE_CLIENTS = os.environ.get("OPENTERA_BUS_NODE_CLIENTS")
 """Folder where npm installed node's clients."""
 

@@ -19,13 +19,11 @@ from opentera_twisted.messages.envelopes import pack, tera_event, unpack
 from tests.helpers import patient
 from tests.helpers.authority import Authority
 from tests.helpers.processes import Process
-from tests.helpers.support import free_port, shared_server
+from tests.helpers.support import GUARD, free_port, shared_server
 
 from .visit import Client, Seen, Visit
 
 REPORTS = "module.TeraServer.UserManagerModule.messages"
-GUARD = 120
-"""Timeout in seconds of each wait."""
 
 
 class World:
@@ -91,7 +89,7 @@ class World:
 
     def wait_for_report(self, visiting: Visiting, name: str) -> None:
         """Wait for a report of a connected or disconnected client."""
-        for _ in range(GUARD):
+        for _ in range(int(GUARD)):
             message: Mapping[str, Any] | None = self._reports.get_message(
                 ignore_subscribe_messages=True, timeout=1
             )
