@@ -12,7 +12,14 @@ from twisted.logger import Logger
 from opentera_twisted import topics
 from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted.errors import AlreadyServed, InvalidArgument
-from opentera_twisted.link import DEFAULT_URL, MAX_WAITING, Link, RedisAddress
+from opentera_twisted.link import (
+    DEFAULT_URL,
+    MAX_WAITING,
+    ClusterLink,
+    Link,
+    RedisAddress,
+    ServerLink,
+)
 from opentera_twisted.presence import Presence
 from opentera_twisted.pubsub import Handler, OnGap, PubSub, Subscription
 from opentera_twisted.redis_commands import RedisCommands
@@ -80,7 +87,8 @@ class Bus(Service):
             from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
         self.setName(name)
         address = url if isinstance(url, RedisAddress) else RedisAddress.parse(url)
-        self.link = Link(address, reactor=reactor, name=name, max_waiting=max_waiting)
+        kind = ClusterLink if address.is_cluster else ServerLink
+        self.link: Link = kind(address, reactor=reactor, name=name, max_waiting=max_waiting)
         self.variables = Variables(self.link)
         self.pubsub = PubSub(self.link)
         self.caller = Caller(self.link, self.pubsub)

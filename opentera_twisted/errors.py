@@ -59,6 +59,7 @@ class CommandFailed(BusError):
     Attributes:
         command: name of the command, such as ``GET``.
         code: first word of Redis's error, such as ``WRONGTYPE``.
+        reply: Redis's error.
     """
 
     remedy = ""
@@ -69,6 +70,7 @@ class CommandFailed(BusError):
         super().__init__(f"Redis refused {command}: {reply}{remedy}")
         self.command = command
         self.code = reply.split(" ", 1)[0]
+        self.reply = reply
 
 
 class WrongType(CommandFailed):
@@ -116,6 +118,18 @@ class OutOfMemory(CommandFailed):
     remedy = "raise maxmemory, or delete unused keys"
 
 
+class ClusterMode(CommandFailed):
+    """Redis is a cluster, but the URL is of a single server (``MOVED`` or ``ASK``)."""
+
+    remedy = "this Redis is a cluster: use a redis+cluster:// URL, or rediss+cluster:// with TLS"
+
+
+class CrossSlot(CommandFailed):
+    """The keys of one command belong to several slots of a cluster (``CROSSSLOT``)."""
+
+    remedy = "give the keys a common hash tag, such as {a} in {a}b and {a}c, or send them apart"
+
+
 class AlreadyServed(BusError):
     """Another program, or another server of this bus, already serves the topic.
 
@@ -134,6 +148,10 @@ class InvalidTopic(BusError, ValueError):
 
 class InvalidArgument(BusError, TypeError, ValueError):
     """An argument is invalid; nothing was sent."""
+
+
+class NotOnCluster(InvalidArgument):
+    """The operation is not available on a Redis Cluster."""
 
 
 class CallError(BusError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Final, NamedTuple
 
 from attrs import define
@@ -12,7 +12,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from opentera_twisted import topics
 from opentera_twisted._internal import callbacks
-from opentera_twisted.errors import BusUnavailable, InvalidArgument, InvalidTopic
+from opentera_twisted.errors import BusUnavailable, InvalidArgument, InvalidTopic, NotOnCluster
 from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
 from opentera_twisted.messages.envelopes import module_message, tera_event
 
@@ -206,9 +206,13 @@ class PubSub:
 
         Source: Redis command PSUBSCRIBE.
         """
-        return self._subscribe(
-            Name(topics.encode(pattern), is_pattern=True), pattern, handler, on_gap
-        )
+        name = Name(topics.encode(pattern), is_pattern=True)
+        if not self._link.allows_patterns:
+            raise NotOnCluster(
+                f"cannot subscribe to the pattern {pattern!r} on a Redis Cluster; "
+                "subscribe to each topic"
+            )
+        return self._subscribe(name, pattern, handler, on_gap)
 
     def _subscribe(
         self, name: Name, topic: str, handler: Handler, on_gap: OnGap | None
@@ -290,10 +294,10 @@ class PubSub:
             if subscription.active:
                 callbacks.run(subscription, subscription.handler, delivery)
 
-    def _report_gap(self) -> None:
+    def _report_gap(self, topics_concerned: Container[bytes]) -> None:
         for handlers in (self._exact, self._patterns):
-            for subscriptions in list(handlers.values()):
-                for subscription in subscriptions:
+            for name, subscriptions in list(handlers.items()):
+                for subscription in subscriptions if name in topics_concerned else ():
                     if subscription.acknowledged and subscription.on_gap is not None:
                         callbacks.run(subscription, subscription.on_gap)
 

@@ -152,7 +152,7 @@ class Variables:
         """
         if not names:
             raise InvalidArgument("delete needs the name of at least one variable")
-        return self._link.execute("DEL", *map(encode_name, names))
+        return self._link.delete([encode_name(name) for name in names])
 
     def watch(self, name: str, handler: WatchHandler) -> Deferred[Watch]:
         """Call a handler with the value of a variable, now and whenever it changes.

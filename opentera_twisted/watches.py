@@ -140,6 +140,7 @@ class Watches:
         variable.watches.remove(watch)
         if not variable.watches:
             del self._variables[name]
+            self._link.untrack(name)
 
     def _stopped(self) -> None:
         self._is_tracking = False

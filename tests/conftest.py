@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, settings
 from twisted.trial import util
 
 from tests.helpers.browser import shared_browser
+from tests.helpers.cluster import shared_cluster
 from tests.helpers.support import GUARD, shared_server
 
 # A busy machine must not fail a test.
@@ -28,8 +29,10 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure() -> None:
-    """Stop the shared server and browser."""
+    """Stop the shared server, cluster and browser."""
     if shared_browser.cache_info().currsize:
         shared_browser().quit()
+    if shared_cluster.cache_info().currsize:
+        shared_cluster().stop()
     if shared_server.cache_info().currsize:
         shared_server().stop()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import pytest
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 
-from opentera_twisted import Procedures, SessionKeys
+from opentera_twisted import NotOnCluster, Procedures, SessionKeys
 from opentera_twisted.aio import (
     AsyncioBus,
     AsyncioPresence,
@@ -25,9 +26,11 @@ from opentera_twisted.blocking import (
     BlockingVariables,
     Handle,
 )
+from opentera_twisted.link.slots import key_slot
 from opentera_twisted.reactor_thread import run_in_loop
 from opentera_twisted.rpc.procedures import Procedure
 from opentera_twisted.testing import MemoryBus, MemoryRedis
+from tests.helpers.cluster import ClusterTestCase
 from tests.helpers.contract import BusContract
 from tests.helpers.loops import LoopThread
 from tests.helpers.support import GUARD, RedisTestCase
@@ -49,6 +52,25 @@ class BusContractTests(BusContract, RedisTestCase):
     async def break_links(self) -> None:
         self.redis.client_kill_filter(_type="pubsub")
         self.redis.client_kill_filter(_type="normal", skipme=True)
+
+
+@pytest.mark.xdist_group("cluster")
+class ClusterBusContractTests(BusContract, ClusterTestCase):
+    async def make(self) -> Any:
+        return await self.bus()
+
+    async def keys(self, bus: Any) -> Any:
+        return SessionKeys(bus)
+
+    async def push(self, name: str, value: bytes) -> None:
+        self.cluster.owner(key_slot(name.encode())).execute("RPUSH", name, value)
+
+    async def break_links(self) -> None:
+        self.break_connections()
+
+    async def test_a_pattern_fits_as_in_redis(self) -> None:
+        bus = await self.make()
+        await self.refused(NotOnCluster, lambda: bus.subscribe_pattern("a.*", print))
 
 
 class InThreads:

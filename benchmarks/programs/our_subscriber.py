@@ -26,10 +26,10 @@ class Breaks:
         bus.link.on_interrupted.append(self._interrupted)
         bus.link.on_resumed.append(self._resumed)
 
-    def _interrupted(self) -> None:
+    def _interrupted(self, _topics: object) -> None:
         self._began = self._began or perf_counter()
 
-    def _resumed(self) -> None:
+    def _resumed(self, _topics: object) -> None:
         seconds, self._began = perf_counter() - self._began, 0.0
         print(json.dumps({"seconds": seconds}), flush=True)
 

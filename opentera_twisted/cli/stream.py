@@ -116,7 +116,7 @@ def report_gaps(bus: Bus, lost: str) -> None:
     # Ctrl-C breaks every connection.
     reactor.addSystemEventTrigger("before", "shutdown", end)
     bus.link.on_lost.append(broke)
-    bus.link.on_resumed.append(lambda: say(f"gap: the link to Redis is back; {lost}"))
+    bus.link.on_resumed.append(lambda _: say(f"gap: the link to Redis is back; {lost}"))
 
 
 def _is_pipe() -> bool:

@@ -134,6 +134,7 @@ class Gateway(Service):
         recovery_buffer: int = RECOVERY_BUFFER,
         audit: bool = False,
     ) -> None:
+        bus.link.address.check_supported("the gateway")
         if on_gap not in {"keep", "close"}:
             raise InvalidArgument(f"on_gap must be keep or close, not {on_gap!r}")
         if compression and not MIN_WINDOW_BITS <= compression <= MAX_WINDOW_BITS:
@@ -409,6 +410,6 @@ class Gateway(Service):
         for client in clients:
             client.close(POLICY_VIOLATION, "that UUID is connected as another kind")
 
-    def _missed_events(self) -> None:
+    def _missed_events(self, _topics: object) -> None:
         for client in list(self.factory.connections):
             client.missed_events()

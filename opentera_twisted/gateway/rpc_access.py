@@ -203,7 +203,7 @@ class RpcAccess(DefaultPolicy):
             self._renewal.cancel()
         self._has_changed, self._took, self._failures = False, 0.0, 0
 
-    def _changed(self) -> None:
+    def _changed(self, _topics: object = None) -> None:
         self._drop_kept()
         if self._has_changed:  # renewing is due already; a storm of changes must not defer it
             return

@@ -10,15 +10,16 @@ from attrs import frozen
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from opentera_twisted._internal.default_url import DEFAULT_URL
-from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.errors import InvalidArgument, NotOnCluster
 from opentera_twisted.link.credentials import NO_CREDENTIALS, Credentials
 
 REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 
 _FORMS: Final = (
-    "redis://host:port/database, rediss:// with TLS, unix:///path?db=database "
-    "or redis+sentinel://host:port,host:port/primary/database"
+    "redis://host:port/database, rediss:// with TLS, unix:///path?db=database, "
+    "redis+sentinel://host:port,host:port/primary/database "
+    "or redis+cluster://host:port,host:port"
 )
 _TLS_OPTIONS: Final = frozenset({"ca", "certificate", "private_key"})
 _SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
@@ -44,13 +45,15 @@ class RedisAddress:
     """Address and credentials of a Redis server.
 
     Attributes:
-        hosts: name or IP address, and TCP port, of Redis or of each sentinel.
+        hosts: name or IP address, and TCP port, of Redis, of each sentinel, or of some nodes of a
+            cluster.
         path: path of the Unix socket, instead of hosts.
         primary: name of the primary at the sentinels; empty without sentinels.
         database: number of the database.
         login: user and password for Redis.
         sentinel_login: user and password for the sentinels.
         tls: TLS settings; None without encryption.
+        is_cluster: True if the hosts are nodes of a Redis Cluster.
     """
 
     hosts: tuple[tuple[str, int], ...] = ()
@@ -60,6 +63,7 @@ class RedisAddress:
     login: Credentials = NO_CREDENTIALS
     sentinel_login: Credentials = NO_CREDENTIALS
     tls: TLS | None = None
+    is_cluster: bool = False
 
     @classmethod
     def parse(cls, url: str) -> RedisAddress:
@@ -71,6 +75,8 @@ class RedisAddress:
         * ``unix://[[user]:password@]/path[?db=database]``
         * ``redis+sentinel://[[user]:password@]host[:port],…/primary[/database]``, or
           ``rediss+sentinel://``; options ``?sentinel_username=…&sentinel_password=…``
+        * ``redis+cluster://[[user]:password@]host[:port],…``, or ``rediss+cluster://``; option
+          ``?pubsub=sharded``, which is the default
 
         Raises:
             InvalidArgument: the URL is invalid; the message says why, without passwords.
@@ -79,7 +85,8 @@ class RedisAddress:
         scheme, _, via = parts.scheme.partition("+")
         known = {"db"}
         known |= _TLS_OPTIONS if scheme == "rediss" else set()
-        known |= _SENTINEL_OPTIONS if via else set()
+        known |= _SENTINEL_OPTIONS if via == "sentinel" else set()
+        known |= {"pubsub"} if via == "cluster" else set()
         if "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc):
             raise InvalidArgument(
                 "in a user or password of a URL, write / ? # and @ as %2F %3F %23 %40"
@@ -102,6 +109,14 @@ class RedisAddress:
                 )
             database = _database(options.get("db", "0"))
             return cls(path=unquote(parts.path), database=database, login=login)
+        if via == "cluster":
+            _check_cluster(parts.path.strip("/") or options.get("db", "0"), options)
+            return cls(
+                hosts=_hosts(netloc, REDIS_PORT, url, may_be_several=True),
+                login=login,
+                tls=_tls(options) if scheme == "rediss" else None,
+                is_cluster=True,
+            )
         path = parts.path.strip("/").split("/")
         primary = unquote(path.pop(0)) if via else ""
         if via and not primary:
@@ -110,7 +125,9 @@ class RedisAddress:
             )
         number = options.get("db") or "/".join(path) or "0"
         return cls(
-            hosts=_hosts(netloc, SENTINEL_PORT if via else REDIS_PORT, url),
+            hosts=_hosts(
+                netloc, SENTINEL_PORT if via else REDIS_PORT, url, may_be_several=bool(via)
+            ),
             primary=primary,
             database=_database(number),
             login=login,
@@ -128,6 +145,8 @@ class RedisAddress:
         hosts = ",".join(
             f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
         )
+        if self.is_cluster:
+            return f"{scheme}+cluster://{hosts}"
         if self.primary:
             return f"{scheme}+sentinel://{hosts}/{self.primary}/{self.database}"
         return f"{scheme}://{hosts}/{self.database}"
@@ -175,6 +194,25 @@ class RedisAddress:
             )
         return connecting(*self.hosts[0])
 
+    def check_supported(self, what: str) -> None:
+        """Check that the address is not a cluster.
+
+        Args:
+            what: the part of the package that cannot use one, for the error.
+
+        Raises:
+            NotOnCluster: it is.
+        """
+        if self.is_cluster:
+            raise NotOnCluster(
+                f"{what} cannot use a Redis Cluster yet; expected the URL of one server or of "
+                f"sentinels, not {self}"
+            )
+
+    def node(self, host: str, port: int) -> RedisAddress:
+        """Return the address of one node of the cluster, with the same credentials."""
+        return RedisAddress(hosts=((host, port),), login=self.login, tls=self.tls)
+
 
 def _split(url: str) -> SplitResult:
     """Split a URL and check its scheme."""
@@ -190,7 +228,7 @@ def _split(url: str) -> SplitResult:
             f"{_mask(url)} is not a URL of a Redis server: expected {_FORMS}"
         ) from None
     scheme, _, via = parts.scheme.partition("+")
-    if scheme not in {"redis", "rediss", "unix"} or via not in {"", "sentinel"}:
+    if scheme not in {"redis", "rediss", "unix"} or via not in {"", "sentinel", "cluster"}:
         raise InvalidArgument(f"{_mask(url)} is not a URL of a Redis server: expected {_FORMS}")
     if scheme != "unix" and not url.partition(":")[2].startswith("//"):
         raise InvalidArgument(
@@ -199,7 +237,9 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _hosts(netloc: str, default_port: int, url: str) -> tuple[tuple[str, int], ...]:
+def _hosts(
+    netloc: str, default_port: int, url: str, *, may_be_several: bool
+) -> tuple[tuple[str, int], ...]:
     hosts = []
     for text in netloc.split(","):
         try:
@@ -210,9 +250,22 @@ def _hosts(netloc: str, default_port: int, url: str) -> tuple[tuple[str, int], .
                 f"not a host with a port from 1 to 65535 in the URL of a Redis server: {_mask(url)}"
             ) from None
         hosts.append((_host(parts.hostname or "127.0.0.1"), port))
-    if default_port == REDIS_PORT and len(hosts) > 1:
-        raise InvalidArgument(f"several hosts are allowed only in redis+sentinel://: {_mask(url)}")
+    if len(hosts) > 1 and not may_be_several:
+        raise InvalidArgument(
+            "several hosts are allowed only in redis+sentinel:// and redis+cluster://: "
+            f"{_mask(url)}"
+        )
     return tuple(hosts)
+
+
+def _check_cluster(database: str, options: Mapping[str, str]) -> None:
+    if _database(database) != 0:
+        raise InvalidArgument(f"a Redis Cluster has only database 0, not {database}")
+    pubsub = options.get("pubsub", "sharded")
+    if pubsub == "classic":
+        raise NotOnCluster("pubsub=classic is not available yet: leave it out, or use one server")
+    if pubsub != "sharded":
+        raise InvalidArgument(f"unknown pubsub in a redis+cluster:// URL: {pubsub!r}; use sharded")
 
 
 def _host(text: str) -> str:

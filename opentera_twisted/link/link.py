@@ -1,56 +1,34 @@
-"""The link: the client and subscriber connections of one bus, and the commands waiting for it."""
+"""What every link to Redis offers, whether to one server or to the nodes of a cluster."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from time import time
+from abc import ABC, abstractmethod
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.logger import Logger, LogLevel
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted._internal.clock import clock_of
-from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted._internal.waiters import Waiters
-from opentera_twisted.errors import (
-    AuthenticationFailed,
-    BusUnavailable,
-    CommandFailed,
-    ConnectionLost,
-    PermissionDenied,
-    ServerLoading,
-)
-from opentera_twisted.link import strangers
+from opentera_twisted.errors import BusUnavailable, CommandFailed
 from opentera_twisted.link.address import RedisAddress
-from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
-from opentera_twisted.link.factory import ConnectionFactory
+from opentera_twisted.link.connection import State
 from opentera_twisted.link.observers import Observers
-from opentera_twisted.link.outage import Outage
-from opentera_twisted.link.protocol import (
-    Argument,
-    CommandProtocol,
-    Done,
-    SubscriberProtocol,
-)
+from opentera_twisted.link.protocol import Argument, Done
 from opentera_twisted.link.statistics import ConnectionStatistics
-from opentera_twisted.link.subscriptions import SubscriptionTable
-from opentera_twisted.link.waiting import WaitingCommands, too_many
+from opentera_twisted.link.subscriptions import Name
+from opentera_twisted.link.waiting import too_many
 
 COMMAND_TIMEOUT: Final = 10.0
 """Default seconds that a command waits for the link."""
 
 MAX_WAITING: Final = 10_000
 """Default number of commands that may wait for the link."""
-
-STOP_TIMEOUT: Final = 5.0
-"""Seconds that stopping waits for the replies of sent commands."""
-
-_OVERFLOWS: Final = re.compile(rb"client_output_buffer_limit_disconnections:(\d+)")
 
 
 @frozen
@@ -65,8 +43,50 @@ class Script:
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-class Link:
-    """Two connections to Redis that reconnect by themselves.
+class _Everything:
+    """All topics."""
+
+    def __contains__(self, topic: object) -> bool:
+        return True
+
+
+EVERYTHING: Final[Container[bytes]] = _Everything()
+"""All topics, as the scope of a gap."""
+
+
+class Subscriptions(Protocol):
+    """Subscriptions of a link: what the program wants, and what Redis has acknowledged."""
+
+    @property
+    def wanted(self) -> set[Name]:
+        """Names that the program wants."""
+
+    @property
+    def acknowledged(self) -> set[Name]:
+        """Names that Redis has acknowledged."""
+
+    def want(self, *names: Name) -> Deferred[None]:
+        """Want names.
+
+        Returns:
+            Fires when Redis has acknowledged each, across reconnections.
+
+        Fails with:
+            CommandFailed: Redis refused a name, which is tried again on the next connection.
+            BusUnavailable: the link was stopped.
+            CancelledError: a name was dropped first.
+        """
+
+    def drop(self, name: Name) -> Deferred[None]:
+        """Drop a wanted name.
+
+        Returns:
+            Fires when no more messages arrive for it.
+        """
+
+
+class Link(ABC):
+    """Connections to Redis that reconnect by themselves.
 
     Args:
         address: address of Redis.
@@ -77,8 +97,8 @@ class Link:
     Attributes:
         reactor: reactor of the link.
         clock: clock for all intervals of the bus.
-        subscriptions: wanted and acknowledged subscriptions of the subscriber connection.
-        statistics: counts of each connection, by ``client`` and ``subscriber``.
+        subscriptions: wanted and acknowledged subscriptions.
+        statistics: counts of each kind of connection, by ``client`` and ``subscriber``.
         gaps: number of times that subscriptions were restored after messages may have been missed.
         on_message: Observers of messages: pattern or None, channel, payload. They must not raise.
         on_read: Observers of the end of one read of messages.
@@ -87,11 +107,17 @@ class Link:
         on_lost: Observers of the loss of a ready link, with its cause.
         on_refused: Observers of each failed attempt to connect, with its cause.
         on_stopped: Observers of the link's stop.
-        on_interrupted: Observers of the beginning of a gap.
-        on_resumed: Observers of the end of a gap, when all subscriptions are restored.
+        on_interrupted: Observers of the beginning of a gap, with the topics concerned.
+        on_resumed: Observers of the end of a gap, when the subscriptions of the topics concerned
+            are restored.
     """
 
     _log = Logger()
+
+    allows_patterns = True
+    """True if programs can subscribe to patterns."""
+
+    subscriptions: Subscriptions
 
     def __init__(
         self, address: RedisAddress, *, reactor: Any, name: str, max_waiting: int = MAX_WAITING
@@ -99,7 +125,6 @@ class Link:
         self.address = address
         self.reactor = reactor
         self.clock = clock_of(reactor)
-        self.subscriptions = SubscriptionTable()
         self.statistics: Mapping[str, ConnectionStatistics] = {
             "client": ConnectionStatistics(),
             "subscriber": ConnectionStatistics(),
@@ -112,49 +137,38 @@ class Link:
         self.on_lost: Observers[Failure] = Observers()
         self.on_refused: Observers[Failure] = Observers()
         self.on_stopped: Observers[[]] = Observers()
-        self.on_interrupted: Observers[[]] = Observers()
-        self.on_resumed: Observers[[]] = Observers()
-        self._endpoint = address.endpoint(reactor, CONNECT_TIMEOUT)
+        self.on_interrupted: Observers[Container[bytes]] = Observers()
+        self.on_resumed: Observers[Container[bytes]] = Observers()
         self._name = re.sub(r"[^!-~]", "_", name)
-        self._states: dict[str, State] = {"client": "idle", "subscriber": "idle"}
-        self._client = self._factory(
-            "client",
-            lambda on_lost: CommandProtocol(on_lost, self.statistics["client"]),
-            self._prepare_client,
-        )
-        self._subscriber = self._factory(
-            "subscriber",
-            lambda on_lost: SubscriberProtocol(
-                on_lost,
-                self._received,
-                self.subscriptions.acknowledge,
-                self.on_read.notify,
-                self.statistics["subscriber"],
-            ),
-            self._prepare_subscriber,
-        )
-        self._commands: CommandProtocol | None = None
-        self._subscriber_id: int | None = None
         self._max_waiting = max_waiting
-        self._waiting = WaitingCommands(self.clock, max_waiting, self.unavailable)
         self._waiting_for_ready: Waiters[None] = Waiters()
-        self._has_subscribed = False
         self._stopped = False
         self._was_started = False
         self._last_cause = ""
         self._last_error: BaseException | None = None
-        self._outage = Outage(self._log, address, self.clock)
-        self._overflows: int | None = None
 
     @property
+    @abstractmethod
     def states(self) -> dict[str, State]:
-        """State of each connection, by ``client`` and ``subscriber``."""
-        return dict(self._states)
+        """State of each kind of connection, by ``client`` and ``subscriber``."""
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """Number of commands that wait for the link."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Connect, and keep the connections open."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Finish the sent commands, fail the waiting ones, and close the connections."""
 
     @property
     def is_ready(self) -> bool:
-        """True if both connections are logged in and restored."""
-        return not self._stopped and set(self._states.values()) == {"ready"}
+        """True if all connections are logged in and restored."""
+        return not self._stopped and set(self.states.values()) == {"ready"}
 
     @property
     def status(self) -> str:
@@ -175,41 +189,11 @@ class Link:
         """The error behind `cause`."""
         return self._last_error
 
-    @property
-    def waiting(self) -> int:
-        """Number of commands that wait for the link."""
-        return len(self._waiting)
-
-    def start(self) -> None:
-        """Connect, and keep both connections open."""
-        self._stopped = False
-        self._was_started = True
-        for factory in (self._client, self._subscriber):
-            factory.startConnecting(self._endpoint)
-
-    async def stop(self) -> None:
-        """Finish the sent commands, fail the waiting ones, and close both connections."""
-        self._stopped = True
-        self._outage.stop()
-        stopped = BusUnavailable("the bus was stopped")
-        self._waiting.fail(stopped)
-        self.subscriptions.fail_joining(stopped)
-        self.on_stopped.notify()
-        self._waiting_for_ready.fail(stopped)
-        if self._commands is not None:
-            try:
-                # Redis replies in order: the reply to this command is the last.
-                last = self._commands.execute_command("PING")
-                await last.addTimeout(STOP_TIMEOUT, self.clock)
-            except (CommandFailed, ConnectionLost, DeferredTimeout):
-                pass
-        await gatherResults([self._client.disconnect(), self._subscriber.disconnect()])
-
     def ready(self) -> Deferred[None]:
         """Wait for the link.
 
         Returns:
-            Fires when both connections are ready.
+            Fires when all connections are ready.
 
         Fails with:
             BusUnavailable: the link is or was stopped, or too many are already waiting.
@@ -222,6 +206,15 @@ class Link:
             return fail(too_many(self._max_waiting))
         return self._waiting_for_ready.wait()
 
+    def is_ready_for(self, topic: str, reply_topic: str) -> bool:
+        """Return True if a message on a topic could be sent and its reply received now."""
+        return self.is_ready
+
+    def ready_for(self, topic: str, reply_topic: str) -> Deferred[None]:
+        """Wait until `is_ready_for` is true; otherwise like `ready`."""
+        return self.ready()
+
+    @abstractmethod
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
         """Send a command when the link is ready.
 
@@ -240,14 +233,8 @@ class Link:
             CommandFailed: Redis answered with an error.
             ConnectionLost: the link broke before the reply arrived.
         """
-        if timeout is not COMMAND_TIMEOUT:
-            check_timeout(timeout)
-        if self._commands is not None:
-            return self._commands.execute_command(*arguments)
-        if (stopped := self.stopped()) is not None:
-            return fail(stopped)
-        return self._waiting.add(arguments, timeout)
 
+    @abstractmethod
     def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
         """Send a command without a Deferred, for thousands of commands per second.
 
@@ -255,11 +242,6 @@ class Link:
             arguments: name of the command and its arguments.
             done: called with the reply, or with the `BusError` that `execute` would fail with.
         """
-        if self._commands is not None:
-            self._commands.send(arguments, done)
-        else:
-            waiting = self.execute(*arguments)
-            waiting.addCallbacks(done, lambda failure: done(failure.value))
 
     def run(self, script: Script, keys: Sequence[Argument], *arguments: Argument) -> Deferred[Any]:
         """Run a script in Redis; send its text only if Redis does not have it yet.
@@ -279,23 +261,38 @@ class Link:
         known = self.execute("EVALSHA", script.sha1, len(keys), *keys, *arguments)
         return known.addErrback(unknown)
 
+    @abstractmethod
+    def delete(self, names: Sequence[bytes]) -> Deferred[int]:
+        """Delete variables.
+
+        Returns:
+            Fires with the number of variables that existed; fails like `execute`.
+        """
+
+    @abstractmethod
+    def subscribed(self, pattern: str) -> Deferred[set[bytes]]:
+        """List the topics with a subscriber, of any program, that match a pattern.
+
+        Returns:
+            Fires with their names; fails like `execute`.
+        """
+
+    @abstractmethod
     def track(self) -> Deferred[Any]:
         """Enable invalidation messages for the variables that `read_tracked` reads.
 
         Source: Redis command CLIENT TRACKING.
         """
-        if self._subscriber_id is None:
-            return fail(CommandFailed("CLIENT TRACKING", "NOPERM of CLIENT ID"))
-        return self.execute("CLIENT", "TRACKING", "ON", "REDIRECT", self._subscriber_id, "OPTIN")
 
+    def untrack(self, name: bytes) -> None:  # noqa: B027 (only a cluster has to)
+        """Forget a tracked variable that nothing watches any more."""
+
+    @abstractmethod
     def read_tracked(self, name: bytes) -> Deferred[bytes | None]:
         """Read a variable and track it; the link must be ready.
 
         Source: Redis commands CLIENT CACHING and GET.
         """
-        # The first command applies to the next one of the connection, so they are sent together.
-        self.execute("CLIENT", "CACHING", "YES").addErrback(lambda _: None)
-        return self.execute("GET", name)
 
     def why_not(self) -> str:
         """Explain to an operator why something timed out."""
@@ -327,136 +324,7 @@ class Link:
         return BusUnavailable("the bus is stopped; start it with startService()")
 
     def _why_down(self) -> str:
-        cause = self._last_cause
-        if not cause and "authenticating" in self._states.values():
-            cause = strangers.unanswered(is_secure=self.address.tls is not None)
-        return f"{self.address} ({cause})" if cause else str(self.address)
-
-    def _factory(self, role: str, build: Any, prepare: Any) -> ConnectionFactory:
-        return ConnectionFactory(
-            self.clock, build, prepare, lambda state, cause: self._entered(role, state, cause)
-        )
-
-    async def _prepare_client(
-        self, protocol: CommandProtocol, authenticated: Callable[[], None]
-    ) -> None:
-        await self._log_in(protocol, "client")
-        if self.address.database:
-            await protocol.execute_command("SELECT", self.address.database)
-        authenticated()
-        self._commands = protocol
-
-    async def _prepare_subscriber(
-        self, protocol: SubscriberProtocol, authenticated: Callable[[], None]
-    ) -> None:
-        await self._log_in(protocol, "subscriber")
-        try:
-            self._subscriber_id = await protocol.execute_command("CLIENT", "ID")
-        except PermissionDenied:
-            self._subscriber_id = None  # only watches need it
-        authenticated()
-        await self.subscriptions.restore(protocol.change)
-
-    async def _log_in(self, protocol: CommandProtocol, role: str) -> None:
-        await self.address.login.log_in(protocol, f"Redis at {self.address}")
-        try:
-            await protocol.execute_command("CLIENT", "SETNAME", f"{self._name}.{role}")
-        except CommandFailed as error:
-            if error.code == "NOAUTH":
-                raise AuthenticationFailed(
-                    f"Redis at {self.address} asks for a password; set one in the URL or the file"
-                ) from None
-            if error.code != "NOPERM":  # the name is optional
-                raise
-        try:
-            answer = await protocol.execute_command("PING")
-            if answer != b"PONG":
-                raise BusUnavailable("something else answered instead of Redis: PING got no PONG")
-        except PermissionDenied:
-            pass
-        except ServerLoading:
-            # It would accept subscriptions, but refuse all other commands.
-            raise BusUnavailable("Redis is loading its data") from None
-        if self.address.primary:
-            # Sentinels may name a server that is no longer the primary.
-            kind, *_ = await protocol.execute_command("ROLE")
-            if kind != b"master":
-                raise BusUnavailable("the sentinels' primary is a replica")
-            protocol.leaves_replicas = True
-
-    def _received(self, pattern: bytes | None, channel: bytes, payload: Any) -> None:
-        if type(payload) is bytes:
-            for observer in self.on_message:
-                observer(pattern, channel, payload)
-        else:  # from Redis: a list of names, or None, on __redis__:invalidate
-            self.on_invalidated.notify(payload)
-
-    def _entered(self, role: str, state: State, cause: Failure | None) -> None:
-        self._count(role, self._states[role], state, cause)
-        was_ready = self.is_ready
-        self._states[role] = state
-        if role == "subscriber":
-            self._subscriber_entered(state)
-        elif state == "ready":
-            self._waiting.send(self.execute)
-        else:
-            self._commands = None
-        if cause is not None:
-            self._down(role, cause, was_ready=was_ready)
-        elif self.is_ready:
-            self._up()
-
-    def _count(self, role: str, before: State, state: State, cause: Failure | None) -> None:
-        statistics = self.statistics[role]
-        statistics.connected += state == "ready"
-        statistics.failed += cause is not None
-        if "ready" in {before, state}:
-            statistics.since = time()
-
-    def _subscriber_entered(self, state: State) -> None:
-        if state == "ready":
-            resumed, self._has_subscribed = self._has_subscribed, True
-            if resumed:
-                self.gaps += 1
-                self._outage.gap_ended()
-                self.on_resumed.notify()
-        elif state in {"down", "idle"}:
-            self.subscriptions.disconnected()
-            if self._has_subscribed:
-                self._outage.gap_began()
-            self.on_interrupted.notify()
-
-    def _up(self) -> None:
-        self._last_cause = ""
-        self._last_error = None
-        self._outage.ended()
-        self._waiting_for_ready.fire(None)
-        self.on_ready.notify()
-        self._check_for_overflow()
-
-    def _down(self, role: str, cause: Failure, *, was_ready: bool) -> None:
-        self._last_error = cause.value
-        self._last_cause = cause.getErrorMessage()
-        level = LogLevel.error if cause.check(AuthenticationFailed) else LogLevel.warn
-        if not self._stopped:
-            self._outage.failed(role, self._last_cause, level)
-        (self.on_lost if was_ready else self.on_refused).notify(cause)
-
-    def _check_for_overflow(self) -> None:
-        """Warn if Redis closed a connection because its client read too slowly."""
-        info = self.execute("INFO", "stats")
-        info.addCallbacks(self._count_overflows, lambda _: None)  # optional
-
-    def _count_overflows(self, info: bytes) -> None:
-        found = _OVERFLOWS.search(info)
-        if found is None:
-            return
-        before, self._overflows = self._overflows, int(found[1])
-        if before is not None and self._overflows > before:
-            self._log.warn(
-                "Redis has closed connections with a full output buffer "
-                "(client-output-buffer-limit pubsub); this bus may have missed messages"
-            )
+        return f"{self.address} ({self._last_cause})" if self._last_cause else str(self.address)
 
 
 class HasLink(Protocol):

@@ -13,6 +13,7 @@ from opentera_twisted.link.address import TLS, RedisAddress
 from opentera_twisted.link.credentials import Credentials
 from opentera_twisted.link.protocol import Argument
 from opentera_twisted.link.refusals import refusal
+from opentera_twisted.link.topology import redirection
 
 TIMEOUT: Final = 10.0
 """Seconds to connect, and to receive each reply."""
@@ -31,9 +32,11 @@ class PlainConnection:
 
     def __init__(self, address: RedisAddress) -> None:
         self._where = str(address)
+        self._address = address
+        self._host = ""
         self._reader = hiredis.Reader()
         try:
-            self._socket = _connect(address)
+            self._socket, self._host = _connect(address)
         except OSError as error:
             raise BusUnavailable(f"no Redis at {address}: {error}") from None
         try:
@@ -61,9 +64,13 @@ class PlainConnection:
             CommandFailed: Redis refused the command.
         """
         reply = self._exchange(command)
-        if isinstance(reply, hiredis.HiredisError):
-            raise refusal(command, str(reply))
-        return reply
+        if not isinstance(reply, hiredis.HiredisError):
+            return reply
+        error = refusal(command, str(reply))
+        moved = redirection(error, self._host) if self._address.is_cluster else None
+        if moved is None or moved.kind != "moved" or moved.address is None:
+            raise error
+        return execute(self._address.node(*moved.address), *command)
 
     def _log_in(self, login: Credentials) -> None:
         """Log in.
@@ -95,15 +102,25 @@ def execute(address: RedisAddress, *command: Argument) -> Any:
         return connection.execute(*command)
 
 
-def _connect(address: RedisAddress) -> socket.socket:
+def _connect(address: RedisAddress) -> tuple[socket.socket, str]:
+    """Connect; return the connection and the server's host."""
     if address.path:
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(TIMEOUT)
         connection.connect(address.path)
-        return connection
-    host, port = _primary(address) if address.primary else address.hosts[0]
-    connection = socket.create_connection((host, port), TIMEOUT)
-    return connection if address.tls is None else _encrypted(connection, host, address.tls)
+        return connection, ""
+    hosts = (_primary(address),) if address.primary else address.hosts
+    error: OSError | None = None
+    for host, port in hosts:
+        try:
+            connection = socket.create_connection((host, port), TIMEOUT)
+            if address.tls is not None:
+                connection = _encrypted(connection, host, address.tls)
+        except OSError as failed:
+            error = failed
+        else:
+            return connection, host
+    raise error or OSError("no host")
 
 
 def _encrypted(connection: socket.socket, host: str, tls: TLS) -> socket.socket:

@@ -26,8 +26,10 @@ from opentera_twisted.link import strangers
 from opentera_twisted.link.refusals import refusal
 from opentera_twisted.link.statistics import SAMPLED, ConnectionStatistics
 
-Operation = Literal["SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE"]
-"""A command that changes the subscriptions of a connection."""
+Operation = Literal[
+    "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE"
+]
+"""A command that changes the subscriptions of a connection; those with S are for a cluster."""
 
 Argument = bytes | str | int
 
@@ -42,6 +44,8 @@ _ACKNOWLEDGED: Final[dict[bytes, Operation]] = {
     b"unsubscribe": "UNSUBSCRIBE",
     b"psubscribe": "PSUBSCRIBE",
     b"punsubscribe": "PUNSUBSCRIBE",
+    b"ssubscribe": "SSUBSCRIBE",
+    b"sunsubscribe": "SUNSUBSCRIBE",
 }
 
 Done = Callable[[Any], None]
@@ -190,21 +194,26 @@ class CommandProtocol(Protocol):
             ConnectionLost: the connection is lost, now or before the reply.
         """
         result: Deferred[Any] = Deferred()
-        self.send(arguments, partial(_fire, result))
+        self.send(arguments, partial(fire, result))
         return result
 
-    def send(self, arguments: tuple[Argument, ...], done: Done, replies: int = 1) -> None:
+    def send(
+        self, arguments: tuple[Argument, ...], done: Done, replies: int = 1, fence: bytes = b""
+    ) -> None:
         """Send a command without a Deferred.
 
         Args:
             arguments: name of the command and its arguments.
             done: called with the last reply, or with `CommandFailed` or `ConnectionLost`.
             replies: number of expected replies.
+            fence: message of a PING to send behind it, whose reply then is the only expected one.
         """
         if not self.connected:
             done(ConnectionLost(f"not connected; {arguments[0]!s} was not sent"))
             return
         data: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub is too narrow
+        if fence:
+            data += hiredis.pack_command(("PING", fence))  # type: ignore[arg-type]
         self._statistics.commands[arguments[0]] += 1
         self._unsampled -= 1
         if not self._unsampled:
@@ -278,6 +287,8 @@ class SubscriberProtocol(CommandProtocol):
         on_acknowledged: called with the operation and the channel or pattern.
         on_read: called after the messages of one read; must not raise.
         statistics: counts of this and earlier connections; None counts separately.
+        on_removed: called with a sharded channel that Redis unsubscribed by itself, as its slot
+            left the server.
     """
 
     def __init__(
@@ -287,11 +298,13 @@ class SubscriberProtocol(CommandProtocol):
         on_acknowledged: Callable[[Operation, bytes], None],
         on_read: Callable[[], None],
         statistics: ConnectionStatistics | None = None,
+        on_removed: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         super().__init__(on_lost, statistics)
         self.messageReceived = on_message
         self._on_acknowledged = on_acknowledged
         self._on_read = on_read
+        self._on_removed = on_removed
 
     def dataReceived(self, data: bytes) -> None:
         """Pass on each message and reply, then report the end of the read."""
@@ -301,6 +314,13 @@ class SubscriberProtocol(CommandProtocol):
     def change(self, operation: Operation, names: Sequence[bytes]) -> Deferred[Any]:
         """Subscribe or unsubscribe several channels or patterns at once.
 
+        Redis may cancel a sharded subscription by itself at any time, and then answers its
+        SUNSUBSCRIBE with another message or an error. So the reply to a PING marks the end.
+
+        Args:
+            operation: the command.
+            names: channels or patterns; SSUBSCRIBE takes those of one slot, SUNSUBSCRIBE only one.
+
         Returns:
             Fires when all are acknowledged, after ``on_acknowledged`` was called for each.
 
@@ -309,7 +329,8 @@ class SubscriberProtocol(CommandProtocol):
             ConnectionLost: the connection broke first.
         """
         result: Deferred[Any] = Deferred()
-        self.send((operation, *names), partial(_fire, result), len(names))
+        fence = b"" if operation != "SUNSUBSCRIBE" else b"left " + names[0]
+        self.send((operation, *names), partial(fire, result), len(names), fence)
         return result
 
     def replyReceived(self, reply: Any) -> None:
@@ -319,14 +340,32 @@ class SubscriberProtocol(CommandProtocol):
             if kind == b"message":
                 self.messageReceived(None, reply[1], reply[2])
                 return
+            if kind == b"smessage":
+                self.messageReceived(None, reply[1], reply[2])
+                return
             if kind == b"pmessage":
                 self.messageReceived(reply[1], reply[2], reply[3])
                 return
             operation = _ACKNOWLEDGED.get(kind)
+            if operation == "SUNSUBSCRIBE":
+                if not self._waiting or self._waiting[0].arguments != (operation, reply[1]):
+                    self._on_removed(reply[1])
+                return
             if operation is not None:
                 self._acknowledged(operation, reply[1])
                 return
+        if self._waiting and self._waiting[0].arguments[0] == "SUNSUBSCRIBE":
+            self._left_shard(reply)
+            return
         super().replyReceived(reply)
+
+    def _left_shard(self, reply: Any) -> None:
+        """Handle a reply to SUNSUBSCRIBE, which may be an error, or to the PING behind it."""
+        if isinstance(reply, Exception) and "'ping'" not in str(reply):
+            return
+        waiting = self._waiting.popleft()
+        self._on_acknowledged("SUNSUBSCRIBE", waiting.arguments[1])  # type: ignore[arg-type]
+        waiting.done(None)
 
     def _acknowledged(self, operation: Operation, name: bytes) -> None:
         waiting = self._waiting[0] if self._waiting else None
@@ -343,7 +382,8 @@ class SubscriberProtocol(CommandProtocol):
             waiting.done(None)
 
 
-def _fire(result: Deferred[Any], reply: Any) -> None:
+def fire(result: Deferred[Any], reply: Any) -> None:
+    """Fire a Deferred with a reply, or fail it with the `BusError` in its place."""
     if isinstance(reply, BusError):
         result.errback(reply)
     else:

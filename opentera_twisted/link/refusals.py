@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from opentera_twisted.errors import (
+    ClusterMode,
     CommandFailed,
+    CrossSlot,
     OutOfMemory,
     PermissionDenied,
     PrimaryDown,
@@ -17,8 +19,11 @@ from opentera_twisted.errors import (
 from opentera_twisted.topics import REPLY_CHANNELS
 
 _CLASSES: Final[Mapping[str, type[CommandFailed]]] = {
+    "ASK": ClusterMode,
+    "CROSSSLOT": CrossSlot,
     "LOADING": ServerLoading,
     "MASTERDOWN": PrimaryDown,
+    "MOVED": ClusterMode,
     "NOPERM": PermissionDenied,
     "OOM": OutOfMemory,
     "READONLY": ReadOnlyReplica,

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
 from attrs import Factory, define
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.gathered import gathered
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusUnavailable, CommandFailed, ConnectionLost
 from opentera_twisted.link.protocol import Operation
 from opentera_twisted.link.refusals import shown
+from opentera_twisted.link.slots import key_slot
+from opentera_twisted.link.topology import REDIRECTIONS
 
 Send = Callable[[Operation, Sequence[bytes]], "Deferred[Any]"]
 """Sends one command for several names; fires when Redis has acknowledged each of them."""
@@ -34,19 +37,24 @@ _Waiter = TypeVar("_Waiter")
 
 
 class Name(NamedTuple):
-    """A channel, or a pattern of channels."""
+    """A channel, a pattern of channels, or a sharded channel of a cluster."""
 
     text: bytes
     is_pattern: bool = False
+    is_sharded: bool = False
 
     @property
     def subscribe(self) -> Operation:
         """Command that subscribes to it."""
+        if self.is_sharded:
+            return "SSUBSCRIBE"
         return "PSUBSCRIBE" if self.is_pattern else "SUBSCRIBE"
 
     @property
     def unsubscribe(self) -> Operation:
         """Command that unsubscribes from it."""
+        if self.is_sharded:
+            return "SUNSUBSCRIBE"
         return "PUNSUBSCRIBE" if self.is_pattern else "UNSUBSCRIBE"
 
 
@@ -56,16 +64,22 @@ class _Entry:
 
     wanted: bool = True
     state: Literal["off", "subscribing", "on", "unsubscribing"] = "off"
-    joining: dict[_Joining, None] = Factory(dict)
+    joining: dict[Joining, None] = Factory(dict)
     leaving: Waiters[None] = Factory(Waiters)
 
 
-class _Joining:
+class HasJoining(Protocol):
+    """An entry for a name, with its waiters in order."""
+
+    joining: dict[Joining, None]
+
+
+class Joining:
     """A waiter until each of several names is acknowledged, or one is refused."""
 
     __slots__ = ("_missing", "acknowledged")
 
-    def __init__(self, missing: Iterable[_Entry]) -> None:
+    def __init__(self, missing: Iterable[HasJoining]) -> None:
         self._missing = set(missing)
         self.acknowledged: Deferred[None] = Deferred(self._leave)
         for entry in self._missing:
@@ -75,21 +89,31 @@ class _Joining:
         for entry in self._missing:
             entry.joining.pop(self, None)
 
-    def joined(self, entry: _Entry) -> None:
+    def joined(self, entry: HasJoining) -> None:
+        """Note that one name is acknowledged."""
         self._missing.discard(entry)
         if not self._missing and not self.acknowledged.called:
             self.acknowledged.callback(None)
 
     def fail(self, error: Failure | BusUnavailable) -> None:
+        """Fail the waiter."""
         self._leave()
         if not self.acknowledged.called:  # an earlier callback may have cancelled it
             self.acknowledged.errback(error)
 
 
 class SubscriptionTable:
-    """Wanted and acknowledged subscriptions of one subscriber connection."""
+    """Wanted and acknowledged subscriptions of one subscriber connection.
+
+    Attributes:
+        on_acknowledged: called with each name that Redis acknowledged and the program still wants.
+        on_elsewhere: called with wanted names whose slot this server does not serve, now or any
+            more. They stay off until `want` names them again.
+    """
 
     def __init__(self) -> None:
+        self.on_acknowledged: Callable[[Name], object] = lambda _: None
+        self.on_elsewhere: Callable[[Sequence[Name]], object] = lambda _: None
         self._entries: dict[Name, _Entry] = {}
         self._send: Send | None = None
 
@@ -124,10 +148,10 @@ class SubscriptionTable:
                 missing[name] = entry
         if not missing:
             return succeed(None)
-        joining = _Joining(missing.values())
+        joining = Joining(missing.values())
         due = [name for name, entry in missing.items() if entry.state == "off"]
-        self._send_subscribe([name for name in due if not name.is_pattern])
-        self._send_subscribe([name for name in due if name.is_pattern])
+        for group in _groups(due):
+            self._send_subscribe(group)
         for entry in missing.values():
             entry.leaving.fire(None)
         return joining.acknowledged
@@ -143,7 +167,7 @@ class SubscriptionTable:
             return succeed(None)
         entry.wanted = False
         gone = entry.leaving.wait()
-        waiters = _take(entry.joining)
+        waiters = take(entry.joining)
         self._settle(name, entry)
         for waiter in waiters:
             waiter.acknowledged.cancel()
@@ -157,17 +181,28 @@ class SubscriptionTable:
         """
         self._send = send
         todo = [name for name, entry in self._entries.items() if entry.wanted]
-        for batch in _batches(name for name in todo if not name.is_pattern):
-            await self._subscribe(batch)
-        for batch in _batches(name for name in todo if name.is_pattern):
-            await self._subscribe(batch)
+        for group in _groups(name for name in todo if not name.is_sharded):
+            for batch in _batches(iter(group)):
+                await self._subscribe(batch)
+        for shards in _batches(name for name in todo if name.is_sharded):
+            await gathered(
+                Deferred.fromCoroutine(self._subscribe(group)) for group in _groups(shards)
+            )
 
     def acknowledge(self, operation: Operation, text: bytes) -> None:
         """Record that Redis acknowledged an operation for one name."""
-        name = Name(text, operation.startswith("P"))
+        name = Name(text, operation.startswith("P"), operation in {"SSUBSCRIBE", "SUNSUBSCRIBE"})
         entry = self._entries[name]
         entry.state = "off" if "UN" in operation else "on"
         self._settle(name, entry)
+
+    def removed(self, text: bytes) -> None:
+        """Record that Redis cancelled a sharded subscription by itself."""
+        name = Name(text, is_sharded=True)
+        entry = self._entries.get(name)
+        if entry is not None and entry.state == "on":  # otherwise an acknowledgement follows
+            entry.state = "off"
+            self.on_elsewhere([name])
 
     def disconnected(self) -> None:
         """Record the loss of the connection and its subscriptions."""
@@ -181,14 +216,15 @@ class SubscriptionTable:
     def fail_joining(self, error: BusUnavailable) -> None:
         """Fail all waiters for an acknowledgement."""
         for entry in list(self._entries.values()):
-            for waiter in _take(entry.joining):
+            for waiter in take(entry.joining):
                 waiter.fail(error)
 
     def _settle(self, name: Name, entry: _Entry) -> None:
         """Take the next step from the current to the wanted state."""
         if entry.state == "on" and entry.wanted:
-            for waiter in _take(entry.joining):
+            for waiter in take(entry.joining):
                 waiter.joined(entry)
+            self.on_acknowledged(name)
         elif entry.state == "on" and self._send is not None:
             entry.state = "unsubscribing"
             self._send(name.unsubscribe, [name.text]).addErrback(self._refused, [name])
@@ -216,8 +252,8 @@ class SubscriptionTable:
             self._entries[name].state = "subscribing"
         try:
             await self._send(due[0].subscribe, [name.text for name in due])
-        except CommandFailed:
-            if len(due) == 1:
+        except CommandFailed as error:
+            if len(due) == 1 or error.code in REDIRECTIONS:
                 self._refused(Failure(), due)
                 return
             # Redis refuses the whole command: find the refused name.
@@ -237,6 +273,9 @@ class SubscriptionTable:
         if failure.check(ConnectionLost):
             return  # handled by `disconnected`, now or later
         failure.trap(CommandFailed)
+        if isinstance(failure.value, CommandFailed) and failure.value.code in REDIRECTIONS:
+            self._elsewhere(names)
+            return
         if len(names) > 1:
             # Redis refuses the whole command: find the refused name.
             for name in names:
@@ -254,17 +293,37 @@ class SubscriptionTable:
         # It stays wanted unless a waiter drops it now: the right may be restored.
         entry = self._entries[name]
         entry.state = "off"
-        for waiter in _take(entry.joining):
+        for waiter in take(entry.joining):
             waiter.fail(failure)
         if not entry.wanted:
             self._settle(name, entry)
 
+    def _elsewhere(self, names: Sequence[Name]) -> None:
+        """Leave names off that belong to another server."""
+        for name in names:
+            self._entries[name].state = "off"
+        wanted = [name for name in names if self._entries[name].wanted]
+        for name in names:
+            if name not in wanted:
+                self._settle(name, self._entries[name])
+        if wanted:
+            self.on_elsewhere(wanted)
 
-def _take(waiting: dict[_Waiter, None]) -> list[_Waiter]:
+
+def take(waiting: dict[_Waiter, None]) -> list[_Waiter]:
     """Remove all before any fires: its callbacks may add more."""
     taken = list(waiting)
     waiting.clear()
     return taken
+
+
+def _groups(names: Iterable[Name]) -> list[list[Name]]:
+    """Group names that one command may subscribe to: of one kind, and of one slot if sharded."""
+    groups: dict[object, list[Name]] = {}
+    for name in names:
+        group = key_slot(name.text) if name.is_sharded else name.subscribe
+        groups.setdefault(group, []).append(name)
+    return list(groups.values())
 
 
 def _batches(names: Iterator[Name]) -> Iterator[list[Name]]:

@@ -506,5 +506,7 @@ def parse_redis(value: str) -> RedisSettings:
         return evolve(
             embedded, url=embedded.embedded_url, run_server="embedded", directory=directory
         )
-    RedisAddress.parse(value).check_files()
+    address = RedisAddress.parse(value)
+    address.check_supported("the gateway")
+    address.check_files()
     return evolve(embedded, url=value)

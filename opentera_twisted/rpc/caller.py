@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from uuid import uuid4
@@ -166,10 +166,10 @@ class Caller:
         self._calls[call_id] = call = _Call(
             topic, procedure, result, expiry, self._link.clock.seconds()
         )
-        if self._link.is_ready:
+        if self._link.is_ready_for(topic, self._reply_to):
             self._send(call_id, call, request)
         else:
-            call.waiting = self._link.ready()
+            call.waiting = self._link.ready_for(topic, self._reply_to)
             call.waiting.addCallback(lambda _: self._send(call_id, call, request))
             call.waiting.addErrback(self._not_ready, call_id)
         return result
@@ -207,7 +207,7 @@ class Caller:
         try:
             clock = self._link.clock
             ends = clock.seconds() + seconds
-            await self._link.ready().addTimeout(seconds, clock)
+            await self._link.ready_for(topic, self._reply_to).addTimeout(seconds, clock)
             left = max(ends - clock.seconds(), 0)
             gathering.expiry = clock.callLater(left, self._gathered, gathering)
             publishing = self._pubsub.publish(topic, request)
@@ -346,8 +346,10 @@ class Caller:
             timeout.__cause__ = self._link.error
         self._fail(call, timeout)
 
-    def _interrupted(self) -> None:
-        """Fail the calls that were sent: their replies may be missed."""
+    def _interrupted(self, topics_concerned: Container[bytes]) -> None:
+        """Fail the calls that were sent, if their replies may be missed."""
+        if self._listening.name.text not in topics_concerned:
+            return
         for call_id, call in list(self._calls.items()):
             if call.sent:
                 self._take(call_id)

@@ -64,10 +64,9 @@ async def services(link: Link, caller: Caller, timeout: float) -> list[Listening
     patterns, which Redis does not list. So if there are patterns, their modules and the services
     with information in Redis are called too. The gateways' own service is not listed.
     """
-    channels: list[bytes] = await link.execute("PUBSUB", "CHANNELS", "*.rpc")
-    listed = {topics.decode(channel) for channel in channels}
+    listed = {topics.decode(channel) for channel in await link.subscribed("*.rpc")}
     candidates = set(listed)
-    if await link.execute("PUBSUB", "NUMPAT"):
+    if link.allows_patterns and await link.execute("PUBSUB", "NUMPAT"):
         candidates.update(topics.module_rpc(name) for name in EXISTING_MODULES)
         candidates.update(await _registered(link))
     found = await gathered(

@@ -60,6 +60,9 @@ class UserManager(Service):
     Args:
         bus: bus, which its owner starts and stops.
 
+    Raises:
+        NotOnCluster: the bus uses a Redis Cluster.
+
     Attributes:
         lost: messages dropped because too many were pending.
     """
@@ -67,6 +70,7 @@ class UserManager(Service):
     _log = Logger()
 
     def __init__(self, bus: Bus) -> None:
+        bus.link.address.check_supported("the user manager")
         self._bus = bus
         self._clock = bus.link.clock
         self._registry = Registry(bus.link)

@@ -464,7 +464,8 @@ class ProgramTests(LogTestCase):
         assert all({"time", "level", "module", "event", "fields"} <= line.keys() for line in lines)
         (ready,) = (line for line in lines if "is ready" in line["event"])
         assert ready["fields"] == {"address": f"redis://127.0.0.1:{server.port}/0"}
-        assert (ready["module"], ready["level"]) == ("opentera_twisted.link.link.Link", "info")
+        assert ready["module"] == "opentera_twisted.link.server_link.ServerLink"
+        assert ready["level"] == "info"
         assert any("starting up" in line["event"] for line in lines)
         for secret in ("hush", key, key.partition(".")[2]):
             assert secret not in program.output

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import SessionKeys
-from opentera_twisted.link import Link, RedisAddress
+from opentera_twisted.link import RedisAddress, ServerLink
 from opentera_twisted.program.systemd import LONGEST_STATUS, Supervisor
 from tests.helpers.processes import twistd, twistd_with_sockets
 from tests.helpers.support import (
@@ -162,7 +162,7 @@ class ActivationTests(RedisTestCase):
 class SupervisorTests(TestCase):
     def supervisor(self, **environment: str) -> tuple[Supervisor, dict[str, str]]:
         self.clock = MemoryReactorClock()
-        self.link = Link(RedisAddress.parse("redis://:hush@h"), reactor=self.clock, name="t")
+        self.link = ServerLink(RedisAddress.parse("redis://:hush@h"), reactor=self.clock, name="t")
         return Supervisor(self.link, environment), environment
 
     def test_its_variables_are_not_inherited(self) -> None:
@@ -218,7 +218,7 @@ class SupervisorTests(TestCase):
 
 @pytest.mark.parametrize("address", ["@", "", "relative"])
 def test_an_invalid_socket_address_is_ignored(address: str) -> None:
-    link = Link(RedisAddress.parse("redis://h"), reactor=MemoryReactorClock(), name="t")
+    link = ServerLink(RedisAddress.parse("redis://h"), reactor=MemoryReactorClock(), name="t")
     supervisor = Supervisor(link, {"NOTIFY_SOCKET": address})
     supervisor.start()
     assert link.on_ready == []

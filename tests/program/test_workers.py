@@ -224,7 +224,7 @@ class ServingTests(WorkersTestCase):
             assert event["fields"].keys() == {"address"}
             assert event["fields"]["address"].startswith("redis://")
             assert event["level"] == "info"
-            assert event["module"] == "opentera_twisted.link.link.Link"
+            assert event["module"] == "opentera_twisted.link.server_link.ServerLink"
 
     async def test_no_secret_is_in_a_command_line_or_an_environment(self) -> None:
         self.redis.config_set("requirepass", "")

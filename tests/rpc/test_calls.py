@@ -975,7 +975,7 @@ def test_calls_that_time_out_leave_no_trace() -> None:
     clock = Clock()
     link: Any = Recorder()
     link.reactor = link.clock = clock
-    link.is_ready = True
+    link.is_ready_for = lambda *_: True
     link.on_interrupted = []
     link.on_ready = []
     link.keep = lambda *_: (None, succeed(None))

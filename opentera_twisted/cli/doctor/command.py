@@ -74,6 +74,7 @@ def doctor(context: click.Context, strict: bool) -> None:
 
 async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
     """Run all checks, or only that of the connection if it fails."""
+    bus.link.address.check_supported("doctor")
     connection = await _connection(bus, timeout)
     if connection.verdict == "wrong":
         return [connection]

@@ -544,13 +544,13 @@ class Recovery:
             self._announced = self._clock.seconds()
             self._peers.announce().addErrback(self._not_told)
 
-    def _interrupted(self) -> None:
+    def _interrupted(self, _topics: object) -> None:
         """Send no events after a gap; `_resumed` closes the websockets."""
         self._epoch += 1
         for session in self._attached:
             session.mute()
 
-    def _resumed(self) -> None:
+    def _resumed(self, _topics: object) -> None:
         """Close the websockets that may have missed events, so that their clients return."""
         for session in list(self._attached):
             if session.epoch != self._epoch and session.websocket is not None:

@@ -265,7 +265,7 @@ class NotRecoveredTests(RecoveryTestCase):
             store(*arguments).chainDeferred(stored)
             return interrupted
 
-        def is_interrupted() -> None:
+        def is_interrupted(_topics: object) -> None:
             if not interrupted.called:
                 interrupted.callback(None)
 

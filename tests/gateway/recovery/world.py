@@ -231,7 +231,7 @@ class World:
         resumed: Deferred[None] = Deferred()
         link = self._buses[gateway].link
 
-        def is_back() -> None:
+        def is_back(_topics: object) -> None:
             if not resumed.called:
                 resumed.callback(None)
 

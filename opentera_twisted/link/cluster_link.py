@@ -1,0 +1,600 @@
+"""The link to a Redis Cluster: one `ServerLink` for each primary, and the owners of the slots.
+
+Each command goes to the node that owns the slot of its first key. A node that refuses it because
+the slot has moved has not executed it, so it is sent again within its timeout.
+
+The topology is read from any reachable node: at the start, when a node names another owner, when a
+connection is lost, and when a node cancels subscriptions. While something is missing, it is read
+repeatedly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from opentera_twisted._internal.gathered import gathered
+from opentera_twisted._internal.timeouts import check_timeout
+from opentera_twisted._internal.waiters import Waiters
+from opentera_twisted.errors import (
+    AuthenticationFailed,
+    BusError,
+    BusUnavailable,
+    CommandFailed,
+)
+from opentera_twisted.link.address import RedisAddress
+from opentera_twisted.link.back_off import BackOff
+from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
+from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
+from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, Link
+from opentera_twisted.link.protocol import Argument, CommandProtocol, Done, fire
+from opentera_twisted.link.server_link import ServerLink
+from opentera_twisted.link.slots import command_slot, key_slot, slot_topic
+from opentera_twisted.link.subscriptions import Name, SubscriptionTable
+from opentera_twisted.link.topology import Address, Topology, parse_slots, redirection
+from opentera_twisted.link.waiting import too_many
+
+TOPOLOGY_TIMEOUT: Final = 2.0
+"""Seconds until the next node is asked for the topology."""
+
+LONGEST_PAUSE: Final = 1.0
+"""Longest pause in seconds before the topology is read again while something is missing."""
+
+RESEND_AFTER: Final = 0.1
+"""Seconds before a command is sent again that no node accepted."""
+
+QUICK_REDIRECTIONS: Final = 3
+"""Redirections that a command follows without a pause."""
+
+
+@define(eq=False)
+class _Command:
+    """A command on its way to the right node."""
+
+    link: ClusterLink
+    arguments: tuple[Argument, ...]
+    slot: int | None
+    done: Done
+    timeout: float
+    prefix: tuple[Argument, ...] = ()
+    deadline: float = field(init=False)
+    redirections: int = 0
+    refusal: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        self.deadline = self.link.clock.seconds() + self.timeout
+
+
+class ClusterLink(Link):
+    """Connections to all primaries of a cluster.
+
+    Args:
+        address: addresses of some nodes.
+        reactor: reactor to connect with; intervals follow its `clock_of`.
+        name: name at Redis: ``<name>.client`` and ``<name>.subscriber`` (CLIENT SETNAME).
+        max_waiting: commands and calls that may wait for the link; further ones fail at once.
+    """
+
+    _log = Logger()
+
+    allows_patterns = False
+
+    subscriptions: ClusterSubscriptions
+
+    def __init__(
+        self, address: RedisAddress, *, reactor: Any, name: str, max_waiting: int = MAX_WAITING
+    ) -> None:
+        super().__init__(address, reactor=reactor, name=name, max_waiting=max_waiting)
+        self.subscriptions = ClusterSubscriptions(
+            self._table_of,
+            lambda: [node.subscriptions for node in self._nodes.values()],
+            self._begin_gap,
+            self._end_gap,
+            self._learn_soon,
+        )
+        self._topology = Topology()
+        self._nodes: dict[Address, ServerLink] = {}
+        self._leaving: set[Deferred[None]] = set()
+        self._delayed: dict[_Command, IDelayedCall] = {}
+        self._changed: Waiters[None] = Waiters()
+        self._learning: Deferred[None] | None = None
+        self._is_learning = False
+        self._must_learn = False
+        self._has_moved = False
+        self._report: IDelayedCall | None = None
+        self._was_ready = False
+        self._restored: set[bytes] = set()
+
+    @property
+    def nodes(self) -> dict[Address, ServerLink]:
+        """Links to the primaries, by host and port."""
+        return dict(self._nodes)
+
+    @property
+    def states(self) -> dict[str, State]:
+        """State of the connections: ``ready`` if those to all nodes are ready."""
+        return {
+            role: next(
+                (node.states[role] for node in self._nodes.values() if not _is(node, role)),
+                "ready" if self._topology.is_complete else self._state,
+            )
+            for role in self.statistics
+        }
+
+    @property
+    def _state(self) -> State:
+        """State of a link that does not know its nodes."""
+        return "connecting" if self._was_started and not self._stopped else "idle"
+
+    @property
+    def waiting(self) -> int:
+        """Number of commands that wait for the link."""
+        return len(self._delayed) + sum(node.waiting for node in self._nodes.values())
+
+    def start(self) -> None:
+        """Read the topology, connect to all primaries, and keep the connections open."""
+        self._stopped = False
+        self._was_started = True
+        self._learn_soon()
+
+    async def stop(self) -> None:
+        """Finish the sent commands, fail the waiting ones, and close all connections."""
+        self._stopped = True
+        self._was_ready = False
+        stopped = BusUnavailable("the bus was stopped")
+        for command in list(self._delayed):
+            self._undelay(command)
+            command.done(stopped)
+        self.subscriptions.fail_joining(stopped)
+        self.on_stopped.notify()
+        self._waiting_for_ready.fail(stopped)
+        self._changed.fail(stopped)
+        if self._learning is not None:
+            self._learning.cancel()
+        nodes, self._nodes = self._nodes, {}
+        for node in nodes.values():
+            self._leave(node)
+        await gathered(list(map(_after, self._leaving)))
+        self._topology = Topology()
+        self.subscriptions.assign()
+        if self._report is not None:
+            self._report.cancel()
+            self._report_restored()
+
+    def is_ready_for(self, topic: str, reply_topic: str) -> bool:
+        """Return True if the nodes of both topics are ready, and replies would arrive."""
+        return (
+            not self._stopped
+            and not self.subscriptions.is_in_gap(reply_topic.encode())
+            and all(self._is_node_ready(name.encode()) for name in (topic, reply_topic))
+        )
+
+    def _is_node_ready(self, topic: bytes) -> bool:
+        node = self._node_of(key_slot(topic))
+        return node is not None and node.is_ready
+
+    def ready_for(self, topic: str, reply_topic: str) -> Deferred[None]:
+        """Wait until `is_ready_for` is true."""
+        if self.is_ready_for(topic, reply_topic):
+            return succeed(None)
+        if (stopped := self.stopped()) is not None:
+            return fail(stopped)
+        if len(self._changed) >= self._max_waiting:
+            return fail(too_many(self._max_waiting))
+        return Deferred.fromCoroutine(self._ready_for(topic, reply_topic))
+
+    async def _ready_for(self, topic: str, reply_topic: str) -> None:
+        while not self.is_ready_for(topic, reply_topic):
+            await self._changed.wait()
+
+    def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
+        """Send a command to the node of its first key, when that is ready."""
+        if timeout is not COMMAND_TIMEOUT:
+            check_timeout(timeout)
+        result: Deferred[Any] = Deferred()
+        self._begin(arguments, partial(fire, result), timeout)
+        return result
+
+    def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
+        """Send a command without a Deferred."""
+        self._begin(arguments, done, COMMAND_TIMEOUT)
+
+    def _begin(
+        self,
+        arguments: tuple[Argument, ...],
+        done: Done,
+        timeout: float,
+        prefix: tuple[Argument, ...] = (),
+    ) -> None:
+        if arguments[0] == "PUBLISH":
+            arguments = ("SPUBLISH", *arguments[1:])
+        slot = command_slot(arguments)
+        self._route(_Command(self, arguments, slot, done, timeout, prefix))
+
+    def delete(self, names: Sequence[bytes]) -> Deferred[int]:
+        """Delete variables, one command for each slot.
+
+        Source: Redis command DEL.
+        """
+        slots: dict[int, list[bytes]] = {}
+        for name in names:
+            slots.setdefault(key_slot(name), []).append(name)
+        deleted = gathered(self.execute("DEL", *some) for some in slots.values())
+        return deleted.addCallback(sum)
+
+    def subscribed(self, pattern: str) -> Deferred[set[bytes]]:
+        """List the topics with a subscriber.
+
+        Source: Redis command PUBSUB SHARDCHANNELS.
+        """
+
+        async def ask_all() -> set[bytes]:
+            await self.ready().addTimeout(COMMAND_TIMEOUT, self.clock, self._late)
+            found = await gathered(
+                node.execute("PUBSUB", "SHARDCHANNELS", pattern) for node in self._nodes.values()
+            )
+            return {topic for topics in found for topic in topics}
+
+        return Deferred.fromCoroutine(ask_all())
+
+    def _late(self, _: object, seconds: float) -> None:
+        raise self.unavailable(seconds)
+
+    def track(self) -> Deferred[Any]:
+        """Enable invalidation messages at each node."""
+        return gathered(node.track() for node in self._nodes.values())
+
+    def read_tracked(self, name: bytes) -> Deferred[bytes | None]:
+        """Read a variable and track it at its node.
+
+        The node does not report that the slot of a tracked variable moves, but it cancels
+        subscriptions. So subscribe to a topic of that slot.
+        """
+        self.subscriptions.want(Name(slot_topic(name))).addErrback(lambda _: None)
+        result: Deferred[Any] = Deferred()
+        prefix = ("CLIENT", "CACHING", "YES")
+        self._begin(("GET", name), partial(fire, result), COMMAND_TIMEOUT, prefix)
+        return result
+
+    def untrack(self, name: bytes) -> None:
+        """Forget a tracked variable."""
+        self.subscriptions.drop(Name(slot_topic(name)))
+
+    def _route(self, command: _Command, address: Address | None = None) -> None:
+        """Send a command to the owner of its slot, or to the node that another one has named."""
+        if (stopped := self.stopped()) is not None:
+            command.done(stopped)
+            return
+        left = command.deadline - self.clock.seconds()
+        if left <= 0:
+            command.done(self._undelivered(command))
+            return
+        node = self._node_of(command.slot) if address is None else self._node(address)
+        if node is None:  # until the topology is known
+            self._delay(command, left)
+            return
+        done = partial(self._replied, command, node)
+        if not node.is_connected:
+            waiting = node.execute(*command.arguments, timeout=left)
+            waiting.addCallbacks(done, lambda failure: done(failure.value))
+            return
+        # The prefix applies to the next command of the connection, so they are sent together.
+        prefix = command.prefix if address is None else ("ASKING",)
+        if prefix:
+            node.send(prefix, lambda _: None)
+        node.send(command.arguments, done)
+
+    def _replied(self, command: _Command, node: ServerLink, reply: Any) -> None:
+        if isinstance(reply, CommandFailed):
+            self._refused(command, node, reply)
+        elif (
+            isinstance(reply, BusUnavailable)
+            and not self._stopped
+            and node not in self._nodes.values()
+        ):
+            self._route(command)  # it waited for a node that has left the cluster
+        else:
+            command.done(reply)
+
+    def _refused(self, command: _Command, node: ServerLink, error: CommandFailed) -> None:
+        asked = node.address.hosts[0][0]
+        reaction = redirection(error, asked)
+        if reaction is None:
+            command.done(error)
+            return
+        command.redirections += 1
+        command.refusal = error.reply
+        target = None
+        if reaction.kind == "moved" and reaction.slot is not None and reaction.address is not None:
+            self._move(reaction.slot, reaction.address)
+        elif reaction.kind == "ask" and reaction.address is not None:
+            asked_node = self._node(reaction.address)
+            target = reaction.address if asked_node.is_connected else None
+        else:
+            self._learn_soon()
+        is_known = target is not None or reaction.kind == "moved"
+        if command.redirections > QUICK_REDIRECTIONS or not is_known:
+            self._delay(command, RESEND_AFTER)
+        else:
+            self._route(command, target)
+
+    def _delay(self, command: _Command, seconds: float) -> None:
+        """Send a command again after a pause, or when the topology changes."""
+        if len(self._delayed) >= self._max_waiting:
+            command.done(too_many(self._max_waiting))
+            return
+        left = command.deadline - self.clock.seconds()
+        pause = max(min(seconds, left), 0)
+        self._delayed[command] = self.clock.callLater(pause, self._resend, command)
+
+    def _resend(self, command: _Command) -> None:
+        del self._delayed[command]
+        self._route(command)
+
+    def _undelay(self, command: _Command) -> None:
+        call = self._delayed.pop(command)
+        if call.active():
+            call.cancel()
+
+    def _undelivered(self, command: _Command) -> BusUnavailable:
+        if not command.refusal:
+            return self.unavailable(command.timeout)
+        return BusUnavailable(
+            f"no node of {self.address} accepted {command.arguments[0]!s} for "
+            f"{command.timeout:g} seconds: {command.refusal}",
+            seconds=command.timeout,
+        )
+
+    def _node_of(self, slot: int | None) -> ServerLink | None:
+        """Return the link to the owner of a slot; to a connected node for None."""
+        if slot is None:
+            nodes = list(self._nodes.values())
+            return next((node for node in nodes if node.is_connected), nodes[0] if nodes else None)
+        address = self._topology.owner(slot)
+        return None if address is None else self._nodes.get(address)
+
+    def _table_of(self, topic: bytes) -> SubscriptionTable | None:
+        node = self._node_of(key_slot(topic))
+        return None if node is None else node.subscriptions
+
+    def _node(self, address: Address) -> ServerLink:
+        """Return the link to a node, or make and start it."""
+        node = self._nodes.get(address)
+        if node is None:
+            node = self._nodes[address] = ServerLink(
+                self.address.node(*address),
+                reactor=self.reactor,
+                name=self._name,
+                max_waiting=self._max_waiting,
+                statistics=self.statistics,
+            )
+            self.subscriptions.observe(node.subscriptions)
+            # The same lists, to pass each message on without a detour.
+            node.on_message = self.on_message
+            node.on_read = self.on_read
+            node.on_invalidated = self.on_invalidated
+            node.on_interrupted.append(partial(self._node_interrupted, node))
+            node.on_ready.append(self._check)
+            node.on_lost.append(partial(self._node_lost, node))
+            node.on_refused.append(partial(self._node_lost, node))
+            node.start()
+            self._check()
+        return node
+
+    def _leave(self, node: ServerLink) -> None:
+        """Close the connections to a node that serves no slot any more."""
+        node.on_message = type(node.on_message)()
+        node.on_read = type(node.on_read)()
+        node.on_invalidated = type(node.on_invalidated)()
+        leaving = Deferred.fromCoroutine(node.stop())
+        self._leaving.add(leaving)
+
+        def left(result: object) -> object:
+            self._leaving.discard(leaving)
+            return result
+
+        leaving.addBoth(left)
+
+    def _node_interrupted(self, node: ServerLink, _topics: object) -> None:
+        self.subscriptions.interrupted(node.subscriptions)
+
+    def _node_lost(self, node: ServerLink, cause: Failure) -> None:
+        if node not in self._nodes.values() or self._stopped:
+            return
+        self._note(cause, "a node of {address} is lost, {node}: {cause}", node=str(node.address))
+        self._check(cause)
+        self.on_refused.notify(cause)
+        self._learn_soon()
+
+    def _note(self, cause: Failure, message: str, **details: object) -> None:
+        """Keep and log the cause of an outage, once and not at each attempt."""
+        text = cause.getErrorMessage()
+        self._last_error = cause.value
+        if text != self._last_cause:
+            self._last_cause = text
+            log = self._log.error if cause.check(AuthenticationFailed) else self._log.warn
+            log(message, cause=text, address=self.address, **details)
+
+    def _check(self, cause: Failure | None = None) -> None:
+        """Notify the observers if all nodes have become ready, or one is lost."""
+        self._changed.fire(None)
+        is_ready = self.is_ready
+        if is_ready and not self._was_ready:
+            self._was_ready = True
+            self._last_cause = ""
+            self._last_error = None
+            self._log.info("link to Redis at {address} is ready", address=self.address)
+            self._waiting_for_ready.fire(None)
+            self.on_ready.notify()
+        elif self._was_ready and not is_ready and not self._stopped:
+            self._was_ready = False
+            self.on_lost.notify(cause or Failure(BusUnavailable("a node joined the cluster")))
+
+    def _begin_gap(self, topics: frozenset[bytes]) -> None:
+        self.on_interrupted.notify(topics)
+
+    def _end_gap(self, topic: bytes) -> None:
+        """Collect the topics of one turn of the reactor, and report the end of their gap."""
+        if not self._restored:
+            self._report = self.clock.callLater(0, self._report_restored)
+        self._restored.add(topic)
+        self._changed.fire(None)
+
+    def _report_restored(self) -> None:
+        self._report = None
+        restored, self._restored = self._restored, set()
+        self.gaps += 1
+        self.on_resumed.notify(frozenset(restored))
+
+    def _move(self, slot: int, address: Address) -> None:
+        """Record an owner that a node has named."""
+        if self._topology.owner(slot) != address:
+            self._topology.move(slot, address)
+            self._has_moved = True
+            self._node(address)
+            self.subscriptions.assign()
+        self._learn_soon()
+
+    def _learn_soon(self) -> None:
+        """Read the topology now, or again after the current attempt."""
+        self._must_learn = True
+        if not self._is_learning and not self._stopped:
+            self._is_learning = True
+            self._learning = Deferred.fromCoroutine(self._learn())
+            self._learning.addBoth(self._learned)
+
+    def _learned(self, result: Failure | None) -> None:
+        self._is_learning = False
+        if result is not None:
+            result.trap(CancelledError)
+
+    async def _learn(self) -> None:
+        """Read the topology until nothing is missing."""
+        back_off, cause = BackOff(), None
+        # An observer may stop the link while this coroutine runs, which cancels nothing then.
+        while not self._stopped and (self._must_learn or not self._is_complete):
+            if cause is not None:
+                await deferLater(self.clock, min(back_off.delay(cause), LONGEST_PAUSE))
+            cause = Failure(BusUnavailable("something is missing"))
+            self._must_learn = False
+            try:
+                topology = await self._ask_any()
+            except CancelledError:
+                raise
+            except BusError as error:
+                cause = Failure(error)
+                self._note(cause, "no topology of {address}, trying again: {cause}")
+                self.on_refused.notify(cause)
+            else:
+                self._apply(topology)
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.is_ready and self.subscriptions.is_settled
+
+    @property
+    def is_ready(self) -> bool:
+        """True if the topology is known and the connections to all nodes are ready."""
+        return (
+            not self._stopped
+            and self._topology.is_complete
+            and all(node.is_ready for node in self._nodes.values())
+        )
+
+    async def _ask_any(self) -> Topology:
+        """Read the topology from the first node that knows it.
+
+        Raises:
+            BusUnavailable: no node does.
+        """
+        known = sorted(self._nodes, key=lambda address: not self._nodes[address].is_ready)
+        causes: dict[str, None] = {}
+        refused: AuthenticationFailed | None = None
+        for host, port in dict.fromkeys([*known, *self.address.hosts]):
+            address = self.address.node(host, port)
+            asking = Deferred.fromCoroutine(self._ask(address))
+            try:
+                return await asking.addTimeout(TOPOLOGY_TIMEOUT, self.clock)
+            except CancelledError:
+                raise
+            except DeferredTimeout:
+                causes[f"{address} did not answer within {TOPOLOGY_TIMEOUT:g} seconds"] = None
+            except BusError as error:
+                causes[str(error)] = None
+                refused = error if isinstance(error, AuthenticationFailed) else refused
+            except Exception as error:  # noqa: BLE001 (the next node may know)
+                causes[f"{address}: {error}"] = None
+            if self._stopped:  # a cancelled connection fails with an error of its own
+                raise CancelledError
+        raise refused or BusUnavailable("; ".join(causes))
+
+    async def _ask(self, address: RedisAddress) -> Topology:
+        """Read the topology from one node over a connection of its own.
+
+        Source: Redis command CLUSTER SLOTS.
+        """
+        factory = Factory.forProtocol(partial(CommandProtocol, lambda _: None))
+        factory.noisy = False
+        protocol: Any = await address.endpoint(self.reactor, CONNECT_TIMEOUT).connect(factory)
+        try:
+            await self.address.login.log_in(protocol, f"Redis at {address}")
+            reply = await protocol.execute_command("CLUSTER", "SLOTS")
+        except CommandFailed as error:
+            if "cluster support disabled" in error.reply:
+                raise BusUnavailable(
+                    f"Redis at {address} is not a cluster; use the URL {address}"
+                ) from None
+            raise
+        finally:
+            protocol.transport.abortConnection()
+        topology = parse_slots(reply, address.hosts[0][0])
+        if not topology.primaries:
+            raise BusUnavailable(f"the cluster of {address} serves no slot yet")
+        return topology
+
+    def _apply(self, topology: Topology) -> None:
+        """Connect to new primaries, move topics to the new owners, and leave other nodes."""
+        has_moved = self._has_moved or topology != self._topology
+        self._has_moved = False
+        self._topology = topology
+        for address in topology.primaries:
+            self._node(address)
+        gone = [self._nodes.pop(address) for address in self._nodes.keys() - topology.primaries]
+        self.subscriptions.assign()
+        for node in gone:
+            self._leave(node)
+        if not topology.is_complete:
+            cause = Failure(BusUnavailable("no node serves some of the slots"))
+            self._note(cause, "the cluster of {address} is incomplete: {cause}")
+        self._check()
+        for command in list(self._delayed):
+            self._undelay(command)
+            self._route(command)
+        if has_moved:
+            self.on_invalidated.notify(None)  # read the watched variables at their new nodes
+
+
+def _is(node: ServerLink, role: str) -> bool:
+    return node.states[role] == "ready"
+
+
+def _after(stopping: Deferred[None]) -> Deferred[None]:
+    """Fire with another Deferred, which keeps its own result."""
+    after: Deferred[None] = Deferred()
+
+    def stopped(result: Any) -> Any:
+        after.callback(None)
+        return result
+
+    stopping.addBoth(stopped)
+    return after

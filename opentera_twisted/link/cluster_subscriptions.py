@@ -1,0 +1,217 @@
+"""Wanted and acknowledged topics of a cluster: bookkeeping over one table for each node.
+
+Each topic is in the table of the node that owns its slot. When the owner changes, the topic, with
+its waiters, moves to the other table. Its gap lasts from the loss of an acknowledged subscription
+to the next acknowledgement, whichever node gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from attrs import Factory, define
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from opentera_twisted._internal.gathered import gathered
+from opentera_twisted.errors import BusUnavailable, CommandFailed, NotOnCluster
+from opentera_twisted.link.subscriptions import Joining, Name, SubscriptionTable, take
+
+_OF_EACH_NODE = b"__redis__:"
+"""Prefix of channels to which each node publishes by itself."""
+
+
+@define(eq=False)
+class _Entry:
+    """A wanted topic.
+
+    Attributes:
+        table: table of the node that owns the slot; None if none is known.
+        is_on: that node has acknowledged the subscription.
+        is_in_gap: messages may have been missed since an acknowledged subscription was lost.
+        is_elsewhere: that node has refused or cancelled the subscription.
+    """
+
+    table: SubscriptionTable | None = None
+    is_on: bool = False
+    is_in_gap: bool = False
+    is_elsewhere: bool = False
+    joining: dict[Joining, None] = Factory(dict)
+
+
+class ClusterSubscriptions:
+    """The topics of all nodes.
+
+    Args:
+        table_of: returns the table of the node that owns a topic's slot; None if unknown.
+        tables: returns the tables of all nodes.
+        on_interrupted: called with topics whose gap begins.
+        on_restored: called with each topic whose gap ends.
+        on_elsewhere: called when a node has refused or cancelled topics whose slot it does not
+            serve; `assign` must follow.
+    """
+
+    def __init__(
+        self,
+        table_of: Callable[[bytes], SubscriptionTable | None],
+        tables: Callable[[], Iterable[SubscriptionTable]],
+        on_interrupted: Callable[[frozenset[bytes]], object],
+        on_restored: Callable[[bytes], object],
+        on_elsewhere: Callable[[], object],
+    ) -> None:
+        self._table_of = table_of
+        self._tables = tables
+        self._on_interrupted = on_interrupted
+        self._on_restored = on_restored
+        self._on_elsewhere = on_elsewhere
+        self._entries: dict[bytes, _Entry] = {}
+
+    @property
+    def wanted(self) -> set[Name]:
+        """Topics that the program wants."""
+        return {Name(text) for text in self._entries}
+
+    @property
+    def acknowledged(self) -> set[Name]:
+        """Topics that their present owners have acknowledged."""
+        return {Name(text) for text, entry in self._entries.items() if entry.is_on}
+
+    @property
+    def is_settled(self) -> bool:
+        """True unless a node has refused or cancelled a topic, or a topic has no node."""
+        return not any(
+            entry.is_elsewhere or entry.table is None for entry in self._entries.values()
+        )
+
+    def observe(self, table: SubscriptionTable) -> None:
+        """Observe the table of a new node."""
+        table.on_acknowledged = lambda name: self._acknowledged(table, name)
+        table.on_elsewhere = lambda names: self._elsewhere(table, names)
+
+    def is_in_gap(self, topic: bytes) -> bool:
+        """Return True if messages on a topic may be missed now."""
+        entry = self._entries.get(topic)
+        return entry is not None and entry.is_in_gap
+
+    def want(self, *names: Name) -> Deferred[None]:
+        """Want topics.
+
+        Returns:
+            Fires when Redis has acknowledged each, across reconnections and moves of slots.
+
+        Fails with:
+            CommandFailed: Redis refused a topic, which is tried again on the next connection.
+            BusUnavailable: the link was stopped.
+            CancelledError: a topic was dropped first.
+        """
+        if any(name.is_pattern for name in names):
+            return fail(NotOnCluster("a Redis Cluster has no patterns; subscribe to each topic"))
+        if any(name.text.startswith(_OF_EACH_NODE) for name in names):
+            joined = gathered(table.want(*names) for table in self._tables())
+            return joined.addCallback(lambda _: None)
+        missing = {}
+        for name in names:
+            entry = self._entries.get(name.text)
+            if entry is None:
+                entry = self._entries[name.text] = _Entry()
+            if not entry.is_on:
+                missing[name.text] = entry
+        if not missing:
+            return succeed(None)
+        joining = Joining(missing.values())
+        for text, entry in missing.items():
+            if entry.table is None:
+                entry.table = self._table_of(text)
+            if entry.table is not None and not entry.is_elsewhere:
+                self._join(text, entry, entry.table)
+        return joining.acknowledged
+
+    def drop(self, name: Name) -> Deferred[None]:
+        """Drop a wanted topic.
+
+        Returns:
+            Fires when no more messages arrive for it.
+        """
+        entry = self._entries.pop(name.text, None)
+        if entry is None:
+            return succeed(None)
+        table, entry.table = entry.table, None
+        gone = succeed(None) if table is None else table.drop(_sharded(name.text))
+        for waiter in take(entry.joining):
+            waiter.acknowledged.cancel()
+        return gone
+
+    def assign(self) -> None:
+        """Move each topic to the table of its present owner; subscribe again where necessary."""
+        moved, due = [], []
+        for text, entry in list(self._entries.items()):
+            table = self._table_of(text)
+            if table is entry.table and not entry.is_elsewhere:
+                continue
+            if entry.is_on:
+                moved.append(text)
+            due.append((text, entry, table))
+        self._interrupt(moved)
+        for text, entry, table in due:
+            if self._entries.get(text) is not entry:  # an observer dropped it
+                continue
+            before, entry.table, entry.is_elsewhere = entry.table, table, False
+            if before is not None and before is not table:
+                before.drop(_sharded(text)).addErrback(lambda _: None)
+            if table is not None:
+                self._join(text, entry, table)
+
+    def interrupted(self, table: SubscriptionTable) -> None:
+        """Record the loss of a node's subscriber connection."""
+        self._interrupt(
+            [text for text, entry in self._entries.items() if entry.table is table and entry.is_on]
+        )
+
+    def fail_joining(self, error: BusUnavailable) -> None:
+        """Fail all waiters for an acknowledgement."""
+        for entry in list(self._entries.values()):
+            for waiter in take(entry.joining):
+                waiter.fail(error)
+
+    def _join(self, text: bytes, entry: _Entry, table: SubscriptionTable) -> None:
+        def refused(failure: Failure) -> None:
+            # Otherwise the topic was dropped or has moved, or the link was stopped.
+            if failure.check(CommandFailed) and entry.table is table:
+                for waiter in take(entry.joining):
+                    waiter.fail(failure)
+
+        wanted = table.want(_sharded(text))
+        wanted.addCallbacks(lambda _: self._acknowledged(table, _sharded(text)), refused)
+
+    def _acknowledged(self, table: SubscriptionTable, name: Name) -> None:
+        entry = self._entries.get(name.text)
+        if entry is None or entry.table is not table:
+            return
+        entry.is_on, entry.is_elsewhere = True, False
+        for waiter in take(entry.joining):
+            waiter.joined(entry)
+        if entry.is_in_gap:
+            entry.is_in_gap = False
+            self._on_restored(name.text)
+
+    def _elsewhere(self, table: SubscriptionTable, names: Sequence[Name]) -> None:
+        lost = []
+        for name in names:
+            entry = self._entries.get(name.text)
+            if entry is not None and entry.table is table:
+                entry.is_elsewhere = True
+                if entry.is_on:
+                    lost.append(name.text)
+        self._interrupt(lost)
+        self._on_elsewhere()
+
+    def _interrupt(self, texts: Sequence[bytes]) -> None:
+        for text in texts:
+            entry = self._entries[text]
+            entry.is_on, entry.is_in_gap = False, True
+        if texts:
+            self._on_interrupted(frozenset(texts))
+
+
+def _sharded(text: bytes) -> Name:
+    return Name(text, is_sharded=True)

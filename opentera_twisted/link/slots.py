@@ -1,0 +1,55 @@
+"""Hash slots of a Redis Cluster.
+
+Source: Redis documentation, "Redis cluster specification", key distribution model and hash tags.
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from collections.abc import Sequence
+from typing import Final
+
+SLOTS: Final = 16_384
+"""Number of hash slots in every cluster."""
+
+_KEYLESS: Final = frozenset(
+    {"ACL", "CLIENT", "CLUSTER", "CONFIG", "DBSIZE", "ECHO", "INFO", "LATENCY", "MODULE", "PING"}
+    | {"PUBSUB", "ROLE", "SCAN", "SCRIPT", "SLOWLOG", "TIME"}
+)
+_SCRIPTS: Final = frozenset({"EVAL", "EVALSHA"})
+
+
+def key_slot(name: bytes) -> int:
+    """Compute the slot of a key or topic; only the hash tag counts if the name has one."""
+    start = name.find(b"{") + 1
+    if start:
+        end = name.find(b"}", start)
+        if end > start:
+            name = name[start:end]
+    return crc_hqx(name, 0) % SLOTS
+
+
+def slot_topic(name: bytes) -> bytes:
+    """Return a topic, for the link itself, in the same slot as a key."""
+    start = name.find(b"{") + 1
+    end = name.find(b"}", start) if start else -1
+    tag = name[start:end] if end > start else name
+    topic = b"opentera.slot.{" + tag + b"}"
+    # A name with a closing brace outside a tag fits in no tag.
+    return topic if key_slot(topic) == key_slot(name) else name
+
+
+def command_slot(arguments: Sequence[bytes | str | int]) -> int | None:
+    """Compute the slot of a command from its first key; None for a command without keys."""
+    command = arguments[0]
+    if command in _KEYLESS or len(arguments) < 2:
+        return None
+    if command in _SCRIPTS:
+        if len(arguments) < 4 or int(arguments[2]) == 0:
+            return None
+        return key_slot(_encoded(arguments[3]))
+    return key_slot(_encoded(arguments[1]))
+
+
+def _encoded(argument: bytes | str | int) -> bytes:
+    return argument if isinstance(argument, bytes) else str(argument).encode()

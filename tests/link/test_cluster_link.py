@@ -1,0 +1,239 @@
+"""The link to a cluster: moved slots, failovers, redirections and clear errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import (
+    Bus,
+    BusUnavailable,
+    ClusterMode,
+    CrossSlot,
+    Delivery,
+    NoResponder,
+    Procedures,
+)
+from opentera_twisted.link import ClusterLink
+from opentera_twisted.link.slots import key_slot
+from tests.helpers.cluster import ClusterTestCase
+from tests.helpers.support import GUARD, Collector, start_bus, start_server, turn, until
+from tools.cluster import Node
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+
+def in_thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+    return deferToThread(function, *arguments)
+
+
+async def failing(deferred: Deferred[Any]) -> Exception:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 (the test checks its type)
+        await deferred
+    return caught.value
+
+
+class ClusterLinkTests(ClusterTestCase):
+    def topics(self) -> list[str]:
+        """Return a topic of each primary."""
+        found: dict[int, str] = {}
+        number = 0
+        while len(found) < len(self.cluster.primaries):
+            topic = f"t{number}"
+            found.setdefault(self.owner(topic).port, topic)
+            number += 1
+        return list(found.values())
+
+    def owner(self, name: str) -> Node:
+        return self.cluster.owner(key_slot(name.encode()))
+
+    def other(self, name: str) -> Node:
+        """Return a primary that does not own the slot of a name."""
+        owner = self.owner(name)
+        return next(node for node in self.cluster.primaries if node is not owner)
+
+    def replica_of(self, node: Node) -> Node:
+        return next(
+            other
+            for other in self.cluster.nodes
+            if other.process is not None and other.execute("ROLE")[0:3:2] == [b"slave", node.port]
+        )
+
+    async def follow(self, bus: Bus, topics: list[str]) -> tuple[Collector, Collector]:
+        """Subscribe to topics; return the deliveries, and the topics with a gap."""
+        got, gaps = Collector(), Collector()
+        for topic in topics:
+            await bus.subscribe(topic, got, lambda topic=topic: gaps(topic))  # type: ignore[misc]
+        return got, gaps
+
+    async def assert_all_arrive(self, bus: Bus, topics: list[str], got: Collector) -> None:
+        """Publish on each topic and expect exactly one delivery of each."""
+        before = len(got.items)
+        assert await gatherResults([bus.publish(topic, topic) for topic in topics]) == [1] * len(
+            topics
+        )
+        deliveries = (await got.wait(before + len(topics)))[before:]
+        expected = [Delivery(topic, None, topic.encode()) for topic in topics]
+        assert sorted(deliveries) == sorted(expected)
+
+    async def test_a_moved_slot_interrupts_its_topics_alone(self) -> None:
+        bus = await self.bus()
+        topics = self.topics()
+        got, gaps = await self.follow(bus, topics)
+        source, target = self.owner(topics[0]), self.other(topics[0])
+        await bus.variables.set(topics[0], "kept")
+        for moves, node in enumerate((target, source), 1):  # there and back
+            await in_thread(self.cluster.move, key_slot(topics[0].encode()), node)
+            await gaps.wait(moves)
+            await self.assert_all_arrive(bus, topics, got)
+            assert await bus.variables.get(topics[0]) == b"kept"
+        assert gaps.items == [topics[0]] * 2
+
+    async def test_a_moved_slot_interrupts_no_call(self) -> None:
+        server, caller = await self.bus(), await self.bus()
+        procedures = Procedures()
+
+        @procedures.expose
+        def same(value: int) -> int:
+            return value
+
+        await server.serve_service("S", procedures)
+        slot = key_slot(b"service.S.rpc")
+        source, target = self.cluster.owner(slot), self.other("service.S.rpc")
+        for node in (target, source):
+            moving = in_thread(self.cluster.move, slot, node)
+            values: list[object] = []
+            while not moving.called:
+                try:
+                    values.append(await caller.call_service("S", "same", len(values)))
+                except NoResponder:  # the server has not subscribed at the new owner yet
+                    values.append(len(values))
+            await moving
+            assert values == list(range(len(values)))
+        await server.connected()
+
+    async def test_a_failover_interrupts_the_topics_of_its_shard_alone(self) -> None:
+        bus = await self.bus()
+        topics = self.topics()
+        got, gaps = await self.follow(bus, topics)
+        primary = self.owner(topics[1])
+        replica = await in_thread(self.replica_of, primary)
+        replica.execute("CLUSTER", "FAILOVER")
+        await gaps.wait(1)
+        await bus.connected()
+        await self.assert_all_arrive(bus, topics, got)
+        assert gaps.items == [topics[1]]
+        await in_thread(self.cluster.wait)
+
+    async def test_a_replica_takes_over_from_a_killed_primary(self) -> None:
+        bus = await self.bus()
+        topics = self.topics()
+        got, gaps = await self.follow(bus, topics)
+        primary = self.owner(topics[2])
+        replica = await in_thread(self.replica_of, primary)
+        assert isinstance(bus.link, ClusterLink)
+        link = bus.link.nodes["127.0.0.1", primary.port]
+        self.addCleanup(self.restore)
+        primary.kill()
+        await until(turn, lambda _: not link.is_connected)
+        written = bus.variables.set(topics[2], "after")  # waits for the new primary
+        assert await bus.publish(topics[0], "x") == 1  # the other nodes go on
+        await got.wait(1)
+        replica.execute("CLUSTER", "FAILOVER", "TAKEOVER")
+        assert await written is True
+        await gaps.wait(1)
+        await bus.connected()
+        await self.assert_all_arrive(bus, topics, got)
+        assert gaps.items == [topics[2]]
+        await self.restore()  # the killed one comes back as a replica
+        await self.assert_all_arrive(bus, topics, got)
+
+    async def restore(self) -> None:
+        self.cluster.start()  # not in a thread, with which the servers would end
+        await in_thread(self.cluster.wait)
+
+    async def test_a_key_on_its_way_is_read_where_it_is(self) -> None:
+        bus = await self.bus()
+        slot = key_slot(b"k")
+        source, target = self.cluster.owner(slot), self.other("k")
+        await bus.variables.set("k", "1")
+        target.execute("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.execute("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        try:
+            assert await bus.variables.get("k") == b"1"  # not moved yet
+            source.execute("MIGRATE", "127.0.0.1", target.port, "k", 0, 60_000)
+            assert await bus.variables.get("k") == b"1"  # ASK
+            assert await bus.variables.compare_and_set("k", "1", "2") is True
+            assert await bus.variables.get("k") == b"2"
+        finally:
+            for node in (target, source):
+                node.execute("CLUSTER", "SETSLOT", slot, "STABLE")
+            target.execute("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+            source.execute("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+            await in_thread(self.cluster.wait_for_owner, slot, target)
+        assert await bus.variables.get("k") == b"2"
+
+    async def test_a_watch_follows_its_variable_to_another_node(self) -> None:
+        bus, other = await self.bus(), await self.bus()
+        told = Collector()
+        watch = await bus.variables.watch("w", lambda _, value: told(value))
+        for number in range(4):
+            # A variable without a value leaves nothing to invalidate when its slot moves.
+            await in_thread(self.cluster.move, key_slot(b"w"), self.other("w"))
+            await other.variables.set("w", str(number))
+            while told.items[-1] != b"%d" % number:
+                await told.wait(len(told.items) + 1)
+            if number % 2:
+                await other.variables.delete("w")
+        await watch.cancel()
+        assert not [name for name in bus.link.subscriptions.wanted if b"slot" in name.text]
+
+    async def test_variables_of_several_slots_are_deleted_together(self) -> None:
+        bus = await self.bus()
+        names = [f"v{number}" for number in range(20)]
+        await gatherResults([bus.variables.set(name, "x") for name in names])
+        assert await bus.variables.delete(*names, "nothing") == 20
+
+    async def test_keys_of_several_slots_need_a_hash_tag(self) -> None:
+        bus = await self.bus()
+        error = await failing(bus.link.execute("MGET", "a", "b"))
+        assert isinstance(error, CrossSlot)
+        assert "hash tag" in str(error)
+        assert await bus.link.execute("MGET", "{a}1", "{a}2") == [None, None]
+
+    async def test_a_call_without_a_server_fails_at_any_node(self) -> None:
+        bus = await self.bus()
+        for topic in self.topics():
+            assert isinstance(await failing(bus.call_service(topic, "f")), NoResponder)
+
+    async def test_a_cluster_needs_its_own_scheme(self) -> None:
+        url = f"redis://127.0.0.1:{self.cluster.primaries[0].port}"
+        bus = await self.bus(url)
+        names = (f"v{number}" for number in range(100))
+        here = bus.link.address.hosts[0][1]
+        elsewhere = next(name for name in names if self.owner(name).port != here)
+        error = await failing(bus.variables.get(elsewhere))
+        assert isinstance(error, ClusterMode)
+        assert "use a redis+cluster:// URL" in str(error)
+
+    async def test_a_single_server_is_no_cluster(self) -> None:
+        server = start_server(self)
+        bus = start_bus(self, f"redis+cluster://127.0.0.1:{server.port}")
+        refused = Collector()
+        bus.link.on_refused.append(refused)
+        await refused.wait(1)
+        assert f"is not a cluster; use the URL redis://127.0.0.1:{server.port}/0" in bus.link.cause
+
+    async def test_commands_wait_until_the_cluster_is_known(self) -> None:
+        bus = Bus(self.cluster.url)
+        waiting = bus.variables.get("a")
+        self.addCleanup(bus.stopService)
+        stopped = bus.link.execute("GET", "b", timeout=0.01)
+        error = await failing(stopped)
+        assert isinstance(error, BusUnavailable)
+        bus.startService()
+        assert await waiting.addTimeout(GUARD, bus.link.clock) is None

@@ -1,0 +1,100 @@
+"""Owners of slots, and the reaction to each redirection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentera_twisted import CommandFailed
+from opentera_twisted.link.slots import SLOTS
+from opentera_twisted.link.topology import Redirection, Topology, parse_slots, redirection
+
+SLOT = st.integers(0, SLOTS - 1)
+PORT = st.integers(1, 65_535)
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> dict[int, tuple[int, int]]:
+    """Draw disjoint ranges of slots: the last slot and the port by the first slot."""
+    bounds = sorted(draw(st.sets(SLOT, max_size=12)))
+    pairs = zip(bounds[::2], bounds[1::2], strict=False)
+    return {first: (last, draw(PORT)) for first, last in pairs}
+
+
+@given(layouts(), SLOT)
+def test_each_slot_has_the_owner_of_its_range(
+    layout: dict[int, tuple[int, int]], slot: int
+) -> None:
+    replica = [b"h", 1, b"id", []]
+    reply: list[Any] = [
+        [first, last, [b"h", port, b"id", []], replica] for first, (last, port) in layout.items()
+    ]
+    topology = parse_slots(reply, "asked")
+    expected = {("h", port) for first, (last, port) in layout.items() if first <= slot <= last}
+    assert {topology.owner(slot)} - {None} == expected
+    assert set(topology.primaries) == {("h", port) for _, port in layout.values()}
+    assert topology.is_complete is (sum(b - a + 1 for a, (b, _) in layout.items()) == SLOTS)
+
+
+@given(SLOT, PORT)
+def test_a_moved_slot_has_the_new_owner_alone(slot: int, port: int) -> None:
+    topology = parse_slots([[0, SLOTS - 1, [b"old", 1, b"id"]]], "asked")
+    topology.move(slot, ("new", port))
+    assert topology.owner(slot) == ("new", port)
+    assert topology.owner((slot + 1) % SLOTS) == ("old", 1)
+    assert topology != parse_slots([[0, SLOTS - 1, [b"old", 1, b"id"]]], "asked")
+
+
+@pytest.mark.parametrize("host", [None, b"", b"?"])
+def test_a_node_without_a_known_host_has_that_of_the_asked_one(host: bytes | None) -> None:
+    topology = parse_slots([[0, 1, [host, 7000, b"id"]]], "asked")
+    assert topology.owner(0) == ("asked", 7000)
+
+
+def test_a_cluster_without_slots_has_no_owners() -> None:
+    topology = parse_slots([], "asked")
+    assert topology == Topology()
+    assert (topology.primaries, topology.owner(7), topology.is_complete) == ([], None, False)
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.binary(max_size=4), lambda each: st.lists(each, max_size=4)
+    )
+)
+def test_any_other_reply_is_refused(reply: Any) -> None:
+    try:
+        parse_slots(reply, "asked")
+    except ValueError:
+        pass
+    else:
+        assert reply == []
+
+
+def error(reply: str) -> CommandFailed:
+    return CommandFailed("GET", reply)
+
+
+@given(SLOT, st.sampled_from(["127.0.0.1", "::1", "redis-1.example"]), PORT)
+def test_moved_and_ask_name_slot_and_node(slot: int, host: str, port: int) -> None:
+    where = f"{slot} {host}:{port}"
+    assert redirection(error(f"MOVED {where}"), "x") == Redirection("moved", slot, (host, port))
+    assert redirection(error(f"ASK {where}"), "x") == Redirection("ask", slot, (host, port))
+    same_host = redirection(error(f"MOVED {slot} :{port}"), "x")
+    assert same_host == Redirection("moved", slot, ("x", port))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["TRYAGAIN Multiple keys", "CLUSTERDOWN no", "MOVED", "MOVED 1 h:0", "ASK 16384 h:1"],
+)
+def test_a_command_without_a_known_place_is_sent_again_later(reply: str) -> None:
+    assert redirection(error(reply), "x") == Redirection("later")
+
+
+@pytest.mark.parametrize("reply", ["ERR no", "WRONGTYPE no", "CROSSSLOT no", "NOPERM no"])
+def test_other_errors_are_not_sent_again(reply: str) -> None:
+    assert redirection(error(reply), "x") is None
