@@ -39,6 +39,10 @@ $(VENV)/.dev: setup.cfg $(VENV)/.run
 run: $(VENV)/.run  ## Start a gateway on an embedded Redis; print where to connect and a key.
 	@$(BIN)/python examples/try_it.py & exec $(BIN)/twistd --nodaemon --pidfile= opentera-bus
 
+.PHONY: cluster
+cluster: $(VENV)/.run  ## Run a Redis Cluster of three primaries and three replicas; print its URL.
+	@$(BIN)/python -m tools.cluster
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## Check formatting, lint, types, import order and language.
 	$(BIN)/ruff format --check .

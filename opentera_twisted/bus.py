@@ -56,8 +56,8 @@ class Bus(Service):
     indefinitely; commands wait while Redis is down.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://`` URL, as
-            `RedisAddress.parse` accepts; or a `RedisAddress`.
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or
+            ``redis+cluster://`` URL, as `RedisAddress.parse` accepts; or a `RedisAddress`.
         reactor: reactor to use; None uses the global reactor.
         name: name of the connections in Redis's client list, with the suffix ``.client`` or
             ``.subscriber``.

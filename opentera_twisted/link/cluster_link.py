@@ -3,9 +3,8 @@
 Each command goes to the node that owns the slot of its first key. A node that refuses it because
 the slot has moved has not executed it, so it is sent again within its timeout.
 
-The topology is read from any reachable node: at the start, when a node names another owner, when a
-connection is lost, and when a node cancels subscriptions. While something is missing, it is read
-repeatedly.
+The link reads the topology from any node at the start, and when a node names another owner. It
+reads it again after a lost connection or a cancelled subscription, until nothing is missing.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from opentera_twisted.link.topology import Address, Topology, parse_slots, redir
 from opentera_twisted.link.waiting import too_many
 
 TOPOLOGY_TIMEOUT: Final = 2.0
-"""Seconds until the next node is asked for the topology."""
+"""Seconds until the link reads the topology from the next node."""
 
 LONGEST_PAUSE: Final = 1.0
 """Longest pause in seconds before the topology is read again while something is missing."""

@@ -1,4 +1,4 @@
-"""What every link to Redis offers, whether to one server or to the nodes of a cluster."""
+"""The interface of every link to Redis, whether to one server or to the nodes of a cluster."""
 
 from __future__ import annotations
 

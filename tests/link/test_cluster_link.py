@@ -18,7 +18,7 @@ from opentera_twisted import (
     NoResponder,
     Procedures,
 )
-from opentera_twisted.link import ClusterLink
+from opentera_twisted.link import ClusterLink, RedisAddress, plain
 from opentera_twisted.link.slots import key_slot
 from tests.helpers.cluster import ClusterTestCase
 from tests.helpers.support import GUARD, Collector, start_bus, start_server, turn, until
@@ -197,6 +197,11 @@ class ClusterLinkTests(ClusterTestCase):
         names = [f"v{number}" for number in range(20)]
         await gatherResults([bus.variables.set(name, "x") for name in names])
         assert await bus.variables.delete(*names, "nothing") == 20
+
+    async def test_a_blocking_connection_finds_each_key(self) -> None:
+        address = RedisAddress.parse(self.cluster.url)
+        for number, topic in enumerate(self.topics()):
+            assert plain.execute(address, "RPUSH", f"{{{topic}}}", number) == 1
 
     async def test_keys_of_several_slots_need_a_hash_tag(self) -> None:
         bus = await self.bus()
