@@ -28,7 +28,7 @@ class _Entry:
     Attributes:
         table: table of the node that owns the slot; None if none is known.
         is_on: true if the node has acknowledged the subscription.
-        is_in_gap: true if messages may have been missed since an acknowledged subscription was lost.
+        is_in_gap: true if messages may have been missed since a subscription was lost.
         is_elsewhere: true if the node has refused or cancelled the subscription.
     """
 
