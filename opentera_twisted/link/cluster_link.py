@@ -94,6 +94,7 @@ class ClusterLink(Link):
         self, address: RedisAddress, *, reactor: Any, name: str, max_waiting: int = MAX_WAITING
     ) -> None:
         super().__init__(address, reactor=reactor, name=name, max_waiting=max_waiting)
+        address.check_files()
         self.subscriptions = ClusterSubscriptions(
             self._table_of,
             lambda: [node.subscriptions for node in self._nodes.values()],

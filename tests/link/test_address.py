@@ -13,11 +13,14 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.testing import MemoryReactorClock
 
-from opentera_twisted import Bus, InvalidArgument
+from opentera_twisted import Bus, InvalidArgument, NotOnCluster
+from opentera_twisted.gateway import Gateway
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.address import TLS
 from opentera_twisted.link.credentials import Credentials
 from opentera_twisted.link.sentinel import SentinelEndpoint
+from opentera_twisted.program.options import parse_redis
+from opentera_twisted.user_manager import UserManager
 
 LOCAL = ("127.0.0.1", 6379)
 
@@ -57,6 +60,15 @@ LOCAL = ("127.0.0.1", 6379)
             "rediss+sentinel://a/m",
             RedisAddress((("a", 26379),), primary="m", tls=TLS()),
         ),
+        (
+            "redis+cluster://us:pw@a,b:2/?pubsub=sharded",
+            RedisAddress((("a", 6379), ("b", 2)), login=Credentials("us", "pw"), is_cluster=True),
+        ),
+        ("redis+cluster://a/0", RedisAddress((("a", 6379),), is_cluster=True)),
+        (
+            "rediss+cluster://a?ca=/a",
+            RedisAddress((("a", 6379),), tls=TLS("/a"), is_cluster=True),
+        ),
     ],
 )
 def test_urls_hold_the_address_and_credentials(url: str, address: RedisAddress) -> None:
@@ -82,6 +94,15 @@ def test_urls_hold_the_address_and_credentials(url: str, address: RedisAddress) 
         ("rediss://:hush@h?ca=/nonexistent", "cannot read /nonexistent"),
         ("rediss://:hush@h?ca=/etc/hostname", "no certificates in /etc/hostname"),
         ("rediss://:hush@h?certificate=/etc/hostname", "no private key in /etc/hostname"),
+        ("redis+cluster://:hush@a/1", "only database 0, not 1"),
+        ("redis+cluster://:hush@a?db=2", "only database 0, not 2"),
+        ("redis+cluster://:hush@a/m", "number"),
+        ("redis+cluster://:hush@a?pubsub=classic", "pubsub=classic is not available yet"),
+        ("redis+cluster://:hush@a?pubsub=no", "unknown pubsub"),
+        ("redis+cluster://:hush@a?sentinel_password=hush", "sentinel_password"),
+        ("redis://:hush@a?pubsub=sharded", "pubsub"),
+        ("rediss+cluster://:hush@a?ca=/nonexistent", "cannot read /nonexistent"),
+        ("unix+cluster://:hush@a", "absolute path"),
         ("unix+sentinel://:hush@a/m", "absolute path"),
         ("unix://:hush@run/redis.sock", "absolute path"),
         ("unix:///", "absolute path"),
@@ -106,12 +127,22 @@ def test_errors_omit_the_password(url: str, problem: str) -> None:
             "redis+sentinel://me:hush@a,b:2/m?sentinel_password=hush",
             "redis+sentinel://a:26379,b:2/m/0",
         ),
+        ("rediss+cluster://me:hush@a,[::1]:2", "rediss+cluster://a:6379,[::1]:2"),
     ],
 )
 def test_shown_urls_have_no_password(url: str, shown: str) -> None:
     address = RedisAddress.parse(url)
     assert str(address) == shown
     assert "hush" not in repr(address)
+
+
+def test_parts_without_support_refuse_a_cluster() -> None:
+    bus = Bus("redis+cluster://:hush@h", reactor=MemoryReactorClock())
+    for make in (lambda: Gateway(bus), lambda: UserManager(bus)):
+        with pytest.raises(NotOnCluster, match="cannot use a Redis Cluster yet"):
+            make()
+    with pytest.raises(NotOnCluster, match="the gateway cannot use a Redis Cluster yet"):
+        parse_redis("redis+cluster://:hush@h")
 
 
 def test_the_scheme_decides_on_the_endpoint() -> None:

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from opentera_twisted import CommandFailed, ConnectionLost
+from opentera_twisted import ClusterMode, CommandFailed, ConnectionLost
 from opentera_twisted.link.protocol import CommandProtocol, SubscriberProtocol
 
 
@@ -35,6 +35,7 @@ class ProtocolTests(SynchronousTestCase):
         self.messages: list[tuple[bytes | None, bytes, bytes]] = []
         self.acknowledged: list[tuple[str, bytes]] = []
         self.reads: list[int] = []
+        self.removed: list[bytes] = []
         self.clock = Clock()
 
     def commands(self) -> CommandProtocol:
@@ -48,6 +49,7 @@ class ProtocolTests(SynchronousTestCase):
             lambda *message: self.messages.append(message),
             lambda *one: self.acknowledged.append(one),
             lambda: self.reads.append(len(self.messages)),
+            on_removed=self.removed.append,
         )
         protocol.makeConnection(StringTransport())
         return protocol
@@ -129,6 +131,34 @@ class ProtocolTests(SynchronousTestCase):
         self.assertNoResult(third)
         protocol.dataReceived(bulk(b"unsubscribe", b"a", 2))
         self.successResultOf(third)
+
+    def test_a_slot_that_leaves_cancels_a_sharded_subscription(self) -> None:
+        protocol = self.subscriber()
+        changed = protocol.change("SSUBSCRIBE", [b"a"])
+        other = protocol.change("SSUBSCRIBE", [b"b"])
+        protocol.dataReceived(bulk(b"ssubscribe", b"a", 1) + bulk(b"smessage", b"a", b"x"))
+        protocol.dataReceived(bulk(b"sunsubscribe", b"a", 0) + b"-MOVED 1 h:1\r\n")
+        self.successResultOf(changed)
+        self.failureResultOf(other, ClusterMode)
+        self.assertEqual((self.messages, self.removed), ([(None, b"a", b"x")], [b"a"]))
+
+    def test_a_sharded_unsubscription_ends_with_the_ping_behind_it(self) -> None:
+        cancelled, pong = bulk(b"sunsubscribe", b"a", 0), bulk(b"pong", b"left a")
+        for replies in (
+            cancelled + pong,
+            cancelled + b"-MOVED 1 h:1\r\n" + pong,  # cancelled by Redis before
+            cancelled + cancelled + b"$6\r\nleft a\r\n",  # without other subscriptions
+        ):
+            protocol = self.subscriber()
+            left, later = protocol.change("SUNSUBSCRIBE", [b"a"]), protocol.execute_command("PING")
+            for byte in replies[:-1]:
+                protocol.dataReceived(bytes([byte]))
+            self.assertNoResult(left)
+            protocol.dataReceived(replies[-1:] + bulk(b"pong", b""))
+            self.successResultOf(left)
+            self.assertEqual(self.successResultOf(later), [b"pong", b""])
+            self.assertEqual(self.acknowledged.pop(), ("SUNSUBSCRIBE", b"a"))
+        self.assertEqual((self.removed, self.acknowledged), ([], []))
 
     def test_a_refused_subscription_fails_its_own_command_only(self) -> None:
         protocol = self.subscriber()
