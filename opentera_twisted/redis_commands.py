@@ -9,8 +9,9 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.errors import InvalidArgument, NotOnCluster
 from opentera_twisted.link import Argument, Link, Script
+from opentera_twisted.link.slots import EACH_NODE
 
 _BLOCKS: Final = "blocks the connection that all commands of this bus share"
 _TRANSACTION: Final = (
@@ -120,6 +121,8 @@ class RedisCommands:
             reason = _BLOCKS
         if reason is not None:
             raise InvalidArgument(f"{name} {reason}")
+        if self._link.address.is_cluster and name in EACH_NODE:
+            raise NotOnCluster(f"{name} would reach only one node of the cluster")
         return self._link.execute(name, *encoded[1:])
 
     def eval(

@@ -12,11 +12,21 @@ from typing import Final
 SLOTS: Final = 16_384
 """Number of hash slots in every cluster."""
 
-_KEYLESS: Final = frozenset(
-    {"ACL", "CLIENT", "CLUSTER", "CONFIG", "DBSIZE", "ECHO", "INFO", "LATENCY", "MODULE", "PING"}
-    | {"PUBSUB", "ROLE", "SCAN", "SCRIPT", "SLOWLOG", "TIME"}
+ANY_NODE: Final = frozenset({"ECHO", "PING", "TIME"})
+"""Commands without keys that each node answers alike."""
+
+EACH_NODE: Final = frozenset(
+    {"ACL", "BGREWRITEAOF", "BGSAVE", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DBSIZE", "DEBUG"}
+    | {"FLUSHALL", "FLUSHDB", "FUNCTION", "INFO", "KEYS", "LASTSAVE", "LATENCY", "MODULE", "PUBSUB"}
+    | {"RANDOMKEY", "REPLICAOF", "ROLE", "SAVE", "SCAN", "SCRIPT", "SLAVEOF", "SLOWLOG", "SWAPDB"}
 )
-_SCRIPTS: Final = frozenset({"EVAL", "EVALSHA"})
+"""Commands without keys that concern the one node which receives them."""
+
+_SCRIPTS: Final = frozenset({"EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO"})
+_SECOND: Final = frozenset(
+    {"BITOP", "LMPOP", "MEMORY", "OBJECT", "SINTERCARD", "XGROUP", "XINFO", "ZDIFF", "ZINTER"}
+    | {"ZINTERCARD", "ZMPOP", "ZUNION"}
+)
 
 
 def key_slot(name: bytes) -> int:
@@ -42,13 +52,17 @@ def slot_topic(name: bytes) -> bytes:
 def command_slot(arguments: Sequence[bytes | str | int]) -> int | None:
     """Compute the slot of a command from its first key; None for a command without keys."""
     command = arguments[0]
-    if command in _KEYLESS or len(arguments) < 2:
+    if command in ANY_NODE or command in EACH_NODE or len(arguments) < 2:
         return None
     if command in _SCRIPTS:
         if len(arguments) < 4 or int(arguments[2]) == 0:
             return None
         return key_slot(_encoded(arguments[3]))
-    return key_slot(_encoded(arguments[1]))
+    position = 2 if command in _SECOND and len(arguments) > 2 else 1
+    if command in {"XREAD", "XREADGROUP"}:
+        words = [_encoded(argument).upper() for argument in arguments[:-1]]
+        position = words.index(b"STREAMS") + 1 if b"STREAMS" in words else 1
+    return key_slot(_encoded(arguments[position]))
 
 
 def _encoded(argument: bytes | str | int) -> bytes:

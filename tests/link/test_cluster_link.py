@@ -16,6 +16,7 @@ from opentera_twisted import (
     CrossSlot,
     Delivery,
     NoResponder,
+    NotOnCluster,
     Procedures,
 )
 from opentera_twisted.link import ClusterLink, RedisAddress, plain
@@ -202,6 +203,15 @@ class ClusterLinkTests(ClusterTestCase):
         address = RedisAddress.parse(self.cluster.url)
         for number, topic in enumerate(self.topics()):
             assert plain.execute(address, "RPUSH", f"{{{topic}}}", number) == 1
+
+    async def test_commands_of_txredisapi_go_to_the_node_of_their_key(self) -> None:
+        bus = await self.bus()
+        for topic in self.topics():
+            assert await bus.redis.hset(topic, "a", "1") == 1
+            assert await bus.redis.hget(topic, "a") == b"1"
+            assert await bus.redis.eval("return redis.call('HLEN', KEYS[1])", [topic]) == 1
+        with pytest.raises(NotOnCluster, match="only one node"):
+            bus.redis.keys("*")
 
     async def test_keys_of_several_slots_need_a_hash_tag(self) -> None:
         bus = await self.bus()

@@ -50,6 +50,9 @@ def test_a_command_belongs_to_the_slot_of_its_first_key() -> None:
     assert command_slot(("SPUBLISH", b"a", b"payload")) == slot
     assert command_slot(("EVALSHA", "0" * 40, 1, b"a", b"b")) == slot
     assert command_slot(("GET", 17)) == key_slot(b"17")
+    assert command_slot(("OBJECT", "ENCODING", "a")) == slot
+    assert command_slot(("ZUNION", 2, "a", "a")) == slot
+    assert command_slot(("XREAD", "COUNT", 1, "streams", "a", "0")) == slot
 
 
 def test_a_command_without_keys_has_no_slot() -> None:
