@@ -48,7 +48,7 @@ class MarkCounter:
             recv_into: reads bytes into a buffer; how many.
 
         Returns:
-            How many bytes were read; 0 at the end.
+            Number of bytes read; 0 at the end.
         """
         size = recv_into(self._free)
         buffer, kept = self._buffer, self._kept

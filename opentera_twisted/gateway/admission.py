@@ -282,7 +282,7 @@ class Admission:
 
 
 def _taken(taking: Deferred[T | None], give_back: Callable[[T], object]) -> Deferred[T | None]:
-    """Wait for a key; give it back if Redis replies after the wait has ended."""
+    """Wait for a key; restore it if Redis replies after the wait has ended."""
     waiting: Deferred[T | None] = Deferred()
 
     def taken(result: T | None) -> None:

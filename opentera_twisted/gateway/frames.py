@@ -18,7 +18,7 @@ _HEADERS: Final = {126: 4, 127: 10}
 
 
 class Frame:
-    """One text message, as the bytes that a client is sent.
+    """One text message, as the bytes for a client.
 
     Args:
         text: the message, or its UTF-8.
@@ -35,7 +35,7 @@ class Frame:
 
     @property
     def payload(self) -> bytes:
-        """The message in UTF-8; a frame that is kept holds it once."""
+        """The message in UTF-8, cut from the plain frame."""
         return self.plain[_HEADERS.get(self.plain[1], 2) :]
 
     @property
@@ -63,7 +63,7 @@ class Frame:
 
 
 class Frames(tuple[Frame, ...]):  # noqa: SLOT001 (a tuple can have none)
-    """Frames that several clients are sent together, and keep as one."""
+    """Frames that several clients receive together, and keep as one object."""
 
     _ends: list[int] | None = None
 

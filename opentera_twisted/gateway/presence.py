@@ -29,14 +29,14 @@ from opentera_twisted.messages.templates import template
 from opentera_twisted.presence_lease import LEASE, Lease, Renewal, Transition
 from opentera_twisted.sessions import Identity
 
-GRACE_LOOK: Final = 1.0
-"""Seconds between looks at graces that end."""
+GRACE_CHECK: Final = 1.0
+"""Seconds between checks for grace periods that end."""
 
 GRACE_LATE: Final = 0.2
-"""Seconds after which Redis has received, and dated, what a grace began with."""
+"""Seconds until Redis has received and dated the disconnection that began a grace period."""
 
 TRANSITION_BATCH: Final = 50
-"""Transitions that one step in Redis applies."""
+"""Transitions that one run of the script applies."""
 
 
 @define
@@ -49,7 +49,7 @@ class _Here:
 
 @define(eq=False)
 class _Change:
-    """A report: an identity came, or went; or it came before, and that report was lost."""
+    """A pending report: an identity connected or disconnected, or an earlier report was lost."""
 
     who: str
     identity: Identity | None
@@ -62,7 +62,7 @@ class LocalPresence:
     Args:
         link: link to Redis.
         lease: seconds after which other gateways report a dead gateway's clients.
-        grace: seconds in which a client may return before its departure is reported.
+        grace: seconds in which a client may return before it is reported as disconnected.
         on_conflict: called with an identity that must not be open here, because its UUID is open
             under another kind; it is not reported.
     """
@@ -105,13 +105,13 @@ class LocalPresence:
         return self._lease.gateway
 
     def start(self) -> None:
-        """Acquire and renew the lease, and report the clients of gateways that lost theirs."""
+        """Acquire and renew the lease, and report the clients of gateways whose lease expired."""
         if not self._renewal.running:
             self._link.on_lost.append(self._lost)
             self._renewal.start(self._lease.seconds / 3)
 
     def stop(self) -> Deferred[None]:
-        """Release the lease; close all clients before.
+        """Release the lease; close all clients first.
 
         Returns:
             Fires when Redis has all reports.
@@ -125,10 +125,10 @@ class LocalPresence:
             if self._link.is_ready:
                 await self._lease.end()
         except BusError:
-            pass  # it runs out
+            pass  # the lease expires
 
     def opened(self, identity: Identity) -> None:
-        """A websocket of that identity opened."""
+        """Count an opened websocket; report the identity's first."""
         who = _who(identity)
         here = self._here.get(who)
         if here is None:
@@ -138,7 +138,7 @@ class LocalPresence:
         here.websockets += 1
 
     def closed(self, identity: Identity) -> None:
-        """A websocket of that identity closed."""
+        """Count a closed websocket; report the identity's last."""
         who = _who(identity)
         here = self._here[who]
         here.websockets -= 1
@@ -150,37 +150,29 @@ class LocalPresence:
             self._expect_end_of_grace()
 
     def _expect_end_of_grace(self) -> None:
-        """Renew when a grace is over, rather than at the next renewal."""
+        """Renew at the end of a grace period, not only at the next regular renewal."""
         if self._lease.grace:
             self._grace_ends = self._link.clock.seconds() + self._lease.grace
             if self._grace is None:
-                self._grace = self._link.clock.callLater(self._lease.grace, self._look_at_grace)
+                self._grace = self._link.clock.callLater(self._lease.grace, self._check_grace)
 
-    def _look_at_grace(self) -> None:
+    def _check_grace(self) -> None:
         self._grace = None
         if not self._renewal.running:
             return
         self._renew()
         left = self._grace_ends + GRACE_LATE - self._link.clock.seconds()
         if left > 0:
-            self._grace = self._link.clock.callLater(min(left, GRACE_LOOK), self._look_at_grace)
+            self._grace = self._link.clock.callLater(min(left, GRACE_CHECK), self._check_grace)
 
     def reported(self) -> Deferred[None]:
-        """Wait for Redis to have all reports.
-
-        Returns:
-            Fires then.
-        """
+        """Return a Deferred that fires when Redis has all reports."""
         if not self._changes and not self._corrections:
             return succeed(None)
         return self._waiting.wait()
 
     def give_up(self) -> int:
-        """Make no more attempts, and let the lease run out.
-
-        Returns:
-            How many reports Redis does not have.
-        """
+        """Stop retrying, let the lease expire, and return the number of lost reports."""
         if self._renewal.running:
             self._renewal.stop()
             if self._grace is not None:
@@ -215,7 +207,7 @@ class LocalPresence:
             self._log.failure("presence failed", result)
 
     async def _work_off(self) -> None:
-        """Take steps until Redis has everything, one at a time."""
+        """Take one step after another until Redis has all reports."""
         while (
             self._changes
             or self._corrections
@@ -240,7 +232,7 @@ class LocalPresence:
                 self._is_doubtful = True
                 raise
         batch, is_everything = self._batch()
-        # Redis may publish them before it answers: until it does, they count as not reported.
+        # Until Redis replies, they count as not reported, although it may have published them.
         transitions = [_transition(change) for change in batch]
         self._renewal_is_due, was_due = False, self._renewal_is_due
         expected = len(self._here) - len(self._conflicts) if is_everything else -1
@@ -249,12 +241,12 @@ class LocalPresence:
         except BaseException:
             self._renewal_is_due = True
             raise
-        if renewal is None:  # it ran out, or Redis has lost its data
+        if renewal is None:  # the lease expired, or Redis lost its data
             self._log.warn("presence lease lost; reporting connected clients again")
             self._is_doubtful = self._renewal_is_due = True
             return
         self._joins = False
-        self._heed(renewal)
+        self._apply(renewal)
         self._forget(renewal.applied)
         self._reaps = (was_due or self._reaps) and await self._lease.reap()
         if renewal.owes and (was_due or self._settles):
@@ -263,8 +255,8 @@ class LocalPresence:
         else:
             self._settles = False
 
-    def _heed(self, renewal: Renewal) -> None:
-        """Act on the result of a renewal."""
+    def _apply(self, renewal: Renewal) -> None:
+        """Apply the result of a renewal."""
         for who in renewal.conflicts:
             if who in self._here:
                 self._conflicts.add(who)
@@ -282,7 +274,7 @@ class LocalPresence:
             )
             self._is_doubtful = self._renewal_is_due = True
         before, self._listening_since = self._listening_since, renewal.listening_since
-        # Empty: no module listens yet, or Redis has lost the note of it.
+        # Empty: no module listens yet, or Redis has lost the entry.
         if before is not None and renewal.listening_since not in {before, b""}:
             self._log.info("the user manager listens again; reporting connected clients again")
             self._corrections += [
@@ -290,7 +282,7 @@ class LocalPresence:
             ]
 
     async def _correct(self) -> None:
-        """Report again all clients here, and the departure of those that only Redis lists here."""
+        """Report all clients again, and disconnect those that only Redis lists for this gateway."""
         held = await self._lease.held()
         was_reaped = await self._lease.was_reaped()
         self._joins = True
@@ -302,7 +294,7 @@ class LocalPresence:
             _Change(who, None, "went") for who in held if who not in self._here and who not in first
         )
         if not was_reaped:
-            # Redis has lost its newest data, or all: report those that went in the meantime.
+            # Redis has lost data: report the identities that disconnected in the meantime.
             self._corrections += [
                 _Change(who, change.identity, "was here")
                 for who, change in first.items()
@@ -316,10 +308,9 @@ class LocalPresence:
         self._corrections += again
 
     def _batch(self) -> tuple[list[_Change], bool]:
-        """Take what is next, each identity once: so it may be sent again if its outcome is unknown.
+        """Return the next changes, and True if they are all.
 
-        Returns:
-            And whether it is all there is.
+        Each identity occurs once, so that the batch can be repeated after an unknown outcome.
         """
         batch: dict[str, _Change] = {}
         for change in chain(self._corrections, self._changes):
@@ -332,11 +323,11 @@ class LocalPresence:
         for _ in range(count):
             (self._corrections or self._changes).popleft()
         if not self._changes and not self._corrections:
-            # Not within this step: a coroutine that runs cannot be cancelled by `give_up`.
-            self._link.clock.callLater(0, self._tell_if_reported)
+            # Not within this step: `give_up` cannot cancel a running coroutine.
+            self._link.clock.callLater(0, self._fire_if_reported)
 
-    def _tell_if_reported(self) -> None:
-        if not self._changes and not self._corrections:  # none was added meanwhile
+    def _fire_if_reported(self) -> None:
+        if not self._changes and not self._corrections:
             self._waiting.fire(None)
 
 
@@ -354,7 +345,7 @@ def _who(identity: Identity) -> str:
 
 
 def _text(text: str) -> str:
-    """Make text encodable: a resolver may return any."""
+    """Replace characters that cannot be encoded; a resolver may return any text."""
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 

@@ -21,7 +21,7 @@ class RateLimit:
             now: current time in seconds, of any clock. A clock set back begins a new period.
 
         Returns:
-            Whether the event is within the limit.
+            True if the event is within the limit.
         """
         if not self._count or not 0 <= now - self._began < seconds:
             self._began = now

@@ -28,7 +28,7 @@ class GatewayResource:
         self._factory = factory
 
     def getChildWithDefault(self, name: bytes, request: Any) -> Any:
-        """Have no children: what is below is read in `render`."""
+        """Return this resource for every path below it; `render` reads the path."""
         return notFound()
 
     def putChild(self, path: bytes, child: Any) -> None:
@@ -49,19 +49,19 @@ class GatewayResource:
             wrapper.wrappedProtocol = protocol
         else:
             transport.protocol = protocol
-        # The channel would pause reading when much waits to be written; and be kept.
+        # The channel would pause reading while many bytes are queued, and would stay in memory.
         transport.unregisterProducer()
         transport.resumeProducing()  # paused while the site answers
         protocol.makeConnection(transport)
-        protocol.dataReceived(_as_it_came(request))
+        protocol.dataReceived(_original(request))
         return NOT_DONE_YET
 
 
-def _as_it_came(request: Any) -> bytes:
-    """Write the request anew: its version and each line of its headers are the gateway's to check.
+def _original(request: Any) -> bytes:
+    """Restore the bytes of the request, so that the gateway checks its version and headers.
 
-    Wherever the resource was put, its paths are the gateway's own. They come unquoted: a line's
-    end in one would begin another header.
+    The path becomes the gateway's own, wherever the site has the resource. Its segments are quoted:
+    a line break in one would begin another header.
     """
     _, mark, query = request.uri.partition(b"?")
     path = "/".join(quote_from_bytes(segment, safe="") for segment in request.postpath)

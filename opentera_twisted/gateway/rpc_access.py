@@ -24,22 +24,22 @@ from opentera_twisted.sessions import Identity
 from opentera_twisted.topics import KINDS
 
 MOST_SEEN: Final = 100_000
-"""UUIDs in an answer at most."""
+"""Maximum number of UUIDs in an answer."""
 
 MOST_KEPT: Final = 10_000
-"""Answers kept for clients that left, at most."""
+"""Maximum number of answers kept for clients that left."""
 
 MOST_CALLS: Final = 10
-"""Calls at a time when answers are renewed."""
+"""Concurrent calls during a renewal."""
 
 SETTLING: Final = 1.0
-"""Seconds from a change of the database until answers are renewed; longer after a long renewal."""
+"""Seconds from a database change to the renewal; longer after a long renewal."""
 
 MOST_PAUSE: Final = 30.0
-"""Seconds between retries for clients without an answer, at most."""
+"""Longest interval in seconds between retries for clients without an answer."""
 
 MOST_AGE: Final = 300.0
-"""Seconds until answers are renewed without a change that was announced."""
+"""Seconds until answers are renewed without an announced change."""
 
 _CHANGING: Final = (
     *("user", "participant", "device", "project", "site", "user_group", "user_user_group"),
@@ -65,11 +65,11 @@ class RpcAccess(DefaultPolicy):
     Args:
         bus: carries the calls.
         server: ``service.<key>`` or ``module.<name>``.
-        broadcasts: as of `DefaultPolicy`.
-        timeout: seconds that the service may take to answer.
+        broadcasts: as for `DefaultPolicy`.
+        timeout: seconds to wait for a reply.
 
     Raises:
-        InvalidArgument: the server's name or a broadcast is not of its form.
+        InvalidArgument: the server's name or a broadcast is malformed.
     """
 
     _log = Logger()
@@ -111,7 +111,7 @@ class RpcAccess(DefaultPolicy):
         return Audience(audience.kinds, audience.members.union(*seers))
 
     def prepare(self, identity: Identity) -> Deferred[None]:
-        """Learn whom a client may see; fails as `Bus.call` does, and with `BadReply`."""
+        """Get the identities that a client may see; fail as `Bus.call` or with `BadReply`."""
         return Deferred.fromCoroutine(self._prepare(identity))
 
     async def _prepare(self, identity: Identity) -> None:
@@ -127,7 +127,7 @@ class RpcAccess(DefaultPolicy):
             raise
 
     def forget(self, identity: Identity) -> None:
-        """Count a client less; with the last one all answers are dropped."""
+        """Forget a client; drop all answers with the last one."""
         who = (identity.kind, identity.uuid)
         self._clients[who] -= 1
         if self._clients[who] > 0:
@@ -145,7 +145,7 @@ class RpcAccess(DefaultPolicy):
         answer = await self._bus.caller.call(self._topic, "may_see", who, self._timeout)
         seen = self._checked(answer)
         known = self._answers.get(who)
-        # A later question may have been answered first, and the client may have left.
+        # A later call may have returned first, and the client may have left.
         if who in self._clients and (known is None or known[0] < number):
             self._drop(who)
             self._answers[who] = (number, seen)
@@ -205,7 +205,7 @@ class RpcAccess(DefaultPolicy):
 
     def _changed(self, _topics: object = None) -> None:
         self._drop_kept()
-        if self._has_changed:  # renewing is due already; a storm of changes must not defer it
+        if self._has_changed:  # a renewal is due already; further changes must not defer it
             return
         self._has_changed = True
         if not self._is_renewing:
@@ -250,7 +250,7 @@ class RpcAccess(DefaultPolicy):
                 answered = [await answer for answer in asking]
                 failed += answered.count(False)
                 if not any(answered):
-                    # The service may be away. What it said before may no longer hold.
+                    # The service may be down, and its earlier answers may be outdated.
                     for who in clients[first + MOST_CALLS :]:
                         self._drop(who)
         finally:

@@ -1,7 +1,8 @@
 """A client's send queue, whose bytes are shared with other clients' queues.
 
-The transport (TCP, TLS, a PROXY protocol) gets a little at a time. An event of megabytes is thus in
-memory once for all its clients. The queue counts its bytes, and frees them with the connection.
+The queue passes small pieces to the transport (TCP, TLS, a PROXY protocol). A large event is
+therefore in memory once for all its clients. The queue counts its bytes, and frees them with the
+connection.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Sending:
         return self._size + buffered(self._socket)
 
     def has_room(self, size: int) -> bool:
-        """Return True if a batch of that size may be put; otherwise the client is slow."""
+        """Return True if a batch of that size may be queued; otherwise the client is slow."""
         if not self._bound or self.backlog + size <= self._bound or self._too_slow is None:
             return True
         if self._size and self._size - len(self._waiting[0]) + size > self._bound:
@@ -83,10 +84,10 @@ class Sending:
             self._is_registered = True
             self._transport.registerProducer(self, True)
         if not self._is_paused:
-            self._give()
+            self._pass_on()
 
     def finish(self, how: Callable[[], None]) -> None:
-        """End the transport in some way, once it has been given everything."""
+        """Call a function that ends the transport, once the queue is empty."""
         if self._size:
             self._finish = how
         else:
@@ -94,7 +95,7 @@ class Sending:
             how()
 
     def drop(self) -> None:
-        """Free what waits; the connection is gone or aborted."""
+        """Free the queued bytes of a lost or aborted connection."""
         self._waiting.clear()
         self._size = 0
         self._finish = self._too_slow = None
@@ -106,19 +107,19 @@ class Sending:
             free(self._socket)
 
     def pauseProducing(self) -> None:
-        """Keep what follows: the transport has enough."""
+        """Queue further bytes: the transport's buffer is full."""
         self._is_paused = True
 
     def resumeProducing(self) -> None:
-        """Give the transport more."""
+        """Pass more bytes to the transport."""
         self._is_paused = False
-        self._give()
+        self._pass_on()
 
     def stopProducing(self) -> None:
-        """Give it nothing more."""
+        """Pass no more bytes to the transport."""
         self._is_paused = True
 
-    def _give(self) -> None:
+    def _pass_on(self) -> None:
         while self._size and not self._is_paused:
             piece = self._next_piece()
             self._size -= len(piece)

@@ -1,13 +1,11 @@
 """The subprotocol that a client offers, and the gateway selects.
 
-The gateway sends one kind of frames, and no name for it is in use. A client that offers a name
-wants to connect, and many clients (all browsers among them) fail when none is selected. So the
-first name is selected, as the client's name for these frames.
+The gateway's frames have no registered name. Many clients, such as all browsers, fail if they offer
+names and none is selected. The gateway therefore selects the first offered name.
 
-Names under `RESERVED` promise more than these frames. The gateway selects one only when it keeps
-the promise, and then before any other: `RECOVERY` while recovery is on. A client can offer it with
-its own name as a fallback. It then connects to every gateway, and the selected name shows the
-result.
+Names under `RESERVED` mean additional frames. The gateway prefers such a name while it supports it:
+`RECOVERY` while recovery is on. A client can offer its own name as a fallback. It then connects to
+every gateway, and the selected name shows the result.
 
 Source: RFC 6455, sections 4.1 and 4.2.2.
 """
@@ -25,7 +23,7 @@ RESERVED: Final = "opentera-bus."
 """The beginning of names that this package defines."""
 
 RECOVERY: Final = f"{RESERVED}recovery.v1"
-"""The first frame tells a token, with which the client returns to the events that it missed."""
+"""Subprotocol of recovery: its first frame has a token, with which the client returns."""
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -34,14 +32,14 @@ def select(offered: Sequence[str], spoken: Collection[str] = ()) -> str | None:
     """Select one of a client's subprotocols, before its session key is redeemed.
 
     Args:
-        offered: the names, in the client's order; empty ones are elements that a list may have.
-        spoken: the reserved names that the gateway speaks now.
+        offered: the names, in the client's order; empty list elements are allowed.
+        spoken: the reserved names that the gateway supports now.
 
     Returns:
         The name, or None when the client offers none.
 
     Raises:
-        Refusal: 400; a name is malformed, or all are reserved and the gateway speaks none of them.
+        Refusal: 400; a name is malformed, or all are reserved and unsupported.
     """
     names = [name for name in offered if name]
     if not all(map(_TOKEN.fullmatch, names)):

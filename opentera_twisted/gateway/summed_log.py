@@ -1,4 +1,4 @@
-"""A log for lines that strangers can cause: the first of a kind at once, the others as a number."""
+"""A log for lines that unauthenticated peers cause: the first of each kind, then a count."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
 
 INTERVAL: Final = 60.0
-"""Seconds between two logs of the numbers."""
+"""Seconds between two summaries."""
 
 KINDS: Final = 1000
-"""Kinds that are counted separately in that time; all further kinds count as one."""
+"""Kinds that are counted separately in an interval; all further kinds count as one."""
 
 
 class SummedLog:
-    """Logs the first line of each kind, and each minute how many more there were."""
+    """Logs the first line of each kind, and each minute the number of further ones."""
 
     def __init__(self, log: Logger, clock: IReactorTime) -> None:
         self._log = log
         self._more: dict[Hashable, int] = {}
         self._last: dict[Hashable, tuple[LogLevel, str, dict[str, Any]]] = {}
-        self._telling = LoopingCall(self.tell)
-        self._telling.clock = clock
+        self._flushing = LoopingCall(self.flush)
+        self._flushing.clock = clock
 
     def start(self) -> None:
-        """Begin to log the numbers each minute."""
-        if not self._telling.running:
-            self._telling.start(INTERVAL, now=False)
+        """Start to log the summaries."""
+        if not self._flushing.running:
+            self._flushing.start(INTERVAL, now=False)
 
     def stop(self) -> None:
-        """Log the remaining numbers, and stop."""
-        if self._telling.running:
-            self._telling.stop()
-        self.tell()
+        """Log the last summaries, and stop."""
+        if self._flushing.running:
+            self._flushing.stop()
+        self.flush()
 
     def add(self, kind: Hashable, level: LogLevel, text: str, /, **fields: Any) -> None:
         """Log a line, or count it.
@@ -55,7 +55,7 @@ class SummedLog:
         self._more[kind] = self._more.get(kind, 0) + 1
         self._last[kind] = (level, text, fields)
 
-    def tell(self) -> None:
+    def flush(self) -> None:
         """Log the number of further lines of each kind, with the last of them."""
         more, last = self._more, self._last
         self._more, self._last = {}, {}

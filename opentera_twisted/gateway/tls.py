@@ -55,15 +55,15 @@ class Certificate:
         return self._certificate, self._private_key
 
     def reload(self) -> None:
-        """Read the files again; open connections keep what they have.
+        """Read the files again; open connections keep their certificate.
 
         Raises:
-            InvalidArgument: as above; the certificate that was read before stays in use.
+            InvalidArgument: as above; the previous certificate stays in use.
         """
         self._context = self._load()
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """Begin one client's TLS, with the certificate as it is now."""
+        """Begin one client's TLS with the current certificate."""
         return SSL.Connection(self._context, None)
 
     def wrap(self, factory: IProtocolFactory, reactor: Any) -> TLSMemoryBIOFactory:
@@ -71,7 +71,7 @@ class Certificate:
         return TLSMemoryBIOFactory(self, False, factory, reactor)
 
     def _load(self) -> SSL.Context:
-        # Twisted's own options know what is safe: versions, ciphers, no compression.
+        # Twisted's options choose safe versions and ciphers, without compression.
         context: SSL.Context = CertificateOptions().getContext()
         context.set_alpn_select_callback(_negotiated)
         try:
@@ -114,7 +114,7 @@ class TLSListening:
     ) -> Any:
         """Listen with TLS."""
         context = contextFactory.getContext()
-        if context not in _negotiating:  # one in use cannot be changed, nor need it be
+        if context not in _negotiating:  # a context in use cannot be changed again
             context.set_alpn_select_callback(_negotiated)
             _negotiating.add(context)
         return self._reactor.listenSSL(port, factory, contextFactory, backlog, interface)
@@ -124,7 +124,7 @@ _negotiating: Final[WeakSet[SSL.Context]] = WeakSet()
 
 
 def _negotiated(connection: SSL.Connection, offered: Sequence[bytes]) -> Any:
-    """Select the protocol to speak; without a common one, go on as if the client had not asked."""
+    """Select the protocol of ALPN; without a common one, continue as without ALPN."""
     protocol = connection.get_app_data()  # None with a context factory of the older form
     wrapped = protocol.factory.wrappedFactory if isinstance(protocol, ProtocolWrapper) else None
     factory = IProtocolNegotiationFactory(wrapped, None)

@@ -136,7 +136,7 @@ class LimitTests(GatewayTestCase):
         assert [line.removesuffix("''") for line in log.items if "refused with 403" in line] == [
             text
         ]
-        self.gate._strangers.tell()
+        self.gate._strangers.flush()
         assert any(
             line.startswith(f"19 more within a minute, the last: {text}") for line in log.items
         )
