@@ -22,7 +22,7 @@ from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from tests.helpers.support import RedisTestCase
+from tests.helpers.support import GUARD, RedisTestCase
 
 REQUIRED = "OPENTERA_BUS_REQUIRE_CHROMIUM"
 """Environment variable that makes a missing Chromium a failure."""
@@ -58,6 +58,9 @@ class Browser:
             options.add_argument("--no-sandbox")
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(_DRIVER))
+        connection: Any = self.driver.command_executor
+        # Newer versions of selenium wait 2 minutes, older ones without a limit.
+        getattr(connection, "client_config", connection).timeout = int(GUARD)
         self.driver.set_script_timeout(SCRIPT_TIMEOUT)
 
     def open(self, url: str) -> Deferred[None]:
