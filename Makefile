@@ -134,8 +134,8 @@ SOAK ?= 3600
 
 .PHONY: soak
 soak: $(VENV)/.dev  ## Make 10,000 returns, and repeat faults and storms for an hour (SOAK=seconds); stop at the first failure.
-	RETURNS=10000 $(BIN)/python -m pytest --quiet tests/gateway/recovery/test_model.py
-	CLIENTS=400 $(BIN)/python -m pytest --quiet tests/gateway/recovery/test_programs.py -k rolling
+	RETURNS=10000 $(BIN)/python -m pytest --quiet -o faulthandler_timeout=0 tests/gateway/recovery/test_model.py
+	CLIENTS=1000 $(BIN)/python -m pytest --quiet -o faulthandler_timeout=0 tests/gateway/recovery/test_programs.py -k rolling
 	@end=$$(($$(date +%s) + $(SOAK))); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/python -m pytest --quiet tests/faults tests/program/test_storms.py || exit 1; done
 
