@@ -19,7 +19,7 @@ from twisted.internet.ssl import CertificateOptions
 from zope.interface import implementer
 
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.link.address import TLS
+from opentera_twisted.link.credentials import TLS
 from opentera_twisted.link.endpoints import tcp_endpoint
 from opentera_twisted.link.tls import client_options
 

@@ -9,7 +9,7 @@ protocol        a connection for commands, and one for published messages
 endpoints       endpoints that need no thread of the reactor's pool
 sentinel        endpoint that asks sentinels for the address of the primary
 address         Redis URLs and their endpoints
-credentials     user and password
+credentials     user, password and certificates
 tls             TLS of a connection
 secret_file     password of a URL in a separate file
 back_off        delays between attempts to connect

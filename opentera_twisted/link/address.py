@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from opentera_twisted._internal.default_url import DEFAULT_URL
 from opentera_twisted.errors import InvalidArgument, NotOnCluster
-from opentera_twisted.link.credentials import NO_CREDENTIALS, Credentials
+from opentera_twisted.link.credentials import NO_CREDENTIALS, TLS, Credentials
 
 REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
@@ -23,21 +23,6 @@ _FORMS: Final = (
 )
 _TLS_OPTIONS: Final = frozenset({"ca", "certificate", "private_key"})
 _SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
-
-
-@frozen
-class TLS:
-    """TLS settings of a connection.
-
-    Attributes:
-        ca: PEM file of the certificates to trust; None trusts the system's.
-        certificate: PEM file of the client certificate, optionally with its key.
-        private_key: PEM file of the key; None if it is in the certificate's file.
-    """
-
-    ca: str | None = None
-    certificate: str | None = None
-    private_key: str | None = None
 
 
 @frozen

@@ -1,4 +1,4 @@
-"""User and password for Redis or a sentinel."""
+"""User, password and certificates for Redis or a sentinel."""
 
 from __future__ import annotations
 
@@ -47,6 +47,21 @@ class Credentials:
             raise AuthenticationFailed(
                 f"{where} refuses the user or the password ({error.code}); correct the URL or file"
             ) from None
+
+
+@frozen
+class TLS:
+    """TLS settings of a connection.
+
+    Attributes:
+        ca: PEM file of the certificates to trust; None trusts the system's.
+        certificate: PEM file of the client certificate, optionally with its key.
+        private_key: PEM file of the key; None if it is in the certificate's file.
+    """
+
+    ca: str | None = None
+    certificate: str | None = None
+    private_key: str | None = None
 
 
 NO_CREDENTIALS: Final = Credentials()

@@ -9,8 +9,8 @@ from typing import Any, Final, Self
 import hiredis
 
 from opentera_twisted.errors import AuthenticationFailed, BusUnavailable, ConnectionLost
-from opentera_twisted.link.address import TLS, RedisAddress
-from opentera_twisted.link.credentials import Credentials
+from opentera_twisted.link.address import RedisAddress
+from opentera_twisted.link.credentials import TLS, Credentials
 from opentera_twisted.link.protocol import Argument
 from opentera_twisted.link.refusals import refusal
 from opentera_twisted.link.topology import redirection

@@ -16,7 +16,7 @@ from twisted.internet.ssl import (
 
 from opentera_twisted._internal.private_key import private_key
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.link.address import TLS
+from opentera_twisted.link.credentials import TLS
 
 
 def with_tls(tls: TLS, hostname: str, endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:

@@ -16,8 +16,7 @@ from twisted.internet.testing import MemoryReactorClock
 from opentera_twisted import Bus, InvalidArgument, NotOnCluster
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.link import RedisAddress
-from opentera_twisted.link.address import TLS
-from opentera_twisted.link.credentials import Credentials
+from opentera_twisted.link.credentials import TLS, Credentials
 from opentera_twisted.link.sentinel import SentinelEndpoint
 from opentera_twisted.program.options import parse_redis
 from opentera_twisted.user_manager import UserManager
