@@ -11,13 +11,13 @@ from twisted.python.failure import Failure
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.admin.guard import Guard
 from opentera_twisted.admin.overview import Overview
-from opentera_twisted.admin.requests import Call, Key
+from opentera_twisted.admin.requests import Call, Disconnection, Key
 from opentera_twisted.admin.rights import SERVICES, lacking
 from opentera_twisted.admin.settings import ConsoleMode, Websockets
 from opentera_twisted.admin.traffic import Traffic
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import CallError, PermissionDenied
-from opentera_twisted.gateway import audit
+from opentera_twisted.gateway import audit, everywhere
 from opentera_twisted.messages.decoding import strict
 from opentera_twisted.rpc import Listening
 from opentera_twisted.rpc.description import to_json
@@ -25,6 +25,9 @@ from opentera_twisted.sessions import SessionKeys
 
 KEY_LIFETIME: Final = 60.0
 """Seconds until a key issued by the page expires."""
+
+LONGEST_SEARCH: Final = 200
+"""Characters of a search for clients, at most."""
 
 SHOWN_UUIDS: Final = 200
 """UUIDs shown of one kind, at most."""
@@ -132,6 +135,22 @@ class Console:
             outcome = answer.get("error", "returned")
             audit.console_call(address, request.server, request.procedure, outcome, seconds)
         return {**answer, "seconds": seconds}
+
+    async def gateways(self) -> list[dict[str, Any]]:
+        """List the gateways of the bus."""
+        return await everywhere.gateways(self._bus)
+
+    async def clients(self, search: str) -> dict[str, Any]:
+        """List the websockets at all gateways that match."""
+        return await everywhere.clients(self._bus, search[:LONGEST_SEARCH])
+
+    async def disconnect(self, request: Disconnection, address: str) -> dict[str, Any]:
+        """Close the websockets of an identity for a user at an address."""
+        source = f"console: {address}"
+        receivers = await self._bus.presence.disconnect(request.kind, request.uuid, source)
+        if self._audits:
+            audit.console_disconnect(address, request.kind, request.uuid)
+        return {"receivers": receivers}
 
     async def issue(self, request: Key, address: str) -> dict[str, Any]:
         """Issue a session key for a user at an address."""

@@ -43,6 +43,14 @@ class Key:
     name: str | None
 
 
+@frozen
+class Disconnection:
+    """An identity to disconnect."""
+
+    kind: topics.Kind
+    uuid: str
+
+
 def parse_call(body: bytes) -> Call:
     """Parse ``{"server", "procedure", "arguments": [{"type", "value"}], "timeout"}``.
 
@@ -81,6 +89,16 @@ def parse_key(body: bytes) -> Key:
     if kind not in topics.KINDS:
         raise InvalidArgument(f"kind must be one of {', '.join(topics.KINDS)}")
     return Key(kind, _text(request, "uuid"), request.get("name") or None)
+
+
+def parse_disconnection(body: bytes) -> Disconnection:
+    """Parse ``{"kind", "uuid"}``.
+
+    Raises:
+        InvalidArgument: the request is malformed.
+    """
+    key = parse_key(body)
+    return Disconnection(key.kind, key.uuid)
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from opentera_twisted.admin.console import Console
 from opentera_twisted.admin.guard import Guard, Refused
 from opentera_twisted.admin.metrics import CONTENT_TYPE
 from opentera_twisted.admin.overview import Overview
-from opentera_twisted.admin.requests import parse_call, parse_key
+from opentera_twisted.admin.requests import parse_call, parse_disconnection, parse_key
 from opentera_twisted.admin.settings import ConsoleMode, Websockets
 from opentera_twisted.admin.site import AdminSite
 from opentera_twisted.admin.traffic import DEFAULT_PATTERNS
@@ -75,6 +75,7 @@ def admin_site(
     if console != "off":
         _add_page(routes)
         _add_console(routes, page)
+        _add_clients(routes, page)
 
     def stop() -> None:
         overview.stop()
@@ -232,6 +233,26 @@ def _add_console(routes: _Routes, console: Console) -> None:
     @routes.write("/api/keys")
     def issue(request: Any) -> Any:
         return console.issue(parse_key(request.content.read()), _address(request))
+
+
+def _add_clients(routes: _Routes, console: Console) -> None:
+    """Add the paths about gateways and their clients."""
+
+    @routes.read("/api/gateways")
+    def gateways(_: Any) -> Any:
+        return console.gateways()
+
+    @routes.read("/api/clients")
+    def clients(request: Any) -> Any:
+        search = request.args.get(b"search", [b""])[0].decode(errors="replace")
+        return console.clients(search)
+
+    if not console.may_write:
+        return
+
+    @routes.write("/api/disconnect")
+    def disconnect(request: Any) -> Any:
+        return console.disconnect(parse_disconnection(request.content.read()), _address(request))
 
 
 def _file(content: bytes, suffix: str) -> Callable[[Any], bytes]:

@@ -37,6 +37,8 @@ class GatewayService:
     def start(self) -> None:
         """Serve as soon as the link is ready."""
         self._bus.link.on_ready.append(self._serve)
+        if self._bus.link.is_ready:
+            self._serve()
 
     async def stop(self) -> None:
         """Finish the running calls and stop serving."""

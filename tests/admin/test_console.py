@@ -19,6 +19,7 @@ from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.decoding import DEEPEST
+from opentera_twisted.program.gateway_service import GatewayService
 from tests.helpers.admin import AdminTestCase, Asking
 from tests.helpers.existing import ExistingServer
 from tests.helpers.support import (
@@ -393,3 +394,35 @@ class PresenceTests(AdminTestCase):
         assert answer.json()["user"]["uuids"] == [UUID]
         client.sendClose()
         await client.closed
+
+
+class ClientsTests(AdminTestCase):
+    async def test_clients_of_all_gateways_are_listed_and_disconnected(self) -> None:
+        admin = await self.admin(console="write", audits=True)
+        log = log_of(self)
+        assert (await admin.ask("/api/gateways")).json() == []
+        listing = GatewayService(admin.bus, admin.gateway, "edge")
+        listing.start()
+        self.addCleanup(lambda: Deferred.fromCoroutine(listing.stop()))
+        admin.gateway.startService()
+        self.addCleanup(admin.gateway.stopService)
+        port: Any = reactor.listenTCP(0, admin.gateway.factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        key = await SessionKeys(admin.bus).issue("device", UUID)
+        client = await connect(port.getHost().port, f"/wss/device?id={key}")
+
+        async def clients(search: str = "") -> Any:
+            return (await admin.ask(f"/api/clients?search={search}")).json()
+
+        found = await until(clients, lambda found: found["total"] == 1)
+        assert found["clients"][0]["uuid"] == UUID
+        assert (await clients("nobody"))["clients"] == []
+        (gateway,) = (await admin.ask("/api/gateways")).json()
+        assert (gateway["name"], gateway["clients"]["device"]) == ("edge", 1)
+        wrong = await admin.post("/api/disconnect", {"kind": "robot", "uuid": UUID})
+        assert wrong.status == 400
+        answer = await admin.post("/api/disconnect", {"kind": "device", "uuid": UUID})
+        assert answer.json() == {"receivers": 1}
+        assert (await client.closed)[0] == 4000
+        line = f"console-disconnect address=127.0.0.1 kind=device uuid={UUID}"
+        assert any(item.startswith(line) for item in log.items)

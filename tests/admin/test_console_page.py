@@ -7,6 +7,7 @@ from functools import partial
 from importlib.resources import files
 from operator import le
 from typing import Any
+from uuid import uuid4
 
 from selenium.common.exceptions import WebDriverException
 from twisted.internet.threads import deferToThread
@@ -17,6 +18,7 @@ from opentera_twisted.admin import traffic as watching
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.messages import UserEvent
+from opentera_twisted.program.gateway_service import GatewayService
 from tests.gateway.recovery.client import Client
 from tests.helpers.browser import BrowserTestCase
 from tests.helpers.support import (
@@ -166,6 +168,45 @@ class LinkTests(ConsoleTestCase):
         await self.sees("#away", "does not answer")
         await self.browser.command("Network.emulateNetworkConditions", **{**gone, "offline": False})
         await self.sees("#status", "Ready")
+
+    async def test_a_hanging_gateway_greys_out_its_figures(self) -> None:
+        await self.show()
+        await self.sees("#age", "updated now")
+        assert not await self.browser.run("return document.body.classList.contains('stale')")
+        await self.browser.run(
+            "const now = performance.now.bind(performance); performance.now = () => now() + 60000;"
+            "window.fetch = () => new Promise(() => {})"
+        )
+        await self.sees("#status", "No answer for")
+        assert await self.browser.run("return document.body.className") == "stale"
+        assert (await self.sees("#age")).startswith("updated 6")
+
+    async def test_clients_are_searched_sorted_and_disconnected(self) -> None:
+        await self.show(console="write")
+        listing = GatewayService(self.bus_shown, self.gateway, "edge")
+        listing.start()
+        keys = SessionKeys(self.bus_shown)
+        clients = {}
+        for name in ("Zoé", "Ana"):
+            key = await keys.issue("user", str(uuid4()), name=name)
+            clients[name] = await connect(self.websocket_port, f"/wss/user?id={key}")
+        await self.sees("#clients-state", "2 at all gateways")
+        await self.sees("#gateways-rows", "edge at ")
+        name = "#clients-rows tr:first-child td:nth-child(3)"
+        await self.click("#clients-head th:nth-child(3) button")
+        await self.sees(name, "Ana")
+        await self.click("#clients-head th:nth-child(3) button")
+        await self.sees(name, "Zoé")
+        await self.type("#clients-search", "ana")
+        await self.sees("#clients-state", "1 of 2 at all gateways")
+        await self.browser.run(
+            "window.confirm = (text) => text.startsWith('Disconnect Ana (user ')"
+        )
+        await self.click("#clients-rows button[data-action^=Disconnect]")
+        assert (await clients["Ana"].closed)[0] == 4000
+        assert not clients["Zoé"].closed.called
+        assert not await self.problems()
+        await listing.stop()
 
     async def test_charts_show_numbers_and_describe_them(self) -> None:
         await self.show()

@@ -1,5 +1,8 @@
 /** Requests to the program, and their repetition. */
 
+const PATIENCE = 4000; // milliseconds
+const CALL_PATIENCE = 65000; // longer than the longest call
+
 let pageToken = "";
 
 /** An error that the program reported, or a failed request. */
@@ -10,17 +13,23 @@ export class Problem extends Error {
   }
 }
 
-async function ask(path, options = {}) {
+async function ask(path, options = {}, patience = PATIENCE) {
   let response;
+  let answer;
   try {
-    response = await fetch(path, { cache: "no-store", ...options });
+    response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience), ...options });
+    answer = await response.json().catch((error) => {
+      if (error.name === "TimeoutError") {
+        throw error;
+      }
+      return null;
+    });
   } catch {
     throw new Problem("The program does not answer.");
   }
   if (response.status === 401) {
     location.reload(); // to the login form
   }
-  const answer = await response.json().catch(() => null);
   if (!response.ok || answer === null) {
     throw new Problem(answer?.message ?? `The program answered ${response.status}.`, response);
   }
@@ -28,14 +37,14 @@ async function ask(path, options = {}) {
 }
 
 /** @param {string} path @param {Record<string, any>} [query] */
-export function get(path, query = {}) {
-  return ask(`${path}?${new URLSearchParams(query)}`);
+export function get(path, query = {}, patience = PATIENCE) {
+  return ask(`${path}?${new URLSearchParams(query)}`, {}, patience);
 }
 
 /** @param {string} path @param {any} body */
 export function post(path, body) {
   const headers = { "Content-Type": "application/json", "X-Opentera-Bus-Token": pageToken };
-  return ask(path, { method: "POST", headers, body: JSON.stringify(body) });
+  return ask(path, { method: "POST", headers, body: JSON.stringify(body) }, CALL_PATIENCE);
 }
 
 /** Fetch the page's permissions and token; needed again after a restart of the program. */

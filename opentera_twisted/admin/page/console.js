@@ -2,7 +2,9 @@
 
 import { begin, get, post, repeat } from "./api.js";
 import { Tiles } from "./charts.js";
+import { startClients } from "./clients.js";
 import { ago, byId, bytes, count, element, facts, setText } from "./dom.js";
+import { startGateways } from "./gateways.js";
 import { startPresence } from "./presence.js";
 import { startServices } from "./services.js";
 import { startTraffic } from "./traffic.js";
@@ -11,6 +13,9 @@ import { startTestWebSocket } from "./test-websocket.js";
 const tiles = new Tiles(byId("tiles"));
 let taken = 0;
 let started = "";
+let updated = 0; // when the shown figures arrived, by the page's own clock
+
+const STALE = 5000; // milliseconds
 
 function showStatus(state, text) {
   byId("status").dataset.state = state;
@@ -88,18 +93,33 @@ async function update() {
       started = state.health.started;
     }
     taken = state.taken;
+    updated = performance.now();
     tiles.add(state.samples, state.kept);
     show(state);
     byId("away").hidden = true;
   } catch (problem) {
-    showStatus("bad", "No answer");
     setText(byId("away"), `${problem.message} The page shows earlier data.`);
     byId("away").hidden = false;
   }
+  showAge();
+}
+
+/** Show the age of the figures; grey out stale ones. A request that hangs does not stop this. */
+function showAge() {
+  const age = performance.now() - updated;
+  const isStale = age > STALE;
+  document.body.classList.toggle("stale", isStale);
+  if (isStale) {
+    showStatus("bad", updated === 0 ? "No answer" : `No answer for ${Math.round(age / 1000)} s`);
+    document.title = "✕ opentera-bus";
+  }
+  byId("age").hidden = updated === 0;
+  setText(byId("age"), age < 2500 ? "updated now" : `updated ${Math.round(age / 1000)} s ago`);
 }
 
 async function main() {
   let beginning = null;
+  setInterval(showAge, 1000);
   await update();
   while (beginning === null) {
     beginning = await begin().catch(() => null);
@@ -113,6 +133,8 @@ async function main() {
   logout.addEventListener("click", () => post("/logout", {}).finally(() => location.reload()));
   startPresence();
   startTraffic();
+  startGateways();
+  startClients(beginning.write);
   startServices(beginning.write);
   if (beginning.write) {
     startTestWebSocket(beginning.websockets);

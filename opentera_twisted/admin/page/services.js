@@ -156,7 +156,7 @@ async function refresh() {
   button.disabled = true;
   setText(byId("services-state"), "Querying services…");
   try {
-    const found = await get("/api/services");
+    const found = await get("/api/services", {}, 20000);
     byId("services-list").replaceChildren(...found.map(serviceOf));
     byId("services-empty").hidden = found.length > 0;
     setText(byId("services-state"), `${count(found.length)} found`);

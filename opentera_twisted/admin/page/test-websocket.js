@@ -82,6 +82,7 @@ function forget() {
 /** @param {{scheme: string, port: number}[]} websockets - addresses of the gateway */
 export function startTestWebSocket(websockets) {
   byId("test-websocket").hidden = false;
+  byId("to-test").hidden = false;
   const [{ scheme, port } = { scheme: location.protocol === "https:" ? "wss" : "ws", port: location.port }] = websockets;
   byId("url").value = `${scheme}://${location.hostname}:${port}/wss`;
   byId("uuid").value = randomUuid();
