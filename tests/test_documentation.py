@@ -322,7 +322,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 OF_OTHERS = {
     "twistd": "logfile pidfile",
-    "docker": "file network publish read-only stop-timeout tag",
+    "docker": "detach file network publish read-only stop-timeout tag",
     "systemctl": "now",
     "gunicorn and uWSGI": "enable-threads preload threads worker-class",
     "pip": "no-deps",
