@@ -105,6 +105,14 @@ def test_the_drawing_of_the_package_is_in_the_order_of_imports() -> None:
     assert not names
 
 
+def test_the_table_of_changes_names_existing_files() -> None:
+    page = (ROOT / "docs/explanation/architecture.md").read_text()
+    table = page.partition("| to change | open |")[2].partition("\n\n")[0]
+    names = re.findall(r"`([\w/]+(?:\.py|/))`", table)
+    assert "gateway/limits.py" in names
+    assert not [name for name in names if not (ROOT / "opentera_twisted" / name).exists()]
+
+
 def test_the_drawing_of_the_checkout_is_complete() -> None:
     names = {name.removesuffix("/") for name in drawn("CONTRIBUTING.md", "## Layout", 4)}
     assert not {name for name in names if not (ROOT / name).exists()}
