@@ -17,7 +17,7 @@ from tests.helpers.support import free_port, shared_server
 
 from .environment import Environment
 
-EXTRAS = ("admin", "blocking", "cli", "embedded", "opentera")
+EXTRAS = ("admin", "asyncio", "blocking", "cli", "embedded", "opentera")
 FOR_DEVELOPERS = ("bench", "dev")
 
 CALL = """
@@ -50,8 +50,8 @@ missing = {}
 
 def look(path, prefix):
     for _, name, is_package in pkgutil.iter_modules(path, prefix):
-        if name == "opentera_twisted.embedded.guard":  # a program
-            continue
+        if name in {"opentera_twisted.embedded.guard", "opentera_twisted.pytest_plugin"}:
+            continue  # a program, and a module that only pytest imports
         try:
             module = __import__(name, fromlist=["x"])
         except MissingExtra as error:
@@ -179,7 +179,7 @@ class TestWithoutExtras:
                 f"opentera_twisted.{name}": (
                     "crochet is missing: pip install 'opentera-twisted[blocking]'"
                 )
-                for name in ("blocking", "client.blocking", "opentera", "reactor_thread")
+                for name in ("aio", "blocking", "client.blocking", "opentera", "reactor_thread")
             },
         }
 
