@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from opentera_twisted import topics
 from opentera_twisted._internal.timeouts import check_timeout
+from opentera_twisted._internal.unused import needs_use
 from opentera_twisted.errors import AlreadyServed, InvalidArgument
 from opentera_twisted.link import (
     DEFAULT_URL,
@@ -332,7 +333,8 @@ class Bus(Service):
             InvalidTopic, InvalidArgument: at once, before anything is sent.
         """
         check_timeout(timeout)
-        return Deferred.fromCoroutine(describe(self.caller, topics.rpc_of(server), timeout))
+        description = describe(self.caller, topics.rpc_of(server), timeout)
+        return needs_use(Deferred.fromCoroutine(description), "describe")
 
     def services(self, timeout: float = DISCOVERY_TIMEOUT) -> Deferred[list[Listening]]:
         """List the services and modules that listen now, including existing OpenTera programs.
@@ -352,7 +354,8 @@ class Bus(Service):
         Source: Redis commands PUBSUB CHANNELS and PUBSUB NUMPAT.
         """
         check_timeout(timeout)
-        return Deferred.fromCoroutine(services(self.link, self.caller, timeout))
+        found = Deferred.fromCoroutine(services(self.link, self.caller, timeout))
+        return needs_use(found, "services")
 
     def proxy(self, server: str, timeout: float = CALL_TIMEOUT) -> Deferred[Proxy]:
         """Make an object with a server's procedures as methods.
@@ -367,7 +370,8 @@ class Bus(Service):
             Fires with a `Proxy` when the server has described itself; fails like `call`.
         """
         check_timeout(timeout)
-        return Deferred.fromCoroutine(self._proxy(topics.rpc_of(server), timeout))
+        proxy = Deferred.fromCoroutine(self._proxy(topics.rpc_of(server), timeout))
+        return needs_use(proxy, "proxy")
 
     async def _proxy(self, topic: str, timeout: float) -> Proxy:
         description = await describe(self.caller, topic, timeout)

@@ -12,6 +12,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from opentera_twisted import topics
+from opentera_twisted._internal.unused import needs_use
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.holders import GATEWAYS, HELD, LEAVING
 from opentera_twisted.link import Link, Script
@@ -66,11 +67,13 @@ class Presence:
             BusUnavailable, ConnectionLost, CommandFailed.
         """
         _check_kind(kind)
-        return self.everyone().addCallback(lambda everyone: everyone[kind])
+        everyone = Deferred.fromCoroutine(self._everyone())
+        online = everyone.addCallback(lambda everyone: everyone[kind])
+        return needs_use(online, "presence.online")
 
     def everyone(self) -> Deferred[dict[Kind, list[str]]]:
         """List the identities with an open websocket, by kind; otherwise like `online`."""
-        return Deferred.fromCoroutine(self._everyone())
+        return needs_use(Deferred.fromCoroutine(self._everyone()), "presence.everyone")
 
     async def _everyone(self) -> dict[Kind, list[str]]:
         held: Sequence[Sequence[bytes]] = await self._link.run(ONLINE, [GATEWAYS])

@@ -17,6 +17,7 @@ from typing import Any, Final
 from attrs import field, frozen
 from twisted.internet.defer import Deferred, succeed
 
+from opentera_twisted._internal.unused import needs_use
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.holders import HOLDERS
 from opentera_twisted.link import HasLink, Script
@@ -173,7 +174,7 @@ class SessionKeys:
         value = encode_identity(uuid, name, topics)
         key = f"{kind}.{secrets.token_urlsafe(32)}"
         stored = self._link.execute("SET", key, value, "PX", milliseconds(ttl), "NX")
-        return stored.addCallback(lambda _: key)
+        return needs_use(stored.addCallback(lambda _: key), "issue")
 
     def redeem(self, kind: Kind, key: str) -> Deferred[Identity | None]:
         """Redeem a key: get its identity and delete it.

@@ -11,6 +11,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from opentera_twisted._internal.timeouts import shown
+from opentera_twisted._internal.unused import needs_use
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link import Link, Script
 from opentera_twisted.watches import Watch, Watches, WatchHandler
@@ -113,7 +114,7 @@ class Variables:
 
         Source: Redis command GET.
         """
-        return self._link.execute("GET", encode_name(name))
+        return needs_use(self._link.execute("GET", encode_name(name)), "variables.get")
 
     def set(
         self,
