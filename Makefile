@@ -131,11 +131,13 @@ faults: $(VENV)/.dev  ## Break Redis and the network in every way; write the tab
 
 # Seconds; each round breaks things at different moments.
 SOAK ?= 3600
+# Its tests take longer than a test that hangs.
+UNLIMITED := -o faulthandler_timeout=0 -o hang_limit=0
 
 .PHONY: soak
 soak: $(VENV)/.dev  ## Make 10,000 returns, and repeat faults and storms for an hour (SOAK=seconds); stop at the first failure.
-	RETURNS=10000 $(BIN)/python -m pytest --quiet -o faulthandler_timeout=0 tests/gateway/recovery/test_model.py
-	CLIENTS=1000 $(BIN)/python -m pytest --quiet -o faulthandler_timeout=0 tests/gateway/recovery/test_programs.py -k rolling
+	RETURNS=10000 $(BIN)/python -m pytest --quiet $(UNLIMITED) tests/gateway/recovery/test_model.py
+	CLIENTS=1000 $(BIN)/python -m pytest --quiet $(UNLIMITED) tests/gateway/recovery/test_programs.py -k rolling
 	@end=$$(($$(date +%s) + $(SOAK))); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/python -m pytest --quiet tests/faults tests/program/test_storms.py || exit 1; done
 

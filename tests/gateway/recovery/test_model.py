@@ -22,7 +22,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from tests.helpers.support import RedisTestCase, Server, shared_server
+from tests.helpers.support import GUARD, RedisTestCase, Server, shared_server
 
 from .world import World
 
@@ -108,6 +108,8 @@ class Model(RuleBasedStateMachine):
 
 
 class ModelTests(RedisTestCase):
+    timeout = GUARD * max(1, RETURNS // 100)
+
     async def test_no_client_has_a_hole_that_it_is_not_told_of(self) -> None:
         Model.server = shared_server()
         Model.returns = Model.recovered = 0

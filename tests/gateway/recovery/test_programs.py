@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 
+from tests.helpers.support import GUARD
 from tests.helpers.websockets import HandshakeFailed
 from tests.program.test_program import ENDED
 from tests.program.test_workers import WorkersTestCase
@@ -86,6 +87,8 @@ class Returning:
 
 
 class RestartTests(WorkersTestCase):
+    timeout = GUARD * max(1, CLIENTS // 100)
+
     async def test_a_rolling_restart_loses_nothing_and_needs_no_key(self) -> None:
         options = ("--redis", self.gateway_url, *PATIENT)
         programs = [self.start(*options) for _ in range(3)]
