@@ -25,9 +25,10 @@ help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
 
 $(VENV)/.run: setup.cfg
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing what the bus needs into $(VENV) ..."
+	@test -x $(BIN)/python || { echo "Making an environment in $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing what the bus needs into $(VENV); the first time, this takes a minute ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,admin,cli]'
+	@echo "Installed."
 	@touch $@
 
 $(VENV)/.dev: setup.cfg $(VENV)/.run
@@ -37,6 +38,7 @@ $(VENV)/.dev: setup.cfg $(VENV)/.run
 
 .PHONY: run
 run: $(VENV)/.run  ## Start a gateway on an embedded Redis; print where to connect and a key.
+	@echo "Starting a gateway; its log follows ..."
 	@$(BIN)/python examples/try_it.py & exec $(BIN)/twistd --nodaemon --pidfile= opentera-bus
 
 .PHONY: cluster

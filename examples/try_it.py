@@ -10,14 +10,15 @@ from twisted.internet.task import react
 from opentera_twisted import Bus, BusError, SessionKeys
 
 WEBSOCKET = "ws://127.0.0.1:40085/wss/user"
-HEALTH = "http://127.0.0.1:40086/health"
+CONSOLE = "http://127.0.0.1:40086"
 LIFETIME = 3600.0
 PATIENCE = 20.0
 
 TEXT = """
 The gateway is running; end it with Ctrl-C.
 
-  health      {health}
+  console     {console}
+  health      {console}/health
   websocket   {websocket}?id={key}
               (this key logs in once, within the hour)
 
@@ -37,7 +38,7 @@ async def main(reactor: Any) -> None:
     try:
         await bus.connected().addTimeout(PATIENCE, reactor)
         key = await SessionKeys(bus).issue("user", uuid, ttl=LIFETIME)
-        print(TEXT.format(health=HEALTH, websocket=WEBSOCKET, key=key, uuid=uuid), flush=True)
+        print(TEXT.format(console=CONSOLE, websocket=WEBSOCKET, key=key, uuid=uuid), flush=True)
     except TimeoutError:
         print("no Redis appeared: see the lines above", file=sys.stderr)
     except BusError as error:
