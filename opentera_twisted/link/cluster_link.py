@@ -40,7 +40,7 @@ from opentera_twisted.link.protocol import Argument, CommandProtocol, Done, fire
 from opentera_twisted.link.server_link import ServerLink
 from opentera_twisted.link.slots import command_slot, key_slot, slot_topic
 from opentera_twisted.link.subscriptions import Name, SubscriptionTable
-from opentera_twisted.link.topology import Address, Topology, parse_slots, redirection
+from opentera_twisted.link.topology import REDIRECTIONS, Address, Topology, parse_slots, redirection
 from opentera_twisted.link.waiting import too_many
 
 TOPOLOGY_TIMEOUT: Final = 2.0
@@ -209,6 +209,21 @@ class ClusterLink(Link):
         """Send a command without a Deferred."""
         self._begin(arguments, done, COMMAND_TIMEOUT)
 
+    def _answered(
+        self,
+        arguments: tuple[Argument, ...],
+        timeout: float,
+        node: ServerLink,
+        done: Done,
+        reply: Any,
+    ) -> None:
+        """Pass on the reply to a command that was sent at once, or send the command elsewhere."""
+        if isinstance(reply, CommandFailed) and reply.code in REDIRECTIONS:
+            command = _Command(self, arguments, command_slot(arguments), done, timeout)
+            self._refused(command, node, reply)
+        else:
+            done(reply)
+
     def _begin(
         self,
         arguments: tuple[Argument, ...],
@@ -219,6 +234,10 @@ class ClusterLink(Link):
         if arguments[0] == "PUBLISH":
             arguments = ("SPUBLISH", *arguments[1:])
         slot = command_slot(arguments)
+        node = self._node_of(slot)
+        if node is not None and node.is_connected and not prefix:
+            node.send(arguments, partial(self._answered, arguments, timeout, node, done))
+            return
         self._route(_Command(self, arguments, slot, done, timeout, prefix))
 
     def delete(self, names: Sequence[bytes]) -> Deferred[int]:
