@@ -246,7 +246,7 @@ class BlockingBus:
         Args:
             topic: exact name of the topic.
             handler: called in a thread, for one delivery at a time; a coroutine function runs in
-                the reactor's thread. Above `MOST_WAITING` queued deliveries, the oldest are dropped
+                the reactor's thread. Above 10,000 queued deliveries, the oldest are dropped
                 and ``on_gap`` is called.
             on_gap: called in the same way when deliveries may have been missed.
 

@@ -22,12 +22,12 @@ from opentera_twisted.link import DEFAULT_URL, RedisAddress
 from opentera_twisted.logs import LogPublisher
 from opentera_twisted.pubsub import Handler, OnGap, check_handlers
 from opentera_twisted.reactor_thread import (
-    MOST_WAITING,
     BusLease,
     ThreadLogPublisher,
     run_in_loop,
     running_reactor,
 )
+from opentera_twisted.reactor_thread.handlers import MOST_WAITING
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
     DEFAULT_LIMITS,
@@ -281,7 +281,7 @@ class AsyncioBus:
         Args:
             topic: exact name of the topic.
             handler: function or coroutine function, called in this event loop for one delivery at a
-                time. Above `MOST_WAITING` queued deliveries, the oldest are dropped and ``on_gap``
+                time. Above 10,000 queued deliveries, the oldest are dropped and ``on_gap``
                 is called.
             on_gap: called in the same way when deliveries may have been missed.
 

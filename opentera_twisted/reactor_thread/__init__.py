@@ -8,7 +8,7 @@ handlers      handlers of a program, called in threads
 logs          log messages, sent by a thread where no reactor runs
 """
 
-from opentera_twisted.reactor_thread.handlers import MOST_WAITING, SerialQueue, in_thread
+from opentera_twisted.reactor_thread.handlers import SerialQueue, in_thread
 from opentera_twisted.reactor_thread.logs import ThreadLogPublisher
 from opentera_twisted.reactor_thread.running import (
     check_not_forked,
@@ -19,7 +19,6 @@ from opentera_twisted.reactor_thread.running import (
 from opentera_twisted.reactor_thread.shared_bus import BusLease
 
 __all__ = [
-    "MOST_WAITING",
     "BusLease",
     "SerialQueue",
     "ThreadLogPublisher",
