@@ -17,5 +17,6 @@ private_file   files that may contain a secret, and their exposure
 private_key    private keys, read without asking for a passphrase
 thread_pool    separate threads for each purpose
 timeouts       checks of timeouts and other numbers of seconds
+unused         warnings of results that nobody uses
 waiters        Deferreds that fire together
 """

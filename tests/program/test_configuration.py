@@ -58,6 +58,8 @@ class TestFile:
             "admin-token-file": str(tmp_path / "token"),
             "console": "write",
             "log-format": "json",
+            "log-level": "warn",
+            "audit-log": str(tmp_path / "audit"),
             "websocket": ["tcp:1:interface=127.0.0.1", "tcp:2"],
             "origin": ["https://a.example"],
             "trusted-proxy": ["10.0.0.0/8", "unix"],
