@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Final, NoReturn
 
 from attrs import frozen
@@ -569,4 +570,8 @@ class Recovery:
 
 def _in_use(failure: Failure) -> NoReturn:
     failure.trap(InUse)
-    raise Refusal.for_now("the recovery token is in use")
+    raise Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "the recovery token is in use",
+        retry_after=1,  # the other return ends soon
+    )
