@@ -125,4 +125,4 @@ class RunningGateway:
         for service in (self._gateway, self._bus):
             stopping = service.stopService()
             if stopping is not None:
-                await stopping.addTimeout(STOP_WITHIN, self._bus.link.reactor)
+                await stopping.addTimeout(STOP_WITHIN, self._bus.link.clock)
