@@ -17,7 +17,7 @@ from opentera_twisted.admin.settings import ConsoleMode, Websockets
 from opentera_twisted.admin.traffic import Traffic
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import CallError, PermissionDenied
-from opentera_twisted.gateway import audit, everywhere
+from opentera_twisted.gateway import all_gateways, audit
 from opentera_twisted.messages.decoding import strict
 from opentera_twisted.rpc import Listening
 from opentera_twisted.rpc.description import to_json
@@ -138,11 +138,11 @@ class Console:
 
     async def gateways(self) -> list[dict[str, Any]]:
         """List the gateways of the bus."""
-        return await everywhere.gateways(self._bus)
+        return await all_gateways.gateways(self._bus)
 
     async def clients(self, search: str) -> dict[str, Any]:
         """List the websockets at all gateways that match."""
-        return await everywhere.clients(self._bus, search[:LONGEST_SEARCH])
+        return await all_gateways.clients(self._bus, search[:LONGEST_SEARCH])
 
     async def disconnect(self, request: Disconnection, address: str) -> dict[str, Any]:
         """Close the websockets of an identity for a user at an address."""

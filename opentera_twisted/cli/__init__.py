@@ -10,7 +10,7 @@ listen         events of a gateway, as a websocket client receives them
 top            message rates by topic, live
 gateways       gateways and their websockets
 health         the health page of a gateway
-people         users, participants and devices
+identities     users, participants and devices
 configuration  the options file of ``twistd opentera-bus``
 doctor         checks of Redis and of the programs connected to it
 completion     shell completion

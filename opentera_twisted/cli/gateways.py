@@ -8,7 +8,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.output import print_clients, print_gateways
 from opentera_twisted.cli.run import Work, command
-from opentera_twisted.gateway import everywhere
+from opentera_twisted.gateway import all_gateways
 from opentera_twisted.gateway.listing import MOST
 
 
@@ -26,7 +26,7 @@ def gateways() -> Work:
     """  # noqa: D301 (click takes the character itself)
 
     async def work(bus: Bus) -> None:
-        print_gateways(await everywhere.gateways(bus))
+        print_gateways(await all_gateways.gateways(bus))
 
     return work
 
@@ -54,6 +54,6 @@ def clients(search: str, most: int) -> Work:
     """  # noqa: D301 (click takes the character itself)
 
     async def work(bus: Bus) -> None:
-        print_clients(await everywhere.clients(bus, search, most))
+        print_clients(await all_gateways.clients(bus, search, most))
 
     return work

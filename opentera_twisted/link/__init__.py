@@ -1,7 +1,7 @@
 """The link to Redis: two connections that reconnect by themselves.
 
 strangers       recognition of other servers at Redis's address
-refusals        Redis's error replies as errors
+error_replies   Redis's error replies as errors
 statistics      counts of each connection
 slots           hash slots of a cluster
 topology        owners of slots, and the reaction to redirections

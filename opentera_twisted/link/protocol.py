@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError, ConnectionLost, ReadOnlyReplica
 from opentera_twisted.link import strangers
-from opentera_twisted.link.refusals import refusal
+from opentera_twisted.link.error_replies import refusal
 from opentera_twisted.link.statistics import SAMPLED, ConnectionStatistics
 
 Operation = Literal[

@@ -8,7 +8,7 @@ audit        the audit log's own destination
 destination  twistd's usual destination, with all of these
 """
 
-from opentera_twisted.program.log.audit import audit_observer
+from opentera_twisted.program.log.audit_destination import audit_observer
 from opentera_twisted.program.log.destination import has_own_format, log_observer
 from opentera_twisted.program.log.lines import fields_of
 from opentera_twisted.program.log.unblocked import drain

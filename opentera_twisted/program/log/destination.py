@@ -17,7 +17,7 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from opentera_twisted._internal.printable import escape_unencodable
-from opentera_twisted.program.log.audit import is_audit
+from opentera_twisted.program.log.audit_destination import is_audit
 from opentera_twisted.program.log.bounded import Bounded
 from opentera_twisted.program.log.lines import classic_line, json_line, lost_lines
 from opentera_twisted.program.log.log_file import RotatedFile

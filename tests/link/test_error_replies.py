@@ -14,7 +14,7 @@ from opentera_twisted import (
     ServerLoading,
     WrongType,
 )
-from opentera_twisted.link.refusals import refusal
+from opentera_twisted.link.error_replies import refusal
 from tests.helpers.support import Collector, RedisTestCase
 
 
