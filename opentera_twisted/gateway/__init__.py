@@ -31,7 +31,7 @@
     presence     reports of connected and disconnected clients
     gateway      the service that connects the modules
     listing      a gateway and its clients as JSON values
-    all_gateways the gateways of a bus, and their clients
+    all_gateways  the gateways of a bus, and their clients
 
 Source: docs/reference/wire.md.
 """

@@ -4,7 +4,7 @@ lines        a log event as one JSON object
 bounded      rate limit of repeated warnings
 unblocked    a stream that cannot block the reactor
 log_file     a log file whose rotation loses no line
-audit        the audit log's own destination
+audit_destination  the audit log's own destination
 destination  twistd's usual destination, with all of these
 """
 
