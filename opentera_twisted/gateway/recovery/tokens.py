@@ -5,9 +5,10 @@
 The value has two lines; the identity is JSON. The key expires some time after the gateway last
 extended it.
 
-A return claims the token: `<SHA-256 of the next token> <end of the claim>`, in ms of Redis's clock.
-The gateway deletes the token once the client has the next one. It frees the token if the client
-has left before; the client may hold either token then, and the use of one invalidates the other::
+A return claims the token with the SHA-256 of the next one and the end of the claim, in ms of
+Redis's clock. The gateway deletes the token once the client has the next one. It frees the token
+if the client has left before; the client may hold either token then, and the use of one
+invalidates the other::
 
     valid --take--> claimed --drop--> deleted
       ^                |
