@@ -302,9 +302,9 @@ class Program(MultiService):
         self.running = False
         self._supervisor.stop()
         await self._listeners.stopService()
-        if self._listing is not None:
-            await self._listing.stop()
         await self._serving.stopService()
+        if self._listing is not None:  # it waits for Redis, and clients must not
+            await self._listing.stop()
         if self._user_manager is not None:
             await self._user_manager.stopService()
         await self._bus.stopService()

@@ -237,6 +237,6 @@ class Serving:
         self._is_stopping = True
         for port in self._ports:
             port.stopListening()
-        await self._listing.stop()
         await self.gateway.stopService()
+        await self._listing.stop()  # it waits for Redis, and clients must not
         await self._bus.stopService()
