@@ -35,10 +35,14 @@ class RedisCommandsTests(RedisTestCase):
         assert await redis.eval(script, ["k"], [1]) == [b"k", b"1"]
 
     async def test_commands_in_flight_share_the_connection_of_the_bus(self) -> None:
-        bus = await self.bus(self.server.url)
+        bus = await self.bus(self.server.url, name="one")
         results = await gatherResults([bus.redis.incr("n") for _ in range(100)])
         assert results == list(range(1, 101))
-        assert len(self.redis.client_list(_type="normal")) == 2  # the bus and this test
+        names = sorted(connection["name"] for connection in self.redis.client_list())
+        assert [name for name in names if name.startswith("one.")] == [
+            "one.client",
+            "one.subscriber",
+        ]
 
     async def test_errors_of_txredisapi_have_our_name(self) -> None:
         redis = (await self.bus(self.server.url)).redis

@@ -48,6 +48,7 @@ from opentera_twisted.opentera import (
     sync_commands,
     threads,
 )
+from opentera_twisted.opentera import plain as plain_redis
 from opentera_twisted.opentera.__main__ import remaining
 from opentera_twisted.opentera.client import stored
 from opentera_twisted.rpc.wire import Request, encode_reply
@@ -211,8 +212,15 @@ class OpenTeraTests(RedisTestCase):
 
     def client(self) -> RedisClient:
         client = RedisClient(self.config)
+        self.addCleanup(self.disconnect_plain)
         self.addCleanup(client.redisClose)
         return client
+
+    @staticmethod
+    def disconnect_plain() -> None:
+        """Close redis-py's connections, which the process keeps for its next client."""
+        for pool in plain_redis._pools.values():
+            pool.disconnect()
 
     async def module(self, kind: type[OnlineModule] = OnlineModule) -> OnlineModule:
         module = kind(SimpleNamespace(redis_config=self.config))
