@@ -72,7 +72,7 @@ class ExampleTests(RedisTestCase):
 
     async def gateway(self) -> int:
         """Start a gateway that is stopped at the end; return its port."""
-        gateway = Gateway(await self.bus())
+        gateway = Gateway(await self.bus(self.gateway_url))
         gateway.startService()
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         listening = await endpoint.listen(gateway.factory)

@@ -524,7 +524,9 @@ export class OpenteraBus extends EventTarget {
   #wait(code, reason) {
     this.#attempt.abort();
     clearTimeout(this.#timer);
-    const longest = Math.min(this.#maxDelay, this.#minDelay * 2 ** (this.#failures + 1));
+    // A gateway that answers ends the outage, so the token's next attempts follow soon.
+    const failures = this.#token !== null && this.#tokenFailures > 0 ? this.#tokenFailures - 1 : this.#failures;
+    const longest = Math.min(this.#maxDelay, this.#minDelay * 2 ** (failures + 1));
     // Randomise half of it, so that the pages do not all reconnect to a restarted gateway at once.
     const delay = Math.max(this.#minDelay, longest * (0.5 + Math.random() / 2));
     this.#failures += 1;

@@ -391,6 +391,23 @@ class RecoveryTests(ClientTestCase):
         assert len(self.asked.items) == 2
         assert "SECRET" not in await self.run_page("return JSON.stringify(log)")
 
+    async def test_a_token_is_retried_soon_at_a_gateway_that_is_back(self) -> None:
+        await self.start()
+        network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        await self.browser.command("Network.enable")
+        self.addCleanup(self.browser.command, "Network.disable")
+        await self.browser.command("Network.emulateNetworkConditions", offline=True, **network)
+        self.gateway.cut()
+        self.gateway.tokens.clear()
+        await self.run_page("await state('waiting', 6)")
+        await self.browser.command("Network.emulateNetworkConditions", offline=False, **network)
+        await self.run_page("await of('gap')")
+        waits = await self.run_page("return await state('waiting')")
+        assert [wait["delay"] <= most for wait, most in zip(waits[-2:], (2, 4), strict=True)] == [
+            True,
+            True,
+        ]
+
     async def test_what_the_gateway_lost_is_a_gap(self) -> None:
         await self.start()
         self.gateway.loses = True

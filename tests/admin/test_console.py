@@ -398,7 +398,8 @@ class PresenceTests(AdminTestCase):
 
 class ClientsTests(AdminTestCase):
     async def test_clients_of_all_gateways_are_listed_and_disconnected(self) -> None:
-        admin = await self.admin(console="write", audits=True)
+        bus = await self.bus(self.gateway_url)
+        admin = await self.admin(bus=bus, console="write", audits=True)
         log = log_of(self)
         assert (await admin.ask("/api/gateways")).json() == []
         listing = GatewayService(admin.bus, admin.gateway, "edge")
