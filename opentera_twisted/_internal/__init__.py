@@ -16,7 +16,7 @@ printable      text of other programs, made safe to print
 private_file   files that may contain a secret, and their exposure
 private_key    private keys, read without asking for a passphrase
 thread_pool    separate threads for each purpose
-timeouts       checks of timeouts and other numbers of seconds
+timeouts       checks of timeouts and other numbers
 unused         warnings of results that nobody uses
 waiters        Deferreds that fire together
 """

@@ -1,4 +1,4 @@
-"""Checks of numbers of seconds that a caller passes."""
+"""Checks of timeouts and other numbers that a caller passes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def check_timeout(value: Any, what: str = "a timeout") -> None:
             f"{what} must be a number of seconds above 0 and below {LONGEST:.0f}, "
             f"not {shown(value)}"
         )
+
+
+def check_positive(name: str, value: object) -> None:
+    """Accept an integer above 0.
+
+    Raises:
+        InvalidArgument: it is something else.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidArgument(f"{name} must be an integer above 0, not {shown(value)}")
 
 
 def shown(value: Any) -> str:

@@ -13,11 +13,11 @@ from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from opentera_twisted._internal.timeouts import check_timeout
+from opentera_twisted._internal.timeouts import check_positive, check_timeout
 from opentera_twisted.aio.deliveries import Deliveries, Items, call_handlers
 from opentera_twisted.aio.loops import in_loop, running_loop
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
-from opentera_twisted.errors import BusUnavailable, ForkedProcess, InvalidArgument
+from opentera_twisted.errors import BusUnavailable, ForkedProcess
 from opentera_twisted.link import DEFAULT_URL, RedisAddress
 from opentera_twisted.logs import LogPublisher
 from opentera_twisted.pubsub import Handler, OnGap, check_handlers
@@ -316,8 +316,7 @@ class AsyncioBus:
         return self._deliveries(True, pattern, max_pending)
 
     def _deliveries(self, is_pattern: bool, topic: str, max_pending: int) -> Deliveries:
-        if not isinstance(max_pending, int) or isinstance(max_pending, bool) or max_pending < 1:
-            raise InvalidArgument(f"max_pending must be an integer above 0, not {max_pending!r}")
+        check_positive("max_pending", max_pending)
 
         async def open_items() -> tuple[Items, Callable[[], Awaitable[None]]]:
             items, running = await self._items(is_pattern, topic, max_pending)

@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from opentera_twisted._internal import callbacks
 from opentera_twisted._internal.clock import clock_of
-from opentera_twisted._internal.timeouts import check_timeout, shown
+from opentera_twisted._internal.timeouts import check_positive, check_timeout
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.client.address import GatewayAddress
 from opentera_twisted.client.back_off import ClientBackOff
@@ -121,8 +121,8 @@ class GatewayClient(Service):
             if function is not None:
                 check_function(name, function, 0)
         check_timeout(timeout)
-        _check_positive("max_pending", max_pending)
-        _check_positive("max_message_size", max_message_size)
+        check_positive("max_pending", max_pending)
+        check_positive("max_message_size", max_message_size)
         self._on_event = on_event
         self._on_gap = on_gap
         self._on_change = on_change
@@ -426,8 +426,3 @@ def check_function(name: str, function: object, count: int) -> None:
     if not callbacks.accepts(function, count):
         what = "one argument, an Event" if count else "no argument"
         raise InvalidArgument(f"{name} must be callable with {what}")
-
-
-def _check_positive(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidArgument(f"{name} must be an integer above 0, not {shown(value)}")
