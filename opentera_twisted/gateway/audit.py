@@ -71,7 +71,7 @@ class GatewayAudit:
                 address=peer.address,
                 scheme=_scheme(peer),
                 status=int(refusal.status),
-                cause=printable(refusal.cause, keep="")[:LONGEST],
+                cause=_bounded(refusal.cause),
             )
 
     def disconnect(self, identity: Identity, peer: Peer, seconds: float, cause: str) -> None:
@@ -84,7 +84,7 @@ class GatewayAudit:
                 uuid=identity.uuid,
                 address=peer.address,
                 seconds=seconds,
-                cause=printable(cause, keep="")[:LONGEST],
+                cause=_bounded(cause),
             )
 
     def kick(self, kind: Kind | None, uuid: str, by: str, websockets: int) -> None:
@@ -94,7 +94,7 @@ class GatewayAudit:
                 "kick kind={kind} uuid={uuid} by={by!r} websockets={websockets}",
                 kind=kind or "any",
                 uuid=uuid,
-                by=printable(by, keep="")[:LONGEST] or "unknown",
+                by=_bounded(by) or "unknown",
                 websockets=websockets,
             )
 
@@ -105,8 +105,8 @@ def console_call(address: str, server: str, procedure: str, outcome: str, second
         "console-call address={address} server={server!r} procedure={procedure!r} "
         "outcome={outcome} seconds={seconds:.3f}",
         address=address,
-        server=printable(server, keep="")[:LONGEST],
-        procedure=printable(procedure, keep="")[:LONGEST],
+        server=_bounded(server),
+        procedure=_bounded(procedure),
         outcome=outcome,
         seconds=seconds,
     )
@@ -130,6 +130,11 @@ def console_disconnect(address: str, kind: Kind, uuid: str) -> None:
         kind=kind,
         uuid=uuid,
     )
+
+
+def _bounded(text: str) -> str:
+    """Return another program's text, printable and not too long."""
+    return printable(text, keep="")[:LONGEST]
 
 
 def _scheme(peer: Peer) -> str:
