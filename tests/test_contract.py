@@ -33,10 +33,42 @@ from opentera_twisted.testing import MemoryBus, MemoryRedis
 from tests.helpers.cluster import ClusterTestCase
 from tests.helpers.contract import BusContract
 from tests.helpers.loops import LoopThread
-from tests.helpers.support import GUARD, RedisTestCase
+from tests.helpers.support import GUARD, RedisTestCase, Server
 
 
-class BusContractTests(BusContract, RedisTestCase):
+class OnSharedServer:
+    """The test's own access to the server that all tests share."""
+
+    redis: Any
+
+    async def push(self, name: str, value: bytes) -> None:
+        self.redis.rpush(name, value)
+
+    async def break_links(self) -> None:
+        self.redis.client_kill_filter(_type="pubsub")
+        self.redis.client_kill_filter(_type="normal", skipme=True)
+
+
+class OnOtherLogins(OnSharedServer):
+    """A bus that other buses of this process do not share."""
+
+    server: Server
+    made = 0
+
+    def other_login(self) -> str:
+        """Return a URL with another login; it gets its own bus, as another program does."""
+        self.made += 1
+        return self.server.url.replace("//", f"//user{self.made}@")  # no password is required
+
+    async def keys(self, bus: Any) -> Any:
+        class Keys:
+            issue = bus.issue_key
+            redeem = bus.redeem_key
+
+        return Keys
+
+
+class BusContractTests(OnSharedServer, BusContract, RedisTestCase):
     async def make(self) -> Any:
         return await self.bus()
 
@@ -45,13 +77,6 @@ class BusContractTests(BusContract, RedisTestCase):
 
     async def keys(self, bus: Any) -> Any:
         return SessionKeys(bus)
-
-    async def push(self, name: str, value: bytes) -> None:
-        self.redis.rpush(name, value)
-
-    async def break_links(self) -> None:
-        self.redis.client_kill_filter(_type="pubsub")
-        self.redis.client_kill_filter(_type="normal", skipme=True)
 
 
 @pytest.mark.xdist_group("cluster")
@@ -104,29 +129,12 @@ def _is_blocking(result: object) -> bool:
     return isinstance(result, Handle) or type(result).__name__ == "BlockingProxy"
 
 
-class BlockingBusContractTests(BusContract, RedisTestCase):
+class BlockingBusContractTests(OnOtherLogins, BusContract, RedisTestCase):
     async def make(self) -> Any:
-        # With another login it gets its own bus, as another program does.
-        self.made = getattr(self, "made", 0) + 1
-        url = self.server.url.replace("//", f"//user{self.made}@")  # no password is required
-        bus = BlockingBus(url, name="test")
+        bus = BlockingBus(self.other_login(), name="test")
         self.addCleanup(deferToThread, bus.close)
         await deferToThread(bus.connected, GUARD)
         return InThreads(bus)
-
-    async def keys(self, bus: Any) -> Any:
-        class Keys:
-            issue = bus.issue_key
-            redeem = bus.redeem_key
-
-        return Keys
-
-    async def push(self, name: str, value: bytes) -> None:
-        self.redis.rpush(name, value)
-
-    async def break_links(self) -> None:
-        self.redis.client_kill_filter(_type="pubsub")
-        self.redis.client_kill_filter(_type="normal", skipme=True)
 
 
 class InLoop:
@@ -167,34 +175,17 @@ def _procedure_from_loop(procedure: Procedure) -> Procedure:
     return evolve(procedure, function=partial(run_in_loop, procedure.function))
 
 
-class AsyncioBusContractTests(BusContract, RedisTestCase):
+class AsyncioBusContractTests(OnOtherLogins, BusContract, RedisTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.loop = LoopThread()
         self.addCleanup(self.loop.stop)
 
     async def make(self) -> Any:
-        # With another login it gets its own bus, as another program does.
-        self.made = getattr(self, "made", 0) + 1
-        url = self.server.url.replace("//", f"//user{self.made}@")  # no password is required
-        bus = InLoop(AsyncioBus(url, name="test"), self.loop)
+        bus = InLoop(AsyncioBus(self.other_login(), name="test"), self.loop)
         self.addCleanup(bus.close)
         await bus.connected(GUARD)
         return bus
-
-    async def keys(self, bus: Any) -> Any:
-        class Keys:
-            issue = bus.issue_key
-            redeem = bus.redeem_key
-
-        return Keys
-
-    async def push(self, name: str, value: bytes) -> None:
-        self.redis.rpush(name, value)
-
-    async def break_links(self) -> None:
-        self.redis.client_kill_filter(_type="pubsub")
-        self.redis.client_kill_filter(_type="normal", skipme=True)
 
 
 class MemoryBusContractTests(BusContract, TestCase):
