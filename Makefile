@@ -153,7 +153,7 @@ conformance: $(VENV)/.dev  ## Test each rule of RFC 6455 on the gateway; write t
 
 .PHONY: protobufs
 protobufs: $(VENV)/.dev  ## Test messages under each supported major version of protobuf.
-	$(BIN)/python -m tools.protobufs
+	$(BIN)/python -m tools.protobuf_versions
 
 $(VENV)/.package: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check build check-wheel-contents twine
@@ -210,7 +210,7 @@ screenshots: $(VENV)/.dev  ## Take the pictures of README and docs (needs Chromi
 
 .PHONY: messages
 messages: $(VENV)/.dev  ## Generate the message modules from the .proto files.
-	$(BIN)/python tools/generate_messages.py opentera_twisted/messages
+	$(BIN)/python tools/compile_protos.py opentera_twisted/messages
 
 .PHONY: changelog
 changelog: $(VENV)/.dev  ## Show the changelog of the news fragments.

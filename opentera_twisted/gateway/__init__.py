@@ -9,10 +9,9 @@
     access       the default access policy
     rpc_access   an access policy that queries a service
     admission    limits, session key, identity, subscriptions
-    connection_limit  a limit on the connections of each address
+    counters     counts of connections and messages, compared with a limit
     audit        the audit log: logins, refusals, disconnects, kicks
     summed_log   summaries of log lines that unauthenticated peers cause
-    rate_limit   a limit on events within a period
     intake       a fair queue for clients' work, bounded per reactor iteration
     autobahn_corrections  corrections of Autobahn's server protocol
     protocol     the websocket protocol: handshake, incoming frames, closing

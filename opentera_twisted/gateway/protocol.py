@@ -33,7 +33,7 @@ from opentera_twisted.gateway.autobahn_corrections import (
     CorrectedProtocol,
     cancel,
 )
-from opentera_twisted.gateway.connection_limit import ConnectionLimit, Slot
+from opentera_twisted.gateway.counters import ConnectionLimit, RateLimit, Slot
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.intake import Intake
 from opentera_twisted.gateway.limits import GatewayLimits
@@ -44,7 +44,6 @@ from opentera_twisted.gateway.login import (
     parse_login,
 )
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
-from opentera_twisted.gateway.rate_limit import RateLimit
 from opentera_twisted.gateway.recovery.session import HAS_TOKEN, Session
 from opentera_twisted.gateway.sending import has_foreign_layer, socket_of
 from opentera_twisted.sessions import Identity

@@ -4,7 +4,8 @@ strangers       recognition of other servers at Redis's address
 error_replies   Redis's error replies as errors
 statistics      counts of each connection
 slots           hash slots of a cluster
-topology        owners of slots, and the reaction to redirections
+topology        owners of slots
+cluster_errors  reaction to errors of cluster nodes: MOVED, ASK, TRYAGAIN, CLUSTERDOWN
 protocol        a connection for commands, and one for published messages
 endpoints       endpoints that need no thread of the reactor's pool
 sentinel        endpoint that asks sentinels for the address of the primary
@@ -24,15 +25,15 @@ server_link     both connections to one server
 cluster_subscriptions  topics by the node that owns their slot
 cluster_link    links to all primaries of a cluster
 plain           blocking connections without a reactor
-command_retry   retries of refused operations
+retry_pause     retries of refused operations
 """
 
 from opentera_twisted._internal.default_url import DEFAULT_URL
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.cluster_link import ClusterLink
-from opentera_twisted.link.command_retry import Retry
 from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, HasLink, Link, Script
 from opentera_twisted.link.protocol import Argument, Done
+from opentera_twisted.link.retry_pause import Retry
 from opentera_twisted.link.server_link import ServerLink
 from opentera_twisted.link.statistics import ConnectionStatistics
 from opentera_twisted.link.subscriptions import Name

@@ -33,6 +33,7 @@ from opentera_twisted.errors import (
 )
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.back_off import BackOff
+from opentera_twisted.link.cluster_errors import REDIRECTIONS, redirection
 from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
 from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, Link
@@ -40,7 +41,7 @@ from opentera_twisted.link.protocol import Argument, CommandProtocol, Done, fire
 from opentera_twisted.link.server_link import ServerLink
 from opentera_twisted.link.slots import command_slot, key_slot, slot_topic
 from opentera_twisted.link.subscriptions import Name, SubscriptionTable
-from opentera_twisted.link.topology import REDIRECTIONS, Address, Topology, parse_slots, redirection
+from opentera_twisted.link.topology import Address, Topology, parse_slots
 from opentera_twisted.link.waiting import too_many
 
 TOPOLOGY_TIMEOUT: Final = 2.0

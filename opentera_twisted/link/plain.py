@@ -10,10 +10,10 @@ import hiredis
 
 from opentera_twisted.errors import AuthenticationFailed, BusUnavailable, ConnectionLost
 from opentera_twisted.link.address import RedisAddress
+from opentera_twisted.link.cluster_errors import redirection
 from opentera_twisted.link.credentials import TLS, Credentials
 from opentera_twisted.link.error_replies import refusal
 from opentera_twisted.link.protocol import Argument
-from opentera_twisted.link.topology import redirection
 
 TIMEOUT: Final = 10.0
 """Seconds to connect, and to receive each reply."""

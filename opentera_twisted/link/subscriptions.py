@@ -20,10 +20,10 @@ from twisted.python.failure import Failure
 from opentera_twisted._internal.gathered import gathered
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusUnavailable, CommandFailed, ConnectionLost
+from opentera_twisted.link.cluster_errors import REDIRECTIONS
 from opentera_twisted.link.error_replies import shown
 from opentera_twisted.link.protocol import Operation
 from opentera_twisted.link.slots import key_slot
-from opentera_twisted.link.topology import REDIRECTIONS
 
 Send = Callable[[Operation, Sequence[bytes]], "Deferred[Any]"]
 """Sends one command for several names; fires when Redis has acknowledged each of them."""

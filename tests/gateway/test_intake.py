@@ -10,8 +10,8 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from opentera_twisted.gateway.counters import RateLimit
 from opentera_twisted.gateway.intake import SHARE, Intake
-from opentera_twisted.gateway.rate_limit import RateLimit
 
 
 class Turns(Clock):

@@ -27,7 +27,7 @@ from zope.interface import implementer
 
 from opentera_twisted import Bus
 from opentera_twisted.embedded.process import find_server, guarded
-from opentera_twisted.link import command_retry
+from opentera_twisted.link import retry_pause
 from opentera_twisted.topics import websocket_events
 
 T = TypeVar("T")
@@ -323,5 +323,5 @@ def quick_retries(test: TestCase) -> Collector:
         retries(delay)
         return deferLater(clock, 0.01)
 
-    test.patch(command_retry, "deferLater", soon)
+    test.patch(retry_pause, "deferLater", soon)
     return retries

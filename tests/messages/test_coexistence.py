@@ -15,7 +15,7 @@ import pytest
 
 from tests.helpers.processes import ENVIRONMENT
 from tests.helpers.support import ROOT
-from tools.protobufs import RUNTIMES
+from tools.protobuf_versions import RUNTIMES
 
 
 @pytest.mark.parametrize("implementation", ["upb", "python"])

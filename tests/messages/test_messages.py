@@ -23,7 +23,7 @@ from opentera_twisted.messages.envelopes import (
 )
 from opentera_twisted.messages.text import event_text
 from tests.helpers.support import DATA
-from tools.generate_messages import PROTO, generate
+from tools.compile_protos import PROTO, generate
 
 FILES = json.loads((DATA / "messages.json").read_text())["files"]
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]

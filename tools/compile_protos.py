@@ -1,4 +1,4 @@
-"""Generate the message modules from the .proto files: python generate_messages.py DIRECTORY."""
+"""Compile the .proto files to message modules: python compile_protos.py DIRECTORY."""
 
 import re
 import subprocess

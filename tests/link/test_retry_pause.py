@@ -7,7 +7,7 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted.errors import BusError, BusUnavailable, CommandFailed, PermissionDenied
-from opentera_twisted.link.command_retry import RETRY_DELAY, Retry
+from opentera_twisted.link.retry_pause import RETRY_DELAY, Retry
 from tests.helpers.support import log_of
 
 REFUSED = "WRONGTYPE Operation against a key"

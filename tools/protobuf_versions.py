@@ -1,6 +1,6 @@
 """Runs the tests of messages under every protobuf runtime that the package admits.
 
-    python -m tools.protobufs
+    python -m tools.protobuf_versions
 
 Each runtime is installed into a folder of its own, which comes before the environment's.
 """
