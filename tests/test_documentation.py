@@ -25,7 +25,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus, BusError, Procedures, errors, variables
-from opentera_twisted.cli.group import load_commands
+from opentera_twisted.cli.commands import load_commands
 from opentera_twisted.program.options import REPEATABLE, Options
 from tests.helpers.browser import BrowserTestCase
 from tests.helpers.processes import UNMEASURED, Process, twistd

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from opentera_twisted.admin import LocalOverview
 from opentera_twisted.admin.metrics import page_of
-from opentera_twisted.cli.group import load_commands
+from opentera_twisted.cli.commands import load_commands
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.program.options import REPEATABLE, Options
 from opentera_twisted.program.workers import Pool, WorkerSettings

@@ -21,7 +21,7 @@ FOLDER: Final = ROOT / "build" / "protobufs"
 TESTS: Final = (
     "messages/test_coexistence.py",
     "messages/test_messages.py",
-    "rpc/test_values.py",
+    "rpc/test_argument_types.py",
     "test_contract.py",
     "test_logs.py",
 )

@@ -17,7 +17,7 @@ completion     shell completion
 
 Shared parts:
 
-group          the command with its common options, and the modules of the commands
+commands       the command with its common options, and the list of its commands
 run            work with a bus, errors and exit statuses
 seconds        parsing of seconds
 suggestions    completion of arguments from the running bus
@@ -46,7 +46,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         escape_unencodable(stream)
     try:
-        from opentera_twisted.cli.group import cli  # noqa: PLC0415 (an extra)
+        from opentera_twisted.cli.commands import cli  # noqa: PLC0415 (an extra)
 
         cli(prog_name="opentera-bus")
     except ModuleNotFoundError as error:

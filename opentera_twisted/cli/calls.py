@@ -12,7 +12,7 @@ import click
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import parse_argument
-from opentera_twisted.cli.group import cli
+from opentera_twisted.cli.commands import cli
 from opentera_twisted.cli.output import print_description, print_latency, print_services
 from opentera_twisted.cli.run import Work, command, fail
 from opentera_twisted.cli.seconds import Seconds

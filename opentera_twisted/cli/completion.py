@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from opentera_twisted.cli.group import cli
+from opentera_twisted.cli.commands import cli
 
 PROGRAM = "opentera-bus"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from opentera_twisted.cli.group import cli
+from opentera_twisted.cli.commands import cli
 from opentera_twisted.cli.output import print_options
 from opentera_twisted.cli.run import FAILED
 from opentera_twisted.cli.values import say

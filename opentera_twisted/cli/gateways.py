@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.group import cli
+from opentera_twisted.cli.commands import cli
 from opentera_twisted.cli.output import print_clients, print_gateways
 from opentera_twisted.cli.run import Work, command
 from opentera_twisted.gateway import all_gateways

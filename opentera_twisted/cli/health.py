@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from opentera_twisted.cli.group import cli
+from opentera_twisted.cli.commands import cli
 from opentera_twisted.cli.values import is_terminal, print_json
 from opentera_twisted.errors import InvalidArgument
 

@@ -9,7 +9,7 @@ import click
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.group import cli
+from opentera_twisted.cli.commands import cli
 from opentera_twisted.cli.online import known_online
 from opentera_twisted.cli.output import print_online
 from opentera_twisted.cli.run import Work, command, fail

@@ -17,7 +17,7 @@ from opentera_twisted import topics
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import json_option, types_option
-from opentera_twisted.cli.group import CommandSettings, cli
+from opentera_twisted.cli.commands import CommandSettings, cli
 from opentera_twisted.cli.output import styled
 from opentera_twisted.cli.run import run_in_reactor, run_with_bus
 from opentera_twisted.cli.stream import Stream

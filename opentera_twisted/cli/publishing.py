@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import is_envelope, parse_bytes, parse_messages
-from opentera_twisted.cli.group import cli
+from opentera_twisted.cli.commands import cli
 from opentera_twisted.cli.run import BUS_NAME, Work, command
 from opentera_twisted.cli.suggestions import suggest_topics
 from opentera_twisted.cli.values import print_json

@@ -15,7 +15,7 @@ from twisted.internet.task import react
 
 from opentera_twisted._internal.clock import make_steady
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.group import CommandSettings
+from opentera_twisted.cli.commands import CommandSettings
 from opentera_twisted.cli.values import say
 from opentera_twisted.errors import BusError, InvalidArgument, InvalidTopic
 from opentera_twisted.link import RedisAddress

@@ -14,7 +14,7 @@ from opentera_twisted import topics
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import json_option, types_option
-from opentera_twisted.cli.group import cli
+from opentera_twisted.cli.commands import cli
 from opentera_twisted.cli.output import styled
 from opentera_twisted.cli.run import Work, command
 from opentera_twisted.cli.stream import Stream, report_gaps

@@ -15,7 +15,7 @@ from twisted.internet.task import LoopingCall, deferLater
 
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
-from opentera_twisted.cli.group import cli
+from opentera_twisted.cli.commands import cli
 from opentera_twisted.cli.rates import Rate, Rates
 from opentera_twisted.cli.run import Work, command
 from opentera_twisted.cli.seconds import Seconds

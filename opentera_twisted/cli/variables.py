@@ -10,7 +10,7 @@ import click
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.arguments import json_option, parse_bytes
-from opentera_twisted.cli.group import cli
+from opentera_twisted.cli.commands import cli
 from opentera_twisted.cli.run import Work, command, fail
 from opentera_twisted.cli.seconds import Seconds
 from opentera_twisted.cli.stream import Stream, report_gaps

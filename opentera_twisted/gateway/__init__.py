@@ -16,14 +16,14 @@
     autobahn_corrections  corrections of Autobahn's server protocol
     protocol     the websocket protocol: handshake, incoming frames, closing
     resource     the websocket endpoint as a resource of a twisted.web site
-    compression  permessage-deflate with one compressed frame for all clients
+    deflate      permessage-deflate with one compressed frame for all clients
     subprotocols  selection of the subprotocol
     tls          certificates, negotiation, failed handshakes
     fanout       one subscription per topic for all its clients
     delivery     events of a topic, parsed, filtered and encoded once
     frames       events as finished websocket frames
     outbox       one write per client and read from Redis
-    sending      the send queue of one client, as views of shared bytes
+    send_queue   the send queue of one client, as views of shared bytes
     joining      preparing the access policy and subscribing topics for a client
     recovery     return of clients to the events they missed
     revoked      clients of deleted or disabled identities

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from txaio._common import _BatchedTimer
 
 from opentera_twisted.gateway.login import HEAD_END, checked_head
-from opentera_twisted.gateway.sending import Sending
+from opentera_twisted.gateway.send_queue import Sending
 
 CLOSE_TIMEOUT: Final = 5
 """Seconds allowed for a client's close frame, and again for the end of its connection."""

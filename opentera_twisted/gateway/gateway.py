@@ -22,8 +22,8 @@ from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.access import DefaultPolicy
 from opentera_twisted.gateway.admission import Admission
 from opentera_twisted.gateway.audit import GatewayAudit
-from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
 from opentera_twisted.gateway.contracts import IAccessPolicy, IIdentityResolver
+from opentera_twisted.gateway.deflate import MAX_WINDOW_BITS, MIN_WINDOW_BITS
 from opentera_twisted.gateway.delivery import DISCONNECTED_BY_COMMAND, Delivering
 from opentera_twisted.gateway.fanout import Fanout, Following
 from opentera_twisted.gateway.joining import Joining

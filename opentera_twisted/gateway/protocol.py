@@ -27,7 +27,7 @@ from zope.interface import implementer
 from opentera_twisted._internal.ip_addresses import canonical_ip
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gateway import compression, subprotocols, tls
+from opentera_twisted.gateway import deflate, subprotocols, tls
 from opentera_twisted.gateway.autobahn_corrections import (
     CorrectedFactory,
     CorrectedProtocol,
@@ -45,7 +45,7 @@ from opentera_twisted.gateway.login import (
 )
 from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
 from opentera_twisted.gateway.recovery.session import HAS_TOKEN, Session
-from opentera_twisted.gateway.sending import has_foreign_layer, socket_of
+from opentera_twisted.gateway.send_queue import has_foreign_layer, socket_of
 from opentera_twisted.sessions import Identity
 from opentera_twisted.topics import Kind
 
@@ -229,12 +229,12 @@ class ClientProtocol(CorrectedProtocol):
             raise Refusal(HTTPStatus.BAD_REQUEST, reason)
         offers = request.headers.get("sec-websocket-extensions", "")
         try:
-            agreed = compression.agree(offers, factory.window_bits, factory.limits.max_message_size)
+            agreed = deflate.agree(offers, factory.window_bits, factory.limits.max_message_size)
         except InvalidArgument as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
         if agreed is not None:
             self._agreed = agreed
-            self.websocket_extensions: list[tuple[str, dict[str, Any]]] = [(compression.NAME, {})]
+            self.websocket_extensions: list[tuple[str, dict[str, Any]]] = [(deflate.NAME, {})]
         if request.protocols:
             spoken = self.factory.gateway.subprotocols()
             self._subprotocol = subprotocols.select(request.protocols, spoken)

@@ -13,7 +13,7 @@ from opentera_twisted._internal import ip_addresses
 from opentera_twisted._internal.private_key import private_key
 from opentera_twisted._internal.timeouts import LONGEST
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gateway.compression import MAX_WINDOW_BITS, MIN_WINDOW_BITS
+from opentera_twisted.gateway.deflate import MAX_WINDOW_BITS, MIN_WINDOW_BITS
 
 DEFAULT_WEBSOCKET: Final = "tcp:40085:interface=127.0.0.1"
 

@@ -1,6 +1,6 @@
 """Remote procedure calls: protobuf requests on a topic, JSON replies to the caller's reply topic.
 
-    values       Python values <-> arguments of a request
+    argument_types  the types of arguments: Python values <-> arguments of a request
     nesting      limit on the nesting of a result
     wire         requests and replies as bytes
     caller       pending calls
@@ -17,6 +17,7 @@
 Source: docs/reference/wire.md.
 """
 
+from opentera_twisted.rpc.argument_types import ArgumentValue
 from opentera_twisted.rpc.caller import CALL_TIMEOUT, OUTCOMES, Answer, Caller
 from opentera_twisted.rpc.description import (
     ArgumentDescription,
@@ -29,7 +30,6 @@ from opentera_twisted.rpc.procedures import Procedures
 from opentera_twisted.rpc.proxy import Proxy, stub
 from opentera_twisted.rpc.server import ProcedureServer
 from opentera_twisted.rpc.statistics import SERVED_OUTCOMES, Served
-from opentera_twisted.rpc.values import ArgumentValue
 from opentera_twisted.rpc.wire import Json
 
 __all__ = [

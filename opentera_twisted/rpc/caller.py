@@ -35,7 +35,7 @@ from opentera_twisted.errors import (
 )
 from opentera_twisted.link import Link
 from opentera_twisted.pubsub import Delivery, PubSub
-from opentera_twisted.rpc.values import ArgumentValue
+from opentera_twisted.rpc.argument_types import ArgumentValue
 from opentera_twisted.rpc.wire import (
     Json,
     answers,

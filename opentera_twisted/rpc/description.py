@@ -17,7 +17,7 @@ from typing import Any, Final
 from attrs import asdict, frozen
 
 from opentera_twisted.errors import BadReply
-from opentera_twisted.rpc.values import TYPES, ArgumentValue, accepts
+from opentera_twisted.rpc.argument_types import TYPES, ArgumentValue, accepts
 
 DESCRIBE: Final = "opentera.describe"
 """Procedure with which every server of this package returns its description."""

@@ -23,6 +23,7 @@ from attrs import frozen
 
 from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.rpc.argument_types import ArgumentValue
 from opentera_twisted.rpc.description import (
     ArgumentDescription,
     Description,
@@ -30,7 +31,6 @@ from opentera_twisted.rpc.description import (
 )
 from opentera_twisted.rpc.methods import own_doc, own_methods, without_hint
 from opentera_twisted.rpc.signature import Parameter, parameters, returns, where
-from opentera_twisted.rpc.values import ArgumentValue
 from opentera_twisted.rpc.wire import LONGEST_NAME
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -11,12 +11,12 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.rpc.argument_types import TYPES, ArgumentValue
 from opentera_twisted.rpc.description import (
     ArgumentDescription,
     Description,
     ProcedureDescription,
 )
-from opentera_twisted.rpc.values import TYPES, ArgumentValue
 from opentera_twisted.rpc.wire import Json
 
 _ARGUMENT_TYPES: Final = frozenset({"None", *(kind.__name__ for kind in TYPES)})

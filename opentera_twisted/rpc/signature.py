@@ -17,8 +17,8 @@ from attrs import evolve, frozen
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import Value
+from opentera_twisted.rpc.argument_types import TYPES, ArgumentValue, accepts, set_value
 from opentera_twisted.rpc.description import NO_DEFAULT
-from opentera_twisted.rpc.values import TYPES, ArgumentValue, accepts, set_value
 
 
 @frozen

@@ -29,8 +29,8 @@ from opentera_twisted.errors import (
     UnknownProcedure,
 )
 from opentera_twisted.messages import RPCMessage
+from opentera_twisted.rpc.argument_types import ArgumentValue, get_value, set_value
 from opentera_twisted.rpc.nesting import MOST_NESTED, is_deep
-from opentera_twisted.rpc.values import ArgumentValue, get_value, set_value
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 """Types that a procedure can return."""

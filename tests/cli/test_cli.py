@@ -19,7 +19,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Identity, ProcedureError, Procedures, SessionKeys
-from opentera_twisted.cli.group import load_commands
+from opentera_twisted.cli.commands import load_commands
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import TeraEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.envelopes import unpack
@@ -45,7 +45,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("there", ["opentera_twisted.bus", "opentera_twisted.cli.group"])
+@pytest.mark.parametrize("there", ["opentera_twisted.bus", "opentera_twisted.cli.commands"])
 def test_ctrl_c_while_the_command_loads_prints_nothing(there: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _INTERRUPTED, there, "services"],

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from opentera_twisted.cli.group import COMMANDS, load_commands
+from opentera_twisted.cli.commands import COMMANDS, load_commands
 from tests.helpers.processes import ENVIRONMENT, UNMEASURED
 from tests.helpers.support import GUARD, free_port
 
@@ -63,7 +63,7 @@ def test_help_and_completion_load_no_twisted(
 ) -> None:
     modules = loaded(*arguments, env=env)
     packages = {name.partition(".")[0] for name in modules}
-    assert "opentera_twisted.cli.group" in modules
+    assert "opentera_twisted.cli.commands" in modules
     assert not packages & {"OpenSSL", "asyncio", "google", "rich", "twisted", "txredisapi", "zope"}
 
 

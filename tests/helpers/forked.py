@@ -36,7 +36,7 @@ from typing import IO, Any, Final, NamedTuple, NoReturn
 from coverage import Coverage
 from twisted.internet import reactor
 
-from opentera_twisted.cli.group import load_commands
+from opentera_twisted.cli.commands import load_commands
 
 _IMPORTED: Final = (
     "opentera_twisted.tap",

@@ -16,10 +16,10 @@ from twisted.python.failure import Failure
 
 from opentera_twisted._internal.gathered import gathered
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
+from opentera_twisted.cli.commands import cli
 from opentera_twisted.cli.doctor import programs, round_trip
 from opentera_twisted.cli.doctor.programs import ListeningServer
 from opentera_twisted.cli.doctor.rights import rights
-from opentera_twisted.cli.group import cli
 from opentera_twisted.cli.output import print_findings
 from opentera_twisted.cli.run import FAILED, run_with_bus
 from opentera_twisted.errors import (

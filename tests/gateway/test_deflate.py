@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gateway.compression import NAME, agree
+from opentera_twisted.gateway.deflate import NAME, agree
 
 BITS = st.integers(9, 15)
 NO_TAKEOVER = "client_no_context_takeover"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from opentera_twisted import InvalidArgument
 from opentera_twisted.messages import RPCMessage, Value
-from opentera_twisted.rpc.values import get_value
+from opentera_twisted.rpc.argument_types import get_value
 from opentera_twisted.rpc.wire import decode_request, encode_request
 from tests.helpers.support import DATA
 

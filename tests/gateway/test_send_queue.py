@@ -19,7 +19,7 @@ from twisted.internet.testing import StringTransport
 
 from opentera_twisted.gateway import GatewayLimits
 from opentera_twisted.gateway.protocol import ClientProtocol
-from opentera_twisted.gateway.sending import PIECE, STALLED, Sending
+from opentera_twisted.gateway.send_queue import PIECE, STALLED, Sending
 from opentera_twisted.gateway.tls import Certificate
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.envelopes import tera_event
