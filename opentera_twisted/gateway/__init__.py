@@ -2,11 +2,11 @@
 
     login        parsing of a login request, and its refusal
     origins      allowed origins of web pages
-    proxies      client addresses behind trusted proxies
+    trusted_proxies  client addresses behind trusted proxies
     limits       limits on clients and their resources
     contracts    interfaces of an identity resolver and an access policy
     identity     identities from a service
-    access       the default access policy
+    access_policy  the default access policy
     rpc_access   an access policy that queries a service
     admission    limits, session key, identity, subscriptions
     counters     counts of connections and messages, compared with a limit
@@ -35,7 +35,7 @@
 Source: docs/reference/wire.md.
 """
 
-from opentera_twisted.gateway.access import DefaultPolicy
+from opentera_twisted.gateway.access_policy import DefaultPolicy
 from opentera_twisted.gateway.contracts import (
     EVERYONE,
     NOBODY,

@@ -13,8 +13,8 @@ from twisted.logger import Logger, LogLevel
 from opentera_twisted._internal.ip_addresses import network_of
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.gateway.login import Refusal
-from opentera_twisted.gateway.proxies import Peer
 from opentera_twisted.gateway.summed_log import SummedLog
+from opentera_twisted.gateway.trusted_proxies import Peer
 from opentera_twisted.sessions import Identity
 from opentera_twisted.topics import Kind
 

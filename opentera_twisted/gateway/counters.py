@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from opentera_twisted._internal.ip_addresses import network_of
-from opentera_twisted.gateway.proxies import UNIX
+from opentera_twisted.gateway.trusted_proxies import UNIX
 
 
 class ConnectionLimit:

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from twisted.logger import Logger
 
 from opentera_twisted._internal.malformed import Malformed
-from opentera_twisted.gateway.access import reaches_owner
+from opentera_twisted.gateway.access_policy import reaches_owner
 from opentera_twisted.gateway.contracts import NOBODY, Audience, IAccessPolicy
 from opentera_twisted.gateway.fanout import Followers
 from opentera_twisted.gateway.frames import Frame

@@ -19,7 +19,7 @@ from opentera_twisted._internal.ip_addresses import network_of
 from opentera_twisted._internal.timeouts import LONGEST
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gateway.access import DefaultPolicy
+from opentera_twisted.gateway.access_policy import DefaultPolicy
 from opentera_twisted.gateway.admission import Admission
 from opentera_twisted.gateway.audit import GatewayAudit
 from opentera_twisted.gateway.contracts import IAccessPolicy, IIdentityResolver
@@ -38,7 +38,6 @@ from opentera_twisted.gateway.protocol import (
     ClientFactory,
     ClientProtocol,
 )
-from opentera_twisted.gateway.proxies import Peer, TrustedProxies
 from opentera_twisted.gateway.recovery import (
     RECOVERY_BUFFER,
     RECOVERY_WINDOW,
@@ -49,6 +48,7 @@ from opentera_twisted.gateway.revoked import Revoked
 from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.gateway.summed_log import SummedLog
 from opentera_twisted.gateway.tls import failure_of_handshake
+from opentera_twisted.gateway.trusted_proxies import Peer, TrustedProxies
 from opentera_twisted.presence_lease import LEASE
 from opentera_twisted.sessions import Identity, SessionKeys
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from attrs import field, frozen
 
 from opentera_twisted.errors import PortableError
-from opentera_twisted.gateway.proxies import Peer
+from opentera_twisted.gateway.trusted_proxies import Peer
 from opentera_twisted.topics import KINDS, Kind
 
 _USUAL: Final = re.compile(r"(/wss/\w+)\?(id=[\w.-]*)", re.ASCII)

@@ -43,9 +43,9 @@ from opentera_twisted.gateway.login import (
     header_mistake,
     parse_login,
 )
-from opentera_twisted.gateway.proxies import UNIX, Peer, TrustedProxies
 from opentera_twisted.gateway.recovery.session import HAS_TOKEN, Session
 from opentera_twisted.gateway.send_queue import has_foreign_layer, socket_of
+from opentera_twisted.gateway.trusted_proxies import UNIX, Peer, TrustedProxies
 from opentera_twisted.sessions import Identity
 from opentera_twisted.topics import Kind
 

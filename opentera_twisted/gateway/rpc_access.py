@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BadReply, BusError, InvalidArgument, InvalidTopic
-from opentera_twisted.gateway.access import DefaultPolicy, concerned
+from opentera_twisted.gateway.access_policy import DefaultPolicy, concerned
 from opentera_twisted.gateway.contracts import EVERYONE, Audience
 from opentera_twisted.gateway.fanout import Who
 from opentera_twisted.messages import DeviceEvent, ParticipantEvent, StopSessionEvent, UserEvent

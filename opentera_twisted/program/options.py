@@ -13,9 +13,9 @@ from twisted.python import usage
 from opentera_twisted.errors import InvalidArgument, InvalidTopic
 from opentera_twisted.gateway import DefaultPolicy
 from opentera_twisted.gateway.origins import Origins
-from opentera_twisted.gateway.proxies import TrustedProxies
 from opentera_twisted.gateway.recovery import RECOVERY_BUFFER, RECOVERY_WINDOW
 from opentera_twisted.gateway.tls import Certificate
+from opentera_twisted.gateway.trusted_proxies import TrustedProxies
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.secret_file import SecretText, mask_passwords, read_secret, with_password
 from opentera_twisted.program.admin_options import check_host, read_token

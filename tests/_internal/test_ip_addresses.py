@@ -17,7 +17,7 @@ from opentera_twisted._internal.ip_addresses import (
     parse_network,
     same_host,
 )
-from opentera_twisted.gateway.proxies import Peer, TrustedProxies
+from opentera_twisted.gateway.trusted_proxies import Peer, TrustedProxies
 from opentera_twisted.program.option_values import is_loopback as is_loopback_endpoint
 
 PLACES = {

@@ -12,7 +12,7 @@ from twisted.logger import LogEvent, LogLevel
 
 from opentera_twisted import ProcedureError, Procedures
 from opentera_twisted._internal.printable import escape_unencodable, printable
-from opentera_twisted.program.log.lines import classic_line
+from opentera_twisted.program.log.line_format import classic_line
 from tests.helpers.commands import CommandTestCase
 from tests.helpers.processes import twistd
 from tests.helpers.support import RedisTestCase, folder_of

@@ -11,8 +11,8 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from opentera_twisted.gateway import GatewayLimits
 from opentera_twisted.gateway.audit import NAMESPACE, GatewayAudit
 from opentera_twisted.gateway.login import Refusal
-from opentera_twisted.gateway.proxies import Peer
 from opentera_twisted.gateway.summed_log import INTERVAL
+from opentera_twisted.gateway.trusted_proxies import Peer
 from opentera_twisted.program.log import fields_of
 from tests.gateway.test_gateway import GatewayTestCase
 from tests.helpers.support import UUID, Collector, until

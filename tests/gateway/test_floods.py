@@ -25,7 +25,7 @@ from opentera_twisted.gateway.protocol import (
     ClientFactory,
     ClientProtocol,
 )
-from opentera_twisted.gateway.proxies import TrustedProxies
+from opentera_twisted.gateway.trusted_proxies import TrustedProxies
 from tests.conformance.frames import CONTINUATION, PING, TEXT, close, frame
 from tests.gateway.test_gateway import GatewayTestCase
 from tests.gateway.test_handshake import IDENTITY, REQUEST, StubGateway

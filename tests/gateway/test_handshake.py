@@ -16,7 +16,7 @@ from opentera_twisted import Identity
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import Login, Refusal
 from opentera_twisted.gateway.protocol import ClientFactory, ClientProtocol
-from opentera_twisted.gateway.proxies import Peer, TrustedProxies
+from opentera_twisted.gateway.trusted_proxies import Peer, TrustedProxies
 from opentera_twisted.topics import Kind
 from tests.helpers.support import UUID
 from tests.helpers.websockets import handshake

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from opentera_twisted.gateway import login
 from opentera_twisted.gateway.login import Login, Refusal, parse_login
-from opentera_twisted.gateway.proxies import Peer
+from opentera_twisted.gateway.trusted_proxies import Peer
 
 NO_COUNT = "received is not one count of event frames, from 0 to 999999999999999"
 PEER = Peer("192.0.2.1", secure=False)

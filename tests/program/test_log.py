@@ -36,7 +36,7 @@ from opentera_twisted.gateway.audit import NAMESPACE
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.program.log.bounded import BURST, INTERVAL, KINDS, REPEATS, Bounded
 from opentera_twisted.program.log.destination import Selected
-from opentera_twisted.program.log.lines import json_line
+from opentera_twisted.program.log.line_format import json_line
 from opentera_twisted.program.log.log_file import RotatedFile
 from opentera_twisted.program.log.unblocked import MOST, Unblocked, UnblockedFile, unblocked
 from tests.helpers.processes import ENVIRONMENT, Process, twistd, twistd_daemon

@@ -31,7 +31,7 @@ from opentera_twisted.presence_lease import Lease, Transition
 from opentera_twisted.program import garbage
 from opentera_twisted.program.gateway_options import gateway_settings
 from opentera_twisted.program.log.bounded import BURST, Bounded
-from opentera_twisted.program.log.lines import json_line
+from opentera_twisted.program.log.line_format import json_line
 from opentera_twisted.program.options import Options
 from opentera_twisted.program.workers import Pool, WorkerSettings, process
 from opentera_twisted.program.workers import pool as pools

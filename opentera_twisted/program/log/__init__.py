@@ -1,6 +1,6 @@
 """The log of ``twistd opentera-bus``.
 
-lines        a log event as one JSON object
+line_format        a log event as one JSON object
 bounded      rate limit of repeated warnings
 unblocked    a stream that cannot block the reactor
 log_file     a log file whose rotation loses no line
@@ -10,7 +10,7 @@ destination  twistd's usual destination, with all of these
 
 from opentera_twisted.program.log.audit_destination import audit_observer
 from opentera_twisted.program.log.destination import has_own_format, log_observer
-from opentera_twisted.program.log.lines import fields_of
+from opentera_twisted.program.log.line_format import fields_of
 from opentera_twisted.program.log.unblocked import drain
 
 __all__ = [

@@ -10,7 +10,7 @@ from twisted.logger import FileLogObserver, LogEvent
 
 from opentera_twisted._internal.printable import escape_unencodable
 from opentera_twisted.gateway.audit import NAMESPACE
-from opentera_twisted.program.log.lines import classic_line, json_line, lost_lines
+from opentera_twisted.program.log.line_format import classic_line, json_line, lost_lines
 from opentera_twisted.program.log.log_file import RotatedFile
 from opentera_twisted.program.log.unblocked import UnblockedFile, unblocked
 

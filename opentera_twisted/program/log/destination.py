@@ -19,7 +19,7 @@ from zope.interface import implementer
 from opentera_twisted._internal.printable import escape_unencodable
 from opentera_twisted.program.log.audit_destination import is_audit
 from opentera_twisted.program.log.bounded import Bounded
-from opentera_twisted.program.log.lines import classic_line, json_line, lost_lines
+from opentera_twisted.program.log.line_format import classic_line, json_line, lost_lines
 from opentera_twisted.program.log.log_file import RotatedFile
 from opentera_twisted.program.log.unblocked import finish, unblocked
 

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from opentera_twisted import Identity, topics
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import EVERYONE, NOBODY, Audience, DefaultPolicy
-from opentera_twisted.gateway.access import reaches_owner
+from opentera_twisted.gateway.access_policy import reaches_owner
 from opentera_twisted.messages import (
     ArchiveEvent,
     CreateSession,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gateway.proxies import Peer, TrustedProxies
+from opentera_twisted.gateway.trusted_proxies import Peer, TrustedProxies
 
 PROXIES = TrustedProxies(["10.0.0.0/8", "::1", "unix"])
 
