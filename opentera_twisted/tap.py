@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.application.service import IService
 
-from opentera_twisted._internal.collector import paused
+from opentera_twisted._internal.garbage import paused
 
 with paused():
     from opentera_twisted._internal.clock import make_steady

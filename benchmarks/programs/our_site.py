@@ -12,8 +12,8 @@ from twisted.web.server import Site
 
 from benchmarks.programs.options import parse_options
 from opentera_twisted import Bus
+from opentera_twisted._internal import garbage
 from opentera_twisted.gateway import Gateway, GatewayLimits
-from opentera_twisted.program import garbage
 
 
 async def serve(options: Namespace, reactor: object) -> None:

@@ -3,10 +3,10 @@
 callbacks      calls of the user's functions
 child_process  output lines and exit of child processes
 clock          timers that ignore changes of the system's clock
-collector      pauses of the collector of cyclic garbage
 default_url    the default address of Redis
 extras         the extra to install when a module is missing
 failed_logins  failed logins by address
+garbage        settings of the collector of cyclic garbage
 gathered       results of several Deferreds together
 histogram      durations, counted by classes
 ip_addresses   parsing and comparison of IP addresses

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from opentera_twisted._internal.collector import paused
+from opentera_twisted._internal.garbage import paused
 
 
 def lazy(

@@ -210,7 +210,7 @@ class Metrics:
         )
         yield _counter(
             "slow_clients_closed",
-            "Clients closed because they read too slowly.",
+            "Deprecated: use opentera_bus_limited_total, limit max_send_buffer.",
             gateway.limited["max_send_buffer"],
         )
         yield _counter("frames_delivered", "Frames written to clients.", gateway.delivered)

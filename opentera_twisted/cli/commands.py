@@ -12,8 +12,8 @@ from typing import Any, Final
 import click
 from attrs import field, frozen
 
-from opentera_twisted._internal.collector import paused
 from opentera_twisted._internal.default_url import DEFAULT_URL
+from opentera_twisted._internal.garbage import paused
 from opentera_twisted.cli.seconds import Seconds
 from opentera_twisted.cli.values import JSON, say
 from opentera_twisted.errors import InvalidArgument

@@ -9,7 +9,6 @@ gateway_options  options of the gateway, and the gateway made from them
 gateway_service  the gateway as a service, for operators
 redis_checks     checks of Redis, at the start and in the doctor
 systemd          readiness, status and watchdog for systemd
-garbage          rare collections of cyclic garbage
 log              the program's log
 open_files       limit of open files
 option_values    parsing and checking of option values

@@ -21,6 +21,7 @@ from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal import garbage
 from opentera_twisted._internal.extras import MissingExtra
 from opentera_twisted.bus import Bus
 from opentera_twisted.embedded.probe import probe
@@ -29,7 +30,6 @@ from opentera_twisted.errors import BusError
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.tls import TLSListening, read_again
-from opentera_twisted.program import garbage
 from opentera_twisted.program.gateway_options import make_gateway
 from opentera_twisted.program.gateway_service import GatewayService
 from opentera_twisted.program.log import audit_observer, drain, log_observer

@@ -22,13 +22,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
 
 from opentera_twisted import Bus, SessionKeys
+from opentera_twisted._internal import garbage
 from opentera_twisted.embedded.process import free_port
 from opentera_twisted.holders import GATEWAYS, REPORTS
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.envelopes import module_message
 from opentera_twisted.messages.templates import template
 from opentera_twisted.presence_lease import Lease, Transition
-from opentera_twisted.program import garbage
 from opentera_twisted.program.gateway_options import gateway_settings
 from opentera_twisted.program.log.bounded import BURST, Bounded
 from opentera_twisted.program.log.line_format import json_line

@@ -1,6 +1,6 @@
 """The log of ``twistd opentera-bus``.
 
-line_format        a log event as one JSON object
+line_format  a log event as one JSON object
 bounded      rate limit of repeated warnings
 unblocked    a stream that cannot block the reactor
 log_file     a log file whose rotation loses no line

@@ -19,11 +19,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal import garbage
 from opentera_twisted._internal.clock import make_steady
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.tls import Certificate, read_again
-from opentera_twisted.program import garbage
 from opentera_twisted.program.gateway_options import make_gateway
 from opentera_twisted.program.gateway_service import GatewayService
 from opentera_twisted.program.settings import GatewaySettings

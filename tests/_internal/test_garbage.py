@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from opentera_twisted.program import garbage
+from opentera_twisted._internal import garbage
 
 
 class Cycle:
