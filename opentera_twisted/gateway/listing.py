@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import time
+from heapq import nlargest
 from importlib.metadata import version
+from itertools import islice
 from typing import Any, Final
 
 from opentera_twisted.gateway.gateway import Gateway
@@ -14,6 +16,9 @@ from opentera_twisted.link import Link
 
 MOST: Final = 500
 """Clients in one list, at most."""
+
+BATCH: Final = 500
+"""Clients searched between two waits for a slot in the gateway's intake."""
 
 
 class Listing:
@@ -56,30 +61,32 @@ class Listing:
             "limited": {name: count for name, count in gateway.limited.items() if count},
         }
 
-    def clients(self, search: str = "", most: int = MOST) -> dict[str, Any]:
-        """Return the open websockets that match.
+    async def clients(self, search: str = "", most: int = MOST) -> dict[str, Any]:
+        """Return the open websockets that match; the search leaves time for clients' work.
 
         Args:
             search: part of a kind, UUID, name or address; empty matches all.
             most: clients to return; `MOST` at most.
         """
-        wanted = search.lower()
-        found = [row for row in map(self._row, self._open()) if _matches(row, wanted)]
-        found.sort(key=lambda row: row["since"], reverse=True)
+        factory = self._gateway.factory
+        wanted, most = search.lower(), max(0, min(most, MOST))
+        matching, latest = 0, list[ClientProtocol]()
+        clients = iter(list(factory.connections))
+        while batch := list(islice(clients, BATCH)):
+            await factory.intake.turn()
+            found = [client for client in batch if _matches(client, wanted)]
+            matching += len(found)
+            latest = nlargest(most, [*latest, *found], key=lambda client: client.opened_at)
         return {
             "gateway": self._gateway.lease,
             "total": sum(self._gateway.clients.values()),
-            "matching": len(found),
-            "clients": found[: max(0, min(most, MOST))],
+            "matching": matching,
+            "clients": [self._row(client) for client in latest],
         }
-
-    def _open(self) -> list[ClientProtocol]:
-        clients = self._gateway.factory.connections
-        return [client for client in clients if client.was_opened and client.identity is not None]
 
     def _row(self, client: ClientProtocol) -> dict[str, Any]:
         identity = client.identity
-        assert identity is not None  # noqa: S101 (selected before)
+        assert identity is not None  # noqa: S101 (matched before)
         seconds = self._link.clock.seconds() - client.opened_at
         return {
             "kind": identity.kind,
@@ -92,6 +99,9 @@ class Listing:
         }
 
 
-def _matches(row: dict[str, Any], wanted: str) -> bool:
-    texts = (row["kind"], row["uuid"], row["name"], row["address"])
+def _matches(client: ClientProtocol, wanted: str) -> bool:
+    identity = client.identity
+    if not client.was_opened or identity is None:
+        return False
+    texts = (identity.kind, identity.uuid, identity.name or "", client.address.address)
     return not wanted or any(wanted in text.lower() for text in texts)

@@ -29,8 +29,8 @@ from opentera_twisted.gateway.trusted_proxies import TrustedProxies
 from tests.conformance.frames import CONTINUATION, PING, TEXT, close, frame
 from tests.gateway.test_gateway import GatewayTestCase
 from tests.gateway.test_handshake import IDENTITY, REQUEST, StubGateway
-from tests.gateway.test_intake import Turns
 from tests.helpers.support import GUARD
+from tests.helpers.turns import Turns
 from tests.helpers.websockets import Bytes, connect_bytes, handshake
 
 HOSTILE = "99999999-2222-3333-4444-555555555555"

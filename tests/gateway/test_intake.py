@@ -12,19 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted.gateway.counters import RateLimit
 from opentera_twisted.gateway.intake import SHARE, Intake
-
-
-class Turns(Clock):
-    """A clock whose calls wait for the next turn, as a reactor's do."""
-
-    def turn(self) -> None:
-        """Run due calls, without calls that they add."""
-        for call in [call for call in self.calls if call.getTime() <= self.seconds()]:
-            if call.active():
-                self.calls.remove(call)
-                call.called = 1
-                call.func(*call.args, **call.kw)
-
+from tests.helpers.turns import Turns
 
 STEP = SHARE / 10
 """Seconds per step on the clock."""
