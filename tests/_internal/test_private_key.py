@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from opentera_twisted import InvalidArgument
 from opentera_twisted._internal.private_key import private_key
 from tests.helpers.authority import Authority
-from tests.helpers.processes import ENVIRONMENT
-from tests.helpers.support import GUARD
+from tests.helpers.processes import Process
 
 FORMATS = {
     "pkcs8": serialization.PrivateFormat.PKCS8,
@@ -49,35 +47,40 @@ from opentera_twisted import Bus
 from opentera_twisted.gateway.tls import Certificate
 from opentera_twisted.program.option_values import check_endpoint
 from opentera_twisted.program.options import Options
-if pty.fork()[0]:
-    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
-try:
-    {expression}
-except (ValueError, SystemExit) as error:
-    sys.exit("passphrase" not in str(error) or {file!r} not in str(error))
-sys.exit("accepted")
+pem, key = sys.argv[1:]
+url = f"rediss://h?certificate={pem}&private_key={key}"
+for place, load in {
+    "gateway": lambda: Certificate(pem, key),
+    "url": lambda: Bus(url),
+    "url, one file": lambda: Bus(f"rediss://h?certificate={key}"),
+    "sentinels": lambda: Bus(f"rediss+sentinel://h/m?certificate={pem}&private_key={key}"),
+    "twistd": lambda: Options().parseOptions(["--redis", url]),
+    "endpoint": lambda: check_endpoint(f"ssl:0:certKey={pem}:privateKey={key}"),
+    "wrapped endpoint": lambda: check_endpoint(f"haproxy:ssl:0:{key}:{pem}"),
+}.items():
+    if pty.fork()[0]:
+        status = os.waitstatus_to_exitcode(os.wait()[1])
+        print(place, "refused" if status == 0 else "failed", flush=True)
+        continue
+    try:
+        load()
+    except (ValueError, SystemExit) as error:
+        sys.exit("passphrase" not in str(error) or key not in str(error))
+    sys.exit("accepted")
+print("the end", flush=True)
 """
 
+PLACES = ("gateway", "url", "url, one file", "sentinels", "twistd", "endpoint", "wrapped endpoint")
 
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "Certificate({pem!r}, {key!r})",
-        "Bus('rediss://h?certificate={pem}&private_key={key}')",
-        "Bus('rediss://h?certificate={key}')",
-        "Bus('rediss+sentinel://h/m?certificate={pem}&private_key={key}')",
-        "Options().parseOptions(['--redis', 'rediss://h?certificate={pem}&private_key={key}'])",
-        "check_endpoint('ssl:0:certKey={pem}:privateKey={key}')",
-        "check_endpoint('haproxy:ssl:0:{key}:{pem}')",
-    ],
-    ids=["gateway", "url", "url, one file", "sentinels", "twistd", "endpoint", "wrapped endpoint"],
-)
-def test_a_key_with_a_passphrase_is_refused(
-    expression: str, certificate: Path, locked: Path
-) -> None:
-    expression = expression.format(pem=str(certificate), key=str(locked))
-    program = ON_A_TERMINAL.format(expression=expression, file=str(locked))
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=GUARD, env=ENVIRONMENT)
+
+def test_a_key_with_a_passphrase_is_refused(certificate: Path, locked: Path) -> None:
+    command = (sys.executable, "-c", ON_A_TERMINAL, str(certificate), str(locked))
+    program = Process(*command, fork=True)
+    try:
+        program.wait_for("the end")
+    finally:
+        program.kill()
+    assert program.output.splitlines() == [*(f"{place} refused" for place in PLACES), "the end"]
 
 
 def test_a_key_without_a_passphrase_is_read(certificate: Path) -> None:
