@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys, topics
@@ -25,11 +27,16 @@ class RecoveryTestCase(RedisTestCase):
         gate = Gateway(bus, **options)
         gate.startService()
         port: Any = reactor.listenTCP(0, gate.factory, interface="127.0.0.1")
-        self.addCleanup(gate.stopService)
+        self.addCleanup(self._stop, gate)
         self.addCleanup(port.stopListening)
         self.keys = SessionKeys(bus)
         number: int = port.getHost().port
         return gate, number
+
+    def _stop(self, gate: Gateway) -> Deferred[None]:
+        """Stop a gateway without waiting for clients to return to another one."""
+        gate.limits = attrs.evolve(gate.limits, shutdown_timeout=0.1)
+        return gate.stopService()
 
     async def client(self, port: int, kind: topics.Kind = "user", uuid: str = UUID) -> Client:
         """Return a client that has logged in with recovery."""

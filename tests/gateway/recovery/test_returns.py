@@ -20,7 +20,7 @@ from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.holders import REPORTS
 from opentera_twisted.messages import DatabaseEvent, TeraModuleMessage, UserEvent
 from opentera_twisted.messages.envelopes import tera_event, unpack
-from tests.helpers.support import UUID, message, turn, until
+from tests.helpers.support import GUARD, UUID, message, turn, until
 from tests.helpers.websockets import HandshakeFailed, connect, connect_bytes, handshake, leave
 
 from .case import RecoveryTestCase
@@ -603,7 +603,7 @@ class StopTests(RecoveryTestCase):
         await until(lambda: deferToThread(known), lambda found: found == count)
 
     async def test_a_stopping_gateway_hands_all_clients_over(self) -> None:
-        old, first = await self.gateway()
+        old, first = await self.gateway(limits=GatewayLimits(shutdown_timeout=GUARD))
         _, second = await self.gateway()
         await self.announced(2)
         clients = [await self.client(first, uuid=str(uuid4())) for _ in range(3)]
@@ -622,7 +622,7 @@ class StopTests(RecoveryTestCase):
         assert (await client.websocket.closed)[0] == 1001
 
     async def test_a_return_under_way_completes_before_the_stop(self) -> None:
-        old, first = await self.gateway()
+        old, first = await self.gateway(limits=GatewayLimits(shutdown_timeout=GUARD))
         _, second = await self.gateway()
         await self.announced(2)
         client = await self.client(first)
