@@ -17,7 +17,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from opentera_twisted.gateway import GatewayLimits
+from opentera_twisted.gateway import GatewayLimits, autobahn_corrections
 from opentera_twisted.gateway.protocol import ClientProtocol
 from opentera_twisted.gateway.send_queue import PIECE, STALLED, Sending
 from opentera_twisted.gateway.tls import Certificate
@@ -288,6 +288,7 @@ class FreeingTests(WrappedTestCase):
     """No end of a connection leaves reference cycles; the collector rarely runs."""
 
     async def freed(self, endpoint: str, head: bytes) -> None:
+        self.patch(autobahn_corrections, "CLOSE_TIMEOUT", 0.1)  # two ends wait for it
         port = await self.listen(endpoint)
         left = []
         gc.collect()

@@ -254,9 +254,12 @@ def folder_of(test: SynchronousTestCase) -> Path:
     return folder
 
 
-def turn() -> Deferred[int]:
-    """Fire after one turn of the reactor, and a chance for other threads and programs."""
-    return deferToThread(int)
+def turn() -> Deferred[None]:
+    """Fire after a moment, for a loop that waits for threads, programs or the reactor.
+
+    Without the pause, a loop would occupy a processor that those need.
+    """
+    return deferLater(reactor, 0.002)
 
 
 async def until(condition: Callable[[], Awaitable[T]], expected: Callable[[T], bool]) -> T:
