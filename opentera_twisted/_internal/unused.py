@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Generator
+from types import CodeType
 from typing import Any, TypeVar
-from weakref import ref
 
 from twisted.internet.defer import Deferred
 
@@ -26,58 +26,62 @@ def needs_use(result: Deferred[T], what: str) -> Deferred[T]:
     Warns:
         RuntimeWarning: when it is deleted, with the line that called the method.
     """
-    # One that has fired could be taken by a chain unseen. Other versions of Twisted lack the list.
-    if not result.called and "_callbacks" in vars(result):
+    # A fired one could be taken by a chain unseen. Other versions of Twisted lack the list.
+    callbacks = getattr(result, "_callbacks", None)
+    if not result.called and isinstance(callbacks, list):
         caller = sys._getframe(2)  # noqa: SLF001 (later, the calling line is unknown)
         result.__class__ = _NeedsUse
         watched: Any = result
-        watched.watch((what, caller.f_code.co_filename, caller.f_lineno))
+        watched._callbacks = watching = _Callbacks(callbacks)  # noqa: SLF001
+        watching.call = (what, caller.f_code, caller.f_lasti)
     return result
+
+
+_Call = tuple[str, CodeType, int]
+"""Name of a method, and the code and instruction that called it; lines take longer to find."""
 
 
 class _Callbacks(list[Any]):
     """Callbacks of a Deferred; one more is a use, such as ``addCallback`` or a chain."""
 
-    def __init__(self, owner: _NeedsUse, callbacks: list[Any]) -> None:
-        super().__init__(callbacks)
-        self._owner = ref(owner)
+    __slots__ = ("call",)
+
+    call: _Call | None
 
     def append(self, item: Any) -> None:
-        owner = self._owner()
-        if owner is not None:
-            owner.use()
+        self.call = None
         super().append(item)
 
 
 class _NeedsUse(Deferred[Any]):
     """A Deferred that warns when it is deleted before anybody has used it."""
 
-    _place: tuple[str, str, int] | None = None
-
-    def watch(self, place: tuple[str, str, int]) -> None:
-        """Note the call that made it, and watch its callbacks."""
-        self._place = place
-        self._callbacks = _Callbacks(self, self._callbacks)
-
-    def use(self) -> None:
-        """Note a use."""
-        self._place = None
+    _callbacks: _Callbacks
 
     def __iter__(self) -> Generator[Deferred[Any], None, Any]:
-        self._place = None
+        self._callbacks.call = None
         return super().__iter__()
 
     __await__ = __iter__
 
     def cancel(self) -> None:
         """Note the use."""
-        self._place = None
+        self._callbacks.call = None
         super().cancel()
 
     def __del__(self) -> None:
+        call = self._callbacks.call
         # A chain takes the result away, and leaves None.
         is_lost = self.called and self.result is not None
-        if self._place is not None and is_lost and not sys.is_finalizing():
-            what, file, line = self._place
+        if call is not None and is_lost and not sys.is_finalizing():
+            what, code, instruction = call
             message = f"the result of {what} was never used: write await before it"
-            warnings.warn_explicit(message, RuntimeWarning, file, line)
+            warnings.warn_explicit(
+                message, RuntimeWarning, code.co_filename, _line(code, instruction)
+            )
+
+
+def _line(code: CodeType, instruction: int) -> int:
+    """Return the line of an instruction."""
+    lines = (line for begin, end, line in code.co_lines() if begin <= instruction < end)
+    return next(lines, None) or code.co_firstlineno
