@@ -17,7 +17,8 @@ from opentera_twisted.admin.settings import ConsoleMode, Websockets
 from opentera_twisted.admin.traffic import Traffic
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import CallError, PermissionDenied
-from opentera_twisted.gateway import all_gateways, audit
+from opentera_twisted.gateway import all_gateways
+from opentera_twisted.gateway.audit import ConsoleAudit
 from opentera_twisted.messages.decoding import strict
 from opentera_twisted.rpc import Listening
 from opentera_twisted.rpc.description import to_json
@@ -65,7 +66,7 @@ class Console:
         self._overview = overview
         self._guard = guard
         self._websockets = websockets
-        self._audits = audits
+        self._audit = ConsoleAudit(is_on=audits)
         self._waiting: Waiters[list[Listening]] = Waiters()  # for the list of services
 
     def beginning(self) -> dict[str, Any]:
@@ -131,9 +132,8 @@ class Console:
         else:
             answer = _returned(value)
         seconds = clock.seconds() - began
-        if self._audits:
-            outcome = answer.get("error", "returned")
-            audit.console_call(address, request.server, request.procedure, outcome, seconds)
+        outcome = answer.get("error", "returned")
+        self._audit.call(address, request.server, request.procedure, outcome, seconds)
         return {**answer, "seconds": seconds}
 
     async def gateways(self) -> list[dict[str, Any]]:
@@ -148,16 +148,14 @@ class Console:
         """Close the websockets of an identity for a user at an address."""
         source = f"console: {address}"
         receivers = await self._bus.presence.disconnect(request.kind, request.uuid, source)
-        if self._audits:
-            audit.console_disconnect(address, request.kind, request.uuid)
+        self._audit.disconnect(address, request.kind, request.uuid)
         return {"receivers": receivers}
 
     async def issue(self, request: Key, address: str) -> dict[str, Any]:
         """Issue a session key for a user at an address."""
         keys = SessionKeys(self._bus)
         key = await keys.issue(request.kind, request.uuid, ttl=KEY_LIFETIME, name=request.name)
-        if self._audits:
-            audit.console_key(address, request.kind, request.uuid)
+        self._audit.key(address, request.kind, request.uuid)
         return {"key": key, "seconds": KEY_LIFETIME}
 
 

@@ -5,7 +5,7 @@ All lines go to one logger, `NAMESPACE`. They never contain a key, a token, or a
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
@@ -24,7 +24,16 @@ NAMESPACE: Final = "opentera_twisted.audit"
 LONGEST: Final = 200
 """Characters of another program's text in a line, at most."""
 
-log: Final = Logger(NAMESPACE)
+
+class _Silent(Logger):
+    """A logger that writes nothing."""
+
+    def emit(self, *args: Any, **kwargs: Any) -> None:
+        """Write nothing."""
+
+
+def _logger(*, is_on: bool) -> Logger:
+    return Logger(NAMESPACE) if is_on else _Silent(NAMESPACE)
 
 
 class GatewayAudit:
@@ -36,8 +45,8 @@ class GatewayAudit:
     """
 
     def __init__(self, clock: IReactorTime, *, is_on: bool) -> None:
-        self._is_on = is_on
-        self._refusals = SummedLog(log, clock)
+        self._log = _logger(is_on=is_on)
+        self._refusals = SummedLog(self._log, clock)
 
     def start(self) -> None:
         """Start to sum up refusals."""
@@ -49,48 +58,44 @@ class GatewayAudit:
 
     def login(self, identity: Identity, peer: Peer, *, is_return: bool) -> None:
         """Write that a client has logged in, or has returned with its recovery token."""
-        if self._is_on:
-            log.info(
-                "login kind={kind} uuid={uuid} address={address} scheme={scheme} method={method}",
-                kind=identity.kind,
-                uuid=identity.uuid,
-                address=peer.address,
-                scheme=_scheme(peer),
-                method="recovery" if is_return else "key",
-            )
+        self._log.info(
+            "login kind={kind} uuid={uuid} address={address} scheme={scheme} method={method}",
+            kind=identity.kind,
+            uuid=identity.uuid,
+            address=peer.address,
+            scheme=_scheme(peer),
+            method="recovery" if is_return else "key",
+        )
 
     def refusal(self, kind: Kind | None, peer: Peer, refusal: Refusal) -> None:
         """Write the first refusal of an address and cause in a minute; count further ones."""
-        if self._is_on:
-            self._refusals.add(
-                (network_of(peer.address), kind, refusal.status, refusal.cause),
-                LogLevel.info,
-                "refusal kind={kind} address={address} scheme={scheme} status={status} "
-                "cause={cause!r}",
-                kind=kind or "unknown",
-                address=peer.address,
-                scheme=_scheme(peer),
-                status=int(refusal.status),
-                cause=_bounded(refusal.cause),
-            )
+        self._refusals.add(
+            (network_of(peer.address), kind, refusal.status, refusal.cause),
+            LogLevel.info,
+            "refusal kind={kind} address={address} scheme={scheme} status={status} cause={cause!r}",
+            kind=kind or "unknown",
+            address=peer.address,
+            scheme=_scheme(peer),
+            status=int(refusal.status),
+            cause=_bounded(refusal.cause),
+        )
 
     def disconnect(self, identity: Identity, peer: Peer, seconds: float, cause: str) -> None:
         """Write that a websocket has closed, with its cause and duration."""
-        if self._is_on:
-            log.info(
-                "disconnect kind={kind} uuid={uuid} address={address} seconds={seconds:.3f} "
-                "cause={cause!r}",
-                kind=identity.kind,
-                uuid=identity.uuid,
-                address=peer.address,
-                seconds=seconds,
-                cause=_bounded(cause),
-            )
+        self._log.info(
+            "disconnect kind={kind} uuid={uuid} address={address} seconds={seconds:.3f} "
+            "cause={cause!r}",
+            kind=identity.kind,
+            uuid=identity.uuid,
+            address=peer.address,
+            seconds=seconds,
+            cause=_bounded(cause),
+        )
 
     def kick(self, kind: Kind | None, uuid: str, by: str, websockets: int) -> None:
         """Write that the gateway closes an identity's websockets on somebody's request."""
-        if self._is_on and websockets:
-            log.info(
+        if websockets:
+            self._log.info(
                 "kick kind={kind} uuid={uuid} by={by!r} websockets={websockets}",
                 kind=kind or "any",
                 uuid=uuid,
@@ -99,37 +104,45 @@ class GatewayAudit:
             )
 
 
-def console_call(address: str, server: str, procedure: str, outcome: str, seconds: float) -> None:
-    """Write that a user of the console has called a procedure."""
-    log.info(
-        "console-call address={address} server={server!r} procedure={procedure!r} "
-        "outcome={outcome} seconds={seconds:.3f}",
-        address=address,
-        server=_bounded(server),
-        procedure=_bounded(procedure),
-        outcome=outcome,
-        seconds=seconds,
-    )
+class ConsoleAudit:
+    """Writes what users of the console do.
 
+    Args:
+        is_on: False writes nothing.
+    """
 
-def console_key(address: str, kind: Kind, uuid: str) -> None:
-    """Write that a user of the console has issued a session key."""
-    log.info(
-        "console-key address={address} kind={kind} uuid={uuid}",
-        address=address,
-        kind=kind,
-        uuid=uuid,
-    )
+    def __init__(self, *, is_on: bool) -> None:
+        self._log = _logger(is_on=is_on)
 
+    def call(self, address: str, server: str, procedure: str, outcome: str, seconds: float) -> None:
+        """Write that a user of the console has called a procedure."""
+        self._log.info(
+            "console-call address={address} server={server!r} procedure={procedure!r} "
+            "outcome={outcome} seconds={seconds:.3f}",
+            address=address,
+            server=_bounded(server),
+            procedure=_bounded(procedure),
+            outcome=outcome,
+            seconds=seconds,
+        )
 
-def console_disconnect(address: str, kind: Kind, uuid: str) -> None:
-    """Write that a user of the console has disconnected an identity."""
-    log.info(
-        "console-disconnect address={address} kind={kind} uuid={uuid}",
-        address=address,
-        kind=kind,
-        uuid=uuid,
-    )
+    def key(self, address: str, kind: Kind, uuid: str) -> None:
+        """Write that a user of the console has issued a session key."""
+        self._log.info(
+            "console-key address={address} kind={kind} uuid={uuid}",
+            address=address,
+            kind=kind,
+            uuid=uuid,
+        )
+
+    def disconnect(self, address: str, kind: Kind, uuid: str) -> None:
+        """Write that a user of the console has disconnected an identity."""
+        self._log.info(
+            "console-disconnect address={address} kind={kind} uuid={uuid}",
+            address=address,
+            kind=kind,
+            uuid=uuid,
+        )
 
 
 def _bounded(text: str) -> str:
