@@ -19,7 +19,7 @@ from opentera_twisted import Bus, Delivery, InvalidArgument, ReadOnlyReplica, Se
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
 from opentera_twisted.holders import GATEWAYS, HELD, LISTENING, OWED, REPORTS
-from opentera_twisted.link import back_off
+from opentera_twisted.link import back_off, factory
 from opentera_twisted.messages import ServerCommand, TeraModuleMessage
 from opentera_twisted.messages.envelopes import module_message, unpack
 from opentera_twisted.messages.templates import fill, template
@@ -29,6 +29,7 @@ from opentera_twisted.sessions import Identity
 from tests.helpers.processes import Process
 from tests.helpers.support import (
     GATEWAY,
+    GUARD,
     ROOT,
     UUID,
     Collector,
@@ -528,9 +529,8 @@ class RedisFaultTests(PresenceTestCase):
         await caught_up(bus)
         assert ("CONNECTED", who.uuid) in reports.items
 
-    async def test_an_unresponsive_redis_delays_stopping_only_briefly(
-        self,
-    ) -> None:
+    async def test_an_unresponsive_redis_delays_stopping_only_briefly(self) -> None:
+        self.patch(factory, "PING_TIMEOUT", GUARD)  # the link does not notice
         server, bus = await self.own_server()
         log = log_of(self)
         gateway = Gateway(bus, limits=GatewayLimits(shutdown_timeout=0.2))

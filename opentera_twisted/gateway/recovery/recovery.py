@@ -467,7 +467,12 @@ class Recovery:
         until = self._clock.seconds() + timeout if timeout else None
         try:
             # The first question withdraws this gateway, even if it has no sessions.
-            while self._looking.running and await self._peers.others() and self._sessions:
+            while self._looking.running:
+                others = self._peers.others()
+                if until is not None:
+                    others.addTimeout(max(0.001, until - self._clock.seconds()), self._clock)
+                if not await others or not self._sessions:
+                    break
                 left = LOOKED if until is None else min(LOOKED, until - self._clock.seconds())
                 if left <= 0:
                     break
@@ -476,7 +481,7 @@ class Recovery:
                 drained.addTimeout(left, self._clock)
                 drained.addErrback(lambda failure: failure.trap(DeferredTimeout) and None)
                 await drained
-        except BusError:
+        except (BusError, DeferredTimeout):
             pass  # no hand-over is possible without Redis
         if self._sessions:
             self._log.info(
