@@ -180,6 +180,7 @@ class LimitTests(GatewayTestCase):
 
     async def test_bytes_queued_for_a_client_are_bounded(self) -> None:
         limit = 100_000
+        self.patch(autobahn_corrections, "CLOSE_TIMEOUT", 0.1)
         port = await self.gateway(limits=GatewayLimits(max_send_buffer=limit))
         log = log_of(self)
         reads = await self.log_in(port)
