@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import topics
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gateway import Gateway, GatewayLimits
+from opentera_twisted.gateway import Gateway, GatewayLimits, autobahn_corrections
 from opentera_twisted.gateway.send_queue import PIECE
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.envelopes import tera_event
