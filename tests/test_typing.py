@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from tests.helpers.processes import UNMEASURED
 from tests.helpers.support import DATA
 
 PROGRAM = DATA / "typing" / "users_program.py"
@@ -37,7 +39,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         names[text] = f"mistake_{number}.py"
         (folder / names[text]).write_text(right.replace(text, mistake))
     command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", *names.values()]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **UNMEASURED}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     lines = done.stdout.splitlines()
     assert "checked 4 source files" in lines[-1], done.stdout + done.stderr
     return {

@@ -50,7 +50,7 @@ class LintTests(TestCase):
 
 
 class BuildTests(RedisTestCase):
-    """The build without downloads: the environment borrows the packages of the tests."""
+    """The build without downloads: the environment borrows the packages of the tests, pip included."""
 
     async def test_the_built_program_starts_is_healthy_and_ends(self) -> None:
         directory = folder_of(self)
@@ -70,9 +70,11 @@ class BuildTests(RedisTestCase):
                 else:
                     shutil.copy(ROOT / name, source)
         build = next(command for command in instructions("RUN") if "pip install" in command)
+        build = build.replace("-m venv", "-m venv --without-pip")
         borrowed = {
             "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}",
             "PYTHONPATH": sysconfig.get_path("purelib"),
+            "PIP_NO_COMPILE": "1",
             "PIP_NO_DEPS": "1",
         }
         built = await deferToThread(
