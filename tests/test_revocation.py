@@ -19,6 +19,7 @@ from opentera_twisted.pubsub import Delivery
 from opentera_twisted.revocation import LARGEST_OBJECT, TOPICS, Standing, standings
 from opentera_twisted.user_manager import UserManager
 from tests.gateway.test_gateway import GatewayTestCase
+from tests.helpers.strategies import any_text
 from tests.helpers.support import GUARD, UUID, log_of, message, until
 from tests.helpers.websockets import HandshakeFailed, connect
 
@@ -52,7 +53,7 @@ def test_the_standing_that_a_database_event_gives(kind: topics.Kind) -> None:
         assert found == ([] if expected is None else [Standing(kind, UUID, expected)])
 
 
-@given(st.binary() | st.text().map(lambda text: tera_event(
+@given(st.binary() | any_text().map(lambda text: tera_event(
     "t", [DatabaseEvent(type=DatabaseEvent.DB_DELETE, object_value=text)]
 ).SerializeToString()))  # fmt: skip
 def test_other_messages_revoke_nothing(payload: bytes) -> None:

@@ -7,7 +7,6 @@ import json
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from twisted.logger import LogEvent, LogLevel
 
 from opentera_twisted import ProcedureError, Procedures
@@ -15,12 +14,13 @@ from opentera_twisted._internal.printable import escape_unencodable, printable
 from opentera_twisted.program.log.line_format import classic_line
 from tests.helpers.commands import CommandTestCase
 from tests.helpers.processes import twistd
+from tests.helpers.strategies import any_text
 from tests.helpers.support import RedisTestCase, folder_of
 
 HOSTILE = "Zoé 😀\x1b]0;title\x07\u202e"
 
 
-@given(st.text())
+@given(any_text())
 def test_printable_text_keeps_what_prints_and_escapes_the_rest(text: str) -> None:
     shown = printable(text, keep="")
     assert shown.isprintable()

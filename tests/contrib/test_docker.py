@@ -50,7 +50,7 @@ class LintTests(TestCase):
 
 
 class BuildTests(RedisTestCase):
-    """The build without downloads: the environment borrows the packages of the tests, pip included."""
+    """The build without downloads: the environment borrows packages and pip of the tests."""
 
     async def test_the_built_program_starts_is_healthy_and_ends(self) -> None:
         directory = folder_of(self)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.origins import Origins
+from tests.helpers.strategies import any_text
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_an_invalid_origin_is_refused(text: str) -> None:
         Origins([text])
 
 
-@given(st.text())
+@given(any_text())
 def test_no_text_fails_or_passes_by_accident(text: str) -> None:
     assert Origins(["https://a.example"]).allow(text) == (text == "")
 

@@ -16,6 +16,7 @@ from opentera_twisted.messages import TeraEvent
 from opentera_twisted.messages import text as text_module
 from opentera_twisted.messages.envelopes import pack
 from opentera_twisted.messages.text import event_text
+from tests.helpers.strategies import any_text
 
 TYPES = [getattr(messages, name) for name in messages.__all__]
 
@@ -40,7 +41,7 @@ def values(field: Any) -> st.SearchStrategy[Any]:
         one = st.binary()
     else:
         one = {
-            field.CPPTYPE_STRING: st.text(),
+            field.CPPTYPE_STRING: any_text(),
             field.CPPTYPE_BOOL: st.booleans(),
             field.CPPTYPE_DOUBLE: doubles,
             field.CPPTYPE_FLOAT: st.floats(width=32),
@@ -57,7 +58,7 @@ def filled(draw: st.DrawFn, kind: type[Message]) -> Message:
     """Return a message with some of its fields set."""
     message = kind()
     if kind.DESCRIPTOR.full_name == "google.protobuf.Any":
-        return pack(messages.UserEvent(user_uuid=draw(st.text())))
+        return pack(messages.UserEvent(user_uuid=draw(any_text())))
     for field in kind.DESCRIPTOR.fields:
         if not draw(st.booleans()):
             continue

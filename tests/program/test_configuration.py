@@ -23,9 +23,7 @@ from tests.helpers.commands import CommandTestCase
 from tests.helpers.processes import twistd
 from tests.helpers.support import ROOT, folder_of, free_port, start_server
 
-PASSWORDS = st.text(
-    st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20
-)
+PASSWORDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)
 
 
 def parse(file: Path, *arguments: str) -> Options:

@@ -40,6 +40,7 @@ from opentera_twisted.program.log.line_format import json_line
 from opentera_twisted.program.log.log_file import RotatedFile
 from opentera_twisted.program.log.unblocked import MOST, Unblocked, UnblockedFile, unblocked
 from tests.helpers.processes import ENVIRONMENT, Process, twistd, twistd_daemon
+from tests.helpers.strategies import any_text
 from tests.helpers.support import (
     GUARD,
     UUID,
@@ -150,10 +151,10 @@ class TestLines:
         assert json_line({}) is None
 
     @given(
-        st.text(max_size=30),
+        any_text(max_size=30),
         st.dictionaries(
             st.text("ab.[]()!:", max_size=3),
-            st.none() | st.floats() | st.text(max_size=3) | st.binary(max_size=3),
+            st.none() | st.floats() | any_text(max_size=3) | st.binary(max_size=3),
         ),
     )
     def test_every_event_is_one_line_of_json(self, text: str, fields: dict[str, Any]) -> None:

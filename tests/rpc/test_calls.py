@@ -58,6 +58,7 @@ from opentera_twisted.testing import MemoryBus
 from opentera_twisted.topics import compile_pattern
 from tests.helpers import support
 from tests.helpers.existing import ExistingCaller, ExistingServer
+from tests.helpers.strategies import any_text
 from tests.helpers.support import DATA, GUARD, UUID, Collector, RedisTestCase, log_of, turn, until
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())["vectors"]
@@ -994,7 +995,7 @@ def test_calls_that_time_out_leave_no_trace() -> None:
     assert len(gc.get_objects()) - before < 100
 
 
-@given(st.text(max_size=200), st.text(max_size=10_000))
+@given(any_text(max_size=200), any_text(max_size=10_000))
 @settings(max_examples=50)
 def test_error_replies_are_json_whatever_the_texts(method: str, text: str) -> None:
     reply = json.loads(encode_error(Request(method, "r", 1, 0.0, ()), "t", "bad_request", text))
@@ -1002,7 +1003,7 @@ def test_error_replies_are_json_whatever_the_texts(method: str, text: str) -> No
 
 
 KEYS = st.one_of(
-    st.text(max_size=3),
+    any_text(max_size=3),
     st.integers(),
     st.booleans(),
     st.none(),
