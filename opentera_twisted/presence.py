@@ -15,7 +15,7 @@ from opentera_twisted import topics
 from opentera_twisted._internal.unused import needs_use
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.holders import GATEWAYS, HELD, LEAVING
-from opentera_twisted.link import Link, Script
+from opentera_twisted.link import PRESENCE, Link, Script
 from opentera_twisted.messages import ServerCommand
 from opentera_twisted.messages.templates import PUBLISH
 from opentera_twisted.presence_lease import report_gone
@@ -34,7 +34,8 @@ ONLINE: Final = Script(
     local leaving = redis.pcall('HKEYS', '{LEAVING}')
     if not leaving.err then online[#online + 1] = leaving end
     return online
-    """
+    """,
+    PRESENCE,
 )
 
 

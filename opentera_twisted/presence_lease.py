@@ -27,7 +27,7 @@ from opentera_twisted.holders import (
     REAPED,
     REPORTS,
 )
-from opentera_twisted.link import Link, Script
+from opentera_twisted.link import PRESENCE, Link, Script
 from opentera_twisted.messages.templates import PUBLISH
 
 LEASE: Final = 15.0
@@ -189,7 +189,8 @@ _RENEW: Final = Script(
         differs and 1 or 0, redis.call('TYPE', '{OWED}').ok == 'hash' and 1 or 0, conflicts,
         listeners, spoiled,
     }}
-    """
+    """,
+    PRESENCE,
 )
 
 _REAP: Final = Script(
@@ -238,7 +239,8 @@ _REAP: Final = Script(
         if left <= 0 then return 1 end
     end
     return #dead == {GATEWAYS_AT_ONCE} and 1 or 0
-    """
+    """,
+    PRESENCE,
 )
 
 _SETTLE: Final = Script(
@@ -257,10 +259,11 @@ _SETTLE: Final = Script(
         end
     end
     return {found[1], settled}
-    """
+    """,
+    PRESENCE,
 )
 
-_EXPIRE: Final = Script("redis.call('ZADD', KEYS[1], 'XX', 0, ARGV[1])")
+_EXPIRE: Final = Script("redis.call('ZADD', KEYS[1], 'XX', 0, ARGV[1])", PRESENCE)
 
 _END: Final = Script(
     f"""
@@ -268,7 +271,8 @@ _END: Final = Script(
         redis.call('ZREM', KEYS[1], ARGV[1])
         redis.call('HDEL', '{LEASES}', ARGV[1])
     end
-    """
+    """,
+    PRESENCE,
 )
 
 
@@ -388,7 +392,7 @@ class Lease:
         """Name the necessary presence key that has the wrong type."""
         kinds = {GATEWAYS: b"zset", LEASES: b"hash", HELD + self.gateway: b"hash"}
         for name, kind in kinds.items():
-            found = await self._link.execute("TYPE", name)
+            found = await self._link.execute("TYPE", self._link.key(PRESENCE, name))
             if found not in {kind, b"none"}:
                 expected, actual = kind.decode(), topics.decode(found)
                 return WrongType(error.command, f"WRONGTYPE {name} is a {actual}, not a {expected}")
@@ -396,12 +400,15 @@ class Lease:
 
     async def held(self) -> set[str]:
         """Read this gateway's identities from Redis."""
-        identities: Sequence[bytes] = await self._link.execute("HKEYS", HELD + self.gateway)
+        identities: Sequence[bytes] = await self._link.execute(
+            "HKEYS", self._link.key(PRESENCE, HELD + self.gateway)
+        )
         return {topics.decode(identity) for identity in identities}
 
     async def was_reaped(self) -> bool:
         """Return True if others have reported this gateway's clients as disconnected."""
-        return bool(await self._link.execute("EXISTS", REAPED + self.gateway))
+        reaped = self._link.key(PRESENCE, REAPED + self.gateway)
+        return bool(await self._link.execute("EXISTS", reaped))
 
     async def reap(self) -> bool:
         """Report some of the clients of dead gateways as disconnected.

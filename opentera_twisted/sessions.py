@@ -16,11 +16,12 @@ from typing import Any, Final
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from opentera_twisted._internal.unused import needs_use
-from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.holders import HOLDERS
-from opentera_twisted.link import HasLink, Script
+from opentera_twisted.errors import InvalidArgument, PermissionDenied
+from opentera_twisted.holders import GATEWAYS, HOLDERS
+from opentera_twisted.link import PRESENCE, HasLink, Script
 from opentera_twisted.messages.templates import NOW
 from opentera_twisted.topics import KINDS, Kind
 from opentera_twisted.variables import SESSION_KEY_LIFETIME, milliseconds
@@ -88,6 +89,20 @@ GIVE_BACK: Final = (
     local left = ARGV[2] - math.max(0, now - ARGV[1])
     return left > 0 and redis.call('SET', KEYS[1], ARGV[3], 'PX', left, 'NX') and 1 or 0
 """
+)
+
+
+# On a cluster, a session key and presence are in different slots.
+_OTHER_KIND: Final = Script(
+    NOW
+    + HOLDERS
+    + """
+    for _, other in ipairs(other_kinds(ARGV[1])) do
+        if is_held(other) then return 1 end
+    end
+    return 0
+    """,
+    PRESENCE,
 )
 
 
@@ -201,7 +216,31 @@ class SessionKeys:
         if not self._may_be(kind, key):
             return succeed(None)
         form = "bound" if is_bound(key) else ""
-        return self._link.run(REDEEM, [key], kind, form).addCallback(_redeemed, kind, key)
+        taken = self._link.run(REDEEM, [key], kind, form).addCallback(_redeemed, kind, key)
+        if self._link.address.is_cluster:
+            taken.addCallback(self._unless_other_kind)
+        return taken
+
+    def _unless_other_kind(self, redeemed: Redeemed | None) -> Any:
+        """Restore a key whose UUID is open under another kind; the script cannot see that.
+
+        If this process dies in between, the key is lost.
+        """
+        if redeemed is None:
+            return None
+        who = f"{redeemed.identity.kind}.{redeemed.identity.uuid}"
+
+        def decide(is_open: int) -> Any:
+            if not is_open:
+                return redeemed
+            return self.give_back(redeemed).addCallback(lambda _: None)
+
+        def failed(failure: Failure) -> Any:
+            if failure.check(PermissionDenied):  # a service need not know presence
+                return redeemed
+            return self.give_back(redeemed).addBoth(lambda _: failure)
+
+        return self._link.run(_OTHER_KIND, [GATEWAYS], who).addCallbacks(decide, failed)
 
     def check(self) -> Deferred[None]:
         """Redeem a key that does not exist, to test whether logins work.

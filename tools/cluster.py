@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -193,11 +193,16 @@ class Cluster:
         source = self.owner(slot)
         target.execute("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
         source.execute("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        self.finish_move(slot, source, target)
+
+    def migrate(self, source: Node, target: Node, keys: Iterable[bytes | str]) -> None:
+        """Move some keys of a slot that is being moved."""
+        source.execute(*("MIGRATE", HOST, target.port, "", 0, 60_000, "KEYS"), *keys)
+
+    def finish_move(self, slot: int, source: Node, target: Node) -> None:
+        """Move the remaining keys of a slot, and then the slot."""
         while keys := source.execute("CLUSTER", "GETKEYSINSLOT", slot, 100):
-            source.execute(
-                *("MIGRATE", HOST, target.port, "", 0, 60_000, "KEYS"),
-                *keys,
-            )
+            self.migrate(source, target, keys)
         for node in (target, source):
             node.execute("CLUSTER", "SETSLOT", slot, "NODE", target.id)
         self.wait_for_owner(slot, target)

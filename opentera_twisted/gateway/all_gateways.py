@@ -10,6 +10,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.errors import CommandFailed
 from opentera_twisted.gateway.listing import MOST
 from opentera_twisted.holders import GATEWAYS
+from opentera_twisted.link import PRESENCE
 from opentera_twisted.rpc import ArgumentValue
 
 TIMEOUT: Final = 2.0
@@ -65,7 +66,9 @@ async def _ask(bus: Bus, procedure: str, *arguments: ArgumentValue) -> list[dict
 
 async def _leased(bus: Bus) -> Sequence[str]:
     try:
-        names: list[bytes] = await bus.link.execute("ZRANGE", GATEWAYS, 0, -1)
+        names: list[bytes] = await bus.link.execute(
+            "ZRANGE", bus.link.key(PRESENCE, GATEWAYS), 0, -1
+        )
     except CommandFailed:  # a user without this right
         return ()
     return [topics.decode(name) for name in names]

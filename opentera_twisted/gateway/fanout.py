@@ -158,6 +158,11 @@ class Fanout:
         clients = () if topic is None else topic.followers.whole
         return [client for client in clients if self._followings[client][0] == who]
 
+    def topics_of(self, client: Client) -> tuple[str, ...]:
+        """Return the topics that a client follows; none for an unknown client."""
+        _, followings = self._followings.get(client, (None, ()))
+        return tuple(following.topic for following in followings)
+
     def unfollow(self, client: Client) -> None:
         """Stop all deliveries to a client."""
         who, followings = self._followings.pop(client)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Coroutine, Iterable, Mapping
+from collections.abc import Collection, Container, Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
@@ -134,7 +134,6 @@ class Gateway(Service):
         recovery_buffer: int = RECOVERY_BUFFER,
         audit: bool = False,
     ) -> None:
-        bus.link.address.check_supported("the gateway")
         if on_gap not in {"keep", "close"}:
             raise InvalidArgument(f"on_gap must be keep or close, not {on_gap!r}")
         if compression and not MIN_WINDOW_BITS <= compression <= MAX_WINDOW_BITS:
@@ -410,6 +409,8 @@ class Gateway(Service):
         for client in clients:
             client.close(POLICY_VIOLATION, "that UUID is connected as another kind")
 
-    def _missed_events(self, _topics: object) -> None:
+    def _missed_events(self, concerned: Container[bytes]) -> None:
         for client in list(self.factory.connections):
-            client.missed_events()
+            followed = self._fanout.topics_of(client.session or client)
+            if any(topic.encode() in concerned for topic in followed):
+                client.missed_events()

@@ -56,6 +56,10 @@ class Joining:
             self._prepared.forget(identity)
             raise
 
+    def topics_of(self, client: Client) -> tuple[str, ...]:
+        """Return the topics that a client follows."""
+        return self._fanout.topics_of(client)
+
     def leave(self, client: Client, identity: Identity) -> None:
         """Stop delivering events to a client."""
         self._fanout.unfollow(client)

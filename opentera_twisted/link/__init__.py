@@ -17,6 +17,7 @@ back_off        delays between attempts to connect
 connection      state machine that keeps one connection
 factory         kept connection to Redis
 subscriptions   wanted and acknowledged subscriptions
+keyspaces       keys that scripts use together, on one server and on a cluster
 observers       functions to call on events of a link
 outage          log of an outage: begin, a line each minute, end
 waiting         queue of commands that wait for the link
@@ -31,6 +32,7 @@ retry_pause     retries of refused operations
 from opentera_twisted._internal.default_url import DEFAULT_URL
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.cluster_link import ClusterLink
+from opentera_twisted.link.keyspaces import PRESENCE, USER_MANAGER, Keyspace
 from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, HasLink, Link, Script
 from opentera_twisted.link.protocol import Argument, Done
 from opentera_twisted.link.retry_pause import Retry
@@ -42,11 +44,14 @@ __all__ = [
     "COMMAND_TIMEOUT",
     "DEFAULT_URL",
     "MAX_WAITING",
+    "PRESENCE",
+    "USER_MANAGER",
     "Argument",
     "ClusterLink",
     "ConnectionStatistics",
     "Done",
     "HasLink",
+    "Keyspace",
     "Link",
     "Name",
     "RedisAddress",

@@ -10,7 +10,7 @@ reads it again after a lost connection or a cancelled subscription, until nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 from attrs import define, field
@@ -36,7 +36,7 @@ from opentera_twisted.link.back_off import BackOff
 from opentera_twisted.link.cluster_errors import REDIRECTIONS, redirection
 from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
-from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, Link
+from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, Link, Script
 from opentera_twisted.link.protocol import Argument, CommandProtocol, Done, fire
 from opentera_twisted.link.server_link import ServerLink
 from opentera_twisted.link.slots import command_slot, key_slot, slot_topic
@@ -172,6 +172,10 @@ class ClusterLink(Link):
             self._report.cancel()
             self._report_restored()
 
+    def is_in_gap(self, topic: str) -> bool:
+        """Return True if messages on a subscribed topic may be missed now."""
+        return self.subscriptions.is_in_gap(topic.encode())
+
     def is_ready_for(self, topic: str, reply_topic: str) -> bool:
         """Return True if the nodes of both topics are ready, and replies would arrive."""
         return (
@@ -240,6 +244,12 @@ class ClusterLink(Link):
             node.send(arguments, partial(self._answered, arguments, timeout, node, done))
             return
         self._route(_Command(self, arguments, slot, done, timeout, prefix))
+
+    def run(self, script: Script, keys: Sequence[Argument], *arguments: Argument) -> Deferred[Any]:
+        """Run a script at the node of its first key: see `Link.run`."""
+        if script.keyspace is None:
+            return super().run(script, keys, *arguments)
+        return super().run(_on_cluster(script), script.keyspace.keys_on_cluster(keys), *arguments)
 
     def delete(self, names: Sequence[bytes]) -> Deferred[int]:
         """Delete variables, one command for each slot.
@@ -602,6 +612,12 @@ class ClusterLink(Link):
             self._route(command)
         if has_moved:
             self.on_invalidated.notify(None)  # read the watched variables at their new nodes
+
+
+@cache
+def _on_cluster(script: Script) -> Script:
+    assert script.keyspace is not None  # noqa: S101 (checked by the caller)
+    return Script(script.keyspace.text_on_cluster(script.text))
 
 
 def _is(node: ServerLink, role: str) -> bool:

@@ -18,6 +18,7 @@ from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusUnavailable, CommandFailed
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.connection import State
+from opentera_twisted.link.keyspaces import Keyspace
 from opentera_twisted.link.observers import Observers
 from opentera_twisted.link.protocol import Argument, Done
 from opentera_twisted.link.statistics import ConnectionStatistics
@@ -33,9 +34,17 @@ MAX_WAITING: Final = 10_000
 
 @frozen
 class Script:
-    """A Lua script that Redis runs atomically."""
+    """A Lua script that Redis runs atomically.
+
+    Attributes:
+        text: the script.
+        keyspace: keyspace of its keys, which have other names on a cluster; None for keys that
+            have the same name everywhere.
+        sha1: name of the script at Redis.
+    """
 
     text: str
+    keyspace: Keyspace | None = None
     sha1: str = field(init=False)
 
     @sha1.default
@@ -243,8 +252,21 @@ class Link(ABC):
             done: called with the reply, or with the `BusError` that `execute` would fail with.
         """
 
+    def is_in_gap(self, topic: str) -> bool:
+        """Return True if messages on a subscribed topic may be missed now."""
+        return self.states["subscriber"] != "ready"
+
+    def key(self, keyspace: Keyspace, name: str) -> str:
+        """Return the name of a key of this package on this link."""
+        return keyspace.on_cluster(name) if self.address.is_cluster else name
+
     def run(self, script: Script, keys: Sequence[Argument], *arguments: Argument) -> Deferred[Any]:
         """Run a script in Redis; send its text only if Redis does not have it yet.
+
+        Args:
+            script: the script.
+            keys: names of its keys on a single server.
+            arguments: its further arguments.
 
         Returns:
             Fires with its result; fails like `execute`.

@@ -507,6 +507,5 @@ def parse_redis(value: str) -> RedisSettings:
             embedded, url=embedded.embedded_url, run_server="embedded", directory=directory
         )
     address = RedisAddress.parse(value)
-    address.check_supported("the gateway")
     address.check_files()
     return evolve(embedded, url=value)

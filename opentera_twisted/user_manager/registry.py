@@ -11,6 +11,11 @@ script in Redis searches the log from the program's cursor. If the message is th
 has applied it. Otherwise the script applies the message and appends it to the log, atomically. The
 log therefore holds each message once. If a program dies, the others apply its messages.
 
+A script that publishes an event also changes the registry, so each event is published once and in
+order. On a cluster, presence is in another slot, so the program reads it before the script runs. A
+program that marks an identity by presence that has just changed receives the report of that change
+next. A comparison is refused if another message was applied since the program read presence.
+
 The numbers in the log start with the time of its creation in microseconds. A cursor into a log that
 Redis has lost is thus invalid in the next log.
 """
@@ -20,13 +25,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
+
+from attrs import frozen
 
 from opentera_twisted import topics
 from opentera_twisted._internal.gathered import gathered
-from opentera_twisted.holders import HOLDERS, NIL_UUID
-from opentera_twisted.link import Link, Script
-from opentera_twisted.messages.templates import PUBLISH
+from opentera_twisted.holders import GATEWAYS, HOLDERS, NIL_UUID
+from opentera_twisted.link import PRESENCE, USER_MANAGER, Argument, Link, Script
+from opentera_twisted.messages.templates import NOW, PUBLISH
 from opentera_twisted.topics import Kind
 from opentera_twisted.user_manager.changes import EVENTS, Change, event
 
@@ -42,14 +50,21 @@ LOG_LENGTH: Final = 20_000
 COMPARED_AT_ONCE: Final = 250
 """Identities compared by one script call."""
 
+COMPARISONS: Final = 10
+"""Attempts at a comparison that other messages interrupt."""
+
 _EVENTS: Final = ("JOINED_SESSION", "LEFT_SESSION", "CONNECTED", "DISCONNECTED")
 _TEMPLATES: Final = tuple(event(kind, what) for kind in topics.KINDS for what in _EVENTS)
 
+# The last argument has the identities that were online, of those that the script concerns.
+_READ_BEFORE: Final = """
+    local last, held = #ARGV - 1, {}
+    for who in ARGV[#ARGV]:gmatch('%S+') do held[who] = true end
+    local function is_held(who) return held[who] end
+"""
+
 # Publish each event before its change: if Redis refuses the event, nothing has changed.
-_CHANGES: Final = (
-    PUBLISH
-    + HOLDERS
-    + f"""
+_CHANGES: Final = f"""
     local kinds = {{{", ".join(f"'{kind}'" for kind in topics.KINDS)}}}
     local templates = {{}}
     for i, kind in ipairs(kinds) do
@@ -96,12 +111,45 @@ _CHANGES: Final = (
             end
         end
     end
-    """
+"""
+
+_HELD: Final = Script(
+    NOW
+    + HOLDERS
+    + """
+    local held = {}
+    for _, who in ipairs(ARGV) do
+        if is_held(who) then held[#held + 1] = who end
+    end
+    return held
+    """,
+    PRESENCE,
 )
 
-_APPLY: Final = Script(
-    _CHANGES
-    + f"""
+
+@frozen
+class _Changing:
+    """A script that changes the registry.
+
+    Attributes:
+        single: the script on a single server, where it reads presence itself.
+        cluster: the script on a cluster.
+    """
+
+    single: Script
+    cluster: Script
+
+    @classmethod
+    def of(cls, text: str) -> _Changing:
+        """Make both scripts of the part that they share."""
+        return cls(
+            Script(f"{PUBLISH}{HOLDERS}    local last = #ARGV\n{_CHANGES}{text}", USER_MANAGER),
+            Script(f"{PUBLISH}{_READ_BEFORE}{_CHANGES}{text}", USER_MANAGER),
+        )
+
+
+_APPLY: Final = _Changing.of(
+    f"""
     local start = tonumber(redis.call('GET', KEYS[2]) or nil)
     local length = redis.call('LLEN', KEYS[1])
     if not start then
@@ -125,7 +173,7 @@ _APPLY: Final = Script(
             at, size = at + size, math.min(size * 2, 1024)
         end
     end
-    while next_arg <= #ARGV do
+    while next_arg <= last do
         local fingerprint, count = argument(), tonumber(argument())
         local found = behind(fingerprint)
         for _ = 1, count do
@@ -152,10 +200,13 @@ _APPLY: Final = Script(
     """
 )
 
-_COMPARE: Final = Script(
-    _CHANGES
-    + f"""
-    for i = 13, #ARGV, 2 do
+_COMPARE: Final = _Changing.of(
+    f"""
+    if ARGV[13] ~= '' then
+        local log_end = (redis.call('GET', KEYS[2]) or 0) + redis.call('LLEN', KEYS[1])
+        if log_end ~= tonumber(ARGV[13]) then return 0 end
+    end
+    for i = 14, last, 2 do
         local kind, uuid = ARGV[i], ARGV[i + 1]
         local is_open = is_held(kind .. '.' .. uuid)
         local known = redis.call('HGET', '{ONLINE}' .. kind, uuid)
@@ -165,10 +216,13 @@ _COMPARE: Final = Script(
             apply.offline(kind, uuid)
         end
     end
+    return 1
     """
 )
 
-_END: Final = Script("return (redis.call('GET', KEYS[2]) or 0) + redis.call('LLEN', KEYS[1])")
+_END: Final = Script(
+    "return (redis.call('GET', KEYS[2]) or 0) + redis.call('LLEN', KEYS[1])", USER_MANAGER
+)
 
 _SET_DEVICE_STATUS: Final = Script(
     PUBLISH
@@ -179,7 +233,8 @@ _SET_DEVICE_STATUS: Final = Script(
         redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
     end
     return 1
-    """
+    """,
+    USER_MANAGER,
 )
 
 
@@ -191,7 +246,11 @@ class Registry:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._is_on_cluster = link.address.is_cluster
         self._sizes: list[int] = []  # number online by kind, at the last check
+
+    def _key(self, name: str) -> str:
+        return self._link.key(USER_MANAGER, name)
 
     async def end(self) -> int:
         """Return the current end of the log: the first cursor of a program that subscribes next."""
@@ -211,49 +270,74 @@ class Registry:
             The cursor of the next messages.
         """
         arguments: list[bytes | str | int] = [*_TEMPLATES, cursor]
+        coming: list[str] = []
         for fingerprint, changes in messages:
             arguments += fingerprint, len(changes)
             for change in changes:
                 arguments += change.what, change.kind, change.uuid, change.detail
+                if change.what == "online":
+                    coming.append(f"{change.kind}.{change.uuid}")
         behind: int
-        behind, *self._sizes = await self._link.run(_APPLY, [LOG, LOG_START], *arguments)
+        behind, *self._sizes = await self._change(_APPLY, arguments, coming)
         return behind
 
-    async def compare(self, everyone: dict[Kind, list[str]]) -> None:
+    async def _change(
+        self, script: _Changing, arguments: Sequence[Argument], concerned: Sequence[str]
+    ) -> Any:
+        """Run a script; on a cluster, read first which of the identities are online."""
+        keys = [LOG, LOG_START]
+        if not self._is_on_cluster:
+            return await self._link.run(script.single, keys, *arguments)
+        held = await self._link.run(_HELD, [GATEWAYS], *concerned) if concerned else ()
+        return await self._link.run(script.cluster, keys, *arguments, b" ".join(held))
+
+    async def compare(self, everyone: dict[Kind, list[str]]) -> bool:
         """Correct the registry after missed messages, by the clients of this package's gateways.
 
         Args:
             everyone: UUIDs online at these gateways; the script checks each difference again.
+
+        Returns:
+            False if other changes interfered; compare again.
         """
-        doubtful: list[str] = []
+        doubtful: list[tuple[Kind, str]] = []
         for kind, uuids in everyone.items():
-            known = _pairs(await self._link.execute("HGETALL", ONLINE + kind))
+            known = _pairs(await self._link.execute("HGETALL", self._key(ONLINE + kind)))
             ours = {uuid for uuid, mark in known.items() if mark == "gateway"}
-            for uuid in ours.symmetric_difference(uuids):
-                doubtful += kind, uuid
-        for start in range(0, len(doubtful), 2 * COMPARED_AT_ONCE):
-            some = doubtful[start : start + 2 * COMPARED_AT_ONCE]
-            await self._link.run(_COMPARE, [], *_TEMPLATES, *some)
+            doubtful += [(kind, uuid) for uuid in ours.symmetric_difference(uuids)]
+        for start in range(0, len(doubtful), COMPARED_AT_ONCE):
+            if not await self._compare(doubtful[start : start + COMPARED_AT_ONCE]):
+                return False
+        return True
+
+    async def _compare(self, doubtful: Sequence[tuple[Kind, str]]) -> bool:
+        concerned = [f"{kind}.{uuid}" for kind, uuid in doubtful]
+        for _ in range(COMPARISONS):
+            end = await self.end() if self._is_on_cluster else ""
+            arguments = [*_TEMPLATES, end, *chain.from_iterable(doubtful)]
+            if await self._change(_COMPARE, arguments, concerned):
+                return True
+        return False
 
     async def has_shrunk(self) -> bool:
         """Return True if fewer are online than after the last messages or the last check."""
         before = self._sizes
-        sizes = [self._link.execute("HLEN", ONLINE + kind) for kind in topics.KINDS]
+        sizes = [self._link.execute("HLEN", self._key(ONLINE + kind)) for kind in topics.KINDS]
         self._sizes = await gathered(sizes)
         return any(now < then for now, then in zip(self._sizes, before, strict=False))
 
     async def online(self, kind: Kind) -> list[str]:
         """Return the sorted UUIDs of online identities."""
-        uuids: Sequence[bytes] = await self._link.execute("HKEYS", ONLINE + kind)
+        uuids: Sequence[bytes] = await self._link.execute("HKEYS", self._key(ONLINE + kind))
         return sorted(map(topics.decode, uuids))
 
     async def busy(self, kind: Kind) -> dict[str, str]:
         """Return the UUIDs of busy identities, each with the UUID of its session."""
-        return _pairs(await self._link.execute("HGETALL", BUSY + kind))
+        return _pairs(await self._link.execute("HGETALL", self._key(BUSY + kind)))
 
     async def status(self, kind: Kind) -> dict[str, dict[str, Any]]:
         """Return the flags ``online`` and ``busy`` of identities with at least one of them."""
-        keys = (ONLINE + kind, BUSY + kind)
+        keys = (self._key(ONLINE + kind), self._key(BUSY + kind))
         both = await gathered(self._link.execute("HKEYS", key) for key in keys)
         online, busy = ({topics.decode(uuid) for uuid in uuids} for uuids in both)
         return {
@@ -262,7 +346,7 @@ class Registry:
 
     async def device_statuses(self) -> dict[str, Any]:
         """Return the latest statuses of online devices, by UUID."""
-        stored = _pairs(await self._link.execute("HGETALL", DEVICE_STATUS))
+        stored = _pairs(await self._link.execute("HGETALL", self._key(DEVICE_STATUS)))
         return {uuid: json.loads(status) for uuid, status in stored.items()}
 
     async def set_device_status(self, uuid: str, status: str, timestamp: float) -> bool:

@@ -60,9 +60,6 @@ class UserManager(Service):
     Args:
         bus: bus, which its owner starts and stops.
 
-    Raises:
-        NotOnCluster: the bus uses a Redis Cluster.
-
     Attributes:
         lost: messages dropped because too many were pending.
     """
@@ -70,7 +67,6 @@ class UserManager(Service):
     _log = Logger()
 
     def __init__(self, bus: Bus) -> None:
-        bus.link.address.check_supported("the user manager")
         self._bus = bus
         self._clock = bus.link.clock
         self._registry = Registry(bus.link)
@@ -304,8 +300,8 @@ class UserManager(Service):
                 if self._messages:
                     await self._apply()
                 else:
-                    await self._registry.compare(await self._bus.presence.everyone())
-                    self._compares = False
+                    everyone = await self._bus.presence.everyone()
+                    self._compares = not await self._registry.compare(everyone)
             except BusError as error:
                 await self._retry.pause("cannot apply messages to the user manager module", error)
             else:

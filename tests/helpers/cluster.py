@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
+import redis
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus
-from tests.helpers.support import free_port, start_bus
+from opentera_twisted.link import PRESENCE, USER_MANAGER
+from tests.helpers.support import GUARD, RedisTestCase, free_port, start_bus
 from tools.cluster import PRIMARIES, Cluster
 
 
@@ -37,3 +40,91 @@ class ClusterTestCase(TestCase):
         for node in self.cluster.nodes:
             node.execute("CLIENT", "KILL", "TYPE", "pubsub")
             node.execute("CLIENT", "KILL", "TYPE", "normal")
+
+
+class OnCluster:
+    """Another program's client of the shared cluster, with the names of a single server.
+
+    Sharded channels take the place of channels; keyspaces have their names on a cluster.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        node = cluster.nodes[0]
+        self._client = redis.RedisCluster(
+            host="127.0.0.1", port=node.port, protocol=2, socket_timeout=GUARD
+        )
+        self.close = self._client.close
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            return method(*map(_named, arguments), **named)
+
+        return call
+
+    def publish(self, topic: str, payload: bytes) -> int:
+        """Publish a message."""
+        receivers: int = self._client.spublish(topic, payload)
+        return receivers
+
+    def keys(self, pattern: str = "*") -> list[bytes]:
+        """List the keys of all nodes."""
+        found: Any = self._client.keys(_named(pattern), target_nodes=redis.RedisCluster.PRIMARIES)
+        return [_single(name) for name in found]
+
+    def pubsub(self) -> Any:
+        """Return a subscriber to one channel."""
+        return _Subscriber(self._client)
+
+
+class _Subscriber:
+    def __init__(self, client: redis.RedisCluster) -> None:
+        self._client = client
+        self._pubsub: Any = None
+
+    def subscribe(self, channel: str) -> None:
+        node = self._client.get_node_from_key(channel)
+        self._pubsub = node.redis_connection.pubsub()
+        self._pubsub.ssubscribe(channel)
+
+    def get_message(self, timeout: float, ignore_subscribe_messages: bool = False) -> Any:
+        received = self._pubsub.get_sharded_message(ignore_subscribe_messages, timeout)
+        if received is not None and received["type"] == "smessage":
+            received["type"] = "message"
+        return received
+
+    def close(self) -> None:
+        self._pubsub.close()
+
+
+def _named(argument: Any) -> Any:
+    """Return the name of a key of a keyspace on a cluster; anything else as it is."""
+    for keyspace in (PRESENCE, USER_MANAGER):
+        if isinstance(argument, str) and argument.startswith(keyspace.prefix):
+            return keyspace.on_cluster(argument)
+    return argument
+
+
+def _single(name: bytes) -> bytes:
+    for keyspace in (PRESENCE, USER_MANAGER):
+        name = name.replace(keyspace.prefix_on_cluster.encode(), keyspace.prefix.encode())
+    return name
+
+
+class OnClusterTestCase(RedisTestCase):
+    """Mixin that runs a test for a single server against the shared cluster."""
+
+    def setUp(self) -> None:
+        """Delete all data of the cluster."""
+        self.cluster = shared_cluster()
+        for node in self.cluster.primaries:
+            node.execute("FLUSHALL")
+        self.redis: Any = OnCluster(self.cluster)
+        self.addCleanup(self.redis.close)
+
+    async def bus(self, url: str | None = None, name: str = "test") -> Bus:
+        """Return a connected bus that is stopped at the end of the test."""
+        bus = start_bus(self, url or self.cluster.url, name)
+        await bus.connected()
+        return bus

@@ -14,12 +14,10 @@ from twisted.internet.endpoints import (
 from twisted.internet.testing import MemoryReactorClock
 
 from opentera_twisted import Bus, InvalidArgument, NotOnCluster
-from opentera_twisted.gateway import Gateway
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.credentials import TLS, Credentials
 from opentera_twisted.link.sentinel import SentinelEndpoint
 from opentera_twisted.program.options import parse_redis
-from opentera_twisted.user_manager import UserManager
 
 LOCAL = ("127.0.0.1", 6379)
 
@@ -136,12 +134,13 @@ def test_shown_urls_have_no_password(url: str, shown: str) -> None:
 
 
 def test_parts_without_support_refuse_a_cluster() -> None:
-    bus = Bus("redis+cluster://:hush@h", reactor=MemoryReactorClock())
-    for make in (lambda: Gateway(bus), lambda: UserManager(bus)):
-        with pytest.raises(NotOnCluster, match="cannot use a Redis Cluster yet"):
-            make()
-    with pytest.raises(NotOnCluster, match="the gateway cannot use a Redis Cluster yet"):
-        parse_redis("redis+cluster://:hush@h")
+    with pytest.raises(NotOnCluster, match="doctor cannot use a Redis Cluster yet"):
+        RedisAddress.parse("redis+cluster://:hush@h").check_supported("doctor")
+
+
+def test_the_program_accepts_a_cluster() -> None:
+    url = "redis+cluster://h:1,i:2"
+    assert parse_redis(url).url == url
 
 
 def test_the_scheme_decides_on_the_endpoint() -> None:

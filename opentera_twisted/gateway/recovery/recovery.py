@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from http import HTTPStatus
 from typing import Final, NoReturn
 
@@ -27,7 +27,6 @@ from opentera_twisted.gateway.recovery.tokens import (
     InUse,
     Taken,
     Tokens,
-    digest_of,
     make_token,
 )
 from opentera_twisted.gateway.recovery.window import Window
@@ -54,6 +53,8 @@ RECOVERY_BUFFER: Final = 262_144
 
 _LOST: Final = -1
 """Epoch of a session that may have lost events."""
+
+_Topics = Container[bytes]  # the class has a property `bytes`
 
 OUTCOMES: Final = ("recovered", *REASONS)
 
@@ -198,7 +199,7 @@ class Recovery:
             BusError: Storing the token in Redis failed.
         """
         token = make_token()
-        digest = digest_of(token)
+        digest = self._tokens.digest_of(token)
         await self._tokens.store(digest, session.identity)
         self._name(session, digest)
         session.beginning = Beginning(token)
@@ -209,12 +210,12 @@ class Recovery:
         self._unhold(session)
         self._attached[session] = self._clock.seconds() + self._interval
         # A session that opens during a gap may miss events from the start.
-        is_interrupted = self._link.states["subscriber"] != "ready"
+        is_interrupted = any(map(self._link.is_in_gap, self._joining.topics_of(session)))
         session.epoch = _LOST if is_interrupted else self._epoch
         recovered = session.beginning is not None and session.beginning.recovered
         count = session.attach(websocket, self._settings.window)
         if is_interrupted:
-            session.mute()
+            self._mute(session)
         if recovered:
             self.replayed += count
         if before is not None:
@@ -263,7 +264,7 @@ class Recovery:
 
     def discard(self, taken: Taken) -> None:
         """Invalidate a token and its successor, and end the session kept here."""
-        self._drop(taken.digest, digest_of(taken.following))
+        self._drop(taken.digest, self._tokens.digest_of(taken.following))
         session = self._find(taken.digest)
         if session is not None:
             self._end(session)
@@ -331,7 +332,7 @@ class Recovery:
             self.outcomes["recovered"] += 1
         if session.prior is not None and session.prior.digest != taken.digest:
             self._confirm(session)
-        self._name(session, digest_of(taken.following))
+        self._name(session, self._tokens.digest_of(taken.following))
         session.prior = Prior(taken.digest, None if missed is None else received)
         self._priors[taken.digest] = session
         if is_new:
@@ -550,10 +551,20 @@ class Recovery:
             self._announced = self._clock.seconds()
             self._peers.announce().addErrback(self._not_told)
 
-    def _interrupted(self, _topics: object) -> None:
-        """Send no events after a gap; `_resumed` closes the websockets."""
-        self._epoch += 1
-        for session in self._attached:
+    def _interrupted(self, concerned: _Topics) -> None:
+        """Note which sessions may miss events; `_resumed` closes their websockets."""
+        before, self._epoch = self._epoch, self._epoch + 1
+        for session in self._sessions.values():
+            followed = self._joining.topics_of(session)
+            if any(topic.encode() in concerned for topic in followed):
+                session.epoch = _LOST
+                self._mute(session)
+            elif session.epoch == before:
+                session.epoch = self._epoch
+
+    def _mute(self, session: Session) -> None:
+        """Send no events after a gap, except on a cluster, where other topics have none."""
+        if not self._link.address.is_cluster:
             session.mute()
 
     def _resumed(self, _topics: object) -> None:

@@ -13,6 +13,9 @@ invalidates the other::
     valid --take--> claimed --drop--> deleted
       ^                |
       +--free, expiry--+
+
+On a cluster, all tokens of a client begin with the same character, which is the hash tag of their
+digests: ``{Q}<SHA-256>``. So the script that claims a token can also store the next one.
 """
 
 from __future__ import annotations
@@ -21,13 +24,14 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from attrs import asdict, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.gathered import gathered
 from opentera_twisted.errors import BusError
 from opentera_twisted.link import Link, Script
 from opentera_twisted.messages.templates import NOW
@@ -47,7 +51,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _SPLIT: Final = r"""
     local value = redis.call('GET', KEYS[1]) or ''
     local kind, marker, claim, identity = value:match('^(%a+) (%S+)( ?[^\n]*)\n(.*)$')
-    local following, ends = (claim or ''):match('^ (%x+) (%d+)$')
+    local following, ends = (claim or ''):match('^ (%S+) (%d+)$')
 """
 
 # Write on a refusal too, so that a replica with stale data answers READONLY.
@@ -119,11 +123,6 @@ def make_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def digest_of(token: str) -> str:
-    """Return the digest that names a token in Redis."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 class Tokens:
     """A store of single-use tokens.
 
@@ -137,8 +136,18 @@ class Tokens:
 
     def __init__(self, link: Link, marker: str, lifetime: float) -> None:
         self._link = link
+        self._is_on_cluster = link.address.is_cluster
         self._marker = marker
         self._lifetime = _milliseconds(lifetime)
+
+    def digest_of(self, token: str) -> str:
+        """Return the digest that names a token in Redis."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        return f"{{{token[0]}}}{digest}" if self._is_on_cluster else digest
+
+    def _next_of(self, token: str) -> str:
+        following = make_token()
+        return token[0] + following[1:] if self._is_on_cluster else following
 
     def store(self, digest: str, identity: Identity) -> Deferred[None]:
         """Store a token for a client of this gateway."""
@@ -164,9 +173,9 @@ class Tokens:
         """
         if not _TOKEN.fullmatch(token):
             return succeed(None)
-        digest, following = digest_of(token), make_token()
-        keys = [TOKENS + digest, TOKENS + digest_of(following)]
-        next_digest = digest_of(following)
+        digest, following = self.digest_of(token), self._next_of(token)
+        next_digest = self.digest_of(following)
+        keys = [TOKENS + digest, TOKENS + next_digest]
         taken = self._link.run(_TAKE, keys, kind, self._marker, self._lifetime, next_digest)
 
         def lost(failure: Failure) -> Failure:
@@ -179,7 +188,7 @@ class Tokens:
 
     def put_back(self, taken: Taken) -> Deferred[None]:
         """Make a token valid again after a return that was not admitted."""
-        following = digest_of(taken.following)
+        following = self.digest_of(taken.following)
         self.drop(following).addErrback(lambda failure: failure.trap(BusError))
         return self._move(taken.digest, following, "", is_free=True)
 
@@ -200,13 +209,22 @@ class Tokens:
 
     def extend(self, digests: Sequence[str], lifetime: float) -> Deferred[None]:
         """Let tokens expire some seconds from now; redeemed tokens stay invalid."""
-        keys = [TOKENS + digest for digest in digests]
-        return self._link.run(_EXTEND, keys, _milliseconds(lifetime)).addCallback(lambda _: None)
+        extended = gathered(
+            self._link.run(_EXTEND, keys, _milliseconds(lifetime)) for keys in self._keys(digests)
+        )
+        return extended.addCallback(lambda _: None)
 
     def drop(self, *digests: str) -> Deferred[None]:
         """Delete tokens."""
-        keys = [TOKENS + digest for digest in digests]
-        return self._link.execute("DEL", *keys).addCallback(lambda _: None)
+        dropped = gathered(self._link.execute("DEL", *keys) for keys in self._keys(digests))
+        return dropped.addCallback(lambda _: None)
+
+    def _keys(self, digests: Sequence[str]) -> Iterable[list[str]]:
+        """Return the keys of tokens; on a cluster, one list for each slot."""
+        slots: dict[str, list[str]] = {}
+        for digest in digests:
+            slots.setdefault(digest[:3] if self._is_on_cluster else "", []).append(TOKENS + digest)
+        return slots.values()
 
 
 def _taken(found: Any, digest: str, following: str) -> Taken | None:

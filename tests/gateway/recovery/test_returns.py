@@ -15,7 +15,7 @@ from opentera_twisted.errors import ConnectionLost
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.recovery import handover, recovery
 from opentera_twisted.gateway.recovery.peers import GATEWAYS
-from opentera_twisted.gateway.recovery.tokens import TOKENS, digest_of
+from opentera_twisted.gateway.recovery.tokens import TOKENS
 from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.holders import REPORTS
 from opentera_twisted.messages import DatabaseEvent, TeraModuleMessage, UserEvent
@@ -123,7 +123,10 @@ class RefusedTests(RecoveryTestCase):
         gate, port = await self.gateway()
         client = await self.client(port)
         other = await self.client(port, uuid=OTHER)
-        path, name = client.way_back(), TOKENS + digest_of(client.first["token"])
+        path, name = (
+            client.way_back(),
+            TOKENS + gate.recovery._tokens.digest_of(client.first["token"]),
+        )
         marker = gate.recovery._handovers.marker
         identity = {"kind": "user", "uuid": UUID, "name": "", "topics": []}
         for found in (

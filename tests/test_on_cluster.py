@@ -1,0 +1,114 @@
+"""Presence, gateway, user manager and recovery on a Redis Cluster.
+
+The classes run tests of a single server again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from opentera_twisted import SessionKeys
+from opentera_twisted.holders import GATEWAYS, HELD, OWED
+from opentera_twisted.link import PRESENCE, USER_MANAGER
+from opentera_twisted.link.slots import key_slot
+from opentera_twisted.presence_lease import Lease
+from opentera_twisted.sessions import Identity
+from opentera_twisted.user_manager.changes import Change
+from opentera_twisted.user_manager.registry import LOG, ONLINE, Registry
+from tests import test_presence, test_presence_grace, test_presence_lease
+from tests.gateway import test_gateway
+from tests.gateway.recovery import test_returns
+from tests.helpers.cluster import OnClusterTestCase
+from tests.helpers.support import UUID, turn
+from tests.test_presence import enter, leave
+from tests.user_manager import test_user_manager
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+
+@pytest.mark.parametrize("keyspace", [PRESENCE, USER_MANAGER])
+def test_keys_of_a_keyspace_are_in_the_slot_of_its_topic(keyspace: Any) -> None:
+    slot = key_slot(keyspace.topic.encode())
+    keys = keyspace.keys_on_cluster([f"{keyspace.prefix}a", f"{keyspace.prefix}b.c"])
+    assert {key_slot(key.encode()) for key in keys} == {slot}
+    assert keyspace.prefix_on_cluster in keyspace.text_on_cluster(f"'{keyspace.prefix}x'")
+
+
+class PresenceTests(OnClusterTestCase, test_presence.SeveralGatewaysTests):
+    async def test_presence_waits_while_its_slot_moves(self) -> None:
+        bus = await self.bus()
+        one, two = Lease(bus.link), Lease(bus.link)
+        person = self.user()
+        for lease in (one, two):
+            await lease.renew([enter(person)], join=True)
+        slot = key_slot(PRESENCE.topic.encode())
+        source = self.cluster.owner(slot)
+        target = next(node for node in self.cluster.primaries if node is not source)
+        target.execute("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.execute("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        # The script at the target would not find this key, which is still at the source.
+        first = (GATEWAYS, HELD + one.gateway)
+        await deferToThread(self.cluster.migrate, source, target, map(PRESENCE.on_cluster, first))
+        leaving = Deferred.fromCoroutine(one.renew([leave(person)], join=False))
+        while not (leaving.called or bus.link.waiting):
+            await turn()
+        await deferToThread(self.cluster.finish_move, slot, source, target)
+        assert await leaving
+        assert await bus.presence.online("user") == [person.uuid]
+        assert not self.redis.exists(OWED)  # the other gateway's key was seen
+        await deferToThread(self.cluster.move, slot, source)
+
+
+class KindTests(OnClusterTestCase, test_presence_lease.KindTests):
+    async def test_a_key_is_kept_while_its_uuid_is_of_another_kind(self) -> None:
+        bus = await self.bus()
+        keys, lease = SessionKeys(bus), Lease(bus.link)
+        key = await keys.issue("device", UUID)
+        user = Identity("user", UUID)
+        await lease.renew([enter(user)], join=True)
+        assert await keys.redeem("device", key) is None
+        await lease.renew([leave(user)], join=False)
+        assert await keys.redeem("device", key) == Identity("device", UUID)
+
+
+class GraceTests(OnClusterTestCase, test_presence_grace.GraceTests):
+    pass
+
+
+class LoginTests(OnClusterTestCase, test_gateway.LoginTests):
+    pass
+
+
+class GatewayPresenceTests(OnClusterTestCase, test_gateway.PresenceTests):
+    pass
+
+
+class RegistryTests(OnClusterTestCase, test_user_manager.RegistryTests):
+    async def test_a_comparison_is_repeated_after_another_change(self) -> None:
+        bus = await self.bus()
+        registry, lease = Registry(bus.link), Lease(bus.link)
+        person = Identity("user", UUID)
+        online = Change("online", "user", UUID, b"")
+        run = bus.link.run
+
+        async def interfere(script: Any, keys: Any, *arguments: Any) -> Any:
+            held = await run(script, keys, *arguments)
+            if arguments == (f"user.{UUID}",):
+                self.patch(bus.link, "run", run)
+                await lease.renew([enter(person)], join=True)
+                await registry.apply(0, [(b"a", [online])])
+            return held
+
+        self.redis.hset(f"{ONLINE}user", UUID, "gateway")  # a ghost, at the time of the first look
+        self.patch(bus.link, "run", interfere)
+        assert await registry.compare({"user": [], "participant": [], "device": []})
+        assert await registry.online("user") == [UUID]
+        assert self.redis.llen(LOG) == 1
+
+
+class SameGatewayTests(OnClusterTestCase, test_returns.SameGatewayTests):
+    pass
