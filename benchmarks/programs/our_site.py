@@ -25,7 +25,7 @@ async def serve(options: Namespace, reactor: object) -> None:
     bus.startService()
     gateway.startService()
     await bus.connected()
-    garbage.collect_seldom()
+    garbage.collect_briefly()
     port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")  # type: ignore[attr-defined]
     print(json.dumps({"port": port.getHost().port}), flush=True)
     await Deferred()

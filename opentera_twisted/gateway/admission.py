@@ -270,6 +270,7 @@ class Admission:
         identity: Identity | None = await guarded(
             self._link.clock, "identity resolver", self._resolved, resolver, known
         )
+        await self._turn()
         if identity is None:
             raise Refusal(HTTPStatus.FORBIDDEN, f"the identity resolver rejected the {known.kind}")
         return evolve(

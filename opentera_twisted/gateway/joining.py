@@ -51,6 +51,7 @@ class Joining:
             return
         await guarded(self._clock, "access policy", self._prepared.prepare, identity)
         try:
+            await self._turn()
             await self._follow(client, identity)
         except BaseException:
             self._prepared.forget(identity)

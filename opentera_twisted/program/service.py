@@ -248,7 +248,7 @@ class Program(MultiService):
     def startService(self) -> None:
         """Start the server, and then the bus; until the bus is ready, logins get 503."""
         super().startService()
-        garbage.collect_seldom()
+        garbage.collect_briefly()
         if self._listing is not None:
             self._listing.start()
         self._supervisor.start()

@@ -1,4 +1,4 @@
-"""The program's garbage collector: existing objects frozen, later ones collected."""
+"""The program's garbage collector: survivors frozen, later cycles collected."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ class Cycle:
 
 @pytest.fixture(autouse=True)
 def defaults() -> Iterator[None]:
-    thresholds = gc.get_threshold()
+    thresholds, callbacks = gc.get_threshold(), gc.callbacks[:]
     yield
     gc.set_threshold(*thresholds)
+    gc.callbacks[:] = callbacks
     gc.unfreeze()
 
 
 def test_existing_objects_are_frozen() -> None:
     there = [Cycle()]
-    garbage.collect_seldom()
+    garbage.collect_briefly()
     assert gc.get_freeze_count()
     assert not any(candidate is there for candidate in gc.get_objects())
 
 
 def test_later_cycles_are_still_collected() -> None:
-    garbage.collect_seldom()
+    garbage.collect_briefly()
     gone: list[object] = []
     # No direct lookup: a reference would keep the object alive.
     there = weakref.ref(Cycle(), gone.append)
@@ -42,6 +43,29 @@ def test_later_cycles_are_still_collected() -> None:
     while not gone:
         assert len(kept) < 2 * garbage.THRESHOLDS[0]
         kept.append([kept])
+    assert gone == [there]
+
+
+def test_survivors_of_a_full_collection_are_frozen() -> None:
+    garbage.collect_briefly()
+    there = [Cycle()]
+    gc.collect()
+    assert not any(candidate is there for candidate in gc.get_objects())
+
+
+def test_frozen_cycles_are_collected_after_growth() -> None:
+    garbage.collect_briefly()
+    gone: list[object] = []
+    cycle = Cycle()
+    there = weakref.ref(cycle, gone.append)
+    gc.collect()
+    del cycle
+    gc.collect()
+    assert not gone
+    kept = [[number] for number in range(gc.get_freeze_count())]
+    gc.collect()
+    gc.collect()
+    assert kept
     assert gone == [there]
 
 
@@ -55,7 +79,7 @@ print(gc.get_freeze_count() > 0, gc.get_threshold())
 """
 
 
-def test_the_program_collects_rarely() -> None:
+def test_the_program_collects_briefly() -> None:
     done = subprocess.run(
         [sys.executable, "-c", STARTED], capture_output=True, text=True, check=True
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from google.protobuf.message import Message
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from zope.interface import implementer
 
 from opentera_twisted import Identity, Procedures, topics
@@ -20,6 +22,7 @@ from opentera_twisted.gateway import (
     IAccessPolicy,
     IIdentityResolver,
     RpcIdentities,
+    intake,
 )
 from opentera_twisted.messages import (
     DatabaseEvent,
@@ -296,6 +299,46 @@ class IdentityTests(GatewayTestCase):
         assert await until(self.failed_logins, bool) == {"gone": 1}
         assert not self.flushLoggedErrors()
         assert await self.keys.redeem("user", key), "the key was returned"
+
+    async def test_simultaneous_answers_about_logins_take_turns(self) -> None:
+        self.patch(intake, "SHARE", 0.0)  # each turn serves one login
+        asked: list[Deferred[None]] = []
+        prepared: list[Deferred[None]] = []
+        followed: list[str] = []
+
+        class Slow:
+            async def resolve(self, kind: topics.Kind, uuid: str) -> Identity | None:
+                asked.append(Deferred())
+                await asked[-1]
+                return Identity(kind, uuid)
+
+            def prepare(self, identity: Identity) -> Deferred[None]:
+                prepared.append(Deferred())
+                return prepared[-1]
+
+            def forget(self, identity: Identity) -> None:
+                pass
+
+            def topics(self, identity: Identity) -> list[str]:
+                followed.append(identity.uuid)
+                return []
+
+            def audience(self, topic: str, event: Message) -> Audience:
+                return NOBODY
+
+        async def length(of: Sized) -> int:
+            await turn()
+            return len(of)
+
+        port = await self.gateway(identities=Slow(), policy=Slow())
+        logins = [self.log_in(port, uuid=str(uuid4())) for _ in range(3)]
+        clients = gatherResults(map(Deferred.fromCoroutine, logins))
+        for answers, next_step in ((asked, prepared), (prepared, followed)):
+            await until(partial(length, answers), lambda count: count == 3)
+            for answer in list(answers):
+                answer.callback(None)
+            assert len(next_step) == 0
+        assert len(await clients) == 3
 
     async def test_an_invalid_resolver_answer_means_503(self) -> None:
         answers: list[Any] = [

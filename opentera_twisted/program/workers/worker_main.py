@@ -105,7 +105,7 @@ class Child:
         self._serving.listening.addCallback(lambda _: self.channel.tell("listening", lease))
         self._serving.listening.addErrback(self._failed)
         self._reporting.start(REPORT_INTERVAL)
-        garbage.collect_seldom()
+        garbage.collect_briefly()
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(BusError, OSError):
