@@ -42,6 +42,16 @@ from opentera_twisted.topics import Kind
 from opentera_twisted.variables import SESSION_KEY_LIFETIME
 from opentera_twisted.watches import WatchHandler, check_watch_handler
 
+__all__ = [
+    "BlockingBus",
+    "BlockingPresence",
+    "BlockingProxy",
+    "BlockingRedis",
+    "BlockingVariables",
+    "Ending",
+    "Handle",
+]
+
 T = TypeVar("T")
 
 
@@ -57,6 +67,10 @@ class Handle:
 
     Args:
         end: function that ends it and waits until it has ended.
+
+    Example:
+        >>> handle = bus.subscribe("service.Bell.events", print)
+        >>> handle.cancel()
     """
 
     def __init__(self, end: Callable[[], None]) -> None:
@@ -70,18 +84,36 @@ class Handle:
 
 
 Ending = Handle
-"""Former name of `Handle`."""
+"""Former name of `Handle`.
+
+Example:
+    >>> Ending is Handle
+    True
+"""
 
 
 class BlockingProxy(Proxy):
-    """A server's procedures as methods that block until the result arrives; see `Proxy`."""
+    """A server's procedures as methods that block until the result arrives; see `Proxy`.
+
+    Example:
+        >>> sums = bus.proxy("service.Sum")
+        >>> sums.add(1, b=2)
+        3
+    """
 
     def __getattr__(self, name: str) -> Callable[..., Json]:  # type: ignore[override]
         return super().__getattr__(name)  # type: ignore[return-value]  # what `call` returns
 
 
 class BlockingVariables:
-    """Shared variables, as `Variables`, for threads that may block."""
+    """Shared variables, as `Variables`, for threads that may block.
+
+    Example:
+        >>> bus.variables.set("greeting", "hello")
+        True
+        >>> bus.variables.get("greeting")
+        b'hello'
+    """
 
     def __init__(self, do: Do, lease: BusLease, threads: ThreadPool) -> None:
         self._do = do
@@ -126,7 +158,12 @@ class BlockingVariables:
 
 
 class BlockingPresence:
-    """Identities online, as `Presence`, for threads that may block."""
+    """Identities online, as `Presence`, for threads that may block.
+
+    Example:
+        >>> bus.presence.online("user")
+        []
+    """
 
     def __init__(self, do: Do) -> None:
         self._do = do
@@ -145,7 +182,14 @@ class BlockingPresence:
 
 
 class BlockingRedis:
-    """txredisapi's commands, as `RedisCommands`, for threads that may block."""
+    """txredisapi's commands, as `RedisCommands`, for threads that may block.
+
+    Example:
+        >>> bus.redis.hset("colours", "sky", "blue")
+        1
+        >>> bus.redis.hgetall("colours")
+        {b'sky': b'blue'}
+    """
 
     def __init__(self, do: Do) -> None:
         self._do = do
@@ -181,6 +225,11 @@ class BlockingBus:
         variables: shared variables.
         presence: users, participants and devices connected to gateways.
         redis: txredisapi's commands.
+
+    Example:
+        >>> with BlockingBus("redis://127.0.0.1:6379/0") as bus:
+        ...     bus.call_service("Sum", "add", 1, 2)
+        3
     """
 
     def __init__(

@@ -72,6 +72,15 @@ class Bus(Service):
         served: counts of the calls that this bus's servers answered.
         presence: users, participants and devices connected to gateways.
         redis: txredisapi's commands, over the client connection.
+
+    Example:
+        >>> bus = Bus("redis://127.0.0.1:6379/0", name="my-service")
+        >>> bus.startService()
+        >>> await bus.variables.set("greeting", "hello", ttl=60)
+        True
+        >>> await bus.variables.get("greeting")
+        b'hello'
+        >>> await bus.stopService()
     """
 
     _log = Logger()

@@ -68,6 +68,11 @@ def log_event(
         message: text, truncated to `LONGEST_MESSAGE`.
         sender: sender, for display.
         timestamp: seconds since the epoch; None means now.
+
+    Example:
+        >>> event = log_event(LogList.INFO, "ready", sender="my-service", timestamp=0)
+        >>> event.sender, event.message
+        ('my-service', 'ready')
     """
     return LogEvent(
         level=f"LOGLEVEL_{level.name}",
@@ -78,7 +83,14 @@ def log_event(
 
 
 def log_payload(level: LogList, event: LogEvent | LoginEvent) -> bytes:
-    """Serialize a message for its list."""
+    """Serialize a message for its list.
+
+    Example:
+        >>> event = log_event(LogList.INFO, "ready", sender="my-service")
+        >>> payload = log_payload(LogList.INFO, event)
+        >>> await bus.redis.rpush(LogList.INFO.value, payload)
+        1
+    """
     header = event.log_header if isinstance(event, LoginEvent) else event
     return tera_event(level, [event], header.timestamp).SerializeToString()
 
@@ -112,6 +124,12 @@ class LogPublisher:
 
     Attributes:
         dropped: number of messages that were dropped or that Redis refused.
+
+    Example:
+        >>> publisher = LogPublisher(bus, "my-service")
+        >>> publisher.log(LogList.INFO, "ready")
+        >>> await bus.redis.llen(LogList.INFO.value)
+        1
     """
 
     def __init__(self, bus: HasLink, sender: str, most_waiting: int = MOST_WAITING) -> None:

@@ -27,6 +27,11 @@ class Delivery(NamedTuple):
         topic: topic of the message.
         pattern: pattern of the subscription, or None for an exact topic.
         payload: the published bytes.
+
+    Example:
+        >>> subscription = await bus.subscribe_pattern("service.*.events", print)
+        >>> receivers = await bus.publish("service.Bell.events", "ring")
+        Delivery(topic='service.Bell.events', pattern='service.*.events', payload=b'ring')
     """
 
     topic: str
@@ -52,6 +57,12 @@ class Subscription:
         on_gap: called when deliveries may have been missed.
         active: False after `cancel`.
         acknowledged: True once Redis has confirmed the subscription.
+
+    Example:
+        >>> subscription = await bus.subscribe("service.Bell.events", print)
+        >>> subscription
+        <Subscription to 'service.Bell.events': active>
+        >>> await subscription.cancel()
     """
 
     topic: str

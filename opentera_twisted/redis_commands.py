@@ -69,6 +69,12 @@ class RedisCommands:
 
     Args:
         link: the link that carries the commands.
+
+    Example:
+        >>> await bus.redis.rpush("names", ["Ada", "Grace"])
+        2
+        >>> await bus.redis.lrange("names", 0, -1)
+        [b'Ada', b'Grace']
     """
 
     def __init__(self, link: Link) -> None:
@@ -150,7 +156,12 @@ class RedisCommands:
 
 @cache
 def command_names() -> frozenset[str]:
-    """Return the names of txredisapi's commands, without those that are refused."""
+    """Return the names of txredisapi's commands, without those that are refused.
+
+    Example:
+        >>> "hset" in command_names(), "blpop" in command_names()
+        (True, False)
+    """
     methods = vars(_txredisapi().BaseRedisProtocol)
     return frozenset(
         name

@@ -117,6 +117,11 @@ class Identity:
         topics: further topics whose events the websocket receives.
         project: name of a participant's project.
         site: name of a participant's site.
+
+    Example:
+        >>> identity = Identity("user", UUID, name="Ada")
+        >>> identity.kind, identity.name
+        ('user', 'Ada')
     """
 
     kind: Kind
@@ -150,6 +155,13 @@ class SessionKeys:
         bus: a `Bus`, or another object with a link.
         require_bound: reject keys without a kind, as existing OpenTera programs issue them; they
             can be guessed.
+
+    Example:
+        >>> keys = SessionKeys(bus)
+        >>> key = await keys.issue("user", UUID, ttl=60, name="Ada")
+        >>> (await keys.redeem("user", key)).name
+        'Ada'
+        >>> await keys.redeem("user", key)  # a key works once
     """
 
     def __init__(self, bus: HasLink, require_bound: bool = False) -> None:

@@ -20,7 +20,13 @@ from attrs import frozen
 from opentera_twisted.errors import InvalidTopic
 
 Kind = Literal["user", "participant", "device"]
-"""Kind of identity that owns a websocket."""
+"""Kind of identity that owns a websocket.
+
+Example:
+    >>> import typing
+    >>> typing.get_args(Kind)
+    ('user', 'participant', 'device')
+"""
 
 Owner = Literal["module", "service", "websocket"]
 Channel = Literal["messages", "events", "rpc"]
@@ -58,6 +64,10 @@ class Topic:
         name: name of the module, key or UUID of the service, or ``<kind>.<uuid>`` of the websocket.
         channel: kind of message that the topic carries.
         subtopic: parts after ``events``, or None.
+
+    Example:
+        >>> str(Topic("service", "Bell", "events", "door"))
+        'service.Bell.events.door'
     """
 
     owner: Owner
@@ -75,6 +85,10 @@ def parse(topic: str) -> Topic:
 
     Raises:
         InvalidTopic: the name does not follow the naming convention.
+
+    Example:
+        >>> parse("service.Bell.events.door").subtopic
+        'door'
     """
     found = _TOPIC.fullmatch(topic)
     if not found:
@@ -92,37 +106,72 @@ def parse(topic: str) -> Topic:
 
 
 def module_messages(name: str) -> str:
-    """Return the topic of the messages to the module ``name``."""
+    """Return the topic of the messages to the module ``name``.
+
+    Example:
+        >>> module_messages("TeraServer.UserManagerModule")
+        'module.TeraServer.UserManagerModule.messages'
+    """
     return f"module.{_bare(name)}.messages"
 
 
 def module_events(name: str, subtopic: str | None = None) -> str:
-    """Return the topic of the events of the module ``name``, or of one of its subtopics."""
+    """Return the topic of the events of the module ``name``, or of one of its subtopics.
+
+    Example:
+        >>> module_events("TeraServer.UserManagerModule")
+        'module.TeraServer.UserManagerModule.events'
+    """
     return _events("module", name, subtopic)
 
 
 def module_rpc(name: str) -> str:
-    """Return the topic of the requests to the module ``name``."""
+    """Return the topic of the requests to the module ``name``.
+
+    Example:
+        >>> module_rpc("TeraServer.UserManagerModule")
+        'module.TeraServer.UserManagerModule.rpc'
+    """
     return f"module.{_bare(name)}.rpc"
 
 
 def service_messages(key: str) -> str:
-    """Return the topic of the messages to a service; ``key`` is its key or UUID."""
+    """Return the topic of the messages to a service; ``key`` is its key or UUID.
+
+    Example:
+        >>> service_messages("Bell")
+        'service.Bell.messages'
+    """
     return f"service.{_bare(key)}.messages"
 
 
 def service_events(key: str, subtopic: str | None = None) -> str:
-    """Return the topic of the events of the service ``key``, or of one of its subtopics."""
+    """Return the topic of the events of the service ``key``, or of one of its subtopics.
+
+    Example:
+        >>> service_events("Bell", "door")
+        'service.Bell.events.door'
+    """
     return _events("service", key, subtopic)
 
 
 def service_rpc(key: str) -> str:
-    """Return the topic of the requests to a service; ``key`` is its key or UUID."""
+    """Return the topic of the requests to a service; ``key`` is its key or UUID.
+
+    Example:
+        >>> service_rpc("Bell")
+        'service.Bell.rpc'
+    """
     return f"service.{_bare(key)}.rpc"
 
 
 def websocket_events(kind: Kind, uuid: str) -> str:
-    """Return the topic of the events for the websockets of one user, participant or device."""
+    """Return the topic of the events for the websockets of one user, participant or device.
+
+    Example:
+        >>> websocket_events("user", "11111111-2222-3333-4444-555555555555")
+        'websocket.user.11111111-2222-3333-4444-555555555555.events'
+    """
     if kind not in KINDS:
         raise InvalidTopic(f"{kind!r} is not a kind of client; expected one of {', '.join(KINDS)}")
     return f"websocket.{kind}.{_name(uuid)}.events"
@@ -133,12 +182,22 @@ GATEWAY_SERVICE: Final = "OpenTeraGateway"
 
 
 def disconnect_command(uuid: str) -> str:
-    """Return the topic of the command that closes the websockets of ``uuid``."""
+    """Return the topic of the command that closes the websockets of ``uuid``.
+
+    Example:
+        >>> disconnect_command("11111111-2222-3333-4444-555555555555")
+        'module.TeraServer.TwistedModule.events.11111111-2222-3333-4444-555555555555'
+    """
     return module_events(TWISTED_MODULE, uuid)
 
 
 def rpc_of(server: str) -> str:
-    """Return the topic of the requests to ``service.<key>`` or ``module.<name>``."""
+    """Return the topic of the requests to ``service.<key>`` or ``module.<name>``.
+
+    Example:
+        >>> rpc_of("service.Bell")
+        'service.Bell.rpc'
+    """
     owner, _, name = server.removesuffix(".rpc").partition(".")
     if owner == "service":
         return service_rpc(name)
@@ -152,6 +211,10 @@ def encode(topic: str) -> bytes:
 
     Raises:
         InvalidTopic: it is empty, not a string, or cannot be encoded in UTF-8.
+
+    Example:
+        >>> encode("service.Bell.events")
+        b'service.Bell.events'
     """
     if not isinstance(topic, str) or not topic:
         raise InvalidTopic(f"a topic must be a non-empty string, not {topic!r}")
@@ -162,12 +225,22 @@ def encode(topic: str) -> bytes:
 
 
 def decode(topic: bytes) -> str:
-    """Decode a topic name from Redis; bytes outside UTF-8 become surrogates."""
+    """Decode a topic name from Redis; bytes outside UTF-8 become surrogates.
+
+    Example:
+        >>> decode(b"service.Bell.events")
+        'service.Bell.events'
+    """
     return topic.decode(errors="surrogateescape")
 
 
 def is_pattern(text: str) -> bool:
-    """Return True for a Redis pattern, False for the name of a single topic."""
+    """Return True for a Redis pattern, False for the name of a single topic.
+
+    Example:
+        >>> is_pattern("service.*.events"), is_pattern("service.Bell.events")
+        (True, False)
+    """
     return any(character in text for character in "*?[\\")
 
 
@@ -176,6 +249,10 @@ def compile_pattern(pattern: bytes) -> re.Pattern[bytes]:
 
     Matching takes time linear in both lengths, whatever the number of ``*``. It searches the text
     between two of them once, from the left, without backtracking.
+
+    Example:
+        >>> bool(compile_pattern(b"service.*.events").fullmatch(b"service.Bell.events"))
+        True
 
     Source: Redis's ``stringmatchlen``.
     """

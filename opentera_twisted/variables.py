@@ -27,6 +27,9 @@ class Secret(StrEnum):
     """Names of the secrets that sign tokens: text that does not expire.
 
     Anyone who can read such a variable can forge tokens of its kind.
+
+    Example:
+        >>> await bus.variables.get(Secret.USER_TOKEN.value)  # None until OpenTera writes it
     """
 
     USER_TOKEN = "UserTokenAPIKey"
@@ -38,7 +41,12 @@ class Secret(StrEnum):
 
 
 class LogList(StrEnum):
-    """Names of the lists of log messages: serialized ``TeraEvent`` items, kept until read."""
+    """Names of the lists of log messages: serialized ``TeraEvent`` items, kept until read.
+
+    Example:
+        >>> LogList.INFO.value
+        'log.info'
+    """
 
     TRACE = "log.trace"
     DEBUG = "log.debug"
@@ -50,27 +58,52 @@ class LogList(StrEnum):
 
 
 def service_information(key: str) -> str:
-    """Return the name of a service's information: JSON that does not expire."""
+    """Return the name of a service's information: JSON that does not expire.
+
+    Example:
+        >>> service_information("Bell")
+        'service.Bell'
+    """
     return f"service.{key}"
 
 
 def user_login_attempts(uuid: str) -> str:
-    """Return the name of a user's failed logins: decimal text, kept `LOGIN_ATTEMPTS_LIFETIME`."""
+    """Return the name of a user's failed logins: decimal text, kept `LOGIN_ATTEMPTS_LIFETIME`.
+
+    Example:
+        >>> user_login_attempts("11111111-2222-3333-4444-555555555555")
+        'UserLoginAttempts.11111111-2222-3333-4444-555555555555'
+    """
     return f"UserLoginAttempts.{uuid}"
 
 
 def participant_login_attempts(uuid: str) -> str:
-    """Return the name of a participant's failed logins: as of `user_login_attempts`."""
+    """Return the name of a participant's failed logins: as of `user_login_attempts`.
+
+    Example:
+        >>> participant_login_attempts("11111111-2222-3333-4444-555555555555")
+        'ParticipantLoginAttempts.11111111-2222-3333-4444-555555555555'
+    """
     return f"ParticipantLoginAttempts.{uuid}"
 
 
 def user_2fa_login_attempts(uuid: str) -> str:
-    """Return the name of a user's failed second factors, kept `LOGIN_2FA_ATTEMPTS_LIFETIME`."""
+    """Return the name of a user's failed second factors, kept `LOGIN_2FA_ATTEMPTS_LIFETIME`.
+
+    Example:
+        >>> user_2fa_login_attempts("11111111-2222-3333-4444-555555555555")
+        'User2FALoginAttempts.11111111-2222-3333-4444-555555555555'
+    """
     return f"User2FALoginAttempts.{uuid}"
 
 
 def service_auth_code(code: str) -> str:
-    """Return the name of an authorisation code's JSON data, kept `SERVICE_AUTH_CODE_LIFETIME`."""
+    """Return the name of an authorisation code's JSON data, kept `SERVICE_AUTH_CODE_LIFETIME`.
+
+    Example:
+        >>> service_auth_code("1234")
+        'service_auth_code_1234'
+    """
     return f"service_auth_code_{code}"
 
 
@@ -100,6 +133,14 @@ class Variables:
 
     Args:
         link: the link that carries the commands.
+
+    Example:
+        >>> await bus.variables.set("counter", "1", only_if_absent=True)
+        True
+        >>> await bus.variables.compare_and_set("counter", expected="1", value="2")
+        True
+        >>> await bus.variables.get("counter")
+        b'2'
     """
 
     def __init__(self, link: Link) -> None:
@@ -212,6 +253,10 @@ def milliseconds(ttl: float) -> int:
 
     Raises:
         InvalidArgument: it is not a number, or shorter than a millisecond.
+
+    Example:
+        >>> milliseconds(1.5)
+        1500
     """
     if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0.001 <= ttl < 2**40:
         raise InvalidArgument(
@@ -225,6 +270,10 @@ def encode_name(name: str) -> bytes:
 
     Raises:
         InvalidArgument: it is empty, not a string, or cannot be encoded in UTF-8.
+
+    Example:
+        >>> encode_name("service.Bell")
+        b'service.Bell'
     """
     if not isinstance(name, str) or not name:
         raise InvalidArgument(f"a variable's name must be a non-empty string, not {name!r}")

@@ -94,6 +94,10 @@ class Handle:
 
     Args:
         running: the subscription, watch or server.
+
+    Example:
+        >>> handle = await bus.subscribe("service.Bell.events", print)
+        >>> await handle.cancel()
     """
 
     def __init__(self, running: _Running) -> None:
@@ -108,14 +112,27 @@ class Handle:
 
 
 class AsyncioProxy(Proxy):
-    """A server's procedures as coroutine functions; see `Proxy`."""
+    """A server's procedures as coroutine functions; see `Proxy`.
+
+    Example:
+        >>> sums = await bus.proxy("service.Sum")
+        >>> await sums.add(1, b=2)
+        3
+    """
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Json]]:  # type: ignore[override]
         return super().__getattr__(name)  # type: ignore[return-value]  # what `call` returns
 
 
 class AsyncioVariables:
-    """Shared variables, as `Variables`, for asyncio."""
+    """Shared variables, as `Variables`, for asyncio.
+
+    Example:
+        >>> await bus.variables.set("greeting", "hello")
+        True
+        >>> await bus.variables.get("greeting")
+        b'hello'
+    """
 
     def __init__(self, do: Do, lease: BusLease) -> None:
         self._do = do
@@ -159,7 +176,12 @@ class AsyncioVariables:
 
 
 class AsyncioPresence:
-    """Identities online, as `Presence`, for asyncio."""
+    """Identities online, as `Presence`, for asyncio.
+
+    Example:
+        >>> await bus.presence.online("user")
+        []
+    """
 
     def __init__(self, do: Do) -> None:
         self._do = do
@@ -178,7 +200,14 @@ class AsyncioPresence:
 
 
 class AsyncioRedis:
-    """txredisapi's commands, as `RedisCommands`, for asyncio."""
+    """txredisapi's commands, as `RedisCommands`, for asyncio.
+
+    Example:
+        >>> await bus.redis.hset("colours", "sky", "blue")
+        1
+        >>> await bus.redis.hgetall("colours")
+        {b'sky': b'blue'}
+    """
 
     def __init__(self, do: Do) -> None:
         self._do = do
@@ -214,6 +243,11 @@ class AsyncioBus:
         variables: shared variables.
         presence: users, participants and devices connected to gateways.
         redis: txredisapi's commands.
+
+    Example:
+        >>> async with AsyncioBus("redis://127.0.0.1:6379/0") as bus:
+        ...     await bus.call_service("Sum", "add", 1, 2)
+        3
     """
 
     _log = Logger()

@@ -25,6 +25,12 @@ class Gap:
 
     Attributes:
         topic: the topic or pattern of the subscription.
+
+    Example:
+        >>> item = Gap("service.Bell.events")
+        >>> if isinstance(item, Gap):
+        ...     print("load the current state again")
+        load the current state again
     """
 
     topic: str
@@ -175,6 +181,14 @@ class Deliveries:
     Args:
         topic: the topic or pattern.
         open: subscribes.
+
+    Example:
+        >>> async with bus.subscription("service.Bell.events") as deliveries:
+        ...     receivers = await bus.publish("service.Bell.events", "ring")
+        ...     async for delivery in deliveries:
+        ...         print(delivery.payload)
+        ...         break
+        b'ring'
     """
 
     def __init__(self, topic: str, open: Open) -> None:  # noqa: A002 (the verb)

@@ -48,6 +48,11 @@ class BlockingGatewayClient:
 
     Raises:
         InvalidArgument: an argument is invalid.
+
+    Example:
+        >>> with BlockingGatewayClient("ws://127.0.0.1:40085/wss/device", supply_key) as client:
+        ...     client.connected(timeout=600)
+        ...     client.next_event(timeout=0.1)
     """
 
     def __init__(

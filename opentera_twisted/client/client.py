@@ -89,8 +89,16 @@ class GatewayClient(Service):
 
     Raises:
         InvalidArgument: an argument is invalid.
-
     Source: docs/reference/wire.md.
+
+    Example:
+        >>> client = GatewayClient("ws://127.0.0.1:40085/wss/device", supply_key)
+        >>> client.startService()
+        >>> await client.connected()
+        >>> topic = f"websocket.device.{UUID}.events"
+        >>> receivers = await bus.publish_event(topic, DeviceEvent(device_name="Robot"))
+        >>> (await client.next_event()).data["deviceName"]
+        'Robot'
     """
 
     _log = Logger()

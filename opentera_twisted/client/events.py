@@ -39,6 +39,13 @@ class Event:
         topic: the topic on which it was published; None when the gateway did not say.
         time: when it was published; None when the gateway did not say.
         data: its fields in protobuf's JSON: camelCase names, enum values by name, and ``@type``.
+
+    Example:
+        >>> event = Event("DeviceEvent", None, None, {"deviceName": "Robot"})
+        >>> event.data["deviceName"]
+        'Robot'
+        >>> event.is_gap
+        False
     """
 
     name: str

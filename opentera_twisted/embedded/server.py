@@ -112,6 +112,13 @@ class EmbeddedServer(Service):
     Raises:
         InvalidArgument: ``host`` or ``directory`` contains a line break or NUL.
         OSError: ``port`` is 0 and ``host`` is not an address of this machine.
+
+    Example:
+        >>> from twisted.internet import reactor
+        >>> server = EmbeddedServer(reactor, port=0)
+        >>> server.startService()
+        >>> await server.ready()
+        >>> await server.stopService()
     """
 
     def __init__(

@@ -42,6 +42,12 @@ class DefaultPolicy:
 
     Raises:
         InvalidArgument: a broadcast is malformed.
+
+    Example:
+        >>> policy = DefaultPolicy(broadcasts=["user:service.Bell.events"])
+        >>> gateway = Gateway(bus, policy=policy)
+        >>> policy.audience("service.Bell.events", DeviceEvent()).includes("user", UUID)
+        True
     """
 
     def __init__(self, broadcasts: Iterable[str] = ()) -> None:

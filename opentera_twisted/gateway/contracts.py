@@ -26,6 +26,13 @@ class Audience:
 
     Raises:
         TypeError: An argument is not a frozenset.
+
+    Example:
+        >>> audience = Audience(kinds=frozenset({"user"}), members=frozenset({("device", UUID)}))
+        >>> audience.includes("user", "any"), audience.includes("device", UUID)
+        (True, True)
+        >>> audience.includes("participant", UUID)
+        False
     """
 
     # Checked here, because the gateway can only deny an event whose audience is malformed.
@@ -40,10 +47,20 @@ class Audience:
 
 
 NOBODY: Final = Audience()
-"""The audience of an event that no client receives."""
+"""The audience of an event that no client receives.
+
+Example:
+    >>> NOBODY.includes("device", UUID)
+    False
+"""
 
 EVERYONE: Final = Audience(frozenset(KINDS))
-"""The audience of an event that every client of the topic receives."""
+"""The audience of an event that every client of the topic receives.
+
+Example:
+    >>> EVERYONE.includes("device", UUID)
+    True
+"""
 
 
 class _Contract(_ProtocolMeta):
@@ -59,6 +76,12 @@ class IIdentityResolver(Protocol, metaclass=_Contract):
 
     An implementation must answer within 5 seconds; otherwise the client gets 503 and keeps its
     session key. The gateway may call it again for the same client before it has answered.
+
+    Example:
+        >>> class Directory:
+        ...     async def resolve(self, kind, uuid):
+        ...         return Identity(kind, uuid, name="Ada")
+        >>> gateway = Gateway(bus, identities=Directory())
     """
 
     def resolve(self, kind: Kind, uuid: str) -> Awaitable[Identity | None]:
@@ -84,6 +107,14 @@ class IAccessPolicy(Protocol, metaclass=_Contract):
 
     The gateway never consults a policy about a client's own topic or the topics in its session key.
     It withholds logs and broadcast database events under any policy.
+
+    Example:
+        >>> class OwnRoom:
+        ...     def topics(self, identity):
+        ...         return [f"service.Room.events.{identity.project}"]
+        ...     def audience(self, topic, event):
+        ...         return EVERYONE
+        >>> gateway = Gateway(bus, policy=OwnRoom())
     """
 
     def topics(self, identity: Identity) -> Iterable[str]:
@@ -111,7 +142,17 @@ class IAccessPolicy(Protocol, metaclass=_Contract):
 
 @runtime_checkable
 class IPreparedPolicy(IAccessPolicy, Protocol):
-    """A policy that needs a lookup before a client logs in."""
+    """A policy that needs a lookup before a client logs in.
+
+    Example:
+        >>> class Projects(DefaultPolicy):
+        ...     async def prepare(self, identity):
+        ...         self.members = await bus.call_service("Sum", "add", 1)
+        ...     def forget(self, identity):
+        ...         del self.members
+        >>> isinstance(Projects(), IPreparedPolicy)
+        True
+    """
 
     def prepare(self, identity: Identity) -> Awaitable[None]:
         """Prepare for one login; several clients may share an identity.

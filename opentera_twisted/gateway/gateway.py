@@ -112,6 +112,14 @@ class Gateway(Service):
         limited: Number of times that each limit was reached.
         tls_failures: Number of failed TLS handshakes by reason: ``error`` (one side rejected the
             other's message) or ``closed`` (the client left or timed out).
+
+    Example:
+        >>> from twisted.internet import reactor
+        >>> from twisted.internet.endpoints import serverFromString
+        >>> gateway = Gateway(bus)
+        >>> gateway.startService()
+        >>> port = await serverFromString(reactor, "tcp:0").listen(gateway.factory)
+        >>> await port.stopListening()
     """
 
     _log = Logger()

@@ -51,6 +51,9 @@ class RpcIdentities:
 
     Raises:
         InvalidArgument: the server's name or the timeout is invalid.
+
+    Example:
+        >>> gateway = Gateway(bus, identities=RpcIdentities(bus, "service.Directory"))
     """
 
     def __init__(self, bus: Bus, server: str, timeout: float = 5.0) -> None:

@@ -24,6 +24,11 @@ class GatewayLimits:
             gateway closes it. A larger event closes it after two seconds without progress.
         failed_logins_per_minute: failed logins of one address; further attempts get 429.
         shutdown_timeout: seconds allowed for stopping.
+
+    Example:
+        >>> gateway = Gateway(bus, limits=GatewayLimits(max_clients=500, max_message_size=4096))
+        >>> gateway.limits.max_clients
+        500
     """
 
     max_clients: int = field(default=10_000, validator=ge(0))

@@ -70,6 +70,9 @@ class RpcAccess(DefaultPolicy):
 
     Raises:
         InvalidArgument: the server's name or a broadcast is malformed.
+
+    Example:
+        >>> gateway = Gateway(bus, policy=RpcAccess(bus, "service.Access"))
     """
 
     _log = Logger()

@@ -101,6 +101,11 @@ class TLSListening:
 
         endpoint = serverFromString(TLSListening(reactor), "ssl:443:privateKey=…:certKey=…")
         port = await endpoint.listen(gateway.factory)
+
+    Example:
+        >>> from twisted.internet import reactor
+        >>> from twisted.internet.endpoints import serverFromString
+        >>> endpoint = serverFromString(TLSListening(reactor), "tcp:443")
     """
 
     def __init__(self, reactor: Any) -> None:

@@ -10,6 +10,37 @@ decoding   recognition and decoding of any payload
 templates  envelopes that scripts publish with Redis's time
 packing    earlier name of envelopes, for programs that import it
 
+Example:
+    >>> events = [
+    ...     ArchiveEvent(owner_uuid=UUID, status="STATUS_COMPLETED"),
+    ...     DatabaseEvent(type="DB_UPDATE", object_type="user"),
+    ...     DeviceEvent(device_uuid=UUID, type="DEVICE_CONNECTED"),
+    ...     JoinSessionEvent(session_uuid=UUID, session_users=[UUID]),
+    ...     JoinSessionReplyEvent(session_uuid=UUID, join_reply="REPLY_ACCEPTED"),
+    ...     LeaveSessionEvent(session_uuid=UUID, leaving_users=[UUID]),
+    ...     LoginEvent(log_header=LogEvent(message="login"), login_type="LOGIN_TYPE_TOKEN"),
+    ...     ParticipantEvent(participant_uuid=UUID, type="PARTICIPANT_CONNECTED"),
+    ...     StopSessionEvent(session_uuid=UUID),
+    ...     UserEvent(user_uuid=UUID, type="USER_CONNECTED", user_fullname="Ada"),
+    ... ]
+    >>> await bus.publish_event("service.Bell.events", *events)  # in a TeraEvent
+    0
+    >>> envelope = TeraEvent.FromString(bus.published_on("service.Bell.events")[0])
+    >>> len(envelope.events)
+    10
+    >>> messages = [
+    ...     CreateSession(source="service.Bell"),
+    ...     Result(type="RESULT_OK"),
+    ...     RPCMessage(method="add", args=[Value(int_value=1), Value(int_value=2)]),
+    ...     ServerCommand(type="CMD_CLIENT_DISCONNECT"),
+    ...     TeraMessage(),
+    ...     UserRegisterToEvent(),
+    ... ]
+    >>> await bus.send_module_message("module.Bell.messages", *messages, source="service.Bell")
+    0
+    >>> len(TeraModuleMessage.FromString(bus.published_on("module.Bell.messages")[0]).data)
+    6
+
 Source: docs/reference/wire.md.
 """
 

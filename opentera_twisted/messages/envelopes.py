@@ -28,7 +28,12 @@ _PARSERS: Final[Mapping[str, Callable[[bytes], Message]]] = {
 
 
 def pack(message: Message) -> Any:
-    """Pack a message in an ``Any``; return an ``Any`` as it is."""
+    """Pack a message in an ``Any``; return an ``Any`` as it is.
+
+    Example:
+        >>> pack(UserEvent(user_fullname="Ada")).type_url
+        'type.googleapis.com/opentera.protobuf.UserEvent'
+    """
     if isinstance(message, Any):
         return message
     packed = Any()
@@ -37,7 +42,12 @@ def pack(message: Message) -> Any:
 
 
 def unpack(packed: Any) -> Message | None:
-    """Unpack an ``Any``, or return None if its type is unknown or its bytes are invalid."""
+    """Unpack an ``Any``, or return None if its type is unknown or its bytes are invalid.
+
+    Example:
+        >>> unpack(pack(UserEvent(user_fullname="Ada"))).user_fullname
+        'Ada'
+    """
     parse = _PARSERS.get(packed.type_url)
     try:
         if parse is None:
@@ -48,7 +58,12 @@ def unpack(packed: Any) -> Message | None:
 
 
 def new_message(name: str) -> Message | None:
-    """Make an empty message of a type, by its full name; None if the type is unknown."""
+    """Make an empty message of a type, by its full name; None if the type is unknown.
+
+    Example:
+        >>> type(new_message("opentera.protobuf.UserEvent")).__name__
+        'UserEvent'
+    """
     try:
         return _class(name)()
     except KeyError:
@@ -64,7 +79,13 @@ def _class(name: str) -> type[Message]:
 
 
 def unpack_all(packed: Iterable[Any]) -> Iterator[Message]:
-    """Unpack each ``Any``; skip those that `unpack` cannot read."""
+    """Unpack each ``Any``; skip those that `unpack` cannot read.
+
+    Example:
+        >>> event = tera_event("service.Bell.events", [UserEvent(user_fullname="Ada")])
+        >>> [message.user_fullname for message in unpack_all(event.events)]
+        ['Ada']
+    """
     for item in packed:
         message = unpack(item)
         if message is not None:
@@ -78,6 +99,11 @@ def tera_event(topic: str, events: Iterable[Message], timestamp: float | None = 
         topic: topic for the header.
         events: events to pack, in order.
         timestamp: seconds since the epoch; None means now.
+
+    Example:
+        >>> event = tera_event("service.Bell.events", [UserEvent(user_fullname="Ada")], timestamp=0)
+        >>> await bus.publish("service.Bell.events", event)
+        0
     """
     envelope = TeraEvent()
     envelope.header.version = 1
@@ -97,6 +123,12 @@ def module_message(
         dest: topic to publish on.
         messages: messages to pack, in order.
         timestamp: seconds since the epoch; None means now.
+
+    Example:
+        >>> command = ServerCommand(type="CMD_CLIENT_DISCONNECT")
+        >>> message = module_message("service.Bell", "module.Bell.messages", [command])
+        >>> message.head.source
+        'service.Bell'
     """
     envelope = TeraModuleMessage()
     envelope.head.version = 1

@@ -22,6 +22,11 @@ class RedisRPCClient:
     Args:
         config: as in `RedisClient`.
         timeout: seconds until a call returns None.
+
+    Example:
+        >>> rpc = RedisRPCClient({"hostname": "127.0.0.1", "port": 6379, "db": 0})
+        >>> rpc.call_service("Sum", "add", 1, 2)
+        3
     """
 
     _log = Logger()

@@ -48,6 +48,13 @@ class RedisClient:
 
     Attributes:
         callbacks_dict: callbacks by pattern.
+
+    Example:
+        >>> redis = RedisClient({"hostname": "127.0.0.1", "port": 6379, "db": 0})
+        >>> redis.redisSet("greeting", "hello", ex=60)
+        True
+        >>> redis.redisGet("greeting")
+        b'hello'
     """
 
     _log = Logger()

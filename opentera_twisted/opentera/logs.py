@@ -22,6 +22,10 @@ class LoggingClient:
     Args:
         config: as in `RedisClient`.
         client_name: name in Redis's client list, if it is the first client of the process.
+
+    Example:
+        >>> logs = LoggingClient({"hostname": "127.0.0.1", "port": 6379, "db": 0})
+        >>> logs.log_info("my-service", "ready after", 2, "seconds")
     """
 
     def __init__(self, config: Mapping[str, Any], client_name: str = "LoggingClient") -> None:

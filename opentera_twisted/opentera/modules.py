@@ -82,6 +82,14 @@ class BaseModule(_Program):
     Args:
         module_name: name in its topics.
         config: object with a ``redis_config`` as in `RedisClient`.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> config = SimpleNamespace(redis_config={"hostname": "127.0.0.1", "port": 6379, "db": 0})
+        >>> bell = BaseModule("Bell", config)
+        >>> bell.rpc_api["ring"] = {"args": [], "returns": "str", "callback": lambda: "rang"}
+        >>> bell.event_topic_name()
+        'module.Bell.events'
     """
 
     def __init__(self, module_name: str, config: Any) -> None:
@@ -174,6 +182,13 @@ class ServiceOpenTera(_Program):
         config_man: object with a ``redis_config`` as in `RedisClient`, and a ``service_config``.
         service_info: ``service_key``, ``service_uuid`` and any other items. The default UUID is the
             ``ServiceUUID`` of ``service_config``.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> redis = {"hostname": "127.0.0.1", "port": 6379, "db": 0}
+        >>> config = SimpleNamespace(redis_config=redis, service_config={"ServiceUUID": UUID})
+        >>> bell = ServiceOpenTera(config, {"service_key": "Bell"})
+        >>> bell.rpc_api["ring"] = {"args": [], "returns": "str", "callback": lambda: "rang"}
     """
 
     def __init__(self, config_man: Any, service_info: Mapping[str, Any]) -> None:

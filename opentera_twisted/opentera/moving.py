@@ -58,6 +58,11 @@ def install(blocking_in_reactor: bool = False) -> None:
     Raises:
         ModuleNotFoundError: OpenTera is not installed.
         InstalledTooLate: OpenTera's modules were already imported; nothing was replaced.
+
+    Example:
+        >>> install()  # here, OpenTera is not installed
+        Traceback (most recent call last):
+        ModuleNotFoundError: OpenTera is not installed: pip install --no-deps opentera==...
     """
     if find_spec("opentera") is None:
         raise ModuleNotFoundError(

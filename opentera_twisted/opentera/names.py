@@ -21,7 +21,12 @@ def prefer(old: str, new: str) -> None:
 
 @unique
 class ModuleNames(Enum):
-    """Names of the modules of existing OpenTera programs."""
+    """Names of the modules of existing OpenTera programs.
+
+    Example:
+        >>> ModuleNames.USER_MANAGER_MODULE_NAME.value
+        'TeraServer.UserManagerModule'
+    """
 
     FLASK_MODULE_NAME = "TeraServer.FlaskModule"
     TWISTED_MODULE_NAME = topics.TWISTED_MODULE
@@ -32,7 +37,12 @@ class ModuleNames(Enum):
 
 
 class RedisVars:
-    """Names of variables, and topics of services; prefer `variables` and `topics`."""
+    """Names of variables, and topics of services; prefer `variables` and `topics`.
+
+    Example:
+        >>> RedisVars.build_service_event_topic("Bell")
+        'service.Bell.events'
+    """
 
     RedisVar_UserTokenAPIKey: ClassVar = Secret.USER_TOKEN.value
     RedisVar_DeviceTokenAPIKey: ClassVar = Secret.DEVICE_TOKEN.value
@@ -62,10 +72,20 @@ class RedisVars:
 
 
 def create_module_message_topic_from_name(name: ModuleNames) -> str:
-    """Return the topic of the messages to a module."""
+    """Return the topic of the messages to a module.
+
+    Example:
+        >>> create_module_message_topic_from_name(ModuleNames.USER_MANAGER_MODULE_NAME)
+        'module.TeraServer.UserManagerModule.messages'
+    """
     return topics.module_messages(name.value)
 
 
 def create_module_event_topic_from_name(name: ModuleNames, subtopic: object = None) -> str:
-    """Return the topic of the events of a module, or of one of its subtopics."""
+    """Return the topic of the events of a module, or of one of its subtopics.
+
+    Example:
+        >>> create_module_event_topic_from_name(ModuleNames.USER_MANAGER_MODULE_NAME)
+        'module.TeraServer.UserManagerModule.events'
+    """
     return topics.module_events(name.value, str(subtopic) if subtopic else None)

@@ -74,6 +74,10 @@ class Answer:
     Attributes:
         value: return value of the procedure; None if it failed.
         error: error of the call; None if it succeeded.
+
+    Example:
+        >>> await bus.call_all("service.Sum", "add", 1, 2)
+        [Answer(value=3, error=None)]
     """
 
     value: Json = None

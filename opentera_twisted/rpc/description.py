@@ -94,6 +94,13 @@ class Description:
         version: version of the service.
         doc: documentation of the service.
         procedures: its procedures.
+
+    Example:
+        >>> description = await bus.describe("service.Sum")
+        >>> description.version
+        '1.0'
+        >>> [argument.name for argument in description.get("add").arguments]
+        ['a', 'b']
     """
 
     service: str

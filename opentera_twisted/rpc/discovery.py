@@ -45,6 +45,11 @@ class Listening:
         server: ``service.<key>`` or ``module.<name>``.
         description: its description; None for existing OpenTera programs, which have none.
         problem: error in the received description; empty without an error.
+
+    Example:
+        >>> for listening in await bus.services():
+        ...     print(listening.server, listening.description.version)
+        service.Sum 1.0
     """
 
     server: str

@@ -19,6 +19,11 @@ class Limits:
         request: bytes of a request.
         reply: bytes of a reply.
         threads: threads for procedures that block; a call that waits 5 seconds for one is refused.
+
+    Example:
+        >>> procedures = Procedures()
+        >>> limits = Limits(concurrent=10, threads=2)
+        >>> server = await bus.serve_service("Careful", procedures, limits=limits)
     """
 
     concurrent: int = 1000

@@ -132,6 +132,15 @@ class Procedures:
     Args:
         version: version of the service.
         doc: documentation of the service.
+
+    Example:
+        >>> procedures = Procedures(version="1.2")
+        >>> @procedures.expose
+        ... def double(number: int) -> int:
+        ...     return 2 * number
+        >>> server = await bus.serve_service("Double", procedures)
+        >>> await bus.call_service("Double", "double", 21)
+        42
     """
 
     def __init__(self, version: str = "", doc: str = "") -> None:

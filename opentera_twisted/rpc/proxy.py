@@ -40,6 +40,11 @@ class Proxy:
     Args:
         description: the server's description.
         call: function that calls a procedure of the server.
+
+    Example:
+        >>> sums = await bus.proxy("service.Sum")
+        >>> await sums.add(1, b=2)
+        3
     """
 
     def __init__(self, description: Description, call: Call) -> None:

@@ -60,6 +60,12 @@ class ProcedureServer:
         exclusive: run each call on exactly one of several servers of a topic.
         on_stopped: called when the server has stopped and answered its last call.
         served: counts shared with other servers; None counts separately.
+
+    Example:
+        >>> server = await bus.serve_service("Empty", Procedures())
+        >>> server
+        <ProcedureServer on service.Empty.rpc: listening>
+        >>> await server.stop()
     """
 
     _log = Logger()

@@ -21,7 +21,15 @@ class _Immediate(Executor):
 
 
 class MemoryClock(Clock):
-    """``Clock`` with a thread pool that runs functions at once, in the calling thread."""
+    """``Clock`` with a thread pool that runs functions at once, in the calling thread.
+
+    Example:
+        >>> bus = MemoryBus()
+        >>> result_of(bus.variables.set("greeting", "hello", ttl=60))
+        True
+        >>> bus.clock.advance(60)
+        >>> result_of(bus.variables.get("greeting"))
+    """
 
     def getThreadPool(self) -> MemoryClock:
         """Return this object."""

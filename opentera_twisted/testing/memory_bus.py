@@ -68,6 +68,13 @@ class MemoryBus(Bus):
         clock: the reactor that was passed, or the new clock.
         server: the Redis in memory.
         redis: txredisapi's commands. A command that ``server`` lacks fails with `CommandFailed`.
+
+    Example:
+        >>> bus = MemoryBus()
+        >>> result_of(bus.publish("service.Bell.events", "ring"))
+        0
+        >>> bus.published_on("service.Bell.events")
+        [b'ring']
     """
 
     def __init__(

@@ -77,6 +77,12 @@ class MemoryRedis(MemoryVariables):
         published: all published messages, oldest first.
         online: ``<kind>.<uuid>`` of identities with an open websocket; a test fills it, as gateways
             do.
+
+    Example:
+        >>> writer = MemoryBus()
+        >>> reader = MemoryBus(writer.server)
+        >>> result_of(writer.variables.set("greeting", "hello"))
+        True
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -205,7 +211,10 @@ class MemoryRedis(MemoryVariables):
         return encode([self.read(name) for name in names])
 
     def _do_incrby(self, _: Connection, name: bytes, amount: bytes) -> bytes:
-        value = int(self.read(name) or 0) + int(amount)
+        try:
+            value = int(self.read(name) or 0) + int(amount)
+        except ValueError:
+            return encode(Exception("ERR value is not an integer or out of range"))
         self.write(name, b"%d" % value, self.left(name))
         return encode(value)
 

@@ -19,6 +19,10 @@ def result_of(deferred: Deferred[T]) -> T:
     Raises:
         Exception: error of the Deferred.
         AssertionError: it has not fired; advance the clock of the bus first.
+
+    Example:
+        >>> result_of(bus.call_service("Sum", "add", 1, 2))
+        3
     """
     outcome: list[T | Failure] = []
     deferred.addBoth(outcome.append)

@@ -62,6 +62,13 @@ class UserManager(Service):
 
     Attributes:
         lost: messages dropped because too many were pending.
+
+    Example:
+        >>> manager = UserManager(bus)
+        >>> manager.startService()
+        >>> await manager.serving()
+        >>> await bus.call("TeraServer.UserManagerModule", "online_users")
+        []
     """
 
     _log = Logger()
