@@ -8,9 +8,12 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from opentera_twisted import topics
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.admin.guard import Guard
+from opentera_twisted.admin.history import KEPT
 from opentera_twisted.admin.overview import Overview
+from opentera_twisted.admin.procedures import Figures
 from opentera_twisted.admin.requests import Call, Disconnection, Key
 from opentera_twisted.admin.rights import SERVICES, lacking
 from opentera_twisted.admin.settings import ConsoleMode, Websockets
@@ -33,6 +36,8 @@ LONGEST_SEARCH: Final = 200
 SHOWN_UUIDS: Final = 200
 """UUIDs shown of one kind, at most."""
 
+_GATEWAYS: Final = topics.service_rpc(topics.GATEWAY_SERVICE)
+
 
 class Console:
     """Replies to the console page.
@@ -47,6 +52,7 @@ class Console:
 
     Attributes:
         traffic: watches of published messages.
+        figures: figures of the procedures of all servers.
         may_write: True if the page may call procedures and issue keys.
     """
 
@@ -60,10 +66,12 @@ class Console:
         websockets: Sequence[Websockets],
         audits: bool = False,
     ) -> None:
-        self.traffic = Traffic(bus)
+        self.traffic = Traffic(bus, overview.own)
+        self.figures = Figures(bus, overview.own)
         self.may_write = mode == "write"
         self._bus = bus
         self._overview = overview
+        self._own = overview.own
         self._guard = guard
         self._websockets = websockets
         self._audit = ConsoleAudit(is_on=audits)
@@ -84,6 +92,10 @@ class Console:
     def state(self, after: int) -> dict[str, Any]:
         """Return the program's state, and the samples after the given number."""
         return {**self._overview.state(after), "watched": self.traffic.watched}
+
+    def hour(self) -> dict[str, Any]:
+        """Return coarse samples of the last hour."""
+        return {"samples": self._overview.hour(), "kept": KEPT}
 
     async def presence(self) -> dict[str, Any]:
         """Return the number of identities online at any gateway, and the first of their UUIDs."""
@@ -111,6 +123,10 @@ class Console:
         found: list[Listening] | Failure
         try:
             found = await self._bus.services()
+            for server in found:
+                self._own.asked(topics.rpc_of(server.server))
+            self._own.answered(len(found))
+            self._own["calls"] += len(found)
         except PermissionDenied:
             found = Failure(lacking("the list of services", SERVICES))
         except Exception:  # noqa: BLE001 (pass any failure on to the waiting requests)
@@ -120,6 +136,8 @@ class Console:
     async def call(self, request: Call, address: str) -> dict[str, Any]:
         """Call a procedure for a user at an address; a failed call is a reply with the error."""
         clock = self._bus.link.clock
+        self._own.asked(topics.rpc_of(request.server))
+        self._own["calls"] += 1
         began = clock.seconds()
         answer: dict[str, Any]
         call = self._bus.call_server
@@ -130,6 +148,7 @@ class Console:
         except CallError as error:
             answer = {"error": type(error).__name__, "message": str(error)}
         else:
+            self._own.answered(1)
             answer = _returned(value)
         seconds = clock.seconds() - began
         outcome = answer.get("error", "returned")
@@ -138,11 +157,17 @@ class Console:
 
     async def gateways(self) -> list[dict[str, Any]]:
         """List the gateways of the bus."""
-        return await all_gateways.gateways(self._bus)
+        self._own.asked(_GATEWAYS)
+        found = await all_gateways.gateways(self._bus)
+        self._own.answered(sum(gateway["link"] != "no answer" for gateway in found))
+        return found
 
     async def clients(self, search: str) -> dict[str, Any]:
         """List the websockets at all gateways that match."""
-        return await all_gateways.clients(self._bus, search[:LONGEST_SEARCH])
+        self._own.asked(_GATEWAYS)
+        found = await all_gateways.clients(self._bus, search[:LONGEST_SEARCH])
+        self._own.answered(found["gateways"])
+        return found
 
     async def disconnect(self, request: Disconnection, address: str) -> dict[str, Any]:
         """Close the websockets of an identity for a user at an address."""

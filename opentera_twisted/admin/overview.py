@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from prometheus_client.core import Metric
@@ -10,12 +10,20 @@ from prometheus_client.core import Metric
 from opentera_twisted.admin.health import Health
 from opentera_twisted.admin.history import KEPT, Sample, Sampler
 from opentera_twisted.admin.metrics import Metrics, page_of
+from opentera_twisted.admin.own_traffic import OwnTraffic
+from opentera_twisted.admin.troubles import Troubles, totals_of
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway
 
 
 class Overview(Protocol):
-    """The interface between the site and the program."""
+    """The interface between the site and the program.
+
+    Attributes:
+        own: counts of the console's own traffic, which the samples omit.
+    """
+
+    own: OwnTraffic
 
     def start(self) -> None:
         """Start sampling."""
@@ -29,6 +37,9 @@ class Overview(Protocol):
     def state(self, after: int) -> dict[str, Any]:
         """Return health, counts, and the samples after the given number."""
 
+    def hour(self) -> list[Sample]:
+        """Return coarse samples of the last hour, the oldest first."""
+
     def metrics(self) -> bytes | Awaitable[bytes]:
         """Return the page for Prometheus."""
 
@@ -40,6 +51,10 @@ class LocalOverview:
         bus: bus to show.
         gateway: gateway to show, or None.
         combine: called with each sample; returns the sample to keep.
+        troubles: returns the troubles to watch; None watches those of this process.
+
+    Attributes:
+        own: counts of the console's own traffic, which the samples omit.
     """
 
     def __init__(
@@ -47,15 +62,19 @@ class LocalOverview:
         bus: Bus,
         gateway: Gateway | None,
         combine: Callable[[Sample], Sample] = lambda sample: sample,
+        troubles: Callable[[], Mapping[str, int]] | None = None,
     ) -> None:
+        self.own = OwnTraffic(bus)
         self._bus = bus
         self._gateway = gateway
         self._health = Health(bus, gateway)
-        self._sampler = Sampler(bus, gateway, combine)
+        self._troubles = Troubles(troubles or self.troubles)
+        self._sampler = Sampler(bus, gateway, combine, self.own, self._troubles.update)
         self._metrics = Metrics(bus, gateway, self._sampler, self._health)
 
     def start(self) -> None:
         """Start sampling and health checks."""
+        self._troubles.start()
         self._sampler.start()
         self._health.start()
 
@@ -69,8 +88,18 @@ class LocalOverview:
         return self._health.page()
 
     def latest(self) -> dict[str, Any]:
-        """Return the state with only the latest sample."""
-        return self.state(self._sampler.taken - 1)
+        """Return the state with only the latest sample, and without episodes of troubles."""
+        state = self.state(self._sampler.taken - 1)
+        del state["episodes"]
+        return state
+
+    def troubles(self) -> dict[str, int]:
+        """Count the troubles of this process since its start, by ``kind:detail``."""
+        return totals_of(self._bus, self._gateway)
+
+    def hour(self) -> list[Sample]:
+        """Return coarse samples of the last hour, the oldest first."""
+        return self._sampler.hour()
 
     def state(self, after: int) -> dict[str, Any]:
         """Return health, counts, and the samples after the given number."""
@@ -85,6 +114,8 @@ class LocalOverview:
             if gateway is None
             else {name: count for name, count in gateway.limited.items() if count},
             "calls": {**caller.outcomes, "in_flight": caller.in_flight},
+            "troubles": self.troubles(),
+            "episodes": self._troubles.to_json(),
         }
 
     def families(self) -> Sequence[Metric]:

@@ -74,6 +74,7 @@ def admin_site(
     page = Console(bus, overview, guard=guard, mode=console, websockets=websockets, audits=audits)
     if console != "off":
         _add_page(routes)
+        _add_figures(routes, page)
         _add_console(routes, page)
         _add_clients(routes, page)
 
@@ -197,16 +198,28 @@ def _add_page(routes: _Routes) -> None:
         return {}
 
 
+def _add_figures(routes: _Routes, console: Console) -> None:
+    """Add the paths of the program's figures."""
+
+    @routes.read("/api/state")
+    def state(request: Any) -> Any:
+        return console.state(_number(request, b"after"))
+
+    @routes.read("/api/hour")
+    def hour(_: Any) -> Any:
+        return console.hour()
+
+    @routes.read("/api/procedures")
+    def procedures(_: Any) -> Any:
+        return console.figures.page()
+
+
 def _add_console(routes: _Routes, console: Console) -> None:
     """Add the paths of the page's requests."""
 
     @routes.read("/api/console")
     def beginning(_: Any) -> Any:
         return console.beginning()
-
-    @routes.read("/api/state")
-    def state(request: Any) -> Any:
-        return console.state(_number(request, b"after"))
 
     @routes.read("/api/traffic")
     def traffic(request: Any) -> Any:

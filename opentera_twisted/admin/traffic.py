@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from opentera_twisted.admin.guard import Refused
+from opentera_twisted.admin.own_traffic import OwnTraffic
 from opentera_twisted.admin.rights import lacking, watching
 from opentera_twisted.admin.summary import summarize
 from opentera_twisted.bus import Bus
@@ -97,6 +98,7 @@ class _Watch:
 
     patterns: str
     serial: int
+    own: OwnTraffic
     joined: Deferred[list[Subscription] | None] | None = None
     failure: Failure | None = None
     expiry: IDelayedCall | None = None
@@ -113,6 +115,7 @@ class _Watch:
 
     def received(self, delivery: Delivery) -> None:
         """Keep a message undecoded; ignore the gateways' probes."""
+        self.own["received"] += 1  # Redis sends it once more for the pattern
         if delivery.payload == PROBE:
             return
         last = self.last
@@ -148,8 +151,9 @@ class _Watch:
 class Traffic:
     """The watches of the console's viewers."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, own: OwnTraffic) -> None:
         self._bus = bus
+        self._own = own
         self._clock = bus.link.clock
         self._watches: dict[str, _Watch] = {}
         self._serials = itertools.count(1)
@@ -203,7 +207,7 @@ class Traffic:
                 f"All {MOST_WATCHES} watches are in use; a watch ends {WATCH_LEASE:g} seconds "
                 "after its last viewer leaves.",
             )
-        watch = self._watches[patterns] = _Watch(patterns, next(self._serials))
+        watch = self._watches[patterns] = _Watch(patterns, next(self._serials), self._own)
         joining: Deferred[Any] = Deferred.fromCoroutine(self._join(watch))
         watch.joined = joining.addErrback(self._failed, watch)
         return watch

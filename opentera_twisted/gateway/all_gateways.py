@@ -41,7 +41,8 @@ async def clients(bus: Bus, search: str = "", most: int = MOST) -> dict[str, Any
         most: websockets in the list, at most.
 
     Returns:
-        The number in ``total``, the number ``matching``, and the ``clients``.
+        The number in ``total``, the number ``matching``, the ``clients``, and the number of
+        ``gateways`` that answered.
     """
     answers = await _ask(bus, "clients", search, most)
     rows = [
@@ -55,6 +56,7 @@ async def clients(bus: Bus, search: str = "", most: int = MOST) -> dict[str, Any
         "total": sum(answer.get("total", 0) for answer in answers),
         "matching": sum(answer.get("matching", 0) for answer in answers),
         "clients": rows[:most],
+        "gateways": len(answers),
     }
 
 

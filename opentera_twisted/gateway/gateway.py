@@ -64,6 +64,9 @@ _RECOVERY: Final = (RECOVERY,)
 LARGEST_EVENT: Final = 16
 """Maximum size of an event, as a multiple of ``max_send_buffer``; larger events are dropped."""
 
+MOST_CAUSES: Final = 30
+"""Maximum number of causes by which refused logins are counted."""
+
 _OUTCOMES: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.REQUEST_TIMEOUT: "gone",
     HTTPStatus.TOO_MANY_REQUESTS: "limited",
@@ -109,6 +112,8 @@ class Gateway(Service):
         logins: Number of logins by outcome: ``accepted``, ``refused`` (invalid key, foreign
             origin, unknown path, no handshake), ``limited``, ``unavailable`` (Redis or the identity
             resolver), ``gone`` (the client left or timed out), ``failed`` (a gateway error).
+        refusals: Number of failed logins by cause, a text without anything that a client sent;
+            causes after the first `MOST_CAUSES` count as ``other``.
         limited: Number of times that each limit was reached.
         tls_failures: Number of failed TLS handshakes by reason: ``error`` (one side rejected the
             other's message) or ``closed`` (the client left or timed out).
@@ -157,6 +162,7 @@ class Gateway(Service):
             raise InvalidArgument(f"recovery_buffer must be bytes ≥ 0, not {recovery_buffer!r}")
         self.limits = limits
         self.logins: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
         self.tls_failures: Counter[str] = Counter()
         self._on_gap = on_gap
@@ -316,6 +322,7 @@ class Gateway(Service):
     def refused(self, peer: Peer, refusal: Refusal, kind: topics.Kind | None = None) -> None:
         """Count and log a login that failed."""
         self.logins[_OUTCOMES.get(refusal.status, "refused")] += 1
+        self.refusals[self._counted_cause(refusal)] += 1
         if refusal.limit is not None:
             self.limited[refusal.limit] += 1
         self._strangers.add(
@@ -328,6 +335,13 @@ class Gateway(Service):
             cause=refusal.cause,
         )
         self._audit.refusal(kind, peer, refusal)
+
+    def _counted_cause(self, refusal: Refusal) -> str:
+        """Return the text by which a refusal is counted."""
+        if refusal.status is HTTPStatus.BAD_REQUEST:
+            return "malformed request"
+        known = self.refusals
+        return refusal.cause if refusal.cause in known or len(known) < MOST_CAUSES else "other"
 
     def tls_failed(self, peer: Peer, reason: Failure) -> None:
         """Count and log a TLS handshake that failed."""

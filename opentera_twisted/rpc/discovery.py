@@ -62,6 +62,11 @@ async def describe(caller: Caller, topic: str, timeout: float) -> Description:
     return from_json(await caller.call(topic, DESCRIBE, (), timeout), topic)
 
 
+async def listed_topics(link: Link) -> set[str]:
+    """Return the topics of the servers that Redis lists, without the gateways' own service."""
+    return set(_servers({topics.decode(name) for name in await link.subscribed("*.rpc")}))
+
+
 async def services(link: Link, caller: Caller, timeout: float) -> list[Listening]:
     """Find all servers that listen now, and request their descriptions.
 
@@ -69,7 +74,7 @@ async def services(link: Link, caller: Caller, timeout: float) -> list[Listening
     patterns, which Redis does not list. So if there are patterns, their modules and the services
     with information in Redis are called too. The gateways' own service is not listed.
     """
-    listed = {topics.decode(channel) for channel in await link.subscribed("*.rpc")}
+    listed = await listed_topics(link)
     candidates = set(listed)
     if link.allows_patterns and await link.execute("PUBSUB", "NUMPAT"):
         candidates.update(topics.module_rpc(name) for name in EXISTING_MODULES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from http import HTTPStatus
 from typing import Any
 from unittest.mock import patch
 
@@ -12,11 +13,19 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import Procedures, SessionKeys
-from opentera_twisted.admin import traffic
+from opentera_twisted import ProcedureError, Procedures, SessionKeys
+from opentera_twisted.admin import LocalOverview, traffic
+from opentera_twisted.admin import procedures as figures
+from opentera_twisted.admin import troubles as times
+from opentera_twisted.admin.console import Console
+from opentera_twisted.admin.guard import Guard
 from opentera_twisted.admin.requests import parse_call, parse_key
+from opentera_twisted.admin.troubles import QUIET, Troubles
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway.gateway import MOST_CAUSES
+from opentera_twisted.gateway.login import Refusal
+from opentera_twisted.gateway.proxies import Peer
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.decoding import DEEPEST
 from opentera_twisted.program.gateway_service import GatewayService
@@ -308,6 +317,103 @@ class ServicesTests(AdminTestCase):
             if len(asked) > 1 and not asked[1].called:  # it came after the first was answered
                 asked[1].callback([])
             assert (await answer).json() == []
+
+
+class ProceduresTests(AdminTestCase):
+    async def test_procedures_have_calls_errors_and_percentiles(self) -> None:
+        admin = await self.admin()
+        self.patch(figures, "FRESH", 0.0)
+        procedures = Procedures()
+
+        @procedures.expose
+        def halve(number: int) -> float:
+            if not number:
+                raise ProcedureError("zero")
+            return 1 / number
+
+        await admin.bus.serve_service("Math", procedures)
+        junk = {"procedures": {"a": {"calls": "x", "seconds": {"p50": math.inf}, "errors": []}}}
+        odd = ExistingServer(self.redis, "service.Odd.rpc", **{"opentera.stats": lambda: junk})
+        self.addCleanup(odd.close)
+        silent = await (await self.bus()).subscribe("service.Silent.rpc", lambda _: None)
+        self.patch(figures, "TIMEOUT", 0.5)
+        await admin.bus.subscribe("service.Odd.rpc", lambda _: None)  # so that it is listed
+        for number in (1, 0):
+            await admin.bus.call_service("Math", "halve", number).addErrback(lambda _: None)
+        await admin.bus.call_service("Math", "nothing").addErrback(lambda _: None)
+        before = admin.bus.caller.outcomes.total()
+        page = (await admin.ask("/api/procedures")).json()
+        assert (page["topics"], page["silent"]) == (3, 1)
+        refused, halved, foreign = page["procedures"]
+        assert (refused["procedure"], refused["errors"]) == ("", {"unknown_procedure": 1})
+        assert (halved["server"], halved["procedure"]) == ("service.Math", "halve")
+        assert (halved["calls"], halved["errors"]) == (2, {"procedure_failed": 1})
+        assert 0 < halved["seconds"]["p50"] <= halved["seconds"]["p99"]
+        assert (foreign["calls"], foreign["errors"], foreign["seconds"]) == (0, {}, {})
+        assert admin.bus.caller.outcomes.total() == before
+        assert (await admin.ask("/api/procedures")).json()["asked"] == 2  # not the silent one
+        await silent.cancel()
+
+    async def test_troubles_have_their_times_and_follow_each_other(self) -> None:
+        totals = {"gap:": 1}
+        troubles = Troubles(lambda: totals)
+        troubles.start()
+        with patch.object(times.time, "time", return_value=100.0) as now:
+            troubles.update()
+            assert troubles.to_json() == []
+            totals |= {"gap:": 2, "refused:no such path": 3}
+            troubles.update()
+            now.return_value += QUIET
+            totals["gap:"] = 4
+            troubles.update()
+            now.return_value += QUIET + 1
+            totals["gap:"] = 5
+            troubles.update()
+        found = [(one["name"], one["count"], one["last"]) for one in troubles.to_json()]
+        assert found == [("gap:", 1, 161.0), ("gap:", 3, 130.0), ("refused:no such path", 3, 100.0)]
+
+    async def test_the_page_does_not_count_its_own_traffic(self) -> None:
+        bus = await self.bus()
+        gateway = Gateway(bus)
+        listing = GatewayService(bus, gateway, "edge")
+        listing.start()
+        self.addCleanup(lambda: Deferred.fromCoroutine(listing.stop()))
+        await bus.serve_service("Sum", Procedures())
+        overview = LocalOverview(bus, gateway)
+        guard = Guard(reactor, None, ())
+        console = Console(bus, overview, guard=guard, mode="read", websockets=())
+        await until(console.gateways, bool)
+
+        def counts() -> dict[str, int]:
+            return {
+                "published": bus.link.statistics["client"].commands["PUBLISH"],
+                "received": bus.pubsub.received,
+                "calls": bus.caller.outcomes.total(),
+            }
+
+        before, own = counts(), dict(overview.own)
+        await console.gateways()
+        await console.clients("")
+        await console.services()
+        await console.figures.page()
+        await console.traffic.page("*.events")
+        await bus.publish("service.A.events", "x")  # not subscribed, but watched
+        await until(lambda: console.traffic.page("*.events"), lambda page: page["count"] == 1)
+        console.traffic.stop()
+        changed = {name: count - before[name] for name, count in counts().items()}
+        counted = {name: overview.own[name] - own.get(name, 0) for name in changed}
+        assert changed == {**counted, "published": counted["published"] + 1}
+        assert changed["calls"] == 1
+
+    async def test_causes_of_refused_logins_are_bounded(self) -> None:
+        gateway = Gateway(await self.bus())
+        peer = Peer("192.0.2.1", secure=False)
+        for number in range(2 * MOST_CAUSES):
+            gateway.refused(peer, Refusal(HTTPStatus.FORBIDDEN, f"cause {number}"))
+            gateway.refused(peer, Refusal(HTTPStatus.BAD_REQUEST, f"mistake {number}"))
+        assert len(gateway.refusals) == MOST_CAUSES + 1
+        assert gateway.refusals["malformed request"] == 2 * MOST_CAUSES
+        assert gateway.refusals["other"] == MOST_CAUSES + 1
 
 
 class RightsTests(AdminTestCase):

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 
 from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted._internal.histogram import BOUNDS, Histogram
-from opentera_twisted.admin.history import BEATS, INTERVAL, KEPT, Sampler
+from opentera_twisted.admin.history import BEATS, COARSE, INTERVAL, KEPT, Sampler
 from opentera_twisted.errors import BusError
 from tests.helpers.admin import AdminTestCase, Asking
 from tests.helpers.support import UUID, start_server, until
@@ -194,6 +194,9 @@ class PulseTests(AdminTestCase):
         for _ in range(KEPT):
             clock.pump([INTERVAL] * BEATS)
         assert len(sampler.after(0)) == KEPT
+        hour = sampler.hour()
+        assert len(hour) == sampler.taken // COARSE
+        assert hour[0]["delay"] == 2.0  # the greatest, not the mean
         assert sampler.after(sampler.taken) == sampler.after(sampler.taken + 99) == []
         sampler.stop()
         assert not clock.getDelayedCalls()

@@ -30,14 +30,15 @@ except ModuleNotFoundError as error:
 ANSWER_WITHIN: Final = 2.0
 """Seconds to wait for a worker's metrics; after that, the page omits them."""
 
-_COUNTS: Final = ("logins", "limited", "calls")
+_COUNTS: Final = ("logins", "limited", "calls", "troubles")
 
 
 class AllWorkers:
     """The overview of the parent and its workers."""
 
     def __init__(self, bus: Bus, pool: Pool) -> None:
-        self._own = LocalOverview(bus, None, self._combine)
+        self._own = LocalOverview(bus, None, self._combine, self._troubles)
+        self.own = self._own.own
         self._pool = pool
         self._clock = bus.link.clock
         self._dead: dict[str, Counter[str]] = {name: Counter() for name in _COUNTS}
@@ -93,11 +94,18 @@ class AllWorkers:
     def state(self, after: int) -> dict[str, Any]:
         """Return the health, the sums of all counts, and the samples after the given number."""
         own = self._own.state(after)
-        counts = {
-            name: _sum([own[name], self._dead[name], *self._reported(name).values()])
-            for name in _COUNTS
-        }
+        counts = {name: self._summed(name, own[name]) for name in _COUNTS}
         return {**own, "health": self.health(), **counts}
+
+    def hour(self) -> list[Sample]:
+        """Return coarse samples of the last hour, the oldest first."""
+        return self._own.hour()
+
+    def _troubles(self) -> dict[str, int]:
+        return self._summed("troubles", self._own.troubles())
+
+    def _summed(self, name: str, own: Mapping[str, int]) -> dict[str, int]:
+        return _sum([own, self._dead[name], *self._reported(name).values()])
 
     async def metrics(self) -> bytes:
         """Return the parent's metrics, and each worker's with its number as a label."""
