@@ -1,6 +1,6 @@
 """Pictures of the console page, alone and beside a terminal: ``make screenshots`` runs this.
 
-``python -m tools.screenshots DIRECTORY`` writes them there.
+``python -m tools.screenshots DIRECTORY [SECONDS]`` writes them there, after SECONDS of traffic.
 """
 
 from __future__ import annotations
@@ -9,25 +9,27 @@ import base64
 import math
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from random import expovariate, random
 from typing import Any, Final
 from uuid import UUID
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import LoopingCall, deferLater, react
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import Bus, Procedures, SessionKeys
+from opentera_twisted import Bus, ProcedureError, Procedures, SessionKeys
 from opentera_twisted.admin import LocalOverview, Websockets, admin_site
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import DeviceEvent, ParticipantEvent, UserEvent
+from opentera_twisted.program.gateway_service import GatewayService
 from opentera_twisted.topics import Kind
 from tests.helpers import terminal
 from tests.helpers.browser import Browser
 from tests.helpers.support import Server
-from tests.helpers.websockets import connect
+from tests.helpers.websockets import HandshakeFailed, connect
 
 
 def uuid_of(number: int) -> str:
@@ -43,15 +45,26 @@ PEOPLE: Final = [
 ]
 """People and devices that are online."""
 
-SHOTS: Final = {
-    "console": (1280, 1720, "light"),
-    "console-dark": (1280, 1720, "dark"),
-    "console-phone": (390, 844, "light"),
-}
-"""Names of the pictures: width and height in CSS pixels, and what the reader prefers."""
+NAMES: Final = ("Zoé Roy", "Ana Silva", "Li Wei", "Omar Haddad", "Mia Berg", "Jon Ruiz")
+"""Names of identities."""
 
-SECONDS: Final = 100.0
+SHOTS: Final = {
+    "console": ("overview", 1280, 1060, "light"),
+    "console-dark": ("overview", 1280, 1060, "dark"),
+    "console-phone": ("overview", 390, 844, "light"),
+    "console-phone-dark": ("topics", 390, 844, "dark"),
+    "console-clients": ("clients", 1280, 800, "light"),
+    "console-topics": ("topics", 1280, 760, "light"),
+    "console-services": ("services", 1280, 760, "light"),
+    "console-try": ("try", 1280, 560, "dark"),
+}
+"""Pictures by name: view, width and height in CSS pixels, and colour scheme."""
+
+SECONDS: Final = 170.0
 """Seconds of history in the charts of the pictures."""
+
+BURST: Final = 90.0
+"""Seconds of traffic before a burst, which the charts mark."""
 
 BESIDE: Final = {"overview": ("light", terminal.LIGHT), "overview-dark": ("dark", terminal.DARK)}
 """Names of the pictures with a terminal, and in which colours."""
@@ -118,7 +131,22 @@ def rehabilitation() -> Procedures:
     @procedures.expose
     def progress(participant: str) -> dict[str, object]:
         """Progress of a participant."""
+        if random() < 0.02:
+            raise ProcedureError("no such participant")
         return {"participant": participant, "sessions": 12, "goal": 20, "trend": [0.2, 0.4, 0.7]}
+
+    return procedures
+
+
+def file_transfer() -> Procedures:
+    """Procedures of another imaginary service."""
+    procedures = Procedures(version="1.4.2", doc="Moves files of participants.")
+
+    @procedures.expose
+    async def size(name: str) -> int:
+        """Size of a file in bytes."""
+        await deferLater(reactor, expovariate(40))
+        return 1024 * len(name)
 
     return procedures
 
@@ -138,17 +166,30 @@ async def program() -> AsyncIterator[tuple[str, str]]:
     where = [Websockets("ws", port)]
     site = admin_site(bus, LocalOverview(bus, gateway), console="write", websockets=where)
     page = listen.listenTCP(0, site, interface="127.0.0.1")
-    await bus.serve_service("RehabService", rehabilitation())
-    await bus.serve_service("FileTransferService", Procedures(version="1.4.2"))
-    keys = SessionKeys(bus)
-    for kind, uuid in PEOPLE:
-        await connect(port, f"/wss/{kind}?id={await keys.issue(kind, uuid)}")
-    busy = LoopingCall(lambda: publish(bus))
+    listing = GatewayService(bus, gateway, "edge-1")
+    listing.start()
+    services = Bus(server.url, reactor=reactor, name="rehab-service")
+    services.startService()
+    await services.serve_service("RehabService", rehabilitation())
+    await services.serve_service("FileTransferService", file_transfer())
+    keys = SessionKeys(services)
+    for number, (kind, uuid) in enumerate(PEOPLE):
+        key = await keys.issue(kind, uuid, name=NAMES[number % len(NAMES)])
+        await connect(port, f"/wss/{kind}?id={key}")
+    for _ in range(3):
+        with suppress(HandshakeFailed):
+            await connect(port, "/wss/user?id=user.unknown")
+    busy = LoopingCall(lambda: publish(services))
     busy.start(0.05)
+    burst = deferLater(reactor, BURST, lambda: [publish(services) for _ in range(400)])
+    burst.addErrback(lambda failure: failure.trap(CancelledError))
     try:
         yield f"http://127.0.0.1:{page.getHost().port}/", server.url
     finally:
         busy.stop()
+        burst.cancel()
+        await listing.stop()
+        await services.stopService()
         await gatherResults([page.stopListening(), websockets.stopListening()])
         await gateway.stopService()
         await bus.stopService()
@@ -171,21 +212,24 @@ def publish(bus: Bus) -> None:
             bus.publish_event("service.RehabService.events.session", event)
     if int(now * 20) % 3 == 0:
         bus.call_service("RehabService", "progress", "Ana").addErrback(lambda _: None)
+        bus.call_service("FileTransferService", "size", "a.pdf").addErrback(lambda _: None)
+    if int(now * 20) % 17 == 0:
+        bus.call_service("RehabService", "plan", "Ana", 30).addErrback(lambda _: None)
 
 
-async def take(directory: Path) -> None:
+async def take(directory: Path, seconds: float) -> None:
     """Take all pictures."""
     async with program() as (url, redis):
         browser = Browser()
         try:
             await browser.open(url)
             await browser.run("document.getElementById('watch').click()")
-            await deferLater(reactor, SECONDS)
-            for name, (width, height, scheme) in SHOTS.items():
-                picture = await shoot(browser, width, height, scheme)
+            await deferLater(reactor, seconds)
+            for name, (view, width, height, scheme) in SHOTS.items():
+                picture = await shoot(browser, view, width, height, scheme)
                 await deferToThread((directory / f"{name}.png").write_bytes, picture)
             consoles = {
-                name: await shoot(browser, *_CONSOLE, scheme)
+                name: await shoot(browser, "overview", *_CONSOLE, scheme)
                 for name, (scheme, _) in BESIDE.items()
             }
             session = [
@@ -207,9 +251,10 @@ async def take(directory: Path) -> None:
             browser.quit()
 
 
-async def shoot(browser: Browser, width: int, height: int, scheme: str) -> bytes:
-    """One picture of the console page as it is for one reader."""
+async def shoot(browser: Browser, view: str, width: int, height: int, scheme: str) -> bytes:
+    """Take a picture of a view of the console page."""
     await as_for(browser, width, height, scheme)
+    await browser.run("location.hash = arguments[0]", view)
     await browser.run(
         """
         for (const one of document.querySelectorAll(".service")) one.open = false;
@@ -245,7 +290,8 @@ def main(_: object) -> Deferred[None]:
     """Take them into the directory that is named."""
     directory = Path(sys.argv[1])
     directory.mkdir(parents=True, exist_ok=True)
-    return Deferred.fromCoroutine(take(directory))
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else SECONDS
+    return Deferred.fromCoroutine(take(directory, seconds))
 
 
 if __name__ == "__main__":

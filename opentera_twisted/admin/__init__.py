@@ -4,7 +4,7 @@ guard      access checks: host names, tokens, sessions, origins
 health     readiness and state of the program
 history    samples of the last minutes and the last hour: reactor delay, and rates
 metrics    metrics for Prometheus
-troubles   times of refused logins, slow clients, reconnects and gaps
+incidents   times of refused logins, slow clients, reconnects and gaps
 own_traffic  counts of the console's own messages and calls
 overview   health, samples and metrics of this process, behind one interface
 traffic    published messages, watched on demand

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -80,6 +81,8 @@ class Console:
     def beginning(self) -> dict[str, Any]:
         """Return the settings that the page needs when it loads."""
         return {
+            "name": self._bus.name,
+            "host": socket.gethostname(),
             "write": self.may_write,
             "token": self._guard.page_token,
             "session": self._guard.needs_token,

@@ -9,9 +9,9 @@ from prometheus_client.core import Metric
 
 from opentera_twisted.admin.health import Health
 from opentera_twisted.admin.history import KEPT, Sample, Sampler
+from opentera_twisted.admin.incidents import Incidents, totals_of
 from opentera_twisted.admin.metrics import Metrics, page_of
 from opentera_twisted.admin.own_traffic import OwnTraffic
-from opentera_twisted.admin.troubles import Troubles, totals_of
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway
 
@@ -51,7 +51,7 @@ class LocalOverview:
         bus: bus to show.
         gateway: gateway to show, or None.
         combine: called with each sample; returns the sample to keep.
-        troubles: returns the troubles to watch; None watches those of this process.
+        incidents: returns the incidents to watch; None watches those of this process.
 
     Attributes:
         own: counts of the console's own traffic, which the samples omit.
@@ -62,19 +62,19 @@ class LocalOverview:
         bus: Bus,
         gateway: Gateway | None,
         combine: Callable[[Sample], Sample] = lambda sample: sample,
-        troubles: Callable[[], Mapping[str, int]] | None = None,
+        incidents: Callable[[], Mapping[str, int]] | None = None,
     ) -> None:
         self.own = OwnTraffic(bus)
         self._bus = bus
         self._gateway = gateway
         self._health = Health(bus, gateway)
-        self._troubles = Troubles(troubles or self.troubles)
-        self._sampler = Sampler(bus, gateway, combine, self.own, self._troubles.update)
+        self._incidents = Incidents(incidents or self.incidents)
+        self._sampler = Sampler(bus, gateway, combine, self.own, self._incidents.update)
         self._metrics = Metrics(bus, gateway, self._sampler, self._health)
 
     def start(self) -> None:
         """Start sampling and health checks."""
-        self._troubles.start()
+        self._incidents.start()
         self._sampler.start()
         self._health.start()
 
@@ -88,13 +88,13 @@ class LocalOverview:
         return self._health.page()
 
     def latest(self) -> dict[str, Any]:
-        """Return the state with only the latest sample, and without episodes of troubles."""
+        """Return the state with only the latest sample, and without episodes of incidents."""
         state = self.state(self._sampler.taken - 1)
         del state["episodes"]
         return state
 
-    def troubles(self) -> dict[str, int]:
-        """Count the troubles of this process since its start, by ``kind:detail``."""
+    def incidents(self) -> dict[str, int]:
+        """Count the incidents of this process since its start, by ``kind:detail``."""
         return totals_of(self._bus, self._gateway)
 
     def hour(self) -> list[Sample]:
@@ -114,8 +114,8 @@ class LocalOverview:
             if gateway is None
             else {name: count for name, count in gateway.limited.items() if count},
             "calls": {**caller.outcomes, "in_flight": caller.in_flight},
-            "troubles": self.troubles(),
-            "episodes": self._troubles.to_json(),
+            "incidents": self.incidents(),
+            "episodes": self._incidents.to_json(),
         }
 
     def families(self) -> Sequence[Metric]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeGuard
@@ -35,7 +36,7 @@ MOST_ROWS: Final = 300
 LONGEST: Final = 100
 """Characters of a name, at most."""
 
-PERCENTILES: Final = ("p50", "p90", "p99", "max")
+PERCENTILES: Final = ("p50", "p90", "p99")
 
 
 @define(eq=False)
@@ -116,6 +117,7 @@ class Figures:
         for topic, stats in zip(asked, answers, strict=True):
             rows += _rows(topic.removesuffix(".rpc"), stats)
         return {
+            "time": time.time(),
             "topics": len(listed),
             "asked": len(asked),
             "silent": len(self._silent.keys() & set(listed)),

@@ -15,12 +15,12 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import ProcedureError, Procedures, SessionKeys
 from opentera_twisted.admin import LocalOverview, traffic
+from opentera_twisted.admin import incidents as times
 from opentera_twisted.admin import procedures as figures
-from opentera_twisted.admin import troubles as times
 from opentera_twisted.admin.console import Console
 from opentera_twisted.admin.guard import Guard
+from opentera_twisted.admin.incidents import QUIET, Incidents
 from opentera_twisted.admin.requests import parse_call, parse_key
-from opentera_twisted.admin.troubles import QUIET, Troubles
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.gateway.gateway import MOST_CAUSES
@@ -354,22 +354,22 @@ class ProceduresTests(AdminTestCase):
         assert (await admin.ask("/api/procedures")).json()["asked"] == 2  # not the silent one
         await silent.cancel()
 
-    async def test_troubles_have_their_times_and_follow_each_other(self) -> None:
+    async def test_incidents_have_their_times_and_follow_each_other(self) -> None:
         totals = {"gap:": 1}
-        troubles = Troubles(lambda: totals)
-        troubles.start()
+        incidents = Incidents(lambda: totals)
+        incidents.start()
         with patch.object(times.time, "time", return_value=100.0) as now:
-            troubles.update()
-            assert troubles.to_json() == []
+            incidents.update()
+            assert incidents.to_json() == []
             totals |= {"gap:": 2, "refused:no such path": 3}
-            troubles.update()
+            incidents.update()
             now.return_value += QUIET
             totals["gap:"] = 4
-            troubles.update()
+            incidents.update()
             now.return_value += QUIET + 1
             totals["gap:"] = 5
-            troubles.update()
-        found = [(one["name"], one["count"], one["last"]) for one in troubles.to_json()]
+            incidents.update()
+        found = [(one["name"], one["count"], one["last"]) for one in incidents.to_json()]
         assert found == [("gap:", 1, 161.0), ("gap:", 3, 130.0), ("refused:no such path", 3, 100.0)]
 
     async def test_the_page_does_not_count_its_own_traffic(self) -> None:

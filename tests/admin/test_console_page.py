@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from functools import partial
 from importlib.resources import files
@@ -30,11 +31,38 @@ from tests.helpers.support import (
     start_with_acl,
     until,
 )
-from tests.helpers.websockets import connect
+from tests.helpers.websockets import HandshakeFailed, connect
 
 TOKEN = "correct-horse-battery-staple"
 TOPIC = f"websocket.user.{UUID}.events"
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+
+VIEWS = ("topics", "services", "try", "clients", "help", "overview")
+
+VIOLATIONS = """
+return (await axe.run()).violations.map(({id, nodes}) => [id, nodes.map(({html}) => html)]);
+"""
+"""Script: the rules of accessibility that the page violates, and where."""
+
+OBSERVE_FOCUS = """
+Object.defineProperty(document, "hidden", {value: true, configurable: true});  // no new rows
+const controls = [...document.querySelectorAll("a, button, input, select, summary, svg[role]")]
+  .filter((one) => one.checkVisibility() && !one.disabled);
+const reached = new Set();
+const observe = ({target}) => {
+  const {outlineStyle, outlineWidth} = getComputedStyle(target);
+  if (outlineStyle !== "none" && parseFloat(outlineWidth) >= 2) reached.add(target);
+};
+document.addEventListener("focusin", observe);
+document.activeElement.blur();
+window.unreached = () => {
+  document.removeEventListener("focusin", observe);
+  delete document.hidden;
+  return controls.filter((one) => !reached.has(one)).map((one) => one.outerHTML.slice(0, 100));
+};
+return document.querySelectorAll("a, button, input, select, summary, svg, [tabindex]").length;
+"""
+"""Script: observe which controls the Tab key reaches with a visible focus; the number of keys."""
 
 LOOK = """
 const [selector, text] = arguments;
@@ -56,8 +84,15 @@ class ConsoleTestCase(BrowserTestCase):
 
     overview: type[LocalOverview] = LocalOverview
 
-    async def show(self, *, url: str | None = None, found: str = "found", **options: Any) -> None:
-        """Show the page of a running gateway and wait for its status."""
+    async def show(
+        self,
+        view: str = "overview",
+        *,
+        url: str | None = None,
+        found: str = "found",
+        **options: Any,
+    ) -> None:
+        """Show the page of a running gateway, wait for its services, and show a view."""
         self.bus_shown = start_bus(self, url or self.server.url)
         await self.bus_shown.connected()
         self.gateway = Gateway(self.bus_shown)
@@ -72,7 +107,14 @@ class ConsoleTestCase(BrowserTestCase):
         await self.browser.console()
         await self.browser.open(self.url)
         if "token" not in options:
+            await self.go("services")
             await self.sees("#services-state, #services-problem", found)
+            await self.go(view)
+
+    async def go(self, view: str) -> None:
+        """Show a view of the page."""
+        await self.browser.run("location.hash = arguments[0]", view)
+        await self.sees(f"[data-view={view}][aria-current]")
 
     async def sees(self, selector: str, text: str = "") -> str:
         """Wait until an element holds a text; return its whole text."""
@@ -190,8 +232,9 @@ class LinkTests(ConsoleTestCase):
         for name in ("Zoé", "Ana"):
             key = await keys.issue("user", str(uuid4()), name=name)
             clients[name] = await connect(self.websocket_port, f"/wss/user?id={key}")
-        await self.sees("#clients-state", "2 at all gateways")
         await self.sees("#gateways-rows", "edge at ")
+        await self.go("clients")
+        await self.sees("#clients-state", "2 at all gateways")
         name = "#clients-rows tr:first-child td:nth-child(3)"
         await self.click("#clients-head th:nth-child(3) button")
         await self.sees(name, "Ana")
@@ -222,12 +265,38 @@ class LinkTests(ConsoleTestCase):
             """
         )
         assert label.startswith("Open websockets: 0"), label
+        chart = ".tile[data-name=delay] svg"
+        await self.browser.run(
+            "document.querySelector(arguments[0]).dispatchEvent("
+            "new KeyboardEvent('keydown', {key: 'Home'}))",
+            chart,
+        )
+        await self.sees(".tile[data-name=clients] .readout", " · 0")  # all charts have one cursor
+        await self.click("[data-range=hour]")
+        await self.sees(f"{chart} text", "40 min")
+
+    async def test_one_burst_does_not_flatten_a_chart(self) -> None:
+        await self.show()
+        usual = [3 + index % 2 for index in range(60)]
+        scale = """
+        const { topOf, burstsOf } = await import("/charts.js");
+        return arguments[0].map(([values, least, base]) => {
+          const top = topOf(values, least, base);
+          return [top, burstsOf(values, top)];
+        });
+        """
+        cases = [
+            ([], 1, 1000), (usual, 1, 1000), ([*usual, 90, 100, 3, 70], 1, 1000),
+            ([0] * 50 + [30], 1, 1000), ([0.001, 3, 0.001], 0.02, 1000), ([3000], 1024, 1024),
+        ]  # fmt: skip
+        found = await self.browser.run(scale, cases)
+        assert found == [[1, []], [4, []], [5, [61, 63]], [30, []], [0.03, [1]], [3072, []]]
 
 
 class TrafficTests(ConsoleTestCase):
     async def test_watching_shows_messages_until_it_is_paused(self) -> None:
         self.patch(watching, "WATCH_LEASE", GUARD)
-        await self.show()
+        await self.show("topics")
         await self.sees("#traffic-state", "Not watching")
         assert self.redis.pubsub_numpat() == 0
         await self.click("#watch")
@@ -264,7 +333,7 @@ class TrafficTests(ConsoleTestCase):
         return count
 
     async def test_patterns_matching_calls_warn_and_invalid_ones_fail(self) -> None:
-        await self.show()
+        await self.show("topics")
         await self.type("#patterns", "service.*")
         await self.click("#watch")
         await self.sees("#traffic-warning", "match calls")
@@ -278,7 +347,7 @@ class TrafficTests(ConsoleTestCase):
         return int((await self.sees("#traffic-state", "Watching: ")).split()[1])
 
     async def test_the_page_keeps_a_bounded_number_of_messages(self) -> None:
-        await self.show()
+        await self.show("topics")
         await self.click("#watch")
         await self.sees("#traffic-state", "Watching: 0")
         for times in range(1, 7):
@@ -289,7 +358,7 @@ class TrafficTests(ConsoleTestCase):
         assert count == 200
 
     async def test_opened_messages_do_not_make_the_page_longer(self) -> None:
-        await self.show()
+        await self.show("topics")
         await self.click("#watch")
         await self.sees("#traffic-state", "Watching: 0")
         for _ in range(10):
@@ -305,7 +374,7 @@ class TrafficTests(ConsoleTestCase):
         assert await self.browser.run(overflow) == before
 
     async def test_bidirectional_controls_are_replaced(self) -> None:
-        await self.show()
+        await self.show("topics")
         await self.click("#watch")
         await self.sees("#traffic-state", "Watching: 0")
         await self.bus_shown.publish("service.A.events", '{"a": "\u202eevil"}')
@@ -316,6 +385,8 @@ class TrafficTests(ConsoleTestCase):
         self.addCleanup(server.stop)
         await self.show(url=server.url_as(GATEWAY), found="+pubsub|channels")
         await self.sees("#status", "Ready")
+        await self.sees("#procedures-problem", "+pubsub|channels")
+        await self.go("topics")
         await self.click("#watch")
         await self.sees("#traffic-problem", "+psubscribe +punsubscribe &*.events")
         await self.sees("#traffic-state", "Not watching")  # and does not retry
@@ -344,7 +415,7 @@ class ServiceTests(ConsoleTestCase):
         await self.click(".service summary")
 
     async def test_procedures_are_listed_and_called(self) -> None:
-        await self.show(console="write")
+        await self.show("services", console="write")
         await self.sees("#services-empty", "No service")
         await self.counting()
         await self.open_service()
@@ -365,7 +436,7 @@ class ServiceTests(ConsoleTestCase):
         await self.sees(f"{form} .result .problem", "argument 1 must be an integer")
 
     async def test_a_bidirectional_default_is_sent_as_displayed(self) -> None:
-        await self.show(console="write")
+        await self.show("services", console="write")
         procedures = Procedures()
 
         @procedures.expose
@@ -379,7 +450,7 @@ class ServiceTests(ConsoleTestCase):
         assert json.loads(answer) == r"'\ufffdevil'"
 
     async def test_further_arguments_and_errors(self) -> None:
-        await self.show(console="write")
+        await self.show("services", console="write")
         await self.counting()
         await self.open_service()
         form = "[data-procedure=total]"
@@ -390,36 +461,41 @@ class ServiceTests(ConsoleTestCase):
         await self.sees(f"{form} .result pre", "43")
 
     async def test_a_read_only_console_has_no_forms(self) -> None:
-        await self.show()
+        await self.show("services")
         await self.counting()
         await self.open_service()
         await self.sees("h3", "describe_all")
         await self.sees("#services .read-only", "--console write")
         forms = await self.browser.run("return document.querySelectorAll('.service form').length")
         assert forms == 0
-        assert await self.browser.run("return document.getElementById('test-websocket').hidden")
+        hidden = "return document.querySelector('[data-view=try]').hidden"
+        assert await self.browser.run(hidden)
 
 
 class TestWebSocketTests(ConsoleTestCase):
     async def test_a_test_websocket_is_present_and_gets_its_events(self) -> None:
-        await self.show(console="write")
+        await self.show("try", console="write")
         await self.sees("#test-websocket h2")
         await self.type("#uuid", UUID)
         await self.click("#connect")
         await self.sees("#test-websocket-state", f"Connected as user {UUID}")
+        await self.go("clients")
         await self.sees("#presence li", UUID)
+        await self.go("overview")
         await self.sees(".tile[data-name=clients] .value", "1")
+        await self.go("try")
         await self.bus_shown.publish_event(TOPIC, UserEvent(user_fullname="Ana"))
         await self.sees("#test-websocket-events .what", "UserEvent")
         await self.click("#test-websocket-events summary")
         await self.sees("#test-websocket-events pre", "Ana")
         await self.click("#connect")
         await self.sees("#test-websocket-state", "Closed")
+        await self.go("clients")
         await self.sees("[data-kind=user] .count", "0")
         assert await self.problems() == []
 
     async def test_a_key_is_shown_only_where_it_was_requested(self) -> None:
-        await self.show(console="write")
+        await self.show("try", console="write")
         await self.type("#uuid", UUID)
         await self.click("#issue")
         await self.sees("#key-line", "valid for 60 seconds")
@@ -453,31 +529,47 @@ class ReaderTests(ConsoleTestCase):
     """Accessibility and layout."""
 
     async def full_page(self) -> None:
-        """Show the page with content in each panel."""
-        await self.show(console="write")
+        """Show the page with content in each panel, and its overview."""
+        await self.show("topics", console="write")
         procedures = Procedures(doc="Adds.")
         procedures.expose(name="add")(lambda a=1, b=True: a)
         await self.bus_shown.serve_service("Sum", procedures)
+        await self.bus_shown.call_service("Sum", "add")
+        with contextlib.suppress(HandshakeFailed):
+            await connect(self.websocket_port, "/wss/user?id=user.unknown")
         await self.click("#watch")
         await self.sees("#traffic-state", "Watching")
         await self.bus_shown.publish_event(TOPIC, UserEvent(user_fullname="Ana"))
         await self.sees("#messages .topic", TOPIC)
         await self.click("#messages summary")
+        await self.go("services")
         await self.click("#services-refresh")
         await self.sees(".service summary", "service.Sum")
         await self.click(".service summary")
-        await self.click("#link summary")
+        await self.go("try")
         await self.type("#uuid", UUID)
         await self.click("#issue")
         await self.click("#connect")
         await self.sees("#test-websocket-state", "Connected")
+        await self.go("clients")
         await self.sees("#presence li", UUID)
+        await self.go("overview")
+        await self.click("#link summary")
+        await self.sees("#procedures-rows", "service.Sum")
+        await self.sees("#episodes", "Login refused: the session key is not valid")
 
-    async def violations(self) -> list[str]:
+    async def in_each_view(self, script: str) -> dict[str, Any]:
+        """Run a script in each view; return what is not empty."""
+        found = {}
+        for view in VIEWS:
+            await self.go(view)
+            if result := await self.browser.run(script):
+                found[view] = result
+        return found
+
+    async def add_axe(self) -> None:
         script = files("axe_core_python").joinpath("axe.min.js").read_text()
         await self.browser.run(script + "; window.axe = axe")
-        found: list[Any] = await self.browser.run("return (await axe.run()).violations")
-        return [f"{entry['id']}: {[node['html'] for node in entry['nodes']]}" for entry in found]
 
     async def scheme(self, scheme: str) -> None:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -486,42 +578,53 @@ class ReaderTests(ConsoleTestCase):
     async def test_axe_finds_nothing_in_either_colour_scheme(self) -> None:
         self.addCleanup(lambda: self.browser.command("Emulation.setEmulatedMedia", features=[]))
         await self.full_page()
+        await self.add_axe()
         for scheme in ("light", "dark"):
             await self.scheme(scheme)
-            assert await self.violations() == [], scheme
+            assert await self.in_each_view(VIOLATIONS) == {}, scheme
         back = await self.browser.run("return getComputedStyle(document.body).backgroundColor")
         assert back == "rgb(15, 20, 26)"
 
     async def test_axe_finds_nothing_in_the_login_form(self) -> None:
         await self.show(token=TOKEN)
-        assert await self.violations() == []
+        await self.add_axe()
+        assert await self.browser.run(VIOLATIONS) == []
 
     async def test_no_element_overflows_on_a_phone(self) -> None:
         await self.full_page()
         await self.browser.command("Emulation.setDeviceMetricsOverride", **PHONE)
-        wide = await self.browser.run(
+        wide = await self.in_each_view(
             """
             const sticksOut = (one) => one.getBoundingClientRect().right > innerWidth + 1;
-            return [...document.querySelectorAll("body *")]
+            const wide = [...document.querySelectorAll("body *")]
               .filter((one) => one.checkVisibility() && sticksOut(one))
               .map((one) => one.outerHTML.slice(0, 80));
+            return document.documentElement.scrollWidth > innerWidth ? ["page", ...wide] : wide;
             """
         )
-        assert wide == []
-        scrolls = "return document.documentElement.scrollWidth <= innerWidth"
-        assert await self.browser.run(scrolls)
+        assert wide == {}
+
+    async def test_the_tab_key_reaches_every_control_and_the_focus_is_visible(self) -> None:
+        await self.full_page()
+        tab = {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+        for view in VIEWS:
+            await self.go(view)
+            for _ in range(await self.browser.run(OBSERVE_FOCUS)):
+                await self.browser.command("Input.dispatchKeyEvent", type="keyDown", **tab)
+                await self.browser.command("Input.dispatchKeyEvent", type="keyUp", **tab)
+            assert await self.browser.run("return unreached()") == [], view
 
     async def test_every_control_has_a_name_and_keyboard_focus(self) -> None:
         await self.full_page()
-        unnamed = await self.browser.run(
+        unnamed = await self.in_each_view(
             """
-            return [...document.querySelectorAll("button, input, select, summary, a")]
+            return [...document.querySelectorAll("button, input, select, summary, a, svg")]
               .filter((one) => one.checkVisibility() && (one.tabIndex < 0 ||
                 !(one.textContent.trim() || one.ariaLabel || one.labels?.length)))
               .map((one) => one.outerHTML);
             """
         )
-        assert unnamed == []
+        assert unnamed == {}
 
     async def test_the_page_keeps_its_content_security_policy(self) -> None:
         await self.full_page()

@@ -55,16 +55,29 @@ export async function begin() {
 }
 
 /**
- * Repeat an action, with a pause in between, while the page is visible.
+ * Repeat an action, with a pause in between, while the page and a panel are visible.
  *
- * @param {number} interval - milliseconds of pause
+ * @param {number} interval - milliseconds of pause; another view ends it
  * @param {() => Promise<void>} what - the action; must not reject
+ * @param {any} panel - the panel that shows the result
  */
-export async function repeat(interval, what) {
+export async function repeat(interval, what, panel = document.body) {
   for (;;) {
-    if (!document.hidden) {
+    if (!document.hidden && panel.checkVisibility()) {
       await what();
     }
-    await new Promise((resolve) => setTimeout(resolve, interval));
+    await pause(interval);
   }
+}
+
+function pause(interval) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      document.removeEventListener("view", done);
+      resolve();
+    };
+    const timer = setTimeout(done, interval);
+    document.addEventListener("view", done);
+  });
 }

@@ -2,24 +2,24 @@
 
 import { get, post, repeat } from "./api.js";
 import { ago, byId, bytes, count, element, setText, showProblem } from "./dom.js";
+import { byNumber, byText, replaceRows, sorting } from "./table.js";
 
 const INTERVAL = 5000;
 
-const text = (value) => (left, right) => String(left[value]).localeCompare(String(right[value]));
 const COLUMNS = [
-  { title: "Kind", name: "kind", order: text("kind") },
-  { title: "UUID", name: "uuid", order: text("uuid") },
-  { title: "Name", name: "name", order: text("name") },
-  { title: "Address", name: "address", order: text("address") },
-  { title: "Connected", name: "since", order: (left, right) => right.since - left.since },
-  { title: "Queued", name: "queued", order: (left, right) => right.queued - left.queued },
-  { title: "Recovery", name: "recovery", order: (left, right) => right.recovery - left.recovery },
-  { title: "Gateway", name: "gateway", order: text("gateway") },
+  { title: "Kind", order: byText(({ kind }) => kind) },
+  { title: "UUID", order: byText(({ uuid }) => uuid) },
+  { title: "Name", order: byText(({ name }) => name) },
+  { title: "Address", order: byText(({ address }) => address) },
+  { title: "Connected for", order: byNumber(({ since }) => since) },
+  { title: "Queued", order: byNumber(({ queued }) => queued), number: true },
+  { title: "Recovery", order: byNumber(({ recovery }) => recovery) },
+  { title: "Gateway", order: byText(({ gateway }) => gateway) },
+  { title: "Actions" },
 ];
 
 let mayWrite = false;
-let sorted = COLUMNS[4];
-let isReversed = false;
+let sorted;
 let clients = [];
 
 async function disconnect({ kind, uuid, name }) {
@@ -56,20 +56,7 @@ function rowOf(client) {
 }
 
 function show() {
-  const rows = [...clients].sort(sorted.order);
-  if (isReversed) {
-    rows.reverse();
-  }
-  const focused = document.activeElement?.dataset?.action;
-  byId("clients-rows").replaceChildren(...rows.map(rowOf));
-  if (focused !== undefined) {
-    document.querySelector(`[data-action="${CSS.escape(focused)}"]`)?.focus();
-  }
-  for (const column of COLUMNS) {
-    const direction = column !== sorted ? "none" : isReversed ? "descending" : "ascending";
-    column.cell.setAttribute("aria-sort", direction);
-    setText(column.cell.querySelector("span"), direction === "none" ? "" : isReversed ? " ↓" : " ↑");
-  }
+  replaceRows(byId("clients-rows"), sorted(clients).map(rowOf));
 }
 
 async function update() {
@@ -83,6 +70,7 @@ async function update() {
     const more = found.matching > clients.length ? `, the latest ${count(clients.length)} shown` : "";
     setText(byId("clients-state"), `${search ? `${count(found.matching)} of ` : ""}${count(found.total)} at all gateways${more}`);
     byId("clients-empty").hidden = clients.length > 0;
+    byId("clients-table").hidden = clients.length === 0;
     setText(byId("clients-empty"), search ? "No websockets match the search." : "No websockets.");
     showProblem(byId("clients-problem"), "");
     show();
@@ -94,18 +82,7 @@ async function update() {
 /** @param {boolean} write - true if the page may disconnect */
 export function startClients(write) {
   mayWrite = write;
-  for (const column of COLUMNS) {
-    column.cell = element("th", { scope: "col" }, element("button", {
-      class: "plain",
-      type: "button",
-      onclick: () => {
-        isReversed = column === sorted && !isReversed;
-        sorted = column;
-        show();
-      },
-    }, column.title, element("span", { "aria-hidden": "true" })));
-  }
-  byId("clients-head").replaceChildren(...COLUMNS.map(({ cell }) => cell), element("th", {}, element("span", { class: "hidden" }, "Actions")));
+  sorted = sorting(byId("clients-head"), COLUMNS, COLUMNS[4], show);
   byId("clients-search").addEventListener("input", update);
-  repeat(INTERVAL, update);
+  repeat(INTERVAL, update, byId("clients"));
 }

@@ -1,16 +1,22 @@
 /** The console: polls the program's state each second; each panel has its own file. */
 
 import { begin, get, post, repeat } from "./api.js";
-import { Tiles } from "./charts.js";
+import { Charts, RANGES } from "./charts.js";
 import { startClients } from "./clients.js";
-import { ago, byId, bytes, count, element, facts, setText } from "./dom.js";
+import { ago, byId, bytes, count, element, facts, setText, spoken } from "./dom.js";
 import { startGateways } from "./gateways.js";
 import { startPresence } from "./presence.js";
+import { startProcedures } from "./procedures.js";
 import { startServices } from "./services.js";
 import { startTraffic } from "./traffic.js";
 import { startTestWebSocket } from "./test-websocket.js";
+import { showIncidents } from "./incidents.js";
+import { startViews } from "./views.js";
 
-const tiles = new Tiles(byId("tiles"));
+const charts = new Charts(byId("tiles"));
+let range = "minutes";
+let samples = [];
+let kept = 180;
 let taken = 0;
 let started = "";
 let updated = 0; // when the shown figures arrived, by the page's own clock
@@ -43,8 +49,6 @@ function showLink(health) {
   ]));
 }
 
-const spoken = (name) => name.replaceAll("_", " ");
-
 function countsOf(title, counts) {
   return group(title, Object.entries(counts).map(([name, value]) => [spoken(name), count(value)]));
 }
@@ -65,11 +69,13 @@ function group(title, pairs) {
   return element("div", {}, element("h3", {}, title), pairs.length ? facts(pairs) : element("p", { class: "note" }, "none"));
 }
 
-function show({ health, logins, limited, calls }) {
+function show({ health, logins, limited, calls, incidents, episodes }) {
   const ready = health.status === "ready";
   const trouble = health.redis.cause || !health.reason ? "No link to Redis" : health.reason; // workers may be missing
   showStatus(ready ? "good" : "bad", `${ready ? "Ready" : trouble} for ${ago(health.since)}`);
-  document.title = ready ? "opentera-bus" : "✕ opentera-bus";
+  setTitle(ready);
+  showIncidents(incidents, episodes);
+  setText(byId("version"), `· version ${health.version}`);
   setText(byId("address"), health.redis.address);
   showLink(health);
   byId("counts").replaceChildren(
@@ -79,12 +85,43 @@ function show({ health, logins, limited, calls }) {
     + `Python ${python} · running for ${ago(health.started)}`);
 }
 
+function setTitle(isReady) {
+  document.title = `${isReady ? "" : "✕ "}${byId("title").textContent}`;
+}
+
+function showCharts() {
+  if (range === "minutes") {
+    charts.show(samples, kept, range);
+  }
+}
+
+async function showHour() {
+  if (range !== "hour") {
+    return;
+  }
+  const hour = await get("/api/hour").catch(() => null); // the status shows that there is no answer
+  if (hour !== null && range === "hour") {
+    charts.show(hour.samples, hour.kept, range);
+  }
+}
+
+function select(chosen) {
+  range = chosen;
+  for (const button of document.querySelectorAll("[data-range]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.range === range));
+  }
+  setText(byId("range-text"), RANGES[range].text);
+  showCharts();
+  showHour();
+}
+
 async function update() {
   try {
     const state = await get("/api/state", { after: taken });
     if (state.health.started !== started) { // a restarted process has another token
       if (started) {
-        tiles.clear();
+        samples = [];
+        charts.clear();
         taken = 0;
         started = "";
         await begin();
@@ -94,7 +131,9 @@ async function update() {
     }
     taken = state.taken;
     updated = performance.now();
-    tiles.add(state.samples, state.kept);
+    kept = state.kept;
+    samples = [...samples, ...state.samples].slice(-kept);
+    showCharts();
     show(state);
     byId("away").hidden = true;
   } catch (problem) {
@@ -111,7 +150,7 @@ function showAge() {
   document.body.classList.toggle("stale", isStale);
   if (isStale) {
     showStatus("bad", updated === 0 ? "No answer" : `No answer for ${Math.round(age / 1000)} s`);
-    document.title = "✕ opentera-bus";
+    setTitle(false);
   }
   byId("age").hidden = updated === 0;
   setText(byId("age"), age < 2500 ? "updated now" : `updated ${Math.round(age / 1000)} s ago`);
@@ -119,6 +158,10 @@ function showAge() {
 
 async function main() {
   let beginning = null;
+  startViews();
+  for (const button of document.querySelectorAll("[data-range]")) {
+    button.addEventListener("click", () => select(button.dataset.range));
+  }
   setInterval(showAge, 1000);
   await update();
   while (beginning === null) {
@@ -128,17 +171,21 @@ async function main() {
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   }
+  setText(byId("title"), beginning.name);
+  setText(byId("host"), `at ${beginning.host}`);
   const logout = byId("logout");
   logout.hidden = !beginning.session;
   logout.addEventListener("click", () => post("/logout", {}).finally(() => location.reload()));
   startPresence();
   startTraffic();
   startGateways();
+  startProcedures();
   startClients(beginning.write);
   startServices(beginning.write);
   if (beginning.write) {
     startTestWebSocket(beginning.websockets);
   }
+  repeat(10000, showHour, byId("tiles"));
   repeat(1000, update);
 }
 

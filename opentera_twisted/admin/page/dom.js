@@ -61,6 +61,21 @@ export const count = (value) => whole.format(value);
 /** @param {number} value - a rate or an amount; formatted with three digits */
 export const amount = (value) => (value === 0 ? "0" : value < 0.05 ? "<0.1" : short.format(value));
 
+/** Return a number with its noun, such as "1 procedure". */
+export const number = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+
+/** Return a name of the program's as words. */
+export const spoken = (name) => name.replaceAll("_", " ");
+
+/** @param {number} seconds - a duration */
+export function duration(seconds) {
+  const precise = (value) => (value < 9.995 ? value.toFixed(2) : value < 99.95 ? value.toFixed(1) : value.toFixed(0));
+  return seconds < 1 ? `${precise(seconds * 1000)} ms` : `${precise(seconds)} s`;
+}
+
+/** @param {number} seconds - since the epoch @returns {string} the time of day */
+export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
+
 /** @param {number} bytes @returns {[string, string]} */
 export function bytes(value) {
   const units = ["B", "KiB", "MiB", "GiB"];
@@ -75,7 +90,7 @@ export function bytes(value) {
 /** @param {number} seconds - since the epoch */
 export function timeOf(seconds) {
   const made = element("time", { datetime: new Date(seconds * 1000).toISOString() });
-  made.textContent = new Date(seconds * 1000).toLocaleTimeString("en-GB");
+  made.textContent = clock(seconds);
   return made;
 }
 

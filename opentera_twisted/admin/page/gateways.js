@@ -53,5 +53,5 @@ export function startGateways() {
     } catch (problem) {
       showProblem(byId("gateways-problem"), problem.message);
     }
-  });
+  }, byId("gateways"));
 }

@@ -33,5 +33,5 @@ export function startPresence() {
     } catch (problem) {
       showProblem(byId("presence-problem"), problem.message);
     }
-  });
+  }, byId("presence"));
 }

@@ -1,7 +1,7 @@
 /** Listening services and modules, their procedures, and forms to call them. */
 
 import { get, post } from "./api.js";
-import { byId, count, element, inOrder, setText, showProblem } from "./dom.js";
+import { byId, count, element, inOrder, number, setText, showProblem } from "./dom.js";
 
 const TYPES = ["str", "int", "float", "bool", "bytes"];
 const HINTS = { int: "an integer", float: "a number", bytes: "hexadecimal", str: "text" };
@@ -128,7 +128,7 @@ function serviceOf({ server, description, problem }) {
   const inside = element("div", { class: "inside" });
   const about = problem ? "invalid description"
     : description === null ? "does not describe itself"
-    : `${description.version ? `version ${description.version} · ` : ""}${count(description.procedures.length)} procedures`;
+    : `${description.version ? `version ${description.version} · ` : ""}${number(description.procedures.length, "procedure")}`;
   const shown = element("details", { class: "service", "data-server": server },
     element("summary", {}, element("span", { class: "mono" }, server), element("span", { class: "note" }, about)), inside);
   shown.addEventListener("toggle", () => {

@@ -3,6 +3,7 @@
 import { OpenteraBus } from "./opentera-bus.js";
 import { post } from "./api.js";
 import { byId, element, setText, showProblem, timeOf } from "./dom.js";
+import { offer } from "./views.js";
 
 const KEPT = 50;
 
@@ -81,8 +82,7 @@ function forget() {
 
 /** @param {{scheme: string, port: number}[]} websockets - addresses of the gateway */
 export function startTestWebSocket(websockets) {
-  byId("test-websocket").hidden = false;
-  byId("to-test").hidden = false;
+  offer("try");
   const [{ scheme, port } = { scheme: location.protocol === "https:" ? "wss" : "ws", port: location.port }] = websockets;
   byId("url").value = `${scheme}://${location.hostname}:${port}/wss`;
   byId("uuid").value = randomUuid();

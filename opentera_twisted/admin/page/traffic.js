@@ -67,7 +67,7 @@ function addMessages(page) {
 }
 
 function showTopics(topics) {
-  byId("topics").replaceChildren(...topics.slice(0, LISTED).map(({ topic, count: number, bytes: size }) =>
+  byId("topics-rows").replaceChildren(...topics.slice(0, LISTED).map(({ topic, count: number, bytes: size }) =>
     element("tr", {},
       element("td", { class: "topic" }, element("button", {
         class: "plain", type: "button", title: "Show only this topic", "data-topic": topic,
@@ -138,7 +138,7 @@ export function startTraffic() {
     }
   });
   byId("filter").addEventListener("input", applyFilter);
-  byId("topics").addEventListener("click", ({ target }) => {
+  byId("topics-rows").addEventListener("click", ({ target }) => {
     if (target.dataset.topic !== undefined) {
       byId("filter").value = target.dataset.topic;
       applyFilter();

@@ -1,4 +1,4 @@
-"""Troubles: refused logins, slow clients, reconnects and gaps, with the times of the latest."""
+"""Incidents: refused logins, slow clients, reconnects and gaps, with the times of the latest."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ KEPT: Final = 100
 """Episodes kept, at most."""
 
 QUIET: Final = 30.0
-"""Seconds without a trouble that end its episode."""
+"""Seconds without an incident that end its episode."""
 
 _LIMITS: Final = ("handshake_timeout", "max_message_size", "max_messages_per_minute")
 """Limits for which the gateway closes clients; others refuse logins, which are counted by cause."""
 
 
 def totals_of(bus: Bus, gateway: Gateway | None) -> dict[str, int]:
-    """Count the troubles of a process since its start, by ``kind:detail``."""
+    """Count the incidents of a process since its start, by ``kind:detail``."""
     totals = {
         f"reconnect:{name}": max(counts.connected - 1, 0)
         for name, counts in bus.link.statistics.items()
@@ -44,8 +44,8 @@ class _Episode:
     last: float
 
 
-class Troubles:
-    """Keeps the times of troubles: one episode for those that follow each other closely.
+class Incidents:
+    """Keeps the times of incidents: one episode for those that follow each other closely.
 
     Args:
         totals: returns the counts since the start, by ``kind:detail``.
@@ -57,11 +57,11 @@ class Troubles:
         self._episodes: deque[_Episode] = deque(maxlen=KEPT)
 
     def start(self) -> None:
-        """Ignore the troubles until now."""
+        """Ignore the incidents until now."""
         self._counted = Counter(self._totals())
 
     def update(self) -> None:
-        """Add the troubles since the last call."""
+        """Add the incidents since the last call."""
         now = time.time()
         totals = Counter(self._totals())
         for name, count in (totals - self._counted).items():
