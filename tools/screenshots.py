@@ -181,7 +181,7 @@ async def program() -> AsyncIterator[tuple[str, str]]:
             await connect(port, "/wss/user?id=user.unknown")
     busy = LoopingCall(lambda: publish(services))
     busy.start(0.05)
-    burst = deferLater(reactor, BURST, lambda: [publish(services) for _ in range(400)])
+    burst = deferLater(reactor, BURST, lambda: publish(services, 400))
     burst.addErrback(lambda failure: failure.trap(CancelledError))
     try:
         yield f"http://127.0.0.1:{page.getHost().port}/", server.url
@@ -196,11 +196,11 @@ async def program() -> AsyncIterator[tuple[str, str]]:
         server.stop()
 
 
-def publish(bus: Bus) -> None:
-    """A moment's traffic, more and less of it in turns."""
+def publish(bus: Bus, more: int = 0) -> None:
+    """Publish a moment's traffic, more and less of it in turns."""
     now = reactor.seconds()
     wave = 2 + math.sin(now / 7) + 0.7 * math.sin(now / 1.9)
-    for number in range(int(wave)):
+    for number in range(int(wave) + more):
         kind, uuid = PEOPLE[int(now * 17 + number * 5) % len(PEOPLE)]
         event: Any = {
             "user": UserEvent(type=UserEvent.USER_UPDATED, user_uuid=uuid, user_fullname="Zoé Roy"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from http import HTTPStatus
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +16,6 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import ProcedureError, Procedures, SessionKeys
 from opentera_twisted.admin import LocalOverview, traffic
-from opentera_twisted.admin import incidents as times
 from opentera_twisted.admin import procedures as figures
 from opentera_twisted.admin.console import Console
 from opentera_twisted.admin.guard import Guard
@@ -358,7 +358,7 @@ class ProceduresTests(AdminTestCase):
         totals = {"gap:": 1}
         incidents = Incidents(lambda: totals)
         incidents.start()
-        with patch.object(times.time, "time", return_value=100.0) as now:
+        with patch.object(time, "time", return_value=100.0) as now:
             incidents.update()
             assert incidents.to_json() == []
             totals |= {"gap:": 2, "refused:no such path": 3}
@@ -369,7 +369,7 @@ class ProceduresTests(AdminTestCase):
             now.return_value += QUIET + 1
             totals["gap:"] = 5
             incidents.update()
-        found = [(one["name"], one["count"], one["last"]) for one in incidents.to_json()]
+        found = [(item["name"], item["count"], item["last"]) for item in incidents.to_json()]
         assert found == [("gap:", 1, 161.0), ("gap:", 3, 130.0), ("refused:no such path", 3, 100.0)]
 
     async def test_the_page_does_not_count_its_own_traffic(self) -> None:

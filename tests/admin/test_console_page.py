@@ -604,7 +604,7 @@ class ReaderTests(ConsoleTestCase):
         )
         assert wide == {}
 
-    async def test_the_tab_key_reaches_every_control_and_the_focus_is_visible(self) -> None:
+    async def test_the_tab_key_reaches_every_control_with_visible_focus(self) -> None:
         await self.full_page()
         tab = {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
         for view in VIEWS:

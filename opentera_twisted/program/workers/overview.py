@@ -30,14 +30,14 @@ except ModuleNotFoundError as error:
 ANSWER_WITHIN: Final = 2.0
 """Seconds to wait for a worker's metrics; after that, the page omits them."""
 
-_COUNTS: Final = ("logins", "limited", "calls", "troubles")
+_COUNTS: Final = ("logins", "limited", "calls", "incidents")
 
 
 class AllWorkers:
     """The overview of the parent and its workers."""
 
     def __init__(self, bus: Bus, pool: Pool) -> None:
-        self._own = LocalOverview(bus, None, self._combine, self._troubles)
+        self._own = LocalOverview(bus, None, self._combine, self._incidents)
         self.own = self._own.own
         self._pool = pool
         self._clock = bus.link.clock
@@ -101,8 +101,8 @@ class AllWorkers:
         """Return coarse samples of the last hour, the oldest first."""
         return self._own.hour()
 
-    def _troubles(self) -> dict[str, int]:
-        return self._summed("troubles", self._own.troubles())
+    def _incidents(self) -> dict[str, int]:
+        return self._summed("incidents", self._own.incidents())
 
     def _summed(self, name: str, own: Mapping[str, int]) -> dict[str, int]:
         return _sum([own, self._dead[name], *self._reported(name).values()])
