@@ -25,7 +25,7 @@ from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.gateway.gateway import MOST_CAUSES
 from opentera_twisted.gateway.login import Refusal
-from opentera_twisted.gateway.proxies import Peer
+from opentera_twisted.gateway.trusted_proxies import Peer
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.decoding import DEEPEST
 from opentera_twisted.program.gateway_service import GatewayService
