@@ -16,7 +16,7 @@ from random import Random, SystemRandom
 import pytest
 
 from tests.helpers import patient
-from tests.helpers.processes import Process
+from tests.helpers.processes import UNMEASURED, Process
 from tests.helpers.support import free_port, shared_server
 
 from .areas import AREAS
@@ -40,7 +40,7 @@ def gateway(*options: str) -> Iterator[int]:
     program = Process(
         sys.executable, "-m", "tests.helpers.patient", "--nodaemon", "--pidfile=", "opentera-bus",
         "--redis", shared_server().url, "--websocket", endpoint, "--admin", "none", *options,
-        fork=True,
+        environment=UNMEASURED, fork=True,
     )  # fmt: skip
     try:
         program.wait_for("is ready")

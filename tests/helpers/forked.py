@@ -253,6 +253,9 @@ def _tell_ends(running: dict[int, int]) -> None:
 
 def _become(request: _Request) -> None:
     """Set up this process with the request's arguments and files."""
+    measurement = Coverage.current()
+    if measurement is not None and not request.environment.get("COVERAGE_PROCESS_CONFIG"):
+        measurement.stop()
     os.setsid()
     moved = [fcntl(file, F_DUPFD_CLOEXEC, _ABOVE) for file in request.files]
     services: Any = reactor

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from tests.helpers.processes import UNMEASURED
 from tests.helpers.support import GUARD, ROOT
 
 PLUGIN: Final = "opentera_twisted.pytest_plugin"
@@ -21,7 +22,7 @@ def run_pytest(path: Path, *options: str) -> str:
     ]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
-    }
+    } | UNMEASURED
     done = subprocess.run(
         command,
         cwd=ROOT,

@@ -39,6 +39,7 @@ from opentera_twisted.program.workers.channel import DESCRIPTOR, Channel
 from opentera_twisted.program.workers.log import from_text, to_text
 from opentera_twisted.program.workers.overview import AllWorkers
 from opentera_twisted.program.workers.process import Worker
+from tests.helpers.processes import UNMEASURED
 from tests.helpers.support import UUID, Collector, RedisTestCase, log_of, message, turn, until
 from tests.helpers.websockets import connect
 
@@ -300,6 +301,10 @@ def watched() -> list[Any]:
 
 
 class PoolTests(RedisTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(os, "environ", {**os.environ, **UNMEASURED})
+
     def script(self, text: str) -> None:
         """Replace the program of the workers."""
         script = tempfile.NamedTemporaryFile("w", suffix=".py")  # noqa: SIM115 (closed at the end)
