@@ -141,7 +141,7 @@ soak: $(VENV)/.dev  ## Make 10,000 returns, and repeat faults and storms for an 
 	RETURNS=10000 $(BIN)/python -m pytest --quiet $(UNLIMITED) tests/gateway/recovery/test_model.py
 	CLIENTS=1000 $(BIN)/python -m pytest --quiet $(UNLIMITED) tests/gateway/recovery/test_programs.py -k rolling
 	@end=$$(($$(date +%s) + $(SOAK))); while [ $$(date +%s) -lt $$end ]; do \
-		$(BIN)/python -m pytest --quiet tests/faults tests/program/test_storms.py || exit 1; done
+		LOGINS=2000 $(BIN)/python -m pytest --quiet tests/faults tests/program/test_storms.py || exit 1; done
 
 .PHONY: attack
 attack: $(VENV)/.dev  ## Attack a gateway from both sides, for minutes; SEED=n repeats a run, ONLY=part limits it.

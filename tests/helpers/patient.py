@@ -6,10 +6,10 @@ from typing import Any
 
 from twisted.scripts.twistd import run
 
-from opentera_twisted.gateway import autobahn_corrections, protocol
+from opentera_twisted.gateway import admission, autobahn_corrections, protocol
 
 PATIENCE = 120
-"""Seconds for a client's handshake, pong and close."""
+"""Seconds for a client's login, pong and close."""
 
 OPTIONS = ("--handshake-timeout", str(PATIENCE))
 """Seconds that are also an option of the gateway."""
@@ -17,6 +17,8 @@ OPTIONS = ("--handshake-timeout", str(PATIENCE))
 
 def be_patient() -> None:
     """Apply these timeouts to gateways created later."""
+    admission_names: Any = admission
+    admission_names.REDEEM_TIMEOUT = PATIENCE
     protocol_names: Any = protocol
     protocol_names.PONG_TIMEOUT = PATIENCE
     corrections_names: Any = autobahn_corrections

@@ -121,6 +121,9 @@ class Bytes(Protocol):
     def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
         self.connections.discard(self)
         self.closed.callback(self.received)
+        waiting, self._waiting = self._waiting, []
+        for wanted, arrived in waiting:
+            arrived.errback(AssertionError(f"closed without {wanted!r}: {self.received!r}"))
 
     def send(self, data: bytes) -> None:
         """Write bytes unchanged."""
@@ -128,7 +131,7 @@ class Bytes(Protocol):
         self.transport.write(data)
 
     def until(self, wanted: bytes) -> Deferred[bytes]:
-        """Fire with all received bytes once these are among them."""
+        """Fire with all received bytes once these are among them; fail if the connection ends."""
         waiting: Deferred[bytes] = Deferred()
         self._waiting.append((wanted, waiting))
         self.dataReceived(b"")
