@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -318,6 +319,16 @@ def test_every_block_has_a_language() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_page_of_a_package_index_has_no_relative_link() -> None:
+    packaging = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")
+    text = packaging["index_page"]((ROOT / "README.md").read_text())
+    assert not LINK.findall(text)
+    assert "src=" not in text
+    paths = re.findall(r"`((?:docs|examples)/[\w/.-]+)`", text)
+    assert "docs/tutorial.md" in paths
+    assert all((ROOT / path).is_file() for path in paths)
 
 
 OF_OTHERS = {

@@ -150,7 +150,7 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
     def _parseExtensionsHeader(
         self, header: str, removeQuotes: bool = True
     ) -> list[tuple[str, dict[str, list[str]]]]:
-        """Ignore the offers, which `compression` parses; Autobahn fails on unknown offers."""
+        """Ignore the offers, which `deflate` parses; Autobahn fails on unknown offers."""
         return []
 
     def succeedHandshake(self, res: object) -> None:
