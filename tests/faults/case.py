@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted.link import factory
-from tests.helpers.support import GUARD, start_server
+from opentera_twisted.link.protocol import CommandProtocol
+from opentera_twisted.presence_lease import LEASE
+from tests.helpers.support import GUARD, start_server, turn
 
 from .world import OUTCOMES, Outcome, World
 
 
 class FaultTestCase(TestCase):
-    async def world(self, *options: str, topics: int = 50, call_timeout: float = 5.0) -> World:
+    async def world(
+        self,
+        *options: str,
+        topics: int = 50,
+        call_timeout: float = 5.0,
+        presence_lease: float = LEASE,
+    ) -> World:
         self.server = start_server(self, *options)
+        self._connections: list[CommandProtocol] = []
+        watch = CommandProtocol.watch
+
+        def remember(protocol: CommandProtocol, *arguments: Any) -> None:
+            self._connections.append(protocol)
+            watch(protocol, *arguments)
+
+        self.patch(CommandProtocol, "watch", remember)
         self.redis = self.server.client()
         self.addCleanup(self.redis.close)
-        world = World(self.server, topics, call_timeout)
+        world = World(self.server, topics, call_timeout, presence_lease)
         self.addCleanup(lambda: Deferred.fromCoroutine(world.stop()))
         await world.start()
         return world
@@ -26,6 +44,15 @@ class FaultTestCase(TestCase):
         """Return a world whose timeouts tolerate a busy machine."""
         self.patch(factory, "PING_TIMEOUT", GUARD)
         return await self.world(call_timeout=GUARD)
+
+    async def until_noticed(self) -> None:
+        """Wait until all connections notice that Redis is silent, without pauses between pings."""
+        connections = list(self._connections)
+        while any(connection.connected for connection in connections):
+            for connection in connections:
+                if connection._watch is not None and connection._watch.active():
+                    connection._watch.reset(0)
+            await turn()
 
     async def finish(self, world: World) -> Outcome:
         outcome = await world.recover()

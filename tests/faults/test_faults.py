@@ -58,8 +58,9 @@ class FaultTests(FaultTestCase):
             bus.link.on_lost.append(collector)
         os.kill(self.server.process.pid, signal.SIGSTOP)
         try:
+            await self.until_noticed()
             for collector in lost:
-                (cause,) = await collector.wait(1)
+                cause, *_ = await collector.wait(1)
                 assert "did not answer a ping" in cause.getErrorMessage()
         finally:
             os.kill(self.server.process.pid, signal.SIGCONT)
@@ -71,6 +72,7 @@ class FaultTests(FaultTestCase):
         lost = Collector()
         world.calling.link.on_lost.append(lost)
         world.proxy.frozen = True
+        await self.until_noticed()
         await lost.wait(1)
         world.proxy.cut()
         world.proxy.frozen = False

@@ -169,11 +169,13 @@ class HostileTests(FaultTestCase):
         await gatherResults(calls)
 
     async def test_an_outage_longer_than_the_lease(self) -> None:
-        world = await self.world()
+        lease = LEASE / 3
+        world = await self.world(presence_lease=lease)
         buses = [world.serving, *(start_bus(self, self.server.url, name) for name in "ab")]
         for bus in buses[1:]:
             await bus.connected()
-            _, port = world.start_gateway(bus)
+            gateway, port = world.start_gateway(bus)
+            self.addCleanup(gateway.stopService)  # before its bus stops
             for _ in range(5):
                 await world.log_in(port)
         reports = self.reports()
@@ -183,8 +185,9 @@ class HostileTests(FaultTestCase):
             bus.link.on_lost.append(collector)
         os.kill(self.server.process.pid, signal.SIGSTOP)
         try:
+            await self.until_noticed()
             await gatherResults([collector.wait(1) for collector in lost])
-            await deferLater(clock_of(reactor), LEASE)
+            await deferLater(clock_of(reactor), lease)
         finally:
             os.kill(self.server.process.pid, signal.SIGCONT)
         await self.finish(world)

@@ -17,6 +17,7 @@ from opentera_twisted._internal.clock import clock_of
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.envelopes import tera_event
+from opentera_twisted.presence_lease import LEASE
 from opentera_twisted.topics import websocket_events
 from tests.helpers.support import Server
 from tests.helpers.websockets import HandshakeFailed, WebSocket, connect
@@ -46,7 +47,13 @@ OUTCOMES: list[Outcome] = []
 class World:
     """Everything that uses the link, under load."""
 
-    def __init__(self, server: Server, topics: int = 50, call_timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        server: Server,
+        topics: int = 50,
+        call_timeout: float = 5.0,
+        presence_lease: float = LEASE,
+    ) -> None:
         self.server = server
         self.proxy = Proxy(server.port)
         url = f"redis://127.0.0.1:{self.proxy.port}"
@@ -59,6 +66,7 @@ class World:
         self.clients: list[tuple[WebSocket, str]] = []
         self._topics = topics
         self._call_timeout = call_timeout
+        self._presence_lease = presence_lease
         self._next = 0
         self._published = 0
         self._received: list[int] = []
@@ -88,7 +96,7 @@ class World:
 
     def start_gateway(self, bus: Bus) -> tuple[Gateway, int]:
         """Start another gateway; return it with its port."""
-        gateway = Gateway(bus)
+        gateway = Gateway(bus, presence_lease=self._presence_lease)
         gateway.startService()
         self._gateways.append(gateway)
         listen: Any = reactor.listenTCP
@@ -198,6 +206,8 @@ class World:
         self._running = False
         await gatherResults(self._loads)
         await gatherResults([port.stopListening() for port in self._ports])
+        for gateway in self._gateways:
+            gateway.recovery.stop()  # no client returns
         await gatherResults([gateway.stopService() for gateway in self._gateways])
         await gatherResults([self.serving.stopService(), self.calling.stopService()])
         assert self.calling.caller.in_flight == 0
