@@ -226,7 +226,8 @@ def _add_console(routes: _Routes, console: Console) -> None:
         default = [DEFAULT_PATTERNS.encode()]
         patterns = request.args.get(b"patterns", default)[0].decode(errors="replace")
         serial, after = _number(request, b"serial"), _number(request, b"after")
-        return console.traffic.page(patterns, serial, after)
+        text = request.args.get(b"filter", [b""])[0].decode(errors="replace")
+        return console.traffic.page(patterns, serial, after, text)
 
     @routes.read("/api/presence")
     def presence(_: Any) -> Any:

@@ -25,12 +25,14 @@ class Summary:
         form: ``TeraEvent``, ``TeraModuleMessage``, ``request``, ``reply``, ``JSON``, ``text`` or
             ``bytes``.
         line: types of messages, the called procedure, or the start of the text.
+        preview: start of an envelope's fields; empty for other forms, whose line shows the content.
         body: the whole payload, as JSON can represent it.
     """
 
     form: str
     line: str
     body: Any
+    preview: str = ""
 
 
 def summarize(topic: str, payload: bytes) -> Summary:
@@ -60,6 +62,7 @@ def _is_reply(value: Any) -> bool:
 
 def _envelope(decoded: Decoded) -> Summary:
     names: list[str] = []
+    fields_shown: list[str] = []
     messages: list[dict[str, Any]] = []
     for fields in decoded.messages:
         message = dict(fields)
@@ -67,8 +70,14 @@ def _envelope(decoded: Decoded) -> Summary:
         if message.keys() == {"@type", "hex"}:  # of an unknown type
             message["hex"] = message["hex"][: 2 * SHOWN_BYTES]
         messages.append(message)
+        fields_shown += [
+            f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+            # Topics have UUIDs already.
+            for name, value in sorted(message.items(), key=lambda item: item[0].endswith("Uuid"))
+            if name != "@type" and value != ""
+        ]
     body = {"header": dict(decoded.head), "messages": messages}
-    return Summary(decoded.form, _short(", ".join(names)), body)
+    return Summary(decoded.form, _short(", ".join(names)), body, _short(", ".join(fields_shown)))
 
 
 def _short(text: str) -> str:

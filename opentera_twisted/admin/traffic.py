@@ -10,7 +10,7 @@ import itertools
 import re
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -49,7 +49,10 @@ LONGEST_TOPIC: Final = 300
 """Characters kept of a topic."""
 
 LONGEST_PATTERNS: Final = 200
-"""Characters of all patterns of a watch, at most."""
+"""Characters of all patterns of a watch, and of a filter, at most."""
+
+MOST_FILTERS: Final = 4
+"""Filters of one watch, at most; a further one replaces the least recently used."""
 
 SHOWN_MESSAGES: Final = 50
 SHOWN_BYTES: Final = 65_536
@@ -77,10 +80,15 @@ class _Message:
                 "bytes": self.size,
             }
             if self.payload is None:
-                self.shown.update(form="bytes", summary="too long to show", body=None)
+                self.shown.update(form="bytes", summary="too long to show", body=None, preview="")
             else:
                 summary = summarize(self.topic, self.payload)
-                self.shown.update(form=summary.form, summary=summary.line, body=summary.body)
+                self.shown.update(
+                    form=summary.form,
+                    summary=summary.line,
+                    body=summary.body,
+                    preview=summary.preview,
+                )
                 self.payload = b""
         return self.shown
 
@@ -93,18 +101,39 @@ class _Topic:
 
 
 @define(eq=False)
+class _Selection:
+    """The latest messages of a watch that match a filter: lower-case text of topic or payload."""
+
+    serial: int
+    filter: bytes
+    count: int = 0
+    messages: deque[tuple[int, _Message]] = Factory(lambda: deque(maxlen=KEPT_MESSAGES))
+
+    def offer(self, message: _Message, payload: bytes) -> None:
+        """Keep a message if it matches."""
+        if (
+            not self.filter
+            or self.filter in message.topic.encode(errors="replace").lower()
+            or self.filter in payload.lower()
+        ):
+            self.count += 1
+            self.messages.append((self.count, message))
+
+
+@define(eq=False)
 class _Watch:
     """The subscriptions and messages of one set of patterns."""
 
     patterns: str
-    serial: int
+    serials: Iterator[int]
     own: OwnTraffic
     joined: Deferred[list[Subscription] | None] | None = None
     failure: Failure | None = None
     expiry: IDelayedCall | None = None
     count: int = 0
     gaps: int = 0
-    messages: deque[_Message] = Factory(lambda: deque(maxlen=KEPT_MESSAGES))
+    selections: dict[str, _Selection] = Factory(dict)
+    recent: deque[tuple[_Message, bytes]] = Factory(lambda: deque(maxlen=KEPT_MESSAGES))
     topics: dict[str, _Topic] = Factory(dict)
     last: Delivery | None = None
 
@@ -134,7 +163,11 @@ class _Watch:
         name = delivery.topic
         if len(name) > LONGEST_TOPIC:
             name = f"{name[: LONGEST_TOPIC - 1]}…"
-        self.messages.append(_Message(self.count, now, name, size, payload))
+        message = _Message(self.count, now, name, size, payload)
+        searched = delivery.payload[:KEPT_BYTES]
+        self.recent.append((message, searched))
+        for selection in self.selections.values():
+            selection.offer(message, searched)
         topic = self.topics.pop(name, None) or _Topic()
         topic.count += 1
         topic.bytes += size
@@ -142,6 +175,18 @@ class _Watch:
         self.topics[name] = topic
         if len(self.topics) > KEPT_TOPICS:
             del self.topics[next(iter(self.topics))]
+
+    def selection(self, text: str) -> _Selection:
+        """Return the messages that match a filter; a new filter begins with the recent ones."""
+        selection = self.selections.pop(text, None)
+        if selection is None:
+            selection = _Selection(next(self.serials), text.lower().encode(errors="replace"))
+            for message, searched in self.recent:
+                selection.offer(message, searched)
+            if len(self.selections) >= MOST_FILTERS:
+                del self.selections[next(iter(self.selections))]
+        self.selections[text] = selection  # the latest request is last
+        return selection
 
     def missed(self) -> None:
         """Count a gap."""
@@ -163,16 +208,19 @@ class Traffic:
         """Return the patterns of each current watch."""
         return list(self._watches)
 
-    async def page(self, patterns: str, serial: int = 0, after: int = 0) -> dict[str, Any]:
+    async def page(
+        self, patterns: str, serial: int = 0, after: int = 0, text: str = ""
+    ) -> dict[str, Any]:
         """Return new messages of a watch; start it if needed, and renew it for `WATCH_LEASE`.
 
         Args:
             patterns: Redis patterns separated by blanks, such as ``websocket.user.*``.
-            serial: serial of the watch that the viewer saw last; another one starts from 0.
+            serial: serial of the selection that the viewer saw last; another one starts from 0.
             after: number of the last message that the viewer has.
+            text: filter: part of a topic or a payload, whatever the case; empty matches all.
 
         Raises:
-            InvalidArgument: the patterns are malformed.
+            InvalidArgument: the patterns or the filter are malformed.
             Refused: too many watches exist, or the Redis user lacks a right.
             BusUnavailable, CommandFailed: a subscription failed.
         """
@@ -183,6 +231,8 @@ class Traffic:
             raise InvalidArgument(
                 f"patterns must be printable text of at most {LONGEST_PATTERNS} characters"
             )
+        if len(text) > LONGEST_PATTERNS:
+            raise InvalidArgument(f"a filter must have at most {LONGEST_PATTERNS} characters")
         patterns = " ".join(split)
         watch = self._watches.get(patterns) or self._begin(patterns)
         self._renew(watch)
@@ -193,7 +243,9 @@ class Traffic:
             await waiting
         if watch.failure is not None:
             watch.failure.raiseException()
-        return self._show(watch, min(after, watch.count) if serial == watch.serial else 0)
+        selection = watch.selection(text)
+        after = min(after, selection.count) if serial == selection.serial else 0
+        return _show(watch, selection, after)
 
     def stop(self) -> None:
         """End all watches."""
@@ -207,7 +259,7 @@ class Traffic:
                 f"All {MOST_WATCHES} watches are in use; a watch ends {WATCH_LEASE:g} seconds "
                 "after its last viewer leaves.",
             )
-        watch = self._watches[patterns] = _Watch(patterns, next(self._serials), self._own)
+        watch = self._watches[patterns] = _Watch(patterns, self._serials, self._own)
         joining: Deferred[Any] = Deferred.fromCoroutine(self._join(watch))
         watch.joined = joining.addErrback(self._failed, watch)
         return watch
@@ -247,32 +299,35 @@ class Traffic:
         if watch.joined is not None:
             watch.joined.addCallback(lambda joined: _cancel(joined or []))
 
-    def _show(self, watch: _Watch, after: int) -> dict[str, Any]:
-        shown: list[dict[str, Any]] = []
-        budget = SHOWN_BYTES
-        for message in reversed(watch.messages):
-            budget -= message.size if message.payload else 0
-            if message.number <= after or len(shown) == SHOWN_MESSAGES or budget < 0:
-                break
-            shown.append(message.show())
-        return {
-            "patterns": watch.patterns,
-            "serial": watch.serial,
-            "hearsCalls": watch.hears_calls,
-            "count": watch.count,
-            "skipped": watch.count - after - len(shown),
-            "gaps": watch.gaps,
-            "messages": shown[::-1],
-            "topics": [
-                {
-                    "topic": name.encode(errors="replace").decode(),
-                    "count": topic.count,
-                    "bytes": topic.bytes,
-                    "last": topic.last,
-                }
-                for name, topic in reversed(watch.topics.items())
-            ],
-        }
+
+def _show(watch: _Watch, selection: _Selection, after: int) -> dict[str, Any]:
+    shown: list[dict[str, Any]] = []
+    budget = SHOWN_BYTES
+    for number, message in reversed(selection.messages):
+        budget -= message.size if message.payload else 0
+        if number <= after or len(shown) == SHOWN_MESSAGES or budget < 0:
+            break
+        shown.append(message.show())
+    return {
+        "time": time.time(),
+        "patterns": watch.patterns,
+        "serial": selection.serial,
+        "hearsCalls": watch.hears_calls,
+        "count": watch.count,
+        "matching": selection.count,
+        "skipped": selection.count - after - len(shown),
+        "gaps": watch.gaps,
+        "messages": shown[::-1],
+        "topics": [
+            {
+                "topic": name.encode(errors="replace").decode(),
+                "count": topic.count,
+                "bytes": topic.bytes,
+                "last": topic.last,
+            }
+            for name, topic in reversed(watch.topics.items())
+        ],
+    }
 
 
 def _notify(result: Any, waiting: Deferred[None]) -> Any:

@@ -151,6 +151,26 @@ class TrafficTests(AdminTestCase):
         assert (await self.watch(admin, serial=page["serial"], after=2))["messages"] == [texts[1]]
         assert len((await self.watch(admin, serial=999, after=2))["messages"]) == 3
 
+    async def test_a_filter_selects_messages_at_the_server(self) -> None:
+        admin = await self.admin()
+        await self.watch(admin)
+        await admin.bus.publish_event(TOPIC, UserEvent(user_fullname="Needle"))
+        for number in range(traffic.SHOWN_MESSAGES):
+            await admin.bus.publish("service.A.events", f"noise {number}")
+        total = traffic.SHOWN_MESSAGES + 1
+        await until(lambda: self.watch(admin), lambda page: page["count"] == total)
+        for text in ("needle", "USER."):  # in a payload, in a topic
+            page = (await admin.ask(f"/api/traffic?filter={text}")).json()
+            assert (page["count"], page["matching"], page["skipped"]) == (total, 1, 0)
+            (message,) = page["messages"]
+            assert message["preview"] == "userFullname: Needle, type: USER_UNKNOWN"
+        for number in range(traffic.MOST_FILTERS):
+            await admin.ask(f"/api/traffic?filter={number}")
+        again = (await admin.ask("/api/traffic?filter=needle")).json()
+        assert again["serial"] > page["serial"]  # it was dropped, and begins again
+        assert again["matching"] == 1
+        assert (await admin.ask(f"/api/traffic?filter={'x' * 201}")).status == 400
+
     async def test_calls_are_shown_only_on_request(self) -> None:
         admin = await self.admin()
         assert not (await self.watch(admin))["hearsCalls"]

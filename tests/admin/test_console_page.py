@@ -305,31 +305,40 @@ class TrafficTests(ConsoleTestCase):
         await self.bus_shown.publish_event(TOPIC, UserEvent(user_fullname="Zoé <b>Roy</b>"))
         await self.bus_shown.publish("service.A.events", "plain text")
         await self.sees("#messages .topic", TOPIC)
+        await self.sees("#messages .preview", "userFullname: Zoé <b>Roy</b>")
         await self.sees("#topics td", "service.A.events")
         await self.click("#messages li:last-child summary")
         body = json.loads(await self.sees("#messages pre", "userFullname"))
         assert body["messages"][0]["userFullname"] == "Zoé <b>Roy</b>"
+        await self.bus_shown.publish("service.A.events", "held")
+        await self.sees("#messages-held", "1 new row")
+        assert await self.rows() == 2
+        await self.click("#messages li:last-child summary")
+        await self.sees("#messages .what", "held")
         await self.type("#filter", "PLAIN")
-        assert await self.visible() == 1
+        await self.sees("#traffic-state", "Watching: 1 of 3 messages on 2 topics")
+        await self.sees("#messages .what", "plain text")
+        assert await self.rows() == 1
         await self.type("#filter", "nothing like that")
-        assert await self.visible() == 0
         await self.sees("#messages-empty", "No messages match the filter")
+        await self.type("#filter", "")
         await self.click(f'[data-topic="{TOPIC}"]')
-        assert await self.visible() == 1
+        await self.sees("#traffic-state", "Watching: 0 messages")
         self.patch(watching, "WATCH_LEASE", 1.0)  # from the next poll of the page on
+        await self.bus_shown.publish_event(TOPIC, UserEvent(user_fullname="Ana"))
+        await self.sees("#messages .preview", "Ana")
+        await self.sees("#topics-rows td:nth-child(3)", "0.")
+        await self.click("#default-patterns")
+        await self.sees("#topics td", "service.A.events")
         await self.bus_shown.publish("service.B.events", "a last text")
         await self.sees("#topics td", "service.B.events")
         await self.click("#watch")
         await self.sees("#traffic-state", "Paused")
         await until(lambda: self.bus_shown.link.execute("PUBSUB", "NUMPAT"), lambda one: one == 0)
 
-    async def visible(self) -> int:
-        count: int = await self.browser.run(
-            """
-            const items = [...document.querySelectorAll("#messages li")];
-            return items.filter((one) => !one.hidden).length;
-            """
-        )
+    async def rows(self) -> int:
+        script = "return document.querySelectorAll('#messages li').length"
+        count: int = await self.browser.run(script)
         return count
 
     async def test_patterns_matching_calls_warn_and_invalid_ones_fail(self) -> None:
