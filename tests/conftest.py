@@ -1,5 +1,6 @@
 """Session setup: long timeouts, Ctrl-C for child programs, and the end of shared servers."""
 
+import os
 import signal
 
 import pytest
@@ -10,9 +11,13 @@ from tests.helpers.browser import shared_browser
 from tests.helpers.cluster import shared_cluster
 from tests.helpers.support import GUARD, shared_server
 
-# A busy machine must not fail a test.
+# A busy machine must not fail a test. make soak tries more examples.
 settings.register_profile(
-    "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "patient",
+    settings.default,
+    deadline=None,
+    max_examples=int(os.environ.get("EXAMPLES") or 40),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("patient")
 util.DEFAULT_TIMEOUT_DURATION = GUARD

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import redis
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from opentera_twisted.topics import compile_pattern, is_pattern
@@ -37,7 +37,6 @@ def matches(pattern: str, topic: str) -> bool:
 @example("[^b-a]", "a")
 @example("[a", "a")
 @example("a\\", "a\\")
-@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(TEXTS, TEXTS)
 def test_the_same_topics_as_redis(pattern: str, topic: str) -> None:
     assert matches(pattern, topic) == matches_in_redis(pattern, topic)
@@ -47,7 +46,6 @@ STARS = st.lists(st.sampled_from(["*", "**", "?", "a", "b", "ab", "[ab]"]), max_
 
 
 @example("*ab*", "aab")
-@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(STARS.map("".join).filter(bool), st.text("ab", min_size=1, max_size=8))
 def test_several_stars_match_as_in_redis(pattern: str, topic: str) -> None:
     assert matches(pattern, topic) == matches_in_redis(pattern, topic)

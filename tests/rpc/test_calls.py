@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
@@ -960,7 +960,6 @@ class Recorder:
         ),
     )
 )
-@settings(max_examples=300)
 def test_any_bytes_give_at_most_one_reply_and_never_an_exception(payload: bytes) -> None:
     link: Any = Recorder()
     server = ProcedureServer(link, link, "Ours", ["service.Ours.rpc"], procedures())
@@ -996,7 +995,6 @@ def test_calls_that_time_out_leave_no_trace() -> None:
 
 
 @given(any_text(max_size=200), any_text(max_size=10_000))
-@settings(max_examples=50)
 def test_error_replies_are_json_whatever_the_texts(method: str, text: str) -> None:
     reply = json.loads(encode_error(Request(method, "r", 1, 0.0, ()), "t", "bad_request", text))
     assert reply["error"] == {"code": "bad_request", "message": text}
