@@ -11,6 +11,7 @@ from attrs import evolve
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
 
+from opentera_twisted._internal.redis_signatures import Blocking
 from opentera_twisted._internal.thread_pool import THREADS, ThreadPool
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
 from opentera_twisted.errors import BusUnavailable, ForkedProcess
@@ -181,7 +182,7 @@ class BlockingPresence:
         return self._do(lambda bus: bus.presence.disconnect(kind, uuid))
 
 
-class BlockingRedis:
+class BlockingRedis(Blocking):
     """txredisapi's commands, as `RedisCommands`, for threads that may block.
 
     Example:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.redis_signatures import Firing, Name, Value
 from opentera_twisted.errors import InvalidArgument, NotOnCluster
 from opentera_twisted.link import Argument, Link, Script
 from opentera_twisted.link.slots import EACH_NODE
@@ -52,7 +53,7 @@ REFUSED: Final[Mapping[str, str]] = {
 _NO_COMMANDS: Final = frozenset({"execute_command", "handle_reply"})
 
 
-class RedisCommands:
+class RedisCommands(Firing):
     """The commands of txredisapi, such as ``await bus.redis.hset("h", "field", "value")``.
 
     Names, arguments and results are those of txredisapi: bytes, int, None, or what its method makes
@@ -148,7 +149,7 @@ class RedisCommands:
         arguments = [_encode(argument) for argument in args]
         return self._link.run(Script(text), [_encode(key) for key in keys], *arguments)
 
-    def zscore(self, key: str | bytes, element: str | bytes) -> Deferred[float | None]:
+    def zscore(self, key: Name, element: Value) -> Deferred[float | None]:
         """Return the score of an element of a sorted set, or None; txredisapi needs integers."""
         score = self.execute_command("ZSCORE", key, element)
         return score.addCallback(lambda value: None if value is None else float(value))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+
 import pytest
 import txredisapi
 from twisted.internet.defer import gatherResults
 
 from opentera_twisted import CommandFailed, InvalidArgument
+from opentera_twisted._internal import redis_signatures
 from opentera_twisted.redis_commands import REFUSED, command_names
 from opentera_twisted.testing import MemoryBus, result_of
 from tests.helpers.support import RedisTestCase
@@ -64,6 +68,24 @@ def test_each_command_is_offered_or_refused_with_a_reason() -> None:
     assert {"hset", "zadd", "lrange", "eval", "publish"} <= command_names()
     assert not command_names() & {*REFUSED}
     assert {"hset", "eval", "execute_command"} <= {*dir(MemoryBus().redis)}
+
+
+def declared() -> list[ast.FunctionDef]:
+    """Return the typed commands."""
+    tree = ast.parse(inspect.getsource(redis_signatures.Signatures))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+
+
+@pytest.mark.parametrize("command", declared(), ids=lambda command: command.name)
+def test_a_typed_command_has_the_arguments_of_txredisapi(command: ast.FunctionDef) -> None:
+    kinds = inspect.signature(getattr(txredisapi.BaseRedisProtocol, command.name)).parameters
+    names = [argument.arg for argument in command.args.args]
+    assert names == [name for name, kind in kinds.items() if kind.kind != kind.VAR_POSITIONAL]
+    defaults = [ast.literal_eval(default) for default in command.args.defaults]
+    assert defaults == [
+        kind.default for kind in kinds.values() if kind.default is not inspect.Parameter.empty
+    ]
+    assert command.name in command_names()
 
 
 def test_a_memory_bus_names_a_command_that_it_lacks() -> None:

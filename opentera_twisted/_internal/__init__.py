@@ -15,6 +15,7 @@ malformed      count and log of malformed messages
 printable      text of other programs, made safe to print
 private_file   files that may contain a secret, and their exposure
 private_key    private keys, read without asking for a passphrase
+redis_signatures  types of frequent Redis commands, for type checkers
 thread_pool    separate threads for each purpose
 timeouts       checks of timeouts and other numbers
 unused         warnings of results that nobody uses

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from opentera_twisted._internal.redis_signatures import Awaited
 from opentera_twisted._internal.timeouts import check_positive, check_timeout
 from opentera_twisted.aio.deliveries import Deliveries, Items, call_handlers
 from opentera_twisted.aio.loops import in_loop, running_loop
@@ -199,7 +200,7 @@ class AsyncioPresence:
         return await self._do(lambda bus: bus.presence.disconnect(kind, uuid))
 
 
-class AsyncioRedis:
+class AsyncioRedis(Awaited):
     """txredisapi's commands, as `RedisCommands`, for asyncio.
 
     Example:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, succeed
 
-from opentera_twisted import Delivery, Procedures, Subscription
+from opentera_twisted import Bus, Delivery, Procedures, Subscription
+from opentera_twisted.aio import AsyncioBus
 from opentera_twisted.blocking import BlockingBus
 from opentera_twisted.gateway import (
     NOBODY,
@@ -54,6 +55,13 @@ policies: list[IAccessPolicy] = [DefaultPolicy(), Policy()]
 prepared: IPreparedPolicy = Policy()
 
 
+async def redis_results(bus: Bus, asyncio_bus: AsyncioBus) -> None:
+    count: int = await bus.redis.hset("hash", "field", 1.5)
+    fields: dict[bytes, bytes] = await asyncio_bus.redis.hgetall("hash")
+    text: bytes | None = await bus.redis.get("text")
+    print(count, fields, text, await bus.redis.sinter(["a", "b"]))
+
+
 def add(a: int, b: int = 0) -> int:
     return a + b
 
@@ -82,3 +90,5 @@ def blocking_results() -> None:
     with BlockingBus("redis://127.0.0.1:6379/0") as bus:
         value: bytes | None = bus.variables.get("a")
         print(value, bus.call("module", "procedure", 1))
+        items: list[bytes] = bus.redis.lrange("list", 0, -1)
+        print(items)
