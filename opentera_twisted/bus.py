@@ -113,6 +113,7 @@ class Bus(Service):
 
     def startService(self) -> None:
         """Connect to Redis; if the bus is stopping, connect afterwards."""
+        self.link.check_thread()
         if self.running:
             return
         super().startService()
@@ -125,6 +126,7 @@ class Bus(Service):
         Returns:
             Fires when both connections are closed.
         """
+        self.link.check_thread()
         super().stopService()
         if self._stopping is None:
             self._stopping = Deferred.fromCoroutine(self._stop())

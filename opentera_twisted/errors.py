@@ -480,6 +480,17 @@ class InReactorThread(BusError, RuntimeError):
     """
 
 
+class NotInReactorThread(BusError, RuntimeError):
+    """A `Bus` was used in another thread than the reactor's.
+
+    Example:
+        >>> from twisted.internet.threads import deferToThread
+        >>> await deferToThread(Bus("redis://127.0.0.1:6379/0").publish, "topic", "message")
+        Traceback (most recent call last):
+        opentera_twisted.errors.NotInReactorThread: a Bus works only in the reactor's thread...
+    """
+
+
 class InstalledTooLate(BusError, ImportError):
     """`install` was called after the program had imported the modules that it replaces."""
 

@@ -228,6 +228,7 @@ class PubSub:
     def _subscribe(
         self, name: Name, topic: str, handler: Handler, on_gap: OnGap | None
     ) -> Deferred[Subscription]:
+        self._link.check_thread()
         check_handlers(handler, on_gap)
         if (stopped := self._link.stopped()) is not None:
             return fail(stopped)
@@ -259,6 +260,7 @@ class PubSub:
 
     def leave(self, subscription: Subscription) -> Deferred[None]:
         """Remove a handler at once; fires when Redis has dropped its topic, if necessary."""
+        self._link.check_thread()
         if self._detach(subscription):
             return self._link.subscriptions.drop(subscription.name)
         return succeed(None)

@@ -20,6 +20,7 @@ subscriptions   wanted and acknowledged subscriptions
 keyspaces       keys that scripts use together, on one server and on a cluster
 observers       functions to call on events of a link
 outage          log of an outage: begin, a line each minute, end
+threads         the check that programs use a link in its reactor's thread
 waiting         queue of commands that wait for the link
 link            interface of every link
 server_link     both connections to one server

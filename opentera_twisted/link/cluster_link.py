@@ -204,6 +204,7 @@ class ClusterLink(Link):
 
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
         """Send a command to the node of its first key, when that is ready."""
+        self.check_thread()
         if timeout is not COMMAND_TIMEOUT:
             check_timeout(timeout)
         result: Deferred[Any] = Deferred()

@@ -23,6 +23,7 @@ from opentera_twisted.link.observers import Observers
 from opentera_twisted.link.protocol import Argument, Done
 from opentera_twisted.link.statistics import ConnectionStatistics
 from opentera_twisted.link.subscriptions import Name
+from opentera_twisted.link.threads import thread_check
 from opentera_twisted.link.waiting import too_many
 
 COMMAND_TIMEOUT: Final = 10.0
@@ -106,6 +107,7 @@ class Link(ABC):
     Attributes:
         reactor: reactor of the link.
         clock: clock for all intervals of the bus.
+        check_thread: raises an error where a program must not use the link; see `thread_check`.
         subscriptions: wanted and acknowledged subscriptions.
         statistics: counts of each kind of connection, by ``client`` and ``subscriber``.
         gaps: number of times that subscriptions were restored after messages may have been missed.
@@ -134,6 +136,7 @@ class Link(ABC):
         self.address = address
         self.reactor = reactor
         self.clock = clock_of(reactor)
+        self.check_thread = thread_check(reactor)
         self.statistics: Mapping[str, ConnectionStatistics] = {
             "client": ConnectionStatistics(),
             "subscriber": ConnectionStatistics(),
@@ -207,6 +210,7 @@ class Link(ABC):
         Fails with:
             BusUnavailable: the link is or was stopped, or too many are already waiting.
         """
+        self.check_thread()
         if self.is_ready:
             return succeed(None)
         if (stopped := self.stopped()) is not None:

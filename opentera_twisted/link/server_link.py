@@ -139,6 +139,7 @@ class ServerLink(Link):
 
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
         """Send a command when the link is ready."""
+        self.check_thread()
         if timeout is not COMMAND_TIMEOUT:
             check_timeout(timeout)
         if self._commands is not None:

@@ -163,6 +163,7 @@ class Caller:
         Raises:
             InvalidArgument: an argument, the name or the timeout is invalid.
         """
+        self._link.check_thread()
         call_id = self._new_id()
         request = encode_call(procedure, self._reply_to, call_id, arguments, timeout)
         result: Deferred[Json] = Deferred(lambda _: self._cancelled(call_id))
@@ -199,6 +200,7 @@ class Caller:
         Fails with:
             BusUnavailable, ConnectionLost.
         """
+        self._link.check_thread()
         call_id = self._new_id()
         request = encode_call(procedure, self._reply_to, call_id, arguments, timeout)
         return Deferred.fromCoroutine(self._gather(call_id, topic, procedure, request, timeout))

@@ -942,6 +942,9 @@ class Recorder:
         self.sent.append(arguments)
         done(1)
 
+    def check_thread(self) -> None:
+        pass
+
 
 @given(
     st.one_of(
