@@ -16,6 +16,9 @@ from opentera_twisted.rpc import ArgumentValue
 LONGEST_CALL: Final = 60.0
 """Maximum timeout in seconds of a call from the page."""
 
+LONGEST_SHOWN: Final = 50
+"""Characters of a name or a value in an error, at most."""
+
 
 @frozen
 class Call:
@@ -52,7 +55,7 @@ class Disconnection:
 
 
 def parse_call(body: bytes) -> Call:
-    """Parse ``{"server", "procedure", "arguments": [{"type", "value"}], "timeout"}``.
+    """Parse ``{"server", "procedure", "arguments": [{"name", "type", "value"}], "timeout"}``.
 
     Raises:
         InvalidArgument: the request is malformed.
@@ -119,7 +122,15 @@ def _text(request: Mapping[str, Any], name: str) -> str:
 
 
 def _argument(argument: Any, which: str) -> ArgumentValue:
-    """Parse an argument, an object with a type's name and the value as text."""
+    """Parse an argument, an object with a type's name and the value as text.
+
+    Args:
+        argument: object from the page.
+        which: description in errors, if the object has no name.
+    """
+    name = argument.get("name") if isinstance(argument, dict) else None
+    if isinstance(name, str) and name.isprintable() and 0 < len(name) <= LONGEST_SHOWN:
+        which = name
     if not isinstance(argument, dict) or not isinstance(argument.get("value"), str):
         raise InvalidArgument(f"{which} must be an object with a type, and a value as text")
     kind = argument.get("type")
@@ -129,7 +140,9 @@ def _argument(argument: Any, which: str) -> ArgumentValue:
     try:
         return parse(argument["value"])
     except (KeyError, ValueError):
-        raise InvalidArgument(f"{which} must be {expected}") from None
+        text = argument["value"]
+        shown = text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+        raise InvalidArgument(f"{which} must be {expected}, not {shown!r}") from None
 
 
 def _finite(text: str) -> float:
@@ -141,7 +154,7 @@ def _finite(text: str) -> float:
 
 _PARSERS: Final[Mapping[str, tuple[Callable[[str], ArgumentValue], str]]] = {
     "bool": ({"true": True, "false": False}.__getitem__, "true or false"),
-    "int": (int, "an integer"),
+    "int": (int, "a whole number"),
     "float": (_finite, "a number"),
     "str": (str, "text"),
     "bytes": (bytes.fromhex, "hexadecimal, such as DEADBEEF"),

@@ -67,8 +67,8 @@ class TestAsked:
         ("kind", "text", "expected"),
         [
             ("bool", "yes", "argument 1 must be true or false"),
-            ("int", "1.5", "argument 1 must be an integer"),
-            ("int", "1" * 5000, "argument 1 must be an integer"),
+            ("int", "1.5", "argument 1 must be a whole number, not '1.5'"),
+            ("int", "1" * 5000, "argument 1 must be a whole number, not '1{49}…'"),
             ("float", "inf", "argument 1 must be a number"),
             ("bytes", "xyz", "argument 1 must be hexadecimal"),
             ("list", "", "argument 1: type must be one of bool, int, float, str, bytes"),
@@ -79,6 +79,14 @@ class TestAsked:
     def test_an_invalid_argument_is_explained(self, kind: Any, text: Any, expected: str) -> None:
         with pytest.raises(InvalidArgument, match=expected):
             parse_call(call(arguments=[{"type": kind, "value": text}]))
+
+    def test_an_error_names_the_argument(self) -> None:
+        wrong = {"type": "int", "value": "soon", "name": "minutes"}
+        with pytest.raises(InvalidArgument, match=r"^minutes must be a whole number, not 'soon'$"):
+            parse_call(call(arguments=[wrong]))
+        for name in ("x" * 51, "", "a\nb", ["a"]):
+            with pytest.raises(InvalidArgument, match=r"^argument 1 must be"):
+                parse_call(call(arguments=[{**wrong, "name": name}]))
 
     @pytest.mark.parametrize(
         ("changes", "expected"),

@@ -426,10 +426,14 @@ class ServiceTests(ConsoleTestCase):
     async def test_procedures_are_listed_and_called(self) -> None:
         await self.show("services", console="write")
         await self.sees("#services-empty", "No service")
+        example: dict[str, Any] = {}
+        exec((await self.sees("#example")).replace("reactor.run()", ""), example)
+        self.addCleanup(example["bus"].stopService)
+        await example["bus"].connected()
         await self.counting()
         await self.open_service()
         await self.sees(".service .inside", "Counts things.")
-        await self.sees("h3", "a: int, b: float = 0.5, loud: bool = false")
+        await self.sees(".signature", "a: int, b: float = 0.5, loud: bool = false")
         form = "[data-procedure=describe_all]"
         await self.type(f"{form} .field:nth-child(1) input", "7")
         await self.type(f"{form} .field:nth-child(3) .argument select:not([hidden])", "true")
@@ -442,7 +446,14 @@ class ServiceTests(ConsoleTestCase):
         assert json.loads(answer) == [7, 0.5, True, "00ff"]
         await self.type(f"{form} .field:nth-child(1) input", "seven")
         await self.click(f"{form} button.primary")
-        await self.sees(f"{form} .result .problem", "argument 1 must be an integer")
+        await self.sees(f"{form} .result .problem", "a must be a whole number, not 'seven'")
+        await self.sees(f"{form} [aria-invalid=true]")
+        await self.sees("#calls-list .what", "describe_all(7, 0.5, true, 00ff)")
+        await self.click("#calls-list summary")
+        await self.click("#calls-list button")
+        await self.sees("#calls-list li:nth-child(2) .preview", '[7,0.5,true,"00ff"]')
+        await self.click("#services-refresh")
+        await self.sees(".service summary", "service.Sum")
 
     async def test_a_bidirectional_default_is_sent_as_displayed(self) -> None:
         await self.show("services", console="write")
@@ -473,7 +484,7 @@ class ServiceTests(ConsoleTestCase):
         await self.show("services")
         await self.counting()
         await self.open_service()
-        await self.sees("h3", "describe_all")
+        await self.sees(".signature", "describe_all")
         await self.sees("#services .read-only", "--console write")
         forms = await self.browser.run("return document.querySelectorAll('.service form').length")
         assert forms == 0

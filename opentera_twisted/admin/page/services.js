@@ -1,10 +1,13 @@
 /** Listening services and modules, their procedures, and forms to call them. */
 
 import { get, post } from "./api.js";
-import { byId, count, element, inOrder, number, setText, showProblem } from "./dom.js";
+import { byId, count, duration, element, inOrder, number, setText, showProblem, timeOf } from "./dom.js";
 
 const TYPES = ["str", "int", "float", "bool", "bytes"];
-const HINTS = { int: "an integer", float: "a number", bytes: "hexadecimal", str: "text" };
+const HINTS = { int: "a whole number", float: "a number", bytes: "hexadecimal", str: "text" };
+
+const HISTORY = 20;
+const OPEN = 3; // procedures of a server whose forms are open at first
 
 let mayCall = false;
 let serial = 0;
@@ -26,6 +29,7 @@ function fieldOf(value) {
 /** A field for one argument; `read` returns the value to send. */
 class Argument {
   constructor(name, type = "", initial = undefined) {
+    this.name = name;
     const id = `argument-${(serial += 1)}`;
     const types = namesOf(type);
     const [givenType, text] = initial === undefined || initial === null ? [types[0], ""] : fieldOf(initial);
@@ -55,7 +59,14 @@ class Argument {
 
   read() {
     const type = this.type.value;
-    return { type, value: type === "bool" ? this.bool.value : this.text.value };
+    return { name: this.name, type, value: type === "bool" ? this.bool.value : this.text.value };
+  }
+
+  /** Mark the field if an error names it; return true if so. */
+  mark(message) {
+    const isWrong = message.startsWith(`${this.name} must be `);
+    this.text.setAttribute("aria-invalid", String(isWrong));
+    return isWrong;
   }
 }
 
@@ -95,21 +106,49 @@ function callForm(server, procedure) {
       event.preventDefault();
       button.disabled = true;
       result.replaceChildren(element("p", { class: "note" }, "Calling…"));
+      const request = { server, procedure: known ? procedure.name : name.value, arguments: list.map((argument) => argument.read()) };
       try {
-        const answer = await post("/api/call", {
-          server, procedure: known ? procedure.name : name.value, arguments: list.map((argument) => argument.read()),
-        });
-        result.replaceChildren(...shownAnswer(answer));
+        result.replaceChildren(...shownAnswer(await call(request)));
+        list.forEach((argument) => argument.mark(""));
       } catch (problem) {
         result.replaceChildren(element("p", { class: "problem" }, problem.message));
+        list.filter((argument) => argument.mark(problem.message))[0]?.text.focus();
       }
       button.disabled = false;
     },
   }, fields, result);
 }
 
+/** Call a procedure, and add the call to the history. */
+async function call(request) {
+  const answer = await post("/api/call", request);
+  const given = request.arguments.map(({ type, value }) => (type === "str" ? JSON.stringify(value) : value)).join(", ");
+  const outcome = answer.error ?? JSON.stringify(answer.value);
+  const again = element("button", {
+    type: "button",
+    onclick: async ({ currentTarget }) => {
+      currentTarget.disabled = true;
+      await call(request).catch((problem) => showProblem(byId("calls-problem"), problem.message));
+      currentTarget.disabled = false;
+    },
+  }, "Call again");
+  const list = byId("calls-list");
+  list.prepend(element("li", {}, element("details", {},
+    element("summary", {}, timeOf(Date.now() / 1000),
+      element("span", { class: "line" }, element("span", { class: "what mono" }, `${request.procedure}(${given})`),
+        element("span", { class: answer.error ? "preview bad" : "preview" }, outcome)),
+      element("span", { class: "topic" }, `${request.server}, ${duration(answer.seconds)}`)),
+    element("div", { class: "inside" }, ...shownAnswer(answer), again))));
+  while (list.childElementCount > HISTORY) {
+    list.lastElementChild.remove();
+  }
+  byId("calls").hidden = false;
+  showProblem(byId("calls-problem"), "");
+  return answer;
+}
+
 function shownAnswer(answer) {
-  const took = element("p", { class: "note" }, `after ${(answer.seconds * 1000).toFixed(1)} ms`);
+  const took = element("p", { class: "note" }, `after ${duration(answer.seconds)}`);
   if (answer.error) {
     return [element("p", { class: "problem" }, `${answer.error}: ${answer.message}`), took];
   }
@@ -121,7 +160,19 @@ function signature({ name, arguments: list, returns }) {
     const value = initial === undefined ? "" : ` = ${typeof initial === "object" && initial ? `0x${initial.hex}` : JSON.stringify(initial)}`;
     return `${argument}: ${type}${value}`;
   });
-  return element("h3", { class: "signature" }, name, element("span", { class: "type" }, `(${written.join(", ")})${returns ? ` → ${returns}` : ""}`));
+  return element("span", { class: "signature" }, name, element("span", { class: "type" }, `(${written.join(", ")})${returns ? ` → ${returns}` : ""}`));
+}
+
+/** Make a procedure's row, which opens its form; for a server without a description, the form alone. */
+function rowOf(server, procedure, isOpen) {
+  const named = { class: "procedure", "data-procedure": procedure?.name ?? "" };
+  if (procedure === null) {
+    return element("div", named, callForm(server, null));
+  }
+  const doc = procedure.doc ? element("span", { class: "note" }, procedure.doc) : null;
+  return mayCall
+    ? element("details", { ...named, open: isOpen }, element("summary", {}, signature(procedure), doc), callForm(server, procedure))
+    : element("div", named, signature(procedure), doc);
 }
 
 function serviceOf({ server, description, problem }) {
@@ -143,10 +194,7 @@ function serviceOf({ server, description, problem }) {
       inside.append(element("p", {}, description.doc));
     }
     const procedures = description === null ? (mayCall ? [null] : []) : description.procedures;
-    inside.append(...procedures.map((procedure) => element("div", { class: "procedure", "data-procedure": procedure?.name ?? "" },
-      procedure && signature(procedure),
-      procedure?.doc ? element("p", { class: "note" }, procedure.doc) : null,
-      mayCall ? callForm(server, procedure) : null)));
+    inside.append(...procedures.map((procedure) => rowOf(server, procedure, procedures.length <= OPEN)));
   });
   return shown;
 }
@@ -159,6 +207,8 @@ async function refresh() {
     const found = await get("/api/services", {}, 20000);
     byId("services-list").replaceChildren(...found.map(serviceOf));
     byId("services-empty").hidden = found.length > 0;
+    const address = byId("address").textContent;
+    setText(byId("example-address"), address.startsWith("redis") || address.startsWith("unix") ? address : "redis://127.0.0.1:6379/0");
     setText(byId("services-state"), `${count(found.length)} found`);
     showProblem(byId("services-problem"), "");
   } catch (problem) {
