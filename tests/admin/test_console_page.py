@@ -235,6 +235,7 @@ class LinkTests(ConsoleTestCase):
         await self.sees("#gateways-rows", "edge at ")
         await self.go("clients")
         await self.sees("#clients-state", "2 at all gateways")
+        await self.sees("#clients-rows td:nth-child(8)", "edge at ")
         name = "#clients-rows tr:first-child td:nth-child(3)"
         await self.click("#clients-head th:nth-child(3) button")
         await self.sees(name, "Ana")

@@ -2,6 +2,7 @@
 
 import { get, post, repeat } from "./api.js";
 import { ago, byId, bytes, count, element, setText, showProblem } from "./dom.js";
+import { learnNames, nameOf } from "./gateways.js";
 import { byNumber, byText, replaceRows, sorting } from "./table.js";
 
 const INTERVAL = 5000;
@@ -14,7 +15,7 @@ const COLUMNS = [
   { title: "Connected for", order: byNumber(({ since }) => since) },
   { title: "Queued", order: byNumber(({ queued }) => queued), number: true },
   { title: "Recovery", order: byNumber(({ recovery }) => recovery) },
-  { title: "Gateway", order: byText(({ gateway }) => gateway) },
+  { title: "Gateway", order: byText(({ gateway }) => nameOf(gateway)) },
   { title: "Actions" },
 ];
 
@@ -49,7 +50,7 @@ function rowOf(client) {
     ...[
       [kind, {}], [uuid, { class: "mono" }], [name, {}], [address, { class: "mono" }],
       [ago(new Date(since * 1000).toISOString()), {}], [bytes(queued).join(" "), { class: "number" }],
-      [recovery ? "yes" : "no", {}], [gateway.slice(0, 8), { class: "mono", title: gateway }],
+      [recovery ? "yes" : "no", {}], [nameOf(gateway), { title: gateway }],
     ].map(([value, attributes], index) => element("td", { "data-label": COLUMNS[index].title, ...attributes }, value)),
     element("td", {}, button("Copy", (target) => copy(uuid, target), `UUID ${uuid}`), " ",
       mayWrite ? button("Disconnect", () => disconnect(client), `${kind} ${uuid}`) : null));
@@ -66,6 +67,7 @@ async function update() {
     if (search !== byId("clients-search").value.trim()) {
       return;
     }
+    await learnNames(found.clients.map(({ gateway }) => gateway)).catch(() => {}); // then ids are shown
     clients = found.clients;
     const more = found.matching > clients.length ? `, the latest ${count(clients.length)} shown` : "";
     setText(byId("clients-state"), `${search ? `${count(found.matching)} of ` : ""}${count(found.total)} at all gateways${more}`);

@@ -5,6 +5,8 @@ import { ago, byId, bytes, count, element, setText, showProblem } from "./dom.js
 
 const INTERVAL = 5000;
 
+const names = new Map();
+
 const total = (counts) => Object.values(counts ?? {}).reduce((sum, number) => sum + number, 0);
 
 function figuresOf({ gaps = 0, clients, delivered = 0, logins = {}, queued = 0 }) {
@@ -41,10 +43,29 @@ function sumOf(figures) {
   return element("tr", { class: "sum" }, element("td", { colspan: 3 }, "Sum since the starts"), ...cells(sum));
 }
 
+/** Return a gateway's name and host; its id while they are unknown. */
+export const nameOf = (id) => names.get(id) ?? id;
+
+/** Request the gateways if one of these is unknown. */
+export async function learnNames(ids) {
+  if (ids.some((id) => !names.has(id))) {
+    await list();
+  }
+}
+
+async function list() {
+  const found = await get("/api/gateways");
+  names.clear();
+  for (const { gateway, name, host } of found) {
+    names.set(gateway, name === undefined ? gateway : `${name} at ${host}`);
+  }
+  return found;
+}
+
 export function startGateways() {
   repeat(INTERVAL, async () => {
     try {
-      const found = await get("/api/gateways");
+      const found = await list();
       const answered = found.filter(({ link }) => link !== "no answer");
       byId("gateways-rows").replaceChildren(...found.map(rowOf), sumOf(answered.map(figuresOf)));
       const silent = found.length - answered.length;
