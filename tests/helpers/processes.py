@@ -163,8 +163,10 @@ def twistd(
     """Return ``twistd -n opentera-bus`` on its own embedded port; ``own`` are options of twistd.
 
     Without ``fork``, ``/proc`` shows its command line too. ``before`` is code that runs
-    first, and its arguments.
+    first, and its arguments. Workers are measured only with an ``environment``.
     """
+    if environment is None and "--workers" in options:
+        environment = UNMEASURED
     all_own = ("--nodaemon", f"--pidfile={pidfile}", *own)
     command = _twistd(*all_own, options=options, redis_port=redis_port)
     if before:
