@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import SessionKeys
+from opentera_twisted import SessionKeys, topics
 from opentera_twisted.holders import GATEWAYS, HELD, OWED
 from opentera_twisted.link import PRESENCE, USER_MANAGER
 from opentera_twisted.link.slots import key_slot
@@ -22,6 +22,7 @@ from opentera_twisted.user_manager.registry import LOG, ONLINE, Registry
 from tests import test_presence, test_presence_grace, test_presence_lease
 from tests.gateway import test_gateway
 from tests.gateway.recovery import test_returns
+from tests.gateway.recovery.case import RecoveryTestCase
 from tests.helpers.cluster import OnClusterTestCase
 from tests.helpers.support import UUID, turn
 from tests.test_presence import enter, leave
@@ -112,3 +113,36 @@ class RegistryTests(OnClusterTestCase, test_user_manager.RegistryTests):
 
 class SameGatewayTests(OnClusterTestCase, test_returns.SameGatewayTests):
     pass
+
+
+class OtherGatewayTests(OnClusterTestCase, test_returns.OtherGatewayTests):
+    async def test_events_during_a_hand_over_arrive_once_and_in_order(self) -> None:
+        old, first = await self.gateway()
+        _, second = await self.gateway()
+        client = await self.client(first)
+        await client.drop()
+        await self.is_held(old)
+        names = [str(number) for number in range(150)]
+        publishing = deferToThread(self.publish, *names)
+        assert await client.come_back(second)
+        await publishing
+        assert await client.until(len(names)) == names
+
+
+class GapTests(OnClusterTestCase, RecoveryTestCase):
+    async def test_a_moved_slot_closes_only_the_clients_concerned(self) -> None:
+        gate, port = await self.gateway()
+        concerned, other = await self.client(port), await self.client(port, uuid=test_returns.OTHER)
+        slot = key_slot(topics.websocket_events("user", UUID).encode())
+        source = self.cluster.owner(slot)
+        target = next(node for node in self.cluster.primaries if node is not source)
+        await deferToThread(self.cluster.move, slot, target)
+        assert (await concerned.websocket.closed)[0] == 1012
+        assert not await concerned.come_back(port)
+        assert gate.recovery.outcomes == {"gap": 1}
+        self.publish("a")
+        self.publish("b", uuid=test_returns.OTHER)
+        assert await concerned.until(1) == ["a"]
+        assert await other.until(1) == ["b"]
+        assert not other.websocket.closed.called
+        await deferToThread(self.cluster.move, slot, source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from attrs import define, field, frozen
@@ -45,14 +45,16 @@ class Followers:
 
     Attributes:
         whole: clients that receive everything.
+        paused: clients that receive nothing now, but keep the subscription.
     """
 
     whole: tuple[Client, ...] = ()
+    paused: tuple[Client, ...] = ()
     _filtered: dict[Who, tuple[Client, ...]] | None = None
     _selected: dict[frozenset[Kind], tuple[Client, ...]] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.whole or self._filtered)
+        return bool(self.whole or self._filtered or self.paused)
 
     @property
     def are_filtered(self) -> bool:
@@ -71,6 +73,7 @@ class Followers:
 
     def discard(self, client: Client, who: Who, *, wholly: bool) -> None:
         """Remove a client if it is present."""
+        self.paused = _without(self.paused, client)
         if wholly:
             self.whole = _without(self.whole, client)
         elif self._filtered is not None and who in self._filtered:
@@ -162,6 +165,27 @@ class Fanout:
         """Return the topics that a client follows; none for an unknown client."""
         _, followings = self._followings.get(client, (None, ()))
         return tuple(following.topic for following in followings)
+
+    def pause(self, client: Client, name: str) -> None:
+        """Stop the deliveries on a topic to a client, but keep the subscription."""
+        for who, following, followers in self._followed(client, name):
+            followers.discard(client, who, wholly=following.wholly)
+            followers.paused = (*followers.paused, client)
+
+    def resume(self, client: Client, name: str) -> None:
+        """End a pause, if there is one."""
+        for who, following, followers in self._followed(client, name):
+            if client in followers.paused:
+                followers.paused = _without(followers.paused, client)
+                followers.add(client, who, wholly=following.wholly)
+
+    def _followed(self, client: Client, name: str) -> Iterator[tuple[Who, Following, Followers]]:
+        if client not in self._followings:
+            return
+        who, followings = self._followings[client]
+        for following in followings:
+            if following.topic == name:
+                yield who, following, self._topics[name, following.deliver].followers
 
     def unfollow(self, client: Client) -> None:
         """Stop all deliveries to a client."""

@@ -61,6 +61,14 @@ class Joining:
         """Return the topics that a client follows."""
         return self._fanout.topics_of(client)
 
+    def pause(self, client: Client, topic: str) -> None:
+        """Stop the deliveries on a topic to a client, but keep the subscription."""
+        self._fanout.pause(client, topic)
+
+    def resume(self, client: Client, topic: str) -> None:
+        """End a pause, if there is one."""
+        self._fanout.resume(client, topic)
+
     def leave(self, client: Client, identity: Identity) -> None:
         """Stop delivering events to a client."""
         self._fanout.unfollow(client)

@@ -39,12 +39,12 @@ def key_slot(name: bytes) -> int:
     return crc_hqx(name, 0) % SLOTS
 
 
-def slot_topic(name: bytes) -> bytes:
-    """Return a topic, for the link itself, in the same slot as a key."""
+def slot_topic(name: bytes, prefix: bytes = b"opentera.slot.") -> bytes:
+    """Return a topic of this package in the same slot as a key or topic."""
     start = name.find(b"{") + 1
     end = name.find(b"}", start) if start else -1
     tag = name[start:end] if end > start else name
-    topic = b"opentera.slot.{" + tag + b"}"
+    topic = prefix + b"{" + tag + b"}"
     # A name with a closing brace outside a tag fits in no tag.
     return topic if key_slot(topic) == key_slot(name) else name
 

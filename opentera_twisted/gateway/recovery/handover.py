@@ -11,6 +11,20 @@ the client's events between two gateways without a gap or an overlap::
                                          frames of e7 and e8  <---   stores them, answers
     sends e7, e8, e9              <---
 
+On a cluster, each node orders only its own messages. So the new gateway publishes one marker for
+each topic of the client, in the slot of that topic::
+
+    subscribes the client's topics,
+    drops all events; subscribes a
+    marker topic for each of them
+    asks, and names the topics     --->                    --->   subscribes the marker topics
+                                  <---                    <---   is ready
+    publishes a marker on each     --->  per topic: e7 M e8 --->   keeps e7, drops e8
+    drops e7, keeps e8
+                                         frames            <---   at the last marker: as above
+
+If a gateway dies or a slot moves in between, the client loads its state again.
+
 All names are random, and the Redis users of services have no right to them.
 """
 
@@ -19,7 +33,8 @@ from __future__ import annotations
 import json
 import secrets
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from attrs import Factory, define, frozen
@@ -32,6 +47,7 @@ from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.recovery.tokens import PREFIX, Taken
 from opentera_twisted.link import Link
+from opentera_twisted.link.slots import slot_topic
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 
 MARKERS: Final = f"{PREFIX}marker."
@@ -45,6 +61,9 @@ TIMEOUT: Final = 3.0
 STORED: Final = 10.0
 """Seconds until handed-over frames expire in Redis."""
 
+_READY: Final = "ready"
+"""Reply of an old gateway that waits for the markers of the topics."""
+
 _LENGTH: Final = struct.Struct("!I")
 
 
@@ -57,30 +76,41 @@ class Marker:
         digest: Digest of the token that the client presented.
         received: Number of event frames that the client has counted.
         reply: Topic for the reply.
+        topics: On a cluster, the client's topics at the new gateway; None otherwise.
     """
 
     number: str
     digest: str
     received: int
     reply: str
+    topics: tuple[str, ...] | None = None
 
     def encode(self) -> bytes:
         """Encode the marker as JSON."""
-        return json.dumps([self.number, self.digest, self.received, self.reply]).encode()
+        fields = [self.number, self.digest, self.received, self.reply]
+        more = [] if self.topics is None else [self.topics]
+        return json.dumps([*fields, *more]).encode()
 
     @classmethod
     def decode(cls, payload: bytes) -> Marker | None:
         """Decode a marker; return None for anything else."""
         try:
-            number, digest, received, reply = json.loads(payload)
+            number, digest, received, reply, *more = json.loads(payload)
         except (ValueError, TypeError, RecursionError):
             return None
         texts = (number, digest, reply)
         if type(received) is int and all(
             isinstance(text, str) and text.isascii() for text in texts
         ):
-            return cls(number, digest, received, reply)
+            if not more:
+                return cls(number, digest, received, reply)
+            if len(more) == 1 and _are_texts(more[0]):
+                return cls(number, digest, received, reply, tuple(more[0]))
         return None
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def pack_frames(frames: Sequence[Frame]) -> bytes:
@@ -142,6 +172,7 @@ class _Pending:
 
     on_marker: Callable[[], None]
     is_marked: bool = False
+    ready: Deferred[None] = Factory(Deferred)
     answered: Deferred[str] = Factory(Deferred)
 
 
@@ -153,10 +184,63 @@ class _Watched:
     numbers: set[str] = Factory(set)
 
 
+def _at_marker(reached: Callable[[str], None], topic: str, _: Delivery) -> None:
+    reached(topic)
+
+
+class _Expected:
+    """The topics whose marker has not arrived."""
+
+    def __init__(self, topics: Iterable[str], on_marker: Callable[[str], None]) -> None:
+        self._left = set(topics)
+        self._on_marker = on_marker
+        self.all_reached: Deferred[None] = Deferred()
+        self._end()
+
+    def reached(self, topic: str) -> None:
+        """Note the marker of a topic; ignore another one."""
+        if topic in self._left:
+            self._left.discard(topic)
+            self._on_marker(topic)
+            self._end()
+
+    def _end(self) -> None:
+        if not self._left and not self.all_reached.called:
+            self.all_reached.callback(None)
+
+
+def _marker_of(number: str, topic: str) -> str:
+    """Return the marker topic in the slot of a client's topic.
+
+    Raises:
+        NotRecovered: the topic has a brace that no hash tag can contain.
+    """
+    prefix = f"{MARKERS}{number}."
+    name = slot_topic(topic.encode(), prefix.encode()).decode()
+    if not name.startswith(prefix):
+        raise NotRecovered("failed")
+    return name
+
+
 Give = Callable[[str, int], Sequence[Frame]]
 """End the session of a digest, and return the frames that its client missed.
 
 Raises `NotRecovered`."""
+
+
+@frozen
+class KeptSessions:
+    """Functions on this gateway's sessions, by digest, for a hand-over topic by topic.
+
+    Attributes:
+        topics: Return a session's topics of events; raises `NotRecovered`.
+        pause: Stop collecting the events of a topic.
+        abandon: Keep a session whose hand-over failed; its client must load its state again.
+    """
+
+    topics: Callable[[str], Sequence[str]]
+    pause: Callable[[str, str], None]
+    abandon: Callable[[str], None]
 
 
 class Handovers:
@@ -166,6 +250,7 @@ class Handovers:
         link: The link for frames.
         pubsub: The pub/sub for markers and replies.
         give: Called at the marker to end a session of this gateway and return its frames.
+        kept: Functions on this gateway's sessions.
 
     Attributes:
         marker: Topic of this gateway's markers.
@@ -173,12 +258,13 @@ class Handovers:
 
     _log = Logger()
 
-    def __init__(self, link: Link, pubsub: PubSub, give: Give) -> None:
+    def __init__(self, link: Link, pubsub: PubSub, give: Give, kept: KeptSessions) -> None:
         self.marker = MARKERS + secrets.token_urlsafe(32)
         self._reply = REPLIES + secrets.token_urlsafe(32)
         self._link = link
         self._pubsub = pubsub
         self._give = give
+        self._kept = kept
         self._pending: dict[str, _Pending] = {}
         self._watched: dict[str, _Watched] = {}
         self._own: list[Subscription] = []
@@ -243,16 +329,77 @@ class Handovers:
             key = await pending.answered.addTimeout(TIMEOUT, clock)
             if not pending.is_marked:  # the link was lost before the marker
                 raise NotRecovered("gap")
-            stored = self._link.execute("GET", key)
-            self._link.execute("DEL", key).addErrback(lambda failure: failure.trap(BusError))
-            data = await stored.addTimeout(TIMEOUT, clock)
-            if data is None:
-                raise NotRecovered("timeout")
-            return unpack_frames(data)
+            return await self._read(key)
         except DeferredTimeout:
             raise NotRecovered("timeout") from None
         except (BusError, ValueError):
             raise NotRecovered("failed") from None
+
+    async def _read(self, key: str) -> list[Frame]:
+        stored = self._link.execute("GET", key)
+        self._link.execute("DEL", key).addErrback(lambda failure: failure.trap(BusError))
+        data = await stored.addTimeout(TIMEOUT, self._link.clock)
+        if data is None:
+            raise NotRecovered("timeout")
+        return unpack_frames(data)
+
+    async def fetch_by_topic(
+        self,
+        taken: Taken,
+        received: int,
+        topics: Sequence[str],
+        on_marker: Callable[[str], None],
+    ) -> list[Frame]:
+        """Get a client's missed frames from another gateway of a cluster.
+
+        Args:
+            taken: The client's token.
+            received: Number of event frames that the client has counted.
+            topics: The client's topics; Redis has acknowledged their subscriptions.
+            on_marker: Called with a topic at its marker; later events belong to this gateway.
+
+        Returns:
+            The missed frames of the events before the markers.
+
+        Raises:
+            NotRecovered: The frames are not available.
+        """
+        clock = self._link.clock
+        number = secrets.token_urlsafe(16)
+        expected = _Expected(topics, on_marker)
+        markers = self._attach(number, topics, expected.reached)
+        pending = self._pending[number] = _Pending(lambda: None)
+        try:
+            await self._pubsub.acknowledged(*markers).addTimeout(TIMEOUT, clock)
+            marker = Marker(number, taken.digest, received, self._reply, tuple(topics))
+            asked = self._pubsub.publish(taken.marker, marker.encode())
+            if not await asked.addTimeout(TIMEOUT, clock):
+                raise NotRecovered("gone")
+            await pending.ready.addTimeout(TIMEOUT, clock)
+            for subscription in markers:
+                published = self._pubsub.publish(subscription.topic, number)
+                published.addErrback(lambda failure: failure.trap(BusError))
+            key = await pending.answered.addTimeout(TIMEOUT, clock)
+            await expected.all_reached.addTimeout(TIMEOUT, clock)
+            return await self._read(key)
+        except DeferredTimeout:
+            raise NotRecovered("timeout") from None
+        except (BusError, ValueError):
+            raise NotRecovered("failed") from None
+        finally:
+            del self._pending[number]
+            for subscription in markers:
+                subscription.cancel()
+
+    def _attach(
+        self, number: str, topics: Iterable[str], reached: Callable[[str], None]
+    ) -> list[Subscription]:
+        """Register subscriptions to the markers of some topics."""
+        names = {topic: _marker_of(number, topic) for topic in topics}
+        return [
+            self._pubsub.attach(name, partial(_at_marker, reached, topic))
+            for topic, name in names.items()
+        ]
 
     def _watch(self, topic: str, number: str) -> Deferred[Any]:
         watched = self._watched.get(topic)
@@ -284,6 +431,10 @@ class Handovers:
             return
         if pending is None or pending.answered.called:  # too late
             return
+        if not pending.ready.called:
+            pending.ready.callback(None)
+        if reason == _READY:
+            return
         if isinstance(key, str) and key.startswith(FRAMES):
             pending.answered.callback(key)
         else:
@@ -295,6 +446,37 @@ class Handovers:
         marker = Marker.decode(delivery.payload)
         if marker is None:
             return
+        if marker.topics is not None:
+            Deferred.fromCoroutine(self._give_by_topic(marker, marker.topics)).addErrback(
+                self._not_stored, marker
+            )
+            return
+        self._give_all(marker)
+
+    async def _give_by_topic(self, marker: Marker, topics: Sequence[str]) -> None:
+        """Collect a client's events until the marker of each topic, and hand them over."""
+        clock, digest = self._link.clock, marker.digest
+        try:
+            shared = [topic for topic in self._kept.topics(digest) if topic in topics]
+            expected = _Expected(shared, lambda topic: self._kept.pause(digest, topic))
+            markers = self._attach(marker.number, shared, expected.reached)
+        except NotRecovered as error:
+            self._answer(marker, None, error.reason)
+            return
+        try:
+            await self._pubsub.acknowledged(*markers).addTimeout(TIMEOUT, clock)
+            self._answer(marker, None, _READY)
+            await expected.all_reached.addTimeout(TIMEOUT, clock)
+        except (BusError, CancelledError, DeferredTimeout):
+            self._kept.abandon(digest)
+            self._answer(marker, None, "timeout")
+        else:
+            self._give_all(marker)
+        finally:
+            for subscription in markers:
+                subscription.cancel()
+
+    def _give_all(self, marker: Marker) -> None:
         try:
             frames = self._give(marker.digest, marker.received)
         except NotRecovered as error:

@@ -20,7 +20,12 @@ from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.joining import Joining
 from opentera_twisted.gateway.login import Refusal
 from opentera_twisted.gateway.outbox import Outbox
-from opentera_twisted.gateway.recovery.handover import REASONS, Handovers, NotRecovered
+from opentera_twisted.gateway.recovery.handover import (
+    REASONS,
+    Handovers,
+    KeptSessions,
+    NotRecovered,
+)
 from opentera_twisted.gateway.recovery.peers import LIFETIME, Peers
 from opentera_twisted.gateway.recovery.session import Beginning, Prior, Session, Websocket
 from opentera_twisted.gateway.recovery.tokens import (
@@ -33,7 +38,7 @@ from opentera_twisted.gateway.recovery.window import Window
 from opentera_twisted.link import Link
 from opentera_twisted.pubsub import PubSub
 from opentera_twisted.sessions import Identity
-from opentera_twisted.topics import Kind
+from opentera_twisted.topics import Kind, disconnect_command
 
 EXTENDED: Final = 10.0
 """Maximum seconds between extensions of a connected client's token."""
@@ -112,7 +117,9 @@ class Recovery:
         self._settings = settings
         self._joining = joining
         self._turn = turn
-        self._handovers = Handovers(link, pubsub, self._give)
+        self._handovers = Handovers(
+            link, pubsub, self._give, KeptSessions(self._topics_of, self._pause, self._abandon)
+        )
         self._interval = min(EXTENDED, settings.window / 2)
         self._tokens = Tokens(link, self._handovers.marker, settings.window + 2 * self._interval)
         self._peers = Peers(link, self._handovers.marker)
@@ -364,6 +371,10 @@ class Recovery:
         if taken.marker == self._handovers.marker or not taken.is_followed:
             await joined
             raise NotRecovered("unknown" if taken.is_followed else "gone")
+        if self._link.address.is_cluster:
+            await joined
+            missed = await self._fetch_by_topic(session, taken, received)
+            return await self._joined(session, missed)
 
         def marked() -> None:
             # Earlier events belong to the old gateway.
@@ -372,6 +383,30 @@ class Recovery:
             session.epoch = self._epoch
 
         missed = await self._handovers.fetch(taken, received, joined, marked)
+        return await self._joined(session, missed)
+
+    async def _fetch_by_topic(
+        self, session: Session, taken: Taken, received: int
+    ) -> Sequence[Frame]:
+        """Fetch a client's missed frames, on a cluster, whose nodes order messages by topic."""
+        followed = self._event_topics(session)
+        for topic in followed:
+            self._joining.pause(session, topic)
+        self._outbox.flush()
+        session.window.restart(())
+        session.epoch = self._epoch
+
+        def marked(topic: str) -> None:
+            self._joining.resume(session, topic)
+
+        try:
+            return await self._handovers.fetch_by_topic(taken, received, followed, marked)
+        finally:
+            for topic in followed:
+                self._joining.resume(session, topic)
+
+    async def _joined(self, session: Session, missed: Sequence[Frame]) -> Sequence[Frame]:
+        """Append the frames of this gateway to those of the old one."""
         await self._turn()
         own = session.window.since(0)
         if session.epoch != self._epoch:
@@ -430,6 +465,33 @@ class Recovery:
             self._end(session)
             if websocket is not None:
                 websocket.resumed_elsewhere()
+
+    def _event_topics(self, session: Session) -> list[str]:
+        """Return a session's topics of events; disconnect commands are never paused."""
+        command = disconnect_command(session.identity.uuid)
+        return [topic for topic in self._joining.topics_of(session) if topic != command]
+
+    def _topics_of(self, digest: str) -> Sequence[str]:
+        session = self._find(digest)
+        if session is None:
+            raise NotRecovered("unknown")
+        return self._event_topics(session)
+
+    def _pause(self, digest: str, topic: str) -> None:
+        session = self._find(digest)
+        if session is not None:
+            self._joining.pause(session, topic)
+
+    def _abandon(self, digest: str) -> None:
+        """Keep a session whose hand-over failed; its client must load its state again."""
+        session = self._find(digest)
+        if session is None:
+            return
+        session.epoch = _LOST
+        for topic in self._joining.topics_of(session):
+            self._joining.resume(session, topic)
+        if session.websocket is not None:
+            session.websocket.missed_events()
 
     # --- ends
 

@@ -184,7 +184,7 @@ class Tokens:
             return failure
 
         taken.addErrback(lost)
-        return taken.addCallback(_taken, digest, following)
+        return taken.addCallback(_taken, digest, following, is_on_cluster=self._is_on_cluster)
 
     def put_back(self, taken: Taken) -> Deferred[None]:
         """Make a token valid again after a return that was not admitted."""
@@ -227,7 +227,7 @@ class Tokens:
         return slots.values()
 
 
-def _taken(found: Any, digest: str, following: str) -> Taken | None:
+def _taken(found: Any, digest: str, following: str, *, is_on_cluster: bool) -> Taken | None:
     if found is None:
         return None
     if not found:
@@ -242,7 +242,8 @@ def _taken(found: Any, digest: str, following: str) -> Taken | None:
         return None  # written by another program
     if not is_uuid(known.uuid) or not topic.startswith(PREFIX):
         return None
-    return Taken(known, topic, bool(followers), digest, following)
+    # On a cluster, the node of the token does not know the subscribers; the hand-over finds out.
+    return Taken(known, topic, is_on_cluster or bool(followers), digest, following)
 
 
 def _milliseconds(seconds: float) -> int:

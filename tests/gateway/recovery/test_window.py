@@ -125,12 +125,25 @@ def test_other_bytes_are_rejected_as_frames(data: bytes) -> None:
 
 @given(any_text(), st.text(alphabet="abc"), st.integers(0, 10**15))
 def test_a_marker_is_read_as_it_was_written(number: str, text: str, received: int) -> None:
-    marker = Marker(text, text, received, text)
-    assert Marker.decode(marker.encode()) == marker
+    for topics in (None, (), (number, text)):
+        marker = Marker(text, text, received, text, topics)
+        assert Marker.decode(marker.encode()) == marker
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"[]", b"1", b"\xff", b'["a", "b", 1]', b'["a", "b", "1", "c"]', b"[" * 9999]
+    "payload",
+    [
+        b"",
+        b"[]",
+        b"1",
+        b"\xff",
+        b'["a", "b", 1]',
+        b'["a", "b", "1", "c"]',
+        b"[" * 9999,
+        b'["a", "b", 1, "c", 2]',
+        b'["a", "b", 1, "c", [2]]',
+        b'["a", "b", 1, "c", [], 5]',
+    ],
 )
 def test_other_payloads_are_rejected_as_markers(payload: bytes) -> None:
     assert Marker.decode(payload) is None
