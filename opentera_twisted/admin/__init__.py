@@ -1,21 +1,21 @@
 """The admin endpoint: health, metrics and the console page over HTTP; the client for browsers.
 
-guard      access checks: host names, tokens, sessions, origins
-health     readiness and state of the program
-history    samples of the last minutes and the last hour: reactor delay, and rates
-metrics    metrics for Prometheus
-incidents   times of refused logins, slow clients, reconnects and gaps
+guard        access checks: host names, tokens, sessions, origins
+health       readiness and state of the program
+history      samples of the last minutes and the last hour: reactor delay, and rates
+metrics      metrics for Prometheus
+incidents    times of refused logins, slow clients, reconnects and gaps
 own_traffic  counts of the console's own messages and calls
-overview   health, samples and metrics of this process, behind one interface
-traffic    published messages, watched on demand
-procedures figures of all servers' procedures
-summary    readable form of a message
-rights     Redis rights that the panels need
-requests   parsing of the page's JSON requests
-console    replies to the page; its files are in the folder page
-resource   the URL paths
-settings   settings of the endpoint
-site       HTTP site: common headers, limit on bodies
+overview     health, samples and metrics of this process, behind one interface
+traffic      published messages, watched on demand
+procedures   figures of all servers' procedures
+summary      readable form of a message
+rights       Redis rights that the panels need
+requests     parsing of the page's JSON requests
+console      replies to the page; its files are in the folder page
+resource     the URL paths
+settings     settings of the endpoint
+site         HTTP site: common headers, limit on bodies
 """
 
 from opentera_twisted._internal.extras import explained
