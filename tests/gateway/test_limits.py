@@ -22,7 +22,7 @@ from opentera_twisted.gateway.send_queue import PIECE
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.envelopes import tera_event
 from tests.gateway.test_gateway import GatewayTestCase
-from tests.helpers.support import UUID, log_of, start_server, turn, until
+from tests.helpers.support import GUARD, UUID, log_of, start_server, turn, until
 from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, connect_bytes, handshake
 
 FORWARDED = (b"X-Forwarded-For: 192.0.2.7", b"X-Forwarded-Proto: https")
@@ -151,12 +151,19 @@ class LimitTests(GatewayTestCase):
         assert self.gate.limited == {"handshake_timeout": 2}
 
     async def test_a_slow_redis_ends_in_the_handshake_timeout(self) -> None:
-        port = await self.gateway(limits=GatewayLimits(handshake_timeout=0.5))
+        port = await self.gateway(limits=GatewayLimits(handshake_timeout=GUARD))
         key = await self.keys.issue("user", UUID)
-        self.redis.execute_command("CLIENT", "PAUSE", "10000", "WRITE")
+        self.redis.execute_command("CLIENT", "PAUSE", str(1000 * int(GUARD)), "WRITE")
         self.addCleanup(self.redis.execute_command, "CLIENT", "UNPAUSE")
         client = await connect_bytes(port)
         client.send(handshake(f"/wss/user?id={key}".encode()))
+        await until(
+            lambda: deferToThread(self.redis.info, "clients"),
+            lambda info: info["blocked_clients"] == 1,  # Redis has the gateway's command
+        )
+        (connection,) = self.gate.factory.connections
+        assert connection._timeout is not None
+        connection._timeout.reset(0)
         assert await client.closed == b""
         await until(self.gone, lambda count: count == 1)
         self.redis.execute_command("CLIENT", "UNPAUSE")
