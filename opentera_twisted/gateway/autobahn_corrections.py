@@ -69,6 +69,7 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
     _discarded: int | None = None  # bytes since the websocket closed
     _drop: IDelayedCall | None = None
     _sending: Sending | None = None
+    _held: list[bytes] | None = None  # bytes to write once the websocket is open
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +126,12 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
 
     def _onOpen(self) -> None:
         self.was_opened = True
-        self.onOpen()
+        try:
+            self.onOpen()
+        finally:
+            held = self._held or ()
+            del self._held
+            self.send_bytes(b"".join(held))
 
     # --- handshake
 
@@ -154,8 +160,12 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         return []
 
     def succeedHandshake(self, res: object) -> None:
-        """Complete the handshake; Autobahn does so even if the peer has disconnected."""
+        """Complete the handshake; Autobahn does so even if the peer has disconnected.
+
+        The response leaves with the first frames, because each write costs a system call.
+        """
         if self.state == self.STATE_CONNECTING:
+            self._held = []
             super().succeedHandshake(res)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
@@ -199,6 +209,9 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         Returns:
             True if the bytes were written or queued; False after a call of `too_slow`.
         """
+        if self._held is not None:
+            self._held.append(data)
+            return True
         transport: Any = self.transport
         sending = self._sending
         rest: bytes | memoryview = data

@@ -19,8 +19,10 @@ from opentera_twisted.errors import PortableError
 from opentera_twisted.gateway.trusted_proxies import Peer
 from opentera_twisted.topics import KINDS, Kind
 
-_USUAL: Final = re.compile(r"(/wss/\w+)\?(id=[\w.-]*)", re.ASCII)
-"""The usual target of a request, without any quoting."""
+_USUAL: Final = re.compile(
+    r"(/wss/\w+)\?(?:id=([\w.-]*)|recover=([\w-]*)&received=([0-9]{1,15}))", re.ASCII
+)
+"""The usual targets of requests, without any quoting."""
 
 VERSION: Final = "13"
 """Version of the websocket protocol, exactly as a handshake must send it."""
@@ -112,12 +114,15 @@ def parse_login(target: str, peer: Peer, origin: str = "") -> Login:
             ``received`` is not a count.
     """
     usual = _USUAL.fullmatch(target)
-    path, query = usual.groups() if usual else urlsplit(target)[2:4]
+    path, query = (usual[1], "") if usual else urlsplit(target)[2:4]
     kind = _PATHS.get(path)
     if kind is None:
         raise Refusal(HTTPStatus.NOT_FOUND, "no such path")
     if usual:
-        return Login(kind, query.removeprefix("id="), peer, origin)
+        _, key, token, received = usual.groups()
+        if key is not None:
+            return Login(kind, key, peer, origin)
+        return Login(kind, token, peer, origin, int(received))
     fields = _fields(query)
     keys, tokens = fields.get("id", []), fields.get("recover", [])
     if len(keys) + len(tokens) != 1:

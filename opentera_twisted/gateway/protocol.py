@@ -169,7 +169,7 @@ class ClientProtocol(CorrectedProtocol):
         return self._admission.addCallbacks(self._admitted, self._refused)
 
     async def _admit(self, request: ConnectionRequest) -> Identity:
-        self._client = self.factory.proxies.client(_peer(self.transport), request.headers)
+        self._client = self.factory.proxies.client(self.address, request.headers)
         login = parse_login(self.http_request_uri, self._client, request.origin)
         self._kind = login.kind
         if login.received is not None:
@@ -196,8 +196,10 @@ class ClientProtocol(CorrectedProtocol):
 
     def _count_unknown(self) -> bool:
         """Count a connection for its address, unless it comes from a trusted proxy."""
-        peer = _peer(self.transport)
-        if self.factory.proxies.trusts(peer.address) or has_foreign_layer(self.transport):
+        if has_foreign_layer(self.transport):
+            return True
+        peer = self._client = _peer(self.transport)
+        if self.factory.proxies.trusts(peer.address):
             return True
         self._slot = self.factory.unknown.acquire(peer.address)
         return self._slot is not None

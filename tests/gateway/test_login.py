@@ -18,7 +18,10 @@ NO_COUNT = "received is not one count of event frames, from 0 to 999999999999999
 PEER = Peer("192.0.2.1", secure=False)
 
 pieces = st.sampled_from(
-    ["/wss/", "user", "device", "?", "id=", "&", "id", "%75", "+", "é", "a.B-_9", ";", "#", "\n"]
+    [
+        *("/wss/", "user", "device", "?", "id=", "&", "id", "%75", "+", "é", "a.B-_9", ";", "#"),
+        *("\n", "recover=", "received=", "0", "58", "9" * 15),
+    ]
 )
 
 
@@ -37,7 +40,16 @@ def outcome(target: str) -> Login | tuple[HTTPStatus, str]:
         return refusal.status, refusal.cause
 
 
-@given(st.one_of(targets, targets.map("/wss/user?id=".__add__)))
+@given(
+    st.one_of(
+        targets,
+        targets.map("/wss/user?id=".__add__),
+        targets.map("/wss/user?recover=a-_9&received=".__add__),
+    )
+)
+@example("/wss/user?recover=a-_9&received=0058")
+@example("/wss/user?recover=&received=5")
+@example("/wss/nobody?recover=a&received=5")
 @example("/wss/user?id=user.abc-_9")
 @example("/wss/user?id=")
 @example("/wss/nobody?id=a")
