@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
 
 from opentera_twisted._internal.redis_signatures import Blocking
-from opentera_twisted._internal.thread_pool import THREADS, ThreadPool
+from opentera_twisted._internal.thread_pool import THREADS, ContextThreadPool, ThreadPool
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
 from opentera_twisted.errors import BusUnavailable, ForkedProcess
 from opentera_twisted.link import DEFAULT_URL, RedisAddress
@@ -20,10 +20,12 @@ from opentera_twisted.logs import LogPublisher
 from opentera_twisted.pubsub import Handler, OnGap, check_handlers
 from opentera_twisted.reactor_thread import (
     BusLease,
+    ContextQueue,
     SerialQueue,
     ThreadLogPublisher,
     in_thread,
     run,
+    run_in_context,
 )
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
@@ -221,6 +223,7 @@ class BlockingBus:
         name: name in Redis's client list; the first object's name applies to all of them.
         handler_threads: number of threads for this object's handlers. Procedures have other
             threads, as many as the `Limits` of their server allow.
+        tracing: as in `Bus`; traced objects have two connections of their own.
 
     Attributes:
         variables: shared variables.
@@ -239,10 +242,14 @@ class BlockingBus:
         *,
         name: str = "opentera-bus",
         handler_threads: int = THREADS,
+        tracing: bool = False,
     ) -> None:
         address = url if isinstance(url, RedisAddress) else RedisAddress.parse(url)
-        self._lease = BusLease(address, name)
-        self._threads = ThreadPool("handlers of a BlockingBus", handler_threads)
+        self._lease = BusLease(address, name, tracing)
+        self._run: Callable[[Callable[[], Any]], Any] = run_in_context if tracing else run
+        self._queue = ContextQueue if tracing else SerialQueue
+        pool = ContextThreadPool if tracing else ThreadPool
+        self._threads = pool("handlers of a BlockingBus", handler_threads)
         self.variables = BlockingVariables(self._do, self._lease, self._threads)
         self.presence = BlockingPresence(self._do)
         self.redis = BlockingRedis(self._do)
@@ -318,7 +325,7 @@ class BlockingBus:
 
         async def subscribe(bus: Bus) -> Handle:
             what = f"a handler of {topic}"
-            queue = SerialQueue(bus.link.reactor, self._threads, what, handler, on_gap)
+            queue = self._queue(bus.link.reactor, self._threads, what, handler, on_gap)
             method = bus.subscribe_pattern if is_pattern else bus.subscribe
             called = handler if iscoroutinefunction(handler) else queue
             gap = None if on_gap is None else lambda: queue.call(on_gap)
@@ -459,7 +466,7 @@ class BlockingBus:
         return ThreadLogPublisher(self._lease, sender)
 
     def _do(self, function: Callable[[Bus], Awaitable[T]]) -> T:
-        value: T = run(lambda: function(self._lease.bus))
+        value: T = self._run(lambda: function(self._lease.bus))
         return value
 
 

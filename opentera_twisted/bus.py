@@ -16,20 +16,18 @@ from opentera_twisted.errors import AlreadyServed, InvalidArgument
 from opentera_twisted.link import (
     DEFAULT_URL,
     MAX_WAITING,
-    ClusterLink,
     Link,
     RedisAddress,
-    ServerLink,
 )
+from opentera_twisted.parts import PLAIN, Parts
 from opentera_twisted.presence import Presence
-from opentera_twisted.pubsub import Handler, OnGap, PubSub, Subscription
+from opentera_twisted.pubsub import Handler, OnGap, Subscription
 from opentera_twisted.redis_commands import RedisCommands
 from opentera_twisted.rpc import (
     CALL_TIMEOUT,
     DEFAULT_LIMITS,
     Answer,
     ArgumentValue,
-    Caller,
     Description,
     Json,
     Limits,
@@ -37,7 +35,6 @@ from opentera_twisted.rpc import (
     Procedures,
     ProcedureServer,
     Proxy,
-    Served,
     describe,
     services,
 )
@@ -63,8 +60,14 @@ class Bus(Service):
         name: name of the connections in Redis's client list, with the suffix ``.client`` or
             ``.subscriber``.
         max_waiting: commands and calls that may wait for the link; further ones fail at once.
+        tracing: record spans with OpenTelemetry, and send their context with calls.
+
+    Raises:
+        InvalidArgument: the URL is invalid.
+        ModuleNotFoundError: tracing needs the extra ``tracing``, which is not installed.
 
     Attributes:
+        is_traced: True with tracing.
         link: the two connections, their state, and lists of functions to call when it changes.
         variables: shared variables.
         pubsub: publishing and subscriptions.
@@ -92,17 +95,20 @@ class Bus(Service):
         reactor: Any = None,
         name: str = "opentera-bus",
         max_waiting: int = MAX_WAITING,
+        tracing: bool = False,
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
         self.setName(name)
         address = url if isinstance(url, RedisAddress) else RedisAddress.parse(url)
-        kind = ClusterLink if address.is_cluster else ServerLink
+        self.is_traced = tracing
+        self._parts = _traced_parts() if tracing else PLAIN
+        kind = self._parts.cluster_link if address.is_cluster else self._parts.server_link
         self.link: Link = kind(address, reactor=reactor, name=name, max_waiting=max_waiting)
         self.variables = Variables(self.link)
-        self.pubsub = PubSub(self.link)
-        self.caller = Caller(self.link, self.pubsub)
-        self.served = Served()
+        self.pubsub = self._parts.pubsub(self.link)
+        self.caller = self._parts.caller(self.link, self.pubsub)
+        self.served = self._parts.served()
         self.presence = Presence(self.link, self.pubsub)
         self.redis = RedisCommands(self.link)
         self._servers: set[ProcedureServer] = set()
@@ -456,7 +462,7 @@ class Bus(Service):
                     "server first, or pass exclusive=True to both",
                     topic=topic,
                 )
-        server = ProcedureServer(
+        server = self._parts.server(
             self.link,
             self.pubsub,
             name,
@@ -477,3 +483,9 @@ class Bus(Service):
             self._servers.discard(server)
             raise
         return server
+
+
+def _traced_parts() -> Parts:
+    from opentera_twisted.tracing import TRACED  # noqa: PLC0415 (an extra)
+
+    return TRACED

@@ -279,6 +279,7 @@ class HowToTests(CommandTestCase):
 # The shell parses, but does not run, commands for other machines.
 ELSEWHERE = {
     ("how-to/deployment.md", "systemctl"): "the units are started by test_contrib_systemd",
+    ("how-to/traces.md", "--tracing"): "tests/tracing/test_export.py starts the program",
     ("how-to/deployment.md", "docker"): "tests/contrib/test_docker.py checks the image",
 }
 RUN = {"README.md", "tutorial.md", "how-to/metrics.md", "how-to/least-rights.md"}
@@ -337,6 +338,7 @@ OF_OTHERS = {
     "systemctl": "now",
     "gunicorn and uWSGI": "enable-threads preload threads worker-class",
     "pip": "no-deps",
+    "Prometheus": "enable-feature",
     "pytest and trial": "debug debug-stacktraces nopm pdb until-failure",
     "towncrier": "version yes",
     "the benchmarks": "against count plots quick rounds",

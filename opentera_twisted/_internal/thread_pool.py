@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
@@ -133,3 +134,19 @@ class ThreadPool:
             )
         if refuse and future.cancel():
             result.errback(NoThread(f"all {self._size} threads are busy: {names}"))
+
+
+class ContextThreadPool(ThreadPool):
+    """Threads whose functions run in the context variables of their caller."""
+
+    def run(
+        self,
+        reactor: Any,
+        name: str,
+        function: Callable[..., Any],
+        *arguments: Any,
+        refuse: bool = False,
+    ) -> Deferred[Any]:
+        """Call a function in a thread, with a copy of the current context."""
+        run = copy_context().run
+        return super().run(reactor, name, run, function, *arguments, refuse=refuse)

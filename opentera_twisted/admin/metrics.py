@@ -18,7 +18,9 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from opentera_twisted._internal.histogram import Histogram
 from opentera_twisted.admin.health import Health
@@ -29,6 +31,7 @@ from opentera_twisted.gateway.recovery import OUTCOMES as RECOVERY_OUTCOMES
 from opentera_twisted.rpc import OUTCOMES, SERVED_OUTCOMES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text"
 
 _LOGINS = ("accepted", "refused", "limited", "unavailable", "gone", "failed")
 _STATES = ("idle", "down", "connecting", "authenticating", "restoring", "ready", "stopping")
@@ -241,11 +244,24 @@ class Metrics:
         yield _gauge("client_backlog_bytes", "Bytes queued for clients.", gateway.backlog)
 
 
-def page_of(families: Sequence[Metric]) -> bytes:
-    """Format metrics as text, format 0.0.4."""
+def page_of(families: Sequence[Metric], *, has_exemplars: bool = False) -> bytes:
+    """Format metrics as text: OpenMetrics, which has exemplars, or format 0.0.4."""
     registry = CollectorRegistry()
     registry.register(_Collecting(lambda: families))
+    if has_exemplars:
+        page: bytes = openmetrics.generate_latest(registry)
+        return page
     return generate_latest(registry)
+
+
+def accepts_exemplars(accept: str) -> bool:
+    """Return True if the header ``Accept`` names OpenMetrics."""
+    return any(part.split(";")[0].strip() == OPENMETRICS for part in accept.split(","))
+
+
+def content_type(*, has_exemplars: bool) -> str:
+    """Return the content type of `page_of`."""
+    return openmetrics.CONTENT_TYPE_LATEST if has_exemplars else CONTENT_TYPE
 
 
 _Kind = type[GaugeMetricFamily] | type[CounterMetricFamily]
@@ -273,11 +289,19 @@ def _histogram(name: str, text: str, durations: Histogram) -> Metric:
     return HistogramMetricFamily(f"opentera_bus_{name}", text, buckets=buckets, sum_value=total)
 
 
-def _buckets(durations: Histogram) -> tuple[list[tuple[str, float]], float]:
-    buckets: list[tuple[str, float]] = [
-        ("+Inf" if bound == float("inf") else str(float(bound)), count)
-        for bound, count in durations.cumulative()
-    ]
+_Bucket = tuple[str, float] | tuple[str, float, Exemplar]
+
+
+def _buckets(durations: Histogram) -> tuple[list[_Bucket], float]:
+    buckets: list[_Bucket] = []
+    for number, (bound, count) in enumerate(durations.cumulative()):
+        name = "+Inf" if bound == float("inf") else str(float(bound))
+        found = durations.exemplars.get(number)
+        if found is None:
+            buckets.append((name, count))
+        else:
+            trace = {"trace_id": found.trace_id, "span_id": found.span_id}
+            buckets.append((name, count, Exemplar(trace, found.seconds, found.timestamp)))
     return buckets, durations.total
 
 

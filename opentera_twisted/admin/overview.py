@@ -40,8 +40,8 @@ class Overview(Protocol):
     def hour(self) -> list[Sample]:
         """Return coarse samples of the last hour, the oldest first."""
 
-    def metrics(self) -> bytes | Awaitable[bytes]:
-        """Return the page for Prometheus."""
+    def metrics(self, *, has_exemplars: bool = False) -> bytes | Awaitable[bytes]:
+        """Return the page for Prometheus, as `page_of` formats it."""
 
 
 class LocalOverview:
@@ -122,6 +122,6 @@ class LocalOverview:
         """Return the metrics as objects."""
         return self._metrics.families()
 
-    def metrics(self) -> bytes:
+    def metrics(self, *, has_exemplars: bool = False) -> bytes:
         """Return the page for Prometheus."""
-        return page_of(self.families())
+        return page_of(self.families(), has_exemplars=has_exemplars)

@@ -18,7 +18,7 @@ from twisted.web.server import Site
 
 from opentera_twisted.admin.console import Console
 from opentera_twisted.admin.guard import Guard, Refused
-from opentera_twisted.admin.metrics import CONTENT_TYPE
+from opentera_twisted.admin.metrics import accepts_exemplars, content_type
 from opentera_twisted.admin.overview import Overview
 from opentera_twisted.admin.requests import parse_call, parse_disconnection, parse_key
 from opentera_twisted.admin.settings import ConsoleMode, Websockets
@@ -67,8 +67,9 @@ def admin_site(
 
     @routes.read("/metrics")
     def metrics(request: Any) -> bytes | Awaitable[bytes]:
-        request.setHeader("Content-Type", CONTENT_TYPE)
-        return overview.metrics()
+        has_exemplars = accepts_exemplars(request.getHeader("Accept") or "")
+        request.setHeader("Content-Type", content_type(has_exemplars=has_exemplars))
+        return overview.metrics(has_exemplars=has_exemplars)
 
     _add_client(routes)
     page = Console(bus, overview, guard=guard, mode=console, websockets=websockets, audits=audits)

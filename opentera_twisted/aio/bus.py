@@ -15,7 +15,13 @@ from twisted.logger import Logger
 
 from opentera_twisted._internal.redis_signatures import Awaited
 from opentera_twisted._internal.timeouts import check_positive, check_timeout
-from opentera_twisted.aio.deliveries import Deliveries, Items, call_handlers
+from opentera_twisted.aio.deliveries import (
+    ContextItems,
+    Deliveries,
+    Items,
+    call_handlers,
+    in_context,
+)
 from opentera_twisted.aio.loops import in_loop, running_loop
 from opentera_twisted.bus import DISCOVERY_TIMEOUT, Bus
 from opentera_twisted.errors import BusUnavailable, ForkedProcess
@@ -26,6 +32,7 @@ from opentera_twisted.reactor_thread import (
     BusLease,
     ThreadLogPublisher,
     run_in_loop,
+    run_in_loop_in_context,
     running_reactor,
 )
 from opentera_twisted.reactor_thread.handlers import MOST_WAITING
@@ -239,6 +246,7 @@ class AsyncioBus:
     Args:
         url: as in `Bus`.
         name: name in Redis's client list; the first object's name applies to all of them.
+        tracing: as in `Bus`; traced objects have two connections of their own.
 
     Attributes:
         variables: shared variables.
@@ -254,10 +262,18 @@ class AsyncioBus:
     _log = Logger()
 
     def __init__(
-        self, url: str | RedisAddress = DEFAULT_URL, *, name: str = "opentera-bus"
+        self,
+        url: str | RedisAddress = DEFAULT_URL,
+        *,
+        name: str = "opentera-bus",
+        tracing: bool = False,
     ) -> None:
         address = url if isinstance(url, RedisAddress) else RedisAddress.parse(url)
-        self._lease = BusLease(address, name)
+        self._lease = BusLease(address, name, tracing)
+        self._is_traced = tracing
+        self._run: Callable[[Callable[[], Any]], Awaitable[Any]] = (
+            run_in_loop_in_context if tracing else run_in_loop
+        )
         self._handling: set[asyncio.Task[None]] = set()
         self.variables = AsyncioVariables(self._do, self._lease)
         self.presence = AsyncioPresence(self._do)
@@ -364,6 +380,8 @@ class AsyncioBus:
     ) -> Handle:
         check_handlers(handler, on_gap)
         items, running = await self._items(is_pattern, topic, MOST_WAITING)
+        if self._is_traced:
+            handler = in_context(handler)
         task = asyncio.ensure_future(call_handlers(items, f"a handler of {topic}", handler, on_gap))
         self._handling.add(task)  # asyncio keeps only weak references
 
@@ -388,7 +406,8 @@ class AsyncioBus:
             )
 
         subscribed = _Running(self._lease)
-        items = Items(running_loop(), topic, max_pending, warn, subscribed.end)
+        kind = ContextItems if self._is_traced else Items
+        items = kind(running_loop(), topic, max_pending, warn, subscribed.end)
 
         async def begin(bus: Bus, running: _Running) -> None:
             method = bus.subscribe_pattern if is_pattern else bus.subscribe
@@ -549,7 +568,7 @@ class AsyncioBus:
 
     async def _do(self, function: Callable[[Bus], Awaitable[T]]) -> T:
         running_loop()
-        value: T = await run_in_loop(lambda: function(self._lease.bus))
+        value: T = await self._run(lambda: function(self._lease.bus))
         return value
 
 

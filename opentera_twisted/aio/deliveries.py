@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import Context, copy_context
 from inspect import isawaitable
 from types import TracebackType
 from typing import Final, NoReturn, Self
@@ -135,6 +136,42 @@ class Items:
                 self._is_woken = False
                 self._news.clear()
             await self._news.wait()
+
+
+class _ContextDelivery(Delivery):
+    """A delivery with the context variables of its arrival."""
+
+    context: Context
+
+
+class ContextItems(Items):
+    """A queue whose deliveries keep the context variables of their arrival."""
+
+    def put(self, delivery: Delivery) -> None:
+        """Queue a delivery, in the reactor's thread."""
+        kept = _ContextDelivery(*delivery)
+        kept.context = copy_context()
+        super().put(kept)
+
+
+def in_context(
+    handler: Callable[[Delivery], Awaitable[object] | object],
+) -> Callable[[Delivery], Awaitable[object]]:
+    """Call a handler with the context variables of each delivery of `ContextItems`."""
+
+    async def handle(delivery: Delivery) -> None:
+        if not isinstance(delivery, _ContextDelivery):
+            raise TypeError("expected a delivery of ContextItems")
+        context = delivery.context
+        result = context.run(handler, delivery)
+        if isawaitable(result):
+            await asyncio.get_running_loop().create_task(_awaited(result), context=context)
+
+    return handle
+
+
+async def _awaited(result: Awaitable[object]) -> object:
+    return await result
 
 
 _log: Final = Logger()

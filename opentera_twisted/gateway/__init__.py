@@ -9,6 +9,7 @@
     access_policy  the default access policy
     rpc_access   an access policy that queries a service
     admission    limits, session key, identity, subscriptions
+    traced_admission  the same, with a span for each login
     counters     counts of connections and messages, compared with a limit
     audit        the audit log: logins, refusals, disconnects, kicks
     summed_log   summaries of log lines that unauthenticated peers cause

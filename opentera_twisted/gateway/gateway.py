@@ -204,7 +204,7 @@ class Gateway(Service):
             joining,
             turn,
         )
-        self._admission = Admission(
+        self._admission = _admission_class(bus)(
             bus.link,
             limits,
             keys=SessionKeys(bus, require_bound=require_bound_keys),
@@ -436,3 +436,11 @@ class Gateway(Service):
             followed = self._fanout.topics_of(client.session or client)
             if any(topic.encode() in concerned for topic in followed):
                 client.missed_events()
+
+
+def _admission_class(bus: Bus) -> type[Admission]:
+    if not bus.is_traced:
+        return Admission
+    from opentera_twisted.gateway.traced_admission import TracedAdmission  # noqa: PLC0415 (an extra)
+
+    return TracedAdmission

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import time
 from typing import Any, Final
 
@@ -158,7 +159,7 @@ class ServerLink(Link):
         if self._commands is not None:
             self._commands.send(arguments, done)
         else:
-            waiting = self.execute(*arguments)
+            waiting = ServerLink.execute(self, *arguments)
             waiting.addCallbacks(done, lambda failure: done(failure.value))
 
     def delete(self, names: Sequence[bytes]) -> Deferred[int]:
@@ -259,7 +260,7 @@ class ServerLink(Link):
         if role == "subscriber":
             self._subscriber_entered(state)
         elif state == "ready":
-            self._waiting.send(self.execute)
+            self._waiting.send(partial(ServerLink.execute, self))
         else:
             self._commands = None
         if cause is not None:

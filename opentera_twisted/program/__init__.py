@@ -12,5 +12,6 @@ systemd          readiness, status and watchdog for systemd
 log              the program's log
 open_files       limit of open files
 option_values    parsing and checking of option values
+tracing          export of spans to an OpenTelemetry collector
 settings         checked options, one object for each package
 """

@@ -245,6 +245,14 @@ class Options(usage.Options):
             None,
             "Serve TeraServer.UserManagerModule, for use without an OpenTera server.",
         ),
+        (
+            "tracing",
+            None,
+            (
+                "Send traces to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT or "
+                "http://localhost:4318."
+            ),
+        ),
     )
 
     def __init__(self) -> None:
@@ -360,6 +368,7 @@ class Options(usage.Options):
             log_format=self["log-format"],
             log_level=self["log-level"],
             audit_log=None if self["audit-log"] == "none" else self["audit-log"],
+            tracing=bool(self["tracing"]),
             hints=tuple(self.hints),
         )
 

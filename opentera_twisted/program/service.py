@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
 from twisted.application.service import MultiService
@@ -45,6 +45,9 @@ from opentera_twisted.program.workers import Pool, WorkerSettings
 from opentera_twisted.program.workers.process import Worker
 from opentera_twisted.user_manager import UserManager
 
+if TYPE_CHECKING:
+    from opentera_twisted.program.tracing import SpanExport
+
 WORKERS_SHARE: Final = 0.9
 """Workers' share of the shutdown timeout."""
 
@@ -67,7 +70,8 @@ class Program(MultiService):
         self._runs_server = self._needs_server(redis)
         url = redis.embedded_url if self._runs_server else redis.url
         self._server: EmbeddedServer | None = None
-        self._bus = Bus(url, reactor=reactor, name=settings.name)
+        self._spans = _span_export(reactor, settings) if settings.tracing else None
+        self._bus = Bus(url, reactor=reactor, name=settings.name, tracing=settings.tracing)
         self._supervisor = Supervisor(self._bus.link)
         self._bus.link.on_ready.append(self._ready)
         self._shutdown_timeout = settings.gateway.limits.shutdown_timeout
@@ -126,6 +130,7 @@ class Program(MultiService):
                 name=settings.name,
                 gateway=evolve(settings.gateway, limits=limits).as_json(),
                 certificate=None if settings.certificate is None else settings.certificate.files,
+                tracing=settings.tracing,
             ),
             self._give_up,
         )
@@ -248,6 +253,8 @@ class Program(MultiService):
     def startService(self) -> None:
         """Start the server, and then the bus; until the bus is ready, logins get 503."""
         super().startService()
+        if self._spans is not None:
+            self._spans.start()
         garbage.collect_briefly()
         if self._listing is not None:
             self._listing.start()
@@ -308,6 +315,8 @@ class Program(MultiService):
         if self._user_manager is not None:
             await self._user_manager.stopService()
         await self._bus.stopService()
+        if self._spans is not None:
+            await self._spans.stop()
         if self._server is not None:
             await self._server.stopService()
 
@@ -328,6 +337,14 @@ class Program(MultiService):
         self._log.critical("{reason}", reason=reason)
         atexit.register(_exit_failed)  # after twistd has removed its pidfile
         self._reactor.stop()
+
+
+def _span_export(reactor: Any, settings: Settings) -> SpanExport:
+    try:
+        from opentera_twisted.program.tracing import SpanExport  # noqa: PLC0415 (an extra)
+    except MissingExtra as error:
+        raise StartFailed(f"--tracing: {error}") from None
+    return SpanExport(reactor, settings.name)
 
 
 def _exit_failed() -> None:

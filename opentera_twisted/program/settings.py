@@ -99,6 +99,7 @@ class Settings:
         log_format: format of twistd's log.
         log_level: lowest level of twistd's log.
         audit_log: file of the audit log, ``stderr``, or None.
+        tracing: True sends spans to an OpenTelemetry collector.
         hints: warnings for the operator.
     """
 
@@ -113,4 +114,5 @@ class Settings:
     log_format: Literal["text", "json"] = "text"
     log_level: str = "info"
     audit_log: str | None = None
+    tracing: bool = False
     hints: Sequence[str] = ()

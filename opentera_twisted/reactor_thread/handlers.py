@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
@@ -122,3 +123,11 @@ class SerialQueue:
             if self._on_dropped is not None:
                 self._waiting.append((self._on_dropped, ()))
         self._work()
+
+
+class ContextQueue(SerialQueue):
+    """Call a handler in a thread, with the context variables of each delivery."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Queue a call of a function, in order, with a copy of the current context."""
+        super().call(copy_context().run, function, *arguments)

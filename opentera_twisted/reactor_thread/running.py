@@ -12,12 +12,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from importlib.util import find_spec
 from inspect import currentframe
 from typing import Any, Final
 
 from twisted.python.threadable import isInIOThread
 
+from opentera_twisted._internal import callbacks
 from opentera_twisted._internal.clock import make_steady
 from opentera_twisted._internal.extras import explained
 from opentera_twisted.errors import BusUnavailable, ForkedProcess, InReactorThread
@@ -106,6 +108,20 @@ async def run_in_loop(function: Callable[..., Any], *arguments: Any) -> Any:
     if thread is None or not thread.is_running:
         thread = _start()
     return await thread.run_in_loop(function, *arguments)
+
+
+def run_in_context(function: Callable[[], Any]) -> Any:
+    """Run a function with a copy of this thread's context variables; otherwise like `run`."""
+    return run(copy_context().run, _start_in_context, function)
+
+
+async def run_in_loop_in_context(function: Callable[[], Any]) -> Any:
+    """Run a function with a copy of the context variables; otherwise like `run_in_loop`."""
+    return await run_in_loop(copy_context().run, _start_in_context, function)
+
+
+def _start_in_context(function: Callable[[], Any]) -> Any:
+    return callbacks.outcome(function())
 
 
 def check_not_forked() -> None:

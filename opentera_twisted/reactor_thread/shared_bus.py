@@ -32,7 +32,7 @@ class _Shared:
     keepers: set[BusLease] = Factory(set)
 
 
-_shared: Final[dict[RedisAddress, _Shared]] = {}
+_shared: Final[dict[tuple[RedisAddress, bool], _Shared]] = {}
 
 
 class BusLease:
@@ -41,15 +41,17 @@ class BusLease:
     Args:
         address: address of the Redis.
         name: name of the bus in Redis's client list, if this lease is the first.
+        tracing: as in `Bus`; traced leases share another bus.
 
     Attributes:
         address: address of the Redis.
         is_closed: True once it is closed.
     """
 
-    def __init__(self, address: RedisAddress, name: str) -> None:
+    def __init__(self, address: RedisAddress, name: str, tracing: bool = False) -> None:
         self.address = address
         self._name = name
+        self._tracing = tracing
         self._shared: _Shared | None = None
         self._ends: dict[object, Callable[[], Any]] = {}
         self.is_closed = False
@@ -69,7 +71,7 @@ class BusLease:
         if self.is_closed:
             raise BusUnavailable("this bus was closed; make another one")
         if self._shared is None:
-            self._shared = _shared.get(self.address) or self._start()
+            self._shared = _shared.get((self.address, self._tracing)) or self._start()
             self._shared.users.add(self)
         return self._shared.bus
 
@@ -81,10 +83,10 @@ class BusLease:
     def _start(self) -> _Shared:
         from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
 
-        bus = Bus(self.address, reactor=reactor, name=self._name)
+        bus = Bus(self.address, reactor=reactor, name=self._name, tracing=self._tracing)
         bus.startService()
         trigger = reactor.addSystemEventTrigger("before", "shutdown", bus.stopService)
-        shared = _shared[self.address] = _Shared(bus, trigger)
+        shared = _shared[self.address, self._tracing] = _Shared(bus, trigger)
         return shared
 
     def keep(self, what: object, end: Callable[[], Any]) -> None:
@@ -124,6 +126,6 @@ class BusLease:
         if not shared.users:
             from twisted.internet import reactor  # noqa: PLC0415 (it is running)
 
-            del _shared[self.address]
+            del _shared[self.address, self._tracing]
             reactor.removeSystemEventTrigger(shared.trigger)
             await shared.bus.stopService()

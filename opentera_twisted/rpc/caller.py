@@ -102,7 +102,7 @@ class _Gathering:
 
 
 @define(eq=False)
-class _Call:
+class PendingCall:
     """A pending call."""
 
     topic: str
@@ -112,6 +112,26 @@ class _Call:
     began: float
     waiting: Deferred[None] | None = None
     sent: bool = False
+
+
+def encode_call(
+    procedure: str,
+    reply_to: str,
+    call_id: int,
+    arguments: Sequence[ArgumentValue],
+    timeout: float,
+) -> bytes:
+    """Encode the request of a call.
+
+    Raises:
+        InvalidArgument: an argument, the name or the timeout is invalid.
+    """
+    if not isinstance(procedure, str) or not procedure:
+        raise InvalidArgument(f"a procedure's name must be a string, not {procedure!r}")
+    if not procedure.isprintable():
+        raise InvalidArgument(f"a procedure's name must be printable text, not {procedure!r}")
+    check_timeout(timeout)
+    return encode_request(procedure, reply_to, call_id, arguments)
 
 
 class Caller:
@@ -124,11 +144,12 @@ class Caller:
     """
 
     _log = Logger()
+    _encode = staticmethod(encode_call)
 
     def __init__(self, link: Link, pubsub: PubSub) -> None:
         self._link = link
         self._pubsub = pubsub
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, PendingCall] = {}
         self._gatherings: dict[int, _Gathering] = {}
         self._reply_to = f"{REPLY_CHANNELS}{uuid4()}"
         self.outcomes: Counter[str] = Counter()
@@ -165,10 +186,10 @@ class Caller:
         """
         self._link.check_thread()
         call_id = self._new_id()
-        request = encode_call(procedure, self._reply_to, call_id, arguments, timeout)
+        request = self._encode(procedure, self._reply_to, call_id, arguments, timeout)
         result: Deferred[Json] = Deferred(lambda _: self._cancelled(call_id))
         expiry = self._link.clock.callLater(timeout, self._expire, call_id, timeout)
-        self._calls[call_id] = call = _Call(
+        self._calls[call_id] = call = PendingCall(
             topic, procedure, result, expiry, self._link.clock.seconds()
         )
         if self._link.is_ready_for(topic, self._reply_to):
@@ -202,7 +223,7 @@ class Caller:
         """
         self._link.check_thread()
         call_id = self._new_id()
-        request = encode_call(procedure, self._reply_to, call_id, arguments, timeout)
+        request = self._encode(procedure, self._reply_to, call_id, arguments, timeout)
         return Deferred.fromCoroutine(self._gather(call_id, topic, procedure, request, timeout))
 
     async def _gather(
@@ -241,7 +262,7 @@ class Caller:
         if gathering.receivers is not None and gathering.is_complete:
             self._gathered(gathering)
 
-    def _send(self, call_id: int, call: _Call, request: bytes) -> None:
+    def _send(self, call_id: int, call: PendingCall, request: bytes) -> None:
         call.waiting = None
         if self._refusal is not None:  # no reply would arrive, unless the right was restored
             self._refusal = None
@@ -257,7 +278,7 @@ class Caller:
         self._refusal = None
         self._pubsub.acknowledged(self._listening).addErrback(self._refused)
 
-    def _send_if_listening(self, call_id: int, call: _Call, request: bytes) -> None:
+    def _send_if_listening(self, call_id: int, call: PendingCall, request: bytes) -> None:
         if self._refusal is None:
             self._send(call_id, call, request)
         else:
@@ -290,7 +311,7 @@ class Caller:
         if call is not None:
             self._fail(call, failure)
 
-    def _fail(self, call: _Call, reason: BusError | Failure) -> None:
+    def _fail(self, call: PendingCall, reason: BusError | Failure) -> None:
         """Fail a call and count its outcome."""
         error = reason.value if isinstance(reason, Failure) else reason
         for kind in type(error).__mro__:
@@ -325,7 +346,7 @@ class Caller:
             call_id = new_id()
         return call_id
 
-    def _settle(self, call: _Call, reply: Mapping[str, Any]) -> None:
+    def _settle(self, call: PendingCall, reply: Mapping[str, Any]) -> None:
         try:
             self.seconds.add(self._link.clock.seconds() - call.began)
             value = return_value(reply, call.topic, call.procedure)
@@ -361,7 +382,7 @@ class Caller:
                 self._take(call_id)
                 self._fail(call, self._interruption(call))
 
-    def _interruption(self, call: _Call) -> CallInterrupted:
+    def _interruption(self, call: PendingCall) -> CallInterrupted:
         return CallInterrupted(
             f"the link to Redis broke while {call.procedure} of {call.topic} was pending",
             topic=call.topic,
@@ -372,7 +393,7 @@ class Caller:
         if self._take(call_id) is not None:
             self.outcomes["cancelled"] += 1
 
-    def _take(self, call_id: int) -> _Call | None:
+    def _take(self, call_id: int) -> PendingCall | None:
         call = self._calls.pop(call_id, None)
         if call is None:
             return None
@@ -382,23 +403,3 @@ class Caller:
             waiting, call.waiting = call.waiting, None
             waiting.cancel()
         return call
-
-
-def encode_call(
-    procedure: str,
-    reply_to: str,
-    call_id: int,
-    arguments: Sequence[ArgumentValue],
-    timeout: float,
-) -> bytes:
-    """Encode the request of a call.
-
-    Raises:
-        InvalidArgument: an argument, the name or the timeout is invalid.
-    """
-    if not isinstance(procedure, str) or not procedure:
-        raise InvalidArgument(f"a procedure's name must be a string, not {procedure!r}")
-    if not procedure.isprintable():
-        raise InvalidArgument(f"a procedure's name must be printable text, not {procedure!r}")
-    check_timeout(timeout)
-    return encode_request(procedure, reply_to, call_id, arguments)

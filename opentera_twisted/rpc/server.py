@@ -69,6 +69,7 @@ class ProcedureServer:
     """
 
     _log = Logger()
+    _decode = staticmethod(decode_request)
 
     def __init__(
         self,
@@ -159,7 +160,7 @@ class ProcedureServer:
     def received(self, delivery: Delivery) -> None:
         """Answer a request."""
         topic, payload = delivery.topic, delivery.payload
-        request = decode_request(payload)
+        request = self._decode(payload)
         if request is None or not (request.method or request.reply_to):
             self._malformed.dropped(topic)
             return

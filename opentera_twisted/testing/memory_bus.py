@@ -63,6 +63,7 @@ class MemoryBus(Bus):
         reactor: clock of the bus. None makes a `MemoryClock`: ``bus.clock.advance(10)``. The real
             reactor lets real time pass.
         name: name of the bus.
+        tracing: as in `Bus`.
 
     Attributes:
         clock: the reactor that was passed, or the new clock.
@@ -83,13 +84,14 @@ class MemoryBus(Bus):
         *,
         reactor: Any = None,
         name: str = "memory",
+        tracing: bool = False,
     ) -> None:
         self.clock = MemoryClock() if reactor is None else reactor
         if isinstance(server, MemoryCommands):
             server = server.server
         self.server = MemoryRedis(clock_of(self.clock)) if server is None else server
         address = _MemoryAddress(hosts=(("memory", 0),), redis=self.server)
-        super().__init__(address, reactor=self.clock, name=name)
+        super().__init__(address, reactor=self.clock, name=name, tracing=tracing)
         self.redis: MemoryCommands = MemoryCommands(self.link, self.server)
         self.startService()
         if isinstance(self.clock, Clock):

@@ -29,9 +29,11 @@ class ClusterTestCase(TestCase):
         for node in self.cluster.primaries:
             node.execute("FLUSHALL")
 
-    async def bus(self, url: str | None = None, name: str = "test") -> Bus:
+    async def bus(
+        self, url: str | None = None, name: str = "test", *, tracing: bool = False
+    ) -> Bus:
         """Return a connected bus that is stopped at the end of the test."""
-        bus = start_bus(self, url or self.cluster.url, name)
+        bus = start_bus(self, url or self.cluster.url, name, tracing=tracing)
         await bus.connected()
         return bus
 
@@ -123,8 +125,10 @@ class OnClusterTestCase(RedisTestCase):
         self.redis: Any = OnCluster(self.cluster)
         self.addCleanup(self.redis.close)
 
-    async def bus(self, url: str | None = None, name: str = "test") -> Bus:
+    async def bus(
+        self, url: str | None = None, name: str = "test", *, tracing: bool = False
+    ) -> Bus:
         """Return a connected bus that is stopped at the end of the test."""
-        bus = start_bus(self, url or self.cluster.url, name)
+        bus = start_bus(self, url or self.cluster.url, name, tracing=tracing)
         await bus.connected()
         return bus

@@ -165,9 +165,9 @@ def start_server(test: TestCase, *options: str) -> Server:
     return server
 
 
-def start_bus(test: TestCase, url: str, name: str = "test") -> Bus:
+def start_bus(test: TestCase, url: str, name: str = "test", *, tracing: bool = False) -> Bus:
     """Return a connecting bus that is stopped at the end of the test."""
-    bus = Bus(url, reactor=reactor, name=name)
+    bus = Bus(url, reactor=reactor, name=name, tracing=tracing)
     bus.startService()
     test.addCleanup(bus.stopService)
     return bus
@@ -194,9 +194,12 @@ class RedisTestCase(TestCase):
         """Return the URL with which a gateway logs in."""
         return self.server.url_as(GATEWAY)
 
-    async def bus(self, url: str | None = None, name: str = "test") -> Bus:
+    async def bus(
+        self, url: str | None = None, name: str = "test", *, tracing: bool = False
+    ) -> Bus:
         """Return a connected bus that is stopped at the end of the test."""
-        bus = start_bus(self, url or self.server.url_as(self.redis_user), name)
+        url = url or self.server.url_as(self.redis_user)
+        bus = start_bus(self, url, name, tracing=tracing)
         await bus.connected()
         return bus
 

@@ -13,6 +13,7 @@ from opentera_twisted.messages import TeraEvent, UserEvent
 from opentera_twisted.messages.envelopes import unpack
 from tests.helpers.processes import Process
 from tests.helpers.support import Collector, folder_of, shared_server
+from tests.helpers.traces import recorder
 from tests.opentera_package.environments import Environment, ProgramTestCase, program
 
 LONG = 300_000
@@ -75,6 +76,17 @@ class CallingTheirs(ProgramTestCase):
             assert json.dumps(returned) == json.dumps([*map(shown, arguments)])
             assert await self.call(bus, server, "echo") == []
             assert await self.call(bus, server, "long", LONG) == "é" * LONG
+
+    async def test_a_traced_request_is_answered(self) -> None:
+        recorder()
+        await self.served()
+        bus = await self.bus(tracing=True)
+        seen = Collector()
+        for number, server in enumerate(SERVERS, 1):
+            await bus.subscribe(f"{server}.rpc", seen)
+            returned = await self.call(bus, server, "echo", *ARGUMENTS)
+            assert json.dumps(returned) == json.dumps([*map(shown, ARGUMENTS)])
+            assert b"\x82\xb5\x18\x3700-" in (await seen.wait(number))[-1].payload
 
     async def test_an_exception_fails_the_call(self) -> None:
         bus = await self.served()

@@ -17,7 +17,7 @@ from tests.helpers.support import free_port, shared_server
 
 from .environment import Environment
 
-EXTRAS = ("admin", "asyncio", "blocking", "cli", "embedded", "opentera")
+EXTRAS = ("admin", "asyncio", "blocking", "cli", "embedded", "opentera", "tracing")
 FOR_DEVELOPERS = ("bench", "dev")
 
 CALL = """
@@ -180,6 +180,12 @@ class TestWithoutExtras:
                     "crochet is missing: pip install 'opentera-twisted[blocking]'"
                 )
                 for name in ("aio", "blocking", "client.blocking", "opentera", "reactor_thread")
+            },
+            **{
+                f"opentera_twisted.{name}": (
+                    "opentelemetry is missing: pip install 'opentera-twisted[tracing]'"
+                )
+                for name in ("gateway.traced_admission", "program.tracing", "tracing")
             },
         }
 

@@ -81,6 +81,7 @@ class TestFile:
             "workers": 7,
             "require-bound-keys": True,
             "user-manager": True,
+            "tracing": True,
         }
         known = Options().sources.keys() - {"config"}
         certificate = {"certificate", "private-key"}  # tests of TLS check that they work

@@ -44,6 +44,7 @@ class WorkerSettings:
         name: name in Redis's list of clients, to which the worker appends its number.
         gateway: `GatewaySettings` as a JSON object.
         certificate: paths of the certificate and of its private key, or None.
+        tracing: True sends spans to an OpenTelemetry collector.
         tells: True if reports include the state for the admin endpoint.
     """
 
@@ -51,6 +52,7 @@ class WorkerSettings:
     name: str
     gateway: Mapping[str, Any]
     certificate: tuple[str, str] | None = None
+    tracing: bool = False
     tells: bool = False
 
 

@@ -23,6 +23,7 @@ from opentera_twisted.program.workers.process import Worker
 
 try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.samples import Exemplar
     from prometheus_client.samples import Sample as MetricSample
 except ModuleNotFoundError as error:
     raise explained(error) from None
@@ -107,7 +108,7 @@ class AllWorkers:
     def _summed(self, name: str, own: Mapping[str, int]) -> dict[str, int]:
         return _sum([own, self._dead[name], *self._reported(name).values()])
 
-    async def metrics(self) -> bytes:
+    async def metrics(self, *, has_exemplars: bool = False) -> bytes:
         """Return the parent's metrics, and each worker's with its number as a label."""
         workers = dict(self._pool.workers)
         replies = await DeferredList(
@@ -122,7 +123,8 @@ class AllWorkers:
             for number, (is_received, reply) in zip(workers, replies, strict=True)
             if is_received
         }
-        return page_of(_merged([*self._own.families(), *families(self._pool)], received))
+        merged = _merged([*self._own.families(), *families(self._pool)], received)
+        return page_of(merged, has_exemplars=has_exemplars)
 
     def _reported(self, name: str) -> Mapping[int, Any]:
         return {
@@ -179,7 +181,10 @@ def as_json(metrics: Iterable[Metric]) -> list[Any]:
             metric.name,
             metric.documentation,
             metric.type,
-            [[sample.name, sample.labels, sample.value] for sample in metric.samples],
+            [
+                [sample.name, sample.labels, sample.value, sample.exemplar]
+                for sample in metric.samples
+            ],
         ]
         for metric in metrics
     ]
@@ -194,8 +199,13 @@ def _merged(own: Sequence[Metric], received: Mapping[int, Sequence[Any]]) -> Seq
             if family is None:
                 family = found[name] = Metric(name, documentation, kind)
             family.samples += [
-                MetricSample(sample, {**labels, "worker": str(number)}, value)
-                for sample, labels, value in samples
+                MetricSample(
+                    sample,
+                    {**labels, "worker": str(number)},
+                    value,
+                    exemplar=exemplar and Exemplar(*exemplar),
+                )
+                for sample, labels, value, exemplar in samples
             ]
     return list(found.values())
 

@@ -176,7 +176,18 @@ class Serving:
         self._certificate = (
             None if settings.certificate is None else Certificate(*settings.certificate)
         )
-        self._bus = Bus(settings.redis, reactor=reactor, name=f"{settings.name}.{number}")
+        self._spans: Any = None
+        if settings.tracing:
+            from opentera_twisted.program.tracing import SpanExport  # noqa: PLC0415 (an extra)
+
+            self._spans = SpanExport(reactor, settings.name)
+            self._spans.start()
+        self._bus = Bus(
+            settings.redis,
+            reactor=reactor,
+            name=f"{settings.name}.{number}",
+            tracing=settings.tracing,
+        )
         self.gateway = make_gateway(self._bus, GatewaySettings.from_json(settings.gateway))
         self._listing = GatewayService(self._bus, self.gateway, f"{settings.name}.{number}")
         self._overview: Any = None
@@ -240,3 +251,5 @@ class Serving:
         await self.gateway.stopService()
         await self._listing.stop()  # it waits for Redis, and clients must not
         await self._bus.stopService()
+        if self._spans is not None:
+            await self._spans.stop()

@@ -1,0 +1,1 @@
+"""Traces: spans of calls, deliveries, logins and commands."""
