@@ -16,7 +16,7 @@ import pytest
 import opentera_twisted
 from opentera_twisted._internal.extras import EXTRA_OF
 from tests.helpers.processes import ENVIRONMENT, UNMEASURED
-from tests.helpers.support import ROOT
+from tests.helpers.support import GUARD, ROOT
 from tools.oldest import oldest
 
 FILES = [
@@ -131,6 +131,28 @@ def test_every_dependency_has_a_lower_bound_and_its_extra() -> None:
     parsed.read_string(settings)  # a source distribution has a rewritten copy
     for module, extra in EXTRA_OF.items():
         assert module.replace(".", "-") in parsed["options.extras_require"][extra]
+
+
+NO_HIREDIS = """
+import sys
+sys.modules["hiredis"] = None  # as if it were not installed
+for module in ("opentera_twisted.bus", "opentera_twisted.blocking", "opentera_twisted.testing"):
+    try:
+        __import__(module)
+    except ModuleNotFoundError as error:
+        print(error)
+from opentera_twisted.cli import main
+sys.argv = ["opentera-bus", "get", "a"]
+main()
+"""
+
+
+def test_a_missing_dependency_is_named() -> None:
+    command = [sys.executable, "-c", NO_HIREDIS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=GUARD)
+    expected = "hiredis is missing, which opentera-twisted needs: pip install hiredis"
+    assert done.stdout.splitlines() == [expected] * 3
+    assert done.stderr == f"opentera-bus: {expected}\n"
 
 
 def test_a_dependency_without_a_lower_bound_is_refused() -> None:

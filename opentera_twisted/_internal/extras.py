@@ -1,4 +1,4 @@
-"""The extra to install when one of its modules is missing."""
+"""Names of the extra, or of the dependency, to install when a module is missing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,20 @@ EXTRA_OF: Final[Mapping[str, str]] = {
 """Extra that contains a module; that of the embedded server is a file, not a module."""
 
 
+REQUIRED: Final = "hiredis"
+"""Dependency that an installation without dependencies lacks first."""
+
+
 class MissingExtra(ModuleNotFoundError):
-    """An imported part of this package needs an extra; the message names it."""
+    """An imported part of this package needs an extra or a dependency; the message names it."""
 
 
 def explained(error: ModuleNotFoundError) -> ModuleNotFoundError:
-    """Return an error that names the extra to install, or the same error if none would help."""
+    """Return an error that names what to install, or the same error if nothing would help."""
+    if error.name == REQUIRED:
+        return MissingExtra(
+            f"{REQUIRED} is missing, which opentera-twisted needs: pip install {REQUIRED}"
+        )
     extra = EXTRA_OF.get(error.name or "")
     if extra is None:
         return error

@@ -31,15 +31,20 @@ retry_pause     retries of refused operations
 """
 
 from opentera_twisted._internal.default_url import DEFAULT_URL
-from opentera_twisted.link.address import RedisAddress
-from opentera_twisted.link.cluster_link import ClusterLink
-from opentera_twisted.link.keyspaces import PRESENCE, USER_MANAGER, Keyspace
-from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, HasLink, Link, Script
-from opentera_twisted.link.protocol import Argument, Done
-from opentera_twisted.link.retry_pause import Retry
-from opentera_twisted.link.server_link import ServerLink
-from opentera_twisted.link.statistics import ConnectionStatistics
-from opentera_twisted.link.subscriptions import Name
+from opentera_twisted._internal.extras import explained
+
+try:
+    from opentera_twisted.link.address import RedisAddress
+    from opentera_twisted.link.cluster_link import ClusterLink
+    from opentera_twisted.link.keyspaces import PRESENCE, USER_MANAGER, Keyspace
+    from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, HasLink, Link, Script
+    from opentera_twisted.link.protocol import Argument, Done
+    from opentera_twisted.link.retry_pause import Retry
+    from opentera_twisted.link.server_link import ServerLink
+    from opentera_twisted.link.statistics import ConnectionStatistics
+    from opentera_twisted.link.subscriptions import Name
+except ModuleNotFoundError as error:
+    raise explained(error) from None
 
 __all__ = [
     "COMMAND_TIMEOUT",
