@@ -1,5 +1,6 @@
-"""Session setup: long timeouts, Ctrl-C for child programs, and the end of shared servers."""
+"""Session setup: long timeouts, Ctrl-C for child programs, frozen modules, shared servers."""
 
+import gc
 import os
 import signal
 
@@ -30,6 +31,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+def pytest_collection_finish() -> None:
+    """Freeze modules and collected tests, which each full collection of garbage would visit."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -25,6 +25,8 @@ def defaults() -> Iterator[None]:
     gc.set_threshold(*thresholds)
     gc.callbacks[:] = callbacks
     gc.unfreeze()
+    gc.collect()
+    gc.freeze()  # as before
 
 
 def test_existing_objects_are_frozen() -> None:
