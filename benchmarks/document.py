@@ -155,9 +155,9 @@ def _matrix(what: str, figures: Sequence[Json]) -> str:
 def _own_aims(figures: Iterable[Json]) -> Iterator[str]:
     for figure in figures:
         if figure["target"]:
-            told = "reached" if figure["reached"] else "not reached"
+            result = "reached" if figure["reached"] else "not reached"
             who = _short(figure["ours"])
-            yield f"{figure['name']}, {who}: {figure['target']} {figure['unit']}, {told}"
+            yield f"{figure['name']}, {who}: {figure['target']} {figure['unit']}, {result}"
 
 
 def _aims_beside(figures: Iterable[Json]) -> Iterator[str]:
@@ -170,8 +170,8 @@ def _aims_beside(figures: Iterable[Json]) -> Iterator[str]:
                 if not rival["reached"]:
                     names.append(f"{_short(rival)} ({figure['name']})")
     for target, names in missed.items():
-        told = f"not beside {', '.join(names)}" if names else "reached beside all"
-        yield f"ratio {target}: {told}"
+        result = f"not beside {', '.join(names)}" if names else "reached beside all"
+        yield f"ratio {target}: {result}"
 
 
 def _short(series: Json) -> str:

@@ -64,7 +64,7 @@ def nchan(setting: Setting, audience: Audience) -> Iterator[Side]:
     """nginx with nchan, unpacked from Debian's packages."""
     root = debian("nchan", "nginx", "libnginx-mod-nchan")
     binary = str(root / "usr/sbin/nginx")
-    told = subprocess.run([binary, "-v"], capture_output=True, text=True, check=True).stderr
+    output = subprocess.run([binary, "-v"], capture_output=True, text=True, check=True).stderr
     archive = next(root.glob("libnginx-mod-nchan_*.deb")).name
     version = archive.split("_")[1].removeprefix("1%3a").partition("+")[0]
     events = []
@@ -90,7 +90,7 @@ def nchan(setting: Setting, audience: Audience) -> Iterator[Side]:
             server.wait_for_line("Redis", "connected")
             server.discard_output()
             yield Side(
-                who=f"nchan {version}, {told.strip().partition(': ')[2]}, one worker",
+                who=f"nchan {version}, {output.strip().partition(': ')[2]}, one worker",
                 dialect="plain",
                 port=port,
                 pids=server.family(),

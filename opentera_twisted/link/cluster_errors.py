@@ -44,12 +44,12 @@ class Redirection:
 _LATER: Final = Redirection("later")
 
 
-def redirection(error: CommandFailed, asked: str) -> Redirection | None:
+def redirection(error: CommandFailed, node_host: str) -> Redirection | None:
     """Decide where to send a refused command again.
 
     Args:
         error: error of the node.
-        asked: host of that node; MOVED and ASK leave it out if it is the same.
+        node_host: host of that node; MOVED and ASK leave it out if it is the same.
 
     Returns:
         None if no other node would accept the command.
@@ -61,7 +61,7 @@ def redirection(error: CommandFailed, asked: str) -> Redirection | None:
     try:
         _, slot, where = error.reply.split(" ")
         host, _, port = where.rpartition(":")
-        address = (read_host(host.encode(), asked), int(port))
+        address = (read_host(host.encode(), node_host), int(port))
         number = int(slot)
     except ValueError:
         return _LATER

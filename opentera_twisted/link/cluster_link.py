@@ -338,8 +338,8 @@ class ClusterLink(Link):
             command.done(reply)
 
     def _refused(self, command: _Command, node: ServerLink, error: CommandFailed) -> None:
-        asked = node.address.hosts[0][0]
-        reaction = redirection(error, asked)
+        node_host = node.address.hosts[0][0]
+        reaction = redirection(error, node_host)
         if reaction is None:
             command.done(error)
             return

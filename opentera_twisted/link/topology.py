@@ -46,12 +46,12 @@ class Topology:
         self._owners[slot] = address
 
 
-def parse_slots(reply: Any, asked: str) -> Topology:
+def parse_slots(reply: Any, node_host: str) -> Topology:
     """Read the reply of ``CLUSTER SLOTS``.
 
     Args:
         reply: ranges of slots, each with its primary first.
-        asked: host of the node that answered, which may not know its own.
+        node_host: host of the node that answered, which may not know its own.
 
     Raises:
         ValueError: the reply has another form.
@@ -63,13 +63,13 @@ def parse_slots(reply: Any, asked: str) -> Topology:
         for first, last, (host, port, *_), *_ in reply:
             if not 0 <= first <= last < SLOTS or not 0 < port < 65_536:
                 raise ValueError(f"no range of slots at a node: {first}-{last}, port {port}")
-            address = (read_host(host, asked), port)
+            address = (read_host(host, node_host), port)
             owners[first : last + 1] = [address] * (last + 1 - first)
     except (TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"not a reply of CLUSTER SLOTS: {error}") from None
     return Topology(owners)
 
 
-def read_host(host: bytes | None, asked: str) -> str:
+def read_host(host: bytes | None, node_host: str) -> str:
     """Read a host; a node without an announced or known one leaves it empty, or writes ``?``."""
-    return asked if host is None or host in {b"", b"?"} else host.decode()
+    return node_host if host is None or host in {b"", b"?"} else host.decode()

@@ -439,7 +439,7 @@ class OverviewTests(TestCase):
         overview = AllWorkers(Bus("redis://127.0.0.1:1/0", reactor=reactor), pool)
         for number in (1, 2):
             worker = Worker(number, nothing, pytest.fail, lambda *_: None)
-            worker.told = {
+            worker.report = {
                 "health": {
                     "clients": {"user": 1},
                     "recovery": {

@@ -45,7 +45,7 @@ class WorkerSettings:
         gateway: `GatewaySettings` as a JSON object.
         certificate: paths of the certificate and of its private key, or None.
         tracing: True sends spans to an OpenTelemetry collector.
-        tells: True if reports include the state for the admin endpoint.
+        has_state: True if reports include the state for the admin endpoint.
     """
 
     redis: str
@@ -53,7 +53,7 @@ class WorkerSettings:
     gateway: Mapping[str, Any]
     certificate: tuple[str, str] | None = None
     tracing: bool = False
-    tells: bool = False
+    has_state: bool = False
 
 
 class Channel(Int32StringReceiver):

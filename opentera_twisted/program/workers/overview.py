@@ -48,7 +48,7 @@ class AllWorkers:
         self._dead_recoveries: Counter[str] = Counter()
         self._was_complete = False
         self._since = time()
-        pool.have_told()
+        pool.collect_reports()
         pool.on_changed.append(self._changed)
         pool.on_died.append(self._died)
 
@@ -128,9 +128,9 @@ class AllWorkers:
 
     def _reported(self, name: str) -> Mapping[int, Any]:
         return {
-            number: worker.told[name]
+            number: worker.report[name]
             for number, worker in self._pool.workers.items()
-            if name in worker.told
+            if name in worker.report
         }
 
     def _combine(self, sample: Sample) -> Sample:
@@ -152,13 +152,13 @@ class AllWorkers:
     def _died(self, worker: Worker) -> None:
         """Keep a dead worker's counts, so that sums never fall."""
         for name, counts in self._dead.items():
-            counts.update(worker.told.get(name, {}))
+            counts.update(worker.report.get(name, {}))
         del self._dead["calls"]["in_flight"]
-        if "health" in worker.told:
-            redis = worker.told["health"]["redis"]
+        if "health" in worker.report:
+            redis = worker.report["health"]["redis"]
             self._dead_reconnects.update(redis["reconnects"])
             self._dead_gaps += redis["gaps"]
-            self._dead_recoveries.update(worker.told["health"]["recovery"]["outcomes"])
+            self._dead_recoveries.update(worker.report["health"]["recovery"]["outcomes"])
 
 
 def families(pool: Pool) -> Sequence[Metric]:
@@ -211,7 +211,7 @@ def _merged(own: Sequence[Metric], received: Mapping[int, Sequence[Any]]) -> Seq
 
 
 def _part(worker: Worker) -> dict[str, Any]:
-    page = worker.told.get("health", {})
+    page = worker.report.get("health", {})
     part: dict[str, Any] = {
         "worker": worker.number,
         "process": worker.pid,

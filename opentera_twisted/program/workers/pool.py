@@ -98,9 +98,9 @@ class Pool(Service):
         """Return the number of workers that accept clients."""
         return sum(worker.is_ready for worker in self.workers.values())
 
-    def have_told(self) -> None:
+    def collect_reports(self) -> None:
         """Request the state for the admin endpoint from all workers that start from now on."""
-        self._settings = evolve(self._settings, tells=True)
+        self._settings = evolve(self._settings, has_state=True)
 
     def missing(self) -> str:
         """Return the number of missing workers, for people; empty if all are ready."""

@@ -43,7 +43,7 @@ class Worker(ProcessProtocol):
         state: stage of the process's life.
         is_ready: True if clients can log in.
         lease: the gateway's name in Redis, once it listens.
-        told: state for the admin endpoint; empty before the first report.
+        report: state for the admin endpoint; empty before the first report.
         silent: consecutive missed reports.
         idle: latest of the missed reports during which the process used no CPU.
     """
@@ -63,7 +63,7 @@ class Worker(ProcessProtocol):
         self.state: State = "starting"
         self.is_ready = False
         self.lease: str | None = None
-        self.told: Mapping[str, Any] = {}
+        self.report: Mapping[str, Any] = {}
         self.silent = 0
         self.idle = 0
         self._used = 0.0
@@ -137,9 +137,9 @@ class Worker(ProcessProtocol):
         self.state = "listening"
         self._changed()
 
-    def _report(self, is_ready: bool, told: Mapping[str, Any]) -> None:
+    def _report(self, is_ready: bool, report: Mapping[str, Any]) -> None:
         self.silent = self.idle = 0
-        self.told = told
+        self.report = report
         if is_ready != self.is_ready:
             self.is_ready = is_ready
             self._changed()

@@ -118,9 +118,9 @@ class Child:
     def _report(self) -> None:
         if self._serving is None:  # not constructed yet
             return
-        is_ready, told = self._serving.report()
+        is_ready, report = self._serving.report()
         is_ready = is_ready and self._serving.listening.called and not self._is_ending
-        self.channel.tell("report", is_ready, told)
+        self.channel.tell("report", is_ready, report)
 
     def _reload(self) -> None:
         if self._serving is not None:
@@ -191,7 +191,7 @@ class Serving:
         self.gateway = make_gateway(self._bus, GatewaySettings.from_json(settings.gateway))
         self._listing = GatewayService(self._bus, self.gateway, f"{settings.name}.{number}")
         self._overview: Any = None
-        if settings.tells:
+        if settings.has_state:
             from opentera_twisted.admin import LocalOverview  # noqa: PLC0415 (an extra)
 
             self._overview = LocalOverview(self._bus, self.gateway)
@@ -216,8 +216,8 @@ class Serving:
 
     def report(self) -> tuple[bool, Mapping[str, Any]]:
         """Return the readiness for logins, and the state for the admin endpoint."""
-        told = {} if self._overview is None else self._overview.latest()
-        return self._bus.link.is_ready, told
+        state = {} if self._overview is None else self._overview.latest()
+        return self._bus.link.is_ready, state
 
     def metrics(self) -> Any:
         """Return the metrics as JSON values."""
