@@ -23,6 +23,7 @@ from tests import test_presence, test_presence_grace, test_presence_lease
 from tests.gateway import test_gateway
 from tests.gateway.recovery import test_returns
 from tests.gateway.recovery.case import RecoveryTestCase
+from tests.helpers.admin import AdminTestCase
 from tests.helpers.cluster import OnClusterTestCase
 from tests.helpers.support import UUID, turn
 from tests.test_presence import enter, leave
@@ -146,3 +147,15 @@ class GapTests(OnClusterTestCase, RecoveryTestCase):
         assert await other.until(1) == ["b"]
         assert not other.websocket.closed.called
         await deferToThread(self.cluster.move, slot, source)
+
+
+class AdminTests(OnClusterTestCase, AdminTestCase):
+    async def test_health_and_metrics_name_each_node(self) -> None:
+        admin = await self.admin()
+        nodes = {f"127.0.0.1:{node.port}" for node in self.cluster.primaries}
+        health = (await admin.ask("/health")).json()
+        assert set(health["redis"]["nodes"]) == nodes
+        assert health["redis"]["reconnects"] == {"client": 0, "subscriber": 0}
+        metrics = (await admin.ask("/metrics")).body.decode()
+        for node in nodes:
+            assert f'opentera_bus_node_ready{{node="{node}"}} 1.0' in metrics

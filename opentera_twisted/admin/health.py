@@ -81,9 +81,7 @@ class Health:
                 "address": str(link.address),
                 **link.states,
                 "since": {name: _text(seconds) for name, seconds in since.items()},
-                "reconnects": {
-                    name: max(counts.connected - 1, 0) for name, counts in link.statistics.items()
-                },
+                "reconnects": link.reconnects,
                 "gaps": link.gaps,
             },
             "subscriptions": {
@@ -95,6 +93,10 @@ class Health:
             "version": self.version,
             "versions": {**self._versions, "redis": self._redis},
         }
+        if link.nodes:
+            page["redis"]["nodes"] = {
+                f"{host}:{port}": node.states for (host, port), node in link.nodes.items()
+            }
         cause = self._refusal if link.is_ready else link.cause
         if not self.is_ready and cause:
             page["redis"]["cause"] = cause

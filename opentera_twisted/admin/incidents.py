@@ -24,10 +24,7 @@ _LIMITS: Final = ("handshake_timeout", "max_message_size", "max_messages_per_min
 
 def totals_of(bus: Bus, gateway: Gateway | None) -> dict[str, int]:
     """Count the incidents of a process since its start, by ``kind:detail``."""
-    totals = {
-        f"reconnect:{name}": max(counts.connected - 1, 0)
-        for name, counts in bus.link.statistics.items()
-    }
+    totals = {f"reconnect:{name}": count for name, count in bus.link.reconnects.items()}
     totals["gap:"] = bus.link.gaps
     if gateway is not None:
         totals["slow:"] = gateway.limited["max_send_buffer"]

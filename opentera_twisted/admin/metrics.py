@@ -91,6 +91,12 @@ class Metrics:
                 states.add_metric([name, known], int(known == state))
         yield states
         yield _gauges(
+            "node_ready",
+            "1 if both connections to a node of a Redis Cluster are ready, else 0.",
+            "node",
+            {f"{host}:{port}": int(node.is_ready) for (host, port), node in link.nodes.items()},
+        )
+        yield _gauges(
             "link_since_timestamp_seconds",
             "Time at which a connection to Redis last became ready or was lost, since the epoch.",
             "connection",
@@ -100,7 +106,7 @@ class Metrics:
             "link_reconnects",
             "Reconnections to Redis.",
             "connection",
-            {name: max(counts.connected - 1, 0) for name, counts in statistics.items()},
+            link.reconnects,
         )
         yield _counters(
             "link_failures",

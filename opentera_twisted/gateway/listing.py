@@ -49,9 +49,7 @@ class Listing:
             "version": self._version,
             "started": self._started,
             "link": link.status,
-            "reconnects": {
-                name: max(counts.connected - 1, 0) for name, counts in link.statistics.items()
-            },
+            "reconnects": link.reconnects,
             "gaps": link.gaps,
             "clients": dict(gateway.clients),
             "queued": gateway.backlog,

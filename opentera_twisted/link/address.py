@@ -179,21 +179,6 @@ class RedisAddress:
             )
         return connecting(*self.hosts[0])
 
-    def check_supported(self, what: str) -> None:
-        """Check that the address is not a cluster.
-
-        Args:
-            what: the part of the package that cannot use one, for the error.
-
-        Raises:
-            NotOnCluster: it is.
-        """
-        if self.is_cluster:
-            raise NotOnCluster(
-                f"{what} cannot use a Redis Cluster yet; expected the URL of one server or of "
-                f"sentinels, not {self}"
-            )
-
     def node(self, host: str, port: int) -> RedisAddress:
         """Return the address of one node of the cluster, with the same credentials."""
         return RedisAddress(hosts=((host, port),), login=self.login, tls=self.tls)

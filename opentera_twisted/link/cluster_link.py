@@ -105,6 +105,7 @@ class ClusterLink(Link):
         )
         self._topology = Topology()
         self._nodes: dict[Address, ServerLink] = {}
+        self._joined = 0  # links to nodes that were ever made
         self._leaving: set[Deferred[None]] = set()
         self._delayed: dict[_Command, IDelayedCall] = {}
         self._changed: Waiters[None] = Waiters()
@@ -120,6 +121,14 @@ class ClusterLink(Link):
     def nodes(self) -> dict[Address, ServerLink]:
         """Links to the primaries, by host and port."""
         return dict(self._nodes)
+
+    @property
+    def reconnects(self) -> dict[str, int]:
+        """Number of reconnections of each kind of connection, to all nodes."""
+        return {
+            name: max(counts.connected - self._joined, 0)
+            for name, counts in self.statistics.items()
+        }
 
     @property
     def states(self) -> dict[str, State]:
@@ -402,6 +411,7 @@ class ClusterLink(Link):
         """Return the link to a node, or make and start it."""
         node = self._nodes.get(address)
         if node is None:
+            self._joined += 1
             node = self._nodes[address] = ServerLink(
                 self.address.node(*address),
                 reactor=self.reactor,

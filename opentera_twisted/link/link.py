@@ -165,6 +165,16 @@ class Link(ABC):
         """State of each kind of connection, by ``client`` and ``subscriber``."""
 
     @property
+    def nodes(self) -> Mapping[tuple[str, int], Link]:
+        """Links to the primaries of a cluster, by host and port; empty for a single server."""
+        return {}
+
+    @property
+    def reconnects(self) -> dict[str, int]:
+        """Number of reconnections of each kind of connection."""
+        return {name: max(counts.connected - 1, 0) for name, counts in self.statistics.items()}
+
+    @property
     @abstractmethod
     def waiting(self) -> int:
         """Number of commands that wait for the link."""

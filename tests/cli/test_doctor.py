@@ -15,8 +15,10 @@ import redis
 from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.cli.doctor import programs, rights, round_trip
 from opentera_twisted.cli.doctor.programs import ListeningServer
+from opentera_twisted.holders import REPORTS
 from opentera_twisted.program.redis_checks import server
 from opentera_twisted.program.redis_checks.finding import Finding, worst
+from tests.helpers.cluster import shared_cluster
 from tests.helpers.commands import CommandTestCase
 from tests.helpers.processes import twistd
 from tests.helpers.support import GUARD, ROOT, UUID, acl, folder_of, free_port, start_server, until
@@ -257,6 +259,25 @@ class DoctorTests(CommandTestCase):
         checks = await self.examine(server.url, 1)
         assert "CLUSTERDOWN" in checks["login"]["reason"]
         assert "--cluster check" in checks["login"]["remedy"]
+
+    @pytest.mark.xdist_group("cluster")
+    async def test_each_node_of_a_cluster(self) -> None:
+        cluster = shared_cluster()
+        checks = await self.examine(cluster.url, 0)
+        for node in cluster.primaries:
+            assert checks[f"role of 127.0.0.1:{node.port}"]["verdict"] == "ok"
+            assert f"latency of 127.0.0.1:{node.port}" in checks
+        for purpose in rights.purposes(0):
+            assert checks[f"rights: {purpose.what}"]["verdict"] == "ok"
+
+    def test_rights_on_a_cluster_name_sharded_commands(self) -> None:
+        found = [rights._on_cluster(purpose) for purpose in rights.purposes(0)]
+        needed = {right.rules for purpose in found for right in purpose.rights}
+        assert f"+spublish &{REPORTS}" in needed
+        assert f"+ssubscribe &{REPORTS}" in needed
+        assert "+pubsub|shardnumsub" in needed
+        assert "+subscribe &__redis__:invalidate" in needed
+        assert not any("numpat" in rules or "+publish" in rules for rules in needed)
 
     async def test_missing_rights_come_with_a_working_remedy(self) -> None:
         server = start_server(self)

@@ -13,7 +13,7 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.testing import MemoryReactorClock
 
-from opentera_twisted import Bus, InvalidArgument, NotOnCluster
+from opentera_twisted import Bus, InvalidArgument
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.credentials import TLS, Credentials
 from opentera_twisted.link.sentinel import SentinelEndpoint
@@ -131,11 +131,6 @@ def test_shown_urls_have_no_password(url: str, shown: str) -> None:
     address = RedisAddress.parse(url)
     assert str(address) == shown
     assert "hush" not in repr(address)
-
-
-def test_parts_without_support_refuse_a_cluster() -> None:
-    with pytest.raises(NotOnCluster, match="doctor cannot use a Redis Cluster yet"):
-        RedisAddress.parse("redis+cluster://:hush@h").check_supported("doctor")
 
 
 def test_the_program_accepts_a_cluster() -> None:

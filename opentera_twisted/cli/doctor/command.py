@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import click
+from attrs import evolve
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectionRefusedError as Refused
@@ -29,6 +30,7 @@ from opentera_twisted.errors import (
     CommandFailed,
     PermissionDenied,
 )
+from opentera_twisted.link import Link
 from opentera_twisted.program.open_files import raise_limit
 from opentera_twisted.program.redis_checks import server as server_checks
 from opentera_twisted.program.redis_checks.finding import Finding, worst
@@ -74,23 +76,32 @@ def doctor(context: click.Context, strict: bool) -> None:
 
 async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
     """Run all checks, or only that of the connection if it fails."""
-    bus.link.address.check_supported("doctor")
     connection = await _connection(bus, timeout)
     if connection.verdict == "wrong":
         return [connection]
     findings = [connection]
-    try:
-        info = parse_info(await bus.link.execute("INFO", "everything"))
-    except CommandFailed as error:
-        findings.append(_unknown("server", error, "+info"))
-    else:
-        findings.extend(server_checks.examine(info, await _config(bus)))
+    for of_node, link in _servers(bus):
+        checks = [*await _server(link), *await _round_trip(link)]
+        findings += [evolve(finding, check=f"{finding.check}{of_node}") for finding in checks]
     findings.extend(await rights(bus))
     findings.extend(await _login(bus))
-    findings.extend(await _round_trip(bus))
     findings.extend(await _programs(bus))
     findings.append(server_checks.open_files(raise_limit()))
     return findings
+
+
+def _servers(bus: Bus) -> Sequence[tuple[str, Link]]:
+    """Return the server, or each node of a cluster with a suffix for its checks."""
+    nodes = sorted(bus.link.nodes.items())
+    return [(f" of {host}:{port}", node) for (host, port), node in nodes] or [("", bus.link)]
+
+
+async def _server(link: Link) -> Sequence[Finding]:
+    try:
+        info = parse_info(await link.execute("INFO", "everything"))
+    except CommandFailed as error:
+        return [_unknown("server", error, "+info")]
+    return list(server_checks.examine(info, await _config(link)))
 
 
 async def _connection(bus: Bus, timeout: float) -> Finding:
@@ -140,12 +151,12 @@ def _unknown(check: str, error: CommandFailed, rule: str) -> Finding:
     return Finding(check, "unknown", str(error), f"give the user {rule}")
 
 
-async def _config(bus: Bus) -> Mapping[str, str]:
+async def _config(link: Link) -> Mapping[str, str]:
     """Read settings one by one, since some servers lack some."""
     found: dict[str, str] = {}
     for name in _CONFIG:
         try:
-            reply = await bus.link.execute("CONFIG", "GET", name)
+            reply = await link.execute("CONFIG", "GET", name)
         except CommandFailed:
             continue
         texts = [text.decode(errors="replace") for text in reply]
@@ -164,20 +175,20 @@ async def _login(bus: Bus) -> Sequence[Finding]:
     return [Finding("login", "ok", "session keys can be redeemed")]
 
 
-async def _round_trip(bus: Bus) -> Sequence[Finding]:
-    clock = bus.link.clock
+async def _round_trip(link: Link) -> Sequence[Finding]:
+    clock = link.clock
     seconds = []
     try:
         for _ in range(ROUND_TRIPS):
             began = clock.seconds()
-            await bus.link.execute("PING")
+            await link.execute("PING")
             seconds.append(clock.seconds() - began)
         findings = [round_trip.latency(seconds)]
     except CommandFailed as error:
         findings = [_unknown("latency", error, "+ping")]
     began = time.time()
     try:
-        whole, micro = await bus.link.execute("TIME")
+        whole, micro = await link.execute("TIME")
     except CommandFailed as error:
         return [*findings, _unknown("clock", error, "+time")]
     ended = time.time()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from uuid import uuid4
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
@@ -240,6 +240,8 @@ def _publish(topic: str, rule: str | None = None) -> Right:
 async def rights(bus: Bus) -> Sequence[Finding]:
     """Check the rights for each feature, or report that Redis cannot check them."""
     needed = list(purposes(bus.link.address.database))
+    if bus.link.address.is_cluster:
+        needed = list(map(_on_cluster, needed))
     commands = [json.dumps(right.command) for purpose in needed for right in purpose.rights]
     try:
         allowed = await bus.link.run(_ALLOWED, [], *commands)
@@ -259,6 +261,38 @@ async def rights(bus: Bus) -> Sequence[Finding]:
         judge(purpose, [right for right in purpose.rights if not next(answers)], user)
         for purpose in needed
     ]
+
+
+_SHARDED: Final = {
+    "PUBLISH": "SPUBLISH",
+    "SUBSCRIBE": "SSUBSCRIBE",
+    "UNSUBSCRIBE": "SUNSUBSCRIBE",
+    "CHANNELS": "SHARDCHANNELS",
+    "NUMSUB": "SHARDNUMSUB",
+}
+"""Commands of a single server, and those that take their place on a cluster."""
+
+
+def _on_cluster(purpose: Purpose) -> Purpose:
+    """Return a feature with the rights that it needs on a cluster."""
+    rights = [
+        right if right.command[1:2] == ("__redis__:invalidate",) else _sharded(right)
+        for right in purpose.rights
+        if "NUMPAT" not in right.command
+    ]
+    if purpose.what == "the link":
+        rights.append(Right(("CLUSTER", "SLOTS"), "+cluster|slots"))
+    return evolve(purpose, rights=tuple(rights))
+
+
+def _sharded(right: Right) -> Right:
+    command = tuple(_SHARDED.get(word, word) for word in right.command)
+    rules = right.rules
+    for before, after in zip(right.command, command, strict=True):
+        if before != after:
+            for sign in "+|":
+                rules = rules.replace(sign + before.lower(), sign + after.lower())
+    return Right(command, rules)
 
 
 async def _user(bus: Bus) -> str:
