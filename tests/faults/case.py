@@ -10,20 +10,13 @@ from twisted.trial.unittest import TestCase
 
 from opentera_twisted.link import factory
 from opentera_twisted.link.protocol import CommandProtocol
-from opentera_twisted.presence_lease import LEASE
 from tests.helpers.support import GUARD, start_server, turn
 
 from .world import OUTCOMES, Outcome, World
 
 
 class FaultTestCase(TestCase):
-    async def world(
-        self,
-        *options: str,
-        topics: int = 50,
-        call_timeout: float = 5.0,
-        presence_lease: float = LEASE,
-    ) -> World:
+    async def world(self, *options: str, topics: int = 50, call_timeout: float = 5.0) -> World:
         self.server = start_server(self, *options)
         self._connections: list[CommandProtocol] = []
         watch = CommandProtocol.watch
@@ -35,7 +28,7 @@ class FaultTestCase(TestCase):
         self.patch(CommandProtocol, "watch", remember)
         self.redis = self.server.client()
         self.addCleanup(self.redis.close)
-        world = World(self.server, topics, call_timeout, presence_lease)
+        world = World(self.server, topics, call_timeout)
         self.addCleanup(lambda: Deferred.fromCoroutine(world.stop()))
         await world.start()
         return world

@@ -169,8 +169,7 @@ class HostileTests(FaultTestCase):
         await gatherResults(calls)
 
     async def test_an_outage_longer_than_the_lease(self) -> None:
-        lease = LEASE / 3
-        world = await self.world(presence_lease=lease)
+        world = await self.world()
         buses = [world.serving, *(start_bus(self, self.server.url, name) for name in "ab")]
         for bus in buses[1:]:
             await bus.connected()
@@ -187,7 +186,7 @@ class HostileTests(FaultTestCase):
         try:
             await self.until_noticed()
             await gatherResults([collector.wait(1) for collector in lost])
-            await deferLater(clock_of(reactor), lease)
+            await deferLater(clock_of(reactor), LEASE)
         finally:
             os.kill(self.server.process.pid, signal.SIGCONT)
         await self.finish(world)

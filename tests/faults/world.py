@@ -17,7 +17,6 @@ from opentera_twisted._internal.clock import clock_of
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.envelopes import tera_event
-from opentera_twisted.presence_lease import LEASE
 from opentera_twisted.topics import websocket_events
 from tests.helpers.support import Server
 from tests.helpers.websockets import HandshakeFailed, WebSocket, connect
@@ -47,13 +46,7 @@ OUTCOMES: list[Outcome] = []
 class World:
     """Everything that uses the link, under load."""
 
-    def __init__(
-        self,
-        server: Server,
-        topics: int = 50,
-        call_timeout: float = 5.0,
-        presence_lease: float = LEASE,
-    ) -> None:
+    def __init__(self, server: Server, topics: int = 50, call_timeout: float = 5.0) -> None:
         self.server = server
         self.proxy = Proxy(server.port)
         url = f"redis://127.0.0.1:{self.proxy.port}"
@@ -66,7 +59,6 @@ class World:
         self.clients: list[tuple[WebSocket, str]] = []
         self._topics = topics
         self._call_timeout = call_timeout
-        self._presence_lease = presence_lease
         self._next = 0
         self._published = 0
         self._received: list[int] = []
@@ -96,7 +88,7 @@ class World:
 
     def start_gateway(self, bus: Bus) -> tuple[Gateway, int]:
         """Start another gateway; return it with its port."""
-        gateway = Gateway(bus, presence_lease=self._presence_lease)
+        gateway = Gateway(bus)
         gateway.startService()
         self._gateways.append(gateway)
         listen: Any = reactor.listenTCP
