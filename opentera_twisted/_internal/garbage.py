@@ -10,7 +10,7 @@ from typing import Any, Final
 THRESHOLDS: Final = (1_000, 2, 100)
 """Thresholds of the collector: new objects, then collections of the next younger generation."""
 
-GROWTH: Final = 1.5
+GROWTH: Final = 2
 """Growth of the survivors, as a ratio, after which a collection traverses all of them again."""
 
 
