@@ -158,10 +158,10 @@ class Program(MultiService):
                 parent.setComponent(ILogObserver, observer)
         super().setServiceParent(parent)
 
-    @staticmethod
-    def _write_audit(destination: str, log_format: str) -> None:
+    def _write_audit(self, destination: str, log_format: str) -> None:
         try:
-            globalLogPublisher.addObserver(audit_observer(destination, log_format))
+            observer = audit_observer(destination, log_format, self._reactor)
+            globalLogPublisher.addObserver(observer)
         except OSError as error:
             raise StartFailed(
                 f"--audit-log: cannot write {destination!r}: {error.strerror}"

@@ -511,9 +511,10 @@ class ProgramTests(LogTestCase):
 
     async def test_a_daemon_writes_its_file_and_rotates_it(self) -> None:
         pidfile, logfile = self.directory / "pid", self.directory / "log"
+        audit = self.directory / "audit"
         daemon = twistd_daemon(
             *("--redis", self.server.url, "--admin", "none", "--log-format", "json"),
-            *("--websocket", f"tcp:{free_port()}:interface=127.0.0.1"),
+            *("--websocket", f"tcp:{free_port()}:interface=127.0.0.1", "--audit-log", str(audit)),
             redis_port=free_port(),
             pidfile=str(pidfile),
             logfile=str(logfile),
@@ -532,7 +533,8 @@ class ProgramTests(LogTestCase):
         rotated = logfile.with_name("log.1")
 
         async def is_rotated() -> bool:
-            return await deferToThread(rotated.exists)
+            audits = audit.with_name("audit.1")
+            return await deferToThread(lambda: rotated.exists() and audits.exists())
 
         await until(is_rotated, bool)
         assert "is ready" in rotated.read_text()

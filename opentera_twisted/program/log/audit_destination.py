@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -36,12 +37,13 @@ class _Audit:
             self._observer(event)
 
 
-def audit_observer(destination: str, log_format: str) -> Any:
+def audit_observer(destination: str, log_format: str, reactor: Any) -> Any:
     """Make the observer that writes the audit log.
 
     Args:
         destination: path of a file, or ``stderr``.
         log_format: ``text`` or ``json``.
+        reactor: reactor of the program, in which SIGUSR1 rotates the file.
 
     Raises:
         OSError: the file cannot be opened.
@@ -56,8 +58,22 @@ def audit_observer(destination: str, log_format: str) -> Any:
         return _Audit(FileLogObserver(unblocked(sys.stderr, lost), form))
     mode = None if Path(destination).exists() else _PRIVATE
     make: Any = RotatedFile.fromFullPath
-    file: Any = UnblockedFile(make(destination, LENGTH, mode, KEPT), lost)
-    return _Audit(FileLogObserver(file, form))
+    file: Any = make(destination, LENGTH, mode, KEPT)
+    _rotate_on_signal(file, reactor)
+    unblocked_file: Any = UnblockedFile(file, lost)
+    return _Audit(FileLogObserver(unblocked_file, form))
+
+
+def _rotate_on_signal(file: Any, reactor: Any) -> None:
+    """Rotate a file on SIGUSR1, besides what the signal does already."""
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def rotate(number: int, frame: Any) -> None:
+        reactor.callFromThread(file.rotate)
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGUSR1, rotate)
 
 
 def is_audit(event: LogEvent) -> bool:
