@@ -50,8 +50,7 @@ def _explain(reactor: Any) -> None:
     if reactor is _Process.inherited:
         raise ForkedProcess(
             "this process was forked while the reactor ran, and the reactor stayed in the parent. "
-            "Make the bus after the fork, use a BlockingBus (it connects with its first call), or "
-            "start processes with spawn instead of fork"
+            "Fork before the reactor runs, or start processes with spawn instead of fork"
         )
     if reactor.running and threadable.ioThread not in {None, get_ident()}:
         raise NotInReactorThread(

@@ -361,10 +361,10 @@ class Caller:
         if call is None:
             return
         error: type[CallTimeout] = CallTimeout if call.sent else CallNotSent
-        what = "did not answer" if call.sent else "could not be sent"
+        what = "got no reply" if call.sent else "was not sent"
         why = "" if call.sent else f": {self._link.why_not()}"
         timeout = error(
-            f"{call.topic} {what} {call.procedure} for {seconds:g} seconds{why}",
+            f"{call.procedure} of {call.topic} {what} within {seconds:g} seconds{why}",
             topic=call.topic,
             procedure=call.procedure,
             seconds=seconds,

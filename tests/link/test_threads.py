@@ -76,5 +76,5 @@ class ThreadTests(RedisTestCase):
         program = Process(sys.executable, "-c", FORKED, self.server.url, environment=ENVIRONMENT)
         self.addCleanup(program.kill)
         assert await program.ended() == 0, program.output
-        assert "Make the bus after the fork" in program.output
+        assert "Fork before the reactor runs" in program.output
         assert "child ended: 0" in program.output
