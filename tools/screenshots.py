@@ -53,17 +53,15 @@ SHOTS: Final = {
     "console-dark": ("overview", 1280, 1060, "dark"),
     "console-phone": ("overview", 390, 844, "light"),
     "console-phone-dark": ("topics", 390, 844, "dark"),
-    "console-clients": ("clients", 1280, 800, "light"),
-    "console-topics": ("topics", 1280, 760, "light"),
-    "console-services": ("services", 1280, 760, "light"),
-    "console-try": ("try", 1280, 560, "dark"),
+    "console-topics": ("topics", 1280, 640, "light"),
+    "console-services": ("services", 1280, 540, "light"),
 }
 """Pictures by name: view, width and height in CSS pixels, and colour scheme."""
 
-SECONDS: Final = 170.0
+SECONDS: Final = 110.0
 """Seconds of history in the charts of the pictures."""
 
-BURST: Final = 90.0
+BURST: Final = 60.0
 """Seconds of traffic before a burst, which the charts mark."""
 
 BESIDE: Final = {"overview": ("light", terminal.LIGHT), "overview-dark": ("dark", terminal.DARK)}

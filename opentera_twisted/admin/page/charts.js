@@ -101,8 +101,14 @@ class Chart {
     return this.svg.clientWidth || 240;
   }
 
+  /** Return the place of a sample by its time: a busy program takes fewer samples. */
   x(index) {
-    return LEFT + this.plot * (1 - (this.values.length - 1 - index) / (this.kept - 1));
+    const { samples } = this.charts;
+    return LEFT + this.plot * (1 - (samples.at(-1).time - samples[index].time) / this.span);
+  }
+
+  get span() {
+    return (this.kept - 1) * RANGES[this.range].step;
   }
 
   y(value) {
@@ -110,8 +116,9 @@ class Chart {
   }
 
   point(offset) {
-    const back = Math.round((1 - (offset - LEFT) / this.plot) * (this.kept - 1));
-    this.charts.point(this.values.length - 1 - Math.max(back, 0));
+    const { samples } = this.charts;
+    const distances = samples.map((_, index) => Math.abs(this.x(index) - offset));
+    this.charts.point(samples.length ? distances.indexOf(Math.min(...distances)) : null);
   }
 
   press(event) {
@@ -221,6 +228,8 @@ export class Charts {
   /** Show samples of a range, which has room for `kept`. */
   show(samples, kept, range) {
     const at = this.cursor === null ? undefined : this.samples[this.cursor]?.time;
+    const oldest = (samples.at(-1)?.time ?? 0) - (kept - 1) * RANGES[range].step;
+    samples = samples.filter((sample) => sample.time >= oldest - 0.5);
     Object.assign(this, { samples, kept, range });
     const moved = samples.findIndex(({ time }) => time === at);
     this.cursor = moved < 0 ? null : moved; // it stays at its sample

@@ -37,7 +37,8 @@ export function showIncidents(totals, episodes) {
   rows.sort((left, right) => right.total - left.total || left.name.localeCompare(right.name));
   byId("incidents-rows").replaceChildren(...rows.map(({ name, total }) => {
     const last = latest.get(name);
-    const when = last === undefined ? (total ? "earlier" : "") : `${ago(seconds(last))}${ago(seconds(last)) === "now" ? "" : " ago"}`;
+    const passed = last === undefined ? "" : ago(seconds(last)).split(" ").slice(0, 2).join(" ");
+    const when = last === undefined ? (total ? "earlier" : "") : passed === "now" ? passed : `${passed} ago`;
     return element("tr", {}, element("td", { "data-label": "What" }, name ? textOf(name) : "Logins refused"),
       element("td", { class: total ? "number bad" : "number", "data-label": "Times" }, count(total)),
       element("td", { class: "number", "data-label": "Latest" }, when));

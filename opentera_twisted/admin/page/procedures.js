@@ -12,7 +12,7 @@ const seconds = (name) => byNumber((row) => row.seconds[name] ?? -1);
 const COLUMNS = [
   { title: "Procedure", order: byText((row) => `${row.server} ${row.procedure}`) },
   { title: "Calls", order: byNumber((row) => row.calls), number: true },
-  { title: "Per second", order: byNumber((row) => row.rate ?? -1), number: true },
+  { title: "Per s", order: byNumber((row) => row.rate ?? -1), number: true },
   { title: "Errors", order: byNumber(errorsOf), number: true },
   { title: "p50", order: seconds("p50"), number: true },
   { title: "p90", order: seconds("p90"), number: true },
