@@ -16,7 +16,7 @@ from opentera_twisted.cli.commands import cli
 from opentera_twisted.cli.output import print_description, print_latency, print_services
 from opentera_twisted.cli.run import Work, command, fail
 from opentera_twisted.cli.seconds import Seconds
-from opentera_twisted.cli.suggestions import suggest_servers
+from opentera_twisted.cli.suggestions import suggest_procedures, suggest_servers
 from opentera_twisted.cli.values import print_bytes, print_json
 from opentera_twisted.errors import BusError
 from opentera_twisted.rpc import stub as make_stub
@@ -25,7 +25,7 @@ from opentera_twisted.rpc.caller import encode_call
 
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("server", metavar="service.KEY|module.NAME", shell_complete=suggest_servers)
-@click.argument("method")
+@click.argument("method", shell_complete=suggest_procedures)
 @click.argument("arguments", nargs=-1, metavar="[ARG]...")
 @click.option(
     "--timeout",

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from threading import Thread
 from typing import Final
+from uuid import uuid4
 
 import click
 
 from opentera_twisted import topics
 from opentera_twisted.holders import GATEWAYS, HELD
 from opentera_twisted.link import RedisAddress
-from opentera_twisted.link.plain import PlainConnection
+from opentera_twisted.link.plain import PlainConnection, execute
+from opentera_twisted.rpc.description import DESCRIBE
+from opentera_twisted.rpc.wire import decode_reply, encode_request, new_id
 
 PATIENCE: Final = 0.3
 """Seconds to wait for the bus."""
@@ -36,7 +39,10 @@ def _suggesting(read: Callable[[PlainConnection, click.Context], Iterable[str]])
         thread = Thread(target=work, daemon=True)
         thread.start()
         thread.join(PATIENCE)
-        return sorted({name for name in list(found) if name.startswith(incomplete)})
+        # The names come from other programs, and go to a terminal.
+        return sorted(
+            {name for name in list(found) if name.startswith(incomplete) and name.isprintable()}
+        )
 
     return suggest
 
@@ -67,6 +73,19 @@ def _read_uuids(connection: PlainConnection, context: click.Context) -> list[str
     return found
 
 
+def _read_procedures(connection: PlainConnection, context: click.Context) -> list[str]:
+    """Ask the server for its description."""
+    reply_to = f"{topics.REPLY_CHANNELS}{uuid4()}"
+    request = encode_request(DESCRIBE, reply_to, new_id(), ())
+    connection.execute("SUBSCRIBE", reply_to)
+    address = RedisAddress.parse(context.find_root().params["url"])
+    execute(address, "PUBLISH", topics.rpc_of(context.params["server"]), request)
+    _, _, payload = connection.read()
+    reply = decode_reply(payload) or {}
+    return [str(procedure["name"]) for procedure in reply["return_value"]["procedures"]]
+
+
+suggest_procedures: Final = _suggesting(_read_procedures)
 suggest_servers: Final = _suggesting(_read_servers)
 suggest_topics: Final = _suggesting(_read_topics)
 suggest_uuids: Final = _suggesting(_read_uuids)

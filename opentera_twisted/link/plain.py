@@ -86,14 +86,28 @@ class PlainConnection:
     def _exchange(self, command: tuple[Argument, ...]) -> Any:
         try:
             self._socket.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
+        except OSError as error:
+            raise self._lost(error) from None
+        return self.read()
+
+    def read(self) -> Any:
+        """Wait for the next reply, or for a message of a subscription.
+
+        Raises:
+            ConnectionLost: none arrived.
+        """
+        try:
             while (reply := self._reader.gets()) is False:
                 data = self._socket.recv(65536)
                 if not data:
                     raise ConnectionResetError("Redis closed the connection")
                 self._reader.feed(data)
         except OSError as error:
-            raise ConnectionLost(f"Redis at {self._where} did not reply: {error}") from None
+            raise self._lost(error) from None
         return reply
+
+    def _lost(self, error: OSError) -> ConnectionLost:
+        return ConnectionLost(f"Redis at {self._where} did not reply: {error}")
 
 
 def execute(address: RedisAddress, *command: Argument) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.error import ConnectError
 
-from opentera_twisted import SessionKeys
+from opentera_twisted import Procedures, SessionKeys
 from tests.helpers.commands import CommandTestCase
 from tests.helpers.processes import twistd
 from tests.helpers.support import UUID, free_port, until
@@ -114,6 +114,10 @@ class GatewayCommandTests(CommandTestCase):
         assert await until(lambda: complete("tail", "websocket.user.x"), bool) == [
             "websocket.user.x.events"
         ]
+        procedures = Procedures()
+        procedures.expose(name="add")(lambda: None)
+        await (await self.bus()).serve_service("Adds", procedures)
+        assert await until(lambda: complete("call", "service.Adds", "a"), bool) == ["add"]
         down = await self.run_command(
             url=f"redis://127.0.0.1:{free_port()}",
             COMP_WORDS="opentera-bus describe s",
