@@ -308,9 +308,11 @@ class PubSub:
                 callbacks.run(subscription, subscription.handler, delivery)
 
     def _report_gap(self, topics_concerned: Container[bytes]) -> None:
+        # A cluster reports the topics of one restoration in many parts.
+        listed = topics_concerned if isinstance(topics_concerned, frozenset) else None
         for handlers in (self._exact, self._patterns):
-            for name, subscriptions in list(handlers.items()):
-                for subscription in subscriptions if name in topics_concerned else ():
+            for name in list(handlers) if listed is None else listed:
+                for subscription in handlers.get(name, ()):
                     if subscription.acknowledged and subscription.on_gap is not None:
                         callbacks.run(subscription, subscription.on_gap)
 

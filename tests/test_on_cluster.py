@@ -25,9 +25,10 @@ from tests.gateway.recovery import test_returns
 from tests.gateway.recovery.case import RecoveryTestCase
 from tests.helpers.admin import AdminTestCase
 from tests.helpers.cluster import OnClusterTestCase
-from tests.helpers.support import UUID, turn
+from tests.helpers.support import UUID, free_port, start_bus, turn
 from tests.test_presence import enter, leave
 from tests.user_manager import test_user_manager
+from tools.cluster import PRIMARIES, Cluster
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -159,3 +160,23 @@ class AdminTests(OnClusterTestCase, AdminTestCase):
         metrics = (await admin.ask("/metrics")).body.decode()
         for node in nodes:
             assert f'opentera_bus_node_ready{{node="{node}"}} 1.0' in metrics
+
+
+class RestartTests(test_presence.PresenceTestCase):
+    def setUp(self) -> None:
+        self.cluster = Cluster([free_port() for _ in range(4 * PRIMARIES)])
+        self.addCleanup(self.cluster.stop)
+
+    async def test_clients_are_online_again_after_all_nodes_restart(self) -> None:
+        bus = start_bus(self, self.cluster.url)
+        await bus.connected()
+        presence, person = self.local(bus), self.user()
+        presence.opened(person)
+        await presence.reported()
+        reports = await self.observe(bus)
+        for node in self.cluster.nodes:
+            node.kill()
+        self.cluster.start()  # without data; not in a thread, with which the servers would end
+        await deferToThread(self.cluster.wait)
+        assert await reports.wait(1) == [("CONNECTED", person.uuid)]
+        assert await bus.presence.online("user") == [person.uuid]

@@ -185,9 +185,8 @@ class SubscriptionTable:
             for batch in _batches(iter(group)):
                 await self._subscribe(batch)
         for shards in _batches(name for name in todo if name.is_sharded):
-            await gathered(
-                Deferred.fromCoroutine(self._subscribe(group)) for group in _groups(shards)
-            )
+            # One command for almost each topic, so without a coroutine for each.
+            await gathered(filter(None, map(self._resubscribe, _groups(shards))))
 
     def acknowledge(self, operation: Operation, text: bytes) -> None:
         """Record that Redis acknowledged an operation for one name."""
@@ -242,6 +241,21 @@ class SubscriptionTable:
                 self._entries[name].state = "subscribing"
             texts = [name.text for name in names]
             self._send(names[0].subscribe, texts).addErrback(self._refused, names)
+
+    def _resubscribe(self, names: Sequence[Name]) -> Deferred[None] | None:
+        """Subscribe to names of one slot, except those with a pending command."""
+        due = [name for name in names if self._is_due(name)]
+        if not due or self._send is None:
+            return None
+        for name in due:
+            self._entries[name].state = "subscribing"
+        sent = self._send(due[0].subscribe, [name.text for name in due])
+
+        def failed(failure: Failure) -> Any:
+            self._refused(failure, due)
+            return failure if failure.check(ConnectionLost) else None
+
+        return sent.addErrback(failed)
 
     async def _subscribe(self, names: Sequence[Name]) -> None:
         """Subscribe to names of one kind, except those with a pending command."""
