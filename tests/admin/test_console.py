@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from unittest.mock import patch
@@ -22,7 +23,7 @@ from opentera_twisted.admin.guard import Guard
 from opentera_twisted.admin.incidents import QUIET, Incidents
 from opentera_twisted.admin.requests import parse_call, parse_key
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway import Gateway, all_gateways
 from opentera_twisted.gateway.gateway import MOST_CAUSES
 from opentera_twisted.gateway.login import Refusal
 from opentera_twisted.gateway.trusted_proxies import Peer
@@ -360,27 +361,35 @@ class ProceduresTests(AdminTestCase):
             return 1 / number
 
         await admin.bus.serve_service("Math", procedures)
-        junk = {"procedures": {"a": {"calls": "x", "seconds": {"p50": math.inf}, "errors": []}}}
-        odd = ExistingServer(self.redis, "service.Odd.rpc", **{"opentera.stats": lambda: junk})
-        self.addCleanup(odd.close)
-        silent = await (await self.bus()).subscribe("service.Silent.rpc", lambda _: None)
-        self.patch(figures, "TIMEOUT", 0.5)
-        await admin.bus.subscribe("service.Odd.rpc", lambda _: None)  # so that it is listed
         for number in (1, 0):
             await admin.bus.call_service("Math", "halve", number).addErrback(lambda _: None)
         await admin.bus.call_service("Math", "nothing").addErrback(lambda _: None)
         before = admin.bus.caller.outcomes.total()
+        self.patch(figures, "TIMEOUT", GUARD)
         page = (await admin.ask("/api/procedures")).json()
-        assert (page["topics"], page["silent"]) == (3, 1)
-        refused, halved, foreign = page["procedures"]
+        assert (page["topics"], page["silent"]) == (1, 0)
+        refused, halved = page["procedures"]
         assert (refused["procedure"], refused["errors"]) == ("", {"unknown_procedure": 1})
         assert (halved["server"], halved["procedure"]) == ("service.Math", "halve")
         assert (halved["calls"], halved["errors"]) == (2, {"procedure_failed": 1})
         assert 0 < halved["seconds"]["p50"] <= halved["seconds"]["p99"]
-        assert (foreign["calls"], foreign["errors"], foreign["seconds"]) == (0, {}, {})
         assert admin.bus.caller.outcomes.total() == before
-        assert (await admin.ask("/api/procedures")).json()["asked"] == 2  # not the silent one
-        await silent.cancel()
+
+    async def test_a_server_without_figures_is_left_alone_for_a_minute(self) -> None:
+        admin = await self.admin()
+        self.patch(figures, "FRESH", 0.0)
+        self.patch(figures, "TIMEOUT", 0.1)
+        await admin.bus.subscribe("service.Silent.rpc", lambda _: None)
+        for asked in (1, 0):
+            page = (await admin.ask("/api/procedures")).json()
+            assert (page["topics"], page["asked"], page["silent"]) == (1, asked, 1)
+
+    def test_figures_of_another_form_count_as_zero(self) -> None:
+        figure = {"calls": "x", "seconds": {"p50": math.inf, "p99": True}, "errors": []}
+        junk = {"procedures": {"a": figure, "b": None}, "refused": {"c": -1}}
+        (refused, row) = figures._rows("service.Odd", [junk, {"procedures": 1}])
+        assert (refused["procedure"], refused["calls"]) == ("", 0)
+        assert (row["calls"], row["errors"], row["seconds"]) == (0, {}, {})
 
     async def test_incidents_have_their_times_and_follow_each_other(self) -> None:
         totals = {"gap:": 1}
@@ -410,6 +419,9 @@ class ProceduresTests(AdminTestCase):
         overview = LocalOverview(bus, gateway)
         guard = Guard(reactor, None, ())
         console = Console(bus, overview, guard=guard, mode="read", websockets=())
+        for module in (all_gateways, figures):
+            self.patch(module, "TIMEOUT", GUARD)
+        self.patch(bus, "services", partial(bus.services, timeout=GUARD))
         await until(console.gateways, bool)
 
         def counts() -> dict[str, int]:

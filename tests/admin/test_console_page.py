@@ -46,19 +46,20 @@ return (await axe.run()).violations.map(({id, nodes}) => [id, nodes.map(({html})
 
 OBSERVE_FOCUS = """
 Object.defineProperty(document, "hidden", {value: true, configurable: true});  // no new rows
-const controls = [...document.querySelectorAll("a, button, input, select, summary, svg[role]")]
-  .filter((one) => one.checkVisibility() && !one.disabled);
+const keyOf = (one) => one.closest(".tile")?.dataset.name ?? one.outerHTML.slice(0, 200);
 const reached = new Set();
 const observe = ({target}) => {
   const {outlineStyle, outlineWidth} = getComputedStyle(target);
-  if (outlineStyle !== "none" && parseFloat(outlineWidth) >= 2) reached.add(target);
+  if (outlineStyle !== "none" && parseFloat(outlineWidth) >= 2) reached.add(keyOf(target));
 };
 document.addEventListener("focusin", observe);
 document.activeElement.blur();
 window.unreached = () => {
   document.removeEventListener("focusin", observe);
   delete document.hidden;
-  return controls.filter((one) => !reached.has(one)).map((one) => one.outerHTML.slice(0, 100));
+  return [...document.querySelectorAll("a, button, input, select, summary, svg[role]")]
+    .filter((one) => one.checkVisibility() && !one.disabled && !reached.has(keyOf(one)))
+    .map((one) => one.outerHTML.slice(0, 200));
 };
 return document.querySelectorAll("a, button, input, select, summary, svg, [tabindex]").length;
 """
@@ -325,17 +326,15 @@ class TrafficTests(ConsoleTestCase):
         await self.type("#filter", "")
         await self.click(f'[data-topic="{TOPIC}"]')
         await self.sees("#traffic-state", "Watching: 0 messages")
-        self.patch(watching, "WATCH_LEASE", 1.0)  # from the next poll of the page on
         await self.bus_shown.publish_event(TOPIC, UserEvent(user_fullname="Ana"))
         await self.sees("#messages .preview", "Ana")
-        await self.sees("#topics-rows td:nth-child(3)", "0.")
+        await self.sees("#topics-rows td[data-label='Per s']")
         await self.click("#default-patterns")
         await self.sees("#topics td", "service.A.events")
         await self.bus_shown.publish("service.B.events", "a last text")
         await self.sees("#topics td", "service.B.events")
         await self.click("#watch")
         await self.sees("#traffic-state", "Paused")
-        await until(lambda: self.bus_shown.link.execute("PUBSUB", "NUMPAT"), lambda one: one == 0)
 
     async def rows(self) -> int:
         script = "return document.querySelectorAll('#messages li').length"
