@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from opentera_twisted import Procedures
 from tests.helpers.cluster import ClusterTestCase
 from tests.helpers.support import GUARD
 from tests.helpers.traces import recorder, spans
+
+pytestmark = pytest.mark.xdist_group("cluster")
 
 
 class ClusterTests(ClusterTestCase):
