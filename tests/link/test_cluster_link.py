@@ -22,14 +22,30 @@ from opentera_twisted import (
 from opentera_twisted.link import ClusterLink, RedisAddress, plain
 from opentera_twisted.link.slots import key_slot
 from tests.helpers.cluster import ClusterTestCase
-from tests.helpers.support import GUARD, Collector, start_bus, start_server, turn, until
-from tools.cluster import Node
+from tests.helpers.support import (
+    GUARD,
+    Collector,
+    folder_of,
+    free_port,
+    start_bus,
+    start_server,
+    turn,
+    until,
+)
+from tools.cluster import HOST, Node
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
 
 def in_thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
     return deferToThread(function, *arguments)
+
+
+def is_up(node: Node) -> bool:
+    try:
+        return bool(node.execute("PING") == b"PONG")
+    except BusUnavailable:
+        return False
 
 
 async def failing(deferred: Deferred[Any]) -> Exception:
@@ -93,6 +109,38 @@ class ClusterLinkTests(ClusterTestCase):
             await self.assert_all_arrive(bus, topics, got)
             assert await bus.variables.get(topics[0]) == b"kept"
         assert gaps.items == [topics[0]] * 2
+
+    async def test_a_node_is_added_and_removed(self) -> None:
+        bus = await self.bus()
+        topic = self.topics()[0]
+        got, gaps = await self.follow(bus, [topic])
+        source = self.owner(topic)
+        stays_primary = ("--cluster-allow-replica-migration", "no")  # without slots too
+        added = Node(folder_of(self), free_port(), free_port(), stays_primary)
+        self.addCleanup(added.kill)
+        added.start()
+        await until(turn, lambda _: is_up(added))
+        for node in self.cluster.nodes:
+            node.execute("CLUSTER", "MEET", HOST, added.port, added.bus_port)
+        await until(turn, lambda _: b"cluster_state:ok" in added.execute("CLUSTER", "INFO"))
+        old = self.cluster.nodes
+        with_added = self.patch(self.cluster, "nodes", [*old, added])
+        slot = key_slot(topic.encode())
+        await in_thread(self.cluster.move, slot, added)
+        await gaps.wait(1)
+        await self.assert_all_arrive(bus, [topic], got)
+        assert (HOST, added.port) in bus.link.nodes
+        await in_thread(self.cluster.move, slot, source)
+        await gaps.wait(2)
+        identity = added.id
+        added.kill()
+        with_added.restore()
+        for node in old:
+            node.execute("CLUSTER", "FORGET", identity)
+        await until(turn, lambda _: (HOST, added.port) not in bus.link.nodes)
+        await self.assert_all_arrive(bus, [topic], got)
+        assert gaps.items == [topic] * 2
+        await in_thread(self.cluster.wait)
 
     async def test_a_moved_slot_interrupts_no_call(self) -> None:
         server, caller = await self.bus(), await self.bus()
