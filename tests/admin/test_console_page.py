@@ -260,7 +260,7 @@ class LinkTests(ConsoleTestCase):
             """
             for (;;) {
               const chart = document.querySelector(".tile[data-name=clients] svg");
-              const line = chart?.querySelector(".line").getAttribute("d") ?? "";
+              const line = chart?.querySelector(".line")?.getAttribute("d") ?? "";
               if (/^M[0-9. ]+L[0-9. ]/.test(line)) return chart.getAttribute("aria-label");
               await new Promise((resolve) => setTimeout(resolve, 50));
             }
