@@ -330,7 +330,7 @@ class Handovers:
             if not pending.is_marked:  # the link was lost before the marker
                 raise NotRecovered("gap")
             return await self._read(key)
-        except DeferredTimeout:
+        except (CancelledError, DeferredTimeout):
             raise NotRecovered("timeout") from None
         except (BusError, ValueError):
             raise NotRecovered("failed") from None
@@ -382,7 +382,7 @@ class Handovers:
             key = await pending.answered.addTimeout(TIMEOUT, clock)
             await expected.all_reached.addTimeout(TIMEOUT, clock)
             return await self._read(key)
-        except DeferredTimeout:
+        except (CancelledError, DeferredTimeout):
             raise NotRecovered("timeout") from None
         except (BusError, ValueError):
             raise NotRecovered("failed") from None

@@ -135,6 +135,7 @@ class Recovery:
         self._looking = LoopingCall(self._look)
         self._looking.clock = link.clock
         self._drained: Deferred[None] | None = None
+        self._returns: set[Deferred[Session]] = set()  # those under way
 
     @property
     def is_on(self) -> bool:
@@ -178,6 +179,8 @@ class Recovery:
         self._link.on_interrupted.remove(self._interrupted)
         self._link.on_resumed.remove(self._resumed)
         self._link.on_ready.remove(self._announce)
+        for returning in list(self._returns):
+            returning.cancel()
         for session in list(self._sessions.values()):
             self._end(session)
         self._handovers.stop()
@@ -315,7 +318,13 @@ class Recovery:
             elif not failure.check(Refusal, CancelledError):
                 self._log.failure("a return failed", failure)
 
-        Deferred.fromCoroutine(self._resume(taken, received)).addCallbacks(resumed, failed)
+        def ended(result: Session | Failure) -> Session | Failure:
+            self._returns.discard(returning)
+            return result
+
+        returning = Deferred.fromCoroutine(self._resume(taken, received))
+        self._returns.add(returning)
+        returning.addBoth(ended).addCallbacks(resumed, failed)
         return waiting
 
     async def _resume(self, taken: Taken, received: int) -> Session:

@@ -306,29 +306,43 @@ class NotRecoveredTests(RecoveryTestCase):
 class InterruptedReturnTests(RecoveryTestCase):
     """The client goes away while the gateway waits for its missed events."""
 
-    async def interrupt(self, client: Client, old: Gateway, new: Gateway, port: int) -> None:
-        """Return to the new gateway, and go away before the old one answers."""
+    async def leave_early(
+        self, client: Client, old: Gateway, new: Gateway, port: int
+    ) -> list[tuple[Any, ...]]:
+        """Return to the new gateway, and go away; keep back the answers of the old one."""
         answers: list[tuple[Any, ...]] = []
-        handovers = old.recovery._handovers
-        answer = handovers._answer
         asked: Deferred[None] = Deferred()
 
         def keep(*arguments: Any) -> None:
             answers.append(arguments)
             asked.callback(None)
 
-        self.patch(handovers, "_answer", keep)
+        self.patch(old.recovery._handovers, "_answer", keep)
         returning = connect(port, client.way_back(), protocols=[RECOVERY])
         returning.addErrback(lambda failure: failure.trap(HandshakeFailed))
         await asked
         for connection in list(new.factory.connections):
             connection.transport.abortConnection()
         await returning
-        self.patch(handovers, "_answer", answer)
+        return answers
+
+    async def interrupt(self, client: Client, old: Gateway, new: Gateway, port: int) -> None:
+        """Return to the new gateway, and go away before the old one answers."""
+        answer = old.recovery._handovers._answer
+        answers = await self.leave_early(client, old, new, port)
         assert new.recovery.held == 0
         for arguments in answers:
             answer(*arguments)
         await self.is_held(new)
+
+    async def test_a_gateway_that_stops_waits_for_no_answer(self) -> None:
+        self.patch(handover, "TIMEOUT", GUARD)
+        old, first = await self.gateway()
+        new, second = await self.gateway()
+        client = await self.client(first)
+        await self.leave_early(client, old, new, second)
+        await new.stopService()
+        assert new.recovery.outcomes == {"timeout": 1}
 
     async def test_the_next_return_gets_all_missed_events(self) -> None:
         old, first = await self.gateway()
