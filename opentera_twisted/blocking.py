@@ -265,8 +265,7 @@ class BlockingBus:
 
         The last object of a Redis closes the connections. A program's exit closes all objects.
         """
-        if not self._lease.is_used:
-            self._lease.is_closed = True
+        if self._lease.close_unused():
             return
         # The reactor may have stopped, with everything in it, or belong to the parent process.
         with suppress(BusUnavailable, ForkedProcess):

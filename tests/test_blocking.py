@@ -23,6 +23,7 @@ from opentera_twisted import (
 )
 from opentera_twisted._internal.thread_pool import ThreadPool
 from opentera_twisted.blocking import BlockingBus
+from opentera_twisted.link import RedisAddress
 from opentera_twisted.reactor_thread import handlers, shared_bus
 from opentera_twisted.reactor_thread.handlers import SerialQueue
 from opentera_twisted.reactor_thread.thread_calls import ReactorThread, ThreadCall
@@ -422,6 +423,22 @@ class BlockingBusTests(RedisTestCase):
         assert names() == {"test.client", "test.subscriber"}
         await deferToThread(other.close)
         await until(lambda: deferToThread(names), lambda found: not found)
+
+    async def test_a_bus_that_is_closed_during_its_first_use_ends(self) -> None:
+        lease = shared_bus.BusLease(RedisAddress.parse(self.server.url), "test")
+        start = lease._start
+
+        def closed_by_a_thread() -> object:
+            started = start()
+            thread = Thread(target=lease.close_unused)
+            thread.start()
+            thread.join(GUARD)
+            return started
+
+        self.patch(lease, "_start", closed_by_a_thread)
+        with pytest.raises(BusUnavailable, match="was closed"):
+            lease.bus  # noqa: B018 (the first use)
+        assert not any(entry.bus.name == "test" for entry in shared_bus._shared.values())
 
     async def test_forgotten_objects_do_not_keep_the_bus(self) -> None:
         bus = await self.blocking()

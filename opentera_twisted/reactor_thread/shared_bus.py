@@ -1,6 +1,6 @@
 """One bus for each Redis in a process, shared by all threads and objects.
 
-All functions run in the reactor's thread, so that no lock is needed.
+All functions but `BusLease.close_unused` run in the reactor's thread, so that no lock is needed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from attrs import Factory, define
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList
 
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusUnavailable
@@ -31,6 +31,8 @@ class _Shared:
     users: WeakSet[BusLease] = Factory(WeakSet)
     keepers: set[BusLease] = Factory(set)
 
+
+_CLOSED: Final = "this bus was closed; make another one"
 
 _shared: Final[dict[tuple[RedisAddress, bool], _Shared]] = {}
 
@@ -57,11 +59,6 @@ class BusLease:
         self.is_closed = False
 
     @property
-    def is_used(self) -> bool:
-        """True once the bus was used through it."""
-        return self._shared is not None
-
-    @property
     def bus(self) -> Bus:
         """The bus, which the first lease creates and starts.
 
@@ -69,10 +66,13 @@ class BusLease:
             BusUnavailable: this lease was closed.
         """
         if self.is_closed:
-            raise BusUnavailable("this bus was closed; make another one")
+            raise BusUnavailable(_CLOSED)
         if self._shared is None:
             self._shared = _shared.get((self.address, self._tracing)) or self._start()
             self._shared.users.add(self)
+            if self.is_closed:  # by another thread, in the meantime
+                self.close()
+                raise BusUnavailable(_CLOSED)
         return self._shared.bus
 
     @property
@@ -104,21 +104,29 @@ class BusLease:
         if not self._ends and self._shared is not None:
             self._shared.keepers.discard(self)
 
+    def close_unused(self) -> bool:
+        """Close this lease, in any thread, if the bus was not used through it.
+
+        Returns:
+            True if it was not; otherwise call `close` in the reactor's thread.
+        """
+        if self._shared is None:
+            self.is_closed = True  # before the next look, because the reactor looks afterwards
+        return self._shared is None
+
     def close(self) -> Deferred[Any]:
         """End everything registered with this lease; the last lease stops the bus.
 
         Returns:
             Fires when all has ended.
         """
-        if self.is_closed:
-            return succeed(None)
         self.is_closed = True
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
+        shared, self._shared = self._shared, None
         ends, self._ends = self._ends, {}
         await DeferredList([end() for end in ends.values()], consumeErrors=True)
-        shared, self._shared = self._shared, None
         if shared is None:
             return
         shared.users.discard(self)
