@@ -141,6 +141,24 @@ class ProgramTests(BlockingProgramTestCase):
         assert await process.ended() == 0
         assert "reactor: False" in process.output
 
+    async def test_importing_any_part_makes_no_reactor(self) -> None:
+        process = self.program(
+            """
+            import importlib, pkgutil
+            import opentera_twisted
+            for part in pkgutil.iter_modules(opentera_twisted.__path__, "opentera_twisted."):
+                importlib.import_module(part.name)
+                if "twisted.internet.reactor" in sys.modules:
+                    print("made by", part.name, flush=True)
+                    break
+            print("last:", part.name, flush=True)
+            """,
+            fork=False,
+        )
+        assert await process.ended() == 0
+        assert "made by" not in process.output
+        assert "last: opentera_twisted.watches" in process.output
+
     async def test_a_reactor_of_the_parent_is_refused(self) -> None:
         process = self.program(
             """

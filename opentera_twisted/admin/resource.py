@@ -8,14 +8,15 @@ from functools import wraps
 from hashlib import sha256
 from http import HTTPStatus
 from importlib.resources import files
+from importlib.util import find_spec
 from inspect import isawaitable
 from typing import Any, Final
 
-from klein import Klein
 from twisted.python.failure import Failure
 from twisted.web.http import CACHED
 from twisted.web.server import Site
 
+from opentera_twisted._internal.extras import explained
 from opentera_twisted.admin.console import Console
 from opentera_twisted.admin.guard import Guard, Refused
 from opentera_twisted.admin.metrics import accepts_exemplars, content_type
@@ -26,6 +27,9 @@ from opentera_twisted.admin.site import AdminSite
 from opentera_twisted.admin.traffic import DEFAULT_PATTERNS
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import BusError, InvalidArgument, PermissionDenied
+
+if find_spec("klein") is None:
+    raise explained(ModuleNotFoundError(name="klein"))
 
 JAVASCRIPT_CLIENT: Final = "opentera-bus.js"
 """File and path of the client for browsers."""
@@ -95,6 +99,8 @@ class _Routes:
     """Routes with access checks."""
 
     def __init__(self, guard: Guard) -> None:
+        from klein import Klein  # noqa: PLC0415 (importing it makes the reactor)
+
         self.app = Klein()
         self.guard = guard
         self.app.handle_errors(Refused, BusError)(_refuse)
