@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import SessionKeys
 from tests.helpers.processes import Process, twistd
 from tests.helpers.support import UUID, Collector, RedisTestCase, free_port
-from tests.helpers.websockets import connect, drop_bytes
+from tests.helpers.websockets import connect, leave
 
 
 class Receiver:
@@ -95,9 +95,8 @@ class ExportTests(RedisTestCase):
         return receiver
 
     async def log_in(self, port: int) -> str:
-        self.addCleanup(drop_bytes)
         key = await SessionKeys(await self.bus(self.gateway_url)).issue("user", UUID)
-        await connect(port, f"/wss/user?id={key}")
+        self.addCleanup(leave, await connect(port, f"/wss/user?id={key}"))
         return key
 
     async def test_logins_reach_the_collector_before_the_program_ends(self) -> None:
