@@ -17,6 +17,7 @@ from opentera_twisted.admin import LocalOverview
 from opentera_twisted.admin.metrics import page_of
 from opentera_twisted.cli.commands import load_commands
 from opentera_twisted.gateway import Gateway
+from opentera_twisted.program.log import lost_by_log
 from opentera_twisted.program.options import REPEATABLE, Options
 from opentera_twisted.program.workers import Pool, WorkerSettings
 from opentera_twisted.program.workers.overview import families
@@ -85,7 +86,8 @@ def metrics() -> Iterator[str]:
     """The page of ``/metrics``."""
     bus = MemoryBus()
     pool = Pool(bus.link.reactor, 2, (), WorkerSettings(redis="", name="", gateway={}), print)
-    page = page_of([*LocalOverview(bus, Gateway(bus)).families(), *families(pool)]).decode()
+    overview = LocalOverview(bus, Gateway(bus), lost_lines=lost_by_log)
+    page = page_of([*overview.families(), *families(pool)]).decode()
     yield "# Metrics"
     yield ""
     yield "Look up the metrics that `GET /metrics` of the admin endpoint returns, in Prometheus's"

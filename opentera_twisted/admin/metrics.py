@@ -51,11 +51,19 @@ class _Collecting(Collector):
 class Metrics:
     """Metrics of this process."""
 
-    def __init__(self, bus: Bus, gateway: Gateway | None, sampler: Sampler, health: Health) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        gateway: Gateway | None,
+        sampler: Sampler,
+        health: Health,
+        lost_lines: Callable[[], Mapping[str, int]],
+    ) -> None:
         self._bus = bus
         self._gateway = gateway
         self._sampler = sampler
         self._health = health
+        self._lost_lines = lost_lines
         self._registry = CollectorRegistry()
         for collect in (self._program, self._link, self._messages, self._calls, self._clients):
             self._registry.register(_Collecting(collect))
@@ -73,6 +81,12 @@ class Metrics:
             "reactor_delay_seconds",
             "Delay of a timer in the reactor, measured four times a second.",
             self._sampler.delay,
+        )
+        yield _counters(
+            "log_lines_lost",
+            "Log lines lost because the reader or the disk was too slow, gone or full.",
+            "log",
+            self._lost_lines(),
         )
 
     def _link(self) -> Iterable[Metric]:

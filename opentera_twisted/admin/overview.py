@@ -52,6 +52,7 @@ class LocalOverview:
         gateway: gateway to show, or None.
         combine: called with each sample; returns the sample to keep.
         incidents: returns the incidents to watch; None watches those of this process.
+        lost_lines: returns the number of lost log lines, by log.
 
     Attributes:
         own: counts of the console's own traffic, which the samples omit.
@@ -63,6 +64,7 @@ class LocalOverview:
         gateway: Gateway | None,
         combine: Callable[[Sample], Sample] = lambda sample: sample,
         incidents: Callable[[], Mapping[str, int]] | None = None,
+        lost_lines: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self.own = OwnTraffic(bus)
         self._bus = bus
@@ -70,7 +72,7 @@ class LocalOverview:
         self._health = Health(bus, gateway)
         self._incidents = Incidents(incidents or self.incidents)
         self._sampler = Sampler(bus, gateway, combine, self.own, self._incidents.update)
-        self._metrics = Metrics(bus, gateway, self._sampler, self._health)
+        self._metrics = Metrics(bus, gateway, self._sampler, self._health, lost_lines)
 
     def start(self) -> None:
         """Start sampling and health checks."""

@@ -32,7 +32,7 @@ from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.tls import TLSListening, read_again
 from opentera_twisted.program.gateway_options import make_gateway
 from opentera_twisted.program.gateway_service import GatewayService
-from opentera_twisted.program.log import audit_observer, drain, log_observer
+from opentera_twisted.program.log import audit_observer, drain, log_observer, lost_by_log
 from opentera_twisted.program.open_files import clients_within, raise_limit
 from opentera_twisted.program.option_values import is_loopback, with_backlog
 from opentera_twisted.program.options import StartFailed
@@ -191,7 +191,7 @@ class Program(MultiService):
 
             overview = AllWorkers(self._bus, self._serving)
         else:
-            overview = LocalOverview(self._bus, self._serving)
+            overview = LocalOverview(self._bus, self._serving, lost_lines=lost_by_log)
         site = admin_site(
             self._bus,
             overview,

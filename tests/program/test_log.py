@@ -16,15 +16,18 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from unittest import skipUnless
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.error import ConnectError
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
@@ -39,6 +42,7 @@ from opentera_twisted.program.log.destination import Selected
 from opentera_twisted.program.log.line_format import json_line
 from opentera_twisted.program.log.log_file import RotatedFile
 from opentera_twisted.program.log.unblocked import MOST, Unblocked, UnblockedFile, unblocked
+from tests.helpers.admin import ask
 from tests.helpers.processes import ENVIRONMENT, Process, twistd, twistd_daemon
 from tests.helpers.strategies import any_text
 from tests.helpers.support import (
@@ -277,9 +281,12 @@ class TestUnblocked:
             received += os.read(reading, 1_000_000)
         lines = received.decode().lstrip(".").splitlines(keepends=True)
         assert lines == [line] * kept + [f"lost {1000 - kept}\n", "again\n"]
+        assert stream.lost_lines == 1000 - kept
         os.close(reading)
         stream.write("to nobody\n")
-        stream.drain()
+        while stream._size:
+            stream.drain()
+        assert stream.lost_lines == 1000 - kept + 1
         os.close(writing)
 
     def test_a_stalled_process_writes_all_lines_at_its_end(
@@ -389,6 +396,7 @@ class TestUnblockedFile:
             file.drain()
         text = b"".join(written).decode()
         assert text == line * kept + f"lost {1000 - kept}\nagain\n"
+        assert file.lost_lines == 1000 - kept
 
     def test_lines_that_a_full_disk_refuses_are_counted(self) -> None:
         is_full = True
@@ -410,6 +418,7 @@ class TestUnblockedFile:
         while not written:
             file.drain()
         assert b"".join(written) == b"lost 3\nagain\n"
+        assert file.lost_lines == 3
 
 
 class TestSelected:
@@ -501,6 +510,23 @@ class ProgramTests(LogTestCase):
         program, _ = self.start("--audit-log", "/nowhere/audit.log")
         assert await program.ended() == 1
         assert "--audit-log: cannot write '/nowhere/audit.log': No such file" in program.output
+
+    @skipUnless(Path("/dev/full").exists(), "needs /dev/full")
+    async def test_lost_lines_of_the_audit_log_are_a_metric(self) -> None:
+        for workers, ready in (("1", "is ready"), ("2", "workers are ready")):
+            audit, admin = self.directory / f"audit{workers}.log", free_port()
+            await deferToThread(audit.symlink_to, "/dev/full")
+            program, port = self.start(
+                *("--audit-log", str(audit), "--workers", workers),
+                *("--admin", f"tcp:{admin}:interface=127.0.0.1"),
+            )
+            await program.says(ready)
+            page = partial(lost_lines, f"http://127.0.0.1:{admin}/metrics")
+            assert await page() == {"program": 0, "audit": 0}
+            with pytest.raises(HandshakeFailed):
+                await connect(port, "/wss/user?id=x")
+            found = await until(page, lambda counts: counts["audit"] > 0)
+            assert found == {"program": 0, "audit": 1}
 
     async def test_the_first_line_has_the_version(self) -> None:
         program, _ = self.start()
@@ -612,6 +638,17 @@ class ProgramTests(LogTestCase):
         assert REPEATS <= program.output.count("trying again: ") < rounds + 1
         assert re.search(r"[1-9][0-9]* more like this in 60 s, the last: no ", program.output)
         assert program.output.endswith("Server Shut Down.\n")
+
+
+async def lost_lines(url: str) -> dict[str, float]:
+    """Return the lost lines by log, as a page of metrics counts them."""
+    page = (await deferToThread(ask, url)).body.decode()
+    return {
+        sample.labels["log"]: sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == "opentera_bus_log_lines_lost_total"
+    }
 
 
 def kill(pid: int) -> None:

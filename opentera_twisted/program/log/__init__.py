@@ -11,7 +11,7 @@ destination  twistd's usual destination, with all of these
 from opentera_twisted.program.log.audit_destination import audit_observer
 from opentera_twisted.program.log.destination import has_own_format, log_observer
 from opentera_twisted.program.log.line_format import fields_of
-from opentera_twisted.program.log.unblocked import drain
+from opentera_twisted.program.log.unblocked import drain, lost_by_log
 
 __all__ = [
     "audit_observer",
@@ -19,4 +19,5 @@ __all__ = [
     "fields_of",
     "has_own_format",
     "log_observer",
+    "lost_by_log",
 ]

@@ -55,12 +55,12 @@ def audit_observer(destination: str, log_format: str, reactor: Any) -> Any:
 
     if destination == "stderr":
         escape_unencodable(sys.stderr)
-        return _Audit(FileLogObserver(unblocked(sys.stderr, lost), form))
+        return _Audit(FileLogObserver(unblocked(sys.stderr, lost, "audit"), form))
     mode = None if Path(destination).exists() else _PRIVATE
     make: Any = RotatedFile.fromFullPath
     file: Any = make(destination, LENGTH, mode, KEPT)
     _rotate_on_signal(file, reactor)
-    unblocked_file: Any = UnblockedFile(file, lost)
+    unblocked_file: Any = UnblockedFile(file, lost, "audit")
     return _Audit(FileLogObserver(unblocked_file, form))
 
 

@@ -6,11 +6,10 @@ import atexit
 import os
 import stat
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from selectors import EVENT_WRITE, DefaultSelector
 from threading import Condition, Thread
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from opentera_twisted._internal.printable import ERRORS
 
@@ -22,6 +21,8 @@ PATIENCE: Final = 2.0
 
 CHECKS: Final = 20
 """Waits within `PATIENCE`. Count waits, not seconds, so that a stalled process gets its time."""
+
+Log = Literal["program", "audit"]
 
 _streams: list[Unblocked] = []
 
@@ -35,9 +36,22 @@ class Unblocked:
         descriptor: file descriptor of the stream.
         encoding: encoding of the stream; other characters are escaped.
         lost: makes the line that reports the number of dropped lines.
+        log: log that the lines belong to.
+
+    Attributes:
+        log: log that the lines belong to.
+        lost_lines: number of lines lost so far.
     """
 
-    def __init__(self, descriptor: int, encoding: str, lost: Callable[[int], str | None]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        encoding: str,
+        lost: Callable[[int], str | None],
+        log: Log = "program",
+    ) -> None:
+        self.log: Log = log
+        self.lost_lines = 0
         self._descriptor = descriptor
         self._encoding = encoding
         self._lost = lost
@@ -57,6 +71,7 @@ class Unblocked:
         with self._changed:
             if self._size + len(line) > MOST:
                 self._dropped += 1
+                self.lost_lines += 1
                 return
             if self._dropped:
                 self._put(self._encoded(self._lost(self._dropped) or ""))
@@ -100,9 +115,13 @@ class Unblocked:
                 lines, self._lines = self._lines, deque()
             data = b"".join(lines)
             # Bypass Python's stream: its lock, held here, would abort the interpreter's exit.
-            with suppress(OSError):  # the reader is gone
+            refused = 0
+            try:
                 self._write_all(memoryview(data))
+            except OSError:  # the reader is gone, or the disk is full
+                refused = data.count(b"\n")
             with self._changed:
+                self.lost_lines += refused
                 self._size -= len(data)
                 self._changed.notify_all()
 
@@ -122,10 +141,11 @@ class UnblockedFile(Unblocked):
     Args:
         file: file with a method ``write`` for bytes; used by this thread alone.
         lost: makes the line that reports the number of dropped lines.
+        log: log that the lines belong to.
     """
 
-    def __init__(self, file: Any, lost: Callable[[int], str | None]) -> None:
-        super().__init__(-1, "utf-8", lost)
+    def __init__(self, file: Any, lost: Callable[[int], str | None], log: Log = "program") -> None:
+        super().__init__(-1, "utf-8", lost, log)
         self._file = file
         self._refused = 0
 
@@ -135,18 +155,27 @@ class UnblockedFile(Unblocked):
             self._file.write(report + left)
         except OSError:  # such as of a full disk
             self._refused += bytes(left).count(b"\n")
+            raise
         else:
             self._refused = 0
 
 
-def unblocked(stream: Any, lost: Callable[[int], str | None]) -> Any:
+def unblocked(stream: Any, lost: Callable[[int], str | None], log: Log = "program") -> Any:
     """Wrap a pipe or terminal so that it cannot block; return other streams unchanged."""
     try:
         descriptor = stream.fileno()
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
     except (AttributeError, OSError, ValueError):
         return stream
-    return stream if is_file else Unblocked(descriptor, stream.encoding, lost)
+    return stream if is_file else Unblocked(descriptor, stream.encoding, lost, log)
+
+
+def lost_by_log() -> Mapping[str, int]:
+    """Count the lines lost so far, by log."""
+    counts: dict[str, int] = {"program": 0, "audit": 0}
+    for stream in _streams:
+        counts[stream.log] += stream.lost_lines
+    return counts
 
 
 def finish() -> None:

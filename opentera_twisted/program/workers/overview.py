@@ -18,6 +18,7 @@ from opentera_twisted.admin import LocalOverview
 from opentera_twisted.admin.history import Sample
 from opentera_twisted.admin.metrics import page_of
 from opentera_twisted.bus import Bus
+from opentera_twisted.program.log import lost_by_log
 from opentera_twisted.program.workers.pool import Pool
 from opentera_twisted.program.workers.process import Worker
 
@@ -38,7 +39,7 @@ class AllWorkers:
     """The overview of the parent and its workers."""
 
     def __init__(self, bus: Bus, pool: Pool) -> None:
-        self._own = LocalOverview(bus, None, self._combine, self._incidents)
+        self._own = LocalOverview(bus, None, self._combine, self._incidents, lost_by_log)
         self.own = self._own.own
         self._pool = pool
         self._clock = bus.link.clock
