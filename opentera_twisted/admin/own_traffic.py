@@ -6,6 +6,7 @@ from collections import Counter
 
 from opentera_twisted import topics
 from opentera_twisted.bus import Bus
+from opentera_twisted.link.subscriptions import Name
 
 
 class OwnTraffic(Counter[str]):
@@ -17,8 +18,7 @@ class OwnTraffic(Counter[str]):
 
     def asked(self, topic: str) -> None:
         """Count a request that is about to be published on a topic."""
-        name = topics.encode(topic)
-        is_here = any(wanted.text == name for wanted in self._bus.link.subscriptions.wanted)
+        is_here = self._bus.link.subscriptions.is_wanted(Name(topics.encode(topic)))
         self["published"] += 1 + is_here  # this process answers too
         self["received"] += is_here
 

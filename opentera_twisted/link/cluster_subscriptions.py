@@ -76,6 +76,10 @@ class ClusterSubscriptions:
         """Topics that their present owners have acknowledged."""
         return {Name(text) for text, entry in self._entries.items() if entry.is_on}
 
+    def is_wanted(self, name: Name) -> bool:
+        """Return True if the program wants a topic."""
+        return name == Name(name.text) and name.text in self._entries
+
     @property
     def is_settled(self) -> bool:
         """True unless a node has refused or cancelled a topic, or a topic has no node."""

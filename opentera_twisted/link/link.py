@@ -75,6 +75,9 @@ class Subscriptions(Protocol):
     def acknowledged(self) -> set[Name]:
         """Names that Redis has acknowledged."""
 
+    def is_wanted(self, name: Name) -> bool:
+        """Return True if the program wants a name."""
+
     def want(self, *names: Name) -> Deferred[None]:
         """Want names.
 

@@ -127,6 +127,11 @@ class SubscriptionTable:
         """Names that Redis has acknowledged on the current connection."""
         return {name for name, entry in self._entries.items() if entry.state == "on"}
 
+    def is_wanted(self, name: Name) -> bool:
+        """Return True if the program wants a name."""
+        entry = self._entries.get(name)
+        return entry is not None and entry.wanted
+
     def want(self, *names: Name) -> Deferred[None]:
         """Want names; send one command for each kind.
 

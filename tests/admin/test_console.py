@@ -21,12 +21,14 @@ from opentera_twisted.admin import procedures as figures
 from opentera_twisted.admin.console import Console
 from opentera_twisted.admin.guard import Guard
 from opentera_twisted.admin.incidents import QUIET, Incidents
+from opentera_twisted.admin.own_traffic import OwnTraffic
 from opentera_twisted.admin.requests import parse_call, parse_key
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import Gateway, all_gateways
 from opentera_twisted.gateway.gateway import MOST_CAUSES
 from opentera_twisted.gateway.login import Refusal
 from opentera_twisted.gateway.trusted_proxies import Peer
+from opentera_twisted.link.subscriptions import SubscriptionTable
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.decoding import DEEPEST
 from opentera_twisted.program.gateway_service import GatewayService
@@ -444,6 +446,16 @@ class ProceduresTests(AdminTestCase):
         counted = {name: overview.own[name] - own.get(name, 0) for name in changed}
         assert changed == {**counted, "published": counted["published"] + 1}
         assert changed["calls"] == 1
+
+    async def test_own_requests_are_counted_without_listing_subscriptions(self) -> None:
+        bus = await self.bus()
+        await bus.subscribe("service.Here.rpc", print)
+        await bus.subscribe_pattern("service.Else?here.rpc", print)
+        own = OwnTraffic(bus)
+        with patch.object(SubscriptionTable, "wanted", property(lambda _: self.fail("listed"))):
+            for topic in ("service.Here.rpc", "service.Elsewhere.rpc", "service.Else?here.rpc"):
+                own.asked(topic)
+        assert own == {"published": 4, "received": 1}
 
     async def test_causes_of_refused_logins_are_bounded(self) -> None:
         gateway = Gateway(await self.bus())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +17,7 @@ from opentera_twisted.link.protocol import Operation
 from opentera_twisted.link.subscriptions import Name, SubscriptionTable
 
 TOPICS = [b"a", b"b", b"c"]
+NAMES = [*map(Name, TOPICS), Name(b"a", is_pattern=True), Name(b"a", is_sharded=True)]
 TOPIC = st.sampled_from(TOPICS)
 NODE = st.integers(0, 2)
 
@@ -141,6 +142,11 @@ class ClusterMachine(RuleBasedStateMachine):
     def learn_from_a_node_that_lags_behind(self, topic: bytes, number: int) -> None:
         self.known[topic] = number
         self.subscriptions.assign()
+
+    @invariant()
+    def wanted_is_what_was_asked(self) -> None:
+        assert {name.text for name in self.subscriptions.wanted} == self.wanted
+        assert set(filter(self.subscriptions.is_wanted, NAMES)) == set(map(Name, self.wanted))
 
     def teardown(self) -> None:
         for node in self.nodes:

@@ -138,6 +138,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
     @invariant()
     def wanted_is_what_was_asked(self) -> None:
         assert self.table.wanted == self.wanted
+        assert set(filter(self.table.is_wanted, NAMES)) == self.wanted
 
     @invariant()
     def acknowledged_is_what_redis_confirmed(self) -> None:
