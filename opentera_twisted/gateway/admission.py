@@ -212,7 +212,7 @@ class Admission:
         except DeferredTimeout:
             raise Refusal.for_now("Redis did not answer") from None
         except BusError as error:
-            raise Refusal.for_now(str(error)) from None
+            raise Refusal.for_error(error) from None
         finally:
             self._failed.end(address, failed=failed)
         return taken
@@ -244,7 +244,7 @@ class Admission:
         except BaseException as error:
             self._joining.leave(session, identity)
             if isinstance(error, BusError):
-                raise Refusal.for_now(str(error)) from None
+                raise Refusal.for_error(error) from None
             raise
         client.session = session
         return identity

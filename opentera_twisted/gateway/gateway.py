@@ -112,7 +112,7 @@ class Gateway(Service):
         logins: Number of logins by outcome: ``accepted``, ``refused`` (invalid key, foreign
             origin, unknown path, no handshake), ``limited``, ``unavailable`` (Redis or the identity
             resolver), ``gone`` (the client left or timed out), ``failed`` (a gateway error).
-        refusals: Number of failed logins by cause, a text without anything that a client sent;
+        refusals: Number of failed logins by cause, a fixed text without the detail of the log;
             causes after the first `MOST_CAUSES` count as ``other``.
         limited: Number of times that each limit was reached.
         tls_failures: Number of failed TLS handshakes by reason: ``error`` (one side rejected the
@@ -340,8 +340,8 @@ class Gateway(Service):
         """Return the text by which a refusal is counted."""
         if refusal.status is HTTPStatus.BAD_REQUEST:
             return "malformed request"
-        known = self.refusals
-        return refusal.cause if refusal.cause in known or len(known) < MOST_CAUSES else "other"
+        known, cause = self.refusals, refusal.counted
+        return cause if cause in known or len(known) < MOST_CAUSES else "other"
 
     def tls_failed(self, peer: Peer, reason: Failure) -> None:
         """Count and log a TLS handshake that failed."""

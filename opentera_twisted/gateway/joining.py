@@ -84,7 +84,7 @@ class Joining:
         except BaseException as error:
             self._fanout.unfollow(client)
             if isinstance(error, BusError):
-                raise Refusal.for_now(str(error)) from None
+                raise Refusal.for_error(error) from None
             raise
 
 
@@ -106,4 +106,5 @@ async def guarded(
     except Exception as error:  # noqa: BLE001 (the program may raise anything)
         if not isinstance(error, BusError):
             _log.failure("the {name} failed", name=name)
-        raise Refusal.for_now(f"the {name} failed: {error}") from None
+        counted = f"the {name} failed"
+        raise Refusal.for_now(f"{counted}: {error}", counted=counted) from None

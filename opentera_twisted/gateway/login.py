@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
 
-from opentera_twisted.errors import PortableError
+from opentera_twisted.errors import BusError, PortableError
 from opentera_twisted.gateway.trusted_proxies import Peer
 from opentera_twisted.topics import KINDS, Kind
 
@@ -52,6 +52,7 @@ class Refusal(PortableError):
     Attributes:
         status: HTTP status, the only information for the client besides ``retry_after``.
         cause: text for the log, without anything that the client sent.
+        counted: cause without variable parts, by which the refusal is counted and shown.
         limit: name of the limit that was reached, or None.
         retry_after: seconds after which the client may retry, or None.
     """
@@ -61,19 +62,28 @@ class Refusal(PortableError):
         status: HTTPStatus,
         cause: str,
         *,
+        counted: str = "",
         limit: str | None = None,
         retry_after: int | None = None,
     ) -> None:
         super().__init__(cause)
         self.status = status
         self.cause = cause
+        self.counted = counted or cause
         self.limit = limit
         self.retry_after = retry_after
 
     @classmethod
-    def for_now(cls, cause: str, *, limit: str | None = None) -> Refusal:
+    def for_now(cls, cause: str, *, counted: str = "", limit: str | None = None) -> Refusal:
         """Make a temporary refusal, which decides nothing about the client."""
-        return cls(HTTPStatus.SERVICE_UNAVAILABLE, cause, limit=limit, retry_after=5)
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        return cls(status, cause, counted=counted, limit=limit, retry_after=5)
+
+    @classmethod
+    def for_error(cls, error: BusError) -> Refusal:
+        """Make a temporary refusal because of an error of the bus, counted by its class."""
+        counted = f"an operation of the bus failed: {type(error).__name__}"
+        return cls.for_now(str(error), counted=counted)
 
     @property
     def is_for_now(self) -> bool:
@@ -129,6 +139,7 @@ def parse_login(target: str, peer: Peer, origin: str = "") -> Login:
         raise Refusal(
             HTTPStatus.FORBIDDEN,
             f"{len(keys)} session keys and {len(tokens)} tokens of recovery in the query",
+            counted="not one session key or recovery token in the query",
         )
     if keys:
         return Login(kind, keys[0], peer, origin)

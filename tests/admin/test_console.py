@@ -13,6 +13,7 @@ from unittest.mock import patch
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import ProcedureError, Procedures, SessionKeys
@@ -23,10 +24,11 @@ from opentera_twisted.admin.guard import Guard
 from opentera_twisted.admin.incidents import QUIET, Incidents
 from opentera_twisted.admin.own_traffic import OwnTraffic
 from opentera_twisted.admin.requests import parse_call, parse_key
-from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.errors import CommandFailed, InvalidArgument, ProcedureFailed
 from opentera_twisted.gateway import Gateway, all_gateways
 from opentera_twisted.gateway.gateway import MOST_CAUSES
-from opentera_twisted.gateway.login import Refusal
+from opentera_twisted.gateway.joining import guarded
+from opentera_twisted.gateway.login import Refusal, parse_login
 from opentera_twisted.gateway.trusted_proxies import Peer
 from opentera_twisted.link.subscriptions import SubscriptionTable
 from opentera_twisted.messages import UserEvent
@@ -456,6 +458,42 @@ class ProceduresTests(AdminTestCase):
             for topic in ("service.Here.rpc", "service.Elsewhere.rpc", "service.Else?here.rpc"):
                 own.asked(topic)
         assert own == {"published": 4, "received": 1}
+
+    async def test_texts_of_other_programs_are_no_causes_of_refused_logins(self) -> None:
+        admin = await self.admin()
+        peer = Peer("192.0.2.1", secure=False)
+
+        def fail(error: Exception) -> None:
+            raise error
+
+        async def refuse(text: str) -> None:
+            for error in (LookupError(text), ProcedureFailed(text)):
+                with pytest.raises(Refusal, match=text) as resolving:
+                    await guarded(Clock(), "identity resolver", fail, error)
+                admin.gateway.refused(peer, resolving.value)
+            admin.gateway.refused(peer, Refusal.for_error(CommandFailed("GET", text)))
+
+        for number in range(MOST_CAUSES + 10):
+            await refuse(f"user {number} of hush")
+            with pytest.raises(Refusal) as parsing:
+                parse_login("/wss/user?" + "id=&" * (number + 2), peer)
+            admin.gateway.refused(peer, parsing.value)
+        self.flushLoggedErrors(LookupError)
+        invalid = Refusal(HTTPStatus.FORBIDDEN, "the session key is not valid")
+        admin.gateway.refused(peer, invalid)
+        state = await admin.ask("/api/state")
+        causes = {
+            name.removeprefix("refused:"): count
+            for name, count in state.json()["incidents"].items()
+            if name.startswith("refused:")
+        }
+        assert causes == {
+            "the identity resolver failed": 2 * (MOST_CAUSES + 10),
+            "an operation of the bus failed: CommandFailed": MOST_CAUSES + 10,
+            "not one session key or recovery token in the query": MOST_CAUSES + 10,
+            "the session key is not valid": 1,
+        }
+        assert b"hush" not in state.body
 
     async def test_causes_of_refused_logins_are_bounded(self) -> None:
         gateway = Gateway(await self.bus())
