@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import perf_counter
 from typing import Final
 
@@ -44,10 +44,12 @@ class Comparison:
 
     Attributes:
         starts: each gateway, by name; ours is the first.
+        own: names of our gateways, which are measured in every round.
         missing: Reasons why gateways were not measured, by name.
     """
 
     starts: Mapping[str, Start]
+    own: Collection[str] = frozenset(OURS)
     missing: dict[str, str] = Factory(dict)
     _series: dict[tuple[str, str], Series] = Factory(dict)
 
@@ -73,9 +75,9 @@ class Comparison:
         )
 
     def run(self, setting: Setting, title: str, measure: Callable[[str, Start], Measured]) -> None:
-        """Measure each gateway in each round; skip one that is missing or fails.
+        """Measure each gateway in each round; skip a rival that is missing or fails.
 
-        One that is slow is measured in one round only.
+        A rival that is slow is measured in one round only.
         """
         slow: set[str] = set()
         for number in setting.each_round(title):
@@ -89,14 +91,14 @@ class Comparison:
                 except NotMeasuredError as error:
                     self.missing[name] = str(error)
                 except RuntimeError as error:
-                    if name in OURS:
+                    if name in self.own:
                         raise
                     self.missing[name] = f"it failed: {error}"
                 else:
                     self._add(name, measured)
                 seconds = perf_counter() - began
                 print(f" {seconds:.1f} s", file=sys.stderr)
-                if seconds > SLOW and name not in OURS:
+                if seconds > SLOW and name not in self.own:
                     slow.add(name)
 
     def series(self, what: str, name: str) -> Series:

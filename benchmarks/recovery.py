@@ -63,7 +63,7 @@ _HAND_OVER_COST: Final = "processor time of both gateways of a hand-over"
 def run(setting: Setting) -> list[Figure]:
     """Measure new gateways each round, with recovery and without."""
     allow_files()
-    comparison = Comparison({"ours": with_recovery, _WITHOUT: ours})
+    comparison = Comparison({"ours": with_recovery, _WITHOUT: ours}, own={"ours", _WITHOUT})
     comparison.run(setting, NAME, lambda name, start: _measure(setting, name, start))
     logins = comparison.series(_LOGINS, _WITHOUT)
     login_cost = comparison.series(_LOGIN_COST, _WITHOUT)
