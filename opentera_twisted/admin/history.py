@@ -133,7 +133,7 @@ class Sampler:
         bus, gateway = self._bus, self._gateway
         counts = {
             "received": bus.pubsub.received,
-            "published": bus.link.statistics["client"].commands["PUBLISH"],
+            "published": bus.link.statistics["client"].published,
             "delivered": 0 if gateway is None else gateway.delivered,
             "calls": bus.caller.outcomes.total(),
             "logins": 0 if gateway is None else gateway.logins["accepted"],

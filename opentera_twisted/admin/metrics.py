@@ -175,7 +175,7 @@ class Metrics:
         yield _counter(
             "published",
             "Messages published, including calls and replies.",
-            bus.link.statistics["client"].commands["PUBLISH"],
+            bus.link.statistics["client"].published,
         )
         yield _counter("received", "Messages received on subscribed topics.", bus.pubsub.received)
 

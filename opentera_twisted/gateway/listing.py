@@ -13,6 +13,7 @@ from typing import Any, Final
 from opentera_twisted.gateway.gateway import Gateway
 from opentera_twisted.gateway.protocol import ClientProtocol
 from opentera_twisted.link import Link
+from opentera_twisted.sessions import Identity
 
 MOST: Final = 500
 """Clients in one list, at most."""
@@ -79,12 +80,11 @@ class Listing:
             "gateway": self._gateway.lease,
             "total": sum(self._gateway.clients.values()),
             "matching": matching,
-            "clients": [self._row(client) for client in latest],
+            # Some may have left in the meantime.
+            "clients": [self._row(client, client.identity) for client in latest if client.identity],
         }
 
-    def _row(self, client: ClientProtocol) -> dict[str, Any]:
-        identity = client.identity
-        assert identity is not None  # noqa: S101 (matched before)
+    def _row(self, client: ClientProtocol, identity: Identity) -> dict[str, Any]:
         seconds = self._link.clock.seconds() - client.opened_at
         return {
             "kind": identity.kind,

@@ -35,3 +35,8 @@ class ConnectionStatistics:
     refused: int = 0
     lost: int = 0
     seconds: Histogram = Factory(Histogram)
+
+    @property
+    def published(self) -> int:
+        """Number of messages published, sharded ones included."""
+        return self.commands["PUBLISH"] + self.commands["SPUBLISH"]

@@ -430,7 +430,7 @@ class ProceduresTests(AdminTestCase):
 
         def counts() -> dict[str, int]:
             return {
-                "published": bus.link.statistics["client"].commands["PUBLISH"],
+                "published": bus.link.statistics["client"].published,
                 "received": bus.pubsub.received,
                 "calls": bus.caller.outcomes.total(),
             }

@@ -12,6 +12,7 @@ from opentera_twisted import Identity
 from opentera_twisted.gateway.intake import SHARE, Intake
 from opentera_twisted.gateway.listing import BATCH, MOST, Listing
 from opentera_twisted.gateway.trusted_proxies import Peer
+from opentera_twisted.testing import result_of
 from tests.helpers.turns import Turns
 
 
@@ -27,13 +28,13 @@ class Client:
         self.address = Peer("192.0.2.1", secure=False)
         self.inspected = 0
         self._clock = clock
-        self._identity = Identity("device", f"uuid-{number}")
+        self.known: Identity | None = Identity("device", f"uuid-{number}")
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> Identity | None:
         self._clock.rightNow += SHARE / 10
         self.inspected = 1
-        return self._identity
+        return self.known
 
 
 def listing(clock: Clock, clients: list[Client]) -> Any:
@@ -75,3 +76,17 @@ def test_a_search_counts_all_matches_and_returns_the_latest() -> None:
     answer = found(clock, clients, "UUID-12", 3)
     assert answer["matching"] == 11
     assert [row["uuid"] for row in answer["clients"]] == ["uuid-129", "uuid-128", "uuid-127"]
+
+
+def test_a_client_that_leaves_during_the_search_is_omitted() -> None:
+    clock = Turns()
+    clients = [Client(number, clock) for number in range(2 * BATCH)]
+    listed = Deferred.fromCoroutine(listing(clock, clients).clients())
+    for client in clients:
+        if client.inspected:
+            client.known = None
+    present = {client.known.uuid for client in clients[1:] if client.known is not None}
+    clock.turn()
+    rows = result_of(listed)["clients"]
+    assert rows
+    assert {row["uuid"] for row in rows} <= present

@@ -190,7 +190,9 @@ class ClusterLinkTests(ClusterTestCase):
         primary.kill()
         await until(turn, lambda _: not link.is_connected)
         written = bus.variables.set(topics[2], "after")  # waits for the new primary
+        before = bus.link.statistics["client"].published
         assert await bus.publish(topics[0], "x") == 1  # the other nodes go on
+        assert bus.link.statistics["client"].published == before + 1
         await got.wait(1)
         replica.execute("CLUSTER", "FAILOVER", "TAKEOVER")
         assert await written is True
