@@ -26,7 +26,7 @@ from opentera_twisted.link import (
     ServerLink,
 )
 from opentera_twisted.tracing.names import OTHER
-from opentera_twisted.tracing.spans import Attributes, begin, class_of, fail, span_of
+from opentera_twisted.tracing.spans import Attributes, begin, class_of, fail, set_attribute, span_of
 
 _NAME: Final = re.compile(r"[A-Z]{1,32}", re.ASCII)
 
@@ -110,7 +110,7 @@ def _answered(result: Any, span: Span) -> Any:
 
 def _end(span: Span, reply: Any) -> None:
     if isinstance(reply, CommandFailed):
-        span.set_attribute("db.response.status_code", reply.code)
+        set_attribute(span, "db.response.status_code", reply.code)
         fail(span, reply.code)
     elif isinstance(reply, BaseException):
         fail(span, class_of(reply))

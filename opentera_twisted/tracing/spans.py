@@ -31,8 +31,10 @@ def begin(
 ) -> Context:
     """Begin a span.
 
+    Characters outside UTF-8 become question marks.
+
     Args:
-        name: name of the span, without text of other programs.
+        name: name of the span.
         kind: role of this program.
         attributes: attributes of the span.
         parent: context of the parent; None uses the current one.
@@ -40,7 +42,10 @@ def begin(
     Returns:
         The context of the span's children.
     """
-    span = _tracer.start_span(name, parent, kind, attributes)
+    cleaned = {
+        key: _clean(value) if isinstance(value, str) else value for key, value in attributes.items()
+    }
+    span = _tracer.start_span(_clean(name), parent, kind, cleaned)
     return trace.set_span_in_context(span, parent)
 
 
@@ -89,9 +94,14 @@ def follow(span: Span, result: Any) -> Any:
     return result
 
 
+def set_attribute(span: Span, name: str, value: str) -> None:
+    """Set an attribute to a text of another program."""
+    span.set_attribute(name, _clean(value))
+
+
 def fail(span: Span, kind: str) -> None:
     """Mark a span as failed, with the kind of the error."""
-    span.set_attribute(ERROR_TYPE, kind)
+    set_attribute(span, ERROR_TYPE, kind)
     span.set_status(StatusCode.ERROR)
 
 
@@ -101,6 +111,11 @@ def class_of(error: BaseException) -> str:
     if kind.__module__ == "builtins":
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _clean(text: str) -> str:
+    """Replace surrogates, which the exporter's encoder rejects together with the whole batch."""
+    return text.encode(errors="replace").decode()
 
 
 def _end(result: Any, span: Span) -> Any:

@@ -9,13 +9,25 @@ from typing import Any
 
 import pytest
 from google.protobuf.unknown_fields import UnknownFieldSet
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.trace import SpanKind
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.trial.unittest import SynchronousTestCase
 
-from opentera_twisted import CommandFailed, Delivery, InvalidArgument, Procedures, UnknownProcedure
+from opentera_twisted import (
+    CommandFailed,
+    Delivery,
+    InvalidArgument,
+    InvalidTopic,
+    Procedures,
+    UnknownProcedure,
+    topics,
+)
 from opentera_twisted.messages import RPCMessage
 from opentera_twisted.rpc.wire import encode_request
 from opentera_twisted.testing import MemoryBus
+from opentera_twisted.tracing.commands import _end
+from opentera_twisted.tracing.spans import begin, span_of
 from tests.helpers.processes import ENVIRONMENT
 from tests.helpers.support import GUARD, UUID, Collector, RedisTestCase
 from tests.helpers.traces import recorder, spans, tree
@@ -175,6 +187,27 @@ class MemoryTests(SynchronousTestCase):
             "messaging.destination.name": topic,
             "messaging.destination.template": name,
         }
+
+    def test_bytes_outside_utf_8_keep_spans_exportable(self) -> None:
+        topic = b"x\xff.events"
+        self.successResultOf(self.bus.subscribe_pattern("x*", lambda _: None))
+        recorder().clear()
+        self.bus.server.publish(topic, b"a")
+        with pytest.raises(InvalidTopic):
+            self.bus.publish(topics.decode(topic), b"a")
+        with pytest.raises(InvalidArgument):
+            self.bus.call_service("S", "\udcff")
+        names = {span.name for span in spans()}
+        assert {"process x?.events", "publish x?.events", "service.S/?"} <= names
+        encode_spans(spans()).SerializeToString()
+
+    def test_a_refusal_outside_utf_8_keeps_its_span_exportable(self) -> None:
+        recorder().clear()
+        context = begin("GET", SpanKind.CLIENT, {})
+        _end(span_of(context), CommandFailed("GET", "\udcff error"))
+        (span,) = spans("GET")
+        assert span.attributes["db.response.status_code"] == "?"
+        assert span.attributes["error.type"] == "?"
 
     def test_a_handler_that_fails_ends_its_span(self) -> None:
         def handler(delivery: Delivery) -> None:
