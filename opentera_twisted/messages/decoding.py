@@ -11,6 +11,7 @@ from attrs import Factory, frozen
 from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from opentera_twisted import topics
 from opentera_twisted.errors import InvalidTopic
@@ -24,6 +25,9 @@ Json = Mapping[str, Any]
 
 DEEPEST: Final = 50
 """Maximum nesting of JSON; a deeper value is treated as text."""
+
+TRACE_FIELDS: Final = {"traceparent": 50_000, "tracestate": 50_001}
+"""Numbers of a traced request's extra fields, of those that protobuf reserves for organizations."""
 
 
 @frozen
@@ -58,7 +62,7 @@ def decode(topic: str, payload: bytes) -> Decoded:
     """Decode a payload; try the forms in the order that fits its topic.
 
     Other bytes often parse as a protobuf message. So a message counts only if it has its head and
-    no unknown fields.
+    no unknown fields, except a request's trace context.
     """
     for attempt in _ATTEMPTS.get(_carries(topic), _ATTEMPTS[None]):
         try:
@@ -109,8 +113,12 @@ def _module_message(payload: bytes) -> Decoded | None:
 
 
 def _request(payload: bytes) -> Decoded | None:
-    request = RPCMessage()
-    if not _parse(request, payload) or not request.method:
+    request = RPCMessage.FromString(payload)
+    extra = UnknownFieldSet(request)
+    numbers = {extra[index].field_number for index in range(len(extra))}
+    if not numbers <= set(TRACE_FIELDS.values()) or not all(map(_is_known, request.args)):
+        return None
+    if not request.method:
         return None
     head = {
         "method": request.method,
@@ -148,6 +156,11 @@ def _parse(message: Message, payload: bytes) -> bool:
         message.ParseFromString(payload)
     except DecodeError:
         return False
+    return _is_known(message)
+
+
+def _is_known(message: Message) -> bool:
+    """Return False for unknown fields, which are discarded."""
     size = message.ByteSize()
     message.DiscardUnknownFields()
     return message.ByteSize() == size

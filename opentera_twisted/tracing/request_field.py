@@ -17,14 +17,12 @@ from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from opentera_twisted.messages import RPCMessage
-
-FIELDS: Final = {"traceparent": 50_000, "tracestate": 50_001}
-"""Numbers of the fields, of those that protobuf reserves for use within organizations."""
+from opentera_twisted.messages.decoding import TRACE_FIELDS
 
 LONGEST: Final = 512
 """Maximum length of a field's text in bytes; tracestate may be as long."""
 
-_HEADERS: Final = {number: header for header, number in FIELDS.items()}
+_HEADERS: Final = {number: header for header, number in TRACE_FIELDS.items()}
 _LENGTH_DELIMITED: Final = 2
 _propagator: Final = TraceContextTextMapPropagator()
 
@@ -34,7 +32,7 @@ def encode(context: Context) -> bytes:
     headers: dict[str, str] = {}
     _propagator.inject(headers, context)
     return b"".join(
-        _varint(FIELDS[header] << 3 | _LENGTH_DELIMITED) + _varint(len(text)) + text
+        _varint(TRACE_FIELDS[header] << 3 | _LENGTH_DELIMITED) + _varint(len(text)) + text
         for header, value in headers.items()
         if len(text := value.encode()) <= LONGEST
     )

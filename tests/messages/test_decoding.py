@@ -50,6 +50,16 @@ def test_a_request_has_its_arguments_as_values() -> None:
     assert decoded.value == [2, {"hex": "01"}, False]
 
 
+def test_a_request_may_have_a_trace_context_only() -> None:
+    request = RPCMessage(method="add").SerializeToString()
+    context = b"\x82\xb5\x18\x01a" + b"\x8a\xb5\x18\x01b"  # fields 50000 and 50001
+    other = b"\x92\xb5\x18\x01c"  # field 50002
+    for extra, form in ((context, "RPCMessage"), (other, "bytes"), (context + other, "bytes")):
+        assert decode("service.Sum.rpc", request + extra).form == form
+    argument = RPCMessage(method="add", args=[Value.FromString(context)])
+    assert decode("service.Sum.rpc", argument.SerializeToString()).form == "bytes"
+
+
 def test_other_payloads_are_json_text_or_bytes() -> None:
     assert decode("RedisRPCClient.x", b'{"status": "OK"}').to_json() == {
         "form": "json",

@@ -15,8 +15,10 @@ from opentelemetry.trace import (
 )
 
 from opentera_twisted.messages import RPCMessage
+from opentera_twisted.messages.decoding import TRACE_FIELDS
+from opentera_twisted.messages.decoding import decode as decode_payload
 from opentera_twisted.rpc.wire import decode_request, encode_request
-from opentera_twisted.tracing.request_field import FIELDS, LONGEST, decode, encode
+from opentera_twisted.tracing.request_field import LONGEST, decode, encode
 
 REQUEST = encode_request("add", "RedisRPCClient.x", 7, [1, "two", b"\xff"])
 
@@ -39,7 +41,7 @@ def test_a_context_arrives_as_it_was(trace_id: int, span_id: int) -> None:
 
 
 def test_the_fields_hold_the_headers_of_w3c() -> None:
-    assert FIELDS == {"traceparent": 50_000, "tracestate": 50_001}
+    assert TRACE_FIELDS == {"traceparent": 50_000, "tracestate": 50_001}
     header = b"00-000000000000000000000000000000ab-00000000000000cd-01"
     assert encode(context_of(0xAB, 0xCD)) == b"\x82\xb5\x18" + bytes([len(header)]) + header
 
@@ -51,6 +53,14 @@ def test_other_programs_read_the_same_request() -> None:
     assert [field.name for field, _ in message.ListFields()] == [
         field.name for field, _ in RPCMessage.FromString(REQUEST).ListFields()
     ]
+
+
+def test_a_traced_request_is_shown_as_without_tracing() -> None:
+    topic = "service.Sum.rpc"
+    shown = decode_payload(topic, REQUEST)
+    assert shown.form == "RPCMessage"
+    traced = REQUEST + encode(context_of(1, 2, vendor="x"))
+    assert decode_payload(topic, traced) == shown
 
 
 def test_a_request_without_a_span_is_unchanged() -> None:
