@@ -40,6 +40,9 @@ DATABASE_MODULE: Final = "TeraServer.DatabaseModule"
 REPLY_CHANNELS: Final = "RedisRPCClient."
 """Prefix of the topics on which callers receive replies; existing OpenTera programs use it too."""
 
+RECOVERY: Final = "opentera.recovery."
+"""Prefix of the keys and topics with which gateways hand over clients; their names are secrets."""
+
 OWNERS: Final = ("module.", "service.", "websocket.")
 """Prefixes of the topics of the naming convention, without pattern characters."""
 

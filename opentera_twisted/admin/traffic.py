@@ -27,6 +27,7 @@ from opentera_twisted.bus import Bus
 from opentera_twisted.errors import InvalidArgument, PermissionDenied
 from opentera_twisted.holders import PROBE
 from opentera_twisted.pubsub import Delivery, Subscription
+from opentera_twisted.topics import RECOVERY
 
 DEFAULT_PATTERNS: Final = "*.events *.events.* *.messages"
 """Default patterns: everything except calls and replies."""
@@ -102,7 +103,7 @@ class _Topic:
 
 @define(eq=False)
 class _Selection:
-    """The latest messages of a watch that match a filter: lower-case text of topic or payload."""
+    """The latest messages of a watch that match a filter: part of topic or payload, lower case."""
 
     serial: int
     filter: bytes
@@ -143,9 +144,9 @@ class _Watch:
         return not all(map(_HEARS_NO_CALLS.search, self.patterns.split()))
 
     def received(self, delivery: Delivery) -> None:
-        """Keep a message undecoded; ignore the gateways' probes."""
+        """Keep a message undecoded; ignore the gateways' probes and recovery."""
         self.own["received"] += 1  # Redis sends it once more for the pattern
-        if delivery.payload == PROBE:
+        if delivery.payload == PROBE or delivery.topic.startswith(RECOVERY):
             return
         last = self.last
         if (
@@ -180,7 +181,7 @@ class _Watch:
         """Return the messages that match a filter; a new filter begins with the recent ones."""
         selection = self.selections.pop(text, None)
         if selection is None:
-            selection = _Selection(next(self.serials), text.lower().encode(errors="replace"))
+            selection = _Selection(next(self.serials), text.encode(errors="replace").lower())
             for message, searched in self.recent:
                 selection.offer(message, searched)
             if len(self.selections) >= MOST_FILTERS:
@@ -217,7 +218,7 @@ class Traffic:
             patterns: Redis patterns separated by blanks, such as ``websocket.user.*``.
             serial: serial of the selection that the viewer saw last; another one starts from 0.
             after: number of the last message that the viewer has.
-            text: filter: part of a topic or a payload, whatever the case; empty matches all.
+            text: filter: part of a topic or a payload, in any case of A to Z; empty matches all.
 
         Raises:
             InvalidArgument: the patterns or the filter are malformed.

@@ -39,8 +39,8 @@ def tail(
 ) -> Work:
     """Print published messages, decoded, until Ctrl-C.
 
-    PATTERN is a topic, or a pattern with *, ? or [...]; without any, all topics. A gap in the link
-    to Redis is reported on standard error.
+    PATTERN is a topic, or a pattern with *, ? or [...]; without any, all topics. Secret topics
+    opentera.recovery.* are skipped. A gap in the link to Redis is reported on standard error.
 
     \b
     opentera-bus tail 'websocket.user.*' --type UserEvent
@@ -59,8 +59,8 @@ def tail(
         render = _raw if raw else _line if as_json or not is_terminal() else _lines
 
         def received(number: int, delivery: Delivery) -> None:
-            if delivery.payload == PROBE:
-                return  # a gateway counting listeners
+            if delivery.payload == PROBE or delivery.topic.startswith(topics.RECOVERY):
+                return  # a gateway counting listeners, or handing over a client
             topic = delivery.topic.encode(errors="surrogateescape")
             if any(receives(topic) for receives in filters[:number]):
                 return  # Redis delivers once per matching subscription: print the first

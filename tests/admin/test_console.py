@@ -9,6 +9,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import quote
 
 import pytest
 from twisted.internet import reactor
@@ -183,6 +184,27 @@ class TrafficTests(AdminTestCase):
         assert again["serial"] > page["serial"]  # it was dropped, and begins again
         assert again["matching"] == 1
         assert (await admin.ask(f"/api/traffic?filter={'x' * 201}")).status == 400
+
+    async def test_a_filter_matches_its_own_text(self) -> None:
+        admin = await self.admin()
+        await self.watch(admin)
+        await admin.bus.publish("service.A.events", "bonjour Élodie")
+        await admin.bus.publish("service.Élodie.events", "x")
+        await until(lambda: self.watch(admin), lambda page: page["count"] == 2)
+        for text in ("Élodie", "ÉLODIE"):
+            page = (await admin.ask(f"/api/traffic?filter={quote(text)}")).json()
+            assert page["matching"] == 2, text
+
+    async def test_topics_of_recovery_are_not_shown(self) -> None:
+        admin = await self.admin()
+        await self.watch(admin, "*")
+        await admin.bus.publish("opentera.recovery.reply.secret", "opentera.recovery.frames.secret")
+        await admin.bus.publish("last", "x")
+        page = await until(
+            lambda: self.watch(admin, "*"),
+            lambda page: any(topic["topic"] == "last" for topic in page["topics"]),
+        )
+        assert "opentera.recovery" not in str(page)
 
     async def test_calls_are_shown_only_on_request(self) -> None:
         admin = await self.admin()

@@ -76,6 +76,13 @@ class TailTests(StreamTestCase):
         assert await command.ended() == 0
         assert command.output == "t 0061ff\n"
 
+    async def test_topics_of_recovery_are_not_printed(self) -> None:
+        command, bus = await self.lines(1, "--raw", patterns=1)
+        await bus.publish("opentera.recovery.reply.secret", "x")
+        await bus.publish("last", "x")
+        assert await command.ended() == 0
+        assert command.output == "last 78\n"
+
     async def test_a_message_matching_several_patterns_is_printed_once(self) -> None:
         command, bus = await self.lines(2, "service.*", "service.a", "*.a", "service.*", patterns=2)
         await bus.publish("service.a", "1")

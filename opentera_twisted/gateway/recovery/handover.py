@@ -45,14 +45,15 @@ from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.frames import Frame
-from opentera_twisted.gateway.recovery.tokens import PREFIX, Taken
+from opentera_twisted.gateway.recovery.tokens import Taken
 from opentera_twisted.link import Link
 from opentera_twisted.link.slots import slot_topic
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
+from opentera_twisted.topics import RECOVERY
 
-MARKERS: Final = f"{PREFIX}marker."
-REPLIES: Final = f"{PREFIX}reply."
-FRAMES: Final = f"{PREFIX}frames."
+MARKERS: Final = f"{RECOVERY}marker."
+REPLIES: Final = f"{RECOVERY}reply."
+FRAMES: Final = f"{RECOVERY}frames."
 """Prefixes of each gateway's topics and of keys of handed-over frames; a random part follows."""
 
 TIMEOUT: Final = 3.0

@@ -11,11 +11,11 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from opentera_twisted.gateway.recovery.tokens import PREFIX
 from opentera_twisted.link import Link, Script
 from opentera_twisted.messages.templates import NOW
+from opentera_twisted.topics import RECOVERY
 
-GATEWAYS: Final = f"{PREFIX}gateways"
+GATEWAYS: Final = f"{RECOVERY}gateways"
 
 LIFETIME: Final = 15.0
 """Seconds until an announcement expires."""

@@ -36,12 +36,9 @@ from opentera_twisted.errors import BusError
 from opentera_twisted.link import Link, Script
 from opentera_twisted.messages.templates import NOW
 from opentera_twisted.sessions import Identity, is_uuid
-from opentera_twisted.topics import Kind
+from opentera_twisted.topics import RECOVERY, Kind
 
-PREFIX: Final = "opentera.recovery."
-"""Prefix of all keys and topics of recovery."""
-
-TOKENS: Final = f"{PREFIX}token."
+TOKENS: Final = f"{RECOVERY}token."
 
 CLAIM: Final = 10.0
 """Seconds until a claim expires, after a gateway that has neither dropped nor freed the token."""
@@ -240,7 +237,7 @@ def _taken(found: Any, digest: str, following: str, *, is_on_cluster: bool) -> T
         topic = marker.decode()
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # written by another program
-    if not is_uuid(known.uuid) or not topic.startswith(PREFIX):
+    if not is_uuid(known.uuid) or not topic.startswith(RECOVERY):
         return None
     # On a cluster, the node of the token does not know the subscribers; the hand-over finds out.
     return Taken(known, topic, is_on_cluster or bool(followers), digest, following)
