@@ -33,16 +33,17 @@ from __future__ import annotations
 import json
 import secrets
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from attrs import Factory, define, frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.recovery.tokens import Taken
@@ -57,7 +58,10 @@ FRAMES: Final = f"{RECOVERY}frames."
 """Prefixes of each gateway's topics and of keys of handed-over frames; a random part follows."""
 
 TIMEOUT: Final = 3.0
-"""Seconds allowed for the old gateway; after that, the client is admitted without the frames."""
+"""Seconds allowed for each reply; after that, the client is admitted without the frames."""
+
+TIMEOUTS: Final = 2
+"""Timeouts allowed for a whole hand-over, which must end before the claim of its token."""
 
 STORED: Final = 10.0
 """Seconds until handed-over frames expire in Redis."""
@@ -269,6 +273,8 @@ class Handovers:
         self._pending: dict[str, _Pending] = {}
         self._watched: dict[str, _Watched] = {}
         self._own: list[Subscription] = []
+        self._giving: set[Deferred[Any]] = set()  # from this gateway, until Redis has the answer
+        self._given: Waiters[None] = Waiters()
 
     def start(self) -> Deferred[None]:
         """Subscribe to this gateway's own topics.
@@ -284,10 +290,12 @@ class Handovers:
         return self._pubsub.acknowledged(*self._own)
 
     def stop(self) -> None:
-        """Unsubscribe from this gateway's own topics."""
+        """Unsubscribe from this gateway's own topics, and end the hand-overs under way."""
         own, self._own = self._own, []
         for subscription in own:
             subscription.cancel()
+        while self._giving:  # a cancelled one may add an answer
+            self._giving.pop().cancel()
 
     # --- the new gateway
 
@@ -318,10 +326,15 @@ class Handovers:
             if not await watching:
                 raise NotRecovered("failed")
             marker = Marker(number, taken.digest, received, self._reply)
-            return await self._ask(taken.marker, marker, pending)
+            return await self._limited(self._ask(taken.marker, marker, pending))
         finally:
             del self._pending[number]
             self._leave(taken.marker, number)
+
+    def _limited(self, fetching: Coroutine[Any, Any, list[Frame]]) -> Deferred[list[Frame]]:
+        """Give up before another return of the client can claim its token."""
+        limit = TIMEOUTS * TIMEOUT
+        return Deferred.fromCoroutine(fetching).addTimeout(limit, self._link.clock)
 
     async def _ask(self, topic: str, marker: Marker, pending: _Pending) -> list[Frame]:
         clock = self._link.clock
@@ -365,6 +378,15 @@ class Handovers:
         Raises:
             NotRecovered: The frames are not available.
         """
+        return await self._limited(self._fetch_by_topic(taken, received, topics, on_marker))
+
+    async def _fetch_by_topic(
+        self,
+        taken: Taken,
+        received: int,
+        topics: Sequence[str],
+        on_marker: Callable[[str], None],
+    ) -> list[Frame]:
         clock = self._link.clock
         number = secrets.token_urlsafe(16)
         expected = _Expected(topics, on_marker)
@@ -443,14 +465,39 @@ class Handovers:
 
     # --- the old gateway
 
+    def given(self, timeout: float) -> Deferred[None]:
+        """Wait for the hand-overs from this gateway.
+
+        Args:
+            timeout: Maximum seconds to wait.
+
+        Returns:
+            Fires when none is under way, or after the timeout.
+        """
+        if not self._giving:
+            return succeed(None)
+        given = self._given.wait().addTimeout(min(timeout, TIMEOUT), self._link.clock)
+        return given.addErrback(lambda failure: failure.trap(DeferredTimeout) and None)
+
+    def _begin(self, giving: Deferred[Any]) -> None:
+        """Keep a Deferred until it has fired."""
+
+        def ended(result: Any) -> Any:
+            self._giving.discard(giving)
+            if not self._giving:
+                self._given.fire(None)
+            return result
+
+        self._giving.add(giving)
+        giving.addBoth(ended)
+
     def _marked(self, delivery: Delivery) -> None:
         marker = Marker.decode(delivery.payload)
         if marker is None:
             return
         if marker.topics is not None:
-            Deferred.fromCoroutine(self._give_by_topic(marker, marker.topics)).addErrback(
-                self._not_stored, marker
-            )
+            giving = Deferred.fromCoroutine(self._give_by_topic(marker, marker.topics))
+            self._begin(giving.addErrback(self._not_stored, marker))
             return
         self._give_all(marker)
 
@@ -488,22 +535,21 @@ class Handovers:
             "SET", key, pack_frames(frames), "PX", round(STORED * 1000), "NX"
         )
         storing.addCallback(lambda _: self._answer(marker, key, None))
-        storing.addErrback(self._not_stored, marker)
+        self._begin(storing.addErrback(self._not_stored, marker))
 
     def _answer(self, marker: Marker, key: str | None, reason: str | None) -> None:
         if not marker.reply.startswith(REPLIES):
             return
         answer = json.dumps([marker.number, key, reason])
         # Without a reply, the other gateway admits the client after a timeout.
-        self._pubsub.publish(marker.reply, answer).addErrback(
-            lambda failure: failure.trap(BusError)
-        )
+        published = self._pubsub.publish(marker.reply, answer)
+        self._begin(published.addErrback(lambda failure: failure.trap(BusError, CancelledError)))
 
     def _not_stored(self, failure: Failure, marker: Marker) -> None:
-        failure.trap(BusError)
+        failure.trap(BusError, CancelledError)
         self._log.warn(
             "handing over a client's missed events failed: {reason}",
-            reason=failure.getErrorMessage(),
+            reason=failure.getErrorMessage() or "the gateway stopped",
         )
         self._answer(marker, None, "failed")
 

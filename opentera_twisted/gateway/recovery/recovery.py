@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from http import HTTPStatus
+from math import inf
 from typing import Final, NoReturn
 
 from attrs import frozen
@@ -534,9 +535,14 @@ class Recovery:
             timeout: Seconds until the remaining sessions are abandoned; 0 waits as long as there
                 are other gateways.
         """
-        if not (self._sessions or self._link.is_ready):
-            return
         until = self._clock.seconds() + timeout if timeout else None
+        if self._sessions or self._link.is_ready:
+            await self._drain(until)
+        left = inf if until is None else max(0.001, until - self._clock.seconds())
+        await self._handovers.given(left)
+
+    async def _drain(self, until: float | None) -> None:
+        """Wait until this gateway has no session, or there is no other gateway."""
         try:
             # The first question withdraws this gateway, even if it has no sessions.
             while self._looking.running:

@@ -673,6 +673,44 @@ class StopTests(RecoveryTestCase):
         assert await client.until(1) == ["a", "b"]
         await stopping
 
+    async def test_a_stop_waits_until_the_last_client_is_handed_over(self) -> None:
+        self.patch(handover, "TIMEOUT", 60.0)  # the machine may be busy
+        bus = await self.bus()
+        old, first = await self.gateway(bus, limits=GatewayLimits(shutdown_timeout=GUARD))
+        _, second = await self.gateway()
+        await self.announced(2)
+        client = await self.client(first)
+        stored: Deferred[None] = Deferred()
+        replied: Deferred[None] = Deferred()
+        waits: Deferred[None] = Deferred()
+        execute, given = bus.link.execute, old.recovery._handovers.given
+
+        async def reply_late(*arguments: Any) -> Any:
+            reply = await execute(*arguments)
+            if arguments[0] == "SET":
+                stored.callback(None)
+                await replied
+            return reply
+
+        def given_late(timeout: float) -> Deferred[None]:
+            waits.callback(None)
+            return given(timeout)
+
+        self.patch(
+            bus.link, "execute", lambda *arguments: Deferred.fromCoroutine(reply_late(*arguments))
+        )
+        self.patch(old.recovery._handovers, "given", given_late)
+        stopping = await self.stop(old)
+        returning = Deferred.fromCoroutine(client.come_back(second))
+        await stored
+        stopped: Deferred[None] = Deferred()
+        stopping.addCallback(lambda _: stopped.callback(None))
+        await DeferredList([waits, stopped], fireOnOneCallback=True)
+        assert not stopped.called
+        replied.callback(None)
+        assert await returning
+        await stopping
+
     async def test_a_token_is_valid_before_its_client_is_refused(self) -> None:
         gate, port = await self.gateway(limits=GatewayLimits(max_clients_per_identity=1))
         client = await self.client(port)
