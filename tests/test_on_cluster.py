@@ -138,10 +138,18 @@ class GapTests(OnClusterTestCase, RecoveryTestCase):
         slot = key_slot(topics.websocket_events("user", UUID).encode())
         source = self.cluster.owner(slot)
         target = next(node for node in self.cluster.primaries if node is not source)
+        topics_of, read = gate._fanout.topics_of, set()
+
+        def read_topics(client: Any) -> tuple[str, ...]:
+            read.add(client.identity.uuid)
+            return topics_of(client)
+
+        self.patch(gate._fanout, "topics_of", read_topics)
         await deferToThread(self.cluster.move, slot, target)
         assert (await concerned.websocket.closed)[0] == 1012
         assert not await concerned.come_back(port)
         assert gate.recovery.outcomes == {"gap": 1}
+        assert read == {UUID}, "a pass over all sessions"
         self.publish("a")
         self.publish("b", uuid=test_returns.OTHER)
         assert await concerned.until(1) == ["a"]

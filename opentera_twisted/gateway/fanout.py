@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
+from itertools import chain, product
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
@@ -82,6 +83,11 @@ class Followers:
                 del self._filtered[who]
             self._selected = None
 
+    @property
+    def all(self) -> Iterator[Client]:
+        """All followers, paused or not."""
+        return chain(self.whole, self.paused, *(self._filtered or {}).values())
+
     def select(self, audience: Audience) -> tuple[Client, ...]:
         """Return the filtered clients in an audience.
 
@@ -125,6 +131,7 @@ class Fanout:
         self._pubsub = pubsub
         # By function too: clients may follow one topic in different ways.
         self._topics: dict[tuple[str, Deliver], _Topic] = {}
+        self._delivers: set[Deliver] = set()  # few: the gateway's own functions
         self._followings: dict[Client, tuple[Who, tuple[Following, ...]]] = {}
 
     def follow(self, client: Client, who: Who, followings: tuple[Following, ...]) -> Deferred[None]:
@@ -151,6 +158,7 @@ class Fanout:
                 deliver = partial(following.deliver, followers)
                 subscription = self._pubsub.attach(following.topic, deliver)
                 topic = self._topics[name] = _Topic(subscription, followers)
+                self._delivers.add(following.deliver)
             topic.followers.add(client, who, wholly=following.wholly)
             subscriptions.append(topic.subscription)
         return self._pubsub.acknowledged(*subscriptions)
@@ -165,6 +173,18 @@ class Fanout:
         """Return the topics that a client follows; none for an unknown client."""
         _, followings = self._followings.get(client, (None, ()))
         return tuple(following.topic for following in followings)
+
+    def concerned(self, names: Container[bytes]) -> list[Client]:
+        """Return the clients that follow any of some topics, each once."""
+        if not isinstance(names, Iterable):  # all topics
+            return [
+                client
+                for client, (_, followings) in self._followings.items()
+                if any(following.topic.encode() in names for following in followings)
+            ]
+        keys = product([name.decode() for name in names], self._delivers)
+        found = [topic for key in keys if (topic := self._topics.get(key)) is not None]
+        return list(dict.fromkeys(client for topic in found for client in topic.followers.all))
 
     def pause(self, client: Client, name: str) -> None:
         """Stop the deliveries on a topic to a client, but keep the subscription."""

@@ -44,6 +44,7 @@ from opentera_twisted.gateway.recovery import (
     Recovery,
     RecoverySettings,
 )
+from opentera_twisted.gateway.recovery.session import Session
 from opentera_twisted.gateway.revoked import Revoked
 from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.gateway.summed_log import SummedLog
@@ -432,10 +433,10 @@ class Gateway(Service):
             client.close(POLICY_VIOLATION, "that UUID is connected as another kind")
 
     def _missed_events(self, concerned: Container[bytes]) -> None:
-        for client in list(self.factory.connections):
-            followed = self._fanout.topics_of(client.session or client)
-            if any(topic.encode() in concerned for topic in followed):
-                client.missed_events()
+        for client in self._fanout.concerned(concerned):
+            websocket = client.websocket if isinstance(client, Session) else client
+            if isinstance(websocket, ClientProtocol):
+                websocket.missed_events()
 
 
 def _admission_class(bus: Bus) -> type[Admission]:

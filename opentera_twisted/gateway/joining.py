@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -60,6 +60,10 @@ class Joining:
     def topics_of(self, client: Client) -> tuple[str, ...]:
         """Return the topics that a client follows."""
         return self._fanout.topics_of(client)
+
+    def concerned(self, names: Container[bytes]) -> list[Client]:
+        """Return the clients that follow any of some topics, each once."""
+        return self._fanout.concerned(names)
 
     def pause(self, client: Client, topic: str) -> None:
         """Stop the deliveries on a topic to a client, but keep the subscription."""

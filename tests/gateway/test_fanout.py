@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+from unittest.mock import Mock
+
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
 
 from opentera_twisted.gateway.contracts import Audience
-from opentera_twisted.gateway.fanout import Followers, Who
+from opentera_twisted.gateway.fanout import Fanout, Followers, Following, Who
+from opentera_twisted.link.link import EVERYTHING
 from opentera_twisted.topics import KINDS
 from tests.gateway.test_outbox import Client
 
@@ -50,3 +55,63 @@ def test_removing_an_unknown_follower_is_ignored() -> None:
     for wholly in (True, False):
         followers.discard(Client(), WHO[0], wholly=wholly)
     assert not followers
+
+
+class Subscribed:
+    """A pub/sub that acknowledges every topic at once."""
+
+    def attach(self, topic: str, deliver: Any) -> Any:
+        return Mock(topic=topic)
+
+    def acknowledged(self, *subscriptions: object) -> Deferred[None]:
+        return succeed(None)
+
+
+def event(followers: Followers, delivery: Any) -> None:
+    pass
+
+
+def command(followers: Followers, delivery: Any) -> None:
+    pass
+
+
+class Counted(dict[Any, Any]):
+    """A table that counts the walks through all its items."""
+
+    walks = 0
+
+    def items(self) -> Any:
+        self.walks += 1
+        return super().items()
+
+    def __iter__(self) -> Any:
+        self.walks += 1
+        return super().__iter__()
+
+
+def followed(count: int) -> tuple[Fanout, list[Client]]:
+    """Return clients that follow a topic of their own and a shared one."""
+    pubsub: Any = Subscribed()
+    fanout = Fanout(pubsub)
+    clients = [Client() for _ in range(count)]
+    for number, client in enumerate(clients):
+        own = (Following(f"own.{number}", event), Following(f"own.{number}", command))
+        fanout.follow(client, ("user", str(number)), (*own, Following("all", event, wholly=False)))
+    return fanout, clients
+
+
+def test_clients_of_some_topics_are_found_without_the_others() -> None:
+    fanout, clients = followed(5)
+    fanout.pause(clients[2], "own.2")
+    fanout._followings = counted = Counted(fanout._followings)
+    concerned = fanout.concerned(frozenset([b"own.1", b"own.2", b"unknown"]))
+    assert concerned in ([clients[1], clients[2]], [clients[2], clients[1]])
+    assert fanout.concerned(frozenset([b"own.3", b"all"])).count(clients[3]) == 1
+    assert not counted.walks
+    fanout.unfollow(clients[1])
+    assert not fanout.concerned(frozenset([b"own.1"]))
+
+
+def test_all_topics_concern_every_client_once() -> None:
+    fanout, clients = followed(3)
+    assert fanout.concerned(EVERYTHING) == clients

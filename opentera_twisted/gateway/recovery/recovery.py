@@ -57,9 +57,6 @@ RECOVERY_WINDOW: Final = 60.0
 RECOVERY_BUFFER: Final = 262_144
 """Defaults: seconds during which a client can return, and bytes of events kept per client."""
 
-_LOST: Final = -1
-"""Epoch of a session that may have lost events."""
-
 _Topics = Container[bytes]  # the class has a property `bytes`
 
 OUTCOMES: Final = ("recovered", *REASONS)
@@ -131,7 +128,6 @@ class Recovery:
         self._attached: dict[Session, float] = {}
         self._held: dict[Session, float] = {}
         self._held_of: dict[Who, dict[Session, None]] = {}
-        self._epoch = 0
         self._is_permitted = True
         self._looking = LoopingCall(self._look)
         self._looking.clock = link.clock
@@ -199,9 +195,7 @@ class Recovery:
     def session(self, identity: Identity) -> Session:
         """Make a session for a new client; the caller subscribes it to the client's topics."""
         window = Window(self._settings.window, self._settings.buffer)
-        session = Session(identity, window, self._clock, self.end)
-        session.epoch = self._epoch
-        return session
+        return Session(identity, window, self._clock, self.end)
 
     async def register(self, session: Session) -> None:
         """Issue a token for a new client's session.
@@ -221,11 +215,10 @@ class Recovery:
         self._unhold(session)
         self._attached[session] = self._clock.seconds() + self._interval
         # A session that opens during a gap may miss events from the start.
-        is_interrupted = any(map(self._link.is_in_gap, self._joining.topics_of(session)))
-        session.epoch = _LOST if is_interrupted else self._epoch
+        session.has_gap = any(map(self._link.is_in_gap, self._joining.topics_of(session)))
         recovered = session.beginning is not None and session.beginning.recovered
         count = session.attach(websocket, self._settings.window)
-        if is_interrupted:
+        if session.has_gap:
             self._mute(session)
         if recovered:
             self.replayed += count
@@ -390,7 +383,7 @@ class Recovery:
             # Earlier events belong to the old gateway.
             self._outbox.flush()
             session.window.restart(())
-            session.epoch = self._epoch
+            session.has_gap = False
 
         missed = await self._handovers.fetch(taken, received, joined, marked)
         return await self._joined(session, missed)
@@ -404,7 +397,7 @@ class Recovery:
             self._joining.pause(session, topic)
         self._outbox.flush()
         session.window.restart(())
-        session.epoch = self._epoch
+        session.has_gap = False
 
         def marked(topic: str) -> None:
             self._joining.resume(session, topic)
@@ -419,7 +412,7 @@ class Recovery:
         """Append the frames of this gateway to those of the old one."""
         await self._turn()
         own = session.window.since(0)
-        if session.epoch != self._epoch:
+        if session.has_gap:
             raise NotRecovered("gap")
         if own is None:  # more events since the marker than the window keeps
             raise NotRecovered("overflow")
@@ -451,7 +444,7 @@ class Recovery:
             if prior.received is None:
                 raise NotRecovered("unknown")
             received -= prior.received
-        if session.epoch != self._epoch:
+        if session.has_gap:
             raise NotRecovered("gap")
         if received > session.window.sent:
             raise NotRecovered("beyond")
@@ -497,7 +490,7 @@ class Recovery:
         session = self._find(digest)
         if session is None:
             return
-        session.epoch = _LOST
+        session.has_gap = True
         for topic in self._joining.topics_of(session):
             self._joining.resume(session, topic)
         if session.websocket is not None:
@@ -630,24 +623,22 @@ class Recovery:
 
     def _interrupted(self, concerned: _Topics) -> None:
         """Note which sessions may miss events; `_resumed` closes their websockets."""
-        before, self._epoch = self._epoch, self._epoch + 1
-        for session in self._sessions.values():
-            followed = self._joining.topics_of(session)
-            if any(topic.encode() in concerned for topic in followed):
-                session.epoch = _LOST
-                self._mute(session)
-            elif session.epoch == before:
-                session.epoch = self._epoch
+        for session in self._concerned(concerned):
+            session.has_gap = True
+            self._mute(session)
+
+    def _concerned(self, topics: _Topics) -> list[Session]:
+        return [client for client in self._joining.concerned(topics) if isinstance(client, Session)]
 
     def _mute(self, session: Session) -> None:
         """Send no events after a gap, except on a cluster, where other topics have none."""
         if not self._link.address.is_cluster:
             session.mute()
 
-    def _resumed(self, _topics: object) -> None:
+    def _resumed(self, concerned: _Topics) -> None:
         """Close the websockets that may have missed events, so that their clients return."""
-        for session in list(self._attached):
-            if session.epoch != self._epoch and session.websocket is not None:
+        for session in self._concerned(concerned):
+            if session.has_gap and session.websocket is not None:
                 session.websocket.missed_events()
 
     def _drop(self, *digests: str) -> None:

@@ -80,7 +80,7 @@ class Session:
         websocket: The open websocket, if any.
         digest: Digest of the client's token; empty while the client cannot return.
         prior: The client's previous token, if the client may lack the present one.
-        epoch: The gateway's count of gaps when the session's frames began.
+        has_gap: True if the session may have lost events.
         beginning: First frames for the next websocket.
         closing: Close code and reason for a session that must close right after opening.
     """
@@ -92,7 +92,7 @@ class Session:
         "beginning",
         "closing",
         "digest",
-        "epoch",
+        "has_gap",
         "identity",
         "prior",
         "websocket",
@@ -114,7 +114,7 @@ class Session:
         self._live: Websocket | None = None
         self.digest = ""
         self.prior: Prior | None = None
-        self.epoch = 0
+        self.has_gap = False
         self.beginning: Beginning | None = None
         self.closing: tuple[int, str] | None = None
         self._clock = clock
