@@ -20,6 +20,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from opentelemetry import trace
 from twisted.internet import reactor, task
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import deferToThread
@@ -61,6 +62,13 @@ def named(path: str) -> Path:
 
 class PythonTests(RedisTestCase):
     """Runs the ``example``s of a page in order, with shared names."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        # A process can have one provider of tracers only; the tests of traces have their own.
+        self.patch(
+            trace, "set_tracer_provider", lambda provider: self.addCleanup(provider.shutdown)
+        )
 
     async def run_page(self, page: Path) -> None:
         names: dict[str, Any] = {"print": lambda *_: None, "reactor": reactor}
