@@ -8,10 +8,11 @@ from typing import Any
 
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from opentera_twisted import topics
 from opentera_twisted._internal.gathered import gathered
-from opentera_twisted.errors import InvalidArgument
+from opentera_twisted.errors import BusUnavailable, InvalidArgument
 from opentera_twisted.messages import ServerCommand, TeraEvent, TeraModuleMessage
 from opentera_twisted.messages.envelopes import module_message, pack, tera_event
 from opentera_twisted.opentera.client import Callback, RedisClient
@@ -35,6 +36,10 @@ class _Program(RedisClient):
         """End everything that it has started."""
         self.logger.close()
         return super().redisClose()
+
+    def _not_built(self, failure: Failure) -> Failure | None:
+        """Report why it does not listen, unless it was closed in the meantime."""
+        return None if self._is_closed and failure.check(BusUnavailable) else failure
 
     def create_event_message(self, topic: str) -> TeraEvent:
         """Make an envelope for events on a topic."""
@@ -124,7 +129,7 @@ class BaseModule(_Program):
     def redisConnectionMade(self) -> None:
         """Serve and subscribe, once Redis is connected."""
         self.setup_rpc_interface()
-        self.build_interface()
+        self.build_interface().addErrback(self._not_built)
         self.setup_module_pubsub()
 
     def build_interface(self) -> Deferred[Any]:
@@ -231,7 +236,7 @@ class ServiceOpenTera(_Program):
     def redisConnectionMade(self) -> None:
         """Serve and subscribe, once Redis is connected."""
         self.setup_rpc_interface()
-        self.build_interface()
+        self.build_interface().addErrback(self._not_built)
         self.register_to_events()
 
     def build_interface(self) -> Deferred[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import redis
 from twisted.internet import reactor
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 
@@ -227,6 +228,15 @@ class OpenTeraTests(RedisTestCase):
         self.addCleanup(module.redisClose)
         await module.made.wait(1)
         return module
+
+    async def test_a_module_closed_during_its_start_logs_no_error(self) -> None:
+        module = await self.module()
+        building: list[Deferred[Any]] = [Deferred()]
+        self.patch(module, "build_interface", lambda: building[0])
+        module.redisConnectionMade()
+        await module.redisClose()
+        building.pop().errback(BusUnavailable("the bus was stopped"))
+        gc.collect()  # reports errors that nobody handled
 
     async def test_variables_are_read_and_written_in_threads(self) -> None:
         client = self.client()
