@@ -114,21 +114,11 @@ def _single(name: bytes) -> bytes:
     return name
 
 
-class OnClusterTestCase(RedisTestCase):
+class OnClusterTestCase(ClusterTestCase, RedisTestCase):
     """Mixin that runs a test for a single server against the shared cluster."""
 
     def setUp(self) -> None:
         """Delete all data of the cluster."""
-        self.cluster = shared_cluster()
-        for node in self.cluster.primaries:
-            node.execute("FLUSHALL")
+        super().setUp()
         self.redis: Any = OnCluster(self.cluster)
         self.addCleanup(self.redis.close)
-
-    async def bus(
-        self, url: str | None = None, name: str = "test", *, tracing: bool = False
-    ) -> Bus:
-        """Return a connected bus that is stopped at the end of the test."""
-        bus = start_bus(self, url or self.cluster.url, name, tracing=tracing)
-        await bus.connected()
-        return bus
