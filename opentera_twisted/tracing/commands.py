@@ -22,6 +22,7 @@ from opentera_twisted.link import (
     Argument,
     ClusterLink,
     Done,
+    Link,
     RedisAddress,
     ServerLink,
 )
@@ -31,8 +32,8 @@ from opentera_twisted.tracing.spans import Attributes, begin, class_of, fail, se
 _NAME: Final = re.compile(r"[A-Z]{1,32}", re.ASCII)
 
 
-class TracedServerLink(ServerLink):
-    """A link to one server, whose commands have spans."""
+class _TracedLink(Link):
+    """A link whose commands have spans, before the kind of link in the order of bases."""
 
     def __init__(self, address: RedisAddress, **arguments: Any) -> None:
         super().__init__(address, **arguments)
@@ -41,28 +42,22 @@ class TracedServerLink(ServerLink):
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
         """Send a command when the link is ready."""
         span = _begin(arguments, self._attributes)
-        return _execute(span, super().execute, arguments, timeout)
+        # The next base, which is a kind of link, implements it.
+        execute = super().execute  # type: ignore[safe-super]
+        return _execute(span, execute, arguments, timeout)
 
     def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
         """Send a command without a Deferred."""
-        super().send(arguments, partial(_done, _begin(arguments, self._attributes), done))
+        ended = partial(_done, _begin(arguments, self._attributes), done)
+        super().send(arguments, ended)  # type: ignore[safe-super]
 
 
-class TracedClusterLink(ClusterLink):
+class TracedServerLink(_TracedLink, ServerLink):
+    """A link to one server, whose commands have spans."""
+
+
+class TracedClusterLink(_TracedLink, ClusterLink):
     """A link to a cluster, whose commands have spans."""
-
-    def __init__(self, address: RedisAddress, **arguments: Any) -> None:
-        super().__init__(address, **arguments)
-        self._attributes = _attributes_of(address)
-
-    def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
-        """Send a command to the node of its first key, when that is ready."""
-        span = _begin(arguments, self._attributes)
-        return _execute(span, super().execute, arguments, timeout)
-
-    def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
-        """Send a command without a Deferred."""
-        super().send(arguments, partial(_done, _begin(arguments, self._attributes), done))
 
 
 def _attributes_of(address: RedisAddress) -> Attributes:
