@@ -26,6 +26,11 @@ def printable(foreign: str, keep: str = "\n\t") -> str:
     )
 
 
+def encodable(text: str) -> str:
+    """Replace the characters that UTF-8 cannot encode by question marks."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def escape_unencodable(stream: TextIO | None) -> None:
     """Escape characters that a stream's encoding lacks, as JSON does.
 

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.printable import encodable
 from opentera_twisted.admin.guard import Refused
 from opentera_twisted.admin.own_traffic import OwnTraffic
 from opentera_twisted.admin.rights import lacking, watching
@@ -77,7 +78,7 @@ class _Message:
             self.shown = {
                 "number": self.number,
                 "time": self.time,
-                "topic": self.topic.encode(errors="replace").decode(),
+                "topic": encodable(self.topic),
                 "bytes": self.size,
             }
             if self.payload is None:
@@ -321,7 +322,7 @@ def _show(watch: _Watch, selection: _Selection, after: int) -> dict[str, Any]:
         "messages": shown[::-1],
         "topics": [
             {
-                "topic": name.encode(errors="replace").decode(),
+                "topic": encodable(name),
                 "count": topic.count,
                 "bytes": topic.bytes,
                 "last": topic.last,

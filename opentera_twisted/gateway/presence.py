@@ -19,6 +19,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.printable import encodable
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusError
 from opentera_twisted.holders import REPORTS
@@ -341,21 +342,17 @@ def _transition(change: _Change) -> Transition:
 
 
 def _who(identity: Identity) -> str:
-    return _text(f"{identity.kind}.{identity.uuid}")
-
-
-def _text(text: str) -> str:
-    """Replace characters that cannot be encoded; a resolver may return any text."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
+    return encodable(f"{identity.kind}.{identity.uuid}")
 
 
 def _sendable(identity: Identity) -> Identity:
+    """Replace characters that cannot be encoded; a resolver may return any text."""
     return evolve(
         identity,
-        uuid=_text(identity.uuid),
-        name=_text(identity.name),
-        project=_text(identity.project),
-        site=_text(identity.site),
+        uuid=encodable(identity.uuid),
+        name=encodable(identity.name),
+        project=encodable(identity.project),
+        site=encodable(identity.site),
     )
 
 

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from opentera_twisted._internal import callbacks
+from opentera_twisted._internal.printable import encodable
 
 Attributes = Mapping[str, str | int | bool]
 
@@ -31,7 +32,8 @@ def begin(
 ) -> Context:
     """Begin a span.
 
-    Characters outside UTF-8 become question marks.
+    Characters outside UTF-8 become question marks: the exporter's encoder would reject the whole
+    batch.
 
     Args:
         name: name of the span.
@@ -43,9 +45,10 @@ def begin(
         The context of the span's children.
     """
     cleaned = {
-        key: _clean(value) if isinstance(value, str) else value for key, value in attributes.items()
+        key: encodable(value) if isinstance(value, str) else value
+        for key, value in attributes.items()
     }
-    span = _tracer.start_span(_clean(name), parent, kind, cleaned)
+    span = _tracer.start_span(encodable(name), parent, kind, cleaned)
     return trace.set_span_in_context(span, parent)
 
 
@@ -96,7 +99,7 @@ def follow(span: Span, result: Any) -> Any:
 
 def set_attribute(span: Span, name: str, value: str) -> None:
     """Set an attribute to a text of another program."""
-    span.set_attribute(name, _clean(value))
+    span.set_attribute(name, encodable(value))
 
 
 def fail(span: Span, kind: str) -> None:
@@ -111,11 +114,6 @@ def class_of(error: BaseException) -> str:
     if kind.__module__ == "builtins":
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _clean(text: str) -> str:
-    """Replace surrogates, which the exporter's encoder rejects together with the whole batch."""
-    return text.encode(errors="replace").decode()
 
 
 def _end(result: Any, span: Span) -> Any:
