@@ -7,7 +7,7 @@ default_url    the default address of Redis
 extras         the extra to install when a module is missing
 failed_logins  failed logins by address
 garbage        settings of the collector of cyclic garbage
-gathered       results of several Deferreds together
+gathered       several Deferreds together: their results, and those that are pending
 histogram      durations, counted by classes
 ip_addresses   parsing and comparison of IP addresses
 lazy           names of a package, loaded on first use

@@ -1,4 +1,4 @@
-"""Results of several Deferreds together."""
+"""Results of several Deferreds together, and a set of those that are pending."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ def gathered(deferreds: Iterable[Deferred[T]]) -> Deferred[list[T]]:
         The first error itself, not wrapped in Twisted's ``FirstError``.
     """
     return gatherResults(list(deferreds), consumeErrors=True).addErrback(_first)
+
+
+def keep_until_fired(deferred: Deferred[T], pending: set[Deferred[T]]) -> Deferred[T]:
+    """Keep a Deferred in a set until it has fired; return the Deferred."""
+
+    def fired(result: T | Failure) -> T | Failure:
+        pending.discard(deferred)
+        return result
+
+    pending.add(deferred)
+    return deferred.addBoth(fired)
 
 
 def _first(failure: Failure) -> Failure:

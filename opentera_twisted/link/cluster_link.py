@@ -22,7 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted._internal.gathered import gathered
+from opentera_twisted._internal.gathered import gathered, keep_until_fired
 from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import (
@@ -437,14 +437,7 @@ class ClusterLink(Link):
         node.on_message = type(node.on_message)()
         node.on_read = type(node.on_read)()
         node.on_invalidated = type(node.on_invalidated)()
-        leaving = Deferred.fromCoroutine(node.stop())
-        self._leaving.add(leaving)
-
-        def left(result: object) -> object:
-            self._leaving.discard(leaving)
-            return result
-
-        leaving.addBoth(left)
+        keep_until_fired(Deferred.fromCoroutine(node.stop()), self._leaving)
 
     def _node_interrupted(self, node: ServerLink, _topics: object) -> None:
         self.subscriptions.interrupted(node.subscriptions)

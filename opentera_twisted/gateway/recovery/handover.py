@@ -43,6 +43,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.gathered import keep_until_fired
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.frames import Frame
@@ -483,13 +484,11 @@ class Handovers:
         """Keep a Deferred until it has fired."""
 
         def ended(result: Any) -> Any:
-            self._giving.discard(giving)
             if not self._giving:
                 self._given.fire(None)
             return result
 
-        self._giving.add(giving)
-        giving.addBoth(ended)
+        keep_until_fired(giving, self._giving).addBoth(ended)
 
     def _marked(self, delivery: Delivery) -> None:
         marker = Marker.decode(delivery.payload)

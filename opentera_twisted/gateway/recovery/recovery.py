@@ -15,6 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.gathered import keep_until_fired
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.fanout import Who
 from opentera_twisted.gateway.frames import Frame
@@ -312,13 +313,8 @@ class Recovery:
             elif not failure.check(Refusal, CancelledError):
                 self._log.failure("a return failed", failure)
 
-        def ended(result: Session | Failure) -> Session | Failure:
-            self._returns.discard(returning)
-            return result
-
         returning = Deferred.fromCoroutine(self._resume(taken, received))
-        self._returns.add(returning)
-        returning.addBoth(ended).addCallbacks(resumed, failed)
+        keep_until_fired(returning, self._returns).addCallbacks(resumed, failed)
         return waiting
 
     async def _resume(self, taken: Taken, received: int) -> Session:
