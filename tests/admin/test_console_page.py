@@ -39,6 +39,22 @@ PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 VIEWS = ("topics", "services", "try", "clients", "help", "overview")
 
+LATE_REPLY = """
+const [search, state] = ["search", "state"].map((one) => document.getElementById(`clients-${one}`));
+const real = window.fetch;
+let deliver;
+window.fetch = () => new Promise((resolve) => (deliver = resolve));
+search.dispatchEvent(new Event("input"));
+window.fetch = real;
+state.textContent = "";
+search.dispatchEvent(new Event("input"));
+while (!state.textContent) await fetch("/api/presence");
+deliver(new Response('{"clients": [], "total": 9, "matching": 9}'));
+await fetch("/api/presence");
+return state.textContent;
+"""
+"""Script: the state of the clients after a reply that a later one has overtaken."""
+
 VIOLATIONS = """
 return (await axe.run()).violations.map(({id, nodes}) => [id, nodes.map(({html}) => html)]);
 """
@@ -244,6 +260,7 @@ class LinkTests(ConsoleTestCase):
         await self.sees(name, "Zoé")
         await self.type("#clients-search", "ana")
         await self.sees("#clients-state", "1 of 2 at all gateways")
+        assert "1 of 2" in await self.browser.run(LATE_REPLY)
         await self.browser.run(
             "window.confirm = (text) => text.startsWith('Disconnect Ana (user ')"
         )
@@ -329,10 +346,12 @@ class TrafficTests(ConsoleTestCase):
         await self.bus_shown.publish_event(TOPIC, UserEvent(user_fullname="Ana"))
         await self.sees("#messages .preview", "Ana")
         await self.sees("#topics-rows td[data-label='Per s']")
-        await self.click("#default-patterns")
+        twice = "const button = document.querySelector('#default-patterns');"
+        await self.browser.run(f"{twice} button.click(); button.click()")
         await self.sees("#topics td", "service.A.events")
         await self.bus_shown.publish("service.B.events", "a last text")
         await self.sees("#topics td", "service.B.events")
+        assert await self.rows() == 5
         await self.click("#watch")
         await self.sees("#traffic-state", "Paused")
 

@@ -22,6 +22,7 @@ const COLUMNS = [
 let mayWrite = false;
 let sorted;
 let clients = [];
+let requests = 0; // only the reply to the latest one counts
 
 async function disconnect({ kind, uuid, name }) {
   const who = name ? `${name} (${kind} ${uuid})` : `${kind} ${uuid}`;
@@ -61,13 +62,14 @@ function show() {
 }
 
 async function update() {
+  const request = (requests += 1);
   const search = byId("clients-search").value.trim();
   try {
     const found = await get("/api/clients", { search });
-    if (search !== byId("clients-search").value.trim()) {
+    await learnNames(found.clients.map(({ gateway }) => gateway)).catch(() => {}); // then ids are shown
+    if (request !== requests) {
       return;
     }
-    await learnNames(found.clients.map(({ gateway }) => gateway)).catch(() => {}); // then ids are shown
     clients = found.clients;
     const more = found.matching > clients.length ? `, the latest ${count(clients.length)} shown` : "";
     setText(byId("clients-state"), `${search ? `${count(found.matching)} of ` : ""}${count(found.total)} at all gateways${more}`);
@@ -77,7 +79,9 @@ async function update() {
     showProblem(byId("clients-problem"), "");
     show();
   } catch (problem) {
-    showProblem(byId("clients-problem"), problem.message);
+    if (request === requests) {
+      showProblem(byId("clients-problem"), problem.message);
+    }
   }
 }
 

@@ -24,6 +24,7 @@ let filter = "";
 let serial = 0;
 let after = 0;
 let gaps = 0;
+let requests = 0; // only the reply to the latest one counts
 let rows = [];
 let held = []; // while a message is open
 let sorted;
@@ -156,10 +157,10 @@ function watch(text) {
 const patternOf = (topic) => topic.replace(/[*?[\]\\]/g, "\\$&").replace(/\s/g, "?").replace(/…$/, "*");
 
 async function update() {
-  const [requested, text] = [patterns, filter];
+  const request = (requests += 1);
   try {
-    const page = await get("/api/traffic", { patterns: requested, filter: text, serial, after });
-    if (!watching || requested !== patterns || text !== filter) {
+    const page = await get("/api/traffic", { patterns, filter, serial, after });
+    if (!watching || request !== requests) {
       return;
     }
     if (page.serial !== serial) { // another filter, or the watch had expired
@@ -173,6 +174,9 @@ async function update() {
     addMessages(page);
     updateTopics(page);
   } catch (problem) {
+    if (request !== requests) {
+      return;
+    }
     showProblem(byId("traffic-problem"), problem.message);
     if ([400, 403, 429].includes(problem.status)) { // a retry would fail too
       pause("Not watching.");
