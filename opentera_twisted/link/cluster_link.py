@@ -5,6 +5,9 @@ the slot has moved has not executed it, so it is sent again within its timeout.
 
 The link reads the topology from any node at the start, and when a node names another owner. It
 reads it again after a lost connection or a cancelled subscription, until nothing is missing.
+
+A node that froze, or that lost the other nodes, does not name its successor. So the link reads the
+topology while a node leaves a probe unanswered, or reports that its cluster is down.
 """
 
 from __future__ import annotations
@@ -36,12 +39,13 @@ from opentera_twisted.link.back_off import BackOff
 from opentera_twisted.link.cluster_errors import REDIRECTIONS, redirection
 from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
+from opentera_twisted.link.factory import Probe
 from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, Link, Script
 from opentera_twisted.link.protocol import Argument, CommandProtocol, Done, fire
 from opentera_twisted.link.server_link import ServerLink
 from opentera_twisted.link.slots import command_slot, key_slot, slot_topic
 from opentera_twisted.link.subscriptions import Name, SubscriptionTable
-from opentera_twisted.link.topology import Address, Topology, parse_slots
+from opentera_twisted.link.topology import Address, Topology, is_down, parse_slots
 from opentera_twisted.link.waiting import too_many
 
 TOPOLOGY_TIMEOUT: Final = 2.0
@@ -49,6 +53,9 @@ TOPOLOGY_TIMEOUT: Final = 2.0
 
 LONGEST_PAUSE: Final = 1.0
 """Longest pause in seconds before the topology is read again while something is missing."""
+
+PROBE_INTERVAL: Final = 1.0
+"""Seconds between the probes of a node."""
 
 RESEND_AFTER: Final = 0.1
 """Seconds before a command is sent again that no node accepted."""
@@ -105,6 +112,7 @@ class ClusterLink(Link):
         )
         self._topology = Topology()
         self._nodes: dict[Address, ServerLink] = {}
+        self._suspects: set[tuple[Address, str]] = set()
         self._joined = 0  # links to nodes that were ever made
         self._leaving: set[Deferred[None]] = set()
         self._delayed: dict[_Command, IDelayedCall] = {}
@@ -418,6 +426,10 @@ class ClusterLink(Link):
                 name=self._name,
                 max_waiting=self._max_waiting,
                 statistics=self.statistics,
+                probes={
+                    "client": self._probe(address, "client", "CLUSTER", "INFO"),
+                    "subscriber": self._probe(address, "subscriber", "PING"),
+                },
             )
             self.subscriptions.observe(node.subscriptions)
             # The same lists, to pass each message on without a detour.
@@ -431,6 +443,17 @@ class ClusterLink(Link):
             node.start()
             self._check()
         return node
+
+    def _probe(self, address: Address, role: str, *command: str) -> Probe:
+        return Probe(command, PROBE_INTERVAL, partial(self._probed, (address, role)))
+
+    def _probed(self, connection: tuple[Address, str], reply: Any) -> None:
+        """Read the topology while a node is silent, or isolated from the others."""
+        if reply is not None and not is_down(reply):
+            self._suspects.discard(connection)
+        elif connection[0] in self._nodes:
+            self._suspects.add(connection)
+            self._learn_soon()
 
     def _leave(self, node: ServerLink) -> None:
         """Close the connections to a node that serves no slot any more."""
@@ -548,17 +571,25 @@ class ClusterLink(Link):
     async def _ask_any(self) -> Topology:
         """Read the topology from the first node that knows it.
 
+        A node that lost the others, or waits for a replica to take over, is a last resort.
+
         Raises:
             BusUnavailable: no node does.
         """
-        known = sorted(self._nodes, key=lambda address: not self._nodes[address].is_ready)
+        known = sorted(self._nodes, key=self._is_doubtful)
         causes: dict[str, None] = {}
         refused: AuthenticationFailed | None = None
+        doubtful: Topology | None = None
         for host, port in dict.fromkeys([*known, *self.address.hosts]):
+            if doubtful is not None and self._is_doubtful((host, port)):
+                continue
             address = self.address.node(host, port)
             asking = Deferred.fromCoroutine(self._ask(address))
             try:
-                return await asking.addTimeout(TOPOLOGY_TIMEOUT, self.clock)
+                topology, is_certain = await asking.addTimeout(TOPOLOGY_TIMEOUT, self.clock)
+                if is_certain:
+                    return topology
+                doubtful = doubtful or topology
             except CancelledError:
                 raise
             except DeferredTimeout:
@@ -570,19 +601,34 @@ class ClusterLink(Link):
                 causes[f"{address}: {error}"] = None
             if self._stopped:  # a cancelled connection fails with an error of its own
                 raise CancelledError
+        if doubtful is not None:
+            return doubtful
         raise refused or BusUnavailable("; ".join(causes))
 
-    async def _ask(self, address: RedisAddress) -> Topology:
+    def _is_doubtful(self, address: Address) -> bool:
+        """Return True for a node that is known to be down, silent or isolated."""
+        node = self._nodes.get(address)
+        return node is not None and (
+            not node.is_ready or any((address, role) in self._suspects for role in node.states)
+        )
+
+    async def _ask(self, address: RedisAddress) -> tuple[Topology, bool]:
         """Read the topology from one node over a connection of its own.
 
-        Source: Redis command CLUSTER SLOTS.
+        Returns:
+            The topology, and True if the node reaches the cluster's majority.
+
+        Source: Redis commands CLUSTER SLOTS and CLUSTER INFO.
         """
         factory = Factory.forProtocol(partial(CommandProtocol, lambda _: None))
         factory.noisy = False
         protocol: Any = await address.endpoint(self.reactor, CONNECT_TIMEOUT).connect(factory)
         try:
             await self.address.login.log_in(protocol, f"Redis at {address}")
+            state = protocol.execute_command("CLUSTER", "INFO")
+            state.addErrback(lambda _: None)  # optional
             reply = await protocol.execute_command("CLUSTER", "SLOTS")
+            is_certain = not is_down(await state)
         except CommandFailed as error:
             if "cluster support disabled" in error.reply:
                 raise BusUnavailable(
@@ -594,7 +640,7 @@ class ClusterLink(Link):
         topology = parse_slots(reply, address.hosts[0][0])
         if not topology.primaries:
             raise BusUnavailable(f"the cluster of {address} serves no slot yet")
-        return topology
+        return topology, is_certain
 
     def _apply(self, topology: Topology) -> None:
         """Connect to new primaries, move topics to the new owners, and leave other nodes."""
@@ -604,6 +650,7 @@ class ClusterLink(Link):
         for address in topology.primaries:
             self._node(address)
         gone = [self._nodes.pop(address) for address in self._nodes.keys() - topology.primaries]
+        self._suspects = {suspect for suspect in self._suspects if suspect[0] in self._nodes}
         self.subscriptions.assign()
         for node in gone:
             self._leave(node)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from opentera_twisted.link.connection import KeptConnection, State
-from opentera_twisted.link.protocol import CommandProtocol
+from opentera_twisted.link.protocol import Argument, CommandProtocol
 
 PING_INTERVAL: Final = 5.0
 PING_TIMEOUT: Final = 8.0
@@ -19,6 +20,22 @@ PING_TIMEOUT: Final = 8.0
 
 Prepare = Callable[[CommandProtocol, Callable[[], None]], Coroutine[Any, Any, None]]
 """Logs in and restores a new connection; calls its second argument after the login."""
+
+
+@frozen
+class Probe:
+    """The regular test whether a server replies.
+
+    Attributes:
+        command: command to send.
+        interval: seconds between probes; None for `PING_INTERVAL`.
+        on_probed: called with each reply, or the error in its place, and with None while one is
+            late.
+    """
+
+    command: tuple[Argument, ...] = ("PING",)
+    interval: float | None = None
+    on_probed: Callable[[Any], object] = lambda _: None
 
 
 class ConnectionFactory(Factory):
@@ -32,11 +49,13 @@ class ConnectionFactory(Factory):
         build: Callable[[Callable[[Failure], None]], CommandProtocol],
         prepare: Prepare,
         on_state: Callable[[State, Failure | None], None],
+        probe: Probe | None = None,
     ) -> None:
         self._clock = clock
         self._build = build
         self._prepare = prepare
         self._on_state = on_state
+        self._probe = probe or Probe()
         self._kept: KeptConnection | None = None
 
     def startConnecting(self, endpoint: IStreamClientEndpoint) -> None:
@@ -49,7 +68,9 @@ class ConnectionFactory(Factory):
     async def _prepare_watched(
         self, protocol: CommandProtocol, authenticated: Callable[[], None]
     ) -> None:
-        protocol.watch(self._clock, PING_INTERVAL, PING_TIMEOUT)
+        probe = self._probe
+        interval = PING_INTERVAL if probe.interval is None else probe.interval
+        protocol.watch(self._clock, interval, PING_TIMEOUT, probe.command, probe.on_probed)
         await self._prepare(protocol, authenticated)
 
     def disconnect(self) -> Deferred[None]:

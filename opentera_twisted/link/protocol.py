@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTranspor
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from opentera_twisted.errors import BusError, ConnectionLost, ReadOnlyReplica
+from opentera_twisted.errors import BusError, ConnectionLost, PermissionDenied, ReadOnlyReplica
 from opentera_twisted.link import strangers
 from opentera_twisted.link.error_replies import refusal
 from opentera_twisted.link.statistics import SAMPLED, ConnectionStatistics
@@ -151,10 +151,25 @@ class CommandProtocol(Protocol):
         self._cause = Failure(ConnectionLost(cause))
         self.transport.abortConnection()
 
-    def watch(self, clock: IReactorTime, interval: float, timeout: float) -> None:
-        """Ping every ``interval`` seconds; abort if a ping is unanswered for ``timeout`` seconds.
+    def watch(
+        self,
+        clock: IReactorTime,
+        interval: float,
+        timeout: float,
+        probe: tuple[Argument, ...] = ("PING",),
+        on_probed: Callable[[Any], object] = lambda _: None,
+    ) -> None:
+        """Send a probe every ``interval`` seconds; abort if none is answered for ``timeout``.
 
         TCP does not report a peer that froze or disappeared.
+
+        Args:
+            clock: clock of the intervals.
+            interval: seconds from a reply to the next probe.
+            timeout: seconds to wait for a reply.
+            probe: the command; a PING replaces one that the user may not run.
+            on_probed: called with each reply, or the error in its place, and with None at each
+                check that finds none.
 
         Count checks, not seconds. The reactor reads between two checks, so that it finds a reply
         that arrived while a handler blocked the reactor.
@@ -163,17 +178,21 @@ class CommandProtocol(Protocol):
         def ping() -> None:
             self._watch = clock.callLater(timeout / CHECKS, check, 1)
             self._unsampled = 1
-            # An error is a reply too.
-            self.execute_command("PING").addBoth(answered)
+            self.send(probe, answered)
 
-        def answered(_: object) -> None:
-            if self._watch is not None and self.connected:
+        def answered(reply: Any) -> None:
+            nonlocal probe
+            if self._watch is not None and self.connected:  # an error is a reply too
                 self._watch.cancel()
                 self._watch = clock.callLater(interval, ping)
+                if isinstance(reply, PermissionDenied):
+                    probe = ("PING",)
+                on_probed(reply)
 
         def check(count: int) -> None:
             if count < CHECKS:
                 self._watch = clock.callLater(timeout / CHECKS, check, count + 1)
+                on_probed(None)
                 return
             self._watch = None
             silent = f"Redis did not answer a ping for {timeout:g} seconds"

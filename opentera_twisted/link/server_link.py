@@ -25,7 +25,7 @@ from opentera_twisted.errors import (
 from opentera_twisted.link import strangers
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
-from opentera_twisted.link.factory import ConnectionFactory
+from opentera_twisted.link.factory import ConnectionFactory, Probe
 from opentera_twisted.link.link import COMMAND_TIMEOUT, EVERYTHING, MAX_WAITING, Link
 from opentera_twisted.link.outage import Outage
 from opentera_twisted.link.protocol import (
@@ -53,6 +53,7 @@ class ServerLink(Link):
         name: name at Redis: ``<name>.client`` and ``<name>.subscriber`` (CLIENT SETNAME).
         max_waiting: commands and calls that may wait for the link; further ones fail at once.
         statistics: counts to share with other links; None makes new ones.
+        probes: regular test of each connection, by ``client`` and ``subscriber``.
     """
 
     _log = Logger()
@@ -67,11 +68,13 @@ class ServerLink(Link):
         name: str,
         max_waiting: int = MAX_WAITING,
         statistics: Mapping[str, ConnectionStatistics] | None = None,
+        probes: Mapping[str, Probe] | None = None,
     ) -> None:
         super().__init__(address, reactor=reactor, name=name, max_waiting=max_waiting)
         self.subscriptions = SubscriptionTable()
         if statistics is not None:
             self.statistics = statistics
+        self._probes = probes or {}
         self._endpoint = address.endpoint(reactor, CONNECT_TIMEOUT)
         self._states: dict[str, State] = {"client": "idle", "subscriber": "idle"}
         self._client = self._factory(
@@ -196,7 +199,11 @@ class ServerLink(Link):
 
     def _factory(self, role: str, build: Any, prepare: Any) -> ConnectionFactory:
         return ConnectionFactory(
-            self.clock, build, prepare, lambda state, cause: self._entered(role, state, cause)
+            self.clock,
+            build,
+            prepare,
+            lambda state, cause: self._entered(role, state, cause),
+            self._probes.get(role, Probe()),
         )
 
     async def _prepare_client(

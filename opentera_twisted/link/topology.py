@@ -70,6 +70,14 @@ def parse_slots(reply: Any, node_host: str) -> Topology:
     return Topology(owners)
 
 
+def is_down(reply: Any) -> bool:
+    """Return True if a reply of ``CLUSTER INFO`` says that the node refuses commands.
+
+    A slot has no primary, or the node does not reach most of the primaries.
+    """
+    return isinstance(reply, bytes) and b"cluster_state:fail" in reply
+
+
 def read_host(host: bytes | None, node_host: str) -> str:
     """Read a host; a node without an announced or known one leaves it empty, or writes ``?``."""
     return node_host if host is None or host in {b"", b"?"} else host.decode()

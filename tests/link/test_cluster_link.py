@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,14 @@ from opentera_twisted import (
     NotOnCluster,
     Procedures,
 )
-from opentera_twisted.link import ClusterLink, RedisAddress, plain
+from opentera_twisted.link import (
+    ClusterLink,
+    RedisAddress,
+    cluster_link,
+    factory,
+    plain,
+    protocol,
+)
 from opentera_twisted.link.slots import key_slot
 from tests.helpers.cluster import ClusterTestCase
 from tests.helpers.support import (
@@ -202,6 +210,24 @@ class ClusterLinkTests(ClusterTestCase):
         assert gaps.items == [topics[2]]
         await self.restore()  # the killed one comes back as a replica
         await self.assert_all_arrive(bus, topics, got)
+
+    async def test_a_frozen_node_is_left_when_its_replica_takes_over(self) -> None:
+        self.patch(cluster_link, "PROBE_INTERVAL", 0.1)
+        self.patch(factory, "PING_TIMEOUT", GUARD)
+        self.patch(protocol, "CHECKS", 10 * GUARD)
+        bus = await self.bus()
+        topics = self.topics()
+        got, gaps = await self.follow(bus, topics)
+        primary = self.owner(topics[0])
+        replica = await in_thread(self.replica_of, primary)
+        self.addCleanup(in_thread, self.cluster.wait)
+        primary.signal(signal.SIGSTOP)
+        self.addCleanup(primary.signal, signal.SIGCONT)
+        replica.execute("CLUSTER", "FAILOVER", "TAKEOVER")
+        await gaps.wait(1)
+        await bus.connected()
+        await self.assert_all_arrive(bus, topics, got)
+        assert gaps.items == [topics[0]]
 
     async def restore(self) -> None:
         self.cluster.start()  # not in a thread, with which the servers would end

@@ -282,6 +282,7 @@ def _on_cluster(purpose: Purpose) -> Purpose:
     ]
     if purpose.what == "the link":
         rights.append(Right(("CLUSTER", "SLOTS"), "+cluster|slots"))
+        rights.append(Right(("CLUSTER", "INFO"), "+cluster|info"))
     return evolve(purpose, rights=tuple(rights))
 
 
