@@ -701,12 +701,12 @@ class StopTests(RecoveryTestCase):
         )
         self.patch(old.recovery._handovers, "given", given_late)
         stopping = await self.stop(old)
-        returning = Deferred.fromCoroutine(client.come_back(second))
-        await stored
         stopped: Deferred[None] = Deferred()
         stopping.addCallback(lambda _: stopped.callback(None))
-        await DeferredList([waits, stopped], fireOnOneCallback=True)
-        assert not stopped.called
+        returning = Deferred.fromCoroutine(client.come_back(second))
+        for reached in (stored, waits):
+            await DeferredList([reached, stopped], fireOnOneCallback=True)
+            assert not stopped.called
         replied.callback(None)
         assert await returning
         await stopping
