@@ -3,11 +3,24 @@
     opentera.presence.gateways        sorted set: gateway -> end of its lease, ms of Redis's clock
     opentera.presence.leases          hash: gateway -> length of its lease, ms
     opentera.presence.gateway.<id>    hash: <kind>.<uuid> -> disconnection report, without time
+    opentera.presence.holders         hash: <kind>.<uuid> -> gateways that have it open, see below
     opentera.presence.reaped.<id>     exists for a day after others reported its clients gone
     opentera.presence.owed            hash: <kind>.<uuid> -> deferred disconnection report
     opentera.presence.leaving         hash: <kind>.<uuid> in its grace -> disconnection report
     opentera.presence.due             sorted set: <kind>.<uuid> -> end of its grace, ms
     opentera.presence.listening       hash: time since which the user manager listens again
+
+The index ``opentera.presence.holders`` names the gateways of an identity, so that a login looks
+into their hashes alone. A script trusts no entry: it looks whether the gateway is in the sorted
+set and has the identity in its hash. Two more kinds of fields say whether entries are missing:
+
+    gateway <id>    empty when the index has all identities of that gateway; else a cursor
+    gateways        number of gateways when all were complete, and that check's validity in ms
+
+Without a valid field ``gateways``, the scripts look into the hash of every gateway. It is invalid
+when Redis has lost the index, and when it differs from the number of gateways. It differs while a
+gateway of version 1.0 runs, because it writes no index. Such a gateway removes another one only
+after a lease, when the validity of the field has ended too.
 
 Existing OpenTera programs keep no presence in Redis, but subscribe to their topics as patterns.
 Redis does not list the subscribed patterns: it reports their number and a message's receivers. So
@@ -23,6 +36,7 @@ from opentera_twisted import topics
 
 GATEWAYS: Final = "opentera.presence.gateways"
 LEASES: Final = "opentera.presence.leases"
+INDEX: Final = "opentera.presence.holders"
 HELD: Final = "opentera.presence.gateway."
 REAPED: Final = "opentera.presence.reaped."
 OWED: Final = "opentera.presence.owed"
@@ -42,13 +56,46 @@ PROBE: Final = b"\n\x02\x08\x01"
 _PROBE: Final = "".join(f"\\{byte}" for byte in PROBE)  # as a Lua string
 
 HOLDERS: Final = f"""
-    local gateways = redis.pcall('ZRANGE', '{GATEWAYS}', 0, -1)
-    if gateways.err then gateways = {{}} end
-    local function is_held(who, except)
-        for _, id in ipairs(gateways) do
-            if id ~= except and redis.pcall('HEXISTS', '{HELD}' .. id, who) == 1 then
-                return true
+    local function read_check()
+        local text = redis.pcall('HGET', '{INDEX}', 'gateways')
+        if type(text) ~= 'string' then return nil end
+        local count, since, ends = text:match('^(%d+) (%d+) (%d+)$')
+        if count and tonumber(since) <= now and now < tonumber(ends)
+            and redis.pcall('ZCARD', '{GATEWAYS}') == tonumber(count) then
+            return {{count = tonumber(count), since = since, ends = ends}}
+        end
+    end
+    local check, lookups, gateways = read_check(), 0, nil
+    if not check then
+        gateways = redis.pcall('ZRANGE', '{GATEWAYS}', 0, -1)
+        if gateways.err then gateways = {{}} end
+    end
+    local function has(id, who)
+        lookups = lookups + 1
+        return redis.pcall('HEXISTS', '{HELD}' .. id, who) == 1
+    end
+    local function is_listed(id, who)
+        return has(id, who) and type(redis.pcall('ZSCORE', '{GATEWAYS}', id)) == 'string'
+    end
+    local function each_holder(who)
+        if gateways then
+            local i = 0
+            return function()
+                repeat i = i + 1 until not gateways[i] or has(gateways[i], who)
+                return gateways[i]
             end
+        end
+        local listed = redis.pcall('HGET', '{INDEX}', who)
+        local following = (type(listed) == 'string' and listed or ''):gmatch('%S+')
+        return function()
+            local id
+            repeat id = following() until not id or is_listed(id, who)
+            return id
+        end
+    end
+    local function is_held(who, except)
+        for id in each_holder(who) do
+            if id ~= except then return true end
         end
         return false
     end
@@ -76,9 +123,13 @@ HOLDERS: Final = f"""
         return others
     end
 """
-"""Lua functions and variables, where ``who`` is ``<kind>.<uuid>``:
+"""Lua functions and variables after `NOW`, where ``who`` is ``<kind>.<uuid>``:
 
-``is_held(who, except)``: a gateway other than ``except`` has it open, or had when it died.
+``check``: fields of the valid check of the index; nil if entries may be missing.
+``gateways``: without a check, all gateways, to look into each; else nil.
+``lookups``: number of lookups in hashes of gateways.
+``each_holder(who)``: iterates over the gateways that have it open, or had when they died.
+``is_held(who, except)``: such a gateway other than ``except`` exists.
 ``is_elsewhere(who)``: a gateway that keeps no presence in Redis has it open.
 ``other_kinds(who)``: the same UUID under the other kinds.
 ``patterns``: number of patterns that any program has subscribed to; 0 when Redis refuses to say.

@@ -20,6 +20,7 @@ from opentera_twisted.holders import (
     GATEWAYS,
     HELD,
     HOLDERS,
+    INDEX,
     LEASES,
     LEAVING,
     LISTENING,
@@ -28,7 +29,7 @@ from opentera_twisted.holders import (
     REPORTS,
 )
 from opentera_twisted.link import PRESENCE, Link, Script
-from opentera_twisted.messages.templates import PUBLISH
+from opentera_twisted.messages.templates import NOW, PUBLISH
 
 LEASE: Final = 15.0
 """Seconds until a gateway counts as dead without a renewal; it renews three times in that time."""
@@ -43,7 +44,10 @@ DUE_AT_ONCE: Final = 100
 """Identities whose grace is over that one renewal reports."""
 
 LOOKUPS: Final = 25_000
-"""Maximum number of lookups in one script run: one per gateway and identity."""
+"""Number of lookups in gateways' hashes after which a script run ends."""
+
+INDEXED_AT_ONCE: Final = 250
+"""Approximate number of identities that one renewal adds to an index that Redis has lost."""
 
 MOST_OWED: Final = 10_000
 """Maximum number of deferred reports; further ones are only published."""
@@ -53,7 +57,8 @@ _NOBODYS: Final = topics.module_events("TeraServer.Nobody")
 _REPORTING: Final = (
     HOLDERS
     + f"""
-    local most = math.max(1, math.floor({LOOKUPS} / (#gateways + 1)))
+    local most = {LOOKUPS}
+    if gateways then most = math.max(1, math.floor(most / (#gateways + 1))) end
     local hears
     local function note(are_listening)
         hears = are_listening
@@ -82,6 +87,73 @@ _REPORTING: Final = (
 )
 """Lua: ``report(template)``; ``hears`` is true if a user manager listens, nil if not yet known."""
 
+# Add an entry to the index before the gateway's own hash, and remove it after that: a superfluous
+# entry is ignored.
+_INDEXING: Final = f"""
+    local type_of_index = redis.call('TYPE', '{INDEX}').ok
+    local can_index = type_of_index == 'hash' or type_of_index == 'none'
+    local function others(who, id)
+        local ids, is_indexed = {{}}, false
+        for listed in (redis.call('HGET', '{INDEX}', who) or ''):gmatch('%S+') do
+            if listed == id then
+                is_indexed = true
+            elseif is_listed(listed, who) then
+                ids[#ids + 1] = listed
+            end
+        end
+        return ids, is_indexed
+    end
+    local function write_index(who, ids)
+        if #ids > 0 then
+            redis.call('HSET', '{INDEX}', who, table.concat(ids, ' '))
+        else
+            redis.call('HDEL', '{INDEX}', who)
+        end
+    end
+    local function add_to_index(who, id)
+        if not can_index then return end
+        local ids, is_indexed = others(who, id)
+        if not is_indexed then
+            ids[#ids + 1] = id
+            write_index(who, ids)
+        end
+    end
+    local function remove_from_index(who, id)
+        if not can_index then return end
+        local ids, is_indexed = others(who, id)
+        if is_indexed then write_index(who, ids) end
+    end
+    local function write_check()
+        local text = check.count .. ' ' .. check.since .. ' ' .. check.ends
+        redis.call('HSET', '{INDEX}', 'gateways', text)
+    end
+    local function renew_check(lease)
+        local all = gateways and redis.call('ZRANGE', '{GATEWAYS}', 0, -1) or {{}}
+        for _, id in ipairs(all) do
+            if redis.call('HGET', '{INDEX}', 'gateway ' .. id) ~= '' then
+                return redis.call('HDEL', '{INDEX}', 'gateways')
+            end
+        end
+        check = {{count = check and check.count or #all,
+            since = string.format('%.0f', now), ends = string.format('%.0f', now + lease)}}
+        write_check()
+    end
+    local function forget_gateway(id)
+        local removed = redis.call('ZREM', '{GATEWAYS}', id)
+        redis.call('HDEL', '{LEASES}', id)
+        if not can_index then return end
+        redis.call('HDEL', '{INDEX}', 'gateway ' .. id)
+        if redis.call('EXISTS', '{GATEWAYS}') == 0 then
+            redis.call('DEL', '{INDEX}')
+        elseif not check then
+            redis.call('HDEL', '{INDEX}', 'gateways')  -- its count may become right by chance
+        elseif removed == 1 then
+            check.count = check.count - 1
+            write_check()
+        end
+    end
+"""
+
 # Write the lease first: a replica rejects the write, but would not reject the publication.
 # Publish a report before its change: Redis may refuse the publication.
 _RENEW: Final = Script(
@@ -98,8 +170,16 @@ _RENEW: Final = Script(
     if may_join ~= '' then redis.call('DEL', '{REAPED}' .. id) end
     """
     + _REPORTING
+    + _INDEXING
     + f"""
     local own, applied, conflicts = '{HELD}' .. id, 0, {{}}
+    local indexed = not can_index and '' or redis.call('HGET', '{INDEX}', 'gateway ' .. id)
+    if indexed ~= '' then
+        local found = redis.call('HSCAN', own, indexed or '0', 'COUNT', {INDEXED_AT_ONCE})
+        for i = 1, #found[2], 2 do add_to_index(found[2][i], id) end
+        indexed = found[1] == '0' and '' or found[1]
+        redis.call('HSET', '{INDEX}', 'gateway ' .. id, indexed)
+    end
     local function conflicts_with(who)
         for _, other in ipairs(other_kinds(who)) do
             if is_held(other) then return true end
@@ -107,9 +187,10 @@ _RENEW: Final = Script(
         return false
     end
     local function is_first(who)
-        for _, other in ipairs(gateways) do
-            if other < id and redis.pcall('HEXISTS', '{HELD}' .. other, who) == 1
-                and tonumber(redis.call('ZSCORE', KEYS[1], other)) > now then return false end
+        for other in each_holder(who) do
+            if other < id and tonumber(redis.call('ZSCORE', KEYS[1], other)) > now then
+                return false
+            end
         end
         return true
     end
@@ -128,7 +209,7 @@ _RENEW: Final = Script(
         report_gone(who, gone)
     end
     for i = 7, #ARGV, 4 do
-        if applied == most then break end
+        if applied == most or lookups >= {LOOKUPS} then break end
         applied = applied + 1
         local what, who, came, gone = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
         local held = redis.call('HGET', own, who)
@@ -142,14 +223,16 @@ _RENEW: Final = Script(
                 end
                 local is_known = end_grace(who)
                 if not is_known and not is_held(who, id) then report(came) end
+                add_to_index(who, id)
                 redis.call('HSET', own, who, gone)
                 redis.pcall('HDEL', '{OWED}', who)
             end
         elseif what == 'again' and held then
             if is_first(who) then report(came) end
-        elseif what == 'leave' and held then
-            if not is_held(who, id) then leave(who, held) end
+        elseif what == 'leave' then
+            if held and not is_held(who, id) then leave(who, held) end
             redis.call('HDEL', own, who)
+            remove_from_index(who, id)
         end
     end
     if grace > 0 then
@@ -166,6 +249,10 @@ _RENEW: Final = Script(
         local left = end_grace(who)
         if left and not is_held(who) then report_gone(who, left) end
     end
+    if can_index then
+        renew_check(lease)
+        redis.pcall('PEXPIRE', '{INDEX}', 86400000)
+    end
     local exact = redis.pcall('PUBSUB', 'NUMSUB', '{REPORTS}')
     local listeners = exact.err and '' or patterns .. ' ' .. exact[2]
     if hears == nil and listeners ~= listeners_before then
@@ -180,14 +267,14 @@ _RENEW: Final = Script(
         and size ~= expected - #conflicts
     local since = redis.pcall('HGET', '{LISTENING}', 'since')
     local spoiled = {{}}
-    for _, name in ipairs({{'{OWED}', '{LISTENING}'}}) do
+    for _, name in ipairs({{'{INDEX}', '{OWED}', '{LISTENING}'}}) do
         local kind = redis.call('TYPE', name).ok
         if kind ~= 'hash' and kind ~= 'none' then spoiled[#spoiled + 1] = name end
     end
     return {{
         applied, was_late and now or '', type(since) == 'string' and since or '',
         differs and 1 or 0, redis.call('TYPE', '{OWED}').ok == 'hash' and 1 or 0, conflicts,
-        listeners, spoiled,
+        listeners, spoiled, indexed == '' and 1 or 0,
     }}
     """,
     PRESENCE,
@@ -196,6 +283,7 @@ _RENEW: Final = Script(
 _REAP: Final = Script(
     PUBLISH
     + _REPORTING
+    + _INDEXING
     + f"""
     local since, lease, dead = tonumber(ARGV[1]), tonumber(ARGV[2]), nil
     if ARGV[3] == '' then
@@ -224,18 +312,19 @@ _REAP: Final = Script(
                 local found = redis.call('HSCAN', held, cursor, 'COUNT', left)
                 cursor = found[1]
                 for i = 1, #found[2], 2 do
+                    if lookups >= {LOOKUPS} then return 1 end
                     local who, gone = found[2][i], found[2][i + 1]
                     if redis.call('HEXISTS', held, who) == 1 then
                         if not is_held(who, id) then report_gone(who, gone) end
                         redis.call('HDEL', held, who)
+                        remove_from_index(who, id)
                         left = left - 1
                     end
                 end
             until cursor == '0' or left <= 0
             if redis.call('EXISTS', held) == 1 then return 1 end
         end
-        redis.call('ZREM', KEYS[1], id)
-        redis.call('HDEL', '{LEASES}', id)
+        forget_gateway(id)
         if left <= 0 then return 1 end
     end
     return #dead == {GATEWAYS_AT_ONCE} and 1 or 0
@@ -266,11 +355,11 @@ _SETTLE: Final = Script(
 _EXPIRE: Final = Script("redis.call('ZADD', KEYS[1], 'XX', 0, ARGV[1])", PRESENCE)
 
 _END: Final = Script(
-    f"""
-    if redis.call('EXISTS', '{HELD}' .. ARGV[1]) == 0 then
-        redis.call('ZREM', KEYS[1], ARGV[1])
-        redis.call('HDEL', '{LEASES}', ARGV[1])
-    end
+    NOW
+    + HOLDERS
+    + _INDEXING
+    + f"""
+    if redis.call('EXISTS', '{HELD}' .. ARGV[1]) == 0 then forget_gateway(ARGV[1]) end
     """,
     PRESENCE,
 )
@@ -305,6 +394,7 @@ class Renewal:
         owes: reports of disconnections are deferred.
         conflicts: ``<kind>.<uuid>`` not entered because the UUID is open under another kind.
         spoiled: names of ignored presence keys that have the wrong type.
+        indexed: the index has all identities of the gateway; else another renewal adds more.
     """
 
     applied: int
@@ -313,6 +403,7 @@ class Renewal:
     owes: bool
     conflicts: tuple[str, ...]
     spoiled: tuple[str, ...]
+    indexed: bool
 
 
 class Lease:
@@ -376,7 +467,8 @@ class Lease:
             raise await self._named(error) from None
         if not answer:
             return None
-        applied, late, listening_since, differs, owes, conflicts, self._listeners, spoiled = answer
+        applied, late, listening_since, differs, owes, conflicts, *rest = answer
+        self._listeners, spoiled, indexed = rest
         if late:
             self.since = late
         return Renewal(
@@ -386,6 +478,7 @@ class Lease:
             bool(owes),
             tuple(map(topics.decode, conflicts)),
             tuple(map(topics.decode, spoiled)),
+            bool(indexed),
         )
 
     async def _named(self, error: WrongType) -> WrongType:

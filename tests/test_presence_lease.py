@@ -8,7 +8,7 @@ from twisted.internet.defer import gatherResults
 
 from opentera_twisted import Bus
 from opentera_twisted.gateway.presence import LocalPresence
-from opentera_twisted.holders import GATEWAYS, HELD, LEASES, LISTENING, OWED, REPORTS
+from opentera_twisted.holders import GATEWAYS, HELD, INDEX, LEASES, LISTENING, OWED, REPORTS
 from opentera_twisted.presence_lease import GATEWAYS_AT_ONCE, LOOKUPS, Lease
 from opentera_twisted.sessions import Identity
 from tests.helpers.support import GUARD, UUID, Collector, caught_up, log_of, turn, until
@@ -176,12 +176,18 @@ class VanishedKeysTests(LeaseTestCase):
             lambda: self.redis.hdel(held, min(names)),
             lambda: self.redis.hset(held, "user.ghost", enter(self.user()).gone),
             lambda: self.redis.delete(GATEWAYS),
+            lambda: self.redis.delete(INDEX),
             self.redis.flushdb,
         ):
             lose()
             await self.renewed(presence)
             assert await presence._lease.held() == names
             assert len(await bus.presence.online("user")) == 3
+            index: Any = self.redis.hgetall(INDEX)
+            holder = presence.gateway.encode()
+            assert {name for name in names if index[name.encode()] == holder} == names
+            assert index[f"gateway {presence.gateway}".encode()] == b""
+            assert index[b"gateways"].startswith(b"1 ")
         assert any("Redis has lost part of presence" in text for text in log.items)
         for person in people:
             presence.closed(person)

@@ -269,6 +269,8 @@ class LocalPresence:
                 keys=", ".join(renewal.spoiled),
             )
         self._spoiled = renewal.spoiled
+        if not renewal.indexed:
+            self._renewal_is_due = True
         if renewal.differs:
             self._log.warn(
                 "Redis has lost part of presence (evicted or deleted); reporting clients again"

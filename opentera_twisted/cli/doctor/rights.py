@@ -195,6 +195,7 @@ def _recovery() -> Iterator[Right]:
 def _presence_elsewhere() -> Iterator[Right]:
     """Find keys that Redis lost, clients at existing gateways, and a module that listens again."""
     yield _key("HLEN", HELD + _UUID, "~opentera.*")
+    yield _key("ZCARD", GATEWAYS, "~opentera.*")
     yield _key("PEXPIRE", OWED, "~opentera.*", "1")
     yield Right(("PUBSUB", "NUMSUB", REPORTS), "+pubsub|numsub")
     yield Right(("PUBSUB", "NUMPAT"), "+pubsub|numpat")
