@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -25,23 +26,23 @@ class Frame:
 
     Attributes:
         plain: the frame of the text as it is.
+        size: bytes of the plain frame.
+        number: 1, as of `Frames`.
     """
 
-    __slots__ = ("_deflated", "plain")
+    __slots__ = ("_deflated", "plain", "size")
+
+    number: Final = 1
 
     def __init__(self, text: str | bytes) -> None:
         self._deflated: dict[int, bytes] | None = None
         self.plain = _frame(_FIN_TEXT, text.encode() if isinstance(text, str) else text)
+        self.size = len(self.plain)
 
     @property
     def payload(self) -> bytes:
         """The message in UTF-8, cut from the plain frame."""
         return self.plain[_HEADERS.get(self.plain[1], 2) :]
-
-    @property
-    def size(self) -> int:
-        """Bytes of the plain frame."""
-        return len(self.plain)
 
     def deflated(self, window_bits: int) -> bytes:
         """The frame of the text compressed by itself, so that it serves every client.
@@ -62,22 +63,34 @@ class Frame:
         return frame
 
 
-class Frames(tuple[Frame, ...]):  # noqa: SLOT001 (a tuple can have none)
-    """Frames that several clients receive together, and keep as one object."""
+class Frames:
+    """Frames that several clients receive together, and keep as one object.
 
-    _ends: list[int] | None = None
+    Attributes:
+        frames: the frames, in their order.
+        size: bytes of the plain frames.
+        number: number of frames.
+    """
+
+    __slots__ = ("_ends", "frames", "number", "size")
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frames = tuple(frames)
+        self.number = len(self.frames)
+        self.size = sum([frame.size for frame in self.frames])
+        self._ends: list[int] | None = None
 
     @property
     def ends(self) -> list[int]:
         """Bytes of the plain frames before each position, and of all of them."""
         if self._ends is None:
-            self._ends = list(accumulate([len(frame.plain) for frame in self], initial=0))
+            self._ends = list(accumulate([frame.size for frame in self.frames], initial=0))
         return self._ends
 
-    @property
-    def size(self) -> int:
-        """Bytes of the plain frames."""
-        return self.ends[-1]
+
+def together(frames: Sequence[Frame]) -> Frame | Frames:
+    """Return some frames as one object; a single frame needs no other."""
+    return frames[0] if len(frames) == 1 else Frames(frames)
 
 
 def _frame(first: int, payload: bytes) -> bytes:

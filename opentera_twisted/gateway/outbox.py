@@ -9,7 +9,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from opentera_twisted.gateway.frames import Frame, Frames
+from opentera_twisted.gateway.frames import Frame, Frames, together
 
 
 class Client(Protocol):
@@ -21,12 +21,12 @@ class Client(Protocol):
 
     window_bits: int
 
-    def write(self, data: bytes, frames: Sequence[Frame]) -> bool:
+    def write(self, data: bytes, frames: Frame | Frames | None = None) -> bool:
         """Send frames.
 
         Args:
             data: bytes of all frames, encoded for the client's compression.
-            frames: the same frames, for a client that keeps them.
+            frames: the same frames, for a client that keeps them; None for none to keep.
 
         Returns:
             True if they were sent: the websocket is open, and its client reads.
@@ -105,8 +105,7 @@ class Outbox:
 
     def _write(self, clients: Iterable[Client], frames: Sequence[Frame]) -> None:
         """Write the same frames to each client."""
-        if len(frames) > 1:
-            frames = Frames(frames)
+        batch = together(frames)
         joined: dict[int, bytes] = {}
         written = 0
         for client in clients:
@@ -119,7 +118,7 @@ class Outbox:
                     data = b"".join([frame.deflated(bits) for frame in frames])
                 joined[bits] = data
             try:
-                written += client.write(data, frames)
+                written += client.write(data, batch)
             except Exception:  # noqa: BLE001 (the other clients get theirs)
                 self._log.failure("a client could not be written to")
         self.delivered += written * len(frames)

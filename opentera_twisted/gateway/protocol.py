@@ -34,7 +34,7 @@ from opentera_twisted.gateway.autobahn_corrections import (
     cancel,
 )
 from opentera_twisted.gateway.counters import ConnectionLimit, RateLimit, Slot
-from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.frames import Frame, Frames
 from opentera_twisted.gateway.intake import Intake
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import (
@@ -329,7 +329,7 @@ class ClientProtocol(CorrectedProtocol):
         self.factory.gateway.reached("max_message_size", self)
         super()._max_message_size_exceeded(msg_size, max_msg_size, reason)
 
-    def write(self, data: bytes, frames: Sequence[Frame] = ()) -> bool:
+    def write(self, data: bytes, frames: Frame | Frames | None = None) -> bool:
         """Send finished frames.
 
         Returns:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.frames import Frame, Frames
 from opentera_twisted.gateway.outbox import Outbox
 from tests.helpers.strategies import any_text
 
@@ -20,7 +19,7 @@ class Client:
         self.window_bits = window_bits
         self.writes: list[bytes] = []
 
-    def write(self, data: bytes, frames: Sequence[Frame]) -> bool:
+    def write(self, data: bytes, frames: Frame | Frames | None = None) -> bool:
         self.writes.append(data)
         return True
 
@@ -29,7 +28,7 @@ class Client:
 
 
 class Broken(Client):
-    def write(self, data: bytes, frames: Sequence[Frame]) -> bool:
+    def write(self, data: bytes, frames: Frame | Frames | None = None) -> bool:
         raise OSError
 
 

@@ -196,7 +196,7 @@ class Recovery:
     def session(self, identity: Identity) -> Session:
         """Make a session for a new client; the caller subscribes it to the client's topics."""
         window = Window(self._settings.window, self._settings.buffer)
-        return Session(identity, window, self._clock, self.end)
+        return Session(identity, window, self.end)
 
     async def register(self, session: Session) -> None:
         """Issue a token for a new client's session.

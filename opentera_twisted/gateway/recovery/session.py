@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from attrs import field, frozen
-from twisted.internet.interfaces import IReactorTime
 
-from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.frames import Frame, Frames
 from opentera_twisted.gateway.outbox import Client
 from opentera_twisted.gateway.recovery.first_frame import first_frame
 from opentera_twisted.gateway.recovery.window import Window
@@ -70,7 +69,6 @@ class Session:
     Args:
         identity: The client's identity.
         window: Buffer of the frames that the client may need again.
-        clock: Clock for the age of frames.
         on_closed: Called when a command or the gateway ends the session.
 
     Attributes:
@@ -86,7 +84,6 @@ class Session:
     """
 
     __slots__ = (
-        "_clock",
         "_live",
         "_on_closed",
         "beginning",
@@ -104,7 +101,6 @@ class Session:
         self,
         identity: Identity,
         window: Window,
-        clock: IReactorTime,
         on_closed: Callable[[Session], None],
     ) -> None:
         self.identity = identity
@@ -117,17 +113,14 @@ class Session:
         self.has_gap = False
         self.beginning: Beginning | None = None
         self.closing: tuple[int, str] | None = None
-        self._clock = clock
         self._on_closed = on_closed
 
-    def write(self, data: bytes, frames: Sequence[Frame]) -> bool:
+    def write(self, data: bytes, frames: Frame | Frames | None = None) -> bool:
         """Keep frames, and send them if the client is connected."""
+        if frames is not None:
+            self.window.add(frames)
         websocket = self._live
-        if websocket is None:
-            self.window.add(frames, None)
-            return False
-        self.window.add(frames, self._clock.seconds())
-        return websocket.write(data, frames)
+        return websocket is not None and websocket.write(data)
 
     def attach(self, websocket: Websocket, seconds: float) -> int:
         """Send an open websocket its first frame and the missed frames; live frames follow.
@@ -143,7 +136,6 @@ class Session:
         assert beginning is not None  # noqa: S101 (set on admission)
         frames = self.window.frames if beginning.missed is None else beginning.missed
         self.window.restart(frames)
-        self.window.add((), self._clock.seconds())
         self.websocket = self._live = websocket
         self.window_bits = bits = websocket.window_bits
         first = first_frame(
@@ -152,7 +144,7 @@ class Session:
         pieces = [frame.deflated(bits) for frame in (first, *frames)]
         if self.prior is not None:
             pieces.insert(1, _PING)
-        websocket.write(b"".join(pieces), frames)
+        websocket.write(b"".join(pieces))
         return len(frames)
 
     def detach(self) -> None:

@@ -13,19 +13,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final
 
-from opentera_twisted.gateway.frames import Frame, Frames
-
-STEPS: Final = 16
-"""Time steps in a window; a frame is kept for up to one step longer than the window."""
+from opentera_twisted.gateway.frames import Frame, Frames, together
 
 
 class Window:
     """The newest event frames of one client, bounded in time and in bytes.
 
     Args:
-        seconds: Seconds after which a frame is dropped.
+        seconds: Minimum age in seconds at which `trim` drops a frame.
         limit: Bytes of frames to keep; 0 for none.
 
     Attributes:
@@ -33,61 +29,28 @@ class Window:
         bytes: Bytes of the frames in the buffer.
     """
 
-    __slots__ = (
-        "_batches",
-        "_began",
-        "_first",
-        "_limit",
-        "_marks",
-        "_seconds",
-        "_skipped",
-        "_step",
-        "bytes",
-        "sent",
-    )
+    __slots__ = ("_batches", "_first", "_limit", "_marks", "_seconds", "_skipped", "bytes", "sent")
 
     def __init__(self, seconds: float, limit: int) -> None:
         self.sent = 0
         self.bytes = 0
         self._seconds = seconds
-        self._step = seconds / STEPS
         self._limit = limit
         # Clients share the frames of one write; a single frame needs no batch.
         self._batches: deque[Frame | Frames] = deque()
         self._first = 0  # number of the oldest frame in the buffer
         self._skipped = 0  # dropped frames of the first batch
         # Each holds a time, and the number below which all frames were added by that time.
-        self._marks: deque[tuple[float, int]] = deque()
-        self._began: float | None = None  # start of the step not marked yet
+        self._marks: list[tuple[float, int]] = []
 
     def __len__(self) -> int:
         return self.sent - self._first
 
-    def add(self, frames: Sequence[Frame], now: float | None) -> None:
-        """Keep frames for the client.
-
-        Args:
-            frames: Frames in their order.
-            now: Seconds of a monotonic clock. None, for a client that is away, drops no frame for
-                its age; the client's absence itself is limited.
-        """
-        if now is None:
-            self._mark()
-        elif self._began is None:
-            self._began = now
-        elif now - self._began >= self._step:
-            self.trim(now)
-            self._began = now
-        count = len(frames)
-        if not count:
-            return
-        if count == 1:
-            batch: Frame | Frames = frames[0]
-        else:
-            batch = frames if isinstance(frames, Frames) else Frames(frames)
-        self._batches.append(batch)
-        self.bytes += batch.size
-        self.sent += count
+    def add(self, frames: Frame | Frames) -> None:
+        """Keep frames for the client."""
+        self._batches.append(frames)
+        self.sent += frames.number
+        self.bytes += frames.size
         while self.bytes > self._limit:
             oldest = self._batches[0]
             if isinstance(oldest, Frame):
@@ -95,17 +58,25 @@ class Window:
             else:
                 ends, skipped = oldest.ends, self._skipped
                 least = ends[skipped] + self.bytes - self._limit
-                self._drop(bisect_left(ends, least, hi=len(oldest)) - skipped)
+                self._drop(bisect_left(ends, least, hi=oldest.number) - skipped)
 
     def trim(self, now: float) -> None:
-        """Drop old frames of a client that has received nothing for a while."""
-        if self._began is not None and now - self._began >= self._step:
-            self._mark()
-        first = 0
-        while self._marks and self._marks[0][0] <= now - self._seconds:
-            first = self._marks.popleft()[1]
-        while self._first < first:
-            self._drop(first - self._first)
+        """Drop old frames; call it regularly while the client is connected.
+
+        The age of a frame counts from the first call after it was added, so that adding needs no
+        clock. The frames of a client that is away do not age; its absence itself is limited.
+
+        Args:
+            now: Seconds of a monotonic clock.
+        """
+        marks = self._marks
+        if not marks or marks[-1][1] < self.sent:
+            marks.append((now, self.sent))
+        oldest = now - self._seconds
+        while marks and marks[0][0] <= oldest:
+            _, first = marks.pop(0)
+            while self._first < first:
+                self._drop(first - self._first)
 
     def _drop(self, count: int) -> None:
         """Drop frames from the oldest batch, at most ``count``."""
@@ -116,22 +87,16 @@ class Window:
             self.bytes -= batch.size
             return
         ends, skipped = batch.ends, self._skipped
-        end = min(skipped + count, len(batch))
+        end = min(skipped + count, batch.number)
         self._first += end - skipped
         self.bytes -= ends[end] - ends[skipped]
         self._skipped = end
-        if end == len(batch):
+        if end == batch.number:
             self._batches.popleft()
             self._skipped = 0
         elif ends[end] > self._limit:  # dropped frames of a batch stay in memory
-            self._batches[0] = Frames(batch[end:])
+            self._batches[0] = Frames(batch.frames[end:])
             self._skipped = 0
-
-    def _mark(self) -> None:
-        """Mark the end of the present step with the count of frames so far."""
-        if self._began is not None:
-            self._marks.append((self._began + self._step, self.sent))
-            self._began = None
 
     def since(self, received: int) -> list[Frame] | None:
         """Find the frames that the client has missed.
@@ -151,7 +116,7 @@ class Window:
         for batch in reversed(self._batches):
             if len(newest) >= count:
                 break
-            newest += (batch,) if isinstance(batch, Frame) else reversed(batch)
+            newest += (batch,) if isinstance(batch, Frame) else reversed(batch.frames)
         return newest[:count][::-1]
 
     def restart(self, frames: Iterable[Frame], received: int = 0) -> None:
@@ -164,10 +129,10 @@ class Window:
         frames = list(frames)
         self._batches.clear()
         self._marks.clear()
-        self._began = None
         self.sent = self._first = received
         self.bytes = self._skipped = 0
-        self.add(frames, None)
+        if frames:
+            self.add(together(frames))
 
     @property
     def frames(self) -> Sequence[Frame]:

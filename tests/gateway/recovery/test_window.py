@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.frames import Frame, together
 from opentera_twisted.gateway.recovery.handover import Marker, pack_frames, unpack_frames
-from opentera_twisted.gateway.recovery.window import STEPS, Window
+from opentera_twisted.gateway.recovery.window import Window
 from tests.helpers.strategies import any_text
 
 SECONDS = 60.0
@@ -33,16 +33,10 @@ class Model(RuleBasedStateMachine):
         self.count += 1
         return [Frame(f"{self.count}.{number}".ljust(size)) for number, size in enumerate(sizes)]
 
-    @rule(sizes=st.lists(st.integers(1, 450), max_size=4))
+    @rule(sizes=st.lists(st.integers(1, 450), min_size=1, max_size=4))
     def add(self, sizes: list[int]) -> None:
         frames = self.frames(sizes)
-        self.window.add(frames, self.now)
-        self.added += [(self.now, frame) for frame in frames]
-
-    @rule(sizes=st.lists(st.integers(1, 100), max_size=4))
-    def add_while_away(self, sizes: list[int]) -> None:
-        frames = self.frames(sizes)
-        self.window.add(frames, None)
+        self.window.add(together(frames))
         self.added += [(self.now, frame) for frame in frames]
 
     @rule(seconds=st.floats(0, 90))
@@ -85,26 +79,21 @@ WindowTests = Model.TestCase
 
 def test_frames_are_dropped_for_their_age() -> None:
     window = Window(SECONDS, LIMIT)
-    window.add([Frame("a")], 0.0)
-    window.add([Frame("b")], SECONDS)
+    window.add(Frame("a"))
+    window.trim(1.0)
+    window.add(Frame("b"))
+    window.trim(SECONDS)
     assert window.since(0) is not None
-    window.trim(SECONDS * (1 + 1 / STEPS))
+    window.trim(SECONDS + 1)
     assert window.since(0) is None
     assert window.since(1) is not None
-    window.trim(SECONDS * 3)
+    window.trim(SECONDS * 2)
     assert len(window) == 0
-
-
-def test_frames_of_a_client_that_is_away_do_not_age() -> None:
-    window = Window(SECONDS, LIMIT)
-    window.add([Frame("a")], 0.0)
-    window.add([Frame("b")], None)
-    assert window.since(0) is not None
 
 
 def test_memory_of_a_batch_larger_than_the_window_is_bounded() -> None:
     window = Window(SECONDS, LIMIT)
-    window.add([Frame(f"large batch {number}") for number in range(1_000)], 0.0)
+    window.add(together([Frame(f"large batch {number}") for number in range(1_000)]))
     gc.collect()
     kept = [candidate for candidate in gc.get_objects() if isinstance(candidate, Frame)]
     own = sum(reference.size for reference in kept if reference.payload.startswith(b"large batch"))
