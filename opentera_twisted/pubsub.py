@@ -221,7 +221,7 @@ class PubSub:
         if not self._link.allows_patterns:
             raise NotOnCluster(
                 f"cannot subscribe to the pattern {pattern!r} on a Redis Cluster; "
-                "subscribe to each topic"
+                "subscribe to each topic, or add ?pubsub=classic to the URL of every program"
             )
         return self._subscribe(name, pattern, handler, on_gap)
 

@@ -98,6 +98,14 @@ class ClusterBusContractTests(BusContract, ClusterTestCase):
         await self.refused(NotOnCluster, lambda: bus.subscribe_pattern("a.*", print))
 
 
+class ClassicClusterBusContractTests(ClusterBusContractTests):
+    is_classic = True
+    counts_patterns = False
+
+    async def test_a_pattern_fits_as_in_redis(self) -> None:
+        await BusContract.test_a_pattern_fits_as_in_redis(self)
+
+
 class InThreads:
     """A blocking object whose methods run in a thread."""
 

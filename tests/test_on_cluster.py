@@ -25,7 +25,7 @@ from tests.gateway.recovery import test_returns
 from tests.gateway.recovery.case import RecoveryTestCase
 from tests.helpers.admin import AdminTestCase
 from tests.helpers.cluster import OnClusterTestCase
-from tests.helpers.support import UUID, free_port, start_bus, turn
+from tests.helpers.support import UUID, Collector, free_port, start_bus, turn
 from tests.test_presence import enter, leave
 from tests.user_manager import test_user_manager
 from tools.cluster import PRIMARIES, Cluster
@@ -129,6 +129,22 @@ class OtherGatewayTests(OnClusterTestCase, test_returns.OtherGatewayTests):
         assert await client.come_back(second)
         await publishing
         assert await client.until(len(names)) == names
+
+
+class ClassicTests(OnClusterTestCase, RecoveryTestCase):
+    is_classic = True
+
+    test_events_during_a_hand_over_arrive_once_and_in_order = (
+        OtherGatewayTests.test_events_during_a_hand_over_arrive_once_and_in_order
+    )
+
+    async def test_a_pattern_receives_the_reports_of_presence(self) -> None:
+        _, port = await self.gateway()
+        bus, got = await self.bus(), Collector()
+        await bus.subscribe_pattern("module.*.messages", got)
+        await self.client(port)
+        (report,) = await got.wait(1)
+        assert report.topic == topics.module_messages(topics.USER_MANAGER_MODULE)
 
 
 class GapTests(OnClusterTestCase, RecoveryTestCase):

@@ -36,6 +36,7 @@ from opentera_twisted._internal.extras import explained
 try:
     from opentera_twisted.link.address import RedisAddress
     from opentera_twisted.link.cluster_link import ClusterLink
+    from opentera_twisted.link.cluster_subscriptions import is_sharded
     from opentera_twisted.link.keyspaces import PRESENCE, USER_MANAGER, Keyspace
     from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, HasLink, Link, Script
     from opentera_twisted.link.protocol import Argument, Done
@@ -64,4 +65,5 @@ __all__ = [
     "Retry",
     "Script",
     "ServerLink",
+    "is_sharded",
 ]

@@ -10,7 +10,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from opentera_twisted._internal.default_url import DEFAULT_URL
-from opentera_twisted.errors import InvalidArgument, NotOnCluster
+from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link.credentials import NO_CREDENTIALS, TLS, Credentials
 
 REDIS_PORT: Final = 6379
@@ -39,6 +39,7 @@ class RedisAddress:
         sentinel_login: user and password for the sentinels.
         tls: TLS settings; None without encryption.
         is_cluster: True if the hosts are nodes of a Redis Cluster.
+        is_classic: True if the cluster sends messages to all its nodes (``?pubsub=classic``).
     """
 
     hosts: tuple[tuple[str, int], ...] = ()
@@ -49,6 +50,7 @@ class RedisAddress:
     sentinel_login: Credentials = NO_CREDENTIALS
     tls: TLS | None = None
     is_cluster: bool = False
+    is_classic: bool = False
 
     @classmethod
     def parse(cls, url: str) -> RedisAddress:
@@ -61,7 +63,7 @@ class RedisAddress:
         * ``redis+sentinel://[[user]:password@]host[:port],…/primary[/database]``, or
           ``rediss+sentinel://``; options ``?sentinel_username=…&sentinel_password=…``
         * ``redis+cluster://[[user]:password@]host[:port],…``, or ``rediss+cluster://``; option
-          ``?pubsub=sharded``, which is the default
+          ``?pubsub=sharded``, which is the default, or ``?pubsub=classic``, which allows patterns
 
         Raises:
             InvalidArgument: the URL is invalid; the message says why, without passwords.
@@ -101,6 +103,7 @@ class RedisAddress:
                 login=login,
                 tls=_tls(options) if scheme == "rediss" else None,
                 is_cluster=True,
+                is_classic=options.get("pubsub") == "classic",
             )
         path = parts.path.strip("/").split("/")
         primary = unquote(path.pop(0)) if via else ""
@@ -131,7 +134,7 @@ class RedisAddress:
             f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
         )
         if self.is_cluster:
-            return f"{scheme}+cluster://{hosts}"
+            return f"{scheme}+cluster://{hosts}" + "/?pubsub=classic" * self.is_classic
         if self.primary:
             return f"{scheme}+sentinel://{hosts}/{self.primary}/{self.database}"
         return f"{scheme}://{hosts}/{self.database}"
@@ -232,10 +235,10 @@ def _check_cluster(database: str, options: Mapping[str, str]) -> None:
     if _database(database) != 0:
         raise InvalidArgument(f"a Redis Cluster has only database 0, not {database}")
     pubsub = options.get("pubsub", "sharded")
-    if pubsub == "classic":
-        raise NotOnCluster("pubsub=classic is not available yet: leave it out, or use one server")
-    if pubsub != "sharded":
-        raise InvalidArgument(f"unknown pubsub in a redis+cluster:// URL: {pubsub!r}; use sharded")
+    if pubsub not in {"sharded", "classic"}:
+        raise InvalidArgument(
+            f"unknown pubsub in a redis+cluster:// URL: {pubsub!r}; use sharded or classic"
+        )
 
 
 def _host(text: str) -> str:

@@ -37,7 +37,7 @@ from opentera_twisted.errors import (
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.back_off import BackOff
 from opentera_twisted.link.cluster_errors import REDIRECTIONS, redirection
-from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
+from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions, is_sharded
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
 from opentera_twisted.link.factory import Probe
 from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, Link, Script
@@ -94,8 +94,6 @@ class ClusterLink(Link):
 
     _log = Logger()
 
-    allows_patterns = False
-
     subscriptions: ClusterSubscriptions
 
     def __init__(
@@ -103,12 +101,14 @@ class ClusterLink(Link):
     ) -> None:
         super().__init__(address, reactor=reactor, name=name, max_waiting=max_waiting)
         address.check_files()
+        self.allows_patterns = address.is_classic
         self.subscriptions = ClusterSubscriptions(
             self._table_of,
             lambda: [node.subscriptions for node in self._nodes.values()],
             self._begin_gap,
             self._end_gap,
             self._learn_soon,
+            is_classic=address.is_classic,
         )
         self._topology = Topology()
         self._nodes: dict[Address, ServerLink] = {}
@@ -124,6 +124,7 @@ class ClusterLink(Link):
         self._report: IDelayedCall | None = None
         self._was_ready = False
         self._restored: set[bytes] = set()
+        self._markers: set[bytes] = set()
 
     @property
     def nodes(self) -> dict[Address, ServerLink]:
@@ -254,7 +255,7 @@ class ClusterLink(Link):
         timeout: float,
         prefix: tuple[Argument, ...] = (),
     ) -> None:
-        if arguments[0] == "PUBLISH":
+        if arguments[0] == "PUBLISH" and self._is_sharded(arguments[1]):
             arguments = ("SPUBLISH", *arguments[1:])
         slot = command_slot(arguments)
         node = self._node_of(slot)
@@ -267,7 +268,11 @@ class ClusterLink(Link):
         """Run a script at the node of its first key: see `Link.run`."""
         if script.keyspace is None:
             return super().run(script, keys, *arguments)
-        return super().run(_on_cluster(script), script.keyspace.keys_on_cluster(keys), *arguments)
+        there = _on_cluster(script, is_classic=self.address.is_classic)
+        return super().run(there, script.keyspace.keys_on_cluster(keys), *arguments)
+
+    def _is_sharded(self, topic: Argument) -> bool:
+        return not self.address.is_classic or (isinstance(topic, bytes | str) and is_sharded(topic))
 
     def delete(self, names: Sequence[bytes]) -> Deferred[int]:
         """Delete variables, one command for each slot.
@@ -282,6 +287,8 @@ class ClusterLink(Link):
 
     def subscribed(self, pattern: str) -> Deferred[set[bytes]]:
         """List the topics with a subscriber.
+
+        With ``pubsub=classic``, only topics of calls are listed.
 
         Source: Redis command PUBSUB SHARDCHANNELS.
         """
@@ -308,7 +315,8 @@ class ClusterLink(Link):
         The node does not report that the slot of a tracked variable moves, but it cancels
         subscriptions. So subscribe to a topic of that slot.
         """
-        self.subscriptions.want(Name(slot_topic(name))).addErrback(lambda _: None)
+        topic = Name(slot_topic(name), is_sharded=True)
+        self.subscriptions.want(topic).addErrback(lambda _: None)
         result: Deferred[Any] = Deferred()
         prefix = ("CLIENT", "CACHING", "YES")
         self._begin(("GET", name), partial(fire, result), COMMAND_TIMEOUT, prefix)
@@ -316,7 +324,7 @@ class ClusterLink(Link):
 
     def untrack(self, name: bytes) -> None:
         """Forget a tracked variable."""
-        self.subscriptions.drop(Name(slot_topic(name)))
+        self.subscriptions.drop(Name(slot_topic(name), is_sharded=True))
 
     def _route(self, command: _Command, address: Address | None = None) -> None:
         """Send a command to the owner of its slot, or to the node that another one has named."""
@@ -651,6 +659,8 @@ class ClusterLink(Link):
             self._node(address)
         gone = [self._nodes.pop(address) for address in self._nodes.keys() - topology.primaries]
         self._suspects = {suspect for suspect in self._suspects if suspect[0] in self._nodes}
+        if self.address.is_classic:
+            self._mark_nodes()
         self.subscriptions.assign()
         for node in gone:
             self._leave(node)
@@ -664,11 +674,23 @@ class ClusterLink(Link):
         if has_moved:
             self.on_invalidated.notify(None)  # read the watched variables at their new nodes
 
+    def _mark_nodes(self) -> None:
+        """Follow a sharded topic at each node, which the node cancels when its slot leaves it.
+
+        A node accepts each classic message, even after it has left the cluster.
+        """
+        before, self._markers = self._markers, self._topology.markers(self._markers)
+        for topic in before - self._markers:
+            self.subscriptions.drop(Name(topic, is_sharded=True))
+        for topic in self._markers - before:
+            wanted = self.subscriptions.want(Name(topic, is_sharded=True))
+            wanted.addErrback(lambda _: None)
+
 
 @cache
-def _on_cluster(script: Script) -> Script:
+def _on_cluster(script: Script, *, is_classic: bool) -> Script:
     assert script.keyspace is not None  # noqa: S101 (checked by the caller)
-    return Script(script.keyspace.text_on_cluster(script.text))
+    return Script(script.keyspace.text_on_cluster(script.text, is_classic=is_classic))
 
 
 def _is(node: ServerLink, role: str) -> bool:

@@ -3,6 +3,10 @@
 Each topic is in the table of the node that owns its slot. When the owner changes, the topic, with
 its waiters, moves to the other table. Its gap lasts from the loss of an acknowledged subscription
 to the next acknowledgement, whichever node gives it.
+
+With ``pubsub=classic``, a node sends the messages of most topics to all nodes. A pattern is at the
+node of the slot that its text has. It has a gap too when another node is lost, which may have sent
+messages that arrived nowhere.
 """
 
 from __future__ import annotations
@@ -16,9 +20,19 @@ from twisted.python.failure import Failure
 from opentera_twisted._internal.gathered import gathered
 from opentera_twisted.errors import BusUnavailable, CommandFailed, NotOnCluster
 from opentera_twisted.link.subscriptions import Joining, Name, SubscriptionTable, take
+from opentera_twisted.topics import REPLY_CHANNELS
 
 _OF_EACH_NODE = b"__redis__:"
 """Prefix of channels to which each node publishes by itself."""
+
+
+def is_sharded(topic: bytes | str) -> bool:
+    """Return True for topics of calls, which are sharded with ``pubsub=classic`` too.
+
+    Only the number of receivers of a sharded topic is exact.
+    """
+    text = topic.decode(errors="replace") if isinstance(topic, bytes) else topic
+    return text.endswith(".rpc") or text.startswith(REPLY_CHANNELS)
 
 
 @define(eq=False)
@@ -49,6 +63,7 @@ class ClusterSubscriptions:
         on_restored: called with each topic whose gap ends.
         on_elsewhere: called when a node has refused or cancelled topics whose slot it does not
             serve; `assign` must follow.
+        is_classic: True for ``pubsub=classic``.
     """
 
     def __init__(
@@ -58,27 +73,32 @@ class ClusterSubscriptions:
         on_interrupted: Callable[[frozenset[bytes]], object],
         on_restored: Callable[[bytes], object],
         on_elsewhere: Callable[[], object],
+        *,
+        is_classic: bool = False,
     ) -> None:
         self._table_of = table_of
         self._tables = tables
         self._on_interrupted = on_interrupted
         self._on_restored = on_restored
         self._on_elsewhere = on_elsewhere
-        self._entries: dict[bytes, _Entry] = {}
+        self._is_classic = is_classic
+        self._entries: dict[Name, _Entry] = {}
 
     @property
     def wanted(self) -> set[Name]:
         """Topics that the program wants."""
-        return {Name(text) for text in self._entries}
+        return {Name(name.text, name.is_pattern) for name in self._entries}
 
     @property
     def acknowledged(self) -> set[Name]:
         """Topics that their present owners have acknowledged."""
-        return {Name(text) for text, entry in self._entries.items() if entry.is_on}
+        return {
+            Name(name.text, name.is_pattern) for name, entry in self._entries.items() if entry.is_on
+        }
 
     def is_wanted(self, name: Name) -> bool:
         """Return True if the program wants a topic."""
-        return name == Name(name.text) and name.text in self._entries
+        return not name.is_sharded and self._at_node(name) in self._entries
 
     @property
     def is_settled(self) -> bool:
@@ -94,7 +114,7 @@ class ClusterSubscriptions:
 
     def is_in_gap(self, topic: bytes) -> bool:
         """Return True if messages on a topic may be missed now."""
-        entry = self._entries.get(topic)
+        entry = self._entries.get(self._at_node(Name(topic)))
         return entry is not None and entry.is_in_gap
 
     def want(self, *names: Name) -> Deferred[None]:
@@ -108,26 +128,26 @@ class ClusterSubscriptions:
             BusUnavailable: the link was stopped.
             CancelledError: a topic was dropped first.
         """
-        if any(name.is_pattern for name in names):
+        if not self._is_classic and any(name.is_pattern for name in names):
             return fail(NotOnCluster("a Redis Cluster has no patterns; subscribe to each topic"))
         if any(name.text.startswith(_OF_EACH_NODE) for name in names):
             joined = gathered(table.want(*names) for table in self._tables())
             return joined.addCallback(lambda _: None)
         missing = {}
-        for name in names:
-            entry = self._entries.get(name.text)
+        for name in map(self._at_node, names):
+            entry = self._entries.get(name)
             if entry is None:
-                entry = self._entries[name.text] = _Entry()
+                entry = self._entries[name] = _Entry()
             if not entry.is_on:
-                missing[name.text] = entry
+                missing[name] = entry
         if not missing:
             return succeed(None)
         joining = Joining(missing.values())
-        for text, entry in missing.items():
+        for name, entry in missing.items():
             if entry.table is None:
-                entry.table = self._table_of(text)
+                entry.table = self._table_of(name.text)
             if entry.table is not None and not entry.is_elsewhere:
-                self._join(text, entry, entry.table)
+                self._join(name, entry, entry.table)
         return joining.acknowledged
 
     def drop(self, name: Name) -> Deferred[None]:
@@ -136,11 +156,12 @@ class ClusterSubscriptions:
         Returns:
             Fires when no more messages arrive for it.
         """
-        entry = self._entries.pop(name.text, None)
+        name = self._at_node(name)
+        entry = self._entries.pop(name, None)
         if entry is None:
             return succeed(None)
         table, entry.table = entry.table, None
-        gone = succeed(None) if table is None else table.drop(_sharded(name.text))
+        gone = succeed(None) if table is None else table.drop(name)
         for waiter in take(entry.joining):
             waiter.acknowledged.cancel()
         return gone
@@ -148,28 +169,31 @@ class ClusterSubscriptions:
     def assign(self) -> None:
         """Move each topic to the table of its present owner; subscribe again where necessary."""
         moved, due = [], []
-        for text, entry in list(self._entries.items()):
-            table = self._table_of(text)
+        for name, entry in list(self._entries.items()):
+            table = self._table_of(name.text)
             if table is entry.table and not entry.is_elsewhere:
                 continue
             if entry.is_on:
-                moved.append(text)
-            due.append((text, entry, table))
+                moved.append(name)
+            due.append((name, entry, table))
         self._interrupt(moved)
-        for text, entry, table in due:
-            if self._entries.get(text) is not entry:  # an observer dropped it
+        for name, entry, table in due:
+            if self._entries.get(name) is not entry:  # an observer dropped it
                 continue
             before, entry.table, entry.is_elsewhere = entry.table, table, False
             if before is not None and before is not table:
-                before.drop(_sharded(text)).addErrback(lambda _: None)
+                before.drop(name).addErrback(lambda _: None)
             if table is not None:
-                self._join(text, entry, table)
+                self._join(name, entry, table)
 
     def interrupted(self, table: SubscriptionTable) -> None:
         """Record the loss of a node's subscriber connection."""
-        self._interrupt(
-            [text for text, entry in self._entries.items() if entry.table is table and entry.is_on]
-        )
+        lost = []
+        for name, entry in self._entries.items():
+            if entry.is_on and (entry.table is table or name.is_pattern):
+                lost.append(name)
+                entry.is_elsewhere = entry.table is not table  # `assign` ends its gap
+        self._interrupt(lost)
 
     def fail_joining(self, error: BusUnavailable) -> None:
         """Fail all waiters for an acknowledgement."""
@@ -177,18 +201,23 @@ class ClusterSubscriptions:
             for waiter in take(entry.joining):
                 waiter.fail(error)
 
-    def _join(self, text: bytes, entry: _Entry, table: SubscriptionTable) -> None:
+    def _at_node(self, name: Name) -> Name:
+        """Return a name as the nodes know it."""
+        if name.is_pattern or (self._is_classic and not is_sharded(name.text)):
+            return name
+        return Name(name.text, is_sharded=True)
+
+    def _join(self, name: Name, entry: _Entry, table: SubscriptionTable) -> None:
         def refused(failure: Failure) -> None:
             # Otherwise the topic was dropped or has moved, or the link was stopped.
             if failure.check(CommandFailed) and entry.table is table:
                 for waiter in take(entry.joining):
                     waiter.fail(failure)
 
-        wanted = table.want(_sharded(text))
-        wanted.addCallbacks(lambda _: self._acknowledged(table, _sharded(text)), refused)
+        table.want(name).addCallbacks(lambda _: self._acknowledged(table, name), refused)
 
     def _acknowledged(self, table: SubscriptionTable, name: Name) -> None:
-        entry = self._entries.get(name.text)
+        entry = self._entries.get(name)
         if entry is None or entry.table is not table:
             return
         entry.is_on, entry.is_elsewhere = True, False
@@ -201,21 +230,17 @@ class ClusterSubscriptions:
     def _elsewhere(self, table: SubscriptionTable, names: Sequence[Name]) -> None:
         lost = []
         for name in names:
-            entry = self._entries.get(name.text)
+            entry = self._entries.get(name)
             if entry is not None and entry.table is table:
                 entry.is_elsewhere = True
                 if entry.is_on:
-                    lost.append(name.text)
+                    lost.append(name)
         self._interrupt(lost)
         self._on_elsewhere()
 
-    def _interrupt(self, texts: Sequence[bytes]) -> None:
-        for text in texts:
-            entry = self._entries[text]
+    def _interrupt(self, names: Sequence[Name]) -> None:
+        for name in names:
+            entry = self._entries[name]
             entry.is_on, entry.is_in_gap = False, True
-        if texts:
-            self._on_interrupted(frozenset(texts))
-
-
-def _sharded(text: bytes) -> Name:
-    return Name(text, is_sharded=True)
+        if names:
+            self._on_interrupted(frozenset(name.text for name in names))

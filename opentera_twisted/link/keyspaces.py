@@ -20,12 +20,13 @@ from opentera_twisted import topics
 from opentera_twisted.link.protocol import Argument
 
 _ON_CLUSTER: Final = {
-    "'PUBLISH'": "'SPUBLISH'",
-    "'NUMSUB'": "'SHARDNUMSUB'",
     # Only existing OpenTera programs need patterns, and they cannot use a cluster.
     "redis.pcall('PUBSUB', 'NUMPAT')": "0",
 }
 """Lua of a single server, and its counterpart on a cluster."""
+
+_SHARDED: Final = {"'PUBLISH'": "'SPUBLISH'", "'NUMSUB'": "'SHARDNUMSUB'"}
+"""Lua of a single server, and its counterpart with sharded topics."""
 
 
 @frozen
@@ -54,9 +55,11 @@ class Keyspace:
         named: list[Argument] = [self.on_cluster(str(key)) for key in keys]
         return [*named, self.on_cluster(f"{self.prefix}never")]
 
-    def text_on_cluster(self, text: str) -> str:
-        """Return the text of a script on a cluster."""
-        for single, clustered in {**_ON_CLUSTER, self.prefix: self.prefix_on_cluster}.items():
+    def text_on_cluster(self, text: str, *, is_classic: bool = False) -> str:
+        """Return the text of a script on a cluster, with sharded or with classic topics."""
+        topics_there = {} if is_classic else _SHARDED
+        renamed = {self.prefix: self.prefix_on_cluster}
+        for single, clustered in {**_ON_CLUSTER, **topics_there, **renamed}.items():
             text = text.replace(single, clustered)
         return text
 

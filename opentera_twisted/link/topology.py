@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
-from opentera_twisted.link.slots import SLOTS
+from opentera_twisted.link.slots import SLOTS, key_slot
 
 Address = tuple[str, int]
 """Name or IP address of a node, and its port."""
@@ -40,6 +41,23 @@ class Topology:
     def owner(self, slot: int) -> Address | None:
         """Return the primary of a slot."""
         return self._owners[slot]
+
+    def markers(self, known: Iterable[bytes]) -> set[bytes]:
+        """Choose a topic of each primary.
+
+        Args:
+            known: topics to prefer; each was chosen before.
+        """
+        chosen: dict[Address, bytes] = {}
+        candidates = (b"opentera.slot.node{%d}" % number for number in range(SLOTS))
+        primaries = len(self.primaries)
+        for topic in chain(sorted(known), candidates):
+            owner = self._owners[key_slot(topic)]
+            if owner is not None:
+                chosen.setdefault(owner, topic)
+                if len(chosen) == primaries:
+                    break
+        return set(chosen.values())
 
     def move(self, slot: int, address: Address) -> None:
         """Record the new owner of a slot, as MOVED reports it."""

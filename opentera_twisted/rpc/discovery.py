@@ -76,7 +76,7 @@ async def services(link: Link, caller: Caller, timeout: float) -> list[Listening
     """
     listed = await listed_topics(link)
     candidates = set(listed)
-    if link.allows_patterns and await link.execute("PUBSUB", "NUMPAT"):
+    if not link.address.is_cluster and await link.execute("PUBSUB", "NUMPAT"):
         candidates.update(topics.module_rpc(name) for name in EXISTING_MODULES)
         candidates.update(await _registered(link))
     found = await gathered(

@@ -16,6 +16,7 @@ from opentera_twisted import Procedures, SessionKeys
 from opentera_twisted.cli.doctor import programs, rights, round_trip
 from opentera_twisted.cli.doctor.programs import ListeningServer
 from opentera_twisted.holders import REPORTS
+from opentera_twisted.link import RedisAddress
 from opentera_twisted.program.redis_checks import server
 from opentera_twisted.program.redis_checks.finding import Finding, worst
 from tests.helpers.cluster import shared_cluster
@@ -271,13 +272,20 @@ class DoctorTests(CommandTestCase):
             assert checks[f"rights: {purpose.what}"]["verdict"] == "ok"
 
     def test_rights_on_a_cluster_name_sharded_commands(self) -> None:
-        found = [rights._on_cluster(purpose) for purpose in rights.purposes(0)]
-        needed = {right.rules for purpose in found for right in purpose.rights}
+        def rules(url: str) -> set[str]:
+            address = RedisAddress.parse(url)
+            found = [rights._on_cluster(purpose, address) for purpose in rights.purposes(0)]
+            return {right.rules for purpose in found for right in purpose.rights}
+
+        needed = rules("redis+cluster://a")
         assert f"+spublish &{REPORTS}" in needed
         assert f"+ssubscribe &{REPORTS}" in needed
         assert "+pubsub|shardnumsub" in needed
         assert "+subscribe &__redis__:invalidate" in needed
+        assert "+ssubscribe &opentera.slot.*" in needed
         assert not any("numpat" in rules or "+publish" in rules for rules in needed)
+        needed = rules("redis+cluster://a?pubsub=classic")
+        assert {f"+publish &{REPORTS}", "+spublish &service.*", "+pubsub|numsub"} <= needed
 
     async def test_missing_rights_come_with_a_working_remedy(self) -> None:
         server = start_server(self)

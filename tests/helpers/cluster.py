@@ -23,6 +23,13 @@ def shared_cluster() -> Cluster:
 class ClusterTestCase(TestCase):
     """A test against the shared cluster, emptied before each."""
 
+    is_classic = False
+
+    @property
+    def url(self) -> str:
+        """URL of the cluster, with the kind of topics that the tests use."""
+        return self.cluster.url + "/?pubsub=classic" * self.is_classic
+
     def setUp(self) -> None:
         """Delete all data of the cluster."""
         self.cluster = shared_cluster()
@@ -33,7 +40,7 @@ class ClusterTestCase(TestCase):
         self, url: str | None = None, name: str = "test", *, tracing: bool = False
     ) -> Bus:
         """Return a connected bus that is stopped at the end of the test."""
-        bus = start_bus(self, url or self.cluster.url, name, tracing=tracing)
+        bus = start_bus(self, url or self.url, name, tracing=tracing)
         await bus.connected()
         return bus
 
@@ -47,10 +54,12 @@ class ClusterTestCase(TestCase):
 class OnCluster:
     """Another program's client of the shared cluster, with the names of a single server.
 
-    Sharded channels take the place of channels; keyspaces have their names on a cluster.
+    Sharded channels take the place of channels, except with ``is_classic``; keyspaces have their
+    names on a cluster.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, is_classic: bool) -> None:
+        self._is_classic = is_classic
         node = cluster.nodes[0]
         self._client = redis.RedisCluster(
             host="127.0.0.1", port=node.port, protocol=2, socket_timeout=GUARD
@@ -67,7 +76,8 @@ class OnCluster:
 
     def publish(self, topic: str, payload: bytes) -> int:
         """Publish a message."""
-        receivers: int = self._client.spublish(topic, payload)
+        publish = self._client.publish if self._is_classic else self._client.spublish
+        receivers: int = publish(topic, payload)
         return receivers
 
     def keys(self, pattern: str = "*") -> list[bytes]:
@@ -120,5 +130,5 @@ class OnClusterTestCase(ClusterTestCase, RedisTestCase):
     def setUp(self) -> None:
         """Delete all data of the cluster."""
         super().setUp()
-        self.redis: Any = OnCluster(self.cluster)
+        self.redis: Any = OnCluster(self.cluster, is_classic=self.is_classic)
         self.addCleanup(self.redis.close)

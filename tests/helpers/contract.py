@@ -68,6 +68,9 @@ class BusContract:
     Two buses of one test stand for two programs.
     """
 
+    counts_patterns = True
+    """True if subscribers to patterns count as receivers at any node."""
+
     async def make(self) -> Any:
         """Return a connected bus that is stopped at the end of the test."""
         raise NotImplementedError
@@ -210,7 +213,8 @@ class BusContract:
             await bus.subscribe_pattern(pattern, got)
         fitting = ["a.x.z", "a.x.y.z", "bx", "c5", "d*"]
         for topic in ("a.z", "b", "bxx", "cx", "dx", *fitting):
-            assert await bus.publish(topic, b"") == (topic in fitting)
+            count = await bus.publish(topic, b"")
+            assert count == (topic in fitting) or not self.counts_patterns
         # Ordered per subscription only: a BlockingBus calls handlers in threads.
         patterns = {delivery.topic: delivery.pattern for delivery in await got.wait(len(fitting))}
         assert sorted(patterns) == sorted(fitting)

@@ -61,6 +61,10 @@ LOCAL = ("127.0.0.1", 6379)
             "redis+cluster://us:pw@a,b:2/?pubsub=sharded",
             RedisAddress((("a", 6379), ("b", 2)), login=Credentials("us", "pw"), is_cluster=True),
         ),
+        (
+            "redis+cluster://a?pubsub=classic",
+            RedisAddress((("a", 6379),), is_cluster=True, is_classic=True),
+        ),
         ("redis+cluster://a/0", RedisAddress((("a", 6379),), is_cluster=True)),
         (
             "rediss+cluster://a?ca=/a",
@@ -94,7 +98,6 @@ def test_urls_hold_the_address_and_credentials(url: str, address: RedisAddress) 
         ("redis+cluster://:hush@a/1", "only database 0, not 1"),
         ("redis+cluster://:hush@a?db=2", "only database 0, not 2"),
         ("redis+cluster://:hush@a/m", "number"),
-        ("redis+cluster://:hush@a?pubsub=classic", "pubsub=classic is not available yet"),
         ("redis+cluster://:hush@a?pubsub=no", "unknown pubsub"),
         ("redis+cluster://:hush@a?sentinel_password=hush", "sentinel_password"),
         ("redis://:hush@a?pubsub=sharded", "pubsub"),
@@ -120,6 +123,10 @@ def test_errors_omit_the_password(url: str, problem: str) -> None:
         ("redis://[::1]", "redis://[::1]:6379/0"),
         ("unix://me:hush@/s?db=1", "unix:///s?db=1"),
         ("rediss://me:hush@h?ca=/f", "rediss://h:6379/0"),
+        (
+            "redis+cluster://:hush@a,b?pubsub=classic",
+            "redis+cluster://a:6379,b:6379/?pubsub=classic",
+        ),
         (
             "redis+sentinel://me:hush@a,b:2/m?sentinel_password=hush",
             "redis+sentinel://a:26379,b:2/m/0",

@@ -118,6 +118,26 @@ class ClusterLinkTests(ClusterTestCase):
             assert await bus.variables.get(topics[0]) == b"kept"
         assert gaps.items == [topics[0]] * 2
 
+    async def test_a_classic_link_learns_that_a_slot_has_moved(self) -> None:
+        bus = await self.bus(f"{self.cluster.url}/?pubsub=classic")
+        assert isinstance(bus.link, ClusterLink)
+        marker = min(bus.link._markers).decode()
+        topic = "t" + marker[marker.index("{") :]  # in the same slot
+        got, gaps = await self.follow(bus, [topic])
+        await bus.subscribe_pattern("t*", got, lambda: gaps("t*"))
+        source, target = self.owner(topic), self.other(topic)
+        for moves, node in enumerate((target, source), 1):  # there and back
+            await in_thread(self.cluster.move, key_slot(topic.encode()), node)
+            await gaps.wait(moves)
+            await bus.publish(topic, "x")
+            deliveries = (await got.wait(2 * moves))[-2:]
+            assert {delivery.pattern for delivery in deliveries} == {None, "t*"}
+        assert gaps.items == [topic] * 2
+        # Messages that a lost node has sent may not have arrived at the node of the pattern.
+        self.other("t*").execute("CLIENT", "KILL", "TYPE", "pubsub")
+        while "t*" not in gaps.items:
+            await gaps.wait(len(gaps.items) + 1)
+
     async def test_a_node_is_added_and_removed(self) -> None:
         bus = await self.bus()
         topic = self.topics()[0]

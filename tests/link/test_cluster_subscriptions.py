@@ -46,9 +46,9 @@ class Node:
 
     def answer(self) -> None:
         operation, name, result = self.waiting.pop(0)
-        if operation == "SUNSUBSCRIBE":
+        if "UNSUBSCRIBE" in operation:
             self.subscribed.discard(name)
-        elif self._owners[name] == self._number:
+        elif operation != "SSUBSCRIBE" or self._owners[name] == self._number:
             self.subscribed.add(name)
         else:
             result.errback(CommandFailed(operation, f"MOVED 1 h:{self._owners[name] + 1}"))
@@ -74,7 +74,7 @@ class Node:
 class ClusterMachine(RuleBasedStateMachine):
     """Wants, drops, moves, lost connections and topologies learned late, in any order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_classic: bool = False) -> None:
         super().__init__()
         self.owners = dict.fromkeys(TOPICS, 0)  # the truth
         self.known = dict(self.owners)  # what the link has learned
@@ -89,6 +89,7 @@ class ClusterMachine(RuleBasedStateMachine):
             self.interrupted.extend,
             self.restored.append,
             lambda: None,
+            is_classic=is_classic,
         )
         for node in self.nodes:
             self.subscriptions.observe(node.table)
@@ -176,8 +177,13 @@ ClusterTest = ClusterMachine.TestCase
 
 
 class GapTests(SynchronousTestCase):
+    machine: ClusterMachine
+
     def setUp(self) -> None:
-        self.machine = machine = ClusterMachine()
+        self.start(ClusterMachine())
+
+    def start(self, machine: ClusterMachine) -> None:
+        self.machine = machine
         for number in range(3):
             machine.connect_or_lose(number)
         machine.want(TOPICS)
@@ -217,6 +223,31 @@ class GapTests(SynchronousTestCase):
         self.answer_all()
         assert self.machine.nodes[2].subscribed == {b"a"}
         assert self.machine.subscriptions.is_settled
+
+    def test_a_pattern_has_a_gap_when_any_node_is_lost(self) -> None:
+        self.start(ClusterMachine(is_classic=True))
+        pattern = Name(b"a", is_pattern=True)
+        self.machine.known[b"a"] = 1
+        joined = self.machine.subscriptions.want(pattern)
+        self.answer_all()
+        self.successResultOf(joined)
+        assert pattern in self.machine.nodes[1].table.acknowledged
+        self.machine.connect_or_lose(2)
+        assert self.machine.interrupted == [b"a"]
+        assert not self.machine.subscriptions.is_settled
+        self.machine.subscriptions.assign()
+        assert self.machine.restored == [b"a"]
+        assert self.machine.subscriptions.is_settled
+
+    def test_topics_of_calls_are_always_sharded(self) -> None:
+        self.start(ClusterMachine(is_classic=True))
+        names = [Name(b"service.S.rpc"), Name(b"RedisRPCClient.1"), Name(b"service.S.events")]
+        self.machine.known.update((name.text, 0) for name in names)
+        self.machine.owners.update(self.machine.known)
+        self.machine.subscriptions.want(*names)
+        sent = [operation for operation, _, _ in self.machine.nodes[0].waiting]
+        assert sent == ["SSUBSCRIBE", "SSUBSCRIBE", "SUBSCRIBE"]
+        assert set(names) <= self.machine.subscriptions.wanted
 
     def test_a_pattern_is_refused(self) -> None:
         refused = self.machine.subscriptions.want(Name(b"a*", is_pattern=True))

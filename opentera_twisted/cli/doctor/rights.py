@@ -13,7 +13,7 @@ from opentera_twisted import topics
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import CommandFailed, PermissionDenied
 from opentera_twisted.holders import GATEWAYS, HELD, OWED, REAPED, REPORTS
-from opentera_twisted.link import Script
+from opentera_twisted.link import RedisAddress, Script, is_sharded
 from opentera_twisted.program.redis_checks.finding import Finding, Verdict
 from opentera_twisted.revocation import TOPICS as REVOCATIONS
 from opentera_twisted.user_manager.registry import BUSY, LOG, ONLINE
@@ -242,7 +242,7 @@ async def rights(bus: Bus) -> Sequence[Finding]:
     """Check the rights for each feature, or report that Redis cannot check them."""
     needed = list(purposes(bus.link.address.database))
     if bus.link.address.is_cluster:
-        needed = list(map(_on_cluster, needed))
+        needed = [_on_cluster(purpose, bus.link.address) for purpose in needed]
     commands = [json.dumps(right.command) for purpose in needed for right in purpose.rights]
     try:
         allowed = await bus.link.run(_ALLOWED, [], *commands)
@@ -274,17 +274,30 @@ _SHARDED: Final = {
 """Commands of a single server, and those that take their place on a cluster."""
 
 
-def _on_cluster(purpose: Purpose) -> Purpose:
+_SLOT: Final = Right(("SSUBSCRIBE", "opentera.slot.{}"), "+ssubscribe &opentera.slot.*")
+"""Right to learn from a node that a slot has moved."""
+
+
+def _on_cluster(purpose: Purpose, address: RedisAddress) -> Purpose:
     """Return a feature with the rights that it needs on a cluster."""
     rights = [
-        right if right.command[1:2] == ("__redis__:invalidate",) else _sharded(right)
+        _sharded(right) if _is_sharded(right, address) else right
         for right in purpose.rights
         if "NUMPAT" not in right.command
     ]
     if purpose.what == "the link":
         rights.append(Right(("CLUSTER", "SLOTS"), "+cluster|slots"))
         rights.append(Right(("CLUSTER", "INFO"), "+cluster|info"))
+    if purpose.what == ("the link" if address.is_classic else "watching variables"):
+        rights.append(_SLOT)
     return evolve(purpose, rights=tuple(rights))
+
+
+def _is_sharded(right: Right, address: RedisAddress) -> bool:
+    topic = right.command[1] if len(right.command) > 1 else ""
+    if topic == "__redis__:invalidate":
+        return False
+    return not address.is_classic or "CHANNELS" in right.command or is_sharded(topic)
 
 
 def _sharded(right: Right) -> Right:
