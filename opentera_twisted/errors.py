@@ -198,7 +198,14 @@ class ClusterMode(CommandFailed):
         'MOVED'
     """
 
-    remedy = "this Redis is a cluster: use a redis+cluster:// URL, or rediss+cluster:// with TLS"
+    def __init__(self, command: str, reply: str) -> None:
+        _, _, node = reply.rpartition(" ")
+        where = node if node.rpartition(":")[0].strip("?") else "HOST:PORT"
+        self.remedy = (
+            f"this Redis is a cluster: use the URL redis+cluster://{where}, "
+            "or rediss+cluster:// with TLS"
+        )
+        super().__init__(command, reply)
 
 
 class CrossSlot(CommandFailed):

@@ -17,8 +17,14 @@ from opentera_twisted._internal.clock import make_steady
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.commands import CommandSettings
 from opentera_twisted.cli.values import say
-from opentera_twisted.errors import BusError, InvalidArgument, InvalidTopic
-from opentera_twisted.link import RedisAddress
+from opentera_twisted.errors import (
+    BusError,
+    BusUnavailable,
+    CommandFailed,
+    InvalidArgument,
+    InvalidTopic,
+)
+from opentera_twisted.link import Link, RedisAddress
 
 P = ParamSpec("P")
 
@@ -54,11 +60,31 @@ def command(function: Callable[P, Work]) -> Callable[P, None]:
         async def connect(bus: Bus) -> None:
             # Wait for Redis first, so that --timeout bounds the wait for the connection.
             await bus.link.execute("PING", timeout=settings.timeout)
+            await _check_scheme(bus.link)
             await work(bus)
 
         run_with_bus(connect, context)
 
     return run
+
+
+async def _check_scheme(link: Link) -> None:
+    """Check that the URL of one server does not lead to a cluster.
+
+    One node would show only its own topics and subscribers, without an error.
+
+    Raises:
+        BusUnavailable: it does.
+    """
+    if link.address.is_cluster:
+        return
+    try:
+        info = await link.execute("INFO", "cluster")
+    except CommandFailed:  # without the right
+        return
+    if b"cluster_enabled:1" in info:
+        url = link.address.cluster_url
+        raise BusUnavailable(f"Redis at {link.address} is a node of a cluster; use the URL {url}")
 
 
 def run_with_bus(work: Work, context: click.Context) -> None:

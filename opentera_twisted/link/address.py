@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from opentera_twisted._internal.default_url import DEFAULT_URL
@@ -181,6 +181,12 @@ class RedisAddress:
                 reactor, sentinels, self.primary, self.sentinel_login, connecting
             )
         return connecting(*self.hosts[0])
+
+    @property
+    def cluster_url(self) -> str:
+        """URL of the cluster to which this server belongs, without credentials and files."""
+        hosts = self.hosts if self.hosts and not self.primary else (("HOST", REDIS_PORT),)
+        return str(evolve(self, hosts=hosts, path="", is_cluster=True))
 
     def node(self, host: str, port: int) -> RedisAddress:
         """Return the address of one node of the cluster, with the same credentials."""

@@ -438,6 +438,7 @@ class ClusterLink(Link):
                     "client": self._probe(address, "client", "CLUSTER", "INFO"),
                     "subscriber": self._probe(address, "subscriber", "PING"),
                 },
+                is_node=True,
             )
             self.subscriptions.observe(node.subscriptions)
             # The same lists, to pass each message on without a detour.

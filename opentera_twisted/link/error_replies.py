@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from opentera_twisted.errors import (
+    BusError,
+    BusUnavailable,
     ClusterMode,
     CommandFailed,
     CrossSlot,
@@ -46,6 +48,13 @@ def refusal(arguments: Sequence[bytes | str | int], reply: str) -> CommandFailed
     if kind is PermissionDenied:
         return PermissionDenied(command, reply, _missing_right(command, arguments, reply))
     return kind(command, reply)
+
+
+def no_database(address: object, error: CommandFailed) -> BusError:
+    """Convert the refusal of a URL's database; a cluster has only database 0."""
+    if error.code != "ERR":
+        return error
+    return BusUnavailable(f"no such database at {address}: {error.reply}")
 
 
 def _missing_right(command: str, arguments: Sequence[bytes | str | int], reply: str) -> str:

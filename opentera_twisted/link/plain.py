@@ -8,11 +8,16 @@ from typing import Any, Final, Self
 
 import hiredis
 
-from opentera_twisted.errors import AuthenticationFailed, BusUnavailable, ConnectionLost
+from opentera_twisted.errors import (
+    AuthenticationFailed,
+    BusUnavailable,
+    CommandFailed,
+    ConnectionLost,
+)
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.cluster_errors import redirection
 from opentera_twisted.link.credentials import TLS, Credentials
-from opentera_twisted.link.error_replies import refusal
+from opentera_twisted.link.error_replies import no_database, refusal
 from opentera_twisted.link.protocol import Argument
 
 TIMEOUT: Final = 10.0
@@ -42,7 +47,7 @@ class PlainConnection:
         try:
             self._log_in(address.login)
             if address.database:
-                self.execute("SELECT", address.database)
+                self._select(address)
         except ConnectionLost as error:
             self._socket.close()
             raise BusUnavailable(str(error)) from None
@@ -71,6 +76,12 @@ class PlainConnection:
         if moved is None or moved.kind != "moved" or moved.address is None:
             raise error
         return execute(self._address.node(*moved.address), *command)
+
+    def _select(self, address: RedisAddress) -> None:
+        try:
+            self.execute("SELECT", address.database)
+        except CommandFailed as error:
+            raise no_database(address, error) from None
 
     def _log_in(self, login: Credentials) -> None:
         """Log in.

@@ -25,6 +25,7 @@ from opentera_twisted.errors import (
 from opentera_twisted.link import strangers
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
+from opentera_twisted.link.error_replies import no_database
 from opentera_twisted.link.factory import ConnectionFactory, Probe
 from opentera_twisted.link.link import COMMAND_TIMEOUT, EVERYTHING, MAX_WAITING, Link
 from opentera_twisted.link.outage import Outage
@@ -54,6 +55,7 @@ class ServerLink(Link):
         max_waiting: commands and calls that may wait for the link; further ones fail at once.
         statistics: counts to share with other links; None makes new ones.
         probes: regular test of each connection, by ``client`` and ``subscriber``.
+        is_node: True if the server belongs to a cluster.
     """
 
     _log = Logger()
@@ -69,12 +71,14 @@ class ServerLink(Link):
         max_waiting: int = MAX_WAITING,
         statistics: Mapping[str, ConnectionStatistics] | None = None,
         probes: Mapping[str, Probe] | None = None,
+        is_node: bool = False,
     ) -> None:
         super().__init__(address, reactor=reactor, name=name, max_waiting=max_waiting)
         self.subscriptions = SubscriptionTable()
         if statistics is not None:
             self.statistics = statistics
         self._probes = probes or {}
+        self._may_be_node = is_node
         self._endpoint = address.endpoint(reactor, CONNECT_TIMEOUT)
         self._states: dict[str, State] = {"client": "idle", "subscriber": "idle"}
         self._client = self._factory(
@@ -211,7 +215,10 @@ class ServerLink(Link):
     ) -> None:
         await self._log_in(protocol, "client")
         if self.address.database:
-            await protocol.execute_command("SELECT", self.address.database)
+            try:
+                await protocol.execute_command("SELECT", self.address.database)
+            except CommandFailed as error:
+                raise no_database(self.address, error) from None
         authenticated()
         self._commands = protocol
 
@@ -301,7 +308,7 @@ class ServerLink(Link):
         self._outage.ended()
         self._waiting_for_ready.fire(None)
         self.on_ready.notify()
-        self._check_for_overflow()
+        self._check_server()
 
     def _down(self, role: str, cause: Failure, *, was_ready: bool) -> None:
         self._last_error = cause.value
@@ -311,12 +318,22 @@ class ServerLink(Link):
             self._outage.failed(role, self._last_cause, level)
         (self.on_lost if was_ready else self.on_refused).notify(cause)
 
-    def _check_for_overflow(self) -> None:
-        """Warn if Redis closed a connection because its client read too slowly."""
-        info = self.execute("INFO", "stats")
-        info.addCallbacks(self._count_overflows, lambda _: None)  # optional
+    def _check_server(self) -> None:
+        """Warn about a cluster behind the URL of one server, and about closed connections."""
+        self.execute("INFO").addCallbacks(self._examine, lambda _: None)  # optional
+
+    def _examine(self, info: bytes) -> None:
+        if b"cluster_enabled:1" in info and not self._may_be_node:
+            self._may_be_node = True
+            self._log.warn(
+                "Redis at {address} is a node of a cluster; use the URL {url}",
+                address=self.address,
+                url=self.address.cluster_url,
+            )
+        self._count_overflows(info)
 
     def _count_overflows(self, info: bytes) -> None:
+        """Warn if Redis closed a connection because its client read too slowly."""
         found = _OVERFLOWS.search(info)
         if found is None:
             return

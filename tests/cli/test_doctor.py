@@ -260,6 +260,11 @@ class DoctorTests(CommandTestCase):
         checks = await self.examine(server.url, 1)
         assert "CLUSTERDOWN" in checks["login"]["reason"]
         assert "--cluster check" in checks["login"]["remedy"]
+        url = f"redis+cluster://127.0.0.1:{server.port}"
+        assert checks["cluster"]["remedy"] == f"use the URL {url}"
+        result = await self.run_command("services", url=server.url)
+        assert (result.status, result.output) == (1, "")
+        assert result.errors.endswith(f"is a node of a cluster; use the URL {url}\n")
 
     @pytest.mark.xdist_group("cluster")
     async def test_each_node_of_a_cluster(self) -> None:

@@ -35,6 +35,7 @@ from tests.helpers.support import (
     Collector,
     folder_of,
     free_port,
+    log_of,
     start_bus,
     start_server,
     turn,
@@ -323,13 +324,26 @@ class ClusterLinkTests(ClusterTestCase):
 
     async def test_a_cluster_needs_its_own_scheme(self) -> None:
         url = f"redis://127.0.0.1:{self.cluster.primaries[0].port}"
+        log = log_of(self)
         bus = await self.bus(url)
+        while not any(
+            f"; use the URL {url.replace(':', '+cluster:', 1)}" in line for line in log.items
+        ):
+            await log.wait(len(log.items) + 1)
         names = (f"v{number}" for number in range(100))
         here = bus.link.address.hosts[0][1]
         elsewhere = next(name for name in names if self.owner(name).port != here)
         error = await failing(bus.variables.get(elsewhere))
         assert isinstance(error, ClusterMode)
-        assert "use a redis+cluster:// URL" in str(error)
+        assert f"use the URL redis+cluster://127.0.0.1:{self.owner(elsewhere).port}," in str(error)
+        assert str(ClusterMode("GET", "MOVED 1 :1")).count("redis+cluster://HOST:PORT") == 1
+        other = start_bus(self, f"{url}/1")
+        refused = Collector()
+        other.link.on_refused.append(refused)
+        await refused.wait(1)
+        assert "no such database" in other.link.cause
+        with pytest.raises(BusUnavailable, match="no such database"):
+            await in_thread(plain.PlainConnection, RedisAddress.parse(f"{url}/1"))
 
     async def test_a_single_server_is_no_cluster(self) -> None:
         server = start_server(self)

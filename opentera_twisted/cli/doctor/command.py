@@ -81,7 +81,8 @@ async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
         return [connection]
     findings = [connection]
     for of_node, link in _servers(bus):
-        checks = [*await _server(link), *await _round_trip(link)]
+        on_server = await _server(link, is_on_cluster=bus.link.address.is_cluster)
+        checks = [*on_server, *await _round_trip(link)]
         findings += [evolve(finding, check=f"{finding.check}{of_node}") for finding in checks]
     findings.extend(await rights(bus))
     findings.extend(await _login(bus))
@@ -96,12 +97,16 @@ def _servers(bus: Bus) -> Sequence[tuple[str, Link]]:
     return [(f" of {host}:{port}", node) for (host, port), node in nodes] or [("", bus.link)]
 
 
-async def _server(link: Link) -> Sequence[Finding]:
+async def _server(link: Link, *, is_on_cluster: bool) -> Sequence[Finding]:
     try:
         info = parse_info(await link.execute("INFO", "everything"))
     except CommandFailed as error:
         return [_unknown("server", error, "+info")]
-    return list(server_checks.examine(info, await _config(link)))
+    findings = list(server_checks.examine(info, await _config(link)))
+    if info.get("cluster_enabled") == "1" and not is_on_cluster:
+        remedy = f"use the URL {link.address.cluster_url}"
+        findings.append(Finding("cluster", "wrong", "Redis is a node of a cluster", remedy))
+    return findings
 
 
 async def _connection(bus: Bus, timeout: float) -> Finding:
