@@ -112,6 +112,9 @@ class ConsoleTestCase(BrowserTestCase):
         """Show the page of a running gateway, wait for its services, and show a view."""
         self.bus_shown = start_bus(self, url or self.server.url)
         await self.bus_shown.connected()
+        # A busy machine may answer later than the console waits.
+        find = partial(self.bus_shown.services, timeout=GUARD)
+        self.patch(self.bus_shown, "services", find)
         self.gateway = Gateway(self.bus_shown)
         self.gateway.startService()
         self.addCleanup(self.gateway.stopService)

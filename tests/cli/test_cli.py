@@ -28,7 +28,7 @@ from opentera_twisted.topics import websocket_events
 from tests.helpers.commands import CommandTestCase
 from tests.helpers.existing import ExistingServer
 from tests.helpers.processes import ENVIRONMENT
-from tests.helpers.support import UUID, free_port, message
+from tests.helpers.support import UUID, free_port, message, until
 from tests.helpers.websockets import connect
 
 _INTERRUPTED = """
@@ -150,8 +150,14 @@ class CommandLineTests(CommandTestCase):
         await bus.serve_service("Sum", procedures)
         result = await self.run_command("describe", "service.Sum")
         assert from_json(json.loads(result.output), "t") == procedures.describe("Sum")
-        result = await self.run_command("services")
-        (listening,) = json.loads(result.output)
+
+        async def listed() -> Any:
+            result = await self.run_command("services")
+            (listening,) = json.loads(result.output)
+            return listening
+
+        # A busy machine may answer later than the command waits.
+        listening = await until(listed, lambda found: found["description"] is not None)
         assert listening["server"] == "service.Sum"
         assert listening["description"]["version"] == "1"
         result = await self.run_command("stub", "service.Sum")

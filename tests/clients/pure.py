@@ -45,6 +45,8 @@ def _websockets(visit: Visit) -> Seen:
             subprotocols=protocols,
             proxy=None,
             open_timeout=GUARD,
+            ping_interval=None,  # it would close after 20 s without a pong
+            close_timeout=GUARD,
             **offers[visit.offer],
         )
     except InvalidHandshake as error:
@@ -69,11 +71,13 @@ def _websockets(visit: Visit) -> Seen:
 
 async def _with_aiohttp(visit: Visit) -> Seen:
     seen = Seen()
-    async with aiohttp.ClientSession() as session:
+    patient = aiohttp.ClientTimeout(total=GUARD)
+    async with aiohttp.ClientSession(timeout=patient) as session:
         try:
             client = await session.ws_connect(
                 visit.url,
                 protocols=visit.protocols,
+                timeout=aiohttp.ClientWSTimeout(ws_close=GUARD),
                 ssl=_trust(visit) or True,
                 compress={"usual": 0, "largest": 15}[visit.offer],
             )

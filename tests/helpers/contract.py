@@ -332,7 +332,7 @@ class BusContract:
         assert await proxy.add(b=2, a=1) == 3
         await self.refused(InvalidArgument, lambda: proxy.add("one"))
         assert await other.call_server("service.S", "add", 1) == 2
-        answers = await other.call_all("service.S", "add", 1)
+        answers = await other.call_all("service.S", "add", 1, timeout=60)
         assert [answer.value for answer in answers] == [2, 2]
 
     async def test_nobody_is_online_without_a_gateway(self) -> None:

@@ -680,7 +680,7 @@ class CallTests(RedisTestCase):
 
             await (await self.bus()).serve_module("Ours.Module", declared)
         bus = await self.bus()
-        answers = await bus.call_all("module.Ours.Module", "which", timeout=5)
+        answers = await bus.call_all("module.Ours.Module", "which", timeout=60)
         assert {answer.value for answer in answers if answer.error is None} == {0, 1}
         (error,) = [answer.error for answer in answers if answer.error is not None]
         assert isinstance(error, ProcedureFailed)

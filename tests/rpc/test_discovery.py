@@ -16,7 +16,7 @@ from opentera_twisted import (
 )
 from opentera_twisted.rpc.wire import decode_request, encode_reply
 from tests.helpers.existing import ExistingServer
-from tests.helpers.support import GUARD, Collector, RedisTestCase
+from tests.helpers.support import GUARD, Collector, RedisTestCase, until
 
 
 class DiscoveryTests(RedisTestCase):
@@ -61,7 +61,17 @@ class DiscoveryTests(RedisTestCase):
         self.existing("service.VideoRehabService.rpc")
         self.redis.set("service.VideoRehabService", "{}")
         self.redis.set("service.NotRunning", "{}")
-        found = await bus.services()
+        finding = bus.services(timeout=GUARD)
+        calls = bus.caller._calls.values()
+
+        async def unanswered() -> list[str]:
+            return sorted(call.topic for call in calls)
+
+        existing = ["module.TeraServer.UserManagerModule.rpc", "service.VideoRehabService.rpc"]
+        await until(unanswered, lambda found: found == existing)
+        for call in calls:
+            call.expiry.reset(0)
+        found = await finding
         assert found == [
             Listening("module.Our.Module", self.procedures().describe("Our.Module")),
             Listening("module.TeraServer.UserManagerModule", None),
@@ -121,5 +131,5 @@ class DiscoveryTests(RedisTestCase):
         await other.serve_service("Sum", self.procedures())
         self.existing("service.VideoRehabService.rpc")
         self.redis.set("service.VideoRehabService", "{}")
-        found = await bus.services()
+        found = await bus.services(timeout=60)
         assert found == [Listening("service.Sum", self.procedures().describe("Sum"))]
