@@ -15,11 +15,12 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 
-from tests.helpers.support import GUARD
+from tests.helpers.support import GUARD, Server
 from tests.helpers.websockets import HandshakeFailed
 from tests.program.test_program import ENDED
 from tests.program.test_workers import WorkersTestCase
 
+from .publisher import Publisher, receivers
 from .world import Crowd
 
 CLIENTS = int(os.environ.get("CLIENTS", "20"))
@@ -28,6 +29,32 @@ PACE = 0.005
 
 PATIENT = ("--handshake-timeout", "0", "--shutdown-timeout", "100")
 """Options of a gateway on a machine that is busy with other tests."""
+
+
+class PacedCrowd(Crowd):
+    """People, to whom a process of its own publishes on time."""
+
+    def __init__(self, server: Server, people: int) -> None:
+        super().__init__(server, people, PACE)
+        uuids = [person.uuid for person in self.people]
+        self.publisher = Publisher(server.url, PACE, uuids)
+
+    async def start(self) -> None:
+        """Begin to publish."""
+        await self.connect()
+        await self.publisher.wait(1)
+
+    async def wait(self, events: int) -> None:
+        """Wait until that many more events are published."""
+        await self.publisher.wait(events)
+
+    async def quiet(self) -> None:
+        """Publish no more by itself."""
+        if self._is_running:
+            self._is_running = False
+            self.count = await self.publisher.stop()
+            for number in range(1, self.count + 1):
+                self.note(number, receivers(number, len(self.people)))
 
 
 class Returning:
@@ -89,14 +116,19 @@ class Returning:
 class RestartTests(WorkersTestCase):
     timeout = GUARD * max(1, CLIENTS // 100)
 
+    async def crowd(self) -> PacedCrowd:
+        crowd = PacedCrowd(self.server, CLIENTS)
+        self.addCleanup(crowd.publisher.process.kill)
+        await crowd.start()
+        return crowd
+
     async def test_a_rolling_restart_loses_nothing_and_needs_no_key(self) -> None:
         options = ("--redis", self.gateway_url, *PATIENT)
         programs = [self.start(*options) for _ in range(3)]
         for program, _ in programs:
             await program.says("is ready")
         ports = [port for _, port in programs]
-        crowd = Crowd(self.server, CLIENTS, PACE)
-        await crowd.start()
+        crowd = await self.crowd()
         returning = Returning(crowd, ports)
         await returning.start()
         for number in range(3):
@@ -115,8 +147,7 @@ class RestartTests(WorkersTestCase):
 
     async def test_clients_of_a_killed_worker_are_notified(self) -> None:
         _, port = await self.start_workers("--redis", self.gateway_url, *PATIENT)
-        crowd = Crowd(self.server, CLIENTS, PACE)
-        await crowd.start()
+        crowd = await self.crowd()
         returning = Returning(crowd, [port])
         await returning.start()
         killed, _ = await self.pids()

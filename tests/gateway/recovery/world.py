@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import uuid4
 
 from twisted.internet import reactor
@@ -19,9 +20,7 @@ from tests.helpers.support import GATEWAY, Server
 from tests.helpers.websockets import HandshakeFailed, WebSocket, connect, leave
 
 from .client import Client
-
-SHARED: Final = topics.service_events("Shared")
-"""A topic of all clients, besides their own."""
+from .publisher import SHARED, event_name, receivers
 
 
 class Person:
@@ -54,9 +53,13 @@ class Crowd:
 
     async def start(self) -> None:
         """Begin to publish."""
+        await self.connect()
+        self._loop = Deferred.fromCoroutine(self._publish())
+
+    async def connect(self) -> None:
+        """Connect to Redis."""
         self._bus.startService()
         await self._bus.connected()
-        self._loop = Deferred.fromCoroutine(self._publish())
 
     async def log_in(self, person: Person, port: int) -> None:
         """Have a client begin with a session key."""
@@ -66,19 +69,23 @@ class Crowd:
     async def _publish(self) -> None:
         """Publish to a person, or to all, repeatedly."""
         while self._is_running:
-            await self.publish(self.count % (len(self.people) + 1))
+            await self.publish(receivers(self.count + 1, len(self.people)))
             await deferLater(reactor, self._pace)
 
-    async def publish(self, to: int) -> None:
+    async def publish(self, numbers: Sequence[int]) -> None:
         """Publish the next event to a person, or to all."""
         self.count += 1
-        name = f"event {self.count}"
-        people = self.people if to == len(self.people) else [self.people[to]]
-        topic = SHARED if len(people) > 1 else topics.websocket_events("user", people[0].uuid)
-        for person in people:
-            person.published.append(name)
-        event = tera_event(topic, [UserEvent(user_fullname=name)])
+        self.note(self.count, numbers)
+        topic = SHARED
+        if len(numbers) == 1:
+            topic = topics.websocket_events("user", self.people[numbers[0]].uuid)
+        event = tera_event(topic, [UserEvent(user_fullname=event_name(self.count))])
         await self._bus.publish(topic, event)
+
+    def note(self, count: int, numbers: Iterable[int]) -> None:
+        """Note an event as published to people."""
+        for number in numbers:
+            self.people[number].published.append(event_name(count))
 
     async def wait(self, events: int) -> None:
         """Wait until that many more events are published."""
@@ -90,7 +97,7 @@ class Crowd:
         """Publish a last event for a client; return True if it arrives before a close."""
         person = self.people[number]
         client = person.client
-        await self.publish(number)
+        await self.publish([number])
         last = person.published[-1]
         while client.websocket.state == client.websocket.STATE_OPEN:
             if client.collect()[-1:] == [last]:
