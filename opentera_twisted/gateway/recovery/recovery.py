@@ -9,7 +9,7 @@ from math import inf
 from typing import Final, NoReturn
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -52,7 +52,7 @@ ANNOUNCED: Final = LIFETIME / 3
 """Seconds between announcements of this gateway to the others."""
 
 AT_ONCE: Final = 250
-"""Maximum tokens that one command extends."""
+"""Maximum tokens that one command extends or deletes."""
 
 RECOVERY_WINDOW: Final = 60.0
 RECOVERY_BUFFER: Final = 262_144
@@ -125,6 +125,7 @@ class Recovery:
         self._announced = 0.0
         self._sessions: dict[str, Session] = {}
         self._priors: dict[str, Session] = {}  # by the digest of the previous token
+        self._used: list[str] = []  # claimed tokens, to delete with the next check
         # Ordered by time: the next extension of a token, and the end of a client's absence.
         self._attached: dict[Session, float] = {}
         self._held: dict[Session, float] = {}
@@ -181,6 +182,7 @@ class Recovery:
             returning.cancel()
         for session in list(self._sessions.values()):
             self._end(session)
+        self._drop_used()
         self._handovers.stop()
 
     def _refused(self, failure: Failure) -> None:
@@ -246,8 +248,11 @@ class Recovery:
 
     def has_token(self, session: Session, websocket: Websocket) -> None:
         """Invalidate the previous token of a client that has received the present one."""
-        if session.websocket is websocket:
-            self._confirm(session)
+        prior = session.prior
+        if session.websocket is websocket and prior is not None:
+            session.prior = None
+            self._priors.pop(prior.digest, None)
+            self._used.append(prior.digest)
 
     # --- a client that returns
 
@@ -299,6 +304,9 @@ class Recovery:
         Fails with:
             Refusal: Subscribing the client's topics failed; its token is valid again.
         """
+        session = self._find(taken.digest)
+        if session is not None:
+            return succeed(self._continue(session, taken, received))
         waiting: Deferred[Session] = Deferred()
 
         def resumed(session: Session) -> None:
@@ -313,36 +321,49 @@ class Recovery:
             elif not failure.check(Refusal, CancelledError):
                 self._log.failure("a return failed", failure)
 
-        returning = Deferred.fromCoroutine(self._resume(taken, received))
+        returning = Deferred.fromCoroutine(self._fetch_session(taken, received))
         keep_until_fired(returning, self._returns).addCallbacks(resumed, failed)
         return waiting
 
-    async def _resume(self, taken: Taken, received: int) -> Session:
-        session = self._find(taken.digest)
-        is_new = session is None
+    def _continue(self, session: Session, taken: Taken, received: int) -> Session:
+        """Continue a session that is kept here."""
         missed: Sequence[Frame] | None = None
         try:
-            if session is not None:
-                missed = self._missed(session, taken.digest, received)
-            else:
-                session = self.session(taken.identity)
-                missed = await self._fetch(session, taken, received)
+            missed = self._missed(session, taken.digest, received)
         except NotRecovered as error:
-            self.outcomes[error.reason] += 1
-            session = session or self.session(taken.identity)
-            session.window.restart(())
+            self._lost(session, error)
+        return self._begin(session, taken, received, missed)
+
+    async def _fetch_session(self, taken: Taken, received: int) -> Session:
+        """Continue a session that another gateway keeps or has lost."""
+        session = self.session(taken.identity)
+        missed: Sequence[Frame] | None = None
+        try:
+            missed = await self._fetch(session, taken, received)
+        except NotRecovered as error:
+            self._lost(session, error)
         except BaseException:
             await self.put_back(taken)
             raise
-        else:
+        self._begin(session, taken, received, missed)
+        self._move(session)
+        return session
+
+    def _lost(self, session: Session, error: NotRecovered) -> None:
+        self.outcomes[error.reason] += 1
+        session.window.restart(())
+
+    def _begin(
+        self, session: Session, taken: Taken, received: int, missed: Sequence[Frame] | None
+    ) -> Session:
+        """Prepare a session's first frames; `missed` is None if any is lost."""
+        if missed is not None:
             self.outcomes["recovered"] += 1
         if session.prior is not None and session.prior.digest != taken.digest:
             self._confirm(session)
         self._name(session, self._tokens.digest_of(taken.following))
         session.prior = Prior(taken.digest, None if missed is None else received)
         self._priors[taken.digest] = session
-        if is_new:
-            self._move(session)
         session.beginning = Beginning(taken.following, missed is not None, missed)
         return session
 
@@ -599,6 +620,7 @@ class Recovery:
             self._announce()
         while self._held and self._held[session := next(iter(self._held))] <= now:
             self._end(session)
+        self._drop_used()
         due: list[str] = []
         while self._attached and self._attached[session := next(iter(self._attached))] <= now:
             del self._attached[session]
@@ -610,6 +632,12 @@ class Recovery:
             self._tokens.extend(batch, self._settings.window + 2 * self._interval).addErrback(
                 self._not_told
             )
+
+    def _drop_used(self) -> None:
+        """Delete the tokens whose clients have the next one; until now, a claim keeps them."""
+        used, self._used = self._used, []
+        for first in range(0, len(used), AT_ONCE):
+            self._drop(*used[first : first + AT_ONCE])
 
     def _announce(self) -> None:
         """Announce this gateway to the others, unless it is stopping."""

@@ -68,6 +68,7 @@ _TAKE: Final = Script(
     local claimed = string.format(' %s %d\\n', ARGV[4], now + {round(CLAIM * 1000)})
     redis.call('SET', KEYS[1], kind .. ' ' .. marker .. claimed .. identity, 'PX', ARGV[3])
     redis.call('SET', KEYS[2], kind .. ' ' .. ARGV[2] .. '\\n' .. identity, 'PX', ARGV[3])
+    if marker == ARGV[2] then return {{marker, identity, 1}} end
     local followers = redis.pcall('PUBSUB', 'NUMSUB', marker)
     return {{marker, identity, followers.err and 1 or followers[2]}}
     """

@@ -154,7 +154,7 @@ class RefusedTests(RecoveryTestCase):
     async def test_an_invalid_count_is_refused_and_the_token_kept(self) -> None:
         _, port = await self.gateway()
         client = await self.client(port)
-        for received in ("-1", "x", "1e3", "99999999999999999999"):
+        for received in ("", "-1", "x", "1e3", "٣", "1_0", "99999999999999999999"):
             await self.refuse(client, port, client.way_back(received), "400")
         assert await client.come_back(port)
 
@@ -219,10 +219,12 @@ class NotRecoveredTests(RecoveryTestCase):
         self.publish("a")
         await client.until(1)
         await client.drop()
-        websocket = await connect(port, client.way_back(2), protocols=[RECOVERY])
-        (first,) = await websocket.messages.wait(1)
-        assert json.loads(first)["recovery"]["recovered"] is False
-        assert gate.recovery.outcomes == {"beyond": 1}
+        for number, received in enumerate((2, 999_999_999_999_999), start=1):
+            websocket = await connect(port, client.way_back(received), protocols=[RECOVERY])
+            (first,) = await websocket.messages.wait(1)
+            client.first = json.loads(first)["recovery"]
+            assert client.first["recovered"] is False
+            assert gate.recovery.outcomes == {"beyond": number}
         assert await other.until(1) == ["a"]
 
     async def test_more_missed_bytes_than_are_kept_recover_nothing(self) -> None:
