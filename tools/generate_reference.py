@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import click
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,7 +24,7 @@ from opentera_twisted.program.workers import Pool, WorkerSettings
 from opentera_twisted.program.workers.overview import families
 from opentera_twisted.testing import MemoryBus
 
-_OPEN = {"command", "version"}
+_OPEN = {"command", "node", "version"}
 """Labels whose values are not listed: there may be others."""
 
 
@@ -87,7 +88,9 @@ def metrics() -> Iterator[str]:
     bus = MemoryBus()
     pool = Pool(bus.link.reactor, 2, (), WorkerSettings(redis="", name="", gateway={}), print)
     overview = LocalOverview(bus, Gateway(bus), lost_lines=lost_by_log)
-    page = page_of([*overview.families(), *families(pool)]).decode()
+    # A cluster's metrics have a label for the node.
+    with patch.object(type(bus.link), "nodes", {("127.0.0.1", 6379): bus.link}):
+        page = page_of([*overview.families(), *families(pool)]).decode()
     yield "# Metrics"
     yield ""
     yield "Look up the metrics that `GET /metrics` of the admin endpoint returns, in Prometheus's"

@@ -111,7 +111,9 @@ class CommandSettings:
     default=DEFAULT_URL,
     show_default=True,
     show_envvar=True,
-    help="Address of Redis: redis://[[user]:password@]host[:port][/database] or unix:///path?db=n.",
+    help="Address of Redis: redis://[[user]:password@]host[:port][/database], rediss:// with TLS, "
+    "unix:///path?db=n, redis+sentinel://host:port,host:port/primary/database or "
+    "redis+cluster://host:port,host:port.",
 )
 @click.option(
     "--redis-password-file",

@@ -56,7 +56,8 @@ def online(kind: topics.Kind | None, sources: bool) -> Work:
 def disconnect(kind: topics.Kind, uuid: str) -> Work:
     """Close the websockets of UUID.
 
-    Prints the number of gateways that had any. Status 1 if none had.
+    Prints the number of receivers of the command: gateways with such a websocket, and
+    programs that subscribe to a matching pattern, such as tail. Status 1 without any.
 
     \b
     opentera-bus disconnect user 11111111-2222-3333-4444-555555555555
@@ -65,10 +66,10 @@ def disconnect(kind: topics.Kind, uuid: str) -> Work:
 
     async def work(bus: Bus) -> None:
         source = f"opentera-bus disconnect: {getuser()} at {gethostname()}"
-        gateways = await bus.presence.disconnect(kind, uuid, source)
-        if not gateways:
+        receivers = await bus.presence.disconnect(kind, uuid, source)
+        if not receivers:
             fail(f"no gateway has a websocket of {kind} {uuid}")
-        print_json(gateways)
+        print_json(receivers)
 
     return work
 

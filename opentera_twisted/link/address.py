@@ -130,9 +130,7 @@ class RedisAddress:
         if self.path:
             return f"unix://{self.path}?db={self.database}"
         scheme = "redis" if self.tls is None else "rediss"
-        hosts = ",".join(
-            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
-        )
+        hosts = ",".join(_location(host, port) for host, port in self.hosts)
         if self.is_cluster:
             return f"{scheme}+cluster://{hosts}" + "/?pubsub=classic" * self.is_classic
         if self.primary:
@@ -176,7 +174,7 @@ class RedisAddress:
         if self.primary:
             from opentera_twisted.link.sentinel import SentinelEndpoint  # noqa: PLC0415
 
-            sentinels = [connecting(*host) for host in self.hosts]
+            sentinels = {_location(*host): connecting(*host) for host in self.hosts}
             return SentinelEndpoint(
                 reactor, sentinels, self.primary, self.sentinel_login, connecting
             )
@@ -191,6 +189,10 @@ class RedisAddress:
     def node(self, host: str, port: int) -> RedisAddress:
         """Return the address of one node of the cluster, with the same credentials."""
         return RedisAddress(hosts=((host, port),), login=self.login, tls=self.tls)
+
+
+def _location(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _split(url: str) -> SplitResult:

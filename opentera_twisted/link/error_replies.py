@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -35,6 +36,9 @@ _CLASSES: Final[Mapping[str, type[CommandFailed]]] = {
 # Commands whose first argument is not secret. SET and scripts have session keys as arguments.
 _SHOWN: Final = {"GET", "DEL", "PUBLISH", "SUBSCRIBE", "PSUBSCRIBE"}
 
+# Redis 7 and Valkey name the subcommand too: 'client|list'.
+_REFUSED: Final = re.compile(r"'([\w|.-]+)' command")
+
 
 def refusal(arguments: Sequence[bytes | str | int], reply: str) -> CommandFailed:
     """Convert the error reply of a command to an error.
@@ -60,7 +64,8 @@ def no_database(address: object, error: CommandFailed) -> BusError:
 def _missing_right(command: str, arguments: Sequence[bytes | str | int], reply: str) -> str:
     """Return the ACL rule that would allow a command, if Redis's text implies one."""
     if "command" in reply:
-        return f"+{command.lower()}"
+        named = _REFUSED.search(reply)
+        return f"+{named[1] if named else command.lower()}"
     sign = "&" if "channel" in reply else "~" if "key" in reply else ""
     if not sign or command not in _SHOWN or len(arguments) != 2 + (command == "PUBLISH"):
         return ""

@@ -5,14 +5,15 @@ Source: Redis documentation, "Guidelines for Redis clients with support for Redi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import connectProtocol
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
 from opentera_twisted._internal.clock import clock_of
@@ -30,7 +31,7 @@ class SentinelEndpoint:
 
     Args:
         reactor: provides the clock.
-        sentinels: endpoints of the sentinels.
+        sentinels: endpoint of each sentinel, by its host and port.
         primary: name of the primary.
         login: credentials for the sentinels.
         endpoint_of: makes the endpoint of a host and port.
@@ -39,13 +40,13 @@ class SentinelEndpoint:
     def __init__(
         self,
         reactor: Any,
-        sentinels: Sequence[IStreamClientEndpoint],
+        sentinels: Mapping[str, IStreamClientEndpoint],
         primary: str,
         login: Credentials,
         endpoint_of: Callable[[str, int], IStreamClientEndpoint],
     ) -> None:
         self._clock = clock_of(reactor)
-        self._sentinels = list(sentinels)
+        self._sentinels = list(sentinels.items())
         self._primary = primary
         self._login = login
         self._endpoint_of = endpoint_of
@@ -61,15 +62,16 @@ class SentinelEndpoint:
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         causes = []
         for sentinel in list(self._sentinels):
-            asking = Deferred.fromCoroutine(self._locate(sentinel))
+            name, endpoint = sentinel
+            asking = Deferred.fromCoroutine(self._locate(endpoint))
             try:
                 host, port = await asking.addTimeout(SENTINEL_TIMEOUT, self._clock)
             except CancelledError:
                 raise
             except DeferredTimeout:
-                causes.append("no answer in time")
+                causes.append(f"{name}: no answer in time")
             except Exception as error:  # noqa: BLE001 (the next sentinel may know)
-                causes.append(str(error))
+                causes.append(f"{name}: {str(error).rstrip('.')}")
             else:
                 # Ask this sentinel first next time.
                 self._sentinels.remove(sentinel)
@@ -80,8 +82,9 @@ class SentinelEndpoint:
         )
 
     async def _locate(self, sentinel: IStreamClientEndpoint) -> tuple[str, int]:
-        protocol = CommandProtocol(lambda _: None)
-        await connectProtocol(sentinel, protocol)
+        factory = Factory.forProtocol(partial(CommandProtocol, lambda _: None))
+        factory.noisy = False
+        protocol: Any = await sentinel.connect(factory)
         try:
             await self._login.log_in(protocol, "the sentinel")
             # Source: Redis command SENTINEL GET-MASTER-ADDR-BY-NAME
@@ -91,5 +94,5 @@ class SentinelEndpoint:
         finally:
             protocol.transport.abortConnection()
         if reply is None:
-            raise BusError("a sentinel does not know the name")
+            raise BusError("the name is unknown")
         return reply[0].decode(), int(reply[1])

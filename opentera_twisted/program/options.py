@@ -45,7 +45,9 @@ REDIS_PORT: Final = 6379
 DEFAULT_ADMIN: Final = "tcp:40086:interface=127.0.0.1"
 
 _REDIS_HELP: Final = (
-    "Address of Redis: redis://[[user]:password@]host[:port][/database] or unix:///path?db=n. "
+    "Address of Redis: redis://[[user]:password@]host[:port][/database], rediss:// with TLS, "
+    "unix:///path?db=n, redis+sentinel://host:port,host:port/primary/database or "
+    "redis+cluster://host:port,host:port. "
     "embedded:DIR runs a server on 127.0.0.1:6379 with its data in DIR. "
     "auto uses a server at that address, or runs one in memory."
 )

@@ -121,6 +121,7 @@ def test_loading_has_a_name() -> None:
         (["DEL", b"a"], "NOPERM No permissions to access a key", "~a"),
         (["PUBLISH", b"t", b"secret"], "NOPERM No permissions to access a channel", "&t"),
         (["SET", b"a"], "NOPERM User x has no permissions to run the 'set' command", "+set"),
+        (["CLIENT", "LIST"], "NOPERM User x … run the 'client|list' command", "+client|list"),
         (["SET", b"a"], "NOPERM something else", ""),
     ],
 )

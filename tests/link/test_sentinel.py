@@ -20,6 +20,7 @@ from tests.helpers.support import (
     Server,
     folder_of,
     free_port,
+    log_of,
     start_bus,
     start_server,
 )
@@ -123,11 +124,15 @@ class SentinelTests(TestCase):
 
     async def test_a_primary_unknown_to_all_sentinels_is_logged(self) -> None:
         hosts = await self.sentinels(1)
-        bus = start_bus(self, f"redis+sentinel://{hosts}/other")
+        closed = f"127.0.0.1:{free_port()}"
+        log = log_of(self)
+        bus = start_bus(self, f"redis+sentinel://{hosts},{closed}/other")
         causes = Collector()
         bus.link.on_refused.append(lambda cause: causes(cause.getErrorMessage()))
         (cause, *_) = await causes.wait(1)
-        assert "no sentinel knows where other is" in cause
+        expected = f"no sentinel knows where other is ({hosts}: the name is unknown; {closed}: "
+        assert expected in cause
+        assert not [line for line in log.items if "factory" in line]
 
     async def test_a_primary_that_becomes_a_replica_is_dropped(self) -> None:
         hosts = await self.sentinels(1)

@@ -211,7 +211,7 @@ async def _programs(bus: Bus) -> Sequence[Finding]:
     try:
         listening = await bus.services()
     except CommandFailed as error:
-        return [*findings, _unknown("served", error, "+pubsub +scan")]
+        return [*findings, _unknown("served", error, "+pubsub|channels +scan")]
     served = await gathered(Deferred.fromCoroutine(_served(bus, server)) for server in listening)
     return [*findings, *programs.servers(served)]
 
