@@ -75,7 +75,7 @@ STARTED = """
 import gc
 from opentera_twisted.tap import Options, makeService
 options = Options()
-options.parseOptions(["--redis", "redis://127.0.0.1:1/0", "--admin", "none"])
+options.parseOptions(["--redis", "redis://127.0.0.1:1/0", "--admin", "none", "-w", "tcp:0"])
 makeService(options).startService()
 print(gc.get_freeze_count() > 0, gc.get_threshold())
 """

@@ -241,9 +241,9 @@ class TestServing(Served):
 
     async def test_it_listens_on_its_one_address_only(self) -> None:
         server = await self.started()
-        settings = await ask(server.port, "CONFIG", "GET", "bind")
+        settings = await ask(server.port, "CONFIG GET", "bind")
         assert settings == {"bind": "127.0.0.1"}
-        settings = await ask(server.port, "CONFIG", "GET", "protected-mode")
+        settings = await ask(server.port, "CONFIG GET", "protected-mode")
         assert settings == {"protected-mode": "yes"}
 
     async def test_a_port_in_use_is_named(self) -> None:
@@ -331,7 +331,7 @@ class TestServing(Served):
     async def test_a_working_directory_is_found_through_spaces_and_quotes(self) -> None:
         directory = self.folder() / "a \"quoted\" 'name' \\ of # é"
         server = await self.started(directory)
-        settings = await ask(server.port, "CONFIG", "GET", "dir")
+        settings = await ask(server.port, "CONFIG GET", "dir")
         assert settings == {"dir": str(directory)}
         assert (directory / "appendonlydir").is_dir()
 

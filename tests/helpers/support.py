@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
@@ -228,12 +229,19 @@ def message(pubsub: redis.client.PubSub) -> Deferred[bytes]:
 
 
 async def server_pid(port: int) -> int:
-    """Return the process id of the server on a port."""
+    """Return the process id of the server on a port, once it answers."""
+    end = time.monotonic() + GUARD
 
     def ask() -> int:
         with redis.Redis(port=port, protocol=2) as client:
-            pid: int = client.info("server")["process_id"]
-            return pid
+            while True:
+                try:
+                    pid: int = client.info("server")["process_id"]
+                except redis.exceptions.ConnectionError:  # a daemon's server may still start
+                    if time.monotonic() > end:
+                        raise
+                else:
+                    return pid
 
     return await deferToThread(ask)
 

@@ -189,8 +189,10 @@ VALUES: list[Any] = [
 
 @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
 def test_values_are_stored_or_refused_as_redis_py_does(value: Any) -> None:
+    # redis-py 5.0 refuses a bytearray, later versions accept it.
+    known = bytes(value) if isinstance(value, bytearray) else value
     try:
-        expected = bytes(redis.Connection().encoder.encode(value))
+        expected = bytes(redis.Connection().encoder.encode(known))
     except redis.DataError:
         with pytest.raises(InvalidArgument):
             stored(value)
