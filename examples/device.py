@@ -1,7 +1,7 @@
 """A device: python examples/device.py ws://127.0.0.1:40085/wss/device http://127.0.0.1:8080/login.
 
-It receives events, and comes back when the network breaks. The second URL is that of a login of
-yours: it answers POST with a session key for this device. SIGTERM and Ctrl-C end the device.
+It receives events, and reconnects after a break of the network. The second URL is that of a login
+of yours: it answers POST with a session key for this device. SIGTERM and Ctrl-C end the device.
 """
 
 import sys
@@ -19,7 +19,7 @@ gateway, login = sys.argv[1:]
 
 
 def log_in() -> str:
-    """Ask the login for a session key; a real device shows who it is."""
+    """Request a session key; a real device sends its credentials."""
     with urlopen(Request(login, method="POST"), timeout=10) as answer:
         key: str = answer.read().decode()
         return key

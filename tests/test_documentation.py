@@ -326,8 +326,11 @@ def test_every_block_has_a_language() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in LINK.findall(page.read_text()):
+    text = page.read_text()
+    for target in LINK.findall(text):
         assert (page.parent / target).exists(), target
+    broken = re.search(r"\]\([\w./#-]+\n", text)
+    assert not broken, f"Markdown shows a link across two lines as text: {broken}"
 
 
 def test_the_page_of_a_package_index_has_no_relative_link() -> None:

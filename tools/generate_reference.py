@@ -34,7 +34,8 @@ def options() -> Iterator[str]:
     yield "# Options of the gateway"
     yield ""
     yield "Look up the default and meaning of an option, as in `twistd opentera-bus --help`. An"
-    yield "options file uses the same names. [Run the gateway](../how-to/running.md) explains them."
+    yield "options file uses the same names. A limit of 0 means no limit."
+    yield "[Run the gateway](../how-to/running.md) explains the options."
     yield ""
     rows = []
     for name, short, default, text in known.optParameters:

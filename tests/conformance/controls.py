@@ -76,7 +76,7 @@ def every() -> Iterator[Case]:
             )
         for form in (16, 64):
             yield failed(
-                f"a {name} that tells 125 bytes in {form} bits is an error",
+                f"a {name} that states 125 bytes in {form} bits is an error",
                 "5.2, 5.5",
                 frame(opcode, body + b"x" * (125 - len(body)), form=form),
                 1002,

@@ -25,7 +25,7 @@ def lengths() -> Iterator[Case]:
         for form, sizes in ((16, (0, 1, 125)), (64, (0, 1, 125, 126, 127, 65_535))):
             for size in sizes:
                 yield failed(
-                    f"a {name} frame that tells {size:,} bytes in {form} bits is an error: "
+                    f"a {name} frame that states {size:,} bytes in {form} bits is an error: "
                     "the fewest must be used",
                     "5.2",
                     frame(opcode, b"x" * size, form=form),
