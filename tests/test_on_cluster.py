@@ -147,6 +147,22 @@ class ClassicTests(OnClusterTestCase, RecoveryTestCase):
         assert report.topic == topics.module_messages(topics.USER_MANAGER_MODULE)
 
 
+class NotRecoveredTests(OnClusterTestCase, RecoveryTestCase):
+    of_one_server = test_returns.NotRecoveredTests
+    test_a_client_that_opens_within_a_gap_recovers_nothing = (
+        of_one_server.test_a_client_that_opens_within_a_gap_recovers_nothing
+    )
+    test_a_dead_gateway_recovers_nothing = of_one_server.test_a_dead_gateway_recovers_nothing
+
+
+class ListeningTests(OnClusterTestCase, test_presence_lease.LeaseTestCase):
+    of_one_server = test_presence_lease.ListeningTests
+    start = of_one_server.start
+    test_a_returning_module_gets_every_client_once = (
+        of_one_server.test_a_returning_module_gets_every_client_once
+    )
+
+
 class GapTests(OnClusterTestCase, RecoveryTestCase):
     async def test_a_moved_slot_closes_only_the_clients_concerned(self) -> None:
         gate, port = await self.gateway()

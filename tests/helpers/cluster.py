@@ -80,6 +80,10 @@ class OnCluster:
         receivers: int = publish(topic, payload)
         return receivers
 
+    def client_kill_filter(self, **filters: Any) -> None:
+        """Break the connections of one kind to all nodes."""
+        self._client.client_kill_filter(**filters, target_nodes=redis.RedisCluster.ALL_NODES)
+
     def keys(self, pattern: str = "*") -> list[bytes]:
         """List the keys of all nodes."""
         found: Any = self._client.keys(_named(pattern), target_nodes=redis.RedisCluster.PRIMARIES)
