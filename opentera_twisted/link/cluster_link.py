@@ -33,6 +33,7 @@ from opentera_twisted.errors import (
     BusError,
     BusUnavailable,
     CommandFailed,
+    ConnectionLost,
 )
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.back_off import BackOff
@@ -629,7 +630,8 @@ class ClusterLink(Link):
 
         Source: Redis commands CLUSTER SLOTS and CLUSTER INFO.
         """
-        factory = Factory.forProtocol(partial(CommandProtocol, lambda _: None))
+        lost: list[Failure] = []
+        factory = Factory.forProtocol(partial(CommandProtocol, lost.append))
         factory.noisy = False
         protocol: Any = await address.endpoint(self.reactor, CONNECT_TIMEOUT).connect(factory)
         try:
@@ -644,6 +646,9 @@ class ClusterLink(Link):
                     f"Redis at {address} is not a cluster; use the URL {address}"
                 ) from None
             raise
+        except ConnectionLost as error:
+            cause = lost[0].getErrorMessage() if lost else str(error)
+            raise BusUnavailable(f"{address}: {cause}") from None
         finally:
             protocol.transport.abortConnection()
         topology = parse_slots(reply, address.hosts[0][0])

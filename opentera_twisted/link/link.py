@@ -347,6 +347,7 @@ class Link(ABC):
         Args:
             seconds: duration of the wait.
         """
+        seconds = round(seconds, 3)  # a cluster sends commands again within their timeout
         message = (
             f"no link for {seconds:g} seconds to Redis at {self._why_down()}"
             if self._was_started

@@ -275,6 +275,14 @@ class DoctorTests(CommandTestCase):
             assert f"latency of 127.0.0.1:{node.port}" in checks
         for purpose in rights.purposes(0):
             assert checks[f"rights: {purpose.what}"]["verdict"] == "ok"
+        for node in cluster.primaries:
+            without = "-get" if node is cluster.primaries[-1] else "+get"
+            node.execute("ACL", "SETUSER", "poor", "on", ">hush", "~*", "&*", "+@all", without)
+            self.addCleanup(node.execute, "ACL", "DELUSER", "poor")
+        checks = await self.examine(cluster.url.replace("//", "//poor:hush@"), 1)
+        for node in cluster.primaries:
+            verdict = "wrong" if node is cluster.primaries[-1] else "ok"
+            assert checks[f"rights: logging in of 127.0.0.1:{node.port}"]["verdict"] == verdict
 
     def test_rights_on_a_cluster_name_sharded_commands(self) -> None:
         def rules(url: str) -> set[str]:

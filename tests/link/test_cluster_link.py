@@ -301,6 +301,23 @@ class ClusterLinkTests(ClusterTestCase):
         for number, topic in enumerate(self.topics()):
             assert plain.execute(address, "RPUSH", f"{{{topic}}}", number) == 1
 
+    async def test_nodes_of_unknown_hosts_are_at_the_host_of_the_url(self) -> None:
+        self.addCleanup(self.announce, "ip")
+        seed = f"redis+cluster://localhost:{self.cluster.primaries[0].port}"
+        for kind, host in (("hostname", b"?"), ("unknown-endpoint", None)):
+            self.announce(kind)
+            assert self.cluster.primaries[0].execute("CLUSTER", "SLOTS")[0][2][0] == host
+            bus = await self.bus(seed)
+            assert {host for host, _ in bus.link.nodes} == {"localhost"}
+            for topic in self.topics():
+                await bus.variables.set(topic, kind)
+                moved = in_thread(plain.execute, RedisAddress.parse(seed), "GET", topic)
+                assert await moved == kind.encode()
+
+    def announce(self, kind: str) -> None:
+        for node in self.cluster.nodes:
+            node.execute("CONFIG", "SET", "cluster-preferred-endpoint-type", kind)
+
     async def test_commands_of_txredisapi_go_to_the_node_of_their_key(self) -> None:
         bus = await self.bus()
         for topic in self.topics():

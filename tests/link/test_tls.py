@@ -13,7 +13,7 @@ from twisted.protocols.portforward import ProxyFactory
 from opentera_twisted import ConnectionLost
 from opentera_twisted.link import RedisAddress, plain
 from tests.helpers.authority import Authority
-from tests.helpers.support import Collector, RedisTestCase, folder_of, start_bus
+from tests.helpers.support import Collector, RedisTestCase, folder_of, start_bus, start_server
 
 
 class TLSTests(RedisTestCase):
@@ -22,8 +22,8 @@ class TLSTests(RedisTestCase):
         self.directory = folder_of(self)
         self.authority = Authority(self.directory)
 
-    def serve(self, name: str, *, clients: bool = False) -> int:
-        """Start a TLS proxy for the shared server, with a certificate for a host name."""
+    def serve(self, name: str, *, clients: bool = False, server: int = 0) -> int:
+        """Start a TLS proxy for the shared or another server, with a certificate for a host."""
         pem = self.authority.issue(name).read_bytes()
         own = PrivateCertificate.loadPEM(pem)
         options = (
@@ -33,7 +33,7 @@ class TLSTests(RedisTestCase):
         )
         tls: Any = reactor
         port: Any = tls.listenSSL(
-            0, ProxyFactory("127.0.0.1", self.server.port), options, interface="127.0.0.1"
+            0, ProxyFactory("127.0.0.1", server or self.server.port), options, interface="127.0.0.1"
         )
         self.addCleanup(port.stopListening)
         number: int = port.getHost().port
@@ -79,3 +79,26 @@ class TLSTests(RedisTestCase):
         await self.refused(url)
         with pytest.raises(ConnectionLost):
             await deferToThread(plain.execute, RedisAddress.parse(url), "PING")
+
+    async def test_the_announced_names_of_a_clusters_nodes_are_checked(self) -> None:
+        name = ("--cluster-announce-hostname", "localhost")
+        kind = ("--cluster-preferred-endpoint-type", "hostname")
+        data = ("--dir", str(self.directory))
+        server = start_server(self, "--cluster-enabled", "yes", *name, *kind, *data)
+        port = self.serve("localhost", server=server.port)
+        node = RedisAddress.parse(server.url)
+        plain.execute(node, "CONFIG", "SET", "cluster-announce-port", port)
+        plain.execute(node, "CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        bus = start_bus(self, f"rediss+cluster://localhost:{port}?ca={self.authority.file}")
+        await bus.connected()
+        assert set(bus.link.nodes) == {("localhost", port)}
+        got = Collector()
+        await bus.subscribe("t", got)
+        assert await bus.publish("t", "x") == 1
+        await got.wait(1)
+        untrusted = await self.refused(f"rediss+cluster://localhost:{port}")
+        assert "certificate verify failed" in untrusted
+        ip = ("cluster-preferred-endpoint-type", "ip", "cluster-announce-ip", "127.0.0.1")
+        plain.execute(node, "CONFIG", "SET", *ip)
+        unnamed = await self.refused(f"rediss+cluster://localhost:{port}?ca={self.authority.file}")
+        assert "127.0.0.1" in unnamed

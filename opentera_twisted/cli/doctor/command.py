@@ -84,7 +84,7 @@ async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
         on_server = await _server(link, is_on_cluster=bus.link.address.is_cluster)
         checks = [*on_server, *await _round_trip(link)]
         findings += [evolve(finding, check=f"{finding.check}{of_node}") for finding in checks]
-    findings.extend(await rights(bus))
+    findings.extend(await _rights(bus))
     findings.extend(await _login(bus))
     findings.extend(await _programs(bus))
     findings.append(server_checks.open_files(raise_limit()))
@@ -107,6 +107,19 @@ async def _server(link: Link, *, is_on_cluster: bool) -> Sequence[Finding]:
         remedy = f"use the URL {link.address.cluster_url}"
         findings.append(Finding("cluster", "wrong", "Redis is a node of a cluster", remedy))
     return findings
+
+
+async def _rights(bus: Bus) -> Sequence[Finding]:
+    """Check the rights at each node; name the node where they differ."""
+    checked = [(of_node, await rights(link, bus.link.address)) for of_node, link in _servers(bus)]
+    (_, first), *others = checked
+    if all(found == first for _, found in others):
+        return first
+    return [
+        evolve(finding, check=f"{finding.check}{of_node}")
+        for of_node, found in checked
+        for finding in found
+    ]
 
 
 async def _connection(bus: Bus, timeout: float) -> Finding:

@@ -10,10 +10,9 @@ from uuid import uuid4
 from attrs import evolve, frozen
 
 from opentera_twisted import topics
-from opentera_twisted.bus import Bus
 from opentera_twisted.errors import CommandFailed, PermissionDenied
 from opentera_twisted.holders import GATEWAYS, HELD, OWED, REAPED, REPORTS
-from opentera_twisted.link import RedisAddress, Script, is_sharded
+from opentera_twisted.link import Link, RedisAddress, Script, is_sharded
 from opentera_twisted.program.redis_checks.finding import Finding, Verdict
 from opentera_twisted.revocation import TOPICS as REVOCATIONS
 from opentera_twisted.user_manager.registry import BUSY, LOG, ONLINE
@@ -238,19 +237,24 @@ def _publish(topic: str, rule: str | None = None) -> Right:
     return Right(("PUBLISH", topic, ""), f"+publish {rule or f'&{topic}'}")
 
 
-async def rights(bus: Bus) -> Sequence[Finding]:
-    """Check the rights for each feature, or report that Redis cannot check them."""
-    needed = list(purposes(bus.link.address.database))
-    if bus.link.address.is_cluster:
-        needed = [_on_cluster(purpose, bus.link.address) for purpose in needed]
+async def rights(link: Link, address: RedisAddress) -> Sequence[Finding]:
+    """Check the rights for each feature, or report that Redis cannot check them.
+
+    Args:
+        link: link to the server, or to one node of a cluster.
+        address: address of the server, or of the cluster.
+    """
+    needed = list(purposes(address.database))
+    if address.is_cluster:
+        needed = [_on_cluster(purpose, address) for purpose in needed]
     commands = [json.dumps(right.command) for purpose in needed for right in purpose.rights]
     try:
-        allowed = await bus.link.run(_ALLOWED, [], *commands)
-        user = await _user(bus)
+        allowed = await link.run(_ALLOWED, [], *commands)
+        user = await _user(link)
     except PermissionDenied as error:
         reason = f"{error}; logins and this check need scripts"
         return [
-            Finding("rights", "wrong", reason, f"ACL SETUSER {await _user(bus)} +eval +evalsha")
+            Finding("rights", "wrong", reason, f"ACL SETUSER {await _user(link)} +eval +evalsha")
         ]
     except CommandFailed as error:
         reason = "Redis checks rights from version 7 on"
@@ -310,11 +314,11 @@ def _sharded(right: Right) -> Right:
     return Right(command, rules)
 
 
-async def _user(bus: Bus) -> str:
+async def _user(link: Link) -> str:
     try:
-        name: bytes = await bus.link.execute("ACL", "WHOAMI")
+        name: bytes = await link.execute("ACL", "WHOAMI")
     except CommandFailed:
-        return bus.link.address.login.username or "default"
+        return link.address.login.username or "default"
     return name.decode(errors="replace")
 
 
