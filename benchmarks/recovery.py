@@ -43,11 +43,15 @@ RECEIVED: Final = 5
 MISSED: Final = 5
 """Events that each client misses, each on its own topic."""
 
+SETTLED: Final = 0.5
+"""Seconds between looks at the gateway's processor time, of which it takes a twentieth at rest."""
+
 POLL: Final = 0.05
 """Seconds between polls of Redis."""
 
 _WITHOUT: Final = "without recovery"
 _PATH: Final = "/wss/user"
+_UNKNOWN: Final = "/wss/nobody?id=x"
 
 _MEMORY: Final = f"memory each of {CLIENTS:,} with recovery"
 _LOGINS: Final = f"{CLIENTS:,} logins until subscribed"
@@ -56,6 +60,8 @@ _TOPIC: Final = f"one topic, burst, {CLIENTS:,} websockets"
 _PERSONAL: Final = f"personal topics, burst, {CLIENTS:,} websockets"
 _RETURNS: Final = f"{CLIENTS:,} returns until {MISSED} events each are replayed, beside logins"
 _RETURN_COST: Final = "gateway's processor time of a return, beside a login"
+_FLOOR: Final = f"floor: {CLIENTS:,} handshakes refused without Redis, beside logins"
+_FLOOR_COST: Final = "gateway's processor time of a refused handshake, beside a login"
 _HAND_OVER: Final = f"hand-over of {CLIENTS:,} clients after SIGTERM"
 _HAND_OVER_COST: Final = "processor time of both gateways of a hand-over"
 
@@ -69,6 +75,8 @@ def run(setting: Setting) -> list[Figure]:
     login_cost = comparison.series(_LOGIN_COST, _WITHOUT)
     returns = comparison.series(_RETURNS, "ours")
     return_cost = comparison.series(_RETURN_COST, "ours")
+    floor = comparison.series(_FLOOR, "ours")
+    floor_cost = comparison.series(_FLOOR_COST, "ours")
     seconds, cost = Series("ours: two gateways"), Series("ours: two gateways")
     for _ in setting.each_round(f"{NAME}, hand-over"):
         _hand_over(setting, seconds, cost)
@@ -82,6 +90,8 @@ def run(setting: Setting) -> list[Figure]:
         comparison.figure(NAME, f"{_PERSONAL}: gateway's processor time", "µs/event"),
         Figure(NAME, _RETURNS, "clients/s", returns, [Rival(logins, RETURNS_TARGET)]),
         Figure(NAME, _RETURN_COST, "µs/client", return_cost, [Rival(login_cost)]),
+        Figure(NAME, _FLOOR, "clients/s", floor, [Rival(logins)]),
+        Figure(NAME, _FLOOR_COST, "µs/client", floor_cost, [Rival(login_cost)]),
         Figure(NAME, _HAND_OVER, "s", seconds),
         Figure(NAME, _HAND_OVER_COST, "µs/client", cost),
     ]
@@ -98,6 +108,8 @@ def _measure(setting: Setting, name: str, start: Start) -> Measured:
             returned = _return(load)
             values[_RETURNS] = CLIENTS / returned["seconds"]
             values[_RETURN_COST] = 1e6 * (processor_time(side.pids) - before) / CLIENTS
+            load.ask({"drop": {}})
+            _refuse(side, values)
         who = side.who
     lost = 0.0
     for what, audience, each, times in (
@@ -170,6 +182,27 @@ def _break(stack: ExitStack, setting: Setting, side: Side, load: Child, publishe
     _publish(publisher, MISSED)
     if not witness.report()["complete"]:
         raise RuntimeError("the gateway has not received all events")
+
+
+def _refuse(side: Side, values: dict[str, float]) -> None:
+    """Measure the part of a return that it shares with a login: accept, read, answer, close."""
+    with program("websocket_load", port=side.port, dialect="plain") as load:
+        _settle(side)
+        before = processor_time(side.pids)
+        refused = load.ask({"refuse": {"path": _UNKNOWN, "count": CLIENTS}})
+        values[_FLOOR] = CLIENTS / refused["seconds"]
+        values[_FLOOR_COST] = 1e6 * (processor_time(side.pids) - before) / CLIENTS
+
+
+def _settle(side: Side) -> None:
+    """Wait until the gateway takes no more processor time for what came before."""
+    before = processor_time(side.pids)
+    while True:
+        sleep(SETTLED)
+        now = processor_time(side.pids)
+        if now - before < SETTLED / 20:
+            return
+        before = now
 
 
 def _publish(publisher: Child, each: int) -> None:

@@ -8,6 +8,7 @@ It does what lines of JSON on standard input ask for, one after another, and rep
     {"drop": {}}      close all connections without a websocket close, as a broken network does
     {"return": {…}}   return with the tokens of recovery; when all events are replayed, how long
                       that took
+    {"refuse": {…}}   connect with requests that the gateway refuses; how long that took
 
 In between it answers pings.
 """
@@ -114,6 +115,18 @@ class Returning(Opening):
         return self._received.count(self._mark) >= self._missed
 
 
+class Refused(Opening):
+    """A request that the gateway refuses, until it has closed the connection."""
+
+    def is_subscribed(self) -> bool:
+        """Read; return true at the end of the connection."""
+        received = self.connection.recv(65_536)
+        self._received += received
+        if not received:
+            assert self._received.startswith(b"HTTP/1.1 4"), self._received
+        return not received
+
+
 class Load:
     """The websockets of one gateway."""
 
@@ -171,6 +184,11 @@ class Load:
                 for token in tokens
             ]
         )
+
+    def refuse(self, path: str, count: int) -> dict[str, float]:
+        """Have the gateway refuse so many requests; returns when it has closed all connections."""
+        opening = partial(Refused, dialect=self._dialect, topic="", path=path)
+        return self._open([opening] * count)
 
     def _open(self, openings: list[Callable[[socket.socket], Opening]]) -> dict[str, float]:
         start = perf_counter()
@@ -285,6 +303,7 @@ if __name__ == "__main__":
         "time": load.time,
         "drop": load.drop,
         "return": load.come_back,
+        "refuse": load.refuse,
     }
     while True:
         command = load.wait_for_command()
