@@ -102,6 +102,19 @@ class GraceTests(PresenceTestCase):
         after: Any = self.redis.zscore(DUE, f"user.{UUID}")
         assert after <= before + 600_000
 
+    async def test_a_departure_is_lost_with_the_data_of_redis(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        presence = self.with_grace(bus)
+        await self.came_and_went(presence)
+        self.redis.flushdb()
+        await self.renewed(presence)
+        assert await bus.presence.online("user") == []
+        presence.opened(USER)
+        await presence.reported()
+        await reports.wait(2)
+        assert reports.items == [("CONNECTED", UUID)] * 2
+
     async def test_keys_of_another_type_hold_up_no_report(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)

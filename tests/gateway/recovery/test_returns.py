@@ -174,6 +174,14 @@ class RefusedTests(RecoveryTestCase):
         await until(self.keys_of_recovery, lambda keys: not keys)
         await self.refuse(client, port, client.way_back(), "403")
 
+    async def test_a_token_is_lost_with_the_data_of_redis(self) -> None:
+        _, port = await self.gateway()
+        client = await self.client(port)
+        self.redis.flushdb()
+        self.publish("a")
+        assert await client.until(1) == ["a"]
+        await self.refuse(client, port, client.way_back(), "403")
+
     async def test_a_gateway_without_a_window_offers_no_recovery(self) -> None:
         _, port = await self.gateway(recovery_window=0)
         key = await self.keys.issue("user", UUID)
