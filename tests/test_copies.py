@@ -23,6 +23,7 @@ from opentera_twisted.cli.doctor.rights import Purpose
 from opentera_twisted.gateway.fanout import Following
 from opentera_twisted.gateway.recovery.handover import KeptSessions
 from opentera_twisted.gateway.recovery.session import Beginning
+from opentera_twisted.link.factory import Probe
 from opentera_twisted.program.settings import Settings
 from opentera_twisted.rpc.description import ArgumentDescription
 from opentera_twisted.rpc.procedures import Procedure
@@ -33,7 +34,7 @@ WAYS: list[Callable[[Any], Any]] = [
     copy.deepcopy,
 ]
 
-HOLD_OBJECTS = {Beginning, Following, KeptSessions, Procedure, Purpose, Settings}
+HOLD_OBJECTS = {Beginning, Following, KeptSessions, Probe, Procedure, Purpose, Settings}
 """Values with functions, frames or key files of one process."""
 
 
