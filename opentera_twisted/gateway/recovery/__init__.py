@@ -5,6 +5,7 @@ first_frame  the frame that carries a client's token
 session      a client in the fan-out, with or without a websocket
 tokens       single-use tokens in Redis
 handover     transfer of a client's frames between two gateways
+marker       the messages and names of a hand-over
 peers        registry of the gateways that clients can return to
 recovery     the sessions of one gateway
 """

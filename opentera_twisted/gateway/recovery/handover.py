@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import struct
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -47,16 +46,21 @@ from opentera_twisted._internal.gathered import keep_until_fired
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.frames import Frame
+from opentera_twisted.gateway.recovery.marker import (
+    FRAMES,
+    MARKERS,
+    READY,
+    REASONS,
+    REPLIES,
+    Marker,
+    NotRecovered,
+    pack_frames,
+    unpack_frames,
+)
 from opentera_twisted.gateway.recovery.tokens import Taken
 from opentera_twisted.link import Link
 from opentera_twisted.link.slots import slot_topic
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
-from opentera_twisted.topics import RECOVERY
-
-MARKERS: Final = f"{RECOVERY}marker."
-REPLIES: Final = f"{RECOVERY}reply."
-FRAMES: Final = f"{RECOVERY}frames."
-"""Prefixes of each gateway's topics and of keys of handed-over frames; a random part follows."""
 
 TIMEOUT: Final = 3.0
 """Seconds allowed for each reply; after that, the client is admitted without the frames."""
@@ -66,110 +70,6 @@ TIMEOUTS: Final = 2
 
 STORED: Final = 10.0
 """Seconds until handed-over frames expire in Redis."""
-
-_READY: Final = "ready"
-"""Reply of an old gateway that waits for the markers of the topics."""
-
-_LENGTH: Final = struct.Struct("!I")
-
-
-@frozen
-class Marker:
-    """A request from the new gateway to the old one.
-
-    Attributes:
-        number: Random number of the request.
-        digest: Digest of the token that the client presented.
-        received: Number of event frames that the client has counted.
-        reply: Topic for the reply.
-        topics: On a cluster, the client's topics at the new gateway; None otherwise.
-    """
-
-    number: str
-    digest: str
-    received: int
-    reply: str
-    topics: tuple[str, ...] | None = None
-
-    def encode(self) -> bytes:
-        """Encode the marker as JSON."""
-        fields = [self.number, self.digest, self.received, self.reply]
-        more = [] if self.topics is None else [self.topics]
-        return json.dumps([*fields, *more]).encode()
-
-    @classmethod
-    def decode(cls, payload: bytes) -> Marker | None:
-        """Decode a marker; return None for anything else."""
-        try:
-            number, digest, received, reply, *more = json.loads(payload)
-        except (ValueError, TypeError, RecursionError):
-            return None
-        texts = (number, digest, reply)
-        if type(received) is int and all(
-            isinstance(text, str) and text.isascii() for text in texts
-        ):
-            if not more:
-                return cls(number, digest, received, reply)
-            if len(more) == 1 and _are_texts(more[0]):
-                return cls(number, digest, received, reply, tuple(more[0]))
-        return None
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
-
-
-def pack_frames(frames: Sequence[Frame]) -> bytes:
-    """Encode the texts of frames, each after its length."""
-    pieces = []
-    for frame in frames:
-        payload = frame.payload
-        pieces += [_LENGTH.pack(len(payload)), payload]
-    return b"".join(pieces)
-
-
-def unpack_frames(data: bytes) -> list[Frame]:
-    """Decode packed frames.
-
-    Raises:
-        ValueError: The last frame is incomplete.
-    """
-    frames, at = [], 0
-    while at < len(data):
-        if at + _LENGTH.size > len(data):
-            raise ValueError("handed-over frames end within a length")
-        (length,) = _LENGTH.unpack_from(data, at)
-        at += _LENGTH.size
-        if at + length > len(data):
-            raise ValueError("handed-over frames end within a text")
-        frames.append(Frame(data[at : at + length]))
-        at += length
-    return frames
-
-
-class NotRecovered(Exception):
-    """The missed frames are not available.
-
-    Attributes:
-        reason: One of `REASONS`.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-REASONS: Final = ("overflow", "gap", "beyond", "unknown", "gone", "timeout", "failed")
-"""Reasons why a client's frames were not recovered.
-
-overflow  the old gateway dropped frames for their bytes or age
-gap       the link of one of the gateways was lost
-beyond    the client counted more frames than it was sent
-unknown   the old gateway no longer has the client's session
-gone      the old gateway has ended
-timeout   the old gateway did not reply in time
-failed    Redis refused a command
-"""
 
 
 @define(eq=False)
@@ -457,7 +357,7 @@ class Handovers:
             return
         if not pending.ready.called:
             pending.ready.callback(None)
-        if reason == _READY:
+        if reason == READY:
             return
         if isinstance(key, str) and key.startswith(FRAMES):
             pending.answered.callback(key)
@@ -512,7 +412,7 @@ class Handovers:
             return
         try:
             await self._pubsub.acknowledged(*markers).addTimeout(TIMEOUT, clock)
-            self._answer(marker, None, _READY)
+            self._answer(marker, None, READY)
             await expected.all_reached.addTimeout(TIMEOUT, clock)
         except (BusError, CancelledError, DeferredTimeout):
             self._kept.abandon(digest)

@@ -22,12 +22,8 @@ from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.joining import Joining
 from opentera_twisted.gateway.login import Refusal
 from opentera_twisted.gateway.outbox import Outbox
-from opentera_twisted.gateway.recovery.handover import (
-    REASONS,
-    Handovers,
-    KeptSessions,
-    NotRecovered,
-)
+from opentera_twisted.gateway.recovery.handover import Handovers, KeptSessions
+from opentera_twisted.gateway.recovery.marker import REASONS, NotRecovered
 from opentera_twisted.gateway.recovery.peers import LIFETIME, Peers
 from opentera_twisted.gateway.recovery.session import Beginning, Prior, Session, Websocket
 from opentera_twisted.gateway.recovery.tokens import (

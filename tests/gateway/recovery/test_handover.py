@@ -13,14 +13,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from opentera_twisted.gateway.recovery.handover import (
+from opentera_twisted.gateway.recovery.handover import STORED, TIMEOUT, Handovers, KeptSessions
+from opentera_twisted.gateway.recovery.marker import (
     FRAMES,
     MARKERS,
     REPLIES,
-    STORED,
-    TIMEOUT,
-    Handovers,
-    KeptSessions,
     Marker,
     NotRecovered,
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from opentera_twisted.gateway.frames import Frame, together
-from opentera_twisted.gateway.recovery.handover import Marker, pack_frames, unpack_frames
+from opentera_twisted.gateway.recovery.marker import Marker, pack_frames, unpack_frames
 from opentera_twisted.gateway.recovery.window import Window
 from tests.helpers.strategies import any_text
 
