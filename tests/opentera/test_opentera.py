@@ -338,7 +338,8 @@ class OpenTeraTests(RedisTestCase):
         event = UserEvent(user_uuid=UUID)
 
         def call() -> None:
-            caller = ExistingCaller(self.server.client())
+            client = self.server.client()
+            caller = ExistingCaller(client)
             reply = caller.call(f"module.{NAME}.rpc", "add", 1, 2, 3)
             assert reply is not None
             assert (reply["status"], reply["return_value"]) == ("OK", 6)
@@ -346,6 +347,7 @@ class OpenTeraTests(RedisTestCase):
             assert reply is not None
             assert (reply["status"], reply["return_value"]) == ("Error", None)
             caller.close()
+            client.close()
             rpc = RedisRPCClient(self.config, timeout=60)
             assert rpc.call(NAME, "add", 4, 5) == 9
             assert rpc.call(NAME, "nothing") is None
