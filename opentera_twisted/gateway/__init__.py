@@ -1,6 +1,7 @@
 """The websocket gateway: clients log in with session keys and receive events.
 
-    login        parsing of a login request, and its refusal
+    handshake    the opening handshake: its request and response
+    login        parsing of a login from a request, and its refusal
     origins      allowed origins of web pages
     trusted_proxies  client addresses behind trusted proxies
     limits       limits on clients and their resources

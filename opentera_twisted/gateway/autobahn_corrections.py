@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOfferAccept
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
 from twisted.internet.tcp import Connection
@@ -19,7 +20,8 @@ from twisted.internet.unix import Server as UnixServer
 from twisted.python.failure import Failure
 from txaio._common import _BatchedTimer
 
-from opentera_twisted.gateway.login import HEAD_END, checked_head
+from opentera_twisted.gateway.handshake import HEAD_END, VERSION, Request, parse_request, response
+from opentera_twisted.gateway.login import Refusal
 from opentera_twisted.gateway.send_queue import Sending
 
 CLOSE_TIMEOUT: Final = 5
@@ -62,7 +64,10 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
 
     factory: CorrectedFactory
     data: bytes
+    state: int
+    current_frame: Any
     closeHandshakeTimeoutCall: IDelayedCall | None
+    websocket_version = 13
     is_plain = False
     is_request_read = False
     was_opened = False
@@ -77,7 +82,11 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
 
     # --- hooks for subclasses
 
-    def refuse_request(self, status: HTTPStatus, headers: Iterable[tuple[str, str]]) -> None:
+    def requested(self, request: Request) -> None:
+        """Decide on a request; call `open_websocket` or `answer`, now or later."""
+        raise NotImplementedError
+
+    def refuse(self, refusal: Refusal) -> None:
         """Refuse a request that opens no websocket; call `answer`."""
         raise NotImplementedError
 
@@ -124,80 +133,81 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         if self._discarded > MAX_DISCARDED:
             self.transport.abortConnection()
 
-    def _onOpen(self) -> None:
+    # --- handshake
+
+    # Autobahn's handshake accepts more than HTTP/1.1 allows, fails on unknown extensions, keeps the
+    # request, which holds the session key, and takes twice as long.
+
+    def processHandshake(self) -> None:
+        """Read a bounded request, once, even if more bytes arrive during the decision."""
+        if len(self.data) > MAX_HANDSHAKE:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            self.refuse(Refusal(status, "the request does not open a websocket"))
+        elif not self.is_request_read and (end := self.data.find(HEAD_END)) >= 0:
+            self.is_request_read = True
+            end += len(HEAD_END)
+            head, self.data = self.data[:end], self.data[end:]
+            try:
+                request = parse_request(head)
+            except Refusal as refusal:
+                self.refuse(refusal)
+            else:
+                self.requested(request)
+
+    def open_websocket(
+        self,
+        request: Request,
+        subprotocol: str | None,
+        compression: PerMessageDeflateOfferAccept | None,
+    ) -> None:
+        """Complete the handshake, unless the peer has disconnected.
+
+        The response leaves with the first frames, because each write costs a system call.
+
+        Args:
+            request: the client's request.
+            subprotocol: selected subprotocol.
+            compression: accepted offer of permessage-deflate.
+        """
+        if self.state != self.STATE_CONNECTING:
+            return
+        extension = None
+        if compression is not None:
+            extension = compression.get_extension_string()
+            deflate = PerMessageDeflate.create_from_offer_accept(True, compression)
+            self._perMessageCompress = deflate
+        self._held = [response(request, subprotocol, extension)]
+        self.state = self.STATE_OPEN
+        self.inside_message = False
+        self.current_frame = None
+        self.autoPingPendingCall = self.factory._batched_timer.call_later(  # noqa: SLF001
+            self.autoPingInterval, self._sendAutoPing
+        )
+        # Free what only Autobahn's clients and its own queue use.
+        self._transport_details = None
+        self.send_queue = ()
         self.was_opened = True
         try:
             self.onOpen()
         finally:
-            held = self._held or ()
+            held = self._held
             del self._held
             self.send_bytes(b"".join(held))
-
-    # --- handshake
-
-    def processHandshake(self) -> None:
-        """Parse a bounded, well-formed request, once.
-
-        Autobahn accepts a request of any length and parses lines leniently. While the Deferred of
-        ``onConnect`` is pending, Autobahn parses the request again for each arriving piece.
-        """
-        if len(self.data) > MAX_HANDSHAKE:
-            self.failHandshake("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif not self.is_request_read and (end := self.data.find(HEAD_END)) >= 0:
-            self.is_request_read = True
-            rest = end + len(HEAD_END)
-            checked = checked_head(self.data[:rest])
-            if checked is None:
-                self.failHandshake("", HTTPStatus.BAD_REQUEST)
-            else:
-                self.data = checked + self.data[rest:]
-                super().processHandshake()
-
-    def _parseExtensionsHeader(
-        self, header: str, removeQuotes: bool = True
-    ) -> list[tuple[str, dict[str, list[str]]]]:
-        """Ignore the offers, which `deflate` parses; Autobahn fails on unknown offers."""
-        return []
-
-    def succeedHandshake(self, res: object) -> None:
-        """Complete the handshake; Autobahn does so even if the peer has disconnected.
-
-        The response leaves with the first frames, because each write costs a system call.
-        """
-        if self.state == self.STATE_CONNECTING:
-            self._held = []
-            super().succeedHandshake(res)
-
-    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
-        """Refuse with the status alone, because Autobahn's reasons repeat the client's data."""
-        if self.state == self.STATE_CONNECTING:
-            self.refuse_request(HTTPStatus(code), responseHeaders or ())
+        if self.data:
+            self.consumeData()
 
     def answer(self, status: HTTPStatus, headers: Iterable[tuple[str, str]]) -> None:
-        """Send an HTTP error; Autobahn's omits Content-Length and Upgrade."""
+        """Send an HTTP error; Autobahn's omits Content-Length, Upgrade and the version."""
         if self.state != self.STATE_CONNECTING:
             return
         headers = [("Connection", "close"), ("Content-Length", "0"), *headers]
         if status is HTTPStatus.UPGRADE_REQUIRED:
             headers.append(("Upgrade", "websocket"))
+        if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UPGRADE_REQUIRED}:
+            headers.append(("Sec-WebSocket-Version", VERSION))
         self.wasClean = True  # an orderly refusal, without a warning
         self.sendHttpErrorResponse(int(status), status.phrase, headers)
         self.dropConnection(abort=False)
-
-    def forget_handshake(self) -> None:
-        """Drop the request, which holds the session key; Autobahn keeps it."""
-        kept = {
-            name: value for name, value in self.__dict__.items() if not name.startswith("http_")
-        }
-        kept.update(
-            _transport_details=None,  # only Autobahn's clients need it
-            send_queue=(),  # `sendData` does not use it
-            websocket_extensions=(),
-            websocket_protocols=(),
-            http_request_data=b"",
-            http_response_data=b"",
-        )
-        self.__dict__ = kept
 
     # --- writing
 
@@ -373,11 +383,7 @@ class CorrectedFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobah
 
         Autobahn copies them into each connection, which costs kilobytes and most of an accept.
         """
-        options: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in protocol.CONFIG_ATTRS
-            if name != "perMessageCompressionAccept"  # a method here
-        }
+        options: dict[str, Any] = {name: getattr(self, name) for name in protocol.CONFIG_ATTRS}
         return type(protocol.__name__, (protocol,), {**options, "CONFIG_ATTRS": ()})
 
 

@@ -1,8 +1,6 @@
-"""Parsing of handshake requests, and their refusals.
+"""Parsing of a login from the target of a handshake, and refusals of handshakes.
 
-Autobahn's HTTP parser accepts more than HTTP/1.1 allows, so the head is checked before.
-
-Source: docs/reference/wire.md; RFC 9112, sections 3 and 5; RFC 6455, sections 4.2.1 and 9.1.
+Source: docs/reference/wire.md.
 """
 
 from __future__ import annotations
@@ -23,23 +21,6 @@ _USUAL: Final = re.compile(
     r"(/wss/\w+)\?(?:id=([\w.-]*)|recover=([\w-]*)&received=([0-9]{1,15}))", re.ASCII
 )
 """The usual targets of requests, without any quoting."""
-
-VERSION: Final = "13"
-"""Version of the websocket protocol, exactly as a handshake must send it."""
-
-HEAD_END: Final = b"\r\n\r\n"
-
-_HEAD = re.compile(
-    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/[0-9]\.[0-9]\r\n"
-    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*\r\n"
-)
-
-_OFFERS = re.compile(rb"\r\nsec-websocket-extensions:([^\r]*)", re.IGNORECASE)
-
-_HOST = re.compile(r"[^:]*|.*(?:\]|:[0-9]+)")
-
-_NO_LINE_ENDS = bytes.maketrans(b"\x85", b"?")
-"""Replacement of byte 0x85, which Autobahn's parser takes for the end of a line."""
 
 _COUNT: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 
@@ -120,11 +101,11 @@ def parse_login(target: str, peer: Peer, origin: str = "") -> Login:
         origin: header ``Origin``, or empty.
 
     Raises:
-        Refusal: the path is unknown, there is not exactly one ``id`` or ``recover``, or
-            ``received`` is not a count.
+        Refusal: the target is malformed, the path is unknown, there is not exactly one ``id`` or
+            ``recover``, or ``received`` is not a count.
     """
     usual = _USUAL.fullmatch(target)
-    path, query = (usual[1], "") if usual else urlsplit(target)[2:4]
+    path, query = (usual[1], "") if usual else _split(target)
     kind = _PATHS.get(path)
     if kind is None:
         raise Refusal(HTTPStatus.NOT_FOUND, "no such path")
@@ -146,6 +127,15 @@ def parse_login(target: str, peer: Peer, origin: str = "") -> Login:
     return Login(kind, tokens[0], peer, origin, _count(fields.get("received", [])))
 
 
+def _split(target: str) -> tuple[str, str]:
+    """Return the path and the query of a target, which may be a whole URI."""
+    try:
+        _, _, path, query, _ = urlsplit(target)
+    except ValueError:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "the target is malformed") from None
+    return path, query
+
+
 def _count(texts: Sequence[str]) -> int:
     """Parse the number of event frames that a client has received."""
     if len(texts) != 1 or not _COUNT.fullmatch(texts[0]):
@@ -161,36 +151,3 @@ def _fields(query: str) -> dict[str, list[str]]:
         return parse_qs(query, keep_blank_values=True, max_num_fields=100)
     except ValueError:
         raise Refusal(HTTPStatus.FORBIDDEN, "more than 100 fields in the query") from None
-
-
-def checked_head(head: bytes) -> bytes | None:
-    """Rewrite a head so that Autobahn can parse it; return None if it is malformed.
-
-    Autobahn fails on extension offers in several header lines, so join them.
-
-    Args:
-        head: first bytes of the request, including the empty line.
-    """
-    if not _HEAD.fullmatch(head):
-        return None
-    offers = _OFFERS.findall(head)
-    if len(offers) > 1:
-        others = _OFFERS.sub(b"", head).removesuffix(HEAD_END)
-        head = b"%b\r\nSec-WebSocket-Extensions:%b%b" % (others, b",".join(offers), HEAD_END)
-    return head.translate(_NO_LINE_ENDS)
-
-
-def header_mistake(headers: Mapping[str, str]) -> str | None:
-    """Find a header with a number that only Python accepts: ``1_3``, ``+13`` or ``013``.
-
-    Args:
-        headers: headers accepted by Autobahn, with names in lower case.
-
-    Returns:
-        A description of the mistake, or None.
-    """
-    if headers["sec-websocket-version"] != VERSION:
-        return "the version of the protocol is not written as 13"
-    if not _HOST.fullmatch(headers["host"]):
-        return "the port in the header Host is not a number"
-    return None

@@ -6,12 +6,11 @@ gateway's decisions.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from autobahn.websocket.compress import PerMessageDeflateOfferAccept
-from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -35,12 +34,12 @@ from opentera_twisted.gateway.autobahn_corrections import (
 )
 from opentera_twisted.gateway.counters import ConnectionLimit, RateLimit, Slot
 from opentera_twisted.gateway.frames import Frame, Frames
+from opentera_twisted.gateway.handshake import Request
 from opentera_twisted.gateway.intake import Intake
 from opentera_twisted.gateway.limits import GatewayLimits
 from opentera_twisted.gateway.login import (
     Login,
     Refusal,
-    header_mistake,
     parse_login,
 )
 from opentera_twisted.gateway.recovery.session import HAS_TOKEN, Session
@@ -163,14 +162,14 @@ class ClientProtocol(CorrectedProtocol):
 
     # --- handshake
 
-    def onConnect(self, request: ConnectionRequest) -> Deferred[str | None]:
-        """Request admission from the gateway; fires with the selected subprotocol."""
+    def requested(self, request: Request) -> None:
+        """Request admission from the gateway."""
         self._admission = Deferred.fromCoroutine(self._admit(request))
-        return self._admission.addCallbacks(self._admitted, self._refused)
+        self._admission.addCallbacks(self._admitted, self._refused, callbackArgs=(request,))
 
-    async def _admit(self, request: ConnectionRequest) -> Identity:
+    async def _admit(self, request: Request) -> Identity:
         self._client = self.factory.proxies.client(self.address, request.headers)
-        login = parse_login(self.http_request_uri, self._client, request.origin)
+        login = parse_login(request.target, self._client, request.origin)
         self._kind = login.kind
         if login.received is not None:
             self.is_return = True
@@ -188,11 +187,12 @@ class ClientProtocol(CorrectedProtocol):
         """True while the gateway decides on the login."""
         return self._admission is not None and not self._admission.called
 
-    def _admitted(self, identity: Identity) -> str | None:
+    def _admitted(self, identity: Identity, request: Request) -> None:
         self.identity = identity
-        if self.state != self.STATE_CONNECTING:  # the client left; Autobahn would still open it
+        if self.state == self.STATE_CONNECTING:
+            self.open_websocket(request, self._subprotocol, self._agreed)
+        else:  # the client has left
             self.left()
-        return self._subprotocol
 
     def _count_unknown(self) -> bool:
         """Count a connection for its address, unless it comes from a trusted proxy."""
@@ -222,35 +222,23 @@ class ClientProtocol(CorrectedProtocol):
         if slot is not None:
             slot.release()
 
-    def _negotiate(self, request: ConnectionRequest) -> None:
+    def _negotiate(self, request: Request) -> None:
         """Agree on the compression, and select the subprotocol."""
         factory = self.factory
-        # Autobahn parses these headers leniently.
-        reason = header_mistake(request.headers)
-        if reason is not None:
-            raise Refusal(HTTPStatus.BAD_REQUEST, reason)
-        offers = request.headers.get("sec-websocket-extensions", "")
         try:
-            agreed = deflate.agree(offers, factory.window_bits, factory.limits.max_message_size)
+            self._agreed = deflate.agree(
+                request.extensions, factory.window_bits, factory.limits.max_message_size
+            )
         except InvalidArgument as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
-        if agreed is not None:
-            self._agreed = agreed
-            self.websocket_extensions: list[tuple[str, dict[str, Any]]] = [(deflate.NAME, {})]
-        if request.protocols:
-            spoken = self.factory.gateway.subprotocols()
-            self._subprotocol = subprotocols.select(request.protocols, spoken)
+        if request.subprotocols:
+            spoken = factory.gateway.subprotocols()
+            self._subprotocol = subprotocols.select(request.subprotocols, spoken)
 
     @property
     def wants_recovery(self) -> bool:
         """True if the client speaks the recovery subprotocol."""
         return self._subprotocol == subprotocols.RECOVERY
-
-    def perMessageCompressionAccept(
-        self, offers: Sequence[object]
-    ) -> PerMessageDeflateOfferAccept | None:
-        """Return the agreed compression."""
-        return self._agreed
 
     def _refused(self, failure: Failure) -> None:
         if isinstance(failure.value, Refusal):
@@ -260,20 +248,17 @@ class ClientProtocol(CorrectedProtocol):
         else:
             refusal = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error of the gateway")
             self._gateway_log.failure("a login failed", failure)
-        retry = refusal.retry_after
-        self._refuse(refusal, [] if retry is None else [("Retry-After", str(retry))])
+        self.refuse(refusal)
 
-    def _refuse(self, refusal: Refusal, headers: Iterable[tuple[str, str]]) -> None:
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with the refusal's status, once, and record it."""
         if self._was_refused:  # the client broke a rule while its login was pending
             return
         self._was_refused = True
         self._release_slot()  # free the slot before the connection closes
         self.factory.gateway.refused(self.address, refusal, self._kind)
-        self.answer(refusal.status, headers)
-
-    def refuse_request(self, status: HTTPStatus, headers: Iterable[tuple[str, str]]) -> None:
-        """Refuse a request that opens no websocket."""
-        self._refuse(Refusal(status, "the request does not open a websocket"), headers)
+        retry = refusal.retry_after
+        self.answer(refusal.status, [] if retry is None else [("Retry-After", str(retry))])
 
     def _handshake_timed_out(self) -> None:
         self.factory.gateway.reached("handshake_timeout", self)
@@ -282,14 +267,13 @@ class ClientProtocol(CorrectedProtocol):
     # --- open
 
     def onOpen(self) -> None:
-        """Report the open websocket, and drop the request, which holds the session key."""
+        """Report the open websocket."""
         assert self.identity is not None  # noqa: S101 (set on admission)
         cancel(self._timeout)
-        if self.websocket_extensions_in_use:
+        if self._agreed is not None:
             self.window_bits = self.factory.window_bits
         self._admission = self._timeout = None
         self.opened_at = self.factory.clock.seconds()
-        self.forget_handshake()
         closing, self._closing = self._closing, None  # a recovery token comes before the close
         self.factory.gateway.opened(self, self.identity)
         if closing is not None:

@@ -39,9 +39,11 @@ def select(offered: Sequence[str], spoken: Collection[str] = ()) -> str | None:
         The name, or None when the client offers none.
 
     Raises:
-        Refusal: 400; a name is malformed, or all are reserved and unsupported.
+        Refusal: 400; a name is malformed or repeated, or all are reserved and unsupported.
     """
     names = [name for name in offered if name]
+    if len(set(names)) < len(names):
+        raise Refusal(HTTPStatus.BAD_REQUEST, "a subprotocol is offered twice")
     if not all(map(_TOKEN.fullmatch, names)):
         raise Refusal(HTTPStatus.BAD_REQUEST, "a subprotocol's name is malformed")
     own = [name for name in names if name in spoken]

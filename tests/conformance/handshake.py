@@ -38,7 +38,7 @@ def lines() -> Iterator[Case]:
             request(line=b"GET " + _TARGET + b" HTTP/1.2"),
             505,
         ),
-        "refused with 505: there is none, and Autobahn asks for 1.1",
+        "refused with 505: there is none",
     )
     for line, words in (
         (b"GET " + _TARGET, "without a version"),
