@@ -280,7 +280,7 @@ class Bus(Service):
         Source: docs/reference/wire.md.
         """
         topic = topics.module_rpc(module_name)
-        return self.call_server(topic, function_name, *args, timeout=timeout)
+        return self.caller.call(topic, function_name, args, timeout)
 
     def call_service(
         self,
@@ -291,7 +291,7 @@ class Bus(Service):
     ) -> Deferred[Json]:
         """Call a procedure of a service, given its key or UUID; otherwise like `call`."""
         topic = topics.service_rpc(service_key)
-        return self.call_server(topic, function_name, *args, timeout=timeout)
+        return self.caller.call(topic, function_name, args, timeout)
 
     def call_server(
         self,

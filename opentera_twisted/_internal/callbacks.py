@@ -66,6 +66,8 @@ def accepts(function: Callable[..., Any], count: int) -> bool:
 
 
 def _follow(what: object, result: Any) -> Deferred[Any] | None:
+    if result is None:  # a plain function, as in most calls
+        return None
     result = outcome(result)
     if not isinstance(result, Deferred):
         return None
