@@ -14,6 +14,7 @@ Scenarios, each a comparison:
     fan_out           many events to many websockets
     idle_websockets   logins, and memory
     growth            costs of an event by clients, topics and bytes
+    crowd             as many websockets as a process may hold
     workers           one process beside two
     recovery          returns of clients, and what recovery costs while nobody returns
 

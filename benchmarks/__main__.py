@@ -17,6 +17,7 @@ from benchmarks import (
     call_latency,
     call_throughput,
     commands,
+    crowd,
     event_latency,
     exclusive_calls,
     facts,
@@ -51,6 +52,7 @@ SCENARIOS: Final = {
         fan_out,
         idle_websockets,
         growth,
+        crowd,
         workers,
         recovery,
     )
