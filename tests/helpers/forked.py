@@ -34,12 +34,18 @@ from types import ModuleType
 from typing import IO, Any, Final, NamedTuple, NoReturn
 
 from coverage import Coverage
+from twisted.application.service import IServiceMaker
 from twisted.internet import reactor
+from twisted.plugin import getPlugins
 
 from opentera_twisted.cli.commands import load_commands
 
 _IMPORTED: Final = (
+    "importlib.readers",
+    "klein",
+    "opentera_twisted.admin.site",
     "opentera_twisted.tap",
+    "opentera_twisted.program.workers.overview",
     "opentera_twisted.program.workers.worker_main",
     "twisted.plugins.opentera_bus",
     "twisted.scripts.twistd",
@@ -329,6 +335,7 @@ def main(number: str) -> None:
     for name in _IMPORTED:
         importlib.import_module(name)
     load_commands()
+    list(getPlugins(IServiceMaker))  # imports the plugins of all packages
     _save_coverage()
     gc.freeze()
     requests = socket.socket(fileno=int(number))
