@@ -3,6 +3,8 @@
 import gc
 import os
 import signal
+from contextlib import suppress
+from importlib import import_module
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,7 +12,7 @@ from twisted.trial import util
 
 from tests.helpers.browser import shared_browser
 from tests.helpers.cluster import shared_cluster
-from tests.helpers.support import GUARD, shared_server
+from tests.helpers.support import GUARD, ROOT, shared_server
 
 # A busy machine must not fail a test. make soak tries more examples.
 settings.register_profile(
@@ -31,6 +33,30 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import the tests of a whole run in a different order in each process of pytest-xdist.
+
+    In a fresh checkout, each process then rewrites and compiles a part of them for all.
+    """
+    paths = session.config.getini("testpaths")
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if not worker or session.config.args != paths:
+        return
+    left_out = {ROOT / path for path in session.config.getoption("ignore")}
+    files = [
+        file
+        for path in paths
+        for file in sorted((ROOT / path).rglob("test_*.py"))
+        if left_out.isdisjoint(file.parents)
+    ]
+    begin = (
+        len(files) * int(worker.removeprefix("gw")) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    )
+    for file in files[begin:] + files[:begin]:
+        with suppress(Exception, pytest.skip.Exception):  # the collection reports them
+            import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
 
 
 def pytest_collection_finish() -> None:
