@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.forked import forked, started
+from tests.helpers.processes import UNMEASURED
 from tests.helpers.support import GUARD
 
 _PROGRAM = """
@@ -44,7 +45,7 @@ def outcome(start: Any, end: str, directory: Path) -> tuple[int, str, str]:
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
-        env={**os.environ, "NAME": "value", "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **UNMEASURED, "NAME": "value", "PYTHONUNBUFFERED": "1"},
         cwd=str(directory),
         pass_fds=[given],
     )
@@ -70,7 +71,9 @@ def test_a_program_in_a_file_imports_from_its_folder(start: Any, tmp_path: Path)
     file.write_text("import sys, beside\nprint(__name__, beside.NAME, sys.argv[1:], __file__)")
     output, stdout = os.pipe()
     command = [sys.executable, str(file), "argument"]
-    program = start(command, stdout=stdout, stderr=stdout, env=dict(os.environ), cwd="/")
+    program = start(
+        command, stdout=stdout, stderr=stdout, env={**os.environ, **UNMEASURED}, cwd="/"
+    )
     os.close(stdout)
     with os.fdopen(output) as said:
         assert said.read() == f"__main__ beside ['argument'] {file}\n"
