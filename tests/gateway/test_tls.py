@@ -23,6 +23,7 @@ from opentera_twisted.gateway import Gateway
 from opentera_twisted.gateway.tls import Certificate as Reloadable
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.envelopes import tera_event
+from opentera_twisted.topics import websocket_events
 from tests.gateway.test_gateway import REPORTS
 from tests.gateway.test_limits import TOPIC
 from tests.helpers.authority import Authority
@@ -47,6 +48,7 @@ class TLSTestCase(RedisTestCase):
         super().setUp()
         self.directory = folder_of(self)
         self.authority = Authority(self.directory)
+        self._keys: SessionKeys | None = None
 
     @property
     def trusting(self) -> IOpenSSLClientConnectionCreator:
@@ -55,19 +57,21 @@ class TLSTestCase(RedisTestCase):
         creator: IOpenSSLClientConnectionCreator = optionsForClientTLS("localhost", root)
         return creator
 
-    async def log_in(self, port: int) -> WebSocket:
-        bus = await self.bus()
-        key = await SessionKeys(bus).issue("user", UUID)
+    async def log_in(self, port: int, uuid: str = UUID) -> WebSocket:
+        if self._keys is None:
+            self._keys = SessionKeys(await self.bus())
+        key = await self._keys.issue("user", uuid)
         client: WebSocket = await connect(port, f"/wss/user?id={key}", self.trusting)
-        await self.receives(client)
+        await self.receives(client, uuid)
         return client
 
-    async def receives(self, client: WebSocket) -> None:
+    async def receives(self, client: WebSocket, uuid: str = UUID) -> None:
         """Wait for an event; events for the user's other clients may arrive too."""
+        topic = websocket_events("user", uuid)
         own = f"{uuid4()} {'x' * 30_000}"
         for name in ("short", own):
-            event = tera_event(TOPIC, [UserEvent(user_fullname=name)])
-            self.redis.publish(TOPIC, event.SerializeToString())
+            event = tera_event(topic, [UserEvent(user_fullname=name)])
+            self.redis.publish(topic, event.SerializeToString())
         number = 0
         while (await client.event(number))["events"][0]["userFullname"] != own:
             number += 1

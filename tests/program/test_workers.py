@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from prometheus_client.parser import text_string_to_metric_families
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
@@ -375,16 +375,18 @@ class CertificateTests(TLSTestCase):
         )
         self.addCleanup(program.kill)
         await program.says(READY)
-        before = [await self.log_in(port) for _ in range(CLIENTS)]
+        uuids = [str(uuid4()) for _ in range(CLIENTS)]
+        before = [await self.log_in(port, uuid) for uuid in uuids]
         assert len({self.serial(client) for client in before}) == 1
         self.authority.issue("localhost")
         program.send(signal.SIGHUP)
         for number in range(1, COUNT + 1):
             await program.says(f"worker {number}: the certificate was read again")
-        after = [await self.log_in(port) for _ in range(CLIENTS)]
+        after = [await self.log_in(port, uuid) for uuid in uuids]
         assert len({self.serial(client) for client in after}) == 1
         assert self.serial(after[0]) != self.serial(before[0])
-        await DeferredList([Deferred.fromCoroutine(self.receives(client)) for client in before])
+        for client, uuid in zip(before, uuids, strict=True):
+            await self.receives(client, uuid)
         program.send(signal.SIGTERM)
         closed = await gatherResults([client.closed for client in (*before, *after)])
         assert {code for code, _ in closed} == {1001}
