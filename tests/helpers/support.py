@@ -50,6 +50,12 @@ GUARD: Final = 600.0
 No test approaches it, even on a busy machine: a test need not be fast.
 """
 
+TURN: Final = 0.002
+"""Seconds between two looks of a loop that waits."""
+
+LONGEST_PAUSE: Final = 0.05
+"""Seconds between two requests of a long wait, which else would occupy a processor."""
+
 _bound: list[socket.socket] = []
 
 
@@ -270,16 +276,18 @@ def turn() -> Deferred[None]:
 
     Without the pause, a loop would occupy a processor that those need.
     """
-    return deferLater(reactor, 0.002)
+    return deferLater(reactor, TURN)
 
 
 async def until(condition: Callable[[], Awaitable[T]], expected: Callable[[T], bool]) -> T:
-    """Repeat a request until its answer is the expected one."""
+    """Repeat a request until its answer is the expected one, after longer and longer pauses."""
+    pause = TURN
     while True:
         value = await condition()
         if expected(value):
             return value
-        await turn()  # a condition that answers at once would keep the reactor from running
+        await deferLater(reactor, pause)
+        pause = min(1.2 * pause, LONGEST_PAUSE)
 
 
 class Collector:
