@@ -41,11 +41,9 @@ def test_a_module_imports_only_from_lower_layers() -> None:
 
 
 def test_every_file_begins_with_a_docstring() -> None:
-    docstrings = {path: ast.get_docstring(ast.parse(path.read_bytes())) or "" for path in FILES}
+    first_line = re.compile(r'(?:#.*\n)*r?"""(.*?[.?…])(?:"""|\n)')  # parsing takes seconds
     wrong = [
-        str(path.relative_to(ROOT))
-        for path, docstring in docstrings.items()
-        if not docstring.partition("\n")[0].endswith((".", "?", "…"))
+        str(path.relative_to(ROOT)) for path in FILES if not first_line.match(path.read_text())
     ]
     assert not wrong
 
