@@ -12,7 +12,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys, topics
-from opentera_twisted.gateway import Gateway, GatewayLimits
+from opentera_twisted.gateway import Gateway, GatewayLimits, protocol
 from opentera_twisted.link import back_off
 from opentera_twisted.messages import (
     DatabaseEvent,
@@ -28,6 +28,7 @@ from opentera_twisted.variables import Secret
 from tests.helpers.support import (
     DATA,
     GATEWAY,
+    GUARD,
     UUID,
     RedisTestCase,
     log_of,
@@ -57,6 +58,7 @@ class GatewayTestCase(RedisTestCase):
 
     async def gateway(self, bus: Bus | None = None, **options: Any) -> int:
         bus = bus or await self.bus()
+        self.patch(protocol, "PONG_TIMEOUT", GUARD)  # some clients do not read
         self.gate = Gateway(bus, **options)
         self.gate.startService()
         port: Any = reactor.listenTCP(0, self.gate.factory, interface="127.0.0.1")

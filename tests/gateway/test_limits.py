@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import weakref
 from typing import Any
 from uuid import uuid4
@@ -224,8 +225,11 @@ class LimitTests(GatewayTestCase):
         await client.until(b"\r\n\r\n")
         client.stop_reading()
         self.addCleanup(client.drop)  # it would not notice the close
+        (connection,) = self.gate.factory.connections
+        connection.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 50_000)
         ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
         while not self.gate.limited:
+            assert not client.closed.called
             client.send(ping * 500)
             await turn()
             assert self.gate.backlog <= most(50_000)
