@@ -5,16 +5,18 @@ The classes run tests of a single server again.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import SessionKeys, topics
+from opentera_twisted import Procedures, SessionKeys, topics
+from opentera_twisted.cli import suggestions
 from opentera_twisted.holders import GATEWAYS, HELD, OWED
-from opentera_twisted.link import PRESENCE, USER_MANAGER
-from opentera_twisted.link.slots import key_slot
+from opentera_twisted.link import PRESENCE, USER_MANAGER, RedisAddress
+from opentera_twisted.link.slots import SLOTS, key_slot
 from opentera_twisted.presence_lease import Lease
 from opentera_twisted.sessions import Identity
 from opentera_twisted.user_manager.changes import Change
@@ -196,10 +198,36 @@ class AdminTests(OnClusterTestCase, AdminTestCase):
         nodes = {f"127.0.0.1:{node.port}" for node in self.cluster.primaries}
         health = (await admin.ask("/health")).json()
         assert set(health["redis"]["nodes"]) == nodes
+        rows = health["redis"]["nodes"].values()
+        assert sum(row["slots"] for row in rows) == SLOTS
+        assert all(row["ready"] and row["role"] == "primary" for row in rows)
+        wanted = health["subscriptions"]["wanted"]
+        assert sum(row["topics"]["wanted"] for row in rows) == wanted
         assert health["redis"]["reconnects"] == {"client": 0, "subscriber": 0}
         metrics = (await admin.ask("/metrics")).body.decode()
         for node in nodes:
             assert f'opentera_bus_node_ready{{node="{node}"}} 1.0' in metrics
+            assert f'opentera_bus_node_slots{{node="{node}"}} 546' in metrics
+            assert f'opentera_bus_node_topics{{node="{node}"}}' in metrics
+
+
+class CompletionTests(OnClusterTestCase):
+    async def test_names_are_completed_from_all_nodes(self) -> None:
+        bus = await self.bus()
+        procedures = Procedures()
+        procedures.expose(name="add")(lambda: None)
+        keys = [f"S{number}" for number in range(6)]
+        for key in keys:
+            await bus.serve_service(key, procedures)
+        await Lease(bus.link).renew([enter(Identity("user", UUID))], join=True)
+        address = RedisAddress.parse(self.url)
+        context: Any = SimpleNamespace(params={"server": "service.S1", "kind": "user"})
+        for read, names in (
+            (suggestions._read_servers, {f"service.{key}" for key in keys}),
+            (suggestions._read_procedures, {"add"}),
+            (suggestions._read_uuids, {UUID}),
+        ):
+            assert set(await deferToThread(read, address, context)) == names
 
 
 class RestartTests(test_presence.PresenceTestCase):

@@ -94,13 +94,29 @@ class Health:
             "versions": {**self._versions, "redis": self._redis},
         }
         if link.nodes:
-            page["redis"]["nodes"] = {
-                f"{host}:{port}": node.states for (host, port), node in link.nodes.items()
-            }
+            page["redis"]["nodes"] = self._nodes()
         cause = self._refusal if link.is_ready else link.cause
         if not self.is_ready and cause:
             page["redis"]["cause"] = cause
         return page
+
+    def _nodes(self) -> dict[str, Any]:
+        """Return the state of each primary of a cluster."""
+        link = self._bus.link
+        slots = link.slots
+        return {
+            f"{host}:{port}": {
+                "role": "primary",
+                "slots": slots.get((host, port), 0),
+                **node.states,
+                "topics": {
+                    "wanted": len(node.subscriptions.wanted),
+                    "acknowledged": len(node.subscriptions.acknowledged),
+                },
+                "ready": node.is_ready,
+            }
+            for (host, port), node in sorted(link.nodes.items())
+        }
 
     def _recovery(self) -> dict[str, Any]:
         """Return the clients that are away, the bytes held, and the returns by outcome."""

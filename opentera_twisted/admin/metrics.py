@@ -111,6 +111,21 @@ class Metrics:
             {f"{host}:{port}": int(node.is_ready) for (host, port), node in link.nodes.items()},
         )
         yield _gauges(
+            "node_slots",
+            "Slots that a primary of a Redis Cluster owns.",
+            "node",
+            {f"{host}:{port}": slots for (host, port), slots in link.slots.items()},
+        )
+        yield _gauges(
+            "node_topics",
+            "Topics and patterns that a node of a Redis Cluster has acknowledged.",
+            "node",
+            {
+                f"{host}:{port}": len(node.subscriptions.acknowledged)
+                for (host, port), node in link.nodes.items()
+            },
+        )
+        yield _gauges(
             "link_since_timestamp_seconds",
             "Time at which a connection to Redis last became ready or was lost, since the epoch.",
             "connection",

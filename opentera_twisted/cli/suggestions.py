@@ -11,8 +11,8 @@ import click
 
 from opentera_twisted import topics
 from opentera_twisted.holders import GATEWAYS, HELD
-from opentera_twisted.link import RedisAddress
-from opentera_twisted.link.plain import PlainConnection, execute
+from opentera_twisted.link import PRESENCE, RedisAddress
+from opentera_twisted.link.plain import PlainConnection, execute, server_of, servers
 from opentera_twisted.rpc.description import DESCRIBE
 from opentera_twisted.rpc.wire import decode_reply, encode_request, new_id
 
@@ -22,7 +22,7 @@ PATIENCE: Final = 0.3
 Suggest = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def _suggesting(read: Callable[[PlainConnection, click.Context], Iterable[str]]) -> Suggest:
+def _suggesting(read: Callable[[RedisAddress, click.Context], Iterable[str]]) -> Suggest:
     """Make a completion of the names that a function reads from Redis."""
 
     def suggest(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -30,9 +30,8 @@ def _suggesting(read: Callable[[PlainConnection, click.Context], Iterable[str]])
 
         def work() -> None:
             try:
-                url = context.find_root().params["url"]
-                with PlainConnection(RedisAddress.parse(url)) as connection:
-                    found.extend(read(connection, context))
+                address = RedisAddress.parse(context.find_root().params["url"])
+                found.extend(read(address, context))
             except Exception:  # noqa: BLE001, S110 (completion must not print errors)
                 pass
 
@@ -47,40 +46,53 @@ def _suggesting(read: Callable[[PlainConnection, click.Context], Iterable[str]])
     return suggest
 
 
-def _read_channels(connection: PlainConnection, pattern: str) -> list[str]:
-    return [topics.decode(name) for name in connection.execute("PUBSUB", "CHANNELS", pattern)]
+def _read_channels(address: RedisAddress, pattern: str) -> list[str]:
+    found: set[bytes] = set()
+    for server in servers(address):
+        with PlainConnection(server) as connection:
+            found.update(connection.execute("PUBSUB", "CHANNELS", pattern))
+            if address.is_cluster:
+                found.update(connection.execute("PUBSUB", "SHARDCHANNELS", pattern))
+    return list(map(topics.decode, found))
 
 
-def _read_servers(connection: PlainConnection, _: click.Context) -> list[str]:
-    names = [name.removesuffix(".rpc") for name in _read_channels(connection, "*.rpc")]
+def _read_servers(address: RedisAddress, _: click.Context) -> list[str]:
+    names = [name.removesuffix(".rpc") for name in _read_channels(address, "*.rpc")]
     own = f"service.{topics.GATEWAY_SERVICE}"
     return [name for name in names if name.startswith(("service.", "module.")) and name != own]
 
 
-def _read_topics(connection: PlainConnection, _: click.Context) -> list[str]:
-    hidden = (topics.REPLY_CHANNELS, "opentera.")
-    return [name for name in _read_channels(connection, "*") if not name.startswith(hidden)]
+def _read_topics(address: RedisAddress, _: click.Context) -> list[str]:
+    hidden = (topics.REPLY_CHANNELS, "opentera.", "__redis__:")
+    return [name for name in _read_channels(address, "*") if not name.startswith(hidden)]
 
 
-def _read_uuids(connection: PlainConnection, context: click.Context) -> list[str]:
+def _read_uuids(address: RedisAddress, context: click.Context) -> list[str]:
     kind = context.params.get("kind")
     found = []
-    for gateway in connection.execute("ZRANGE", GATEWAYS, 0, -1):
-        for identity in connection.execute("HKEYS", HELD + topics.decode(gateway)):
-            of, _, uuid = topics.decode(identity).partition(".")
-            if kind in {None, of}:
-                found.append(uuid)
+
+    def key(name: str) -> str:
+        return PRESENCE.on_cluster(name) if address.is_cluster else name
+
+    with PlainConnection(server_of(address, key(GATEWAYS))) as connection:
+        for gateway in connection.execute("ZRANGE", key(GATEWAYS), 0, -1):
+            for identity in connection.execute("HKEYS", key(HELD + topics.decode(gateway))):
+                of, _, uuid = topics.decode(identity).partition(".")
+                if kind in {None, of}:
+                    found.append(uuid)
     return found
 
 
-def _read_procedures(connection: PlainConnection, context: click.Context) -> list[str]:
+def _read_procedures(address: RedisAddress, context: click.Context) -> list[str]:
     """Ask the server for its description."""
     reply_to = f"{topics.REPLY_CHANNELS}{uuid4()}"
     request = encode_request(DESCRIBE, reply_to, new_id(), ())
-    connection.execute("SUBSCRIBE", reply_to)
-    address = RedisAddress.parse(context.find_root().params["url"])
-    execute(address, "PUBLISH", topics.rpc_of(context.params["server"]), request)
-    _, _, payload = connection.read()
+    topic = topics.rpc_of(context.params["server"])
+    sharded = "S" if address.is_cluster else ""
+    with PlainConnection(server_of(address, reply_to)) as connection:
+        connection.execute(f"{sharded}SUBSCRIBE", reply_to)
+        execute(address, f"{sharded}PUBLISH", topic, request)
+        _, _, payload = connection.read()
     reply = decode_reply(payload) or {}
     return [str(procedure["name"]) for procedure in reply["return_value"]["procedures"]]
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 
+from opentera_twisted._internal.gathered import gathered
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.bus import Bus
 from opentera_twisted.cli.commands import cli
@@ -94,12 +95,18 @@ def top(interval: float, once: bool) -> Work:
 
 
 async def _redis(bus: Bus) -> Mapping[str, int]:
-    """Read figures of Redis; return none if INFO is denied."""
+    """Read figures of Redis, summed over the nodes of a cluster; return none if INFO is denied."""
+    links = list(bus.link.nodes.values()) or [bus.link]
     try:
-        info = parse_info(await bus.link.execute("INFO"))
+        replies = await gathered(link.execute("INFO") for link in links)
     except CommandFailed:
         return {}
-    return {name: int(info[field]) for name, field in _SHOWN.items() if field in info}
+    infos = list(map(parse_info, replies))
+    return {
+        name: sum(int(info[field]) for info in infos)
+        for name, field in _SHOWN.items()
+        if all(field in info for info in infos)
+    }
 
 
 def _object(

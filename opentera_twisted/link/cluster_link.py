@@ -12,7 +12,7 @@ topology while a node leaves a probe unanswered, or reports that its cluster is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Final
 
@@ -131,6 +131,11 @@ class ClusterLink(Link):
     def nodes(self) -> dict[Address, ServerLink]:
         """Links to the primaries, by host and port."""
         return dict(self._nodes)
+
+    @property
+    def slots(self) -> Mapping[Address, int]:
+        """Number of slots of each primary."""
+        return self._topology.counts
 
     @property
     def reconnects(self) -> dict[str, int]:

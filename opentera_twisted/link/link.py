@@ -173,6 +173,11 @@ class Link(ABC):
         return {}
 
     @property
+    def slots(self) -> Mapping[tuple[str, int], int]:
+        """Number of slots of each primary of a cluster; empty for a single server."""
+        return {}
+
+    @property
     def reconnects(self) -> dict[str, int]:
         """Number of reconnections of each kind of connection."""
         return {name: max(counts.connected - 1, 0) for name, counts in self.statistics.items()}

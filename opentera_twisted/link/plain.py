@@ -19,6 +19,8 @@ from opentera_twisted.link.cluster_errors import redirection
 from opentera_twisted.link.credentials import TLS, Credentials
 from opentera_twisted.link.error_replies import no_database, refusal
 from opentera_twisted.link.protocol import Argument
+from opentera_twisted.link.slots import key_slot
+from opentera_twisted.link.topology import Topology, parse_slots
 
 TIMEOUT: Final = 10.0
 """Seconds to connect, and to receive each reply."""
@@ -30,6 +32,9 @@ class PlainConnection:
     Args:
         address: address of Redis, or of sentinels.
 
+    Attributes:
+        host: host of the connected server; empty for a Unix socket.
+
     Raises:
         BusUnavailable: Redis is unreachable.
         AuthenticationFailed: Redis refuses the user or the password.
@@ -38,10 +43,10 @@ class PlainConnection:
     def __init__(self, address: RedisAddress) -> None:
         self._where = str(address)
         self._address = address
-        self._host = ""
+        self.host = ""
         self._reader = hiredis.Reader()
         try:
-            self._socket, self._host = _connect(address)
+            self._socket, self.host = _connect(address)
         except OSError as error:
             raise BusUnavailable(f"no Redis at {address}: {error}") from None
         try:
@@ -72,7 +77,7 @@ class PlainConnection:
         if not isinstance(reply, hiredis.HiredisError):
             return reply
         error = refusal(command, str(reply))
-        moved = redirection(error, self._host) if self._address.is_cluster else None
+        moved = redirection(error, self.host) if self._address.is_cluster else None
         if moved is None or moved.kind != "moved" or moved.address is None:
             raise error
         return execute(self._address.node(*moved.address), *command)
@@ -125,6 +130,36 @@ def execute(address: RedisAddress, *command: Argument) -> Any:
     """Connect, send one command and return its reply; raise the errors of `PlainConnection`."""
     with PlainConnection(address) as connection:
         return connection.execute(*command)
+
+
+def servers(address: RedisAddress) -> list[RedisAddress]:
+    """Return the addresses of a cluster's primaries, or of the single server."""
+    if not address.is_cluster:
+        return [address]
+    return [address.node(*primary) for primary in _topology(address).primaries]
+
+
+def server_of(address: RedisAddress, name: str) -> RedisAddress:
+    """Return the address of the server that owns the slot of a key or topic.
+
+    Raises:
+        BusUnavailable: none does.
+    """
+    if not address.is_cluster:
+        return address
+    owner = _topology(address).owner(key_slot(name.encode()))
+    if owner is None:
+        raise BusUnavailable(f"no node of {address} serves the slot of {name}")
+    return address.node(*owner)
+
+
+def _topology(address: RedisAddress) -> Topology:
+    """Read the owners of a cluster's slots.
+
+    Source: Redis command CLUSTER SLOTS.
+    """
+    with PlainConnection(address) as connection:
+        return parse_slots(connection.execute("CLUSTER", "SLOTS"), connection.host)
 
 
 def _connect(address: RedisAddress) -> tuple[socket.socket, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
@@ -32,6 +33,12 @@ class Topology:
     def primaries(self) -> list[Address]:
         """Nodes that own a slot, in the order of their first slots."""
         return [address for address in dict.fromkeys(self._owners) if address is not None]
+
+    @property
+    def counts(self) -> dict[Address, int]:
+        """Number of slots of each primary."""
+        counted = Counter(self._owners)
+        return {address: slots for address, slots in counted.items() if address is not None}
 
     @property
     def is_complete(self) -> bool:

@@ -47,6 +47,23 @@ function showLink(health) {
     ["Gaps", redis.gaps ? `${count(redis.gaps)}: messages may have been missed` : "none"],
     ...(redis.cause ? [["Cause", redis.cause]] : []),
   ]));
+  showNodes(redis.nodes);
+}
+
+function nodeRow([name, { role, slots, client, subscriber, topics, ready }]) {
+  const state = ready ? "ready" : client === "ready" ? subscriber : client;
+  const pill = element("span", { class: "pill", "data-state": ready ? "good" : "bad" }, state);
+  const missing = topics.wanted - topics.acknowledged;
+  return element("tr", {}, element("td", {}, name), element("td", {}, role), element("td", {}, pill),
+    element("td", { class: "number", "data-label": "Slots" }, count(slots)),
+    element("td", { class: "number", "data-label": "Topics" },
+      missing ? `${count(topics.wanted)}, of which ${count(missing)} not acknowledged` : count(topics.wanted)));
+}
+
+function showNodes(nodes = {}) {
+  const rows = Object.entries(nodes).map(nodeRow);
+  byId("nodes").hidden = rows.length === 0;
+  byId("nodes-rows").replaceChildren(...rows);
 }
 
 function countsOf(title, counts) {
