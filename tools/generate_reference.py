@@ -18,6 +18,7 @@ from opentera_twisted.admin import LocalOverview
 from opentera_twisted.admin.metrics import page_of
 from opentera_twisted.cli.commands import load_commands
 from opentera_twisted.gateway import Gateway
+from opentera_twisted.link.slots import SLOTS
 from opentera_twisted.program.log import lost_by_log
 from opentera_twisted.program.options import REPEATABLE, Options
 from opentera_twisted.program.workers import Pool, WorkerSettings
@@ -90,7 +91,8 @@ def metrics() -> Iterator[str]:
     pool = Pool(bus.link.reactor, 2, (), WorkerSettings(redis="", name="", gateway={}), print)
     overview = LocalOverview(bus, Gateway(bus), lost_lines=lost_by_log)
     # A cluster's metrics have a label for the node.
-    with patch.object(type(bus.link), "nodes", {("127.0.0.1", 6379): bus.link}):
+    node = ("127.0.0.1", 6379)
+    with patch.multiple(type(bus.link), nodes={node: bus.link}, slots={node: SLOTS}):
         page = page_of([*overview.families(), *families(pool)]).decode()
     yield "# Metrics"
     yield ""
