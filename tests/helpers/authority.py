@@ -11,6 +11,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+KEY_USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+    *("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
+"""Arguments of ``KeyUsage``, in order."""
+
 
 class Authority:
     """Signs certificates, and writes them to files."""
@@ -20,7 +26,8 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test authority")])
         ca = x509.BasicConstraints(ca=True, path_length=None)
-        self.file = self._write("ca", self._sign(self._name, self._key, (ca, True)))
+        usage = x509.KeyUsage(*(name == "key_cert_sign" for name in KEY_USAGES))
+        self.file = self._write("ca", self._sign(self._name, self._key, (ca, True), (usage, True)))
 
     def issue(self, name: str) -> Path:
         """Issue a certificate and its key for a host name or an IP address."""
@@ -35,6 +42,9 @@ class Authority:
 
     def _sign(self, subject: x509.Name, key: Any, *extensions: tuple[Any, bool]) -> Any:
         now = dt.datetime.now(dt.UTC)
+        # Python 3.13 verifies strictly: both key identifiers, and the usage of the authority.
+        subject_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -44,7 +54,7 @@ class Authority:
             .not_valid_before(now - dt.timedelta(days=1))
             .not_valid_after(now + dt.timedelta(days=1))
         )
-        for extension, critical in extensions:
+        for extension, critical in ((subject_key, False), (issuer_key, False), *extensions):
             builder = builder.add_extension(extension, critical)
         return builder.sign(self._key, hashes.SHA256())
 
