@@ -43,6 +43,7 @@ class Child:
         assert self._process.stdout is not None
         self._input = self._process.stdin
         self._output = self._process.stdout
+        self._is_discarding = False
 
     @property
     def pid(self) -> int:
@@ -90,7 +91,13 @@ class Child:
 
     def discard_output(self) -> None:
         """Read and forget what it still writes, so that it never waits for us."""
-        Thread(target=deque, args=(self._output, 0), daemon=True).start()
+
+        def discard() -> None:
+            with self._output:
+                deque(self._output, 0)
+
+        self._is_discarding = True
+        Thread(target=discard, daemon=True).start()
 
     def stop(self) -> None:
         """End it, and return when it is gone."""
@@ -102,6 +109,8 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if not self._is_discarding:
+            self._output.close()
 
 
 @contextmanager
