@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Final
 
 _FIN_TEXT: Final = 0x81
@@ -72,20 +71,12 @@ class Frames:
         number: number of frames.
     """
 
-    __slots__ = ("_ends", "frames", "number", "size")
+    __slots__ = ("frames", "number", "size")
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = tuple(frames)
         self.number = len(self.frames)
         self.size = sum([frame.size for frame in self.frames])
-        self._ends: list[int] | None = None
-
-    @property
-    def ends(self) -> list[int]:
-        """Bytes of the plain frames before each position, and of all of them."""
-        if self._ends is None:
-            self._ends = list(accumulate([frame.size for frame in self.frames], initial=0))
-        return self._ends
 
 
 def together(frames: Sequence[Frame]) -> Frame | Frames:

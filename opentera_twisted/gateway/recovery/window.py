@@ -10,7 +10,6 @@ frame is the client's count before it:
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
 
@@ -22,14 +21,14 @@ class Window:
 
     Args:
         seconds: Minimum age in seconds at which `trim` drops a frame.
-        limit: Bytes of frames to keep; 0 for none.
+        limit: Bytes of frames to keep, rounded up to whole writes; 0 for none.
 
     Attributes:
         sent: Frames for the client's present connection, sent or due while it was away.
         bytes: Bytes of the frames in the buffer.
     """
 
-    __slots__ = ("_batches", "_first", "_limit", "_marks", "_seconds", "_skipped", "bytes", "sent")
+    __slots__ = ("_batches", "_first", "_limit", "_marks", "_seconds", "bytes", "sent")
 
     def __init__(self, seconds: float, limit: int) -> None:
         self.sent = 0
@@ -39,7 +38,6 @@ class Window:
         # Clients share the frames of one write; a single frame needs no batch.
         self._batches: deque[Frame | Frames] = deque()
         self._first = 0  # number of the oldest frame in the buffer
-        self._skipped = 0  # dropped frames of the first batch
         # Each holds a time, and the number below which all frames were added by that time.
         self._marks: list[tuple[float, int]] = []
 
@@ -48,17 +46,31 @@ class Window:
 
     def add(self, frames: Frame | Frames) -> None:
         """Keep frames for the client."""
+        if frames.number > 1 and frames.size > 2 * self._limit:
+            self._add_newest(frames)
+            return
         self._batches.append(frames)
         self.sent += frames.number
         self.bytes += frames.size
         while self.bytes > self._limit:
             oldest = self._batches[0]
-            if isinstance(oldest, Frame):
-                self._drop(1)
-            else:
-                ends, skipped = oldest.ends, self._skipped
-                least = ends[skipped] + self.bytes - self._limit
-                self._drop(bisect_left(ends, least, hi=oldest.number) - skipped)
+            # Frames of one write leave together, so that a write is no work for each frame.
+            if oldest.number > 1 and self.bytes - oldest.size < self._limit:
+                break
+            self._drop()
+
+    def _add_newest(self, frames: Frame | Frames) -> None:
+        """Keep as many frames of a large write as the limit allows."""
+        size, kept = 0, []
+        for frame in reversed(_each(frames)):
+            size += frame.size
+            if size > self._limit:
+                break
+            kept.append(frame)
+        newest = kept[::-1]
+        self.restart((), self.sent + frames.number - len(newest))
+        if newest:
+            self.add(together(newest))
 
     def trim(self, now: float) -> None:
         """Drop old frames; call it regularly while the client is connected.
@@ -76,27 +88,13 @@ class Window:
         while marks and marks[0][0] <= oldest:
             _, first = marks.pop(0)
             while self._first < first:
-                self._drop(first - self._first)
+                self._drop()
 
-    def _drop(self, count: int) -> None:
-        """Drop frames from the oldest batch, at most ``count``."""
-        batch = self._batches[0]
-        if isinstance(batch, Frame):
-            self._batches.popleft()
-            self._first += 1
-            self.bytes -= batch.size
-            return
-        ends, skipped = batch.ends, self._skipped
-        end = min(skipped + count, batch.number)
-        self._first += end - skipped
-        self.bytes -= ends[end] - ends[skipped]
-        self._skipped = end
-        if end == batch.number:
-            self._batches.popleft()
-            self._skipped = 0
-        elif ends[end] > self._limit:  # dropped frames of a batch stay in memory
-            self._batches[0] = Frames(batch.frames[end:])
-            self._skipped = 0
+    def _drop(self) -> None:
+        """Drop the oldest frames."""
+        oldest = self._batches.popleft()
+        self._first += oldest.number
+        self.bytes -= oldest.size
 
     def since(self, received: int) -> list[Frame] | None:
         """Find the frames that the client has missed.
@@ -116,7 +114,7 @@ class Window:
         for batch in reversed(self._batches):
             if len(newest) >= count:
                 break
-            newest += (batch,) if isinstance(batch, Frame) else reversed(batch.frames)
+            newest += reversed(_each(batch))
         return newest[:count][::-1]
 
     def restart(self, frames: Iterable[Frame], received: int = 0) -> None:
@@ -130,7 +128,7 @@ class Window:
         self._batches.clear()
         self._marks.clear()
         self.sent = self._first = received
-        self.bytes = self._skipped = 0
+        self.bytes = 0
         if frames:
             self.add(together(frames))
 
@@ -138,3 +136,7 @@ class Window:
     def frames(self) -> Sequence[Frame]:
         """Frames in the buffer."""
         return tuple(self._newest(len(self)))
+
+
+def _each(frames: Frame | Frames) -> Sequence[Frame]:
+    return (frames,) if isinstance(frames, Frame) else frames.frames
