@@ -27,7 +27,7 @@ from tests.gateway.recovery import test_returns
 from tests.gateway.recovery.case import RecoveryTestCase
 from tests.helpers.admin import AdminTestCase
 from tests.helpers.cluster import OnClusterTestCase
-from tests.helpers.support import UUID, Collector, free_port, start_bus, turn
+from tests.helpers.support import UUID, Collector, free_port, start_bus, turn, until
 from tests.test_presence import enter, leave
 from tests.user_manager import test_user_manager
 from tools.cluster import PRIMARIES, Cluster
@@ -209,6 +209,15 @@ class AdminTests(OnClusterTestCase, AdminTestCase):
             assert f'opentera_bus_node_ready{{node="{node}"}} 1.0' in metrics
             assert f'opentera_bus_node_slots{{node="{node}"}} 546' in metrics
             assert f'opentera_bus_node_topics{{node="{node}"}}' in metrics
+        refused = await admin.ask("/api/traffic?patterns=t%2A")
+        assert refused.status == 400
+        assert "?pubsub=classic" in refused.json()["message"]
+        await admin.ask("/api/traffic?patterns=t")
+        await admin.bus.publish("t", "x")
+        watched = await until(
+            lambda: admin.ask("/api/traffic?patterns=t"), lambda answer: answer.json()["count"]
+        )
+        assert [message["topic"] for message in watched.json()["messages"]] == ["t"]
 
 
 class CompletionTests(OnClusterTestCase):

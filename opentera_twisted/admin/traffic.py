@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from opentera_twisted import topics
 from opentera_twisted._internal.printable import encodable
 from opentera_twisted.admin.guard import Refused
 from opentera_twisted.admin.own_traffic import OwnTraffic
@@ -146,7 +147,8 @@ class _Watch:
 
     def received(self, delivery: Delivery) -> None:
         """Keep a message undecoded; ignore the gateways' probes and recovery."""
-        self.own["received"] += 1  # Redis sends it once more for the pattern
+        if delivery.pattern is not None:
+            self.own["received"] += 1  # Redis sends it once more for the pattern
         if delivery.payload == PROBE or delivery.topic.startswith(RECOVERY):
             return
         last = self.last
@@ -267,12 +269,15 @@ class Traffic:
         return watch
 
     async def _join(self, watch: _Watch) -> list[Subscription]:
+        bus, link = self._bus, self._bus.link
         joined: list[Subscription] = []
         try:
             for pattern in watch.patterns.split():
-                # The link reports a gap to every subscription; count it once.
-                on_gap = None if joined else watch.missed
-                joined.append(await self._bus.subscribe_pattern(pattern, watch.received, on_gap))
+                # The link to a single server reports a gap to every subscription; count it once.
+                on_gap = None if joined and not link.address.is_cluster else watch.missed
+                is_exact = not (link.allows_patterns or topics.is_pattern(pattern))
+                subscribe = bus.subscribe if is_exact else bus.subscribe_pattern
+                joined.append(await subscribe(pattern, watch.received, on_gap))
         except PermissionDenied:
             _cancel(joined)
             raise lacking("these topics", watching(watch.patterns)) from None

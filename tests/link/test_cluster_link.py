@@ -335,9 +335,13 @@ class ClusterLinkTests(ClusterTestCase):
         assert await bus.link.execute("MGET", "{a}1", "{a}2") == [None, None]
 
     async def test_a_call_without_a_server_fails_at_any_node(self) -> None:
-        bus = await self.bus()
-        for topic in self.topics():
-            assert isinstance(await failing(bus.call_service(topic, "f")), NoResponder)
+        keys = [f"S{number}" for number in range(9)]
+        assert len({self.owner(f"service.{key}.rpc") for key in keys}) == 3
+        for kind in ("sharded", "classic"):
+            bus = await self.bus(f"{self.cluster.url}/?pubsub={kind}")
+            for key in keys:
+                assert isinstance(await failing(bus.call_service(key, "f")), NoResponder)
+            assert bus.link.statistics["client"].commands["SPUBLISH"] == len(keys)
 
     async def test_a_cluster_needs_its_own_scheme(self) -> None:
         url = f"redis://127.0.0.1:{self.cluster.primaries[0].port}"
