@@ -16,6 +16,8 @@ Scenarios, each a comparison:
     growth            costs of an event by clients, topics and bytes
     crowd             as many websockets as a process may hold
     workers           one process beside two
+    nodes             events and calls through 1, 3 and 6 nodes of a cluster
+    fleet             a login's cost at Redis with 1 to 100 gateways
     recovery          returns of clients, and what recovery costs while nobody returns
 
 Parts of scenarios:

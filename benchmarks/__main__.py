@@ -22,8 +22,10 @@ from benchmarks import (
     exclusive_calls,
     facts,
     fan_out,
+    fleet,
     growth,
     idle_websockets,
+    nodes,
     plots,
     publish,
     recovery,
@@ -55,6 +57,8 @@ SCENARIOS: Final = {
         crowd,
         workers,
         recovery,
+        nodes,
+        fleet,
     )
 }
 QUICK_SCENARIOS: Final = (

@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any, Final
 
 from opentera_twisted.embedded.process import find_server, free_port, guarded
+from tools.cluster import Cluster, free_ports
 
 ROOT: Final = Path(__file__).parents[1]
 END_WITHIN: Final = 10.0
@@ -149,6 +150,17 @@ def redis_server() -> Iterator[int]:
         server.wait_for_line("Ready to accept connections")
         server.discard_output()
         yield port
+
+
+@contextmanager
+def redis_cluster(primaries: int) -> Iterator[Cluster]:
+    """A Redis Cluster in memory without replicas."""
+    with free_ports(2 * primaries) as ports:
+        cluster = Cluster(ports, primaries=primaries)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 @contextmanager

@@ -76,6 +76,12 @@ class Node:
         return execute(RedisAddress(hosts=((HOST, self.port),)), *command)
 
     @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
     def id(self) -> str:
         """Identifier of the node in the cluster."""
         node_id: bytes = self.execute("CLUSTER", "MYID")
@@ -88,14 +94,18 @@ class Node:
 
 
 class Cluster:
-    """Three primaries, which share the slots equally, and a replica of each.
+    """Primaries, which share the slots equally, and a replica of each, or none.
 
     Args:
-        ports: ports for clients and for the other nodes: two for each of six nodes.
+        ports: ports for clients and for the other nodes: two for each node.
         options: more options of each server.
+        primaries: number of primaries; each has a replica if there are twice as many nodes.
     """
 
-    def __init__(self, ports: list[int], options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, ports: list[int], options: tuple[str, ...] = (), primaries: int = PRIMARIES
+    ) -> None:
+        self._primaries = primaries
         self._directory = Path(tempfile.mkdtemp(prefix="cluster-"))
         self.nodes: list[Node] = []
         for port, bus_port in zip(ports[::2], ports[1::2], strict=True):
@@ -111,8 +121,8 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """URL of the cluster, with three of its nodes."""
-        hosts = ",".join(f"{HOST}:{node.port}" for node in self.nodes[:PRIMARIES])
+        """URL of the cluster, with its first primaries."""
+        hosts = ",".join(f"{HOST}:{node.port}" for node in self.nodes[: self._primaries])
         return f"redis+cluster://{hosts}"
 
     @property
@@ -139,14 +149,15 @@ class Cluster:
 
         Source: Redis commands CLUSTER ADDSLOTSRANGE, CLUSTER MEET and CLUSTER REPLICATE.
         """
-        bounds = [SLOTS * number // PRIMARIES for number in range(PRIMARIES + 1)]
-        for number, node in enumerate(self.nodes[:PRIMARIES]):
+        count = self._primaries
+        bounds = [SLOTS * number // count for number in range(count + 1)]
+        for number, node in enumerate(self.nodes[:count]):
             node.execute("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             node.execute("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
         for number, node in enumerate(self.nodes):
             for other in self.nodes[number + 1 :]:  # gossip alone would take seconds
                 node.execute("CLUSTER", "MEET", HOST, other.port, other.bus_port)
-        for primary, replica in zip(self.nodes, self.nodes[PRIMARIES:], strict=False):
+        for primary, replica in zip(self.nodes, self.nodes[count:], strict=False):
             identity = primary.id
             _until(
                 lambda replica=replica, identity=identity: (  # type: ignore[misc]
@@ -161,13 +172,14 @@ class Cluster:
 
     def _is_formed(self) -> bool:
         seen = set()
+        length = 3 if len(self.nodes) == self._primaries else 4  # first, last, primary, replica
         for node in self.nodes:
             if b"cluster_state:ok" not in node.execute("CLUSTER", "INFO"):
                 return False
             slots = node.execute("CLUSTER", "SLOTS")
-            if any(len(entry) != 4 for entry in slots):  # first, last, primary, replica
+            if any(len(entry) != length for entry in slots):
                 return False
-            seen.add(repr(sorted((first, last, primary[1]) for first, last, primary, _ in slots)))
+            seen.add(repr(sorted((first, last, primary[1]) for first, last, primary, *_ in slots)))
         links = [node.execute("ROLE") for node in self.nodes]
         return len(seen) == 1 and all(
             role[0] == b"master" or role[3] == b"connected" for role in links
@@ -237,7 +249,7 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def _free_ports(count: int) -> Iterator[list[int]]:
+def free_ports(count: int) -> Iterator[list[int]]:
     """Find free ports, which stay bound while the servers start."""
     probes = [socket.socket() for _ in range(count)]
     try:
@@ -253,7 +265,7 @@ def _free_ports(count: int) -> Iterator[list[int]]:
 def main() -> None:
     """Run a cluster until Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _free_ports(4 * PRIMARIES) as ports:
+    with free_ports(4 * PRIMARIES) as ports:
         cluster = Cluster(ports)
     try:
         sys.stdout.write(f"{cluster.url}\n")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
-from time import perf_counter
+from collections.abc import Container, Sized
+from time import perf_counter, process_time
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
@@ -19,19 +20,33 @@ AT_ONCE = 100
 
 
 class Breaks:
-    """Reports each break of a bus's subscriptions."""
+    """Reports each break of a bus's subscriptions, with the processor time until its end."""
 
     def __init__(self, bus: Bus) -> None:
-        self._began = 0.0
+        self._began = self._cost = 0.0
+        self._missing = 0
         bus.link.on_interrupted.append(self._interrupted)
         bus.link.on_resumed.append(self._resumed)
 
-    def _interrupted(self, _topics: object) -> None:
-        self._began = self._began or perf_counter()
+    def _interrupted(self, topics: Container[bytes]) -> None:
+        if not self._began:
+            self._began, self._cost = perf_counter(), process_time()
+        self._missing += _size(topics)
 
-    def _resumed(self, _topics: object) -> None:
-        seconds, self._began = perf_counter() - self._began, 0.0
-        print(json.dumps({"seconds": seconds}), flush=True)
+    def _resumed(self, topics: Container[bytes]) -> None:
+        self._missing -= _size(topics)
+        if not self._missing:
+            report = {
+                "seconds": perf_counter() - self._began,
+                "cost": process_time() - self._cost,
+            }
+            self._began = 0.0
+            print(json.dumps(report), flush=True)
+
+
+def _size(topics: Container[bytes]) -> int:
+    """Number of topics; 1 for all topics of a single server."""
+    return len(topics) if isinstance(topics, Sized) else 1
 
 
 async def serve(options: Namespace, reactor: object) -> None:

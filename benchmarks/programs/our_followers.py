@@ -1,0 +1,67 @@
+"""Follows personal topics of users with `Bus.subscribe`, as a gateway does, and counts events.
+
+A line of JSON on standard input says how many events to wait for; then it reports their end.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from time import perf_counter
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import react
+from twisted.internet.threads import deferToThread
+
+from benchmarks.programs.options import parse_options
+from opentera_twisted import Bus, Delivery, topics
+
+AT_ONCE = 100
+"""Topics that are being subscribed at a time."""
+
+
+def personal(number: int) -> str:
+    """Return the topic of a user."""
+    return topics.websocket_events("user", f"{number:08x}-0000-4000-8000-000000000000")
+
+
+class Count:
+    """Counts events, and fires at a number of them."""
+
+    def __init__(self) -> None:
+        self._missing = 0
+        self._all: Deferred[float] = Deferred()
+
+    def __call__(self, _: Delivery) -> None:
+        """Count an event."""
+        self._missing -= 1
+        if self._missing == 0:
+            self._all.callback(perf_counter())
+
+    def expect(self, events: int) -> Deferred[float]:
+        """Count so many more; the Deferred fires with the time of the last one."""
+        self._missing, self._all = events, Deferred()
+        return self._all
+
+
+async def follow(options: Namespace, reactor: object) -> None:
+    """Follow the topics until the process is ended."""
+    bus = Bus(options.url, reactor=reactor, name="bench-followers")
+    bus.startService()
+    await bus.connected()
+    count = Count()
+    end = options.first + options.topics
+    for first in range(options.first, end, AT_ONCE):
+        numbers = range(first, min(first + AT_ONCE, end))
+        await gatherResults([bus.subscribe(personal(number), count) for number in numbers])
+    print(json.dumps({"ready": True}), flush=True)
+    while line := await deferToThread(sys.stdin.readline):
+        all_came = count.expect(json.loads(line)["events"])
+        print(json.dumps({"counting": True}), flush=True)
+        print(json.dumps({"last": await all_came}), flush=True)
+
+
+if __name__ == "__main__":
+    arguments = parse_options(url=str, first=int, topics=int)
+    react(lambda reactor: Deferred.fromCoroutine(follow(arguments, reactor)))
