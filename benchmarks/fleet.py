@@ -6,15 +6,15 @@ One process does the bookkeeping of all gateways: session keys, subscriptions an
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
+import redis
 from attrs import frozen
 
-from benchmarks.children import Child, allow_files, program, redis_cluster
+from benchmarks.children import allow_files, program, redis_cluster
 from benchmarks.figures import Figure, Point, Series, Target
+from benchmarks.processes import spent
 from benchmarks.scenario import Setting, rotated
-from opentera_twisted.link import RedisAddress
-from opentera_twisted.link.plain import execute
 
 NAME: Final = "fleet"
 ROUNDS: Final = 3
@@ -23,15 +23,11 @@ NODES: Final = 3
 CLIENTS: Final = 3_000
 """Identities online, over all gateways."""
 
-LOGINS: Final = 600
-RENEWALS: Final = 4
+LOGINS: Final = 200
+RENEWALS: Final = 300
+"""Over all gateways."""
+
 FLAT: Final = Target("below", 1.25)
-
-_SCRIPTS: Final = (b"evalsha", b"eval")
-_OTHERS: Final = (b"subscribe", b"ssubscribe", b"unsubscribe", b"sunsubscribe")
-"""Commands of a login that are in no script; its session key is another program's."""
-
-Execute = Callable[..., Any]
 
 
 @frozen
@@ -40,29 +36,8 @@ class _Redis:
 
     who: str
     url: str
-    nodes: tuple[Execute, ...]
-
-    def microseconds(self) -> tuple[float, float]:
-        """Microseconds since the reset: of scripts, and of all commands of logins.
-
-        The time of a script includes that of its commands, which Redis counts once more.
-        """
-        scripts = others = 0.0
-        for node in self.nodes:
-            for line in node("INFO", "commandstats").splitlines():
-                name, _, values = line.removeprefix(b"cmdstat_").partition(b":")
-                if name not in (*_SCRIPTS, *_OTHERS):
-                    continue
-                took = float(dict(v.split(b"=") for v in values.split(b","))[b"usec"])
-                if name in _SCRIPTS:
-                    scripts += took
-                else:
-                    others += took
-        return scripts, scripts + others
-
-    def reset(self) -> None:
-        for node in self.nodes:
-            node("CONFIG", "RESETSTAT")
+    pids: tuple[int, ...]
+    flush: Callable[[], object]
 
 
 def run(setting: Setting) -> list[Figure]:
@@ -78,27 +53,29 @@ def run(setting: Setting) -> list[Figure]:
     }
     growth = {name: Series(f"ours: {name}") for name in names}
     with redis_cluster(NODES) as cluster:
-        single = RedisAddress.parse(setting.url)
-        one = _Redis(names[0], setting.url, (lambda *words: execute(single, *words),))
-        more = _Redis(names[1], cluster.url, tuple(node.execute for node in cluster.nodes))
+        single = redis.Redis(port=setting.port, protocol=2)
+        pid = single.info("server")["process_id"]
+        one = _Redis(names[0], setting.url, (pid,), single.flushall)
+        pids = tuple(node.pid for node in cluster.nodes)
+        more = _Redis(names[1], cluster.url, pids, cluster.flush)
         for number in setting.each_round(NAME):
-            for redis in rotated((one, more), number):
+            for servers in rotated((one, more), number):
                 for count in rotated(GATEWAYS, number):
-                    login, renewal = _measure(setting, redis, count)
-                    series[kinds[0], redis.who, count].samples.append(login)
-                    series[kinds[1], redis.who, count].samples.append(renewal)
+                    login, renewal = _measure(setting, servers, count)
+                    series[kinds[0], servers.who, count].samples.append(login)
+                    series[kinds[1], servers.who, count].samples.append(renewal)
                 few, many = (
-                    series[kinds[0], redis.who, count].samples[-1]
+                    series[kinds[0], servers.who, count].samples[-1]
                     for count in (GATEWAYS[0], GATEWAYS[-1])
                 )
-                growth[redis.who].samples.append(many / few)
+                growth[servers.who].samples.append(many / few)
     figures = [
         Figure(
             NAME,
-            f"{name}, {count} gateway{'s' if count > 1 else ''}: Redis's time for {kind}",
+            f"{name}, {count} gateway{'s' if count > 1 else ''}: Redis's processor time for {kind}",
             "µs",
             samples,
-            point=Point(f"{name}: Redis's time for {kind}", "gateways", count),
+            point=Point(f"{name}: Redis's processor time for {kind}", "gateways", count),
         )
         for (kind, name, count), samples in series.items()
     ]
@@ -117,21 +94,17 @@ def run(setting: Setting) -> list[Figure]:
     ]
 
 
-def _measure(setting: Setting, redis: _Redis, gateways: int) -> tuple[float, float]:
+def _measure(setting: Setting, servers: _Redis, gateways: int) -> tuple[float, float]:
     """Microseconds of a login with its logout, and of the renewal of a lease."""
-    for node in redis.nodes:
-        node("FLUSHALL")
-    with program("our_fleet", url=redis.url, gateways=gateways) as fleet:
+    servers.flush()
+    with program("our_fleet", url=servers.url, gateways=gateways) as fleet:
         fleet.report()
         fleet.ask({"enter": max(1, CLIENTS // gateways)})
         fleet.ask({"renewals": 1})
         logins = setting.amount(LOGINS)
-        _, login = _spent(redis, fleet, {"logins": logins})
-        renewals, _ = _spent(redis, fleet, {"renewals": RENEWALS})
-        return login / logins, renewals / RENEWALS / gateways
-
-
-def _spent(redis: _Redis, fleet: Child, work: dict[str, int]) -> tuple[float, float]:
-    redis.reset()
-    fleet.ask(work)
-    return redis.microseconds()
+        each = max(1, setting.amount(RENEWALS) // gateways)
+        with spent(servers.pids) as login:
+            fleet.ask({"logins": logins})
+        with spent(servers.pids) as renewal:
+            fleet.ask({"renewals": each})
+        return 1e6 * sum(login) / logins, 1e6 * sum(renewal) / each / gateways

@@ -1,21 +1,20 @@
 """Personal events and calls through clusters of 1, 3 and 6 nodes, and the price of their link.
 
-The nodes share the cores, so more of them cannot be faster here. What counts is the processor time
-that all nodes together take for one message, and that of the busiest node.
+The nodes share the cores, so more of them cannot be faster here. Compare the processor time of all
+nodes together for one message, and that of the busiest node.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from time import perf_counter, sleep
 from typing import Any, Final
 
 from attrs import Factory, define, frozen
 
 from benchmarks.children import measured, program, redis_cluster
 from benchmarks.figures import Figure, Point, Rival, Series, Target
-from benchmarks.processes import processor_time
+from benchmarks.processes import processor_time, spent
 from benchmarks.scenario import SERVICE, Setting, rotated
 from tools.cluster import Cluster
 
@@ -38,9 +37,6 @@ CALLS: Final = 2_000
 PRICE_CALLS: Final = 10_000
 IN_FLIGHT: Final = 32
 """At each program, for each node."""
-
-IDLE: Final = 1.0
-"""Seconds in which the nodes' processor time without messages is measured, to leave it out."""
 
 _SHARDED: Final = "sharded topics"
 _CLASSIC: Final = "classic topics"
@@ -174,21 +170,10 @@ def _calls(setting: Setting, cluster: Cluster, url: str, costs: _Costs) -> None:
 @contextmanager
 def _costing(cluster: Cluster, messages: int, work: _Work, costs: _Costs) -> Iterator[None]:
     """Add the processor time of the nodes for each message."""
-    idle = _processor_times(cluster)
-    sleep(IDLE)
-    before, began = _processor_times(cluster), perf_counter()
-    yield
-    after, seconds = _processor_times(cluster), perf_counter() - began
-    took = [
-        1e6 * (end - start - (start - earlier) * seconds / IDLE) / messages
-        for earlier, start, end in zip(idle, before, after, strict=True)
-    ]
-    costs.add(work.all_nodes, sum(took))
-    costs.add(work.busiest, max(took))
-
-
-def _processor_times(cluster: Cluster) -> list[float]:
-    return [processor_time([node.pid]) for node in cluster.nodes]
+    with spent([node.pid for node in cluster.nodes]) as seconds:
+        yield
+    costs.add(work.all_nodes, 1e6 * sum(seconds) / messages)
+    costs.add(work.busiest, 1e6 * max(seconds) / messages)
 
 
 def _cost_of_a_call(setting: Setting, url: str) -> float:

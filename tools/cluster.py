@@ -130,6 +130,11 @@ class Cluster:
         """The running primaries."""
         return [node for node in self.nodes if node.process is not None and node.is_primary]
 
+    def flush(self) -> None:
+        """Delete all data."""
+        for node in self.primaries:
+            node.execute("FLUSHALL")
+
     def start(self) -> None:
         """Start all servers and wait until each replies."""
         for node in self.nodes:

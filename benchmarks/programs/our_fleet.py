@@ -34,13 +34,13 @@ from opentera_twisted.sessions import Identity
 BATCH = 50
 """Identities that one renewal enters."""
 
-AT_ONCE = 10
-"""Gateways that do something at a time."""
+AT_ONCE = 1
+"""Gateways that do something at a time: no command shares a read of Redis with another."""
 
 
 @frozen
 class Simulated:
-    """What a gateway does at Redis."""
+    """A gateway's work at Redis."""
 
     bus: Bus
     lease: Lease
@@ -113,7 +113,7 @@ async def _each(gateways: list[Simulated], what: str, count: int) -> None:
 
 
 async def simulate(options: Namespace, reactor: object) -> None:
-    """Do what is told until the input ends."""
+    """Do the work of each line of the input."""
     gateways = []
     for _ in range(options.gateways):
         bus = Bus(options.url, reactor=reactor, name="bench-fleet")
@@ -125,6 +125,7 @@ async def simulate(options: Namespace, reactor: object) -> None:
         ((what, count),) = json.loads(line).items()
         await _each(gateways, what, count)
         print(json.dumps({"done": what}), flush=True)
+    await Deferred()  # its parent ends it
 
 
 if __name__ == "__main__":

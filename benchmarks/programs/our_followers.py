@@ -60,6 +60,7 @@ async def follow(options: Namespace, reactor: object) -> None:
         all_came = count.expect(json.loads(line)["events"])
         print(json.dumps({"counting": True}), flush=True)
         print(json.dumps({"last": await all_came}), flush=True)
+    await Deferred()  # its parent ends it
 
 
 if __name__ == "__main__":
