@@ -128,8 +128,8 @@ test-clients: $(VENV)/.dev $(NODE_CLIENTS)/.node  ## Test the gateway with webso
 	OPENTERA_BUS_NODE_CLIENTS=$(CURDIR)/$(NODE_CLIENTS) $(BIN)/python -m pytest tests/clients
 
 .PHONY: faults
-faults: $(VENV)/.dev  ## Break Redis and the network in every way; write the table into docs.
-	FAULT_TABLE=docs/explanation/faults.md $(BIN)/python -m pytest tests/faults
+faults: $(VENV)/.dev  ## Break Redis, clusters and the network in every way; write the tables into docs; ONLY=cluster limits it.
+	FAULTS=1 FAULT_TABLE=docs/explanation/faults.md $(BIN)/python -m pytest tests/faults $(if $(ONLY),-k $(ONLY))
 
 # Seconds; each round breaks things at different moments.
 SOAK ?= 3600
@@ -142,7 +142,7 @@ soak: $(VENV)/.dev  ## Try 2,000 examples of each property, make 10,000 returns,
 	RETURNS=10000 $(BIN)/python -m pytest --quiet $(UNLIMITED) tests/gateway/recovery/test_model.py
 	CLIENTS=1000 $(BIN)/python -m pytest --quiet $(UNLIMITED) tests/gateway/recovery/test_programs.py -k rolling
 	@end=$$(($$(date +%s) + $(SOAK))); while [ $$(date +%s) -lt $$end ]; do \
-		LOGINS=2000 $(BIN)/python -m pytest --quiet tests/faults tests/program/test_storms.py || exit 1; done
+		FAULTS=1 LOGINS=2000 $(BIN)/python -m pytest --quiet tests/faults tests/program/test_storms.py || exit 1; done
 
 .PHONY: attack
 attack: $(VENV)/.dev  ## Attack a gateway from both sides, for minutes; SEED=n repeats a run, ONLY=part limits it.

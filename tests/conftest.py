@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from twisted.trial import util
 
+from tests.faults.cluster import proxied_cluster
 from tests.helpers.browser import shared_browser
 from tests.helpers.cluster import shared_cluster
 from tests.helpers.support import GUARD, ROOT, shared_server
@@ -67,7 +68,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure() -> None:
-    """Stop the shared server, cluster and browser."""
+    """Stop the shared server, clusters and browser."""
+    if proxied_cluster.cache_info().currsize:
+        proxied_cluster().stop()
     if shared_browser.cache_info().currsize:
         shared_browser().quit()
     if shared_cluster.cache_info().currsize:

@@ -111,13 +111,19 @@ class Cluster:
         for port, bus_port in zip(ports[::2], ports[1::2], strict=True):
             directory = self._directory / str(port)
             directory.mkdir()
-            self.nodes.append(Node(directory, port, bus_port, options))
+            self.nodes.append(self.make_node(directory, port, bus_port, options))
         try:
             self.start()
             self._form()
         except BaseException:
             self.stop()
             raise
+
+    def make_node(
+        self, directory: Path, port: int, bus_port: int, options: tuple[str, ...]
+    ) -> Node:
+        """Return a node that does not run yet."""
+        return Node(directory, port, bus_port, options)
 
     @property
     def url(self) -> str:

@@ -8,6 +8,11 @@ reads it again after a lost connection or a cancelled subscription, until nothin
 
 A node that froze, or that lost the other nodes, does not name its successor. So the link reads the
 topology while a node leaves a probe unanswered, or reports that its cluster is down.
+
+A former primary that became a replica accepts SPUBLISH and SSUBSCRIBE without a redirection. It
+counts only its own subscribers, although the new primary delivers the message too. So the link
+reads the topology when the epochs of a node change, and checks the role of a node that counts no
+receiver.
 """
 
 from __future__ import annotations
@@ -46,7 +51,7 @@ from opentera_twisted.link.protocol import Argument, CommandProtocol, Done, fire
 from opentera_twisted.link.server_link import ServerLink
 from opentera_twisted.link.slots import command_slot, key_slot, slot_topic
 from opentera_twisted.link.subscriptions import Name, SubscriptionTable
-from opentera_twisted.link.topology import Address, Topology, is_down, parse_slots
+from opentera_twisted.link.topology import Address, Topology, epochs, is_down, parse_slots
 from opentera_twisted.link.waiting import too_many
 
 TOPOLOGY_TIMEOUT: Final = 2.0
@@ -114,6 +119,8 @@ class ClusterLink(Link):
         self._topology = Topology()
         self._nodes: dict[Address, ServerLink] = {}
         self._suspects: set[tuple[Address, str]] = set()
+        self._unreceived: dict[ServerLink, list[Done]] = {}
+        self._epochs: dict[Address, tuple[tuple[bytes, ...], bool]] = {}
         self._joined = 0  # links to nodes that were ever made
         self._leaving: set[Deferred[None]] = set()
         self._delayed: dict[_Command, IDelayedCall] = {}
@@ -251,8 +258,30 @@ class ClusterLink(Link):
         if isinstance(reply, CommandFailed) and reply.code in REDIRECTIONS:
             command = _Command(self, arguments, command_slot(arguments), done, timeout)
             self._refused(command, node, reply)
+        elif reply == 0 and arguments[0] == "SPUBLISH":
+            self._check_role(node, done)
         else:
             done(reply)
+
+    def _check_role(self, node: ServerLink, done: Done) -> None:
+        """Report that nobody received a message, if the node is still a primary.
+
+        One check serves all replies that arrive before its own.
+        """
+
+        def checked(role: Any) -> None:
+            outcome: Any = role if isinstance(role, ConnectionLost) else 0
+            if isinstance(role, list) and role[0] == b"slave":
+                self._learn_soon()
+                outcome = ConnectionLost("the node became a replica; the message may have arrived")
+            for waiting in self._unreceived.pop(node):
+                waiting(outcome)
+
+        if node in self._unreceived:
+            self._unreceived[node].append(done)
+        else:
+            self._unreceived[node] = [done]
+            node.send(("ROLE",), checked)
 
     def _begin(
         self,
@@ -365,6 +394,8 @@ class ClusterLink(Link):
             and node not in self._nodes.values()
         ):
             self._route(command)  # it waited for a node that has left the cluster
+        elif reply == 0 and command.arguments[0] == "SPUBLISH":
+            self._check_role(node, command.done)
         else:
             command.done(reply)
 
@@ -463,12 +494,21 @@ class ClusterLink(Link):
         return Probe(command, PROBE_INTERVAL, partial(self._probed, (address, role)))
 
     def _probed(self, connection: tuple[Address, str], reply: Any) -> None:
-        """Read the topology while a node is silent, or isolated from the others."""
-        if reply is not None and not is_down(reply):
-            self._suspects.discard(connection)
-        elif connection[0] in self._nodes:
+        """Read the topology while a node is silent or isolated, and when its epochs change."""
+        address, _ = connection
+        if address not in self._nodes:
+            return
+        if reply is None or is_down(reply):
             self._suspects.add(connection)
             self._learn_soon()
+            return
+        self._suspects.discard(connection)
+        if read := epochs(reply):
+            before, had_changed = self._epochs.get(address, ((), False))
+            self._epochs[address] = read, read != before
+            # Twice, because the other nodes may not have heard of the change yet.
+            if read != before or had_changed:
+                self._learn_soon()
 
     def _leave(self, node: ServerLink) -> None:
         """Close the connections to a node that serves no slot any more."""
@@ -668,12 +708,18 @@ class ClusterLink(Link):
         self._topology = topology
         for address in topology.primaries:
             self._node(address)
-        gone = [self._nodes.pop(address) for address in self._nodes.keys() - topology.primaries]
+        silent = {address for address, _ in self._suspects}
+        gone = {
+            address: self._nodes.pop(address) for address in self._nodes.keys() - topology.primaries
+        }
         self._suspects = {suspect for suspect in self._suspects if suspect[0] in self._nodes}
+        self._epochs = {name: read for name, read in self._epochs.items() if name in self._nodes}
         if self.address.is_classic:
             self._mark_nodes()
         self.subscriptions.assign()
-        for node in gone:
+        for address, node in gone.items():
+            if address in silent:
+                node.abandon("a replica took over from the silent or isolated node")
             self._leave(node)
         if not topology.is_complete:
             cause = Failure(BusUnavailable("no node serves some of the slots"))

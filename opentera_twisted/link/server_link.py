@@ -145,6 +145,11 @@ class ServerLink(Link):
                 pass
         await gatherResults([self._client.disconnect(), self._subscriber.disconnect()])
 
+    def abandon(self, cause: str) -> None:
+        """Fail the sent commands at once, because the server will not reply to them."""
+        if self._commands is not None:
+            self._commands.abort(cause)
+
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
         """Send a command when the link is ready."""
         self.check_thread()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from opentera_twisted.link.slots import SLOTS, key_slot
 
@@ -101,6 +102,14 @@ def is_down(reply: Any) -> bool:
     A slot has no primary, or the node does not reach most of the primaries.
     """
     return isinstance(reply, bytes) and b"cluster_state:fail" in reply
+
+
+_EPOCHS: Final = re.compile(rb"cluster_(?:current|my)_epoch:\d+")
+
+
+def epochs(reply: Any) -> tuple[bytes, ...]:
+    """Return what changes in a reply of ``CLUSTER INFO`` when a replica takes over."""
+    return tuple(_EPOCHS.findall(reply)) if isinstance(reply, bytes) else ()
 
 
 def read_host(host: bytes | None, node_host: str) -> str:

@@ -6,7 +6,7 @@ import json
 import signal
 from uuid import uuid4
 
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
@@ -22,6 +22,7 @@ from tests.helpers.support import GUARD, free_port, turn, until
 from tests.helpers.websockets import connect, leave
 
 from .case import FaultTestCase
+from .proxy import Proxy
 from .world import World
 
 CLIENTS = 5
@@ -78,6 +79,28 @@ class ReturningTests(FaultTestCase):
         self.send(uuid, "c")
         assert await client.until(1) == ["c"]
         await self.finish(world)
+
+    async def test_the_network_of_a_client_off_and_on(self) -> None:
+        world = await self.patient_world()
+        network = Proxy(world.port)
+        self.addCleanup(lambda: Deferred.fromCoroutine(network.stop()))
+        client, uuid = await self.client(world, network.port)
+        self.send(uuid, "a")
+        await client.until(1)
+        await world.strike("network of a client off and on: 0 lost, 0 doubled")
+        network.frozen = True
+        self.send(uuid, "b")
+        self.send(uuid, "c")
+        network.cut()
+        network.frozen = False
+        await client.websocket.closed
+        assert await client.come_back(network.port)
+        self.send(uuid, "d")
+        assert await client.until(3) == ["a", "b", "c", "d"]
+        await client.drop()
+        outcome = await self.finish(world)
+        assert outcome.missed == 0
+        assert not outcome.failed
 
     async def test_the_link_cut_while_a_client_is_away(self) -> None:
         world = await self.patient_world()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from opentera_twisted import (
     Bus,
     BusUnavailable,
     ClusterMode,
+    ConnectionLost,
     CrossSlot,
     Delivery,
     NoResponder,
@@ -200,9 +202,17 @@ class ClusterLinkTests(ClusterTestCase):
         got, gaps = await self.follow(bus, topics)
         primary = self.owner(topics[1])
         replica = await in_thread(self.replica_of, primary)
+        publisher, beside = await self.bus(), f"{{{topics[1]}}}"
+        await bus.subscribe(beside, Collector())
         replica.execute("CLUSTER", "FAILOVER")
         await gaps.wait(1)
         await bus.connected()
+        # Its former primary accepts messages as a replica, and would count no receivers.
+        receivers = None
+        while receivers is None:
+            with contextlib.suppress(ConnectionLost):
+                receivers = await publisher.publish(beside, "x")
+        assert receivers == 1
         await self.assert_all_arrive(bus, topics, got)
         assert gaps.items == [topics[1]]
         await in_thread(self.cluster.wait)
@@ -244,11 +254,13 @@ class ClusterLinkTests(ClusterTestCase):
         self.addCleanup(in_thread, self.cluster.wait)
         primary.signal(signal.SIGSTOP)
         self.addCleanup(primary.signal, signal.SIGCONT)
+        unanswered = Deferred.fromCoroutine(failing(bus.variables.get(topics[0])))
         replica.execute("CLUSTER", "FAILOVER", "TAKEOVER")
         await gaps.wait(1)
         await bus.connected()
         await self.assert_all_arrive(bus, topics, got)
         assert gaps.items == [topics[0]]
+        assert isinstance(await unanswered, ConnectionLost)
 
     async def restore(self) -> None:
         self.cluster.start()  # not in a thread, with which the servers would end

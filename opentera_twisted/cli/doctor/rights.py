@@ -292,6 +292,7 @@ def _on_cluster(purpose: Purpose, address: RedisAddress) -> Purpose:
     if purpose.what == "the link":
         rights.append(Right(("CLUSTER", "SLOTS"), "+cluster|slots"))
         rights.append(Right(("CLUSTER", "INFO"), "+cluster|info"))
+        rights.append(Right(("ROLE",), "+role"))
     if purpose.what == ("the link" if address.is_classic else "watching variables"):
         rights.append(_SLOT)
     return evolve(purpose, rights=tuple(rights))
