@@ -13,7 +13,7 @@ from opentera_twisted import Bus
 from opentera_twisted.messages import LogEvent, UserEvent
 from tests.helpers.commands import COMMAND, CommandTestCase, Running
 from tests.helpers.processes import ENVIRONMENT
-from tests.helpers.support import UUID, start_server, until
+from tests.helpers.support import GUARD, UUID, start_server, until
 
 TOPIC = f"websocket.user.{UUID}.events"
 
@@ -130,7 +130,7 @@ class TailTests(StreamTestCase):
                 self.redis.publish("t", "a")
                 await deferToThread(reader.stdout.readline)
             reader.stdout.close()
-            assert await deferToThread(reader.wait, 30) == 0
+            assert await deferToThread(reader.wait, GUARD) == 0
             assert reader.stderr is not None
             with reader.stderr:
                 assert reader.stderr.read() == b""
@@ -155,7 +155,7 @@ class TailTests(StreamTestCase):
         await self.listening("t")
         ours.close()
         self.redis.publish("t", "a")
-        assert await deferToThread(writer.wait, 30) == 0
+        assert await deferToThread(writer.wait, GUARD) == 0
         assert writer.stderr is not None
         with writer.stderr:
             assert writer.stderr.read() == b""
