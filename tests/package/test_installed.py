@@ -133,6 +133,42 @@ async def main(bus: Bus) -> None:
     bus.no_such_name
 """
 
+ASYNCIO = """
+import asyncio, sys
+from opentera_twisted.aio import AsyncioBus
+
+async def main():
+    async with AsyncioBus(sys.argv[1]) as bus:
+        await bus.variables.set("name", "awaited")
+        print(await bus.variables.get("name"))
+
+asyncio.run(main())
+"""
+
+TRACING = """
+import sys
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from twisted.internet.task import react
+from opentera_twisted import Bus
+
+spans = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(spans))
+trace.set_tracer_provider(provider)
+
+async def main(reactor):
+    bus = Bus(sys.argv[1], reactor=reactor, tracing=True)
+    bus.startService()
+    await bus.publish("topic", "x")
+    await bus.stopService()
+    print("publish topic" in {span.name for span in spans.get_finished_spans()})
+
+react(main)
+"""
+
 Made = Callable[..., Environment]
 
 
@@ -154,10 +190,12 @@ def started(request: pytest.FixtureRequest) -> Callable[[Process], Process]:
     return ends
 
 
-def test_every_extra_is_tested() -> None:
+def test_every_extra_is_tested_alone() -> None:
     assert {*(metadata("opentera-twisted").get_all("Provides-Extra") or ())} - {
         *FOR_DEVELOPERS
     } == {*EXTRAS}
+    alone = {name.removeprefix("test_") for name in vars(TestEachExtraAlone) if "test_" in name}
+    assert alone == {*EXTRAS}
 
 
 class TestWithoutExtras:
@@ -259,6 +297,14 @@ class TestEachExtraAlone:
     def test_blocking(self, environment: Made) -> None:
         done = environment("blocking").python(BLOCKING, shared_server().url)
         assert (done.returncode, done.stdout) == (0, "b'waited'\n"), done.stderr
+
+    def test_asyncio(self, environment: Made) -> None:
+        done = environment("asyncio").python(ASYNCIO, shared_server().url)
+        assert (done.returncode, done.stdout) == (0, "b'awaited'\n"), done.stderr
+
+    def test_tracing(self, environment: Made) -> None:
+        done = environment("tracing").python(TRACING, shared_server().url)
+        assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
     def test_opentera(self, environment: Made) -> None:
         done = environment("opentera").python(EXISTING, str(shared_server().port))
