@@ -141,7 +141,7 @@ class AttemptTests(RedisTestCase):
 def test_sentinels_and_their_primary_need_no_thread() -> None:
     address = RedisAddress.parse("redis+sentinel://10.0.0.1,redis.example/primary")
     sentinels: Any = address.endpoint(MemoryReactorClock(), 1)
-    kinds = [type(sentinel.endpoint) for sentinel in sentinels._sentinels]
+    kinds = [type(sentinel.endpoint) for _, sentinel in sentinels._sentinels]
     assert kinds == [TCP4ClientEndpoint, HostnameEndpoint]
     named = sentinels._endpoint_of("10.0.0.2", 6379)
     assert isinstance(named.endpoint, TCP4ClientEndpoint)
