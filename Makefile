@@ -144,6 +144,10 @@ soak: $(VENV)/.dev  ## Try 2,000 examples of each property, make 10,000 returns,
 	@end=$$(($$(date +%s) + $(SOAK))); while [ $$(date +%s) -lt $$end ]; do \
 		FAULTS=1 LOGINS=2000 $(BIN)/python -m pytest --quiet tests/faults tests/program/test_storms.py || exit 1; done
 
+.PHONY: endurance
+endurance: $(VENV)/.bench  ## Run a gateway, a service and clients for an hour (SOAK=seconds) while Redis and connections break; write the picture of their memory into docs.
+	$(BIN)/python -m tests.endurance --seconds $(SOAK) --picture docs/images/endurance.svg
+
 .PHONY: attack
 attack: $(VENV)/.dev  ## Attack a gateway from both sides, for minutes; SEED=n repeats a run, ONLY=part limits it.
 	$(BIN)/python -m tests.attack $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(ONLY),--only $(ONLY))
