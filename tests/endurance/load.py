@@ -120,7 +120,6 @@ class Load:
     async def finish(self) -> None:
         """Have each client receive a last event, then stop everything."""
         await self._bus.connected(GUARD)
-        until = monotonic() + GUARD
         for person in self._people:
             await person.client.connected(GUARD)
             if not await self._has_all(person):
