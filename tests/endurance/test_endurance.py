@@ -1,4 +1,4 @@
-"""What the endurance test counts as lost, doubled, or growing."""
+"""Counts of lost and doubled events, and of growth, in the endurance test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TestGrowth:
     @given(AMOUNTS)
     def test_what_a_start_fills_is_level(self, memory: list[int]) -> None:
         quarter = len(memory) // 4
-        assert growths(held([40.0] * quarter + memory[quarter:])) == []
+        assert growths(held([40] * quarter + memory[quarter:])) == []
 
     @given(st.integers(8, 400), st.floats(1.5, 10))
     def test_steady_growth_is_named(self, count: int, times: float) -> None:
