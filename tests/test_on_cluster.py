@@ -67,6 +67,30 @@ class PresenceTests(OnClusterTestCase, test_presence.SeveralGatewaysTests):
         assert not self.redis.exists(OWED)  # the other gateway's key was seen
         await deferToThread(self.cluster.move, slot, source)
 
+    async def test_presence_goes_on_while_another_node_is_lost(self) -> None:
+        for node in self.cluster.nodes:
+            node.execute("ACL", "SETUSER", "late", "on", ">secret", "~*", "&*", "+@all")
+            self.addCleanup(node.execute, "ACL", "DELUSER", "late")
+        bus = await self.bus(self.url.replace("//", "//late:secret@"))
+        presence = self.local(bus)
+        person = self.user()
+        presence.opened(person)
+        await presence.reported()
+        owner = self.cluster.owner(key_slot(PRESENCE.topic.encode()))
+        lost = next(node for node in self.cluster.primaries if node is not owner)
+        lost.execute("ACL", "SETUSER", "late", "off")
+        lost.execute("CLIENT", "KILL", "USER", "late")
+        while bus.link.is_ready:
+            await turn()
+        ends = self.redis.zscore(GATEWAYS, presence.gateway)
+        presence._renew()
+        while self.redis.zscore(GATEWAYS, presence.gateway) == ends:
+            await turn()
+        presence.closed(person)
+        await presence.stop()
+        assert self.redis.zscore(GATEWAYS, presence.gateway) is None
+        assert not bus.link.is_ready
+
 
 class KindTests(OnClusterTestCase, test_presence_lease.KindTests):
     async def test_a_key_is_kept_while_its_uuid_is_of_another_kind(self) -> None:

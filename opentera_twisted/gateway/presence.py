@@ -123,7 +123,7 @@ class LocalPresence:
         await self.reported()
         self.give_up()
         try:
-            if self._link.is_ready:
+            if self._link.is_ready_for(REPORTS, REPORTS):
                 await self._lease.end()
         except BusError:
             pass  # the lease expires
@@ -224,7 +224,7 @@ class LocalPresence:
                 self._retry.succeeded()
 
     async def _step(self) -> None:
-        await self._link.ready()
+        await self._link.ready_for(REPORTS, REPORTS)  # on a cluster, another node may be lost
         if self._is_doubtful:
             self._is_doubtful = False
             try:
