@@ -128,13 +128,14 @@ _INDEXING: Final = f"""
         redis.call('HSET', '{INDEX}', 'gateways', text)
     end
     local function renew_check(lease)
-        local all = gateways and redis.call('ZRANGE', '{GATEWAYS}', 0, -1) or {{}}
+        if check and #ARGV > 6 then return end  -- so that a login costs nothing more
+        local all = redis.call('ZRANGE', '{GATEWAYS}', 0, -1)
         for _, id in ipairs(all) do
             if redis.call('HGET', '{INDEX}', 'gateway ' .. id) ~= '' then
                 return redis.call('HDEL', '{INDEX}', 'gateways')
             end
         end
-        check = {{count = check and check.count or #all,
+        check = {{count = #all,
             since = string.format('%.0f', now), ends = string.format('%.0f', now + lease)}}
         write_check()
     end
@@ -174,6 +175,9 @@ _RENEW: Final = Script(
     + f"""
     local own, applied, conflicts = '{HELD}' .. id, 0, {{}}
     local indexed = not can_index and '' or redis.call('HGET', '{INDEX}', 'gateway ' .. id)
+    if can_index and (not ends or may_join ~= '' and indexed ~= '') then
+        indexed = nil  -- others may have removed entries, or a restart has changed the cursors
+    end
     if indexed ~= '' then
         local found = redis.call('HSCAN', own, indexed or '0', 'COUNT', {INDEXED_AT_ONCE})
         for i = 1, #found[2], 2 do add_to_index(found[2][i], id) end
@@ -227,6 +231,8 @@ _RENEW: Final = Script(
                 redis.call('HSET', own, who, gone)
                 redis.pcall('HDEL', '{OWED}', who)
             end
+        elseif what == 'enter' then
+            add_to_index(who, id)
         elseif what == 'again' and held then
             if is_first(who) then report(came) end
         elseif what == 'leave' then

@@ -267,6 +267,10 @@ class LeaseTests(PresenceTestCase):
         for start in range(0, len(everyone), 1000):
             await dead.renew(map(enter, everyone[start : start + 1000]), join=True)
         self.redis.delete(INDEX)
+        await dead.renew([], join=False)
+        # A restarted Redis has another order, in which this cursor is near the end.
+        self.redis.hset(INDEX, f"gateway {dead.gateway}", (1 << 14) - 1)
+        await dead.renew([], join=True)  # as after each lost connection
         steps = 1
         while (renewal := await dead.renew([], join=False)) and not renewal.indexed:
             steps += 1
@@ -433,10 +437,23 @@ class _Model:
                 await lease.reap()
             case 2:
                 self._test.redis.delete(INDEX)
+            case 3:
+                await self._lose_leases()
             case _:
                 if not await lease.renew([], join=False):
                     lease = self._replace(lease, lease._link)
                 await self._change(lease, self._chance.choice(self.people))
+
+    async def _lose_leases(self) -> None:
+        """Lose the sorted set; a client flaps before the other gateways have joined again."""
+        await self._test.reap_all(Lease(self._new))  # nobody would report a dead gateway's clients
+        self._test.redis.delete(GATEWAYS)
+        self._chance.shuffle(self._leases)
+        for lease in self._leases:
+            here = [who for who in self.people if who.uuid in self.open_at[lease.gateway]]
+            await lease.renew(map(enter, here), join=True)
+            for change in (leave, enter):
+                await lease.renew(map(change, here[:1]), join=False)
 
     def _replace(self, lease: Lease, link: Any) -> Lease:
         following = Lease(link, LONG)
