@@ -515,10 +515,16 @@ class ClusterLink(Link):
         node.on_message = type(node.on_message)()
         node.on_read = type(node.on_read)()
         node.on_invalidated = type(node.on_invalidated)()
+        node.on_interrupted = type(node.on_interrupted)()
         keep_until_fired(Deferred.fromCoroutine(node.stop()), self._leaving)
 
     def _node_interrupted(self, node: ServerLink, _topics: object) -> None:
-        self.subscriptions.interrupted(node.subscriptions)
+        self._interrupted(node, node.subscriber_before)
+
+    def _interrupted(self, node: ServerLink, before: State) -> None:
+        """Begin the gap of a lost subscriber connection, but not at each failed reconnection."""
+        if before in {"restoring", "ready"}:
+            self.subscriptions.interrupted(node.subscriptions)
 
     def _node_lost(self, node: ServerLink, cause: Failure) -> None:
         if node not in self._nodes.values() or self._stopped:
@@ -716,6 +722,8 @@ class ClusterLink(Link):
         self._epochs = {name: read for name, read in self._epochs.items() if name in self._nodes}
         if self.address.is_classic:
             self._mark_nodes()
+        for node in gone.values():
+            self._interrupted(node, node.states["subscriber"])
         self.subscriptions.assign()
         for address, node in gone.items():
             if address in silent:

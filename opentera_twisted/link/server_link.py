@@ -56,6 +56,9 @@ class ServerLink(Link):
         statistics: counts to share with other links; None makes new ones.
         probes: regular test of each connection, by ``client`` and ``subscriber``.
         is_node: True if the server belongs to a cluster.
+
+    Attributes:
+        subscriber_before: state of the subscriber connection before the present one.
     """
 
     _log = Logger()
@@ -81,6 +84,7 @@ class ServerLink(Link):
         self._may_be_node = is_node
         self._endpoint = address.endpoint(reactor, CONNECT_TIMEOUT)
         self._states: dict[str, State] = {"client": "idle", "subscriber": "idle"}
+        self.subscriber_before: State = "idle"
         self._client = self._factory(
             "client",
             lambda on_lost: CommandProtocol(on_lost, self.statistics["client"]),
@@ -275,8 +279,9 @@ class ServerLink(Link):
     def _entered(self, role: str, state: State, cause: Failure | None) -> None:
         self._count(role, self._states[role], state, cause)
         was_ready = self.is_ready
-        self._states[role] = state
+        before, self._states[role] = self._states[role], state
         if role == "subscriber":
+            self.subscriber_before = before
             self._subscriber_entered(state)
         elif state == "ready":
             self._waiting.send(partial(ServerLink.execute, self))

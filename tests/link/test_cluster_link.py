@@ -30,6 +30,7 @@ from opentera_twisted.link import (
     plain,
     protocol,
 )
+from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
 from opentera_twisted.link.slots import key_slot
 from tests.helpers.cluster import ClusterTestCase
 from tests.helpers.support import (
@@ -142,9 +143,11 @@ class ClusterLinkTests(ClusterTestCase):
             await gaps.wait(len(gaps.items) + 1)
 
     async def test_a_node_is_added_and_removed(self) -> None:
-        bus = await self.bus()
+        bus, classic = await self.bus(), await self.bus(f"{self.cluster.url}/?pubsub=classic")
         topic = self.topics()[0]
         got, gaps = await self.follow(bus, [topic])
+        pattern_gaps = Collector()
+        await classic.subscribe_pattern("t*", Collector(), lambda: pattern_gaps("t*"))
         source = self.owner(topic)
         stays_primary = ("--cluster-allow-replica-migration", "no")  # without slots too
         added = Node(folder_of(self), free_port(), free_port(), stays_primary)
@@ -161,8 +164,16 @@ class ClusterLinkTests(ClusterTestCase):
         await gaps.wait(1)
         await self.assert_all_arrive(bus, [topic], got)
         assert (HOST, added.port) in bus.link.nodes
+        assert isinstance(classic.link, ClusterLink)
+        await until(turn, lambda _: (HOST, added.port) in classic.link.nodes)
+        left = classic.link.nodes[HOST, added.port]
+        await left.ready()
         await in_thread(self.cluster.move, slot, source)
         await gaps.wait(2)
+        await until(turn, lambda _: set(left.states.values()) == {"idle"})
+        assert classic.link.subscriptions.is_settled
+        await pattern_gaps.wait(1)
+        await classic.subscribe_pattern("t*", Collector())
         identity = added.id
         added.kill()
         with_added.restore()
@@ -218,9 +229,12 @@ class ClusterLinkTests(ClusterTestCase):
         await in_thread(self.cluster.wait)
 
     async def test_a_replica_takes_over_from_a_killed_primary(self) -> None:
-        bus = await self.bus()
+        bus, classic = await self.bus(), await self.bus(f"{self.cluster.url}/?pubsub=classic")
         topics = self.topics()
         got, gaps = await self.follow(bus, topics)
+        pattern_gaps = Collector()
+        pattern = f"{{{topics[0]}}}*"
+        await classic.subscribe_pattern(pattern, Collector(), lambda: pattern_gaps(pattern))
         primary = self.owner(topics[2])
         replica = await in_thread(self.replica_of, primary)
         assert isinstance(bus.link, ClusterLink)
@@ -233,8 +247,17 @@ class ClusterLinkTests(ClusterTestCase):
         assert await bus.publish(topics[0], "x") == 1  # the other nodes go on
         assert bus.link.statistics["client"].published == before + 1
         await got.wait(1)
+        await pattern_gaps.wait(1)
+        counts = classic.link.statistics["subscriber"]
+        failed = counts.failed
+        await until(turn, lambda _: counts.failed > failed + 1)
+        table = classic.link.subscriptions
+        assert isinstance(table, ClusterSubscriptions)
+        await until(turn, lambda _: table.is_settled)
         replica.execute("CLUSTER", "FAILOVER", "TAKEOVER")
         assert await written is True
+        await classic.connected()
+        assert pattern_gaps.items == [pattern]
         await gaps.wait(1)
         await bus.connected()
         await self.assert_all_arrive(bus, topics, got)
