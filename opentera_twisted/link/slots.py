@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from binascii import crc_hqx
 from collections.abc import Sequence
+from functools import cache
+from itertools import count
 from typing import Final
 
 SLOTS: Final = 16_384
@@ -37,6 +39,18 @@ def key_slot(name: bytes) -> int:
         if end > start:
             name = name[start:end]
     return crc_hqx(name, 0) % SLOTS
+
+
+@cache
+def slot_tags() -> Sequence[bytes]:
+    """Return a hash tag of each slot."""
+    tags: dict[int, bytes] = {}
+    for number in count():
+        tag = b"%d" % number
+        tags.setdefault(crc_hqx(tag, 0) % SLOTS, tag)
+        if len(tags) == SLOTS:
+            break
+    return [tags[slot] for slot in range(SLOTS)]
 
 
 def slot_topic(name: bytes, prefix: bytes = b"opentera.slot.") -> bytes:

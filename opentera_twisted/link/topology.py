@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from opentera_twisted.link.slots import SLOTS, key_slot
+from opentera_twisted.link.slots import SLOTS, key_slot, slot_tags
 
 Address = tuple[str, int]
 """Name or IP address of a node, and its port."""
+
+_QUICK_MARKERS: Final = [b"opentera.slot.node{%d}" % number for number in range(100)]
 
 
 class Topology:
@@ -57,14 +59,16 @@ class Topology:
             known: topics to prefer; each was chosen before.
         """
         chosen: dict[Address, bytes] = {}
-        candidates = (b"opentera.slot.node{%d}" % number for number in range(SLOTS))
-        primaries = len(self.primaries)
-        for topic in chain(sorted(known), candidates):
+        primaries = self.primaries
+        for topic in chain(sorted(known), _QUICK_MARKERS):
             owner = self._owners[key_slot(topic)]
             if owner is not None:
                 chosen.setdefault(owner, topic)
-                if len(chosen) == primaries:
+                if len(chosen) == len(primaries):
                     break
+        for owner in primaries:
+            if owner not in chosen:  # it has few slots
+                chosen[owner] = b"opentera.slot.node{%s}" % slot_tags()[self._owners.index(owner)]
         return set(chosen.values())
 
     def move(self, slot: int, address: Address) -> None:

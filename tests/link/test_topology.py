@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentera_twisted.link.slots import SLOTS
+from opentera_twisted.link.slots import SLOTS, key_slot
 from opentera_twisted.link.topology import Topology, parse_slots
 
 SLOT = st.integers(0, SLOTS - 1)
@@ -45,6 +45,19 @@ def test_a_moved_slot_has_the_new_owner_alone(slot: int, port: int) -> None:
     assert topology.owner(slot) == ("new", port)
     assert topology.owner((slot + 1) % SLOTS) == ("old", 1)
     assert topology != parse_slots([[0, SLOTS - 1, [b"old", 1, b"id"]]], "asked")
+
+
+@given(st.lists(st.tuples(SLOT, PORT), max_size=4))
+def test_each_primary_has_one_marker_even_with_one_slot(moves: list[tuple[int, int]]) -> None:
+    topology = parse_slots([[0, SLOTS - 1, [b"old", 1, b"id"]]], "asked")
+    markers: set[bytes] = set()
+    for slot, port in moves:
+        topology.move(slot, ("new", port))
+        before, markers = markers, topology.markers(markers)
+        owners = [topology.owner(key_slot(topic)) for topic in markers]
+        assert sorted(map(str, owners)) == sorted(map(str, topology.primaries))
+        kept = {topology.owner(key_slot(topic)) for topic in before}
+        assert len(before & markers) == len(kept)
 
 
 @pytest.mark.parametrize("host", [None, b"", b"?"])
