@@ -133,9 +133,9 @@ class Health:
         """Return the time of the last change of the status."""
         states: Mapping[str, str] = self._bus.link.states
         since = {name: counts.since for name, counts in self._bus.link.statistics.items()}
-        if self._bus.link.is_ready:
-            return max(*since.values(), self._changed)
-        return min(since[name] for name, state in states.items() if state != "ready")
+        broken = [since[name] for name, state in states.items() if state != "ready"]
+        # A link that was stopped is not ready while its connections still are.
+        return min(broken) if broken else max(*since.values(), self._changed)
 
     def _check(self) -> Deferred[None] | None:
         """Check that logins work: a replica, or a cluster that is down, accepts connections too."""

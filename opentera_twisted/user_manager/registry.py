@@ -321,10 +321,10 @@ class Registry:
 
     async def has_shrunk(self) -> bool:
         """Return True if fewer are online than after the last messages or the last check."""
-        before = self._sizes
-        sizes = [self._link.execute("HLEN", self._key(ONLINE + kind)) for kind in topics.KINDS]
-        self._sizes = await gathered(sizes)
-        return any(now < then for now, then in zip(self._sizes, before, strict=False))
+        lengths = [self._link.execute("HLEN", self._key(ONLINE + kind)) for kind in topics.KINDS]
+        sizes = await gathered(lengths)
+        before, self._sizes = self._sizes, sizes  # after the replies to earlier messages
+        return any(now < then for now, then in zip(sizes, before, strict=False))
 
     async def online(self, kind: Kind) -> list[str]:
         """Return the sorted UUIDs of online identities."""

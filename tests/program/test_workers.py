@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -46,8 +47,26 @@ class WorkersTestCase(ProgramTestCase):
             "--workers", str(COUNT), *endpoint, *options,
             redis_port=redis_port, environment=environment,
         )  # fmt: skip
+        self.addCleanup(self.kill_with_workers, program)
         await program.says(READY)
         return program, port
+
+    @staticmethod
+    def kill_with_workers(program: Process) -> None:
+        """Kill a program and its workers, which would wait for their clients to return."""
+        if program.has_ended:
+            return
+        found = subprocess.run(
+            ["pgrep", "-P", str(program.pid), "-f", "bootstrap"],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        program.kill()
+        for worker in found.stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(worker), signal.SIGKILL)
+            wait_for_end(int(worker))
 
     async def page(self, path: str) -> Any:
         """Return a JSON page of the admin endpoint."""

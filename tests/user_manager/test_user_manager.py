@@ -451,9 +451,9 @@ class StartingTests(UserManagerTestCase):
         compared = Collector()
         compare = manager._registry.compare
 
-        async def counted(everyone: dict[Kind, list[str]]) -> None:
+        async def counted(everyone: dict[Kind, list[str]]) -> bool:
             compared()
-            await compare(everyone)
+            return await compare(everyone)
 
         self.patch(manager._registry, "compare", counted)
         for _ in range(2):
