@@ -99,7 +99,7 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         raise NotImplementedError
 
     # --- connection
-    # These four hooks bypass Autobahn's server, which looks up details of the peer and formats
+    # These hooks bypass Autobahn's server, which looks up details of the peer and formats
     # unused log lines: a fifth of a login's time, and half of a close's.
 
     def connectionMade(self) -> None:
@@ -203,6 +203,8 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         headers = [("Connection", "close"), ("Content-Length", "0"), *headers]
         if status is HTTPStatus.UPGRADE_REQUIRED:
             headers.append(("Upgrade", "websocket"))
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers.append(("Allow", "GET"))
         if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UPGRADE_REQUIRED}:
             headers.append(("Sec-WebSocket-Version", VERSION))
         self.wasClean = True  # an orderly refusal, without a warning
@@ -367,10 +369,7 @@ class CorrectedFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobah
             TIMER_BUCKET * 1000.0, TIMER_CHUNK, clock.seconds, clock.callLater
         )
         self.setProtocolOptions(
-            versions=[13],
-            webStatus=False,
             failByDrop=False,
-            allowNullOrigin=True,
             openHandshakeTimeout=0,
             closeHandshakeTimeout=CLOSE_TIMEOUT,
             autoPingRestartOnAnyTraffic=False,

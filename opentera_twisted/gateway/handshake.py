@@ -25,7 +25,9 @@ _HEAD: Final = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*)\r\n"
 )
-_HOST: Final = re.compile(r"[^:]*|.*(?:\]|:[0-9]+)")
+_HOST: Final = re.compile(
+    r"(?:\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+;=-]*)(?::[0-9]*)?", re.IGNORECASE
+)
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 _ORIGIN: Final = re.compile(r"null|file://|[a-z][a-z0-9+.-]*://[^\s/].*", re.IGNORECASE)
 _SPACE: Final = " \t"
@@ -102,8 +104,11 @@ def _mistake(target: str, headers: Mapping[str, str], repeated: Collection[str])
     origin = headers.get("origin", "null")
     mistakes = {
         "the target has a fragment": "#" in target,
-        "the header Host is missing, repeated, or has a port that is not a number": (
-            "host" in repeated or not _HOST.fullmatch(headers.get("host", ":"))
+        "the header Host is missing, repeated, or not a host with an optional port": (
+            "host" in repeated or not _HOST.fullmatch(headers.get("host", "/"))
+        ),
+        "the request has a body": (
+            "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         ),
         "the header Upgrade does not name websocket": not _names(headers["upgrade"], "websocket"),
         "the header Connection does not name Upgrade": (

@@ -166,6 +166,7 @@ class ClientProtocol(CorrectedProtocol):
         """Request admission from the gateway."""
         self._admission = Deferred.fromCoroutine(self._admit(request))
         self._admission.addCallbacks(self._admitted, self._refused, callbackArgs=(request,))
+        self._admission.addErrback(self._failed)
 
     async def _admit(self, request: Request) -> Identity:
         self._client = self.factory.proxies.client(self.address, request.headers)
@@ -193,6 +194,10 @@ class ClientProtocol(CorrectedProtocol):
             self.open_websocket(request, self._subprotocol, self._agreed)
         else:  # the client has left
             self.left()
+
+    def _failed(self, failure: Failure) -> None:
+        self._gateway_log.failure("opening a websocket failed", failure)
+        self.dropConnection(abort=True)
 
     def _count_unknown(self) -> bool:
         """Count a connection for its address, unless it comes from a trusted proxy."""

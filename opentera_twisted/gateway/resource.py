@@ -19,7 +19,8 @@ from opentera_twisted.gateway.protocol import ClientFactory
 class GatewayResource:
     """Takes over the connection of a request for ``user``, ``participant`` or ``device`` below it.
 
-    The site never answers such a request itself, so its access log does not see the session key.
+    The site does not answer such a request itself, so its access log does not see the session key.
+    The exception is a request for a whole URI, which no client sends: the site answers it with 404.
     """
 
     isLeaf = True
@@ -54,6 +55,8 @@ class GatewayResource:
         transport.resumeProducing()  # paused while the site answers
         protocol.makeConnection(transport)
         protocol.dataReceived(_original(request))
+        # The channel is still parsing the read in which the request ended; the rest are frames.
+        channel.rawDataReceived = protocol.dataReceived
         return NOT_DONE_YET
 
 

@@ -23,6 +23,7 @@ def lines() -> Iterator[Case]:
             "4.2.1",
             request(line=method + b" " + _TARGET + b" HTTP/1.1"),
             405,
+            ("Allow", "GET"),
         )
     for version in (b"1.0", b"0.9", b"2.0", b"3.0"):
         yield refused(
@@ -131,6 +132,7 @@ def needed() -> Iterator[Case]:
         ("Host", b"example.org", "of another host"),
         ("Host", b"[::1]", "that is IPv6"),
         ("Host", b"[::1]:80", "that is IPv6 with a port"),
+        ("Host", b"example.org:", "with an empty port"),
         ("Sec-WebSocket-Version", b" \t13\t ", "with space around it"),
     ):
         value = {header: text}
@@ -145,9 +147,23 @@ def needed() -> Iterator[Case]:
         ("Host", b"127.0.0.1:http", "with a port that is no number", 400),
         ("Host", b"127.0.0.1:8_0", "with an underscore in its port", 400),
         ("Host", b"127.0.0.1:+80", "with a sign before its port", 400),
+        ("Host", b"a b", "with a space", 400),
+        ("Host", b"a, b", "that is a list", 400),
+        ("Host", b"u@a/b?c", "with a user and a path", 400),
+        ("Host", b"[::1", "that is half an IPv6 address", 400),
     ):
         value = {header: text}
         yield refused(f"{header} {words} is refused", "4.2.1", request(change=value), status)
+    for line, words in (
+        (b"Content-Length: 5", "with a body"),
+        (b"Content-Length: abc", "with a body of no length"),
+        (b"Transfer-Encoding: chunked", "with a body in chunks"),
+        (b"Content-Length: 0\r\nTransfer-Encoding: chunked", "with two lengths"),
+    ):
+        yield refused(f"a request {words} is refused", "RFC 9112, 6.3", request(line), 400)
+    yield opened(
+        "a request with an empty body opens", "RFC 9112, 6.3", request(b"Content-Length: 0")
+    )
     for header, text in (("Connection", b"Upgrade"), ("Upgrade", b"websocket")):
         value = {header: None}
         yield opened(

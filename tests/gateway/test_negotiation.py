@@ -10,6 +10,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from opentera_twisted.gateway import GatewayLimits
+from tests.conformance.frames import PING, PONG, frame
 from tests.gateway.test_gateway import GatewayTestCase
 from tests.helpers.support import UUID
 from tests.helpers.websockets import connect_bytes, handshake
@@ -118,14 +119,23 @@ class OfferTests(NegotiationTestCase):
 
 
 class SiteTests(NegotiationTestCase):
-    async def test_a_site_passes_the_request_on_unchanged(self) -> None:
+    async def site(self) -> int:
         await self.gateway()
         root = Resource()
         root.putChild(b"wss", self.gate.resource())
         listening: Any = reactor
         site: Any = listening.listenTCP(0, Site(root), interface="127.0.0.1")
         self.addCleanup(site.stopListening)
-        port = site.getHost().port
+        return int(site.getHost().port)
+
+    async def test_frames_in_the_segment_of_the_request_are_read(self) -> None:
+        client = await connect_bytes(await self.site())
+        client.send(await self.request() + frame(PING, b"early"))
+        await client.until(frame(PONG, b"early", mask=None))
+        client.drop()
+
+    async def test_a_site_passes_the_request_on_unchanged(self) -> None:
+        port = await self.site()
         good = await self.request()
         old = good.replace(b"HTTP/1.1", b"HTTP/1.0")
         await self.is_refused(port, old, good, b"505")

@@ -212,6 +212,7 @@ class Recovery:
         """Attach an open websocket to its session, and close the session's previous websocket."""
         before = session.websocket
         self._unhold(session)
+        self._attached.pop(session, None)  # they are in the order of their times
         self._attached[session] = self._clock.seconds() + self._interval
         # A session that opens during a gap may miss events from the start.
         session.has_gap = any(map(self._link.is_in_gap, self._joining.topics_of(session)))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from opentera_twisted.gateway.frames import Frame, Frames, together
+from opentera_twisted.gateway.frames import Frame, Frames
 
 
 class Window:
@@ -21,7 +21,8 @@ class Window:
 
     Args:
         seconds: Minimum age in seconds at which `trim` drops a frame.
-        limit: Bytes of frames to keep, rounded up to whole writes; 0 for none.
+        limit: Bytes of frames to keep; 0 for none. Frames of one write leave together, and missed
+            frames stay together, so up to twice as many are kept.
 
     Attributes:
         sent: Frames for the client's present connection, sent or due while it was away.
@@ -46,8 +47,8 @@ class Window:
 
     def add(self, frames: Frame | Frames) -> None:
         """Keep frames for the client."""
-        if frames.number > 1 and frames.size > 2 * self._limit:
-            self._add_newest(frames)
+        if frames.number > 1 and frames.size > self._limit:
+            self.restart(_each(frames), self.sent)
             return
         self._batches.append(frames)
         self.sent += frames.number
@@ -58,19 +59,6 @@ class Window:
             if oldest.number > 1 and self.bytes - oldest.size < self._limit:
                 break
             self._drop()
-
-    def _add_newest(self, frames: Frame | Frames) -> None:
-        """Keep as many frames of a large write as the limit allows."""
-        size, kept = 0, []
-        for frame in reversed(_each(frames)):
-            size += frame.size
-            if size > self._limit:
-                break
-            kept.append(frame)
-        newest = kept[::-1]
-        self.restart((), self.sent + frames.number - len(newest))
-        if newest:
-            self.add(together(newest))
 
     def trim(self, now: float) -> None:
         """Drop old frames; call it regularly while the client is connected.
@@ -85,7 +73,7 @@ class Window:
         if not marks or marks[-1][1] < self.sent:
             marks.append((now, self.sent))
         oldest = now - self._seconds
-        while marks and marks[0][0] <= oldest:
+        while marks and (marks[0][0] <= oldest or marks[0][1] <= self._first):
             _, first = marks.pop(0)
             while self._first < first:
                 self._drop()
@@ -120,17 +108,23 @@ class Window:
     def restart(self, frames: Iterable[Frame], received: int = 0) -> None:
         """Begin a connection with the missed frames, whose age starts again.
 
+        The client may return once more before it has received them, so all are kept.
+
         Args:
             frames: The missed frames.
             received: Event frames that the client counted before them; 0 on a new connection.
         """
-        frames = list(frames)
+        kept = deque(frames)
+        number, size = len(kept), sum(frame.size for frame in kept)
+        if size > 2 * self._limit:
+            while size > self._limit:
+                size -= kept.popleft().size
         self._batches.clear()
+        self._batches.extend(kept)
         self._marks.clear()
-        self.sent = self._first = received
-        self.bytes = 0
-        if frames:
-            self.add(together(frames))
+        self.sent = received + number
+        self._first = self.sent - len(kept)
+        self.bytes = size
 
     @property
     def frames(self) -> Sequence[Frame]:

@@ -72,6 +72,13 @@ class SameGatewayTests(RecoveryTestCase):
         assert await client.until(1) == ["a", "b"]
         assert gate.clients["user"] == 1
 
+    async def test_a_return_leaves_other_clients_due_in_order(self) -> None:
+        gate, port = await self.gateway()
+        client, _ = await self.client(port), await self.client(port)
+        assert await client.come_back(port)  # its old websocket is still open
+        due = list(gate.recovery._attached.values())
+        assert due == sorted(due)
+
     async def test_a_token_serves_once(self) -> None:
         gate, port = await self.gateway()
         client = await self.client(port)
