@@ -19,7 +19,7 @@ from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import AlreadyServed, BusError
 from opentera_twisted.holders import REPORTS
-from opentera_twisted.link import Retry
+from opentera_twisted.link import USER_MANAGER, Retry
 from opentera_twisted.presence_lease import LEASE
 from opentera_twisted.pubsub import Delivery, Subscription
 from opentera_twisted.revocation import TOPICS, standings
@@ -303,7 +303,8 @@ class UserManager(Service):
     async def _work_off(self) -> None:
         while self._messages or self._compares:
             try:
-                await self._bus.connected()
+                # A lost node of a cluster that has neither clients nor registry does not matter.
+                await self._bus.link.ready_for(USER_MANAGER.topic, REPORTS)
                 if self._messages:
                     await self._apply()
                 else:

@@ -353,7 +353,7 @@ class Recovery:
     def _begin(
         self, session: Session, taken: Taken, received: int, missed: Sequence[Frame] | None
     ) -> Session:
-        """Prepare a session's first frames; `missed` is None if any is lost."""
+        """Prepare a session's first frames; ``missed`` is None if any is lost."""
         if missed is not None:
             self.outcomes["recovered"] += 1
         if session.prior is not None and session.prior.digest != taken.digest:
