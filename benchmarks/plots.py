@@ -20,12 +20,13 @@ _FAR_APART: Final = 50
 _LABEL: Final = 34
 """Characters in one line of a label."""
 
-_STYLE: Final = {
+STYLE: Final = {
     "svg.hashsalt": "opentera-twisted",  # the same picture of the same results
     "axes.spines.top": False,
     "axes.spines.right": False,
     "font.size": 9,
 }
+"""Settings of matplotlib for every picture."""
 
 
 @frozen
@@ -66,7 +67,7 @@ def draw(folder: Path, figures: Sequence[Figure], facts: Mapping[str, str]) -> N
 
     folder.mkdir(parents=True, exist_ok=True)
     machine = f"{facts['cores']} cores, {facts['processor']}, Python {facts['python']}"
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for picture in pictures(figures):
             canvas = Canvas(figsize=(7.2, 3.6), layout="constrained")
             axes = canvas.subplots()
@@ -88,7 +89,7 @@ def _lines(axes: Any, figures: Sequence[Figure]) -> None:
             [series.median for _, series in points],
             yerr=_spread([series for _, series in points]),
             label=who,
-            color=_color(number),
+            color=color(number),
             linewidth=2 if number == 0 else 1.2,
             marker="o",
             markersize=4,
@@ -119,7 +120,7 @@ def _bars(axes: Any, figures: Sequence[Figure]) -> None:
         places,
         medians,
         xerr=_spread(series),
-        color=[_color(number) for number in places],
+        color=[color(number) for number in places],
         error_kw={"capsize": 2, "linewidth": 1},
     )
     if min(medians) > 0 and max(medians) / min(medians) > _FAR_APART:
@@ -145,5 +146,6 @@ def _short(series: Series) -> str:
     return re.split(r"[,:]", series.who, maxsplit=1)[0]
 
 
-def _color(number: int) -> str:
+def color(number: int) -> str:
+    """Return the colour of a line or bar; number 0 is ours."""
     return _OURS if number == 0 else _OTHERS[(number - 1) % len(_OTHERS)]

@@ -87,11 +87,6 @@ class Load:
         return sum(person.numbers.missed for person in self._people)
 
     @property
-    def received(self) -> int:
-        """Return the number of the last events received, added up."""
-        return sum(person.numbers.received for person in self._people)
-
-    @property
     def logins(self) -> int:
         """Return the number of session keys that the clients needed."""
         return sum(person.logins for person in self._people)

@@ -6,16 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks.plots import STYLE, color
+
 from .footprint import Footprint, Measured
 
 _UNITS: Final = {"memory": "memory, MB", "objects": "objects", "files": "open files"}
-_COLOURS: Final = ("#c2410c", "#1d4ed8", "#15803d")
-_STYLE: Final = {
-    "svg.hashsalt": "opentera-twisted",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "font.size": 9,
-}
 
 
 def draw(path: Path, measured: Sequence[Measured], every: float, restarts: Sequence[float]) -> None:
@@ -34,15 +29,15 @@ def draw(path: Path, measured: Sequence[Measured], every: float, restarts: Seque
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         canvas = Figure(figsize=(7.2, 6), layout="constrained")
         for axes, name in zip(
             canvas.subplots(len(Footprint._fields), sharex=True), Footprint._fields, strict=True
         ):
-            for process, colour in zip(measured, _COLOURS, strict=True):
-                minutes = [number * every / 60 for number in range(len(process.samples))]
+            for number, process in enumerate(measured):
+                minutes = [place * every / 60 for place in range(len(process.samples))]
                 values = [getattr(sample, name) for sample in process.samples]
-                axes.plot(minutes, values, color=colour, label=process.name, linewidth=1)
+                axes.plot(minutes, values, color=color(number), label=process.name, linewidth=1)
             for restart in restarts:
                 axes.axvline(restart / 60, color="#d1d5db", linewidth=0.8, zorder=0)
             axes.set_ylabel(_UNITS[name])
