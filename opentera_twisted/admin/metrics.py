@@ -104,11 +104,12 @@ class Metrics:
             for known in _STATES:
                 states.add_metric([name, known], int(known == state))
         yield states
+        nodes = {f"{host}:{port}": node for (host, port), node in link.nodes.items()}
         yield _gauges(
             "node_ready",
             "1 if both connections to a node of a Redis Cluster are ready, else 0.",
             "node",
-            {f"{host}:{port}": int(node.is_ready) for (host, port), node in link.nodes.items()},
+            {name: int(node.is_ready) for name, node in nodes.items()},
         )
         yield _gauges(
             "node_slots",
@@ -120,10 +121,7 @@ class Metrics:
             "node_topics",
             "Topics and patterns that a node of a Redis Cluster has acknowledged.",
             "node",
-            {
-                f"{host}:{port}": len(node.subscriptions.acknowledged)
-                for (host, port), node in link.nodes.items()
-            },
+            {name: len(node.subscriptions.acknowledged) for name, node in nodes.items()},
         )
         yield _gauges(
             "link_since_timestamp_seconds",
