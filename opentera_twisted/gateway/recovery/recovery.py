@@ -245,11 +245,8 @@ class Recovery:
 
     def has_token(self, session: Session, websocket: Websocket) -> None:
         """Invalidate the previous token of a client that has received the present one."""
-        prior = session.prior
-        if session.websocket is websocket and prior is not None:
-            session.prior = None
-            self._priors.pop(prior.digest, None)
-            self._used.append(prior.digest)
+        if session.websocket is websocket and session.prior is not None:
+            self._used.append(self._forget_prior(session, session.prior))
 
     # --- a client that returns
 
@@ -366,10 +363,14 @@ class Recovery:
 
     def _confirm(self, session: Session) -> None:
         """Invalidate a session's previous token, because its client has the present one."""
-        prior, session.prior = session.prior, None
-        if prior is not None:
-            self._priors.pop(prior.digest, None)
-            self._drop(prior.digest)
+        if session.prior is not None:
+            self._drop(self._forget_prior(session, session.prior))
+
+    def _forget_prior(self, session: Session, prior: Prior) -> str:
+        """Forget a session's previous token; return its digest, which Redis still has."""
+        session.prior = None
+        self._priors.pop(prior.digest, None)
+        return prior.digest
 
     def _move(self, session: Session, *, is_free: bool = False) -> None:
         """Point the previous token to this gateway, which has the frames."""
