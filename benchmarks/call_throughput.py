@@ -21,11 +21,11 @@ QUICK_IN_FLIGHT: Final = (1, 64, 256)
 COMPARED: Final = 64
 """Calls in flight of ours beside existing callers, who have one."""
 
-CALLS: Final = {1: 8_000, 16: 60_000}
-CALLS_IN_FLIGHT: Final = 100_000
-"""Enough for some three seconds, each."""
+CALLS: Final = {1: 4_000, 16: 25_000}
+CALLS_IN_FLIGHT: Final = 40_000
+"""Each enough for one to three seconds."""
 
-EXISTING_CALLS: Final = 6_000
+EXISTING_CALLS: Final = 3_000
 
 _EXISTING_TOPIC: Final = TOPIC.replace(SERVICE, "existing")
 _EXISTING: Final = {
