@@ -508,19 +508,25 @@ class RedisFaultTests(PresenceTestCase):
         return server, await self.bus(server.url)
 
     async def test_an_empty_redis_gets_all_clients_again(self) -> None:
-        server, bus = await self.own_server()
-        self.patch(back_off, "FIRST_DELAY", 1.0)  # the observer reconnects first
+        server, observer = await self.own_server()
+        proxy = Proxy(server.port)
+        self.addCleanup(proxy.stop)
+        bus = await self.bus(f"redis://127.0.0.1:{proxy.port}")
         presence = self.local(bus)
         stays, goes, comes = self.user(), self.user(), self.user()
         presence.opened(stays)
         presence.opened(goes)
         await presence.reported()
         await deferToThread(server.stop)
+        while bus.link.is_ready or observer.link.is_ready:
+            await turn()
+        proxy.frozen = True  # the observer is back first
         presence.closed(goes)
         presence.opened(comes)
         await deferToThread(server.start)
-        self.patch(back_off, "FIRST_DELAY", 0.01)
-        reports = await self.observe(await self.bus(server.url))
+        reports = await self.observe(observer)
+        proxy.frozen = False
+        proxy.cut()
         await presence.reported()
         await reports.wait(3)
         assert sorted(reports.items) == sorted(

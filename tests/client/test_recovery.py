@@ -9,7 +9,6 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted.client import GatewayClient
-from opentera_twisted.gateway.recovery import handover
 from opentera_twisted.gateway.recovery.peers import GATEWAYS
 from opentera_twisted.link import back_off
 from tests.faults.proxy import Proxy
@@ -34,7 +33,6 @@ class ReturnTests(RecoveryTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.patch(back_off, "FIRST_DELAY", 0.01)
-        self.patch(handover, "TIMEOUT", 60.0)  # the machine may be busy
         self.events = Collector()
         self.gaps = Collector()
         self.asked = Collector()
@@ -123,11 +121,12 @@ class ReturnTests(RecoveryTestCase):
 
     async def test_a_break_beyond_the_window_needs_a_key_and_is_a_gap(self) -> None:
         gate, port = await self.gateway(recovery_window=0.05)
-        await self.start_client(port)
         reports = self.subscribed(USER_MANAGER)
+        await self.start_client(port)
+        await message(reports)  # the report of its login
         self.proxy.frozen = True
         self.proxy.cut()
-        await message(reports)
+        await message(reports)  # the report of its end
         await self.is_held(gate, 0)
         self.proxy.frozen = False
         self.proxy.cut()

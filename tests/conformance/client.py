@@ -109,8 +109,10 @@ class Peer:
         message.data.append(pack(ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)))
         self._redis.publish(disconnect_command(uuid), message.SerializeToString())
         data = b""
-        while not data or len(data) < 2 + data[1]:
-            data += connection.recv(1024)
+        while len(data) < 2 or len(data) < 2 + data[1]:
+            received = connection.recv(1024)
+            assert received, f"closed after {data!r}"
+            data += received
         return data
 
     @staticmethod

@@ -19,7 +19,7 @@ from twisted.web.server import Site
 
 from opentera_twisted import SessionKeys
 from opentera_twisted.errors import InvalidArgument
-from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway import Gateway, protocol
 from opentera_twisted.gateway.tls import Certificate as Reloadable
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.envelopes import tera_event
@@ -30,6 +30,7 @@ from tests.helpers.authority import Authority
 from tests.helpers.processes import Process, twistd
 from tests.helpers.support import (
     GATEWAY,
+    GUARD,
     UUID,
     RedisTestCase,
     folder_of,
@@ -251,6 +252,7 @@ class SiteTests(TLSTestCase):
         assert (await client.closed).startswith(b"HTTP/1.1 404 ")
 
     async def test_a_client_that_does_not_read_is_closed_here_too(self) -> None:
+        self.patch(protocol, "PONG_TIMEOUT", GUARD)
         port = await self.site()
         bus = await self.bus()
         key = await SessionKeys(bus).issue("user", UUID)

@@ -8,13 +8,34 @@ from typing import Any, ClassVar
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from tests.helpers.support import Collector
+
+
+class Messages(Collector):
+    """The messages of a websocket; a wait for more than it received fails when it closes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._end: AssertionError | None = None
+
+    def wait(self, count: int) -> Deferred[list[Any]]:
+        """Fire with all messages when there are that many; fail if the websocket closes first."""
+        if self._end is not None and len(self.items) < count:
+            return fail(self._end)
+        return super().wait(count)
+
+    def end(self, code: int | None, reason: str | None) -> None:
+        """Fail all waits."""
+        self._end = AssertionError(f"closed after {len(self.items)} messages: {code} {reason}")
+        waiting, self._waiting = self._waiting, []
+        for _, deferred in waiting:
+            deferred.errback(self._end)
 
 
 class WebSocket(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is not annotated
@@ -24,7 +45,7 @@ class WebSocket(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is n
         super().__init__()
         self.opened: Deferred[WebSocket] = Deferred()
         self.closed: Deferred[tuple[int | None, str | None]] = Deferred()
-        self.messages = Collector()
+        self.messages = Messages()
 
     def onOpen(self) -> None:
         self.opened.callback(self)
@@ -43,6 +64,7 @@ class WebSocket(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is n
         if not self.opened.called:
             self.opened.errback(HandshakeFailed(str(reason)))
         self.closed.callback((code, reason))
+        self.messages.end(code, reason)
 
 
 async def leave(client: WebSocket) -> None:

@@ -499,9 +499,9 @@ class StartingTests(UserManagerTestCase):
             here.opened(Identity("user", uuid))
         await self.has(bus, "online_users", people)
         await deferToThread(server.stop)
-        await deferToThread(server.start)
         while bus.link.is_ready:
             await deferLater(reactor, 0)
+        await deferToThread(server.start)
         await bus.connected()
         await self.has(bus, "online_users", people)
 

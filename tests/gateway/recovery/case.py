@@ -11,6 +11,7 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, SessionKeys, topics
 from opentera_twisted.gateway import Gateway
+from opentera_twisted.gateway.recovery import handover
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.envelopes import tera_event
 from tests.helpers.support import GATEWAY, UUID, RedisTestCase, turn, until
@@ -20,6 +21,10 @@ from .client import Client
 
 class RecoveryTestCase(RedisTestCase):
     redis_user = GATEWAY
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(handover, "TIMEOUT", 60.0)  # the machine may be busy
 
     async def gateway(self, bus: Bus | None = None, **options: Any) -> tuple[Gateway, int]:
         """Start a gateway; return it with its port."""

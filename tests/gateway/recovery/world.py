@@ -91,6 +91,8 @@ class Crowd:
         """Wait until that many more events are published."""
         until = self.count + events
         while self.count < until:
+            if self._loop.called:
+                await self._loop  # it failed
             await deferLater(reactor, 0)
 
     async def has_all(self, number: int) -> bool:
