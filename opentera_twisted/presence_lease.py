@@ -504,6 +504,16 @@ class Lease:
         )
         return {topics.decode(identity) for identity in identities}
 
+    async def leaving(self) -> set[str]:
+        """Read the identities that are in their grace at any gateway from Redis."""
+        try:
+            identities: Sequence[bytes] = await self._link.execute(
+                "HKEYS", self._link.key(PRESENCE, LEAVING)
+            )
+        except WrongType:  # without this key, a departure is reported at once
+            return set()
+        return {topics.decode(identity) for identity in identities}
+
     async def was_reaped(self) -> bool:
         """Return True if others have reported this gateway's clients as disconnected."""
         reaped = self._link.key(PRESENCE, REAPED + self.gateway)

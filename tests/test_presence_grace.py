@@ -8,7 +8,7 @@ from opentera_twisted import Bus
 from opentera_twisted.gateway.presence import LocalPresence
 from opentera_twisted.holders import DUE, LEAVING
 from opentera_twisted.sessions import Identity
-from tests.helpers.support import UUID, turn
+from tests.helpers.support import UUID, caught_up, turn
 
 from .test_presence import LONG, PresenceTestCase
 
@@ -102,18 +102,35 @@ class GraceTests(PresenceTestCase):
         after: Any = self.redis.zscore(DUE, f"user.{UUID}")
         assert after <= before + 600_000
 
-    async def test_a_departure_is_lost_with_the_data_of_redis(self) -> None:
+    async def test_a_departure_outlives_the_data_of_redis(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)
         presence = self.with_grace(bus)
         await self.came_and_went(presence)
         self.redis.flushdb()
         await self.renewed(presence)
-        assert await bus.presence.online("user") == []
-        presence.opened(USER)
-        await presence.reported()
+        assert await bus.presence.online("user") == [UUID]
+        self.expire()
+        await self.renewed(presence)
         await reports.wait(2)
-        assert reports.items == [("CONNECTED", UUID)] * 2
+        assert reports.items == [("CONNECTED", UUID), ("DISCONNECTED", UUID)]
+        assert await bus.presence.online("user") == []
+
+    async def test_a_return_elsewhere_outlives_the_data_of_redis(self) -> None:
+        bus, other = await self.bus(), await self.bus()
+        reports = await self.observe(bus)
+        here, there = self.with_grace(bus), self.with_grace(other)
+        await self.came_and_went(here)
+        there.opened(USER)
+        await there.reported()
+        self.redis.flushdb()
+        for presence in (here, there):
+            await self.renewed(presence)
+        self.expire()
+        await self.renewed(here)
+        await caught_up(bus)
+        assert "DISCONNECTED" not in [what for what, _ in reports.items]
+        assert await bus.presence.online("user") == [UUID]
 
     async def test_keys_of_another_type_hold_up_no_report(self) -> None:
         bus = await self.bus()

@@ -7,7 +7,7 @@ It corrects Redis when the two may differ: after a lost link, and after the leas
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from itertools import chain
 from typing import Final, Literal
 
@@ -98,6 +98,8 @@ class LocalPresence:
         self._renewal.clock = link.clock
         self._grace: IDelayedCall | None = None
         self._grace_ends = 0.0
+        # Identities in their grace and its end, in the order of the ends; Redis may lose them.
+        self._departed: dict[str, tuple[Identity, float]] = {}
         self._retry = Retry(link.clock, self._log)
 
     @property
@@ -134,6 +136,7 @@ class LocalPresence:
         here = self._here.get(who)
         if here is None:
             here = self._here[who] = _Here(identity)
+            self._departed.pop(who, None)
             self._changes.append(_Change(who, identity, "came"))
             self._work()
         here.websockets += 1
@@ -148,14 +151,17 @@ class LocalPresence:
             self._conflicts.discard(who)
             self._changes.append(_Change(who, here.identity, "went"))
             self._work()
-            self._expect_end_of_grace()
+            self._begin_grace(who, here.identity)
 
-    def _expect_end_of_grace(self) -> None:
+    def _begin_grace(self, who: str, identity: Identity) -> None:
         """Renew at the end of a grace period, not only at the next regular renewal."""
-        if self._lease.grace:
-            self._grace_ends = self._link.clock.seconds() + self._lease.grace
-            if self._grace is None:
-                self._grace = self._link.clock.callLater(self._lease.grace, self._check_grace)
+        if not self._lease.grace:
+            return
+        self._grace_ends = self._link.clock.seconds() + self._lease.grace
+        self._departed.pop(who, None)  # they are in the order of their ends
+        self._departed[who] = (identity, self._grace_ends)
+        if self._grace is None:
+            self._grace = self._link.clock.callLater(self._lease.grace, self._check_grace)
 
     def _check_grace(self) -> None:
         self._grace = None
@@ -165,6 +171,12 @@ class LocalPresence:
         left = self._grace_ends + GRACE_LATE - self._link.clock.seconds()
         if left > 0:
             self._grace = self._link.clock.callLater(min(left, GRACE_CHECK), self._check_grace)
+
+    def _end_graces(self, until: float) -> None:
+        """Forget the identities whose departure Redis has reported by that time."""
+        departed = self._departed
+        while departed and departed[who := next(iter(departed))][1] <= until:
+            del departed[who]
 
     def reported(self) -> Deferred[None]:
         """Return a Deferred that fires when Redis has all reports."""
@@ -236,6 +248,7 @@ class LocalPresence:
         # Until Redis replies, they count as not reported, although it may have published them.
         transitions = [_transition(change) for change in batch]
         self._renewal_is_due, was_due = False, self._renewal_is_due
+        began = self._link.clock.seconds()
         expected = len(self._here) - len(self._conflicts) if is_everything else -1
         try:
             renewal = await self._lease.renew(transitions, join=self._joins, expected=expected)
@@ -247,6 +260,7 @@ class LocalPresence:
             self._is_doubtful = self._renewal_is_due = True
             return
         self._joins = False
+        self._end_graces(began - GRACE_LATE)
         self._apply(renewal)
         self._forget(renewal.applied)
         self._reaps = (was_due or self._reaps) and await self._lease.reap()
@@ -288,6 +302,7 @@ class LocalPresence:
         """Report all clients again, and disconnect those that only Redis lists for this gateway."""
         held = await self._lease.held()
         was_reaped = await self._lease.was_reaped()
+        leaving = await self._lease.leaving() if self._departed else set()
         self._joins = True
         again = [
             change for change in self._corrections if change.what == "again" and change.who in held
@@ -303,12 +318,25 @@ class LocalPresence:
                 for who, change in first.items()
                 if change.what == "went" and who not in held
             ]
+            self._corrections += self._lost_departures({*held, *leaving, *first})
         self._corrections += [
             _Change(who, here.identity, "came")
             for who, here in self._here.items()
             if who not in self._conflicts
         ]
         self._corrections += again
+
+    def _lost_departures(self, known: Container[str]) -> list[_Change]:
+        """Let identities depart again whose grace Redis has lost; their grace begins anew."""
+        lost = [
+            (who, identity) for who, (identity, _) in self._departed.items() if who not in known
+        ]
+        for who, identity in lost:
+            self._begin_grace(who, identity)
+        return [
+            *[_Change(who, identity, "was here") for who, identity in lost],
+            *[_Change(who, identity, "went") for who, identity in lost],
+        ]
 
     def _batch(self) -> tuple[list[_Change], bool]:
         """Return the next changes, and True if they are all.

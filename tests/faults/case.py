@@ -16,7 +16,9 @@ from .world import OUTCOMES, Outcome, World
 
 
 class FaultTestCase(TestCase):
-    async def world(self, *options: str, topics: int = 50, call_timeout: float = 5.0) -> World:
+    async def world(
+        self, *options: str, topics: int = 50, call_timeout: float = 5.0, **gateway: Any
+    ) -> World:
         self.server = start_server(self, *options)
         self._connections: list[CommandProtocol] = []
         watch = CommandProtocol.watch
@@ -28,15 +30,15 @@ class FaultTestCase(TestCase):
         self.patch(CommandProtocol, "watch", remember)
         self.redis = self.server.client()
         self.addCleanup(self.redis.close)
-        world = World(self.server, topics, call_timeout)
+        world = World(self.server, topics, call_timeout, **gateway)
         self.addCleanup(lambda: Deferred.fromCoroutine(world.stop()))
         await world.start()
         return world
 
-    async def patient_world(self) -> World:
+    async def patient_world(self, **gateway: Any) -> World:
         """Return a world whose timeouts tolerate a busy machine."""
         self.patch(factory, "PING_TIMEOUT", GUARD)
-        return await self.world(call_timeout=GUARD)
+        return await self.world(call_timeout=GUARD, **gateway)
 
     async def until_noticed(self) -> None:
         """Wait until all connections notice that Redis is silent, without pauses between pings."""

@@ -44,9 +44,18 @@ OUTCOMES: list[Outcome] = []
 
 
 class World:
-    """Everything that uses the link, under load."""
+    """Everything that uses the link, under load.
 
-    def __init__(self, server: Server, topics: int = 50, call_timeout: float = 5.0) -> None:
+    Args:
+        server: Server behind the proxy.
+        topics: Number of subscriptions.
+        call_timeout: Seconds allowed for each call.
+        gateway: Options of each gateway.
+    """
+
+    def __init__(
+        self, server: Server, topics: int = 50, call_timeout: float = 5.0, **gateway: Any
+    ) -> None:
         self.server = server
         self.proxy = Proxy(server.port)
         url = f"redis://127.0.0.1:{self.proxy.port}"
@@ -57,6 +66,7 @@ class World:
         self.outcome = Outcome("")
         self.gaps = 0
         self.clients: list[tuple[WebSocket, str]] = []
+        self._options = gateway
         self._topics = topics
         self._call_timeout = call_timeout
         self._next = 0
@@ -88,7 +98,7 @@ class World:
 
     def start_gateway(self, bus: Bus) -> tuple[Gateway, int]:
         """Start another gateway; return it with its port."""
-        gateway = Gateway(bus)
+        gateway = Gateway(bus, **self._options)
         gateway.startService()
         self._gateways.append(gateway)
         listen: Any = reactor.listenTCP
