@@ -16,6 +16,7 @@ from twisted.internet.task import LoopingCall
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.gateway.recovery import OUTCOMES
+from opentera_twisted.link import location
 from opentera_twisted.sessions import SessionKeys
 
 CHECK_INTERVAL: Final = 2.0
@@ -105,9 +106,9 @@ class Health:
         link = self._bus.link
         slots = link.slots
         return {
-            f"{host}:{port}": {
+            location(*address): {
                 "role": "primary",
-                "slots": slots.get((host, port), 0),
+                "slots": slots.get(address, 0),
                 **node.states,
                 "topics": {
                     "wanted": len(node.subscriptions.wanted),
@@ -115,7 +116,7 @@ class Health:
                 },
                 "ready": node.is_ready,
             }
-            for (host, port), node in sorted(link.nodes.items())
+            for address, node in sorted(link.nodes.items())
         }
 
     def _recovery(self) -> dict[str, Any]:

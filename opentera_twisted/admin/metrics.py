@@ -28,6 +28,7 @@ from opentera_twisted.admin.history import Sampler
 from opentera_twisted.bus import Bus
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.recovery import OUTCOMES as RECOVERY_OUTCOMES
+from opentera_twisted.link import location
 from opentera_twisted.rpc import OUTCOMES, SERVED_OUTCOMES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -104,7 +105,7 @@ class Metrics:
             for known in _STATES:
                 states.add_metric([name, known], int(known == state))
         yield states
-        nodes = {f"{host}:{port}": node for (host, port), node in link.nodes.items()}
+        nodes = {location(*address): node for address, node in link.nodes.items()}
         yield _gauges(
             "node_ready",
             "1 if both connections to a node of a Redis Cluster are ready, else 0.",
@@ -115,7 +116,7 @@ class Metrics:
             "node_slots",
             "Slots that a primary of a Redis Cluster owns.",
             "node",
-            {f"{host}:{port}": slots for (host, port), slots in link.slots.items()},
+            {location(*address): slots for address, slots in link.slots.items()},
         )
         yield _gauges(
             "node_topics",

@@ -34,7 +34,7 @@ from opentera_twisted._internal.default_url import DEFAULT_URL
 from opentera_twisted._internal.extras import explained
 
 try:
-    from opentera_twisted.link.address import RedisAddress
+    from opentera_twisted.link.address import RedisAddress, location
     from opentera_twisted.link.cluster_link import ClusterLink
     from opentera_twisted.link.cluster_subscriptions import is_sharded
     from opentera_twisted.link.keyspaces import PRESENCE, USER_MANAGER, Keyspace
@@ -66,4 +66,5 @@ __all__ = [
     "Script",
     "ServerLink",
     "is_sharded",
+    "location",
 ]

@@ -130,7 +130,7 @@ class RedisAddress:
         if self.path:
             return f"unix://{self.path}?db={self.database}"
         scheme = "redis" if self.tls is None else "rediss"
-        hosts = ",".join(_location(host, port) for host, port in self.hosts)
+        hosts = ",".join(location(host, port) for host, port in self.hosts)
         if self.is_cluster:
             return f"{scheme}+cluster://{hosts}" + "/?pubsub=classic" * self.is_classic
         if self.primary:
@@ -174,7 +174,7 @@ class RedisAddress:
         if self.primary:
             from opentera_twisted.link.sentinel import SentinelEndpoint  # noqa: PLC0415
 
-            sentinels = {_location(*host): connecting(*host) for host in self.hosts}
+            sentinels = {location(*host): connecting(*host) for host in self.hosts}
             return SentinelEndpoint(
                 reactor, sentinels, self.primary, self.sentinel_login, connecting
             )
@@ -191,7 +191,8 @@ class RedisAddress:
         return RedisAddress(hosts=((host, port),), login=self.login, tls=self.tls)
 
 
-def _location(host: str, port: int) -> str:
+def location(host: str, port: int) -> str:
+    """Write a host and a port as URLs do: with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

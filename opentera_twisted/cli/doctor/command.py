@@ -30,7 +30,7 @@ from opentera_twisted.errors import (
     CommandFailed,
     PermissionDenied,
 )
-from opentera_twisted.link import Link
+from opentera_twisted.link import Link, location
 from opentera_twisted.program.open_files import raise_limit
 from opentera_twisted.program.redis_checks import server as server_checks
 from opentera_twisted.program.redis_checks.finding import Finding, worst
@@ -94,7 +94,7 @@ async def examine(bus: Bus, timeout: float) -> Sequence[Finding]:
 def _servers(bus: Bus) -> Sequence[tuple[str, Link]]:
     """Return the server, or each node of a cluster with a suffix for its checks."""
     nodes = sorted(bus.link.nodes.items())
-    return [(f" of {host}:{port}", node) for (host, port), node in nodes] or [("", bus.link)]
+    return [(f" of {location(*address)}", node) for address, node in nodes] or [("", bus.link)]
 
 
 async def _server(link: Link, *, is_on_cluster: bool) -> Sequence[Finding]:
