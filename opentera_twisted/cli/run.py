@@ -58,9 +58,7 @@ def command(function: Callable[P, Work]) -> Callable[P, None]:
             raise click.UsageError(str(error), context) from None
 
         async def connect(bus: Bus) -> None:
-            # Wait for Redis first, so that --timeout bounds the wait for the connection.
-            await bus.link.execute("PING", timeout=settings.timeout)
-            await _check_scheme(bus.link)
+            await _wait_for_redis(bus.link, settings.timeout)
             await work(bus)
 
         run_with_bus(connect, context)
@@ -68,18 +66,19 @@ def command(function: Callable[P, Work]) -> Callable[P, None]:
     return run
 
 
-async def _check_scheme(link: Link) -> None:
-    """Check that the URL of one server does not lead to a cluster.
+async def _wait_for_redis(link: Link, timeout: float) -> None:
+    """Wait for Redis, and check that the URL of one server does not lead to a cluster.
 
     One node would show only its own topics and subscribers, without an error.
 
     Raises:
-        BusUnavailable: it does.
+        BusError: Redis is unreachable, or is a node of a cluster.
     """
     if link.address.is_cluster:
+        await link.execute("PING", timeout=timeout)
         return
     try:
-        info = await link.execute("INFO", "cluster")
+        info = await link.execute("INFO", "cluster", timeout=timeout)
     except CommandFailed:  # without the right
         return
     if b"cluster_enabled:1" in info:
