@@ -279,29 +279,36 @@ class Handovers:
         Raises:
             NotRecovered: The frames are not available.
         """
-        return await self._limited(self._fetch_by_topic(taken, received, topics, on_marker))
-
-    async def _fetch_by_topic(
-        self,
-        taken: Taken,
-        received: int,
-        topics: Sequence[str],
-        on_marker: Callable[[str], None],
-    ) -> list[Frame]:
-        clock = self._link.clock
         number = secrets.token_urlsafe(16)
         expected = _Expected(topics, on_marker)
         markers = self._attach(number, topics, expected.reached)
         pending = self._pending[number] = _Pending(lambda: None)
+        marker = Marker(number, taken.digest, received, self._reply, tuple(topics))
+        asking = self._ask_by_topic(taken.marker, marker, pending, expected, markers)
+        try:
+            return await self._limited(asking)
+        finally:
+            del self._pending[number]
+            for subscription in markers:
+                subscription.cancel()
+
+    async def _ask_by_topic(
+        self,
+        topic: str,
+        marker: Marker,
+        pending: _Pending,
+        expected: _Expected,
+        markers: Sequence[Subscription],
+    ) -> list[Frame]:
+        clock = self._link.clock
         try:
             await self._pubsub.acknowledged(*markers).addTimeout(TIMEOUT, clock)
-            marker = Marker(number, taken.digest, received, self._reply, tuple(topics))
-            asked = self._pubsub.publish(taken.marker, marker.encode())
+            asked = self._pubsub.publish(topic, marker.encode())
             if not await asked.addTimeout(TIMEOUT, clock):
                 raise NotRecovered("gone")
             await pending.ready.addTimeout(TIMEOUT, clock)
             for subscription in markers:
-                published = self._pubsub.publish(subscription.topic, number)
+                published = self._pubsub.publish(subscription.topic, marker.number)
                 published.addErrback(lambda failure: failure.trap(BusError))
             key = await pending.answered.addTimeout(TIMEOUT, clock)
             await expected.all_reached.addTimeout(TIMEOUT, clock)
@@ -310,10 +317,6 @@ class Handovers:
             raise NotRecovered("timeout") from None
         except (BusError, ValueError):
             raise NotRecovered("failed") from None
-        finally:
-            del self._pending[number]
-            for subscription in markers:
-                subscription.cancel()
 
     def _attach(
         self, number: str, topics: Iterable[str], reached: Callable[[str], None]
