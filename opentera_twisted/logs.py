@@ -239,7 +239,7 @@ class LogPublisher:
             while batch := self._take_batch():
                 level, payloads = batch
                 try:
-                    await self._bus.link.ready()
+                    await self._bus.link.ready_for(level.value, level.value)
                 except BusError:  # the bus was stopped
                     self.dropped += len(payloads)
                     continue

@@ -17,10 +17,12 @@ from opentera_twisted.cli import suggestions
 from opentera_twisted.holders import GATEWAYS, HELD, OWED
 from opentera_twisted.link import PRESENCE, USER_MANAGER, RedisAddress
 from opentera_twisted.link.slots import SLOTS, key_slot
+from opentera_twisted.logs import LogPublisher
 from opentera_twisted.presence_lease import Lease
 from opentera_twisted.sessions import Identity
 from opentera_twisted.user_manager.changes import Change
 from opentera_twisted.user_manager.registry import LOG, ONLINE, Registry
+from opentera_twisted.variables import LogList
 from tests import test_presence, test_presence_grace, test_presence_lease
 from tests.gateway import test_gateway
 from tests.gateway.recovery import test_returns
@@ -67,7 +69,7 @@ class PresenceTests(OnClusterTestCase, test_presence.SeveralGatewaysTests):
         assert not self.redis.exists(OWED)  # the other gateway's key was seen
         await deferToThread(self.cluster.move, slot, source)
 
-    async def test_presence_goes_on_while_another_node_is_lost(self) -> None:
+    async def test_presence_and_logs_go_on_while_another_node_is_lost(self) -> None:
         for node in self.cluster.nodes:
             node.execute("ACL", "SETUSER", "late", "on", ">secret", "~*", "&*", "+@all")
             self.addCleanup(node.execute, "ACL", "DELUSER", "late")
@@ -89,6 +91,12 @@ class PresenceTests(OnClusterTestCase, test_presence.SeveralGatewaysTests):
         presence.closed(person)
         await presence.stop()
         assert self.redis.zscore(GATEWAYS, presence.gateway) is None
+        level = next(
+            level for level in LogList if self.cluster.owner(key_slot(level.encode())) is not lost
+        )
+        LogPublisher(bus, "test").log(level, "still written")
+        while not self.redis.llen(level.value):
+            await turn()
         assert not bus.link.is_ready
 
 
