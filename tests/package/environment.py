@@ -1,4 +1,4 @@
-"""A fresh environment with the built wheel and without the checkout."""
+"""A fresh environment with the built wheel or sdist and without the checkout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def built(pattern: str) -> Path:
 class Environment:
     """A virtual environment without pip or setuptools, and a working folder."""
 
-    def __init__(self, folder: Path, *extras: str, more: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, *extras: str, more: tuple[str, ...] = (), source: str = "*.whl"
+    ) -> None:
         self._bin = folder / "environment" / "bin"
         self.folder = folder / "elsewhere"
         self.folder.mkdir()
@@ -37,10 +39,10 @@ class Environment:
             [sys.executable, "-m", "venv", "--without-pip", self._bin.parent], check=True
         )
         python = str(self._bin / "python")
-        wheel = str(built("*.whl")) + (f"[{','.join(extras)}]" if extras else "")
+        package = str(built(source)) + (f"[{','.join(extras)}]" if extras else "")
         pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
         subprocess.run(
-            [*pip, "install", "--quiet", wheel, *more], env=_without_pythonpath(), check=True
+            [*pip, "install", "--quiet", package, *more], env=_without_pythonpath(), check=True
         )
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The installed wheel, run in another folder: with no extra, each alone, and all."""
+"""The installed wheel, run in another folder: with no extra, each alone, and all; and the sdist."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,8 +176,9 @@ Made = Callable[..., Environment]
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Made:
     @cache
-    def make(*extras: str, more: tuple[str, ...] = ()) -> Environment:
-        return Environment(tmp_path_factory.mktemp("-".join(("none", *extras))), *extras, more=more)
+    def make(*extras: str, **options: Any) -> Environment:
+        folder = tmp_path_factory.mktemp("-".join(("none", *extras)))
+        return Environment(folder, *extras, **options)
 
     return make
 
@@ -232,8 +234,9 @@ class TestWithoutExtras:
         assert re.search(r"^ +opentera-bus +A websocket gateway", done.stdout, re.MULTILINE)
         assert "Traceback" not in done.stdout + done.stderr
 
-    def test_a_service_is_called(self, environment: Made) -> None:
-        done = environment().python(CALL, shared_server().url)
+    @pytest.mark.parametrize("options", [{}, {"source": "*.tar.gz"}], ids=["wheel", "sdist"])
+    def test_a_service_is_called(self, environment: Made, options: dict[str, str]) -> None:
+        done = environment(**options).python(CALL, shared_server().url)
         assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
 
     @pytest.mark.parametrize(
