@@ -43,13 +43,13 @@ from opentera_twisted.errors import (
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.back_off import BackOff
 from opentera_twisted.link.cluster_errors import REDIRECTIONS, redirection
-from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions, is_sharded
+from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions, is_call, is_sharded
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
 from opentera_twisted.link.factory import Probe
 from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, Link, Script
 from opentera_twisted.link.protocol import Argument, CommandProtocol, Done, fire
 from opentera_twisted.link.server_link import ServerLink
-from opentera_twisted.link.slots import command_slot, key_slot, slot_topic
+from opentera_twisted.link.slots import command_slot, key_slot, slot_topic, topic_slot
 from opentera_twisted.link.subscriptions import Name, SubscriptionTable
 from opentera_twisted.link.topology import Address, Topology, epochs, is_down, parse_slots
 from opentera_twisted.link.waiting import too_many
@@ -65,6 +65,9 @@ PROBE_INTERVAL: Final = 1.0
 
 RESEND_AFTER: Final = 0.1
 """Seconds before a command is sent again that no node accepted."""
+
+MOST_SERVED: Final = 10_000
+"""Topics of calls whose last message had a receiver, as far as they are remembered."""
 
 QUICK_REDIRECTIONS: Final = 3
 """Redirections that a command follows without a pause."""
@@ -107,7 +110,7 @@ class ClusterLink(Link):
     ) -> None:
         super().__init__(address, reactor=reactor, name=name, max_waiting=max_waiting)
         address.check_files()
-        self.allows_patterns = address.is_classic
+        self.allows_patterns = self._is_classic = address.is_classic
         self.subscriptions = ClusterSubscriptions(
             self._table_of,
             lambda: [node.subscriptions for node in self._nodes.values()],
@@ -120,6 +123,7 @@ class ClusterLink(Link):
         self._nodes: dict[Address, ServerLink] = {}
         self._suspects: set[tuple[Address, str]] = set()
         self._unreceived: dict[ServerLink, list[Done]] = {}
+        self._served: set[Argument] = set()  # topics of calls that had a receiver
         self._epochs: dict[Address, tuple[tuple[bytes, ...], bool]] = {}
         self._joined = 0  # links to nodes that were ever made
         self._leaving: set[Deferred[None]] = set()
@@ -209,14 +213,14 @@ class ClusterLink(Link):
 
     def is_ready_for(self, topic: str, reply_topic: str) -> bool:
         """Return True if the nodes of both topics are ready, and replies would arrive."""
-        return (
-            not self._stopped
-            and not self.subscriptions.is_in_gap(reply_topic.encode())
-            and all(self._is_node_ready(name.encode()) for name in (topic, reply_topic))
-        )
+        if self.subscriptions.is_in_gap(reply_topic.encode()):
+            return False
+        if self._was_ready:  # so all nodes are
+            return True
+        return not self._stopped and all(map(self._is_node_ready, (topic, reply_topic)))
 
-    def _is_node_ready(self, topic: bytes) -> bool:
-        node = self._node_of(key_slot(topic))
+    def _is_node_ready(self, topic: str) -> bool:
+        node = self._node_of(key_slot(topic.encode()))
         return node is not None and node.is_ready
 
     def ready_for(self, topic: str, reply_topic: str) -> Deferred[None]:
@@ -259,11 +263,22 @@ class ClusterLink(Link):
             command = _Command(self, arguments, command_slot(arguments), done, timeout)
             self._refused(command, node, reply)
         elif reply == 0 and arguments[0] == "SPUBLISH":
+            self._served.discard(arguments[1])
             self._check_role(node, done)
         else:
             done(reply)
 
-    def _check_role(self, node: ServerLink, done: Done) -> None:
+    def _check_first(self, topic: Argument, node: ServerLink) -> None:
+        """Check a node's role behind a call to a topic that may have no server.
+
+        If the call has no receiver, it fails after one round trip.
+        """
+        if len(self._served) >= MOST_SERVED:
+            self._served.clear()
+        self._served.add(topic)
+        self._check_role(node)
+
+    def _check_role(self, node: ServerLink, *done: Done) -> None:
         """Report that nobody received a message, if the node is still a primary.
 
         One check serves all replies that arrive before its own.
@@ -278,9 +293,9 @@ class ClusterLink(Link):
                 waiting(outcome)
 
         if node in self._unreceived:
-            self._unreceived[node].append(done)
+            self._unreceived[node] += done
         else:
-            self._unreceived[node] = [done]
+            self._unreceived[node] = [*done]
             node.send(("ROLE",), checked)
 
     def _begin(
@@ -290,12 +305,18 @@ class ClusterLink(Link):
         timeout: float,
         prefix: tuple[Argument, ...] = (),
     ) -> None:
-        if arguments[0] == "PUBLISH" and self._is_sharded(arguments[1]):
-            arguments = ("SPUBLISH", *arguments[1:])
-        slot = command_slot(arguments)
+        is_message = arguments[0] == "PUBLISH"
+        if is_message:
+            slot: int | None = topic_slot(arguments[1])
+            if not self._is_classic or is_sharded(arguments[1]):
+                arguments = ("SPUBLISH", *arguments[1:])
+        else:
+            slot = command_slot(arguments)
         node = self._node_of(slot)
         if node is not None and node.is_connected and not prefix:
             node.send(arguments, partial(self._answered, arguments, timeout, node, done))
+            if is_message and (topic := arguments[1]) not in self._served and is_call(topic):
+                self._check_first(topic, node)
             return
         self._route(_Command(self, arguments, slot, done, timeout, prefix))
 
@@ -305,9 +326,6 @@ class ClusterLink(Link):
             return super().run(script, keys, *arguments)
         there = _on_cluster(script, is_classic=self.address.is_classic)
         return super().run(there, script.keyspace.keys_on_cluster(keys), *arguments)
-
-    def _is_sharded(self, topic: Argument) -> bool:
-        return not self.address.is_classic or (isinstance(topic, bytes | str) and is_sharded(topic))
 
     def delete(self, names: Sequence[bytes]) -> Deferred[int]:
         """Delete variables, one command for each slot.

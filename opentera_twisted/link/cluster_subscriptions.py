@@ -26,13 +26,18 @@ _OF_EACH_NODE = b"__redis__:"
 """Prefix of channels to which each node publishes by itself."""
 
 
-def is_sharded(topic: bytes | str) -> bool:
+def is_sharded(topic: bytes | str | int) -> bool:
     """Return True for topics of calls, which are sharded with ``pubsub=classic`` too.
 
     Only the number of receivers of a sharded topic is exact.
     """
-    text = topic.decode(errors="replace") if isinstance(topic, bytes) else topic
-    return text.endswith(".rpc") or text.startswith(REPLY_CHANNELS)
+    text = topic.decode(errors="replace") if isinstance(topic, bytes) else str(topic)
+    return is_call(text) or text.startswith(REPLY_CHANNELS)
+
+
+def is_call(topic: object) -> bool:
+    """Return True for a topic of requests, in text."""
+    return isinstance(topic, str) and topic.endswith(".rpc")
 
 
 @define(eq=False)
@@ -42,13 +47,11 @@ class _Entry:
     Attributes:
         table: table of the node that owns the slot; None if none is known.
         is_on: true if the node has acknowledged the subscription.
-        is_in_gap: true if messages may have been missed since a subscription was lost.
         is_elsewhere: true if the node has refused or cancelled the subscription.
     """
 
     table: SubscriptionTable | None = None
     is_on: bool = False
-    is_in_gap: bool = False
     is_elsewhere: bool = False
     joining: dict[Joining, None] = Factory(dict)
 
@@ -83,6 +86,7 @@ class ClusterSubscriptions:
         self._on_elsewhere = on_elsewhere
         self._is_classic = is_classic
         self._entries: dict[Name, _Entry] = {}
+        self._in_gap: set[Name] = set()
 
     @property
     def wanted(self) -> set[Name]:
@@ -114,8 +118,7 @@ class ClusterSubscriptions:
 
     def is_in_gap(self, topic: bytes) -> bool:
         """Return True if messages on a topic may be missed now."""
-        entry = self._entries.get(self._at_node(Name(topic)))
-        return entry is not None and entry.is_in_gap
+        return bool(self._in_gap) and self._at_node(Name(topic)) in self._in_gap
 
     def want(self, *names: Name) -> Deferred[None]:
         """Want topics.
@@ -160,6 +163,7 @@ class ClusterSubscriptions:
         entry = self._entries.pop(name, None)
         if entry is None:
             return succeed(None)
+        self._in_gap.discard(name)
         table, entry.table = entry.table, None
         gone = succeed(None) if table is None else table.drop(name)
         for waiter in take(entry.joining):
@@ -223,8 +227,8 @@ class ClusterSubscriptions:
         entry.is_on, entry.is_elsewhere = True, False
         for waiter in take(entry.joining):
             waiter.joined(entry)
-        if entry.is_in_gap:
-            entry.is_in_gap = False
+        if name in self._in_gap:
+            self._in_gap.remove(name)
             self._on_restored(name.text)
 
     def _elsewhere(self, table: SubscriptionTable, names: Sequence[Name]) -> None:
@@ -240,7 +244,7 @@ class ClusterSubscriptions:
 
     def _interrupt(self, names: Sequence[Name]) -> None:
         for name in names:
-            entry = self._entries[name]
-            entry.is_on, entry.is_in_gap = False, True
+            self._entries[name].is_on = False
+        self._in_gap.update(names)
         if names:
             self._on_interrupted(frozenset(name.text for name in names))

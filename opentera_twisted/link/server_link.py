@@ -117,7 +117,8 @@ class ServerLink(Link):
     @property
     def is_ready(self) -> bool:
         """True if both connections are logged in and restored."""
-        return not self._stopped and set(self._states.values()) == {"ready"}
+        states = self._states
+        return not self._stopped and states["client"] == states["subscriber"] == "ready"
 
     @property
     def waiting(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from binascii import crc_hqx
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 from typing import Final
 
@@ -39,6 +39,12 @@ def key_slot(name: bytes) -> int:
         if end > start:
             name = name[start:end]
     return crc_hqx(name, 0) % SLOTS
+
+
+@lru_cache(maxsize=10_000)
+def topic_slot(topic: bytes | str | int) -> int:
+    """Compute the slot of a topic, and remember it: a call uses the same two topics again."""
+    return key_slot(_encoded(topic))
 
 
 @cache

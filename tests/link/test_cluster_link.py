@@ -374,9 +374,25 @@ class ClusterLinkTests(ClusterTestCase):
         assert len({self.owner(f"service.{key}.rpc") for key in keys}) == 3
         for kind in ("sharded", "classic"):
             bus = await self.bus(f"{self.cluster.url}/?pubsub={kind}")
-            for key in keys:
-                assert isinstance(await failing(bus.call_service(key, "f")), NoResponder)
-            assert bus.link.statistics["client"].commands["SPUBLISH"] == len(keys)
+            sent = bus.link.statistics["client"].commands
+            for number, key in enumerate(keys, start=1):
+                calling = bus.call_service(key, "f")
+                # The check of the node's role is on its way with the call: one round trip.
+                assert sent["ROLE"] == sent["SPUBLISH"] == number
+                assert isinstance(await failing(calling), NoResponder)
+            procedures = Procedures()
+
+            @procedures.expose
+            def f() -> None:
+                pass
+
+            server = await bus.serve_service(keys[0], procedures)
+            for _ in range(3):
+                assert await bus.call_service(keys[0], "f") is None
+            assert sent["ROLE"] == len(keys) + 1
+            await server.stop()
+            assert isinstance(await failing(bus.call_service(keys[0], "f")), NoResponder)
+            assert sent["ROLE"] == len(keys) + 2
 
     async def test_a_cluster_needs_its_own_scheme(self) -> None:
         url = f"redis://127.0.0.1:{self.cluster.primaries[0].port}"
