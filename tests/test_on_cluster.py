@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -14,9 +15,12 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Procedures, SessionKeys, topics
 from opentera_twisted.cli import suggestions
+from opentera_twisted.gateway.access_policy import DefaultPolicy
+from opentera_twisted.gateway.admission import REVOCATIONS
 from opentera_twisted.holders import GATEWAYS, HELD, OWED
 from opentera_twisted.link import PRESENCE, USER_MANAGER, RedisAddress
 from opentera_twisted.link.slots import SLOTS, key_slot
+from opentera_twisted.link.topology import parse_slots
 from opentera_twisted.logs import LogPublisher
 from opentera_twisted.presence_lease import Lease
 from opentera_twisted.sessions import Identity
@@ -27,12 +31,14 @@ from tests import test_presence, test_presence_grace, test_presence_lease
 from tests.gateway import test_gateway
 from tests.gateway.recovery import test_returns
 from tests.gateway.recovery.case import RecoveryTestCase
+from tests.gateway.recovery.client import Client
 from tests.helpers.admin import AdminTestCase
 from tests.helpers.cluster import OnClusterTestCase
 from tests.helpers.support import UUID, Collector, free_port, start_bus, turn, until
+from tests.helpers.websockets import HandshakeFailed, connect
 from tests.test_presence import enter, leave
 from tests.user_manager import test_user_manager
-from tools.cluster import PRIMARIES, Cluster
+from tools.cluster import HOST, PRIMARIES, Cluster
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -70,20 +76,14 @@ class PresenceTests(OnClusterTestCase, test_presence.SeveralGatewaysTests):
         await deferToThread(self.cluster.move, slot, source)
 
     async def test_presence_and_logs_go_on_while_another_node_is_lost(self) -> None:
-        for node in self.cluster.nodes:
-            node.execute("ACL", "SETUSER", "late", "on", ">secret", "~*", "&*", "+@all")
-            self.addCleanup(node.execute, "ACL", "DELUSER", "late")
-        bus = await self.bus(self.url.replace("//", "//late:secret@"))
+        bus = await self.locked_out_bus()
         presence = self.local(bus)
         person = self.user()
         presence.opened(person)
         await presence.reported()
         owner = self.cluster.owner(key_slot(PRESENCE.topic.encode()))
         lost = next(node for node in self.cluster.primaries if node is not owner)
-        lost.execute("ACL", "SETUSER", "late", "off")
-        lost.execute("CLIENT", "KILL", "USER", "late")
-        while bus.link.is_ready:
-            await turn()
+        await self.lock_out(bus, lost)
         ends = self.redis.zscore(GATEWAYS, presence.gateway)
         presence._renew()
         while self.redis.zscore(GATEWAYS, presence.gateway) == ends:
@@ -222,6 +222,53 @@ class GapTests(OnClusterTestCase, RecoveryTestCase):
         assert await other.until(1) == ["b"]
         assert not other.websocket.closed.called
         await deferToThread(self.cluster.move, slot, source)
+
+
+class LostNodeTests(OnClusterTestCase, RecoveryTestCase):
+    async def test_a_lost_node_refuses_only_the_logins_that_need_it(self) -> None:
+        owners = parse_slots(self.cluster.nodes[0].execute("CLUSTER", "SLOTS"), HOST)
+
+        def is_lost(*names: str) -> bool:
+            return any(owners.owner(key_slot(name.encode())) == (HOST, lost.port) for name in names)
+
+        async def make_key(uuid: str, *, at_lost: bool) -> str:
+            key = await self.keys.issue("user", uuid)
+            return key if is_lost(key) == at_lost else await make_key(uuid, at_lost=at_lost)
+
+        def make_uuid(*, at_lost: bool) -> str:
+            uuid = str(uuid4())
+            names = (topics.websocket_events("user", uuid), topics.disconnect_command(uuid))
+            return uuid if is_lost(*names) == at_lost else make_uuid(at_lost=at_lost)
+
+        bus = await self.locked_out_bus()
+        gate, port = await self.gateway(bus)
+        lost = self.cluster.owner(0)
+        shared = (topics.module_messages(topics.USER_MANAGER_MODULE), REVOCATIONS["user"])
+        assert not is_lost(*shared, *DefaultPolicy().topics(Identity("user", UUID)))
+        elsewhere, concerned = make_uuid(at_lost=False), make_uuid(at_lost=True)
+        key_at_lost = await make_key(elsewhere, at_lost=True)
+        key_of_concerned = await make_key(concerned, at_lost=False)
+        good_key = await make_key(elsewhere, at_lost=False)
+        await self.lock_out(bus, lost)
+
+        for key in (key_at_lost, key_of_concerned):
+            with pytest.raises(HandshakeFailed, match="503"):
+                await connect(port, f"/wss/user?id={key}")
+            await until(lambda: deferToThread(self.redis.exists, key), bool)  # noqa: B023
+        assert set(gate.refusals) == {
+            "no link to Redis",
+            "no link to the Redis of the client's topics",
+        }
+        client = Client()
+        await client.log_in(port, good_key)
+        self.publish("a", uuid=elsewhere)
+        assert await client.until(1) == ["a"]
+        client.websocket.dropConnection(abort=True)
+        self.publish("b", uuid=elsewhere)
+        assert await client.come_back(port)
+        assert await client.until(1) == ["a", "b"]
+        assert await bus.presence.online("user") == [elsewhere]
+        assert not bus.link.is_ready
 
 
 class AdminTests(OnClusterTestCase, AdminTestCase):

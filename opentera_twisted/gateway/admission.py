@@ -25,9 +25,14 @@ from opentera_twisted.gateway.origins import Origins
 from opentera_twisted.gateway.outbox import Client
 from opentera_twisted.gateway.recovery.recovery import Recovery
 from opentera_twisted.gateway.recovery.session import Session
+from opentera_twisted.holders import REPORTS
 from opentera_twisted.link import Link
+from opentera_twisted.revocation import TOPICS
 from opentera_twisted.sessions import Identity, Redeemed, SessionKeys, is_bound
 from opentera_twisted.topics import Kind
+
+REVOCATIONS: Final = {kind: topic for topic, kind in TOPICS.items()}
+"""Topic of each kind's database events, which revoke access."""
 
 REDEEM_TIMEOUT: Final = 5.0
 """Seconds allowed for Redis to redeem a session key; after that, the client gets 503."""
@@ -55,7 +60,7 @@ class Admission:
     """Admission control of one gateway, with counts of the admitted clients.
 
     Args:
-        link: The link to Redis; no login succeeds while it is down.
+        link: The link to Redis. On a cluster, a login needs only some of the nodes.
         limits: Limits of the gateway.
         keys: Store of session keys.
         identities: Resolver of identities; None uses the identity of the session key.
@@ -184,7 +189,7 @@ class Admission:
 
     def _check(self, login: Login) -> None:
         """Refuse a login for reasons that need no Redis command."""
-        if not self._link.is_ready:
+        if not self._is_ready_for(login):
             raise Refusal.for_now("no link to Redis")
         limit = self._limits.max_clients
         if limit and self._inside >= limit:
@@ -193,6 +198,12 @@ class Admission:
             raise _failed_too_often()
         if not self._origins.allow(login.origin):
             raise Refusal(HTTPStatus.FORBIDDEN, "the page has a foreign origin")
+
+    def _is_ready_for(self, login: Login) -> bool:
+        """Return True if the nodes of the key, of presence and of revocations are ready."""
+        key = login.key if login.received is None else self._recovery.key_of(login.key)
+        is_ready_for = self._link.is_ready_for
+        return is_ready_for(key, REPORTS) and is_ready_for(key, REVOCATIONS[login.kind])
 
     async def _decided(
         self, login: Login, take: Callable[[], Deferred[T | None]], give_back: Callable[[T], object]

@@ -50,6 +50,7 @@ from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.gateway.summed_log import SummedLog
 from opentera_twisted.gateway.tls import failure_of_handshake
 from opentera_twisted.gateway.trusted_proxies import Peer, TrustedProxies
+from opentera_twisted.holders import REPORTS
 from opentera_twisted.presence_lease import LEASE
 from opentera_twisted.sessions import Identity, SessionKeys
 
@@ -191,7 +192,14 @@ class Gateway(Service):
             self, self._clock, limits, TrustedProxies(trusted_proxies), compression
         )
         turn = self.factory.intake.turn
-        joining = Joining(self._fanout, self._followings, self._policy, self._clock, turn)
+        joining = Joining(
+            self._fanout,
+            self._followings,
+            self._policy,
+            self._clock,
+            turn,
+            lambda topic: bus.link.is_ready_for(topic, REPORTS),
+        )
         self.recovery = Recovery(
             bus.link,
             bus.pubsub,

@@ -10,8 +10,8 @@ from twisted.trial.unittest import TestCase
 
 from opentera_twisted import Bus
 from opentera_twisted.link import PRESENCE, USER_MANAGER
-from tests.helpers.support import GUARD, RedisTestCase, free_port, start_bus
-from tools.cluster import PRIMARIES, Cluster
+from tests.helpers.support import GUARD, RedisTestCase, free_port, start_bus, turn
+from tools.cluster import PRIMARIES, Cluster, Node
 
 
 @cache
@@ -43,6 +43,20 @@ class ClusterTestCase(TestCase):
         bus = start_bus(self, url or self.url, name, tracing=tracing)
         await bus.connected()
         return bus
+
+    async def locked_out_bus(self) -> Bus:
+        """Return a bus whose user `lock_out` locks out of a node."""
+        for node in self.cluster.nodes:
+            node.execute("ACL", "SETUSER", "late", "on", ">secret", "~*", "&*", "+@all")
+            self.addCleanup(node.execute, "ACL", "DELUSER", "late")
+        return await self.bus(self.url.replace("//", "//late:secret@"))
+
+    async def lock_out(self, bus: Bus, node: Node) -> None:
+        """Keep a bus away from a node, as if that were lost."""
+        node.execute("ACL", "SETUSER", "late", "off")
+        node.execute("CLIENT", "KILL", "USER", "late")
+        while bus.link.is_ready:
+            await turn()
 
     def break_connections(self) -> None:
         """Break the connections of all programs to all nodes."""

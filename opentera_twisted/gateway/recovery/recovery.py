@@ -30,7 +30,6 @@ from opentera_twisted.gateway.recovery.tokens import (
     InUse,
     Taken,
     Tokens,
-    make_token,
 )
 from opentera_twisted.gateway.recovery.window import Window
 from opentera_twisted.link import Link
@@ -202,7 +201,7 @@ class Recovery:
         Raises:
             BusError: Storing the token in Redis failed.
         """
-        token = make_token()
+        token = self._tokens.make()
         digest = self._tokens.digest_of(token)
         await self._tokens.store(digest, session.identity)
         self._name(session, digest)
@@ -249,6 +248,10 @@ class Recovery:
             self._used.append(self._forget_prior(session, session.prior))
 
     # --- a client that returns
+
+    def key_of(self, token: str) -> str:
+        """Return the name of a token's key in Redis."""
+        return self._tokens.key_of(token)
 
     def take(self, kind: Kind, token: str) -> Deferred[Taken | None]:
         """Claim a token: see `Tokens.take`.

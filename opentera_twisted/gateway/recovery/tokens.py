@@ -43,6 +43,9 @@ TOKENS: Final = f"{RECOVERY}token."
 CLAIM: Final = 10.0
 """Seconds until a claim expires, after a gateway that has neither dropped nor freed the token."""
 
+ATTEMPTS: Final = 10
+"""Tokens to make until the node of one is ready."""
+
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 _SPLIT: Final = r"""
@@ -141,7 +144,20 @@ class Tokens:
     def digest_of(self, token: str) -> str:
         """Return the digest that names a token in Redis."""
         digest = hashlib.sha256(token.encode()).hexdigest()
-        return f"{{{token[0]}}}{digest}" if self._is_on_cluster else digest
+        return f"{{{token[:1]}}}{digest}" if self._is_on_cluster else digest
+
+    def key_of(self, token: str) -> str:
+        """Return the name of a token's key in Redis."""
+        return TOKENS + self.digest_of(token)
+
+    def make(self) -> str:
+        """Make a token; on a cluster, one whose node is ready, if a few attempts find it."""
+        for _ in range(ATTEMPTS):
+            token = make_token()
+            key = self.key_of(token)
+            if self._link.is_ready_for(key, key):
+                break
+        return token
 
     def _next_of(self, token: str) -> str:
         following = make_token()
