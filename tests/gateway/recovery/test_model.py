@@ -26,7 +26,7 @@ from tests.helpers.support import GUARD, RedisTestCase, Server, shared_server
 
 from .world import World
 
-RETURNS = int(os.environ.get("RETURNS", "100"))
+RETURNS = int(os.environ.get("RETURNS", "50"))
 STEPS = 40
 
 clients = st.integers(0, 2)
