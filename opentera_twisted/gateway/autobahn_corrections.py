@@ -1,20 +1,27 @@
 """Corrections of Autobahn's server protocol; each docstring names the behaviour it corrects.
 
 The classes in `protocol` inherit from these and make the decisions. The overridden methods belong
-to ``autobahn.websocket.protocol`` and ``autobahn.twisted.websocket`` (26.10).
+to ``autobahn.websocket.protocol`` (26.10). ``autobahn.twisted``, which adapts that module to
+Twisted, also imports WAMP and a reactor; these classes need only the few methods that remain of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Final
 
 import txaio
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOfferAccept
-from autobahn.websocket.protocol import WebSocketProtocol
+from autobahn.websocket.protocol import (
+    WebSocketProtocol,
+    WebSocketServerFactory,
+    WebSocketServerProtocol,
+)
+from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.internet.unix import Server as UnixServer
 from twisted.python.failure import Failure
@@ -39,6 +46,8 @@ MAX_HANDSHAKE: Final = 16_384
 
 _GOING_AWAY: Final = 1001
 
+txaio.use_twisted()
+
 
 class _Ignored:
     """Replacement for Autobahn's Deferreds, which would hold a connection in a reference cycle."""
@@ -50,8 +59,10 @@ class _Ignored:
 _IGNORED: Final = _Ignored()
 
 
-class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn is not annotated
+class CorrectedProtocol(Protocol, WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn is not annotated
     """Autobahn's protocol for one connection, corrected.
+
+    Its factory makes connections of a subclass that holds Autobahn's initial state.
 
     Attributes:
         is_plain: True for TCP or a Unix socket, without TLS or another layer.
@@ -63,6 +74,7 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
     log = txaio.make_logger(level="error")
 
     factory: CorrectedFactory
+    transport: Any  # of any kind: TCP, TLS, a Unix socket, memory
     data: bytes
     state: int
     current_frame: Any
@@ -77,8 +89,7 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
     _held: list[bytes] | None = None  # bytes to write once the websocket is open
 
     def __init__(self) -> None:
-        super().__init__()
-        self.is_open = self.is_closed = _IGNORED
+        """Do nothing: see `CorrectedFactory`."""
 
     # --- hooks for subclasses
 
@@ -98,6 +109,40 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         """Forget a client whose websocket is closed; its connection may still be open."""
         raise NotImplementedError
 
+    # --- calls by Autobahn, which its adapters pass on
+
+    def _onMessageBegin(self, isBinary: bool) -> None:
+        self.onMessageBegin(isBinary)
+
+    def _onMessageFrameBegin(self, length: int) -> None:
+        self.onMessageFrameBegin(length)
+
+    def _onMessageFrameData(self, payload: bytes) -> None:
+        self.onMessageFrameData(payload)
+
+    def _onMessageFrame(self, payload: list[bytes]) -> None:
+        self.onMessageFrame(payload)
+
+    def _onMessageFrameEnd(self) -> None:
+        self.onMessageFrameEnd()
+
+    def _onMessageEnd(self) -> None:
+        self.onMessageEnd()
+
+    def _onPing(self, payload: bytes) -> None:
+        self.onPing(payload)
+
+    def _onPong(self, payload: bytes) -> None:
+        self.onPong(payload)
+
+    def _onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        self.onClose(wasClean, code, reason)
+
+    @cached_property
+    def utf8validator(self) -> Utf8Validator:
+        """Validator of text messages; clients seldom send one."""
+        return Utf8Validator()
+
     # --- connection
     # These hooks bypass Autobahn's server, which looks up details of the peer and formats
     # unused log lines: a fifth of a login's time, and half of a close's.
@@ -107,10 +152,9 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         self.is_plain = isinstance(self.transport, Connection)
         if self.is_plain and not isinstance(self.transport, UnixServer):
             self.transport.setTcpNoDelay(True)
-        WebSocketProtocol._connectionMade(self)  # noqa: SLF001
         self.factory.countConnections += 1
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Cancel timers and drop the send queue; ``onClose`` has run when this returns."""
         WebSocketProtocol._connectionLost(self, reason)  # noqa: SLF001
         self.factory.countConnections -= 1
@@ -183,9 +227,6 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         self.autoPingPendingCall = self.factory._batched_timer.call_later(  # noqa: SLF001
             self.autoPingInterval, self._sendAutoPing
         )
-        # Free what only Autobahn's clients and its own queue use.
-        self._transport_details = None
-        self.send_queue = ()
         self.was_opened = True
         try:
             self.onOpen()
@@ -335,7 +376,7 @@ class CorrectedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autob
         """Do nothing: `Sending` unregisters it when the queue is empty, Autobahn too early."""
 
 
-class CorrectedFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn is not annotated
+class CorrectedFactory(WebSocketServerFactory, ServerFactory):  # type: ignore[misc]  # Autobahn is not annotated
     """Autobahn's factory, corrected.
 
     Args:
@@ -360,7 +401,7 @@ class CorrectedFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobah
         max_send_buffer: int,
         **options: Any,
     ) -> None:
-        super().__init__(server="", reactor=clock)
+        super().__init__(server="")
         self.clock = clock
         self.max_send_buffer = max_send_buffer
         self.connections: set[CorrectedProtocol] = set()
@@ -378,12 +419,19 @@ class CorrectedFactory(WebSocketServerFactory):  # type: ignore[misc]  # Autobah
         self.protocol = self._configured(protocol)
 
     def _configured(self, protocol: type[CorrectedProtocol]) -> type[CorrectedProtocol]:
-        """Return a subclass of the protocol with the factory's options as class attributes.
+        """Return a subclass of the protocol with Autobahn's initial state as class attributes.
 
-        Autobahn copies them into each connection, which costs kilobytes and most of an accept.
+        Autobahn sets it on each connection, with the factory's options and with objects that
+        nothing reads here. This copy costs kilobytes, and most of an accept.
         """
-        options: dict[str, Any] = {name: getattr(self, name) for name in protocol.CONFIG_ATTRS}
-        return type(protocol.__name__, (protocol,), {**options, "CONFIG_ATTRS": ()})
+        sample = protocol()
+        WebSocketProtocol.__init__(sample)
+        sample.factory = self
+        WebSocketProtocol._connectionMade(sample)  # noqa: SLF001
+        state = {name: value for name, value in vars(sample).items() if name != "factory"}
+        del state["utf8validator"]  # each connection has its own
+        state.update(is_open=_IGNORED, is_closed=_IGNORED, _transport_details=None, send_queue=())
+        return type(protocol.__name__, (protocol,), state)
 
 
 def cancel(call: IDelayedCall | None) -> None:

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
     ISSLTransport,
 )
+from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -150,7 +151,7 @@ class ClientProtocol(CorrectedProtocol):
         elif timeout:  # Autobahn's own timer is up to a second off
             self._timeout = self.factory.clock.callLater(timeout, self._handshake_timed_out)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Release the connection; the intake schedules the report to the gateway."""
         super().connectionLost(reason)
         if not self.is_plain and tls.is_incomplete(self.transport):

@@ -43,7 +43,7 @@ class GatewayResource:
             request.setResponseCode(HTTPStatus.UPGRADE_REQUIRED)
             request.uri = request.path
             return b""
-        protocol = self._factory.buildProtocol(transport.getPeer())
+        protocol: Any = self._factory.buildProtocol(transport.getPeer())
         channel.transport = None
         wrapper = transport if isinstance(transport, ProtocolWrapper) else transport.protocol
         if isinstance(wrapper, ProtocolWrapper):  # TLS, or another layer
