@@ -102,6 +102,7 @@ class SteadyClock:
         self._rings_at = 0.0
         self._ahead = 0.0  # of the wall clock, when the alarm was set
         self._is_watched = False
+        self._is_ringing = False
         self._turns = TURNS  # that late calls may still wait
 
     def seconds(self) -> float:
@@ -142,6 +143,8 @@ class SteadyClock:
 
     def _set_alarm(self) -> None:
         """Schedule the reactor's call for the first call of this clock."""
+        if self._is_ringing:  # `_ring` schedules it once, after all due calls
+            return
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
         self._alarm = None
@@ -159,6 +162,7 @@ class SteadyClock:
 
     def _ring(self) -> None:
         """Run the due calls; calls that they add wait for the next iteration."""
+        self._is_ringing = True
         now = monotonic()
         due = []
         while self._calls and self._calls[0].time <= now:
@@ -183,6 +187,7 @@ class SteadyClock:
             except BaseException:  # noqa: BLE001 (as the reactor does)
                 self._log.failure("a delayed call failed")
         self._turns = self._turns - 1 if is_late else TURNS
+        self._is_ringing = False
         self._set_alarm()
 
     def _watch(self) -> None:
