@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -15,6 +16,9 @@ from opentera_twisted.link.credentials import NO_CREDENTIALS, TLS, Credentials
 
 REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
+
+_NETLOC: Final = re.compile(r"([^:/?#]*://)([^/?#]*)(.*)", re.DOTALL)
+"""A URL up to its hosts, user and hosts, and the rest. Source: RFC 3986, appendix B."""
 
 _FORMS: Final = (
     "redis://host:port/database, rediss:// with TLS, unix:///path?db=database, "
@@ -203,8 +207,11 @@ def _split(url: str) -> SplitResult:
         raise InvalidArgument(
             f"expected a URL as a string, such as {DEFAULT_URL}, not {type(url).__name__}"
         )
+    # Python 3.14 refuses an IPv6 address behind another host: keep the hosts from it.
+    found = _NETLOC.fullmatch(url)
+    before, netloc, after = found.groups() if found else (url, "", "")
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(before + after)._replace(netloc=netloc)
     except ValueError:
         raise InvalidArgument(
             f"{_mask(url)} is not a URL of a Redis server: expected {_FORMS}"
