@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import iscoroutine, signature
+from inspect import iscoroutine
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from opentera_twisted._internal.signatures import signature
 
 _log: Final = Logger()
 

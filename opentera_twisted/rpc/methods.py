@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
+from opentera_twisted._internal.signatures import signature
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.rpc.signature import where
 
@@ -67,7 +68,7 @@ def without_hint(method: Callable[..., Any]) -> list[str]:
     """List the arguments of a method that have no type hint."""
     return [
         parameter.name
-        for parameter in inspect.signature(method).parameters.values()
+        for parameter in signature(method).parameters.values()
         if parameter.annotation is parameter.empty
         and parameter.kind not in {parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD}
     ]

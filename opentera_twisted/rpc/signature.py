@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from opentera_twisted._internal.signatures import signature
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.messages import Value
 from opentera_twisted.rpc.argument_types import TYPES, ArgumentValue, accepts, set_value
@@ -54,7 +55,7 @@ def parameters(
     """Read the positional arguments of a function, and the type of further ones."""
     place = f"{name} ({where(function)})"
     try:
-        declared = inspect.signature(function).parameters.values()
+        declared = signature(function).parameters.values()
     except ValueError:
         raise InvalidArgument(f"{place}: it has no readable signature") from None
     hints = _hints(function, declared, place)
@@ -142,7 +143,7 @@ def _check_default(parameter: Parameter, default: Any, place: str) -> None:
 
 def returns(function: Callable[..., Any]) -> str:
     """Return the type hint of a result as text."""
-    hint = inspect.signature(function).return_annotation
+    hint = signature(function, as_text=True).return_annotation
     if hint is inspect.Signature.empty:
         return ""
     return hint if isinstance(hint, str) else inspect.formatannotation(hint)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from functools import cached_property
@@ -15,6 +16,7 @@ import pytest
 from twisted.application.service import Service
 
 from opentera_twisted import BadReply, InvalidArgument, Procedures
+from opentera_twisted._internal.callbacks import accepts
 from opentera_twisted.rpc.description import NO_DEFAULT, from_json, to_json
 from opentera_twisted.rpc.procedures import ArgumentsMismatch
 
@@ -98,6 +100,18 @@ def takes_list(a: list[int]) -> None: ...
 def takes_none(a: int | None) -> None: ...
 
 
+def late(text: str) -> Callable[..., Any]:
+    """Make a function with the type hint `Unknown`, whose module evaluates its type hints.
+
+    Python does so at the definition, and from 3.14 on at their first use.
+    """
+    names: dict[str, Any] = {}
+    code = text if sys.version_info >= (3, 14) else text.replace("Unknown", "'Unknown'")
+    exec(compile(code, __file__, "exec", dont_inherit=True), names)
+    function: Callable[..., Any] = names["f"]
+    return function
+
+
 def takes_nothing(a: None) -> None: ...
 
 
@@ -120,6 +134,7 @@ async def coroutine() -> None: ...
         (takes_none, {}, "a may be None"),
         (takes_nothing, {}, "a has the type hint"),
         (takes_unknown, {}, "Unknown"),
+        (late("def f(a: Unknown): ..."), {}, "Unknown"),
         (wrong_default, {}, "the default of a is a str, not int"),
         (takes_keyword, {}, "a can only be passed by keyword"),
         (anything, {"name": "opentera.x"}, "reserved"),
@@ -141,6 +156,11 @@ def test_declarations_that_cannot_work_are_refused(
 def test_a_refusal_names_the_location_of_the_function() -> None:
     with pytest.raises(InvalidArgument, match=r"test_procedures\.py:\d+"):
         declared(takes_list)
+
+
+def test_a_hint_for_type_checkers_alone_does_no_harm() -> None:
+    assert declared(late("def f() -> Unknown: ...")).returns == "Unknown"
+    assert accepts(late("def f(delivery: Unknown): ..."), 1)
 
 
 def test_a_name_can_be_declared_once() -> None:
