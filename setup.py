@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
-
 PICTURE = re.compile(r"<picture>.*?</picture>\n+", re.DOTALL)
 LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)([^)#]+)[^)]*\)")
 
@@ -25,6 +23,8 @@ def index_page(readme: str) -> str:
 
 
 if __name__ == "__main__":
+    from setuptools import find_packages, setup  # a test runs this file without it
+
     setup(
         packages=[*find_packages(include=["opentera_twisted*"]), "twisted.plugins"],
         long_description=index_page(Path(__file__).with_name("README.md").read_text("utf-8")),

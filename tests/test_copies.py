@@ -114,6 +114,8 @@ def example(hint: Any) -> Any:
         return COLLECTIONS[outer](
             [example(parameter) for parameter in inner if parameter is not Ellipsis]
         )
+    if outer is type:
+        return inner[0]
     if hint in EXAMPLES:
         return EXAMPLES[hint]
     return next(iter(hint)) if issubclass(hint, Enum) else made(hint)

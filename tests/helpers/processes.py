@@ -204,7 +204,8 @@ def _twistd(*own: str, options: Sequence[str], redis_port: int) -> list[str]:
 
 
 _BLOCKING = """
-import os, sys, threading, time
+import os, sys, threading, time, warnings
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # of fork() beside threads
 from opentera_twisted import *
 from opentera_twisted.blocking import BlockingBus
 from opentera_twisted.embedded.process import free_port
