@@ -56,8 +56,7 @@ lint: $(VENV)/.dev  ## Check formatting, lint, types, import order and language.
 .PHONY: test
 test: $(VENV)/.dev  ## Run all checks: lint, types, import order, docs, tests; with CI=1 coverage too.
 	@mkdir -p build
-	@$(MAKE) $(OPENTERA)/.made >build/opentera.log 2>&1 || true
-	@$(MAKE) --jobs 2 test-here test-docs; status=$$?; docs=$$(cat build/docs.status || echo 1); \
+	@$(MAKE) --jobs 2 test-here test-aside; status=$$?; docs=$$(cat build/docs.status || echo 1); \
 	    test "$$docs" = 0 || { echo "The end of build/docs.log:"; tail -n 8 build/docs.log; }; \
 	    exit $$((status ? status : docs))
 	@if test -e $(OPENTERA)/.made; then $(MAKE) test-opentera; else \
@@ -80,11 +79,13 @@ coverage: $(VENV)/.dev  ## Run all tests and measure their coverage, as CI does;
 	-@$(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*  # a killed program leaves half a file
 	$(BIN)/coverage report
 
-# One process builds the interface, so it runs beside lint and tests. Of its output only the end of a
-# failure follows theirs, because the names of failed tests must stay in sight.
-.PHONY: test-docs
-test-docs:
+# One process builds the interface, and an installation waits for downloads, so both run beside lint
+# and tests. Of the output only the end of a failure follows theirs, because the names of failed tests
+# must stay in sight.
+.PHONY: test-aside
+test-aside:
 	@$(MAKE) docs >build/docs.log 2>&1; echo $$? >build/docs.status
+	@$(MAKE) $(OPENTERA)/.made >build/opentera.log 2>&1 || true
 
 # One environment with OpenTera as published; one with OpenTera moved to this package.
 $(OPENTERA)/.made: tests/opentera_package/package.txt tests/opentera_package/pins.txt | $(VENV)/.dev
@@ -180,7 +181,7 @@ package: $(VENV)/.package  ## Build wheel and sdist into dist/; test them in fre
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist
-	$(BIN)/python -m pytest tests/package
+	$(BIN)/python -m $(PYTEST_AT_ONCE) tests/package
 
 OLDEST := build/oldest
 

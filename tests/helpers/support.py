@@ -77,6 +77,12 @@ def free_port() -> int:
     return port
 
 
+def release_ports() -> None:
+    """Release the ports of `free_port`, at the end of this process."""
+    while _bound:
+        _bound.pop().close()
+
+
 class Server:
     """A Redis-compatible server for tests, which ends with the test process."""
 

@@ -200,6 +200,7 @@ def test_every_extra_is_tested_alone() -> None:
     assert alone == {*EXTRAS}
 
 
+@pytest.mark.xdist_group("without extras")  # they share an environment
 class TestWithoutExtras:
     def test_the_package_is_imported_from_the_wheel(self, environment: Made) -> None:
         done = environment().python("import opentera_twisted; print(opentera_twisted.__file__)")
@@ -340,6 +341,7 @@ class TestEachExtraAlone:
         program.terminate()
 
 
+@pytest.mark.xdist_group("typed")
 class TestTyped:
     """Types of the package in a program that uses it."""
 
