@@ -213,11 +213,13 @@ class ClusterLink(Link):
 
     def is_ready_for(self, topic: str, reply_topic: str) -> bool:
         """Return True if the nodes of both topics are ready, and replies would arrive."""
-        if self.subscriptions.is_in_gap(reply_topic.encode()):
-            return False
-        if self._was_ready:  # so all nodes are
-            return True
-        return not self._stopped and all(map(self._is_node_ready, (topic, reply_topic)))
+        if self._was_ready and not self.subscriptions.in_gap:
+            return True  # all nodes are ready
+        return (
+            not self._stopped
+            and not self.subscriptions.is_in_gap(reply_topic.encode())
+            and all(map(self._is_node_ready, (topic, reply_topic)))
+        )
 
     def _is_node_ready(self, topic: str) -> bool:
         node = self._node_of(key_slot(topic.encode()))
@@ -313,8 +315,9 @@ class ClusterLink(Link):
         else:
             slot = command_slot(arguments)
         node = self._node_of(slot)
-        if node is not None and node.is_connected and not prefix:
-            node.send(arguments, partial(self._answered, arguments, timeout, node, done))
+        if node is not None and node.connection is not None and not prefix:
+            answered = partial(self._answered, arguments, timeout, node, done)
+            node.connection.send(arguments, answered)
             if is_message and (topic := arguments[1]) not in self._served and is_call(topic):
                 self._check_first(topic, node)
             return
@@ -393,7 +396,7 @@ class ClusterLink(Link):
             self._delay(command, left)
             return
         done = partial(self._replied, command, node)
-        if not node.is_connected:
+        if node.connection is None:
             waiting = node.execute(*command.arguments, timeout=left)
             waiting.addCallbacks(done, lambda failure: done(failure.value))
             return
@@ -430,7 +433,7 @@ class ClusterLink(Link):
             self._move(reaction.slot, reaction.address)
         elif reaction.kind == "ask" and reaction.address is not None:
             asked_node = self._node(reaction.address)
-            target = reaction.address if asked_node.is_connected else None
+            target = reaction.address if asked_node.connection else None
         else:
             self._learn_soon()
         is_known = target is not None or reaction.kind == "moved"
@@ -470,8 +473,8 @@ class ClusterLink(Link):
         """Return the link to the owner of a slot; to a connected node for None."""
         if slot is None:
             nodes = list(self._nodes.values())
-            return next((node for node in nodes if node.is_connected), nodes[0] if nodes else None)
-        address = self._topology.owner(slot)
+            return next((node for node in nodes if node.connection), nodes[0] if nodes else None)
+        address = self._topology.owners[slot]
         return None if address is None else self._nodes.get(address)
 
     def _table_of(self, topic: bytes) -> SubscriptionTable | None:

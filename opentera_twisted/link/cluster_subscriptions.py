@@ -67,6 +67,9 @@ class ClusterSubscriptions:
         on_elsewhere: called when a node has refused or cancelled topics whose slot it does not
             serve; `assign` must follow.
         is_classic: True for ``pubsub=classic``.
+
+    Attributes:
+        in_gap: topics whose messages may be missed now.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class ClusterSubscriptions:
         self._on_elsewhere = on_elsewhere
         self._is_classic = is_classic
         self._entries: dict[Name, _Entry] = {}
-        self._in_gap: set[Name] = set()
+        self.in_gap: set[Name] = set()
 
     @property
     def wanted(self) -> set[Name]:
@@ -118,7 +121,7 @@ class ClusterSubscriptions:
 
     def is_in_gap(self, topic: bytes) -> bool:
         """Return True if messages on a topic may be missed now."""
-        return bool(self._in_gap) and self._at_node(Name(topic)) in self._in_gap
+        return bool(self.in_gap) and self._at_node(Name(topic)) in self.in_gap
 
     def want(self, *names: Name) -> Deferred[None]:
         """Want topics.
@@ -163,7 +166,7 @@ class ClusterSubscriptions:
         entry = self._entries.pop(name, None)
         if entry is None:
             return succeed(None)
-        self._in_gap.discard(name)
+        self.in_gap.discard(name)
         table, entry.table = entry.table, None
         gone = succeed(None) if table is None else table.drop(name)
         for waiter in take(entry.joining):
@@ -227,8 +230,8 @@ class ClusterSubscriptions:
         entry.is_on, entry.is_elsewhere = True, False
         for waiter in take(entry.joining):
             waiter.joined(entry)
-        if name in self._in_gap:
-            self._in_gap.remove(name)
+        if name in self.in_gap:
+            self.in_gap.remove(name)
             self._on_restored(name.text)
 
     def _elsewhere(self, table: SubscriptionTable, names: Sequence[Name]) -> None:
@@ -245,6 +248,6 @@ class ClusterSubscriptions:
     def _interrupt(self, names: Sequence[Name]) -> None:
         for name in names:
             self._entries[name].is_on = False
-        self._in_gap.update(names)
+        self.in_gap.update(names)
         if names:
             self._on_interrupted(frozenset(name.text for name in names))

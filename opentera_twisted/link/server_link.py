@@ -58,6 +58,7 @@ class ServerLink(Link):
         is_node: True if the server belongs to a cluster.
 
     Attributes:
+        connection: connection that sends a command at once; None while commands wait.
         subscriber_before: state of the subscriber connection before the present one.
     """
 
@@ -102,7 +103,7 @@ class ServerLink(Link):
             ),
             self._prepare_subscriber,
         )
-        self._commands: CommandProtocol | None = None
+        self.connection: CommandProtocol | None = None
         self._subscriber_id: int | None = None
         self._waiting = WaitingCommands(self.clock, max_waiting, self.unavailable)
         self._has_subscribed = False
@@ -141,10 +142,10 @@ class ServerLink(Link):
         self.subscriptions.fail_joining(stopped)
         self.on_stopped.notify()
         self._waiting_for_ready.fail(stopped)
-        if self._commands is not None:
+        if self.connection is not None:
             try:
                 # Redis replies in order: the reply to this command is the last.
-                last = self._commands.execute_command("PING")
+                last = self.connection.execute_command("PING")
                 await last.addTimeout(STOP_TIMEOUT, self.clock)
             except (CommandFailed, ConnectionLost, DeferredTimeout):
                 pass
@@ -152,29 +153,24 @@ class ServerLink(Link):
 
     def abandon(self, cause: str) -> None:
         """Fail the sent commands at once, because the server will not reply to them."""
-        if self._commands is not None:
-            self._commands.abort(cause)
+        if self.connection is not None:
+            self.connection.abort(cause)
 
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
         """Send a command when the link is ready."""
         self.check_thread()
         if timeout is not COMMAND_TIMEOUT:
             check_timeout(timeout)
-        if self._commands is not None:
-            return self._commands.execute_command(*arguments)
+        if self.connection is not None:
+            return self.connection.execute_command(*arguments)
         if (stopped := self.stopped()) is not None:
             return fail(stopped)
         return self._waiting.add(arguments, timeout)
 
-    @property
-    def is_connected(self) -> bool:
-        """True if a command would be sent at once."""
-        return self._commands is not None
-
     def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
         """Send a command without a Deferred."""
-        if self._commands is not None:
-            self._commands.send(arguments, done)
+        if self.connection is not None:
+            self.connection.send(arguments, done)
         else:
             waiting = ServerLink.execute(self, *arguments)
             waiting.addCallbacks(done, lambda failure: done(failure.value))
@@ -230,7 +226,7 @@ class ServerLink(Link):
             except CommandFailed as error:
                 raise no_database(self.address, error) from None
         authenticated()
-        self._commands = protocol
+        self.connection = protocol
 
     async def _prepare_subscriber(
         self, protocol: SubscriberProtocol, authenticated: Callable[[], None]
@@ -287,7 +283,7 @@ class ServerLink(Link):
         elif state == "ready":
             self._waiting.send(partial(ServerLink.execute, self))
         else:
-            self._commands = None
+            self.connection = None
         if cause is not None:
             self._down(role, cause, was_ready=was_ready)
         elif self.is_ready:

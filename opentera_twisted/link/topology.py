@@ -21,36 +21,39 @@ class Topology:
 
     Args:
         owners: owner of each slot, in the order of the slots.
+
+    Attributes:
+        owners: the same, changed by `move`.
     """
 
     def __init__(self, owners: Sequence[Address | None] = (None,) * SLOTS) -> None:
-        self._owners = list(owners)
+        self.owners = list(owners)
 
     def __eq__(self, other: object) -> bool:
         """Compare the owners of all slots."""
-        return isinstance(other, Topology) and self._owners == other._owners
+        return isinstance(other, Topology) and self.owners == other.owners
 
     __hash__ = None  # type: ignore[assignment]  # `move` changes it
 
     @property
     def primaries(self) -> list[Address]:
         """Nodes that own a slot, in the order of their first slots."""
-        return [address for address in dict.fromkeys(self._owners) if address is not None]
+        return [address for address in dict.fromkeys(self.owners) if address is not None]
 
     @property
     def counts(self) -> dict[Address, int]:
         """Number of slots of each primary."""
-        counted = Counter(self._owners)
+        counted = Counter(self.owners)
         return {address: slots for address, slots in counted.items() if address is not None}
 
     @property
     def is_complete(self) -> bool:
         """True if each slot has an owner."""
-        return None not in self._owners
+        return None not in self.owners
 
     def owner(self, slot: int) -> Address | None:
         """Return the primary of a slot."""
-        return self._owners[slot]
+        return self.owners[slot]
 
     def markers(self, known: Iterable[bytes]) -> set[bytes]:
         """Choose a topic of each primary.
@@ -61,19 +64,19 @@ class Topology:
         chosen: dict[Address, bytes] = {}
         primaries = self.primaries
         for topic in chain(sorted(known), _QUICK_MARKERS):
-            owner = self._owners[key_slot(topic)]
+            owner = self.owners[key_slot(topic)]
             if owner is not None:
                 chosen.setdefault(owner, topic)
                 if len(chosen) == len(primaries):
                     break
         for owner in primaries:
             if owner not in chosen:  # it has few slots
-                chosen[owner] = b"opentera.slot.node{%s}" % slot_tags()[self._owners.index(owner)]
+                chosen[owner] = b"opentera.slot.node{%s}" % slot_tags()[self.owners.index(owner)]
         return set(chosen.values())
 
     def move(self, slot: int, address: Address) -> None:
         """Record the new owner of a slot, as MOVED reports it."""
-        self._owners[slot] = address
+        self.owners[slot] = address
 
 
 def parse_slots(reply: Any, node_host: str) -> Topology:

@@ -241,7 +241,7 @@ class ClusterLinkTests(ClusterTestCase):
         link = bus.link.nodes["127.0.0.1", primary.port]
         self.addCleanup(self.restore)
         primary.kill()
-        await until(turn, lambda _: not link.is_connected)
+        await until(turn, lambda _: link.connection is None)
         written = bus.variables.set(topics[2], "after")  # waits for the new primary
         before = bus.link.statistics["client"].published
         assert await bus.publish(topics[0], "x") == 1  # the other nodes go on
