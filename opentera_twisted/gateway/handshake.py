@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import sha1
 from http import HTTPStatus
 from typing import Final
@@ -22,8 +22,8 @@ VERSION: Final = "13"
 """Version of the websocket protocol, exactly as a handshake must send it."""
 
 _HEAD: Final = re.compile(
-    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*)\r\n"
+    r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n"
+    r"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*)\r\n"
 )
 _HOST: Final = re.compile(
     r"(?:\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+;=-]*)(?::[0-9]*)?", re.IGNORECASE
@@ -74,10 +74,10 @@ def parse_request(head: bytes) -> Request:
     Raises:
         Refusal: the request is malformed, or does not open a websocket.
     """
-    parts = _HEAD.fullmatch(head)
+    parts = _HEAD.fullmatch(head.decode("latin-1"))
     if parts is None:
         raise _malformed("the head of the request is malformed")
-    method, target, version, lines = (part.decode("latin-1") for part in parts.groups())
+    method, target, version, lines = parts.groups()
     if method != "GET":
         raise _no_websocket(HTTPStatus.METHOD_NOT_ALLOWED)
     if version != "1.1":
@@ -93,38 +93,30 @@ def parse_request(head: bytes) -> Request:
         headers[name] = value
     if "upgrade" not in headers:
         raise _no_websocket(HTTPStatus.UPGRADE_REQUIRED)
-    mistake = _mistake(target, headers, repeated)
+    mistake = next(_mistakes(target, headers, repeated), None)
     if mistake is not None:
         raise _malformed(mistake)
     return Request(target, headers)
 
 
-def _mistake(target: str, headers: Mapping[str, str], repeated: Collection[str]) -> str | None:
-    """Find a mistake in a request to open a websocket, without the client's text."""
-    origin = headers.get("origin", "null")
-    mistakes = {
-        "the target has a fragment": "#" in target,
-        "the header Host is missing, repeated, or not a host with an optional port": (
-            "host" in repeated or not _HOST.fullmatch(headers.get("host", "/"))
-        ),
-        "the request has a body": (
-            "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-        ),
-        "the header Upgrade does not name websocket": not _names(headers["upgrade"], "websocket"),
-        "the header Connection does not name Upgrade": (
-            not _names(headers.get("connection", ""), "upgrade")
-        ),
-        f"the header Sec-WebSocket-Version is not {VERSION}": (
-            headers.get("sec-websocket-version") != VERSION
-        ),
-        "the header Sec-WebSocket-Key is not the base64 of 16 bytes": (
-            not _KEY.fullmatch(headers.get("sec-websocket-key", ""))
-        ),
-        "the header Origin is repeated or malformed": (
-            "origin" in repeated or not _ORIGIN.fullmatch(origin)
-        ),
-    }
-    return next((mistake for mistake, is_made in mistakes.items() if is_made), None)
+def _mistakes(target: str, headers: Mapping[str, str], repeated: Collection[str]) -> Iterator[str]:
+    """Find mistakes in a request to open a websocket, without the client's text."""
+    if "#" in target:
+        yield "the target has a fragment"
+    if "host" in repeated or not _HOST.fullmatch(headers.get("host", "/")):
+        yield "the header Host is missing, repeated, or not a host with an optional port"
+    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+        yield "the request has a body"
+    if not _names(headers["upgrade"], "websocket"):
+        yield "the header Upgrade does not name websocket"
+    if not _names(headers.get("connection", ""), "upgrade"):
+        yield "the header Connection does not name Upgrade"
+    if headers.get("sec-websocket-version") != VERSION:
+        yield f"the header Sec-WebSocket-Version is not {VERSION}"
+    if not _KEY.fullmatch(headers.get("sec-websocket-key", "")):
+        yield "the header Sec-WebSocket-Key is not the base64 of 16 bytes"
+    if "origin" in repeated or not _ORIGIN.fullmatch(headers.get("origin", "null")):
+        yield "the header Origin is repeated or malformed"
 
 
 def response(request: Request, subprotocol: str | None, extension: str | None) -> bytes:
@@ -150,7 +142,8 @@ def _listed(value: str) -> list[str]:
 
 def _names(value: str, wanted: str) -> bool:
     """Return True if a list names a token, in any case."""
-    return wanted in map(str.lower, _listed(value))
+    value = value.lower()
+    return value == wanted or wanted in _listed(value)
 
 
 def _malformed(cause: str) -> Refusal:
