@@ -15,7 +15,7 @@ from attrs import define, evolve
 from google.protobuf.message import Message
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -38,6 +38,9 @@ GRACE_LATE: Final = 0.2
 
 TRANSITION_BATCH: Final = 50
 """Transitions that one run of the script applies."""
+
+PAUSE: Final = 0.01
+"""Seconds from one run of the script to the next, so that the changes of a burst share runs."""
 
 
 @define
@@ -100,6 +103,7 @@ class LocalPresence:
         self._grace_ends = 0.0
         # Identities in their grace and its end, in the order of the ends; Redis may lose them.
         self._departed: dict[str, tuple[Identity, float]] = {}
+        self._ran = -PAUSE  # time of the last run of the script
         self._retry = Retry(link.clock, self._log)
 
     @property
@@ -229,11 +233,20 @@ class LocalPresence:
             or self._settles
         ):
             try:
+                await self._wait_for_more()
                 await self._step()
             except BusError as error:
                 await self._retry.pause(f"{len(self._changes)} reports of presence wait", error)
             else:
                 self._retry.succeeded()
+
+    async def _wait_for_more(self) -> None:
+        """Wait for more changes to report with the first one, shortly after other reports."""
+        if self._corrections or self._renewal_is_due or self._reaps or self._settles:
+            return
+        left = self._ran + PAUSE - self._link.clock.seconds()
+        if left > 0 and len(self._changes) < TRANSITION_BATCH:
+            await deferLater(self._link.clock, left)
 
     async def _step(self) -> None:
         await self._link.ready_for(REPORTS, REPORTS)  # on a cluster, another node may be lost
@@ -248,7 +261,7 @@ class LocalPresence:
         # Until Redis replies, they count as not reported, although it may have published them.
         transitions = [_transition(change) for change in batch]
         self._renewal_is_due, was_due = False, self._renewal_is_due
-        began = self._link.clock.seconds()
+        began = self._ran = self._link.clock.seconds()
         expected = len(self._here) - len(self._conflicts) if is_everything else -1
         try:
             renewal = await self._lease.renew(transitions, join=self._joins, expected=expected)
