@@ -204,7 +204,7 @@ class CorrectedProtocol(Protocol, WebSocketServerProtocol):  # type: ignore[misc
         subprotocol: str | None,
         compression: PerMessageDeflateOfferAccept | None,
     ) -> None:
-        """Complete the handshake, unless the peer has disconnected.
+        """Complete the handshake with a peer that is still connected.
 
         The response leaves with the first frames, because each write costs a system call.
 
@@ -213,8 +213,6 @@ class CorrectedProtocol(Protocol, WebSocketServerProtocol):  # type: ignore[misc
             subprotocol: selected subprotocol.
             compression: accepted offer of permessage-deflate.
         """
-        if self.state != self.STATE_CONNECTING:
-            return
         extension = None
         if compression is not None:
             extension = compression.get_extension_string()
