@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeVar
 from attrs import evolve
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -218,7 +219,7 @@ class Admission:
             raise _failed_too_often()
         failed = False
         try:
-            taken = await _taken(take(), give_back).addTimeout(REDEEM_TIMEOUT, self._link.clock)
+            taken = await _taken(take(), give_back, self._link.clock)
             failed = taken is None
         except DeferredTimeout:
             raise Refusal.for_now("Redis did not answer") from None
@@ -293,18 +294,23 @@ class Admission:
         )
 
 
-def _taken(taking: Deferred[T | None], give_back: Callable[[T], object]) -> Deferred[T | None]:
-    """Wait for a key; restore it if Redis replies after the wait has ended."""
-    waiting: Deferred[T | None] = Deferred()
+def _taken(
+    taking: Deferred[T | None], give_back: Callable[[T], object], clock: IReactorTime
+) -> Deferred[T | None]:
+    """Wait for a key, up to `REDEEM_TIMEOUT`; restore it if Redis replies after the wait."""
+    waiting: Deferred[T | None] = Deferred(lambda _: late.cancel())
+    late = clock.callLater(REDEEM_TIMEOUT, waiting.errback, DeferredTimeout())
 
     def taken(result: T | None) -> None:
         if not waiting.called:
+            late.cancel()
             waiting.callback(result)
         elif result is not None:
             give_back(result)
 
     def failed(failure: Failure) -> None:
         if not waiting.called:
+            late.cancel()
             waiting.errback(failure)
 
     taking.addCallbacks(taken, failed)

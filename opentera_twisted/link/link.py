@@ -274,9 +274,9 @@ class Link(ABC):
             done: called with the reply, or with the `BusError` that `execute` would fail with.
         """
 
+    @abstractmethod
     def is_in_gap(self, topic: str) -> bool:
         """Return True if messages on a subscribed topic may be missed now."""
-        return self.states["subscriber"] != "ready"
 
     def key(self, keyspace: Keyspace, name: str) -> str:
         """Return the name of a key of this package on this link."""

@@ -115,6 +115,10 @@ class ServerLink(Link):
         """State of each connection, by ``client`` and ``subscriber``."""
         return dict(self._states)
 
+    def is_in_gap(self, topic: str) -> bool:
+        """Return True if messages on a subscribed topic may be missed now."""
+        return self._states["subscriber"] != "ready"
+
     @property
     def is_ready(self) -> bool:
         """True if both connections are logged in and restored."""

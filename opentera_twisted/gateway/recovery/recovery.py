@@ -271,7 +271,7 @@ class Recovery:
 
     def discard(self, taken: Taken) -> None:
         """Invalidate a token and its successor, and end the session kept here."""
-        self._drop(taken.digest, self._tokens.digest_of(taken.following))
+        self._drop(taken.digest, taken.following_digest)
         session = self._find(taken.digest)
         if session is not None:
             self._end(session)
@@ -358,7 +358,7 @@ class Recovery:
             self.outcomes["recovered"] += 1
         if session.prior is not None and session.prior.digest != taken.digest:
             self._confirm(session)
-        self._name(session, self._tokens.digest_of(taken.following))
+        self._name(session, taken.following_digest)
         session.prior = Prior(taken.digest, None if missed is None else received)
         self._priors[taken.digest] = session
         session.beginning = Beginning(taken.following, missed is not None, missed)

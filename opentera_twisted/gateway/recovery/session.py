@@ -20,13 +20,7 @@ _PING: Final = bytes([0x89, len(HAS_TOKEN)]) + HAS_TOKEN
 
 
 class Websocket(Client, Protocol):
-    """A websocket that speaks the subprotocol of recovery.
-
-    Attributes:
-        session: The client's session, once admitted.
-    """
-
-    session: Session | None
+    """A websocket that speaks the subprotocol of recovery."""
 
     def resumed_elsewhere(self) -> None:
         """Close the websocket because its client has returned on another one."""

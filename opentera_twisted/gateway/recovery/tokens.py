@@ -25,6 +25,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from attrs import asdict, field, frozen
@@ -106,6 +107,7 @@ class Taken:
         is_followed: True if a gateway subscribes to that topic.
         digest: Digest of the token.
         following: The client's next token.
+        following_digest: Digest of the next token.
     """
 
     identity: Identity
@@ -113,6 +115,7 @@ class Taken:
     is_followed: bool
     digest: str = field(repr=False)
     following: str = field(repr=False)
+    following_digest: str = field(repr=False)
 
 
 class InUse(Exception):
@@ -197,12 +200,14 @@ class Tokens:
             freed.addErrback(lambda failure: failure.trap(BusError))
             return failure
 
-        taken.addErrback(lost)
-        return taken.addCallback(_taken, digest, following, is_on_cluster=self._is_on_cluster)
+        return taken.addCallbacks(
+            partial(_taken, digest, following, next_digest, is_on_cluster=self._is_on_cluster),
+            lost,
+        )
 
     def put_back(self, taken: Taken) -> Deferred[None]:
         """Make a token valid again after a return that was not admitted."""
-        following = self.digest_of(taken.following)
+        following = taken.following_digest
         self.drop(following).addErrback(lambda failure: failure.trap(BusError))
         return self._move(taken.digest, following, "", is_free=True)
 
@@ -241,7 +246,9 @@ class Tokens:
         return slots.values()
 
 
-def _taken(found: Any, digest: str, following: str, *, is_on_cluster: bool) -> Taken | None:
+def _taken(
+    digest: str, following: str, following_digest: str, found: Any, *, is_on_cluster: bool
+) -> Taken | None:
     if found is None:
         return None
     if not found:
@@ -257,7 +264,8 @@ def _taken(found: Any, digest: str, following: str, *, is_on_cluster: bool) -> T
     if not is_uuid(known.uuid) or not topic.startswith(RECOVERY):
         return None
     # On a cluster, the node of the token does not know the subscribers; the hand-over finds out.
-    return Taken(known, topic, is_on_cluster or bool(followers), digest, following)
+    is_followed = is_on_cluster or bool(followers)
+    return Taken(known, topic, is_followed, digest, following, following_digest)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from opentera_twisted.gateway.frames import Frame, Frames
 
@@ -47,18 +48,31 @@ class Window:
 
     def add(self, frames: Frame | Frames) -> None:
         """Keep frames for the client."""
-        if frames.number > 1 and frames.size > self._limit:
-            self.restart(_each(frames), self.sent)
+        size = self.bytes + frames.size
+        if size > self._limit:
+            self._add_to_full(frames, size)
             return
         self._batches.append(frames)
         self.sent += frames.number
-        self.bytes += frames.size
-        while self.bytes > self._limit:
-            oldest = self._batches[0]
+        self.bytes = size
+
+    def _add_to_full(self, frames: Frame | Frames, size: int) -> None:
+        """Keep frames, and drop the oldest ones beyond the limit."""
+        limit, batches = self._limit, self._batches
+        if frames.number > 1 and frames.size > limit:
+            self.restart(_each(frames), self.sent)
+            return
+        batches.append(frames)
+        self.sent += frames.number
+        while size > limit:
+            oldest = batches[0]
             # Frames of one write leave together, so that a write is no work for each frame.
-            if oldest.number > 1 and self.bytes - oldest.size < self._limit:
+            if oldest.number > 1 and size - oldest.size < limit:
                 break
-            self._drop()
+            batches.popleft()
+            self._first += oldest.number
+            size -= oldest.size
+        self.bytes = size
 
     def trim(self, now: float) -> None:
         """Drop old frames; call it regularly while the client is connected.
@@ -98,6 +112,8 @@ class Window:
         return self._newest(self.sent - received)
 
     def _newest(self, count: int) -> list[Frame]:
+        if len(self._batches) == len(self):  # all are single frames
+            return list(islice(self._batches, len(self) - count, None))  # type: ignore[arg-type]
         newest: list[Frame] = []
         for batch in reversed(self._batches):
             if len(newest) >= count:
@@ -114,13 +130,12 @@ class Window:
             frames: The missed frames.
             received: Event frames that the client counted before them; 0 on a new connection.
         """
-        kept = deque(frames)
-        number, size = len(kept), sum(frame.size for frame in kept)
+        kept: deque[Frame | Frames] = deque(frames)
+        number, size = len(kept), sum([frame.size for frame in kept])
         if size > 2 * self._limit:
             while size > self._limit:
                 size -= kept.popleft().size
-        self._batches.clear()
-        self._batches.extend(kept)
+        self._batches = kept
         self._marks.clear()
         self.sent = received + number
         self._first = self.sent - len(kept)

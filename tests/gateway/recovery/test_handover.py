@@ -112,7 +112,7 @@ class NewGatewayTests(SynchronousTestCase):
         self.nodes = Nodes()
         self.handovers = handovers_of(self.nodes)
         self.nodes.acknowledged_at.clear()
-        self.taken = Taken(Identity("user", UUID, "name"), f"{MARKERS}old", True, "d", "next")
+        self.taken = Taken(Identity("user", UUID, "name"), f"{MARKERS}old", True, "d", "next", "n")
 
     def answer(self, number: str, key: str | None, reason: str | None) -> None:
         self.nodes.deliver(self.handovers._reply, json.dumps([number, key, reason]).encode())
