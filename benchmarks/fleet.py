@@ -17,8 +17,8 @@ from benchmarks.processes import spent
 from benchmarks.scenario import Setting, rotated
 
 NAME: Final = "fleet"
-ROUNDS: Final = 3
-GATEWAYS: Final = (1, 10, 30, 100)
+ROUNDS: Final = 2
+GATEWAYS: Final = (1, 10, 100)
 NODES: Final = 3
 CLIENTS: Final = 3_000
 """Identities online, over all gateways."""

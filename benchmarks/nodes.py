@@ -19,7 +19,7 @@ from benchmarks.scenario import SERVICE, Setting, rotated
 from tools.cluster import Cluster
 
 NAME: Final = "nodes"
-ROUNDS: Final = 3
+ROUNDS: Final = 2
 NODES: Final = (1, 3, 6)
 FLAT: Final = Target("below", 1.25)
 PRICE: Final = Target("below", 1.05)
