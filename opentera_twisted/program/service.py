@@ -43,10 +43,10 @@ from opentera_twisted.program.settings import AdminSettings, RedisSettings, Sett
 from opentera_twisted.program.systemd import Supervisor
 from opentera_twisted.program.workers import Pool, WorkerSettings
 from opentera_twisted.program.workers.process import Worker
-from opentera_twisted.user_manager import UserManager
 
 if TYPE_CHECKING:
     from opentera_twisted.program.tracing import SpanExport
+    from opentera_twisted.user_manager import UserManager
 
 WORKERS_SHARE: Final = 0.9
 """Workers' share of the shutdown timeout."""
@@ -97,9 +97,14 @@ class Program(MultiService):
         if settings.admin is not None:
             self._add_admin(settings.admin)
         # The bus is no child: it starts when its Redis is available.
-        self._user_manager = UserManager(self._bus) if settings.serves_user_manager else None
+        self._user_manager = self._make_user_manager() if settings.serves_user_manager else None
         for child in filter(None, (self._user_manager, self._serving, self._listeners)):
             child.setServiceParent(self)
+
+    def _make_user_manager(self) -> UserManager:
+        from opentera_twisted.user_manager import UserManager  # noqa: PLC0415 (few gateways have it)
+
+        return UserManager(self._bus)
 
     def _serve_here(self) -> Gateway:
         """Serve with a gateway in this process."""
