@@ -39,8 +39,10 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 def pytest_collection(session: pytest.Session) -> None:
     """Import the tests of a whole run in a different order in each process of pytest-xdist.
 
-    In a fresh checkout, each process then rewrites and compiles a part of them for all.
+    In a fresh checkout, each process then rewrites and compiles a part of them for all. The garbage
+    collector would find nothing in what the collection makes.
     """
+    gc.disable()
     paths = session.config.getini("testpaths")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if not worker or session.config.args != paths:
@@ -64,6 +66,7 @@ def pytest_collection_finish() -> None:
     """Freeze modules and collected tests, which each full collection of garbage would visit."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
