@@ -97,6 +97,8 @@ class World:
                 visiting.check()
                 continue
             event: Any = unpack(TeraModuleMessage.FromString(message["data"]).data[0])
+            if not isinstance(event, UserEvent):
+                continue
             if (event.user_uuid, event.EventType.Name(event.type)) == (visiting.uuid, name):
                 return
         raise AssertionError(f"{name} was not reported")
