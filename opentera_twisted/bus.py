@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from google.protobuf.message import Message
 from twisted.application.service import Service
@@ -23,22 +23,22 @@ from opentera_twisted.parts import PLAIN, Parts
 from opentera_twisted.presence import Presence
 from opentera_twisted.pubsub import Handler, OnGap, Subscription
 from opentera_twisted.redis_commands import RedisCommands
-from opentera_twisted.rpc.caller import CALL_TIMEOUT
-from opentera_twisted.rpc.limits import DEFAULT_LIMITS
+from opentera_twisted.rpc import (
+    CALL_TIMEOUT,
+    DEFAULT_LIMITS,
+    Answer,
+    ArgumentValue,
+    Description,
+    Json,
+    Limits,
+    Listening,
+    Procedures,
+    ProcedureServer,
+    Proxy,
+    describe,
+    services,
+)
 from opentera_twisted.variables import Variables
-
-if TYPE_CHECKING:
-    from opentera_twisted.rpc import (
-        Answer,
-        ArgumentValue,
-        Description,
-        Json,
-        Limits,
-        Listening,
-        Procedures,
-        ProcedureServer,
-        Proxy,
-    )
 
 DISCOVERY_TIMEOUT: Final = 1.0
 """Default seconds to wait for replies to a request to all servers."""
@@ -350,8 +350,6 @@ class Bus(Service):
             InvalidTopic, InvalidArgument: at once, before anything is sent.
         """
         check_timeout(timeout)
-        from opentera_twisted.rpc.discovery import describe  # noqa: PLC0415 (seldom used)
-
         description = describe(self.caller, topics.rpc_of(server), timeout)
         return needs_use(Deferred.fromCoroutine(description), "describe")
 
@@ -373,8 +371,6 @@ class Bus(Service):
         Source: Redis commands PUBSUB CHANNELS and PUBSUB NUMPAT.
         """
         check_timeout(timeout)
-        from opentera_twisted.rpc.discovery import services  # noqa: PLC0415 (seldom used)
-
         found = Deferred.fromCoroutine(services(self.link, self.caller, timeout))
         return needs_use(found, "services")
 
@@ -395,9 +391,6 @@ class Bus(Service):
         return needs_use(proxy, "proxy")
 
     async def _proxy(self, topic: str, timeout: float) -> Proxy:
-        from opentera_twisted.rpc.discovery import describe  # noqa: PLC0415 (seldom used)
-        from opentera_twisted.rpc.proxy import Proxy  # noqa: PLC0415
-
         description = await describe(self.caller, topic, timeout)
         return Proxy(
             description, lambda name, arguments: self.caller.call(topic, name, arguments, timeout)
@@ -455,8 +448,6 @@ class Bus(Service):
         exclusive: bool,
         limits: Limits,
     ) -> Deferred[ProcedureServer]:
-        from opentera_twisted.rpc.procedures import Procedures  # noqa: PLC0415 (of servers only)
-
         if not isinstance(procedures, Procedures):
             raise InvalidArgument(
                 "expected a Procedures object, such as Procedures.of(object), not "

@@ -1,22 +1,16 @@
-"""`Parts`: the makers of a bus's parts, which tracing replaces."""
+"""`Parts`: the classes of a bus's parts, which tracing replaces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from opentera_twisted.link import ServerLink
+from opentera_twisted.link import ClusterLink, ServerLink
 from opentera_twisted.pubsub import PubSub
-from opentera_twisted.rpc.caller import Caller
-from opentera_twisted.rpc.statistics import Served
-
-if TYPE_CHECKING:
-    from opentera_twisted.link import Link
-    from opentera_twisted.rpc import ProcedureServer
+from opentera_twisted.rpc import Caller, ProcedureServer, Served
 
 
 class Parts(NamedTuple):
-    """The classes that a bus makes its parts with, or functions that load them.
+    """The classes that a bus makes its parts with.
 
     Attributes:
         server_link: link to one server.
@@ -27,25 +21,13 @@ class Parts(NamedTuple):
         served: counts of the servers.
     """
 
-    server_link: Callable[..., Link]
-    cluster_link: Callable[..., Link]
+    server_link: type[ServerLink]
+    cluster_link: type[ClusterLink]
     pubsub: type[PubSub]
     caller: type[Caller]
-    server: Callable[..., ProcedureServer]
+    server: type[ProcedureServer]
     served: type[Served]
 
 
-def _cluster_link(*arguments: Any, **options: Any) -> Link:
-    from opentera_twisted.link.cluster_link import ClusterLink  # noqa: PLC0415 (few need it)
-
-    return ClusterLink(*arguments, **options)
-
-
-def _server(*arguments: Any, **options: Any) -> ProcedureServer:
-    from opentera_twisted.rpc.server import ProcedureServer  # noqa: PLC0415 (callers do not need it)
-
-    return ProcedureServer(*arguments, **options)
-
-
-PLAIN: Final = Parts(ServerLink, _cluster_link, PubSub, Caller, _server, Served)
-"""The parts of a bus without tracing."""
+PLAIN: Final = Parts(ServerLink, ClusterLink, PubSub, Caller, ProcedureServer, Served)
+"""Classes of a bus without tracing."""

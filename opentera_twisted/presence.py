@@ -18,6 +18,7 @@ from opentera_twisted.holders import GATEWAYS, HELD, LEAVING
 from opentera_twisted.link import PRESENCE, Link, Script
 from opentera_twisted.messages import ServerCommand
 from opentera_twisted.messages.templates import PUBLISH
+from opentera_twisted.presence_lease import report_gone
 from opentera_twisted.pubsub import PubSub
 from opentera_twisted.sessions import is_uuid
 from opentera_twisted.topics import Kind
@@ -122,8 +123,6 @@ class Presence:
         Fails with:
             BusUnavailable, ConnectionLost, CommandFailed.
         """
-        from opentera_twisted.presence_lease import report_gone  # noqa: PLC0415 (for gateways)
-
         return Deferred.fromCoroutine(report_gone(self._link, gateway))
 
 

@@ -102,7 +102,6 @@ class SteadyClock:
         self._rings_at = 0.0
         self._ahead = 0.0  # of the wall clock, when the alarm was set
         self._is_watched = False
-        self._is_ringing = False
         self._turns = TURNS  # that late calls may still wait
 
     def seconds(self) -> float:
@@ -118,9 +117,7 @@ class SteadyClock:
             call.is_timer = False
         heappush(self._calls, call)
         self._pending += 1
-        alarm = self._alarm
-        if alarm is None or call.time < self._rings_at or not alarm.active():
-            self._set_alarm()
+        self._ring_by(call.time)
         return call
 
     def getDelayedCalls(self) -> list[IDelayedCall]:
@@ -141,10 +138,14 @@ class SteadyClock:
         if call.time < self._rings_at:
             self._set_alarm()
 
+    def _ring_by(self, time: float) -> None:
+        """Set the alarm, unless it rings by that time."""
+        alarm = self._alarm
+        if alarm is None or time < self._rings_at or not alarm.active():
+            self._set_alarm()
+
     def _set_alarm(self) -> None:
         """Schedule the reactor's call for the first call of this clock."""
-        if self._is_ringing:  # `_ring` schedules it once, after all due calls
-            return
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
         self._alarm = None
@@ -162,7 +163,6 @@ class SteadyClock:
 
     def _ring(self) -> None:
         """Run the due calls; calls that they add wait for the next iteration."""
-        self._is_ringing = True
         now = monotonic()
         due = []
         while self._calls and self._calls[0].time <= now:
@@ -187,8 +187,8 @@ class SteadyClock:
             except BaseException:  # noqa: BLE001 (as the reactor does)
                 self._log.failure("a delayed call failed")
         self._turns = self._turns - 1 if is_late else TURNS
-        self._is_ringing = False
-        self._set_alarm()
+        if self._calls:
+            self._ring_by(self._calls[0].time)
 
     def _watch(self) -> None:
         """Compare the clocks while the reactor runs, if it follows the wall clock."""

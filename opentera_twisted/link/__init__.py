@@ -30,20 +30,13 @@ plain           blocking connections without a reactor
 retry_pause     retries of refused operations
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from opentera_twisted._internal.default_url import DEFAULT_URL
 from opentera_twisted._internal.extras import explained
-from opentera_twisted._internal.lazy import lazy
-
-if TYPE_CHECKING:
-    from opentera_twisted.link.cluster_link import ClusterLink
-    from opentera_twisted.link.cluster_subscriptions import is_sharded
 
 try:
     from opentera_twisted.link.address import RedisAddress, location
+    from opentera_twisted.link.cluster_link import ClusterLink
+    from opentera_twisted.link.cluster_subscriptions import is_sharded
     from opentera_twisted.link.keyspaces import PRESENCE, USER_MANAGER, Keyspace
     from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, HasLink, Link, Script
     from opentera_twisted.link.protocol import Argument, Done
@@ -75,10 +68,3 @@ __all__ = [
     "is_sharded",
     "location",
 ]
-
-if not TYPE_CHECKING:  # loaded on first use: few programs have a cluster
-    __getattr__, __dir__ = lazy(
-        globals(),
-        __all__,
-        {"ClusterLink": "link.cluster_link", "is_sharded": "link.cluster_subscriptions"},
-    )

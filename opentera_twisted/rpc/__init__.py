@@ -14,33 +14,23 @@
     discovery    servers that listen now
     proxy        procedures of a server as methods, and as a stub for editors
 
-A program that only calls loads no server: each name is loaded from its module on first use.
-
 Source: docs/reference/wire.md.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
-
-from opentera_twisted._internal.lazy import lazy
-
-if TYPE_CHECKING:
-    from opentera_twisted.rpc.argument_types import ArgumentValue
-    from opentera_twisted.rpc.caller import CALL_TIMEOUT, OUTCOMES, Answer, Caller
-    from opentera_twisted.rpc.description import (
-        ArgumentDescription,
-        Description,
-        ProcedureDescription,
-    )
-    from opentera_twisted.rpc.discovery import Listening, describe, services
-    from opentera_twisted.rpc.limits import DEFAULT_LIMITS, Limits
-    from opentera_twisted.rpc.procedures import Procedures
-    from opentera_twisted.rpc.proxy import Proxy, stub
-    from opentera_twisted.rpc.server import ProcedureServer
-    from opentera_twisted.rpc.statistics import SERVED_OUTCOMES, Served
-    from opentera_twisted.rpc.wire import Json
+from opentera_twisted.rpc.argument_types import ArgumentValue
+from opentera_twisted.rpc.caller import CALL_TIMEOUT, OUTCOMES, Answer, Caller
+from opentera_twisted.rpc.description import (
+    ArgumentDescription,
+    Description,
+    ProcedureDescription,
+)
+from opentera_twisted.rpc.discovery import Listening, describe, services
+from opentera_twisted.rpc.limits import DEFAULT_LIMITS, Limits
+from opentera_twisted.rpc.procedures import Procedures
+from opentera_twisted.rpc.proxy import Proxy, stub
+from opentera_twisted.rpc.server import ProcedureServer
+from opentera_twisted.rpc.statistics import SERVED_OUTCOMES, Served
+from opentera_twisted.rpc.wire import Json
 
 __all__ = [
     "CALL_TIMEOUT",
@@ -64,30 +54,3 @@ __all__ = [
     "services",
     "stub",
 ]
-
-_MODULES: Final[Mapping[str, str]] = {
-    "CALL_TIMEOUT": "rpc.caller",
-    "DEFAULT_LIMITS": "rpc.limits",
-    "OUTCOMES": "rpc.caller",
-    "SERVED_OUTCOMES": "rpc.statistics",
-    "Answer": "rpc.caller",
-    "ArgumentDescription": "rpc.description",
-    "ArgumentValue": "rpc.argument_types",
-    "Caller": "rpc.caller",
-    "Description": "rpc.description",
-    "Json": "rpc.wire",
-    "Limits": "rpc.limits",
-    "Listening": "rpc.discovery",
-    "ProcedureDescription": "rpc.description",
-    "ProcedureServer": "rpc.server",
-    "Procedures": "rpc.procedures",
-    "Proxy": "rpc.proxy",
-    "Served": "rpc.statistics",
-    "describe": "rpc.discovery",
-    "services": "rpc.discovery",
-    "stub": "rpc.proxy",
-}
-"""Modules of the names, below the package."""
-
-if not TYPE_CHECKING:  # mypy would treat every name as existing
-    __getattr__, __dir__ = lazy(globals(), __all__, _MODULES)

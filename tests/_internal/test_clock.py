@@ -276,6 +276,22 @@ def test_a_call_added_while_others_run_waits_for_the_next_turn() -> None:
     assert ran == [0, 0, 0]
 
 
+def test_timers_run_in_a_loop_inside_a_call() -> None:
+    reactor = _Reactor()
+    ran: list[str] = []
+    with mock.patch.object(module, "monotonic", reactor.seconds):
+        clock = SteadyClock(reactor)
+
+        def dialog() -> None:
+            clock.callLater(1, ran.append, "inside")
+            reactor.advance(1)
+            ran.append("closed")
+
+        clock.callLater(1, dialog)
+        reactor.advance(1)
+    assert ran == ["inside", "closed"]
+
+
 def test_a_clock_of_a_test_is_used_as_it_is() -> None:
     reactor = Clock()
     assert clock_of(reactor) is reactor

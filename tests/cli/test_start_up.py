@@ -81,11 +81,6 @@ _NOT_OF_A_BUS = {
     "OpenSSL",
     "autobahn",
     "opentelemetry",
-    "opentera_twisted.link.cluster_link",
-    "opentera_twisted.presence_lease",
-    "opentera_twisted.rpc.description",
-    "opentera_twisted.rpc.procedures",
-    "opentera_twisted.rpc.server",
     "prometheus_client",
     "rich",
     "twisted.internet.endpoints",
@@ -93,7 +88,7 @@ _NOT_OF_A_BUS = {
     "twisted.internet.ssl",
     "txredisapi",
 }
-"""Modules that only some uses of a bus need: TLS, a cluster, a server, a gateway."""
+"""Modules that only some uses of a bus need: TLS, a gateway, metrics, tracing."""
 
 
 @pytest.mark.parametrize(
@@ -130,4 +125,4 @@ def test_a_command_loads_tls_for_a_tls_url_only(scheme: str, loads_tls: bool) ->
     modules = ran(_PROGRAM, *options, "get", "x", status=1)
     assert "twisted.internet.reactor" in modules
     assert ("OpenSSL.SSL" in modules) is loads_tls
-    assert not modules & {"autobahn", "opentera_twisted.rpc.server", "prometheus_client"}
+    assert not modules & {"autobahn", "prometheus_client"}
