@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any, get_type_hints
 
 import pytest
 
 from tests.helpers.processes import UNMEASURED
 from tests.helpers.support import DATA
+from tests.test_api_examples import PUBLIC, full_name, public_names
 
 PROGRAM = DATA / "typing" / "users_program.py"
 
@@ -62,3 +67,22 @@ def test_a_users_program_passes_strict_types(found: dict[str, str]) -> None:
 @pytest.mark.parametrize("right", MISTAKES)
 def test_a_wrong_type_in_a_users_program_is_found(found: dict[str, str], right: str) -> None:
     assert "incompatible type" in found[right].lower()
+
+
+def functions(module: str) -> Iterator[Any]:
+    """Iterate over the public functions of a module, and the methods of its public classes."""
+    for name in public_names(module):
+        public = getattr(import_module(full_name(module)), name)
+        members = [public, *vars(public).values()] if inspect.isclass(public) else [public]
+        # attrs writes an __init__ before the rest of its module exists.
+        yield from (
+            member
+            for member in members
+            if inspect.isfunction(member) and not member.__code__.co_filename.startswith("<attrs")
+        )
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_type_hints_resolve_at_run_time(module: str) -> None:
+    for function in functions(module):
+        get_type_hints(function)  # as dependency injection and help systems do

@@ -41,7 +41,7 @@ from opentera_twisted.errors import (
 )
 from opentera_twisted.link.connection import KeptConnection, State
 
-KeySupplier = Callable[[], "str | Awaitable[str]"]
+KeySupplier = Callable[[], str | Awaitable[str]]
 """Returns a new session key: a function, which may be a coroutine function or return a Deferred."""
 
 Handler = Callable[[Event], Any]
