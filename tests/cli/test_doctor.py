@@ -19,7 +19,7 @@ from opentera_twisted.holders import REPORTS
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.program.redis_checks import server
 from opentera_twisted.program.redis_checks.finding import Finding, worst
-from tests.helpers.cluster import shared_cluster
+from tests.helpers.cluster import add_user, shared_cluster
 from tests.helpers.commands import CommandTestCase
 from tests.helpers.processes import twistd
 from tests.helpers.support import GUARD, ROOT, UUID, acl, folder_of, free_port, start_server, until
@@ -276,13 +276,13 @@ class DoctorTests(CommandTestCase):
             assert f"latency of 127.0.0.1:{node.port}" in checks
         for purpose in rights.purposes(0):
             assert checks[f"rights: {purpose.what}"]["verdict"] == "ok"
-        for node in cluster.primaries:
-            without = "-get" if node is cluster.primaries[-1] else "+get"
-            node.execute("ACL", "SETUSER", "poor", "on", ">hush", "~*", "&*", "+@all", without)
-            self.addCleanup(node.execute, "ACL", "DELUSER", "poor")
-        checks = await self.examine(cluster.url.replace("//", "//poor:hush@"), 1)
-        for node in cluster.primaries:
-            verdict = "wrong" if node is cluster.primaries[-1] else "ok"
+        add_user(self, "poor", "hush")
+        *others, poor = cluster.primaries
+        poor.execute("ACL", "SETUSER", "poor", "-get")
+        replica = next(node for node in cluster.nodes if not node.is_primary)
+        checks = await self.examine(f"redis+cluster://poor:hush@127.0.0.1:{replica.port}", 1)
+        for node in (*others, poor):
+            verdict = "wrong" if node is poor else "ok"
             assert checks[f"rights: logging in of 127.0.0.1:{node.port}"]["verdict"] == verdict
 
     def test_rights_on_a_cluster_name_sharded_commands(self) -> None:

@@ -20,6 +20,13 @@ def shared_cluster() -> Cluster:
     return Cluster([free_port() for _ in range(4 * PRIMARIES)])
 
 
+def add_user(test: TestCase, name: str, password: str) -> None:
+    """Add a user to all nodes for a test; a URL may name nodes that became replicas."""
+    for node in shared_cluster().nodes:
+        node.execute("ACL", "SETUSER", name, "on", f">{password}", "~*", "&*", "+@all")
+        test.addCleanup(node.execute, "ACL", "DELUSER", name)
+
+
 class ClusterTestCase(TestCase):
     """A test against the shared cluster, emptied before each."""
 
@@ -46,9 +53,7 @@ class ClusterTestCase(TestCase):
 
     async def locked_out_bus(self) -> Bus:
         """Return a bus whose user `lock_out` locks out of a node."""
-        for node in self.cluster.nodes:
-            node.execute("ACL", "SETUSER", "late", "on", ">secret", "~*", "&*", "+@all")
-            self.addCleanup(node.execute, "ACL", "DELUSER", "late")
+        add_user(self, "late", "secret")
         return await self.bus(self.url.replace("//", "//late:secret@"))
 
     async def lock_out(self, bus: Bus, node: Node) -> None:
