@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted import (
     Bus,
@@ -32,6 +33,7 @@ from opentera_twisted.link import (
 )
 from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
 from opentera_twisted.link.slots import key_slot
+from opentera_twisted.testing import MemoryClock
 from tests.helpers.cluster import ClusterTestCase
 from tests.helpers.support import (
     GUARD,
@@ -64,6 +66,70 @@ async def failing(deferred: Deferred[Any]) -> Exception:
     with pytest.raises(Exception) as caught:  # noqa: PT011 (the test checks its type)
         await deferred
     return caught.value
+
+
+class _FrozenNode:
+    """A node that answers when the test wants."""
+
+    def __init__(self) -> None:
+        self.connection = self
+        self.sent: list[tuple[Any, Any]] = []
+
+    def send(self, arguments: tuple[Any, ...], done: Any) -> None:
+        self.sent.append((arguments[0], done))
+
+    def answer(self, command: str, reply: object) -> None:
+        name, done = self.sent.pop(0)
+        assert name == command
+        done(reply)
+
+
+class RoleTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock, self.node = MemoryClock(), _FrozenNode()
+        address = RedisAddress.parse("redis+cluster://127.0.0.1:1")
+        self.link = ClusterLink(address, reactor=self.clock, name="test")
+        self.patch(self.link, "_node_of", lambda _: self.node)
+        self.patch(self.link, "_learn_soon", lambda: None)
+        self.outcomes: list[Any] = []
+
+    def call(self) -> None:
+        self.link.send(("PUBLISH", "service.S.rpc", "m"), self.outcomes.append)
+
+    def test_a_prompt_node_needs_one_question(self) -> None:
+        self.call()
+        self.node.answer("SPUBLISH", 0)
+        self.node.answer("ROLE", [b"master"])
+        assert self.outcomes == [0]
+        assert not self.node.sent
+
+    def test_a_frozen_node_needs_a_second_question(self) -> None:
+        for suspects, seconds in ((set(), 1), ({(("127.0.0.1", 1), "client")}, 0)):
+            self.link._suspects = suspects
+            self.call()
+            self.clock.advance(seconds)
+            self.node.answer("SPUBLISH", 0)
+            self.node.answer("ROLE", [b"master"])  # it has not heard of the takeover yet
+            assert not self.outcomes
+            self.clock.advance(seconds)
+            self.node.answer("ROLE", [b"slave"])
+            assert isinstance(self.outcomes.pop(), ConnectionLost)
+            assert not self.node.sent
+
+    def test_each_reply_of_a_slow_node_needs_a_later_question(self) -> None:
+        self.call()
+        self.call()
+        for command, reply, settled in (
+            ("SPUBLISH", 0, 0),
+            ("ROLE", [b"master"], 0),
+            ("SPUBLISH", 0, 0),
+            ("ROLE", [b"master"], 1),
+            ("ROLE", [b"master"], 2),
+        ):
+            self.clock.advance(1)
+            self.node.answer(command, reply)
+            assert self.outcomes == [0] * settled
+        assert not self.node.sent
 
 
 class ClusterLinkTests(ClusterTestCase):
@@ -370,6 +436,8 @@ class ClusterLinkTests(ClusterTestCase):
         assert await bus.link.execute("MGET", "{a}1", "{a}2") == [None, None]
 
     async def test_a_call_without_a_server_fails_at_any_node(self) -> None:
+        self.patch(cluster_link, "PROMPT", GUARD)
+        self.patch(cluster_link, "PROBE_INTERVAL", 10 * GUARD)  # so that no probe is late
         keys = [f"S{number}" for number in range(9)]
         assert len({self.owner(f"service.{key}.rpc") for key in keys}) == 3
         for kind in ("sharded", "classic"):
