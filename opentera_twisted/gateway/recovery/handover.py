@@ -200,6 +200,10 @@ class Handovers:
 
     # --- the new gateway
 
+    def is_ready_for(self, taken: Taken) -> bool:
+        """Return True if the old gateway's topic, and the replies, have a link on a cluster."""
+        return self._link.is_ready_for(taken.marker, self._reply)
+
     async def fetch(
         self, taken: Taken, received: int, following: Deferred[None], on_marker: Callable[[], None]
     ) -> list[Frame]:
@@ -432,12 +436,20 @@ class Handovers:
         except NotRecovered as error:
             self._answer(marker, None, error.reason)
             return
-        key = FRAMES + secrets.token_urlsafe(32)
+        key = self._make_key(marker)
         storing = self._link.execute(
             "SET", key, pack_frames(frames), "PX", round(STORED * 1000), "NX"
         )
         storing.addCallback(lambda _: self._answer(marker, key, None))
         self._begin(storing.addErrback(self._not_stored, marker))
+
+    def _make_key(self, marker: Marker) -> str:
+        """Make a key for frames; on a cluster, at the node of the replies, which has a link."""
+        key = FRAMES + secrets.token_urlsafe(32)
+        if marker.topics is None:
+            return key
+        there = slot_topic(marker.reply.encode(), f"{key}.".encode()).decode()
+        return there if there.startswith(FRAMES) else key
 
     def _answer(self, marker: Marker, key: str | None, reason: str | None) -> None:
         if not marker.reply.startswith(REPLIES):

@@ -386,13 +386,17 @@ class Recovery:
 
         Raises:
             NotRecovered: The frames are not available; the topics are still subscribed.
-            Refusal: Subscribing the topics failed.
+            Refusal: Subscribing the topics failed, or a node of the hand-over is lost.
         """
+        is_own = taken.marker == self._handovers.marker
+        is_on_cluster = self._link.address.is_cluster
+        if is_on_cluster and not is_own and not self._handovers.is_ready_for(taken):
+            raise Refusal.for_now("no link to the Redis of the hand-over")
         joined = Deferred.fromCoroutine(self._joining.join(session, session.identity))
-        if taken.marker == self._handovers.marker or not taken.is_followed:
+        if is_own or not taken.is_followed:
             await joined
             raise NotRecovered("unknown" if taken.is_followed else "gone")
-        if self._link.address.is_cluster:
+        if is_on_cluster:
             await joined
             missed = await self._fetch_by_topic(session, taken, received)
             return await self._joined(session, missed)
