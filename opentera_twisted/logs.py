@@ -140,6 +140,7 @@ class LogPublisher:
         self._lock = threading.RLock()  # re-entrant: a finalizer may log while it is held
         self._waiting: deque[tuple[LogList, bytes]] = deque()
         self._is_sending = False
+        self._is_blocked = False
         self._flushed: Waiters[None] = Waiters()
         self._is_orphan = False
         _publishers.add(self)
@@ -200,8 +201,8 @@ class LogPublisher:
         self.push(level, complete)
 
     def flush(self) -> Deferred[None]:
-        """Wait, in the reactor's thread, until the queue is empty; fires at once without a link."""
-        if not self._is_sending or not self._bus.link.is_ready:
+        """Wait, in the reactor's thread, until the queue is empty or its oldest has no link."""
+        if not self._is_sending or self._is_blocked:
             return succeed(None)
         return self._flushed.wait()
 
@@ -238,11 +239,17 @@ class LogPublisher:
         try:
             while batch := self._take_batch():
                 level, payloads = batch
+                ready = self._bus.link.ready_for(level.value, level.value)
+                if not ready.called:
+                    self._is_blocked = True
+                    self._flushed.fire(None)
                 try:
-                    await self._bus.link.ready_for(level.value, level.value)
+                    await ready
                 except BusError:  # the bus was stopped
                     self.dropped += len(payloads)
                     continue
+                finally:
+                    self._is_blocked = False
                 await self._send(level, payloads)
         finally:
             self._flushed.fire(None)

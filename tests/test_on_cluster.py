@@ -17,9 +17,11 @@ from opentera_twisted import Procedures, SessionKeys, topics
 from opentera_twisted.cli import suggestions
 from opentera_twisted.gateway.access_policy import DefaultPolicy
 from opentera_twisted.gateway.admission import REVOCATIONS
+from opentera_twisted.gateway.recovery import handover
+from opentera_twisted.gateway.recovery.marker import REPLIES
 from opentera_twisted.holders import GATEWAYS, HELD, OWED
 from opentera_twisted.link import PRESENCE, USER_MANAGER, RedisAddress
-from opentera_twisted.link.slots import SLOTS, key_slot
+from opentera_twisted.link.slots import SLOTS, key_slot, slot_tags
 from opentera_twisted.link.topology import parse_slots
 from opentera_twisted.logs import LogPublisher
 from opentera_twisted.presence_lease import Lease
@@ -94,9 +96,10 @@ class PresenceTests(OnClusterTestCase, test_presence.SeveralGatewaysTests):
         level = next(
             level for level in LogList if self.cluster.owner(key_slot(level.encode())) is not lost
         )
-        LogPublisher(bus, "test").log(level, "still written")
-        while not self.redis.llen(level.value):
-            await turn()
+        publisher = LogPublisher(bus, "test")
+        publisher.log(level, "still written")
+        await publisher.flush()
+        assert self.redis.llen(level.value) == 1
         assert not bus.link.is_ready
 
 
@@ -269,6 +272,28 @@ class LostNodeTests(OnClusterTestCase, RecoveryTestCase):
         assert await client.until(1) == ["a", "b"]
         assert await bus.presence.online("user") == [elsewhere]
         assert not bus.link.is_ready
+
+    async def test_a_return_waits_for_the_nodes_of_its_hand_over(self) -> None:
+        tag = slot_tags()[0].decode()
+        self.patch(handover, "REPLIES", f"{REPLIES}{{{tag}}}")
+        lost = self.cluster.owner(0)
+        _, first = await self.gateway()
+        bus = await self.locked_out_bus()
+        new, second = await self.gateway(bus)
+        client = await self.client(first)
+        while self.cluster.owner(key_slot(client.first["token"][:1].encode())) is lost:
+            client = await self.client(first)
+        await client.drop()
+        self.publish("a")
+        await self.lock_out(bus, lost)
+        for _ in range(2):
+            with pytest.raises(HandshakeFailed, match="503"):
+                await client.come_back(second)
+        assert set(new.refusals) == {"no link to the Redis of the hand-over"}
+        lost.execute("ACL", "SETUSER", "late", "on")
+        await bus.connected()
+        assert await client.come_back(second)
+        assert await client.until(1) == ["a"]
 
 
 class AdminTests(OnClusterTestCase, AdminTestCase):
