@@ -65,7 +65,7 @@ test: $(VENV)/.dev  ## Run all checks: lint, types, import order, docs, tests; w
 
 .PHONY: test-here
 test-here: lint
-	@$(MAKE) $(if $(CI),coverage,test-alone)
+	@$(MAKE) $(if $(filter-out 0 false,$(CI)),coverage,test-alone)
 
 .PHONY: test-alone
 test-alone: $(VENV)/.dev

@@ -21,9 +21,13 @@ from opentera_twisted.topics import Kind
 LARGEST_OBJECT: Final = 65_536
 """Maximum length of an object in an event, in characters; longer ones are ignored."""
 
-TOPICS: Final[Mapping[str, Kind]] = {
-    topics.module_events("TeraServer.DatabaseModule", kind): kind for kind in topics.KINDS
-}
+
+def topic_of(kind: Kind) -> str:
+    """Return the topic of a kind's database events."""
+    return topics.module_events("TeraServer.DatabaseModule", kind)
+
+
+TOPICS: Final[Mapping[str, Kind]] = {topic_of(kind): kind for kind in topics.KINDS}
 """Kinds of identities by topic of their database events."""
 
 

@@ -28,12 +28,9 @@ from opentera_twisted.gateway.recovery.recovery import Recovery
 from opentera_twisted.gateway.recovery.session import Session
 from opentera_twisted.holders import REPORTS
 from opentera_twisted.link import Link
-from opentera_twisted.revocation import TOPICS
+from opentera_twisted.revocation import topic_of
 from opentera_twisted.sessions import Identity, Redeemed, SessionKeys, is_bound
 from opentera_twisted.topics import Kind
-
-REVOCATIONS: Final = {kind: topic for topic, kind in TOPICS.items()}
-"""Topic of each kind's database events, which revoke access."""
 
 REDEEM_TIMEOUT: Final = 5.0
 """Seconds allowed for Redis to redeem a session key; after that, the client gets 503."""
@@ -204,7 +201,7 @@ class Admission:
         """Return True if the nodes of the key, of presence and of revocations are ready."""
         key = login.key if login.received is None else self._recovery.key_of(login.key)
         is_ready_for = self._link.is_ready_for
-        return is_ready_for(key, REPORTS) and is_ready_for(key, REVOCATIONS[login.kind])
+        return is_ready_for(key, REPORTS) and is_ready_for(key, topic_of(login.kind))
 
     async def _decided(
         self, login: Login, take: Callable[[], Deferred[T | None]], give_back: Callable[[T], object]
