@@ -16,7 +16,6 @@ from twisted.internet.threads import deferToThread
 from opentera_twisted import Procedures, SessionKeys, topics
 from opentera_twisted.cli import suggestions
 from opentera_twisted.gateway.access_policy import DefaultPolicy
-from opentera_twisted.gateway.admission import REVOCATIONS
 from opentera_twisted.gateway.recovery import handover
 from opentera_twisted.gateway.recovery.marker import REPLIES
 from opentera_twisted.holders import GATEWAYS, HELD, OWED
@@ -25,6 +24,7 @@ from opentera_twisted.link.slots import SLOTS, key_slot, slot_tags
 from opentera_twisted.link.topology import parse_slots
 from opentera_twisted.logs import LogPublisher
 from opentera_twisted.presence_lease import Lease
+from opentera_twisted.revocation import topic_of
 from opentera_twisted.sessions import Identity
 from opentera_twisted.user_manager.changes import Change
 from opentera_twisted.user_manager.registry import LOG, ONLINE, Registry
@@ -246,7 +246,7 @@ class LostNodeTests(OnClusterTestCase, RecoveryTestCase):
         bus = await self.locked_out_bus()
         gate, port = await self.gateway(bus)
         lost = self.cluster.owner(0)
-        shared = (topics.module_messages(topics.USER_MANAGER_MODULE), REVOCATIONS["user"])
+        shared = (topics.module_messages(topics.USER_MANAGER_MODULE), topic_of("user"))
         assert not is_lost(*shared, *DefaultPolicy().topics(Identity("user", UUID)))
         elsewhere, concerned = make_uuid(at_lost=False), make_uuid(at_lost=True)
         key_at_lost = await make_key(elsewhere, at_lost=True)

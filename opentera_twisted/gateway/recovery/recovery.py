@@ -621,7 +621,7 @@ class Recovery:
     def _look(self) -> None:
         """End expired sessions, and extend tokens that are due."""
         now = self._clock.seconds()
-        if now >= self._announced + ANNOUNCED and self._link.is_ready:
+        if now >= self._announced + ANNOUNCED:
             self._announce()
         while self._held and self._held[session := next(iter(self._held))] <= now:
             self._end(session)
