@@ -274,8 +274,8 @@ class LocalPresence:
             return
         self._joins = False
         self._end_graces(began - GRACE_LATE)
-        self._apply(renewal)
         self._forget(renewal.applied)
+        self._apply(renewal)
         self._reaps = (was_due or self._reaps) and await self._lease.reap()
         if renewal.owes and (was_due or self._settles):
             self._settled_until, settled = await self._lease.settle(self._settled_until)
