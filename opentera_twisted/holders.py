@@ -6,7 +6,8 @@
     opentera.presence.holders         hash: <kind>.<uuid> -> gateways that have it open, see below
     opentera.presence.reaped.<id>     exists for a day after others reported its clients gone
     opentera.presence.owed            hash: <kind>.<uuid> -> deferred disconnection report
-    opentera.presence.leaving         hash: <kind>.<uuid> in its grace -> disconnection report
+    opentera.presence.leaving         hash: <kind>.<uuid> in its grace -> disconnection report,
+                                      after a zero byte if it may have been published
     opentera.presence.due             sorted set: <kind>.<uuid> -> end of its grace, ms
     opentera.presence.listening       hash: time since which the user manager listens again
 

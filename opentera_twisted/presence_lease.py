@@ -202,12 +202,14 @@ _RENEW: Final = Script(
         local gone = redis.pcall('HGET', '{LEAVING}', who)
         redis.pcall('ZREM', '{DUE}', who)
         redis.pcall('HDEL', '{LEAVING}', who)
-        return type(gone) == 'string' and gone
+        if type(gone) ~= 'string' then return false, false end
+        local is_doubtful = gone:byte(1) == 0
+        return is_doubtful and gone:sub(2) or gone, not is_doubtful
     end
-    local function leave(who, gone)
-        if grace > 0 and redis.call('TYPE', '{DUE}').ok ~= 'string' then
-            local kept = redis.pcall('HSET', '{LEAVING}', who, gone)
-            local dated = type(kept) == 'number' and redis.pcall('ZADD', '{DUE}', now + grace, who)
+    local function leave(who, gone, left, mark)
+        if left > 0 and redis.call('TYPE', '{DUE}').ok ~= 'string' then
+            local kept = redis.pcall('HSET', '{LEAVING}', who, mark .. gone)
+            local dated = type(kept) == 'number' and redis.pcall('ZADD', '{DUE}', now + left, who)
             if type(dated) == 'number' then return end
         end
         report_gone(who, gone)
@@ -225,7 +227,7 @@ _RENEW: Final = Script(
                     local left = end_grace(other)
                     if left then report_gone(other, left) end
                 end
-                local is_known = end_grace(who)
+                local _, is_known = end_grace(who)
                 if not is_known and not is_held(who, id) then report(came) end
                 add_to_index(who, id)
                 redis.call('HSET', own, who, gone)
@@ -236,9 +238,12 @@ _RENEW: Final = Script(
         elseif what == 'again' and held then
             if is_first(who) then report(came) end
         elseif what == 'leave' then
-            if held and not is_held(who, id) then leave(who, held) end
+            if held and not is_held(who, id) then leave(who, held, grace, '') end
             redis.call('HDEL', own, who)
             remove_from_index(who, id)
+        elseif what == 'departed' then
+            local is_leaving = redis.pcall('HEXISTS', '{LEAVING}', who) == 1
+            if not is_leaving and not is_held(who) then leave(who, gone, tonumber(came), '\\0') end
         end
     end
     if grace > 0 then
@@ -376,13 +381,15 @@ class Transition:
     """A change of an identity at one gateway: its first websocket opened, or its last one closed.
 
     Attributes:
-        what: ``enter``, ``leave``, or ``again``, which repeats the report of the connection.
+        what: ``enter``; ``leave``; ``again``, which repeats the report of the connection; or
+            ``departed``, which repeats a ``leave`` that Redis may have lost.
         who: ``<kind>.<uuid>``.
-        came: template of the connection's report; empty if it was reported before.
+        came: template of the connection's report; for ``departed``, rest of the grace in
+            milliseconds.
         gone: template of the disconnection's report, stored for later.
     """
 
-    what: Literal["enter", "leave", "again"]
+    what: Literal["enter", "leave", "again", "departed"]
     who: str
     came: bytes = b""
     gone: bytes = b""
@@ -504,15 +511,13 @@ class Lease:
         )
         return {topics.decode(identity) for identity in identities}
 
-    async def leaving(self) -> set[str]:
-        """Read the identities that are in their grace at any gateway from Redis."""
+    async def exists(self) -> bool:
+        """Return True if Redis has the lease, expired or not."""
+        gateways = self._link.key(PRESENCE, GATEWAYS)
         try:
-            identities: Sequence[bytes] = await self._link.execute(
-                "HKEYS", self._link.key(PRESENCE, LEAVING)
-            )
-        except WrongType:  # without this key, a departure is reported at once
-            return set()
-        return {topics.decode(identity) for identity in identities}
+            return await self._link.execute("ZSCORE", gateways, self.gateway) is not None
+        except WrongType:
+            return True  # the renewal reports the wrong type
 
     async def was_reaped(self) -> bool:
         """Return True if others have reported this gateway's clients as disconnected."""

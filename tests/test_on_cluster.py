@@ -270,7 +270,7 @@ class LostNodeTests(OnClusterTestCase, RecoveryTestCase):
         self.publish("b", uuid=elsewhere)
         assert await client.come_back(port)
         assert await client.until(1) == ["a", "b"]
-        assert await bus.presence.online("user") == [elsewhere]
+        await until(lambda: bus.presence.online("user"), [elsewhere].__eq__)
         assert not bus.link.is_ready
 
     async def test_a_return_waits_for_the_nodes_of_its_hand_over(self) -> None:

@@ -34,6 +34,11 @@ class GraceTests(PresenceTestCase):
         while presence._working is not None:
             await turn()
 
+    async def corrected(self, presence: LocalPresence) -> None:
+        """Have a gateway correct Redis, as after a lost link."""
+        presence._is_doubtful = True
+        await self.renewed(presence)
+
     async def came_and_went(self, *presences: LocalPresence) -> None:
         for presence in presences:
             presence.opened(USER)
@@ -131,6 +136,80 @@ class GraceTests(PresenceTestCase):
         await caught_up(bus)
         assert "DISCONNECTED" not in [what for what, _ in reports.items]
         assert await bus.presence.online("user") == [UUID]
+
+    async def test_a_lost_link_repeats_no_departure(self) -> None:
+        bus, other = await self.bus(), await self.bus()
+        reports = await self.observe(bus)
+        here, there = self.with_grace(bus), self.with_grace(other)
+        for cause in ("link", "reaped", "data"):
+            await self.came_and_went(here)
+            self.expire()
+            await self.renewed(there)
+            if cause == "reaped":
+                self.end_lease(here._lease)
+                await self.reap_all(there._lease)
+            elif cause == "data":
+                self.redis.flushdb()
+                await self.renewed(there)
+            await self.corrected(here)
+            if cause != "data":  # then Redis cannot say whether the departure was reported
+                assert await bus.presence.online("user") == []
+            there.opened(USER)
+            await there.reported()
+            self.expire()
+            await self.renewed(here)
+            assert await bus.presence.online("user") == [UUID]
+            await reports.wait(3)
+            changes = ["CONNECTED", "DISCONNECTED", "CONNECTED"]
+            assert reports.items == [(what, UUID) for what in changes], cause
+            there.closed(USER)
+            await there.reported()
+            self.expire()
+            await self.renewed(there)
+            await reports.wait(4)
+            reports.items.clear()
+
+    async def test_a_departure_survives_a_lost_link(self) -> None:
+        bus, other = await self.bus(), await self.bus()
+        reports = await self.observe(bus)
+        here, there = self.with_grace(bus), self.with_grace(other)
+        for is_reaped in (False, True):
+            await self.came_and_went(here)
+            if is_reaped:
+                self.end_lease(here._lease)
+                await self.reap_all(there._lease)
+            await self.corrected(here)
+            assert await bus.presence.online("user") == [UUID]
+            self.expire()
+            await self.renewed(there)
+            await self.corrected(here)
+            assert await bus.presence.online("user") == []
+            await reports.wait(2)
+            assert reports.items == [("CONNECTED", UUID), ("DISCONNECTED", UUID)]
+            reports.items.clear()
+
+    async def test_a_refused_identity_does_not_depart(self) -> None:
+        bus, other = await self.bus(), await self.bus()
+        reports = await self.observe(bus)
+        here, there = self.with_grace(bus), self.with_grace(other)
+        device = Identity("device", UUID)
+        there.opened(device)
+        await there.reported()
+        await self.came_and_went(here)
+        here.opened(USER)
+        here.closed(USER)  # before Redis refuses it
+        await here.reported()
+        there.closed(device)
+        await there.reported()
+        for cause in ("link", "data"):
+            if cause == "data":
+                self.redis.flushdb()
+            await self.corrected(here)
+            await self.corrected(there)
+            await caught_up(bus)
+            assert reports.items == [("CONNECTED", UUID)], cause
+            assert await bus.presence.online("user") == []
+            assert await bus.presence.online("device") == [UUID]
 
     async def test_keys_of_another_type_hold_up_no_report(self) -> None:
         bus = await self.bus()

@@ -7,7 +7,7 @@ It corrects Redis when the two may differ: after a lost link, and after the leas
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from itertools import chain
 from typing import Final, Literal
 
@@ -53,11 +53,15 @@ class _Here:
 
 @define(eq=False)
 class _Change:
-    """A pending report: an identity connected or disconnected, or an earlier report was lost."""
+    """A pending report: an identity connected or disconnected, or an earlier report was lost.
+
+    Redis has no record of an identity that has ``departed``; its grace had ``left`` seconds.
+    """
 
     who: str
     identity: Identity | None
-    what: Literal["came", "went", "was here", "again"]
+    what: Literal["came", "went", "departed", "again"]
+    left: float = 0.0
 
 
 class LocalPresence:
@@ -103,6 +107,7 @@ class LocalPresence:
         self._grace_ends = 0.0
         # Identities in their grace and its end, in the order of the ends; Redis may lose them.
         self._departed: dict[str, tuple[Identity, float]] = {}
+        self._has_lost_graces = False  # Redis, since the last correction
         self._ran = -PAUSE  # time of the last run of the script
         self._retry = Retry(link.clock, self._log)
 
@@ -152,7 +157,9 @@ class LocalPresence:
         here.websockets -= 1
         if not here.websockets:
             del self._here[who]
-            self._conflicts.discard(who)
+            if who in self._conflicts:  # never reported
+                self._conflicts.remove(who)
+                return
             self._changes.append(_Change(who, here.identity, "went"))
             self._work()
             self._begin_grace(who, here.identity)
@@ -273,8 +280,9 @@ class LocalPresence:
             self._is_doubtful = self._renewal_is_due = True
             return
         self._joins = False
-        self._end_graces(began - GRACE_LATE)
         self._forget(renewal.applied)
+        if not self._has_lost_graces:
+            self._end_graces(began - GRACE_LATE)
         self._apply(renewal)
         self._reaps = (was_due or self._reaps) and await self._lease.reap()
         if renewal.owes and (was_due or self._settles):
@@ -289,6 +297,8 @@ class LocalPresence:
             if who in self._here:
                 self._conflicts.add(who)
                 self._on_conflict(self._here[who].identity)
+            else:
+                self._departed.pop(who, None)
         if renewal.spoiled and renewal.spoiled != self._spoiled:
             self._log.error(
                 "presence works in part: Redis holds another type than a hash under {keys}; delete "
@@ -302,7 +312,7 @@ class LocalPresence:
             self._log.warn(
                 "Redis has lost part of presence (evicted or deleted); reporting clients again"
             )
-            self._is_doubtful = self._renewal_is_due = True
+            self._is_doubtful = self._renewal_is_due = self._has_lost_graces = True
         before, self._listening_since = self._listening_since, renewal.listening_since
         # Empty: no module listens yet, or Redis has lost the entry.
         if before is not None and renewal.listening_since not in {before, b""}:
@@ -314,8 +324,11 @@ class LocalPresence:
     async def _correct(self) -> None:
         """Report all clients again, and disconnect those that only Redis lists for this gateway."""
         held = await self._lease.held()
+        # Reaping ends the lease, so look for the lease first.
+        is_missing = bool(self._departed) and not await self._lease.exists()
         was_reaped = await self._lease.was_reaped()
-        leaving = await self._lease.leaving() if self._departed else set()
+        if is_missing and not was_reaped:
+            self._has_lost_graces = True
         self._joins = True
         again = [
             change for change in self._corrections if change.what == "again" and change.who in held
@@ -327,11 +340,16 @@ class LocalPresence:
         if not was_reaped:
             # Redis has lost data: report the identities that disconnected in the meantime.
             self._corrections += [
-                _Change(who, change.identity, "was here")
+                self._departure(who, change.identity)
                 for who, change in first.items()
-                if change.what == "went" and who not in held
+                if change.what == "went" and who not in held and who not in self._here
             ]
-            self._corrections += self._lost_departures({*held, *leaving, *first})
+        if self._has_lost_graces:
+            self._corrections += [
+                self._departure(who, identity)
+                for who, (identity, _) in self._departed.items()
+                if who not in held and who not in first
+            ]
         self._corrections += [
             _Change(who, here.identity, "came")
             for who, here in self._here.items()
@@ -339,17 +357,10 @@ class LocalPresence:
         ]
         self._corrections += again
 
-    def _lost_departures(self, known: Container[str]) -> list[_Change]:
-        """Let identities depart again whose grace Redis has lost; their grace begins anew."""
-        lost = [
-            (who, identity) for who, (identity, _) in self._departed.items() if who not in known
-        ]
-        for who, identity in lost:
-            self._begin_grace(who, identity)
-        return [
-            *[_Change(who, identity, "was here") for who, identity in lost],
-            *[_Change(who, identity, "went") for who, identity in lost],
-        ]
+    def _departure(self, who: str, identity: Identity | None) -> _Change:
+        """Report an identity as disconnected at the end of its grace, unless Redis has it."""
+        _, ends = self._departed.get(who, (None, 0.0))
+        return _Change(who, identity, "departed", max(0.0, ends - self._link.clock.seconds()))
 
     def _batch(self) -> tuple[list[_Change], bool]:
         """Return the next changes, and True if they are all.
@@ -366,6 +377,8 @@ class LocalPresence:
     def _forget(self, count: int) -> None:
         for _ in range(count):
             (self._corrections or self._changes).popleft()
+        if not self._corrections:
+            self._has_lost_graces = False
         if not self._changes and not self._corrections:
             # Not within this step: `give_up` cannot cancel a running coroutine.
             self._link.clock.callLater(0, self._fire_if_reported)
@@ -379,9 +392,11 @@ def _transition(change: _Change) -> Transition:
     if change.what == "went" or change.identity is None:
         return Transition("leave", change.who)
     identity = _sendable(change.identity)
-    came = b"" if change.what == "was here" else _report(identity, connected=True)
+    gone = _report(identity, connected=False)
+    if change.what == "departed":
+        return Transition("departed", change.who, b"%d" % round(change.left * 1000), gone)
     what: Literal["enter", "again"] = "again" if change.what == "again" else "enter"
-    return Transition(what, change.who, came, _report(identity, connected=False))
+    return Transition(what, change.who, _report(identity, connected=True), gone)
 
 
 def _who(identity: Identity) -> str:
