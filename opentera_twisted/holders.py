@@ -6,10 +6,11 @@
     opentera.presence.holders         hash: <kind>.<uuid> -> gateways that have it open, see below
     opentera.presence.reaped.<id>     exists for a day after others reported its clients gone
     opentera.presence.owed            hash: <kind>.<uuid> -> deferred disconnection report
-    opentera.presence.leaving         hash: <kind>.<uuid> in its grace -> disconnection report,
-                                      after a zero byte if it may have been published
+    opentera.presence.leaving         hash: <kind>.<uuid> in its grace -> disconnection report
     opentera.presence.due             sorted set: <kind>.<uuid> -> end of its grace, ms
     opentera.presence.listening       hash: time since which the user manager listens again
+
+A report in ``leaving`` that may have been published before begins with a zero byte.
 
 The index ``opentera.presence.holders`` names the gateways of an identity, so that a login looks
 into their hashes alone. A script trusts no entry: it looks whether the gateway is in the sorted
