@@ -12,7 +12,7 @@ def signature(function: Callable[..., Any], *, as_text: bool = False) -> inspect
     """Read the signature of a function.
 
     Python 3.14 evaluates type hints only here, and names that are imported for type checkers alone
-    do not exist. They become a `typing.ForwardRef`, or text with ``as_text``.
+    do not exist. They become a ``typing.ForwardRef``, or text with ``as_text``.
 
     Raises:
         TypeError, ValueError: the function has no readable signature.
