@@ -140,7 +140,7 @@ class LogPublisher:
         self._lock = threading.RLock()  # re-entrant: a finalizer may log while it is held
         self._waiting: deque[tuple[LogList, bytes]] = deque()
         self._is_sending = False
-        self._is_blocked = False
+        self._blocked: LogList | None = None
         self._flushed: Waiters[None] = Waiters()
         self._is_orphan = False
         _publishers.add(self)
@@ -200,9 +200,13 @@ class LogPublisher:
         complete.log_header.CopyFrom(log_event(level, message, self._sender))
         self.push(level, complete)
 
+    def _is_ready_for(self, level: LogList) -> bool:
+        return self._bus.link.is_ready_for(level.value, level.value)
+
     def flush(self) -> Deferred[None]:
         """Wait, in the reactor's thread, until the queue is empty or its oldest has no link."""
-        if not self._is_sending or self._is_blocked:
+        blocked = self._blocked
+        if not self._is_sending or (blocked is not None and not self._is_ready_for(blocked)):
             return succeed(None)
         return self._flushed.wait()
 
@@ -241,7 +245,7 @@ class LogPublisher:
                 level, payloads = batch
                 ready = self._bus.link.ready_for(level.value, level.value)
                 if not ready.called:
-                    self._is_blocked = True
+                    self._blocked = level
                     self._flushed.fire(None)
                 try:
                     await ready
@@ -249,7 +253,7 @@ class LogPublisher:
                     self.dropped += len(payloads)
                     continue
                 finally:
-                    self._is_blocked = False
+                    self._blocked = None
                 await self._send(level, payloads)
         finally:
             self._flushed.fire(None)
