@@ -173,7 +173,7 @@ _RENEW: Final = Script(
     + _REPORTING
     + _INDEXING
     + f"""
-    local own, applied, conflicts = '{HELD}' .. id, 0, {{}}
+    local own, applied, conflicts, silent = '{HELD}' .. id, 0, {{}}, {{}}
     local indexed = not can_index and '' or redis.call('HGET', '{INDEX}', 'gateway ' .. id)
     if can_index and (not ends or may_join ~= '' and indexed ~= '') then
         indexed = nil  -- others may have removed entries, or a restart has changed the cursors
@@ -228,12 +228,17 @@ _RENEW: Final = Script(
                     if left then report_gone(other, left) end
                 end
                 local _, is_known = end_grace(who)
-                if not is_known and not is_held(who, id) then report(came) end
+                if is_known or is_held(who, id) then
+                    silent[#silent + 1] = who
+                else
+                    report(came)
+                end
                 add_to_index(who, id)
                 redis.call('HSET', own, who, gone)
                 redis.pcall('HDEL', '{OWED}', who)
             end
         elseif what == 'enter' then
+            silent[#silent + 1] = who
             add_to_index(who, id)
         elseif what == 'again' and held then
             if is_first(who) then report(came) end
@@ -285,7 +290,7 @@ _RENEW: Final = Script(
     return {{
         applied, was_late and now or '', type(since) == 'string' and since or '',
         differs and 1 or 0, redis.call('TYPE', '{OWED}').ok == 'hash' and 1 or 0, conflicts,
-        listeners, spoiled, indexed == '' and 1 or 0,
+        silent, listeners, spoiled, indexed == '' and 1 or 0,
     }}
     """,
     PRESENCE,
@@ -406,6 +411,7 @@ class Renewal:
         differs: Redis and the gateway disagree on the number of identities.
         owes: reports of disconnections are deferred.
         conflicts: ``<kind>.<uuid>`` not entered because the UUID is open under another kind.
+        silent: ``<kind>.<uuid>`` entered without a report, which was sent before.
         spoiled: names of ignored presence keys that have the wrong type.
         indexed: the index has all identities of the gateway; else another renewal adds more.
     """
@@ -415,6 +421,7 @@ class Renewal:
     differs: bool
     owes: bool
     conflicts: tuple[str, ...]
+    silent: tuple[str, ...]
     spoiled: tuple[str, ...]
     indexed: bool
 
@@ -480,7 +487,7 @@ class Lease:
             raise await self._named(error) from None
         if not answer:
             return None
-        applied, late, listening_since, differs, owes, conflicts, *rest = answer
+        applied, late, listening_since, differs, owes, conflicts, silent, *rest = answer
         self._listeners, spoiled, indexed = rest
         if late:
             self.since = late
@@ -490,6 +497,7 @@ class Lease:
             bool(differs),
             bool(owes),
             tuple(map(topics.decode, conflicts)),
+            tuple(map(topics.decode, silent)),
             tuple(map(topics.decode, spoiled)),
             bool(indexed),
         )

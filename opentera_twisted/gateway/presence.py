@@ -7,7 +7,7 @@ It corrects Redis when the two may differ: after a lost link, and after the leas
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from itertools import chain
 from typing import Final, Literal
 
@@ -283,7 +283,8 @@ class LocalPresence:
         self._forget(renewal.applied)
         if not self._has_lost_graces:
             self._end_graces(began - GRACE_LATE)
-        self._apply(renewal)
+        came = {change.who for change in batch[: renewal.applied] if change.what == "came"}
+        self._apply(renewal, came.difference(renewal.silent))
         self._reaps = (was_due or self._reaps) and await self._lease.reap()
         if renewal.owes and (was_due or self._settles):
             self._settled_until, settled = await self._lease.settle(self._settled_until)
@@ -291,8 +292,8 @@ class LocalPresence:
         else:
             self._settles = False
 
-    def _apply(self, renewal: Renewal) -> None:
-        """Apply the result of a renewal."""
+    def _apply(self, renewal: Renewal, reported: Container[str]) -> None:
+        """Apply the result of a renewal that reported the connections of some identities."""
         for who in renewal.conflicts:
             if who in self._here:
                 self._conflicts.add(who)
@@ -318,7 +319,9 @@ class LocalPresence:
         if before is not None and renewal.listening_since not in {before, b""}:
             self._log.info("the user manager listens again; reporting connected clients again")
             self._corrections += [
-                _Change(who, here.identity, "again") for who, here in self._here.items()
+                _Change(who, here.identity, "again")
+                for who, here in self._here.items()
+                if who not in reported
             ]
 
     async def _correct(self) -> None:
