@@ -87,9 +87,9 @@ class ProgramTestCase(RedisTestCase):
 
 class ServingTests(ProgramTestCase):
     async def test_sigterm_closes_and_reports_all_clients(self) -> None:
-        reports = self.subscribed(REPORTS)
         program, port = self.start("--redis", self.gateway_url)
         await program.says("is ready")
+        reports = self.subscribed(REPORTS)
         keys = SessionKeys(await self.bus())
         key = await keys.issue("user", UUID)
         client = await connect(port, f"/wss/user?id={key}")

@@ -125,8 +125,8 @@ class WorkersTestCase(ProgramTestCase):
 
 class ServingTests(WorkersTestCase):
     async def test_all_workers_accept_logins_and_share_one_page(self) -> None:
-        reports = self.subscribed(REPORTS)
         program, port = await self.start_workers("--redis", self.gateway_url, environment={})
+        reports = self.subscribed(REPORTS)
         uuids = [str(uuid4()) for _ in range(CLIENTS)]
         clients = await self.log_in(port, uuids)
         here = await self.clients()
@@ -172,8 +172,8 @@ class ServingTests(WorkersTestCase):
         assert "Traceback" not in program.output
 
     async def test_a_killed_worker_is_replaced_and_its_clients_reported(self) -> None:
-        reports = self.subscribed(REPORTS)
         program, port = await self.start_workers("--redis", self.gateway_url)
+        reports = self.subscribed(REPORTS)
         uuids = [str(uuid4()) for _ in range(CLIENTS)]
         clients = await self.log_in(port, uuids)
         await self.reported(reports, CLIENTS)
