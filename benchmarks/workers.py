@@ -9,7 +9,7 @@ from benchmarks.children import allow_files, program
 from benchmarks.comparison import Comparison, Measured
 from benchmarks.deliveries import connected
 from benchmarks.figures import Figure
-from benchmarks.gateways import Audience, Start, ours, with_two_workers
+from benchmarks.gateways import Audience, Start, ours, with_workers
 from benchmarks.presence_reports import awaiting_reports, forget_everyone
 from benchmarks.processes import processor_time
 from benchmarks.scenario import Setting
@@ -35,7 +35,7 @@ _PERSONAL: Final = f"personal topics, burst, {WEBSOCKETS:,} websockets"
 def run(setting: Setting) -> list[Figure]:
     """Measure both in each round, each with new processes."""
     allow_files()
-    starts: dict[str, Start] = {"ours": ours, TWO: with_two_workers}
+    starts: dict[str, Start] = {"ours": ours, TWO: with_workers(2)}
     comparison = Comparison(starts)
     comparison.run(setting, NAME, lambda _, start: _measure(setting, start))
     return [

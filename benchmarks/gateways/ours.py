@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from attrs import evolve
 
 from benchmarks.children import Child, program, running
 from benchmarks.events import event
-from benchmarks.gateways.side import Audience, Side, published_in_redis, publishing
+from benchmarks.gateways.side import Audience, Side, Start, published_in_redis, publishing
 from benchmarks.scenario import Setting
 from opentera_twisted import topics
 from opentera_twisted.embedded.process import free_port
@@ -36,11 +36,15 @@ def with_recovery(setting: Setting, audience: Audience) -> Iterator[Side]:
         yield evolve(side, who="ours: with recovery", dialect="recovery")
 
 
-@contextmanager
-def with_two_workers(setting: Setting, audience: Audience) -> Iterator[Side]:
-    """Our gateway with two workers, beside the process that watches them."""
-    with twistd(setting, "--workers", "2") as (gateway, port):
-        yield _side("ours: 2 workers", setting, audience, gateway, port)
+def with_workers(count: int) -> Start:
+    """Our gateway with so many workers, beside the process that watches them."""
+
+    @contextmanager
+    def start(setting: Setting, audience: Audience) -> Iterator[Side]:
+        with twistd(setting, "--workers", str(count)) as (gateway, port):
+            yield _side(f"ours: {count} workers", setting, audience, gateway, port)
+
+    return start
 
 
 @contextmanager
@@ -79,22 +83,22 @@ def _side(who: str, setting: Setting, audience: Audience, gateway: Child, port: 
         dialect="plain",
         port=port,
         pids=gateway.family(),
-        paths=[f"/wss/user?id={key}" for key in _issue_keys(setting, audience)],
+        paths=issue_paths(setting, audience.topics),
         publisher=partial(publishing, setting.port, commands),
     )
 
 
-def _issue_keys(setting: Setting, audience: Audience) -> list[str]:
-    """Session keys of as many users as there are topics, valid for ten minutes."""
-    keys = [f"user.{secrets.token_urlsafe(32)}" for _ in audience.topics]
+def issue_paths(setting: Setting, topics_of_users: Sequence[str]) -> list[str]:
+    """Request paths with session keys of a user for each topic, valid for ten minutes."""
+    keys = [f"user.{secrets.token_urlsafe(32)}" for _ in topics_of_users]
     with (
         redis.Redis(port=setting.port, protocol=2) as client,
         client.pipeline(transaction=False) as pipeline,
     ):
-        for key, topic in zip(keys, audience.topics, strict=True):
+        for key, topic in zip(keys, topics_of_users, strict=True):
             pipeline.set(key, _value(topic), ex=600)
         pipeline.execute()
-    return keys
+    return [f"/wss/user?id={key}" for key in keys]
 
 
 def _value(topic: str) -> str:

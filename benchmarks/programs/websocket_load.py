@@ -16,6 +16,7 @@ In between it answers pings.
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import sys
@@ -132,6 +133,8 @@ class Load:
 
     def __init__(self, port: int, dialect: str) -> None:
         self._address = ("127.0.0.1", port)
+        # An address has ports for some 28,000 connections, so each process has its own.
+        self._source = (f"127.{os.getpid() % 250 + 1}.0.1", 0)
         self._dialect = DIALECTS[dialect]
         self._epoll = select.epoll()
         self._connections: dict[int, socket.socket] = {}
@@ -196,7 +199,7 @@ class Load:
         opening: dict[int, Opening] = {}
         while waiting or opening:
             while waiting and len(opening) < HANDSHAKES:
-                connection = socket.create_connection(self._address, TIMEOUT)
+                connection = socket.create_connection(self._address, TIMEOUT, self._source)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 opening[connection.fileno()] = waiting.popleft()(connection)
                 self._epoll.register(connection, select.EPOLLIN)
