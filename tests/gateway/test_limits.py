@@ -158,6 +158,7 @@ class LimitTests(GatewayTestCase):
         self.addCleanup(self.redis.execute_command, "CLIENT", "UNPAUSE")
         client = await connect_bytes(port)
         client.send(handshake(f"/wss/user?id={key}".encode()))
+        await until(self.admissions, lambda count: count == 1)
         await until(
             lambda: deferToThread(self.redis.info, "clients"),
             lambda info: info["blocked_clients"] == 1,  # Redis has the gateway's command
@@ -172,6 +173,10 @@ class LimitTests(GatewayTestCase):
         await until(lambda: deferToThread(self.redis.exists, key), bool)
         await connect(port, f"/wss/user?id={key}")
         assert self.gate._admission._present == {("user", UUID): 1}
+
+    async def admissions(self) -> int:
+        await turn()
+        return sum(each._admission is not None for each in self.gate.factory.connections)
 
     async def gone(self) -> int:
         await turn()
