@@ -201,8 +201,7 @@ class Recovery:
         Raises:
             BusError: Storing the token in Redis failed.
         """
-        token = self._tokens.make()
-        digest = self._tokens.digest_of(token)
+        token, digest = self._tokens.make()
         await self._tokens.store(digest, session.identity)
         self._name(session, digest)
         session.beginning = Beginning(token)

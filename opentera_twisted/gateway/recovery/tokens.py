@@ -153,14 +153,15 @@ class Tokens:
         """Return the name of a token's key in Redis."""
         return TOKENS + self.digest_of(token)
 
-    def make(self) -> str:
-        """Make a token; on a cluster, one whose node is ready, if a few attempts find it."""
+    def make(self) -> tuple[str, str]:
+        """Make a token and its digest; on a cluster, at a ready node if a few attempts find one."""
         for _ in range(ATTEMPTS):
             token = make_token()
-            key = self.key_of(token)
+            digest = self.digest_of(token)
+            key = TOKENS + digest
             if self._link.is_ready_for(key, key):
                 break
-        return token
+        return token, digest
 
     def _next_of(self, token: str) -> str:
         following = make_token()
