@@ -288,16 +288,14 @@ class ClusterLink(Link):
         if len(self._served) >= MOST_SERVED:
             self._served.clear()
         self._served.add(topic)
-        if node not in self._unreceived:
-            self._unreceived[node] = []
-            self._ask_role(node)
+        self._check_role(node)
 
-    def _check_role(self, node: ServerLink, done: Done) -> None:
+    def _check_role(self, node: ServerLink, *done: Done) -> None:
         """Report that nobody received a message, if the node is still a primary."""
         if node in self._unreceived:
-            self._unreceived[node].append(done)
+            self._unreceived[node] += done
         else:
-            self._unreceived[node] = [done]
+            self._unreceived[node] = [*done]
             self._ask_role(node)
 
     def _ask_role(self, node: ServerLink) -> None:
