@@ -20,8 +20,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted._internal import callbacks
-from opentera_twisted.errors import BusError, BusUnavailable, CommandFailed, InvalidArgument
-from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name
+from opentera_twisted.errors import (
+    BusError,
+    BusUnavailable,
+    CommandFailed,
+    InvalidArgument,
+    WrongType,
+)
+from opentera_twisted.link import COMMAND_TIMEOUT, Link, Name, Retry
 
 WatchHandler = Callable[[str, bytes | None], Awaitable[object] | object]
 """Function called with a variable's name and its value, or None when it does not exist."""
@@ -64,11 +70,22 @@ class Watch:
 
 @define(eq=False)
 class _Variable:
-    """A watched variable."""
+    """A watched variable.
+
+    Attributes:
+        pause: fires when a failed read is repeated; None without one.
+    """
 
     watches: list[Watch] = Factory(list)
     is_read: bool = False
     has_changed: bool = False
+    pause: Deferred[None] | None = None
+
+    def stop_pause(self) -> None:
+        """Do not repeat a failed read."""
+        pause, self.pause = self.pause, None
+        if pause is not None:
+            pause.cancel()
 
 
 class Watches:
@@ -84,6 +101,8 @@ class Watches:
         self._link = link
         self._variables: dict[bytes, _Variable] = {}
         self._is_tracking = False
+        self._retry = Retry(link.clock, self._log)
+        self._pause: Deferred[None] | None = None
         link.on_invalidated.append(self._changed)
         link.on_lost.append(self._lost)
         link.on_ready.append(self._restart)
@@ -139,12 +158,15 @@ class Watches:
             return
         variable.watches.remove(watch)
         if not variable.watches:
+            variable.stop_pause()
             del self._variables[name]
             self._link.untrack(name)
 
     def _stopped(self) -> None:
         self._is_tracking = False
+        self._stop_pause()
         for variable in list(self._variables.values()):
+            variable.stop_pause()
             for watch in list(variable.watches):
                 if not watch.first.called:
                     watch.first.errback(BusUnavailable("the bus was stopped"))
@@ -154,9 +176,11 @@ class Watches:
 
     def _restart(self) -> None:
         """Track on a new connection, and call every handler with the current value."""
+        self._stop_pause()
         if not self._variables:
             return
         for variable in self._variables.values():
+            variable.stop_pause()
             variable.is_read = variable.has_changed = False
             for watch in variable.watches:
                 watch.last = watch.newest = _NOTHING
@@ -172,9 +196,20 @@ class Watches:
 
     def _not_tracking(self, failure: Failure) -> None:
         failure.trap(BusError)
-        if failure.check(CommandFailed):
-            for variable in list(self._variables.values()):
-                self._failed(variable, failure)
+        if not failure.check(CommandFailed):
+            return  # the link broke: this is repeated when it is ready
+        for variable in list(self._variables.values()):
+            self._failed(variable, failure)
+        if self._variables and self._link.is_ready:
+            self._stop_pause()
+            self._pause = self._retry.pause("cannot watch variables", failure.value)
+            self._pause.addCallbacks(lambda _: self._restart(), lambda _: None)
+
+    def _stop_pause(self) -> None:
+        """Do not repeat a failed restart."""
+        pause, self._pause = self._pause, None
+        if pause is not None:
+            pause.cancel()
 
     def _changed(self, names: Sequence[bytes] | None) -> None:
         """Read the variables that Redis reports as changed; None means any of them."""
@@ -191,10 +226,13 @@ class Watches:
         variable.is_read = True
         reading = self._link.read_tracked(name)
         reading.addCallback(self._got, name, variable)
-        reading.addErrback(self._not_read, variable)
+        reading.addErrback(self._not_read, name, variable)
 
     def _got(self, value: bytes | None, name: bytes, variable: _Variable) -> None:
         variable.is_read = False
+        if variable.pause is not None:
+            variable.stop_pause()
+            self._retry.succeeded()
         if variable.has_changed:
             variable.has_changed = False
             self._read(name)
@@ -203,23 +241,27 @@ class Watches:
                 watch.newest = value
                 self._notify(watch)
 
-    def _not_read(self, failure: Failure, variable: _Variable) -> None:
+    def _not_read(self, failure: Failure, name: bytes, variable: _Variable) -> None:
+        """Repeat the read after a pause: Redis does not track a variable that it did not read."""
         variable.is_read = False
         failure.trap(BusError)
         if failure.check(CommandFailed):
             self._failed(variable, failure)
-        # Otherwise the link broke: the variable is read again when the link is ready.
+        if not self._is_tracking or self._variables.get(name) is not variable:
+            return  # cancelled, or the link broke: it is read again when the link is ready
+        what = f"cannot read the watched variable {name.decode()}"
+        if failure.check(WrongType):  # Redis tracks it nevertheless
+            self._log.error("{what}: {reason}", what=what, reason=failure.getErrorMessage())
+            return
+        variable.stop_pause()
+        variable.pause = self._retry.pause(what, failure.value)
+        variable.pause.addCallbacks(lambda _: self._read(name), lambda _: None)
 
     def _failed(self, variable: _Variable, failure: Failure) -> None:
+        """Fail the watches whose handler was never called."""
         for watch in list(variable.watches):
             if not watch.first.called:
                 watch.first.errback(failure)
-            else:
-                self._log.error(
-                    "cannot read the watched variable {name}: {reason}",
-                    name=watch.name,
-                    reason=failure.getErrorMessage(),
-                )
 
     def _notify(self, watch: Watch) -> None:
         """Call a handler with the newest value, unless its previous call is still running."""

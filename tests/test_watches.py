@@ -12,6 +12,7 @@ from tests.helpers.support import (
     Collector,
     RedisTestCase,
     folder_of,
+    quick_retries,
     start_server,
     turn,
     write_slow_data,
@@ -200,6 +201,28 @@ class WatchTests(RedisTestCase):
         bus = await self.bus(f"redis://watcher:pw@127.0.0.1:{self.server.port}")
         with pytest.raises(PermissionDenied):
             await bus.variables.watch("a", Values())
+
+    async def test_a_refused_read_is_repeated_until_it_succeeds(self) -> None:
+        retries = quick_retries(self)
+
+        def change(*rules: str) -> None:
+            self.redis.execute_command("ACL", "SETUSER", "reader", *rules)
+
+        change("on", ">pw", "~*", "&*", "+@all")
+        self.addCleanup(self.redis.execute_command, "ACL", "DELUSER", "reader")
+        bus = await self.bus(f"redis://reader:pw@127.0.0.1:{self.server.port}")
+        values = Values()
+        watch = await bus.variables.watch("a", values)
+        for value, rule in (("1", "get"), ("2", "client|tracking")):
+            change(f"-{rule}")
+            if rule != "get":
+                self.redis.execute_command("CLIENT", "KILL", "USER", "reader", "TYPE", "pubsub")
+            self.redis.set("a", value)
+            await retries.wait(len(retries.items) + 1)
+            self.redis.set("a", value * 2)
+            change(f"+{rule}")
+            await values.until(value.encode() * 2)
+        await watch.cancel()
 
     async def test_a_watch_waits_for_the_link_no_longer_than_a_command(self) -> None:
         bus = await self.bus()

@@ -134,6 +134,7 @@ class ClusterLink(Link):
         self._suspects: set[tuple[Address, str]] = set()
         self._unreceived: dict[ServerLink, list[Done]] = {}
         self._served: set[Argument] = set()  # topics of calls that had a receiver
+        self._tracked: dict[Name, set[bytes]] = {}  # variables by the topic of their hash tag
         self._epochs: dict[Address, tuple[tuple[bytes, ...], bool]] = {}
         self._joined = 0  # links to nodes that were ever made
         self._leaving: set[Deferred[None]] = set()
@@ -393,6 +394,7 @@ class ClusterLink(Link):
         subscriptions. So subscribe to a topic of that slot.
         """
         topic = Name(slot_topic(name), is_sharded=True)
+        self._tracked.setdefault(topic, set()).add(name)
         self.subscriptions.want(topic).addErrback(lambda _: None)
         result: Deferred[Any] = Deferred()
         prefix = ("CLIENT", "CACHING", "YES")
@@ -401,7 +403,12 @@ class ClusterLink(Link):
 
     def untrack(self, name: bytes) -> None:
         """Forget a tracked variable."""
-        self.subscriptions.drop(Name(slot_topic(name), is_sharded=True))
+        topic = Name(slot_topic(name), is_sharded=True)
+        names = self._tracked.get(topic, set())
+        names.discard(name)
+        if not names:
+            self._tracked.pop(topic, None)
+            self.subscriptions.drop(topic)
 
     def _route(self, command: _Command, address: Address | None = None) -> None:
         """Send a command to the owner of its slot, or to the node that another one has named."""
