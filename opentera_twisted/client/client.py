@@ -159,6 +159,7 @@ class GatewayClient(Service):
         self._has_ended = False
         self._error: BaseException | None = None
         self._change: IDelayedCall | None = None
+        self._is_stopping = False
         self._told = ""
         if not verify:
             self._log.warn("not checking the certificate of {address}", address=self._address)
@@ -174,13 +175,14 @@ class GatewayClient(Service):
         return self._error
 
     def startService(self) -> None:
-        """Connect, and keep the connection open."""
+        """Connect, and keep the connection open; if the client is stopping, connect afterwards."""
         if self.running:
             return
         super().startService()
         self._has_ended = False
         self._queue.begin()
-        self._connection.start()
+        if not self._is_stopping:
+            self._connection.start()
 
     def stopService(self) -> Deferred[None]:
         """Close the websocket with code 1000.
@@ -353,11 +355,17 @@ class GatewayClient(Service):
         if self._change is not None:
             self._change.cancel()
             self._change = None
-        stopped = self._connection.stop()
+        self._is_stopping = True
+        stopped = self._connection.stop().addCallback(self._stopped)
         self._login.forget()
         self._waiting.fail(error or BusUnavailable("the client was stopped"))
         self._queue.end(error)
         return stopped
+
+    def _stopped(self, _: None) -> None:
+        self._is_stopping = False
+        if self.running and not self._has_ended:  # started again meanwhile
+            self._connection.start()
 
     # --- frames
 

@@ -282,8 +282,9 @@ def _database(text: str) -> int:
 
 
 def _mask(url: str) -> str:
-    """Remove everything before the last ``@``, and the query."""
-    scheme, separator, rest = url.partition("?")[0].partition("://")
-    if not separator:
-        return repr(scheme.rpartition("@")[2])
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    """Remove user, password and query; more if a password contains ``?``."""
+    scheme, separator, rest = url.partition("://")
+    before, _, query = (rest if separator else url).partition("?")
+    is_ambiguous = "@" in query and "@" not in before
+    host = "…" if is_ambiguous else before.rpartition("@")[2]
+    return f"{scheme}://{host}" if separator else repr(host)

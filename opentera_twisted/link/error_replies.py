@@ -39,6 +39,9 @@ _SHOWN: Final = {"GET", "DEL", "PUBLISH", "SUBSCRIBE", "PSUBSCRIBE"}
 # Redis 7 and Valkey name the subcommand too: 'client|list'.
 _REFUSED: Final = re.compile(r"'([\w|.-]+)' command")
 
+_QUOTED_ARGUMENTS: Final = ", with args beginning with:"
+"""Begins the part of Redis's error about an unknown command that repeats its arguments."""
+
 
 def refusal(arguments: Sequence[bytes | str | int], reply: str) -> CommandFailed:
     """Convert the error reply of a command to an error.
@@ -48,6 +51,7 @@ def refusal(arguments: Sequence[bytes | str | int], reply: str) -> CommandFailed
         reply: Redis's text, such as ``NOPERM No permissions to access a channel``.
     """
     command = str(arguments[0])
+    reply = reply.partition(_QUOTED_ARGUMENTS)[0]
     kind = _CLASSES.get(reply.split(" ", 1)[0], CommandFailed)
     if kind is PermissionDenied:
         return PermissionDenied(command, reply, _missing_right(command, arguments, reply))

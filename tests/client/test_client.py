@@ -291,6 +291,12 @@ class CloseTests(ClientTestCase):
         client.startService()
         await client.connected()
         assert len(self.asked.items) == 2
+        stopped = client.stopService()
+        client.startService()  # before the connection is closed
+        assert not client.is_connected
+        await client.connected()
+        await stopped
+        assert len(self.asked.items) == 3
         assert self.gaps.items == []
 
     async def test_the_disconnect_command_ends_it_for_good(self) -> None:

@@ -80,6 +80,9 @@ def test_urls_hold_the_address_and_credentials(url: str, address: RedisAddress) 
     ("url", "problem"),
     [
         ("http://:hush@h", "expected redis://"),
+        ("redsi://:hush?hush@h", "expected redis://"),
+        ("redsi:/:hush?hush@h", "expected redis://"),
+        ("redsi://h?sentinel_password=hush@hush", "expected redis://"),
         ("localhost:6379", "expected redis://"),
         ("redis://:hush@h:port", "port"),
         ("redis://:hush@h:99999", "port"),

@@ -107,6 +107,13 @@ class RefusalTests(RedisTestCase):
         assert b"taken" not in {name.text for name in bus.link.subscriptions.acknowledged}
 
 
+def test_an_error_repeats_no_arguments() -> None:
+    reply = "ERR unknown command 'EVALSHA', with args beginning with: 'sha' '1' 'user.secret' "
+    error = refusal(["EVALSHA", "sha", 1, "user.secret"], reply)
+    assert str(error) == "Redis refused EVALSHA: ERR unknown command 'EVALSHA'"
+    assert error.reply == "ERR unknown command 'EVALSHA'"
+
+
 def test_loading_has_a_name() -> None:
     error = refusal(["GET", b"a"], "LOADING Redis is loading the dataset in memory")
     assert isinstance(error, ServerLoading)
