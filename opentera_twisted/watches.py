@@ -11,7 +11,7 @@ Source: Redis command CLIENT TRACKING (REDIRECT, OPTIN) and CLIENT CACHING.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from attrs import Factory, define
 from twisted.internet.defer import Deferred, succeed
@@ -202,7 +202,8 @@ class Watches:
             self._failed(variable, failure)
         if self._variables and self._link.is_ready:
             self._stop_pause()
-            self._pause = self._retry.pause("cannot watch variables", failure.value)
+            error: Any = failure.value
+            self._pause = self._retry.pause("cannot watch variables", error)
             self._pause.addCallbacks(lambda _: self._restart(), lambda _: None)
 
     def _stop_pause(self) -> None:
@@ -254,7 +255,8 @@ class Watches:
             self._log.error("{what}: {reason}", what=what, reason=failure.getErrorMessage())
             return
         variable.stop_pause()
-        variable.pause = self._retry.pause(what, failure.value)
+        error: Any = failure.value
+        variable.pause = self._retry.pause(what, error)
         variable.pause.addCallbacks(lambda _: self._read(name), lambda _: None)
 
     def _failed(self, variable: _Variable, failure: Failure) -> None:
