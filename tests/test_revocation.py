@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 
 from opentera_twisted import Identity, topics
 from opentera_twisted.gateway.revoked import REMEMBERED, REMEMBERED_SECONDS, Revoked
@@ -20,7 +20,7 @@ from opentera_twisted.revocation import LARGEST_OBJECT, TOPICS, Standing, standi
 from opentera_twisted.user_manager import UserManager
 from tests.gateway.test_gateway import GatewayTestCase
 from tests.helpers.strategies import any_text
-from tests.helpers.support import GUARD, UUID, log_of, message, until
+from tests.helpers.support import GUARD, UUID, log_of, message, turn, until
 from tests.helpers.websockets import HandshakeFailed, connect
 
 TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
@@ -109,6 +109,29 @@ class RevokedClientTests(GatewayTestCase):
             with pytest.raises(HandshakeFailed, match="403"):
                 await connect(port, f"/wss/{kind}?id={unused}")
             assert not other.closed.called
+
+    async def test_a_person_deleted_during_a_login_is_closed(self) -> None:
+        asked: Deferred[None] = Deferred()
+        answered: Deferred[Identity] = Deferred()
+
+        class Slow:
+            def resolve(self, kind: topics.Kind, uuid: str) -> Deferred[Identity]:
+                asked.callback(None)
+                return answered
+
+        port = await self.gateway(identities=Slow())
+        await self.subscribed_to_database()
+        opening = Deferred.fromCoroutine(self.log_in(port))
+        await asked
+        self.redis.publish(*database_event("user", DatabaseEvent.DB_DELETE))
+        await until(self.is_revoked, bool)
+        answered.callback(Identity("user", UUID))
+        client = await opening
+        assert await client.closed == (4000, "CMD_CLIENT_DISCONNECT")
+
+    async def is_revoked(self) -> bool:
+        await turn()
+        return self.gate._revoked.includes("user", UUID)
 
     async def subscribed_to_database(self) -> None:
         async def ask() -> Any:

@@ -372,6 +372,8 @@ class Gateway(Service):
         self._audit.login(identity, client.address, is_return=client.is_return)
         if client.session is not None:
             self.recovery.opened(client.session, client)
+        if self._revoked.includes(identity.kind, identity.uuid):  # during the login
+            self._close_revoked(identity.kind, identity.uuid)
 
     def has_token(self, client: ClientProtocol) -> None:
         """Invalidate the previous token of a returned client."""

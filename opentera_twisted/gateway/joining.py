@@ -56,7 +56,7 @@ class Joining:
             await self._turn()
             await self._follow(client, identity)
         except BaseException:
-            self._prepared.forget(identity)
+            self._forget(identity)
             raise
 
     def topics_of(self, client: Client) -> tuple[str, ...]:
@@ -79,7 +79,13 @@ class Joining:
         """Stop delivering events to a client."""
         self._fanout.unfollow(client)
         if self._prepared is not None:
+            self._forget(identity)
+
+    def _forget(self, identity: Identity) -> None:
+        try:
             self._prepared.forget(identity)
+        except Exception:  # noqa: BLE001 (the client must be reported all the same)
+            _log.failure("the access policy failed to forget a {kind}", kind=identity.kind)
 
     async def _follow(self, client: Client, identity: Identity) -> None:
         who = (identity.kind, identity.uuid)

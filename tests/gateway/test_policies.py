@@ -152,6 +152,23 @@ class BroadcastTests(GatewayTestCase):
         assert self.gate.dropped == 0, "it was an event"
         assert len(self.flushLoggedErrors(TypeError)) == 2
 
+    async def test_a_policy_that_fails_to_forget_loses_no_report(self) -> None:
+        class Failing(DefaultPolicy):
+            def prepare(self, identity: Identity) -> Deferred[None]:
+                return succeed(None)
+
+            def forget(self, identity: Identity) -> None:
+                raise ValueError("hush")
+
+        port = await self.gateway(policy=Failing())
+        reports = self.subscribed(REPORTS)
+        client = await self.log_in(port)
+        client.dropConnection(abort=True)
+        await message(reports)  # the report of its login
+        await message(reports)  # the report of its end
+        assert not self.gate.factory.connections
+        assert len(self.flushLoggedErrors(ValueError)) == 1
+
     async def test_failing_policy_topics_refuse_logins_keeping_keys(self) -> None:
         class Failing:
             def topics(self, identity: Identity) -> list[str]:
