@@ -213,7 +213,7 @@ class Recovery:
         self._attached.pop(session, None)  # they are in the order of their times
         self._attached[session] = self._clock.seconds() + self._interval
         # A session that opens during a gap may miss events from the start.
-        session.has_gap = any(map(self._link.is_in_gap, self._joining.topics_of(session)))
+        session.has_gap = self._is_in_gap(session)
         recovered = session.beginning is not None and session.beginning.recovered
         count = session.attach(websocket, self._settings.window)
         if session.has_gap:
@@ -339,6 +339,8 @@ class Recovery:
         except NotRecovered as error:
             self._lost(session, error)
         except BaseException:
+            if self._joining.topics_of(session):
+                self._joining.leave(session, session.identity)
             await self.put_back(taken)
             raise
         self._begin(session, taken, received, missed)
@@ -404,7 +406,7 @@ class Recovery:
             # Earlier events belong to the old gateway.
             self._outbox.flush()
             session.window.restart(())
-            session.has_gap = False
+            session.has_gap = self._is_in_gap(session)
 
         missed = await self._handovers.fetch(taken, received, joined, marked)
         return await self._joined(session, missed)
@@ -418,7 +420,7 @@ class Recovery:
             self._joining.pause(session, topic)
         self._outbox.flush()
         session.window.restart(())
-        session.has_gap = False
+        session.has_gap = self._is_in_gap(session)
 
         def marked(topic: str) -> None:
             self._joining.resume(session, topic)
@@ -654,6 +656,9 @@ class Recovery:
         for session in self._concerned(concerned):
             session.has_gap = True
             self._mute(session)
+
+    def _is_in_gap(self, session: Session) -> bool:
+        return any(map(self._link.is_in_gap, self._joining.topics_of(session)))
 
     def _concerned(self, topics: _Topics) -> list[Session]:
         return [client for client in self._joining.concerned(topics) if isinstance(client, Session)]

@@ -299,6 +299,18 @@ class NotRecoveredTests(RecoveryTestCase):
         await bus.connected()  # other nodes of a cluster may be back later
         assert not await client.come_back(port)
 
+    async def test_a_marker_within_a_gap_recovers_nothing(self) -> None:
+        old, first = await self.gateway()
+        bus = await self.bus()
+        new, second = await self.gateway(bus)
+        client = await self.client(first)
+        await client.drop()
+        await self.is_held(old)
+        gaps = [True]  # the marker's topic is subscribed again before the client's topics
+        self.patch(bus.link, "is_in_gap", lambda _: bool(gaps) and gaps.pop())
+        assert not await client.come_back(second)
+        assert new.recovery.outcomes == {"gap": 1}
+
     async def test_a_dead_gateway_recovers_nothing(self) -> None:
         bus = await self.bus()
         old, first = await self.gateway(bus)
@@ -361,6 +373,26 @@ class InterruptedReturnTests(RecoveryTestCase):
         await self.leave_early(client, old, new, second)
         await new.stopService()
         assert new.recovery.outcomes == {"timeout": 1}
+
+    async def test_a_return_that_a_stop_ends_follows_no_topics(self) -> None:
+        _, first = await self.gateway()
+        new, second = await self.gateway()
+        client = await self.client(first)
+        turning: Deferred[None] = Deferred()
+
+        def turn_never() -> Deferred[None]:
+            turning.callback(None)
+            return Deferred()
+
+        self.patch(new.recovery, "_turn", turn_never)
+        returning = connect(second, client.way_back(), protocols=[RECOVERY])
+        returning.addErrback(lambda failure: failure.trap(HandshakeFailed))
+        await turning
+        for connection in list(new.factory.connections):
+            connection.transport.abortConnection()
+        await returning
+        await new.stopService()
+        assert not new._fanout._followings
 
     async def test_the_next_return_gets_all_missed_events(self) -> None:
         old, first = await self.gateway()
