@@ -79,7 +79,7 @@ class _Pending:
     on_marker: Callable[[], None]
     is_marked: bool = False
     ready: Deferred[None] = Factory(Deferred)
-    answered: Deferred[str] = Factory(Deferred)
+    answered: Deferred[str | NotRecovered] = Factory(Deferred)
 
 
 @define(eq=False)
@@ -245,7 +245,7 @@ class Handovers:
         clock = self._link.clock
         try:
             await self._pubsub.publish(topic, marker.encode()).addTimeout(TIMEOUT, clock)
-            key = await pending.answered.addTimeout(TIMEOUT, clock)
+            key = _key_of(await pending.answered.addTimeout(TIMEOUT, clock))
             if not pending.is_marked:  # the link was lost before the marker
                 raise NotRecovered("gap")
             return await self._read(key)
@@ -314,7 +314,7 @@ class Handovers:
             for subscription in markers:
                 published = self._pubsub.publish(subscription.topic, marker.number)
                 published.addErrback(lambda failure: failure.trap(BusError))
-            key = await pending.answered.addTimeout(TIMEOUT, clock)
+            key = _key_of(await pending.answered.addTimeout(TIMEOUT, clock))
             await expected.all_reached.addTimeout(TIMEOUT, clock)
             return await self._read(key)
         except (CancelledError, DeferredTimeout):
@@ -369,7 +369,8 @@ class Handovers:
         if isinstance(key, str) and key.startswith(FRAMES):
             pending.answered.callback(key)
         else:
-            pending.answered.errback(NotRecovered(reason if reason in REASONS else "failed"))
+            # Not as a failure, which nobody would handle after a failed publication.
+            pending.answered.callback(NotRecovered(reason if reason in REASONS else "failed"))
 
     # --- the old gateway
 
@@ -466,6 +467,12 @@ class Handovers:
             reason=failure.getErrorMessage() or "the gateway stopped",
         )
         self._answer(marker, None, "failed")
+
+
+def _key_of(answer: str | NotRecovered) -> str:
+    if isinstance(answer, NotRecovered):
+        raise answer
+    return answer
 
 
 def _refused(failure: Failure) -> bool:

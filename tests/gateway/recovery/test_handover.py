@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from opentera_twisted.errors import ConnectionLost
 from opentera_twisted.gateway.recovery.handover import STORED, TIMEOUT, Handovers, KeptSessions
 from opentera_twisted.gateway.recovery.marker import (
     FRAMES,
@@ -154,6 +156,20 @@ class NewGatewayTests(SynchronousTestCase):
         self.answer(number, f"{FRAMES}key", None)
         self.late()
         self.expect_timeout(fetching, ended)
+
+    def test_an_answer_before_a_failed_publication_logs_nothing(self) -> None:
+        fetching = Deferred.fromCoroutine(
+            self.handovers.fetch(self.taken, 0, succeed(None), lambda: None)
+        )
+        (number,) = self.handovers._pending
+        self.nodes.acknowledged_at[0].callback(None)
+        self.answer(number, None, "unknown")
+        self.nodes.published[0][-1].errback(ConnectionLost("the link was lost"))
+        with pytest.raises(NotRecovered, match="failed"):
+            raise self.failureResultOf(fetching).value
+        del fetching
+        gc.collect()
+        assert not self.flushLoggedErrors()
 
     def end_of(self, fetching: Deferred[Any]) -> list[float]:
         """Return a list that gets the time at which the fetch fails."""
