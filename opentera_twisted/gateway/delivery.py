@@ -120,6 +120,7 @@ class Delivering:
         ):
             _, _, uuid = delivery.topic.rpartition(".")
             self._kicked(uuid, message.head.source, len(followers.whole))
+            self._outbox.flush()  # earlier events come before the close
             for client in followers.whole:
                 client.close(DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
 

@@ -173,7 +173,7 @@ class Gateway(Service):
         self._policy = policy or DefaultPolicy()
         self._strangers = SummedLog(self._log, self._clock)
         self._audit = GatewayAudit(self._clock, is_on=audit)
-        self._outbox = Outbox()
+        self._outbox = Outbox(self._clock)
         self._delivering = Delivering(
             self._policy,
             self._outbox,
@@ -263,7 +263,7 @@ class Gateway(Service):
     def startService(self) -> None:
         """Start to admit clients."""
         if not self.running:
-            self._bus.link.on_read.append(self._outbox.flush)
+            self._bus.link.on_read.append(self._outbox.read_ended)
             if self._on_gap == "close":
                 self._bus.link.on_resumed.append(self._missed_events)
         super().startService()
@@ -290,6 +290,7 @@ class Gateway(Service):
         super().stopService()
         self._stopping = True
         self._revoked.stop()
+        self._outbox.flush()
         allowed = self.limits.shutdown_timeout
         began = self._clock.seconds()
         # Spend half of the timeout on unresponsive clients, and the rest on the reports.
@@ -298,7 +299,8 @@ class Gateway(Service):
         await self.recovery.hand_over(left if allowed else 0.0)
         self.recovery.stop()
         if was_running:
-            self._bus.link.on_read.remove(self._outbox.flush)
+            self._bus.link.on_read.remove(self._outbox.read_ended)
+        self._outbox.flush()
         self._strangers.stop()
         self._audit.stop()
         reported = self._presence.stop()

@@ -1,15 +1,30 @@
-"""Batches the frames of one read from Redis into one write per client."""
+"""Batches frames from Redis, of one read or of several in a burst, into one write per client."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import Protocol
+from typing import Final, Protocol
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from opentera_twisted.gateway.frames import Frame, Frames, together
+
+SHORTEST_HOLD: Final = 0.005
+LONGEST_HOLD: Final = 0.1
+"""Seconds that frames wait for the next reads: at first, and after `GROWTH` in a long burst."""
+
+GROWTH: Final = 4
+"""Factor from one wait of a burst to the next."""
+
+GRACE: Final = 0.002
+"""Seconds that held frames wait for a Redis that has just fallen behind."""
+
+HELD_FOR_ONE: Final = 65_536
+HELD_FOR_ALL: Final = 4_194_304
+"""Bytes of held frames that one audience, and all audiences, may have after a read."""
 
 
 class Client(Protocol):
@@ -39,16 +54,24 @@ class Client(Protocol):
 class _Batch:
     """The frames for one audience, each with its number in the order of all frames."""
 
-    __slots__ = ("audience", "frames", "numbers")
+    __slots__ = ("audience", "frames", "numbers", "size")
 
     def __init__(self, audience: Sequence[Client]) -> None:
         self.audience = audience
         self.frames: list[Frame] = []
         self.numbers: list[int] = []
+        self.size = 0
 
 
 class Outbox:
-    """Joins the frames for the same clients in one iteration, and writes them once to each.
+    """Joins the frames for the same clients, and writes them once to each.
+
+    A write costs as much as all else about an event for one client. While each read from Redis is
+    full, the frames therefore wait for the next reads. The wait grows as the burst goes on, up to
+    `LONGEST_HOLD`, so that the events of a short burst are hardly later.
+
+    Args:
+        clock: clock of the wait.
 
     Attributes:
         delivered: frames written, to all clients together.
@@ -56,10 +79,17 @@ class Outbox:
 
     _log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self.delivered = 0
+        self._clock = clock
         self._batches: dict[int, _Batch] = {}
         self._count = 0
+        self._size = 0
+        self._is_full = False
+        self._hold = SHORTEST_HOLD
+        self._until = 0.0
+        self._end: IDelayedCall | None = None  # of the hold
+        self._is_behind = False
 
     def put(self, frame: Frame, audience: Sequence[Client]) -> None:
         """Send a frame to some clients at the next flush.
@@ -74,14 +104,48 @@ class Outbox:
         batch.frames.append(frame)
         batch.numbers.append(self._count)
         self._count += 1
+        size = frame.size
+        self._size += size
+        batch.size += size
+        if batch.size > HELD_FOR_ONE:
+            self._is_full = True
+
+    def read_ended(self, is_full: bool) -> None:
+        """Write all frames after a read from Redis, or hold them for the next reads.
+
+        Args:
+            is_full: True if the read was as large as possible, so that more is waiting.
+        """
+        self._is_behind = is_full
+        if self._end is None and not is_full:  # no burst
+            self._hold = SHORTEST_HOLD
+            self.flush()
+        elif self._is_full or self._size > HELD_FOR_ALL:
+            self.flush()
+        elif self._end is None:
+            if self._batches:
+                self._until = self._clock.seconds() + self._hold
+                self._end = self._clock.callLater(self._hold, self._end_hold)
+        else:
+            left = max(0.0, self._until - self._clock.seconds())
+            self._end.reset(left if is_full else min(left, GRACE))
+
+    def _end_hold(self) -> None:
+        self._end = None
+        self._hold = min(GROWTH * self._hold, LONGEST_HOLD) if self._is_behind else SHORTEST_HOLD
+        self.flush()
 
     def flush(self) -> None:
-        """Write all frames now; the link calls it after each read."""
+        """Write all frames now."""
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
         if not self._batches:
             return
         batches = list(self._batches.values())
         self._batches.clear()
-        self._count = 0
+        self._count = self._size = 0
+        self._is_full = False
         if len(batches) == 1 or _are_apart(batches):
             for batch in batches:
                 self._write(batch.audience, batch.frames)

@@ -115,7 +115,8 @@ class Link(ABC):
         statistics: counts of each kind of connection, by ``client`` and ``subscriber``.
         gaps: number of times that subscriptions were restored after messages may have been missed.
         on_message: Observers of messages: pattern or None, channel, payload. They must not raise.
-        on_read: Observers of the end of one read of messages.
+        on_read: Observers of the end of one read of messages, with True if it was as large as
+            possible, so that more are waiting.
         on_invalidated: Observers of tracked variables: names that changed, or None for any.
         on_ready: Observers of the link becoming ready, each time.
         on_lost: Observers of the loss of a ready link, with its cause.
@@ -146,7 +147,7 @@ class Link(ABC):
         }
         self.gaps = 0
         self.on_message: Observers[bytes | None, bytes, bytes] = Observers()
-        self.on_read: Observers[[]] = Observers()
+        self.on_read: Observers[bool] = Observers()
         self.on_invalidated: Observers[Sequence[bytes] | None] = Observers()
         self.on_ready: Observers[[]] = Observers()
         self.on_lost: Observers[Failure] = Observers()

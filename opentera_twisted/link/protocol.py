@@ -304,7 +304,8 @@ class SubscriberProtocol(CommandProtocol):
         on_lost: called once with the cause, before the pending commands fail.
         on_message: called with pattern (or None), channel and payload; must not raise.
         on_acknowledged: called with the operation and the channel or pattern.
-        on_read: called after the messages of one read; must not raise.
+        on_read: called after the messages of one read, with True if it was as large as possible;
+            must not raise.
         statistics: counts of this and earlier connections; None counts separately.
         on_removed: called with a sharded channel that Redis unsubscribed by itself, as its slot
             left the server.
@@ -315,7 +316,7 @@ class SubscriberProtocol(CommandProtocol):
         on_lost: Callable[[Failure], None],
         on_message: Callable[[bytes | None, bytes, bytes], None],
         on_acknowledged: Callable[[Operation, bytes], None],
-        on_read: Callable[[], None],
+        on_read: Callable[[bool], None],
         statistics: ConnectionStatistics | None = None,
         on_removed: Callable[[bytes], None] = lambda _: None,
     ) -> None:
@@ -328,7 +329,7 @@ class SubscriberProtocol(CommandProtocol):
     def dataReceived(self, data: bytes) -> None:
         """Pass on each message and reply, then report the end of the read."""
         super().dataReceived(data)
-        self._on_read()
+        self._on_read(self._socket is not None and len(data) >= self._socket.bufferSize)
 
     def change(self, operation: Operation, names: Sequence[bytes]) -> Deferred[Any]:
         """Subscribe or unsubscribe several channels or patterns at once.

@@ -1,4 +1,4 @@
-"""Frames of one read: joined, ordered, once per client; against a model."""
+"""Frames of one or more reads: joined, ordered, once per client; against a model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ import zlib
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted.gateway.frames import Frame, Frames
-from opentera_twisted.gateway.outbox import Outbox
+from opentera_twisted.gateway.outbox import (
+    GRACE,
+    GROWTH,
+    HELD_FOR_ALL,
+    HELD_FOR_ONE,
+    LONGEST_HOLD,
+    SHORTEST_HOLD,
+    Outbox,
+)
 from tests.helpers.strategies import any_text
 
 
@@ -39,7 +48,7 @@ class Broken(Client):
 def test_each_client_gets_its_frames_in_their_order_in_one_write(
     members: list[set[int]], puts: list[int]
 ) -> None:
-    outbox = Outbox()
+    outbox = Outbox(Clock())
     clients = [Client() for _ in range(4)]
     audiences = [tuple(clients[number] for number in sorted(numbers)) for numbers in members]
     expected: dict[Client, bytes] = {}
@@ -57,7 +66,7 @@ def test_each_client_gets_its_frames_in_their_order_in_one_write(
 
 
 def test_a_flush_writes_each_frame_once() -> None:
-    outbox = Outbox()
+    outbox = Outbox(Clock())
     client = Client()
     for text in ("one", "two"):
         outbox.put(Frame(text), (client,))
@@ -65,9 +74,83 @@ def test_a_flush_writes_each_frame_once() -> None:
     assert client.writes == [Frame("one").plain, Frame("two").plain]
 
 
+class Burst:
+    """An outbox with the frames of a burst; each read brings one frame to one client."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.client = Client()
+        self.outbox = Outbox(self.clock)
+        self._audience = (self.client,)
+
+    def read(self, *, is_full: bool, size: int = 0) -> int:
+        """Read a frame; return the number of writes so far."""
+        self.outbox.put(Frame("x" * size), self._audience)
+        self.outbox.read_ended(is_full)
+        return len(self.client.writes)
+
+    def after(self, seconds: float) -> int:
+        """Advance the clock; return the number of writes so far."""
+        self.clock.advance(seconds)
+        return len(self.client.writes)
+
+
+def test_frames_wait_while_reads_are_full() -> None:
+    burst = Burst()
+    assert burst.read(is_full=False) == 1, "a single event does not wait"
+    assert burst.read(is_full=True) == 1
+    assert burst.after(0.9 * SHORTEST_HOLD) == 1
+    assert burst.read(is_full=True) == 1
+    assert burst.after(0.2 * SHORTEST_HOLD) == 2, "the first frame of a hold starts its time"
+    assert burst.client.writes[1] == 2 * Frame("").plain
+    burst.outbox.read_ended(True)
+    assert not burst.clock.getDelayedCalls(), "nothing to hold"
+
+
+def test_a_hold_grows_in_a_burst_and_is_bounded() -> None:
+    burst = Burst()
+    hold = SHORTEST_HOLD
+    for number in range(1, 8):
+        burst.read(is_full=True)
+        assert burst.after(0.9 * hold) == number - 1
+        assert burst.after(0.2 * hold) == number
+        hold = min(GROWTH * hold, LONGEST_HOLD)
+    burst.read(is_full=False)
+    written = burst.read(is_full=True)
+    assert burst.after(1.1 * SHORTEST_HOLD) == written + 1, "the next burst begins anew"
+
+
+def test_held_frames_wait_shortly_for_a_redis_that_fell_behind() -> None:
+    burst = Burst()
+    burst.read(is_full=True)
+    assert burst.read(is_full=False) == 0
+    assert burst.after(0.9 * GRACE) == 0
+    assert burst.read(is_full=False) == 0
+    assert burst.after(1.1 * GRACE) == 1
+
+
+def test_held_bytes_are_bounded() -> None:
+    burst = Burst()
+    assert burst.read(is_full=True, size=HELD_FOR_ONE) == 1
+    outbox, clients = Outbox(Clock()), [Client() for _ in range(HELD_FOR_ALL // 60_000 + 1)]
+    for client in clients:
+        assert not client.writes
+        outbox.put(Frame("x" * 60_000), (client,))
+        outbox.read_ended(True)
+    assert all(client.writes for client in clients)
+
+
+def test_a_flush_ends_a_hold() -> None:
+    burst = Burst()
+    burst.read(is_full=True)
+    burst.outbox.flush()
+    assert len(burst.client.writes) == 1
+    assert not burst.clock.getDelayedCalls()
+
+
 class BrokenClientTests(TestCase):
     def test_a_failing_client_does_not_affect_others(self) -> None:
-        outbox = Outbox()
+        outbox = Outbox(Clock())
         good = Client()
         outbox.put(Frame("x"), (Broken(), good))
         outbox.flush()
@@ -94,7 +177,7 @@ def test_a_compressed_frame_holds_the_same_text(text: str, bits: int) -> None:
 
 
 def test_clients_with_and_without_compression_share_an_audience() -> None:
-    outbox = Outbox()
+    outbox = Outbox(Clock())
     plain, compressed = Client(), Client(window_bits=10)
     frame = Frame("x" * 1000)
     outbox.put(frame, (plain, compressed))

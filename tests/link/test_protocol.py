@@ -34,7 +34,7 @@ class ProtocolTests(SynchronousTestCase):
         self.lost: list[Failure] = []
         self.messages: list[tuple[bytes | None, bytes, bytes]] = []
         self.acknowledged: list[tuple[str, bytes]] = []
-        self.reads: list[int] = []
+        self.reads: list[tuple[int, bool]] = []
         self.removed: list[bytes] = []
         self.clock = Clock()
 
@@ -48,7 +48,7 @@ class ProtocolTests(SynchronousTestCase):
             self.lost.append,
             lambda *message: self.messages.append(message),
             lambda *one: self.acknowledged.append(one),
-            lambda: self.reads.append(len(self.messages)),
+            lambda is_full: self.reads.append((len(self.messages), is_full)),
             on_removed=self.removed.append,
         )
         protocol.makeConnection(StringTransport())
@@ -59,7 +59,15 @@ class ProtocolTests(SynchronousTestCase):
         message = b"*3\r\n$7\r\nmessage\r\n$1\r\nt\r\n$1\r\nx\r\n"
         protocol.dataReceived(message * 3 + message[:9])
         protocol.dataReceived(message[9:])
-        self.assertEqual(self.reads, [3, 4])
+        self.assertEqual(self.reads, [(3, False), (4, False)])
+
+    def test_a_read_as_large_as_possible_is_full(self) -> None:
+        protocol = self.subscriber()
+        socket = FileDescriptor(self.clock)  # type: ignore[arg-type]  # it only reads
+        protocol.makeConnection(socket)
+        for size in (socket.bufferSize - 1, socket.bufferSize):
+            protocol.dataReceived(b"$1048576\r\n".ljust(size, b"x"))  # a part of a message
+        self.assertEqual([is_full for _, is_full in self.reads], [False, True])
 
     def test_replies_go_to_commands_in_their_order(self) -> None:
         protocol = self.commands()

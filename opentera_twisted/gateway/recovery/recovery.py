@@ -653,6 +653,7 @@ class Recovery:
 
     def _interrupted(self, concerned: _Topics) -> None:
         """Note which sessions may miss events; `_resumed` closes their websockets."""
+        self._outbox.flush()  # the events before the gap
         for session in self._concerned(concerned):
             session.has_gap = True
             self._mute(session)
