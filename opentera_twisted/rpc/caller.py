@@ -279,6 +279,8 @@ class Caller:
         self._pubsub.acknowledged(self._listening).addErrback(self._refused)
 
     def _send_if_listening(self, call_id: int, call: PendingCall, request: bytes) -> None:
+        if self._calls.get(call_id) is not call:
+            return  # it was cancelled, or has timed out
         if self._refusal is None:
             self._send(call_id, call, request)
         else:

@@ -20,7 +20,7 @@ from opentera_twisted._internal.gathered import gathered
 from opentera_twisted._internal.malformed import Malformed
 from opentera_twisted._internal.thread_pool import NoThread, ThreadPool
 from opentera_twisted._internal.waiters import Waiters
-from opentera_twisted.errors import BusError, ProcedureError
+from opentera_twisted.errors import BusError, BusUnavailable, ProcedureError
 from opentera_twisted.link import Done, Link
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 from opentera_twisted.rpc.description import DESCRIBE, to_json
@@ -122,11 +122,15 @@ class ProcedureServer:
 
         Raises:
             BusUnavailable, CommandFailed: a topic could not be subscribed; the server stops.
+            BusUnavailable: the server was stopped meanwhile.
         """
         try:
             for topic in self.topics:
-                self._subscriptions.append(await self._pubsub.subscribe(topic, self.received))
-        except BusError:
+                subscription = await self._pubsub.subscribe(topic, self.received)
+                self._subscriptions.append(subscription)  # of the list after the wait
+                if not self.is_listening:
+                    raise BusUnavailable(f"the server on {topic} was stopped before it started")
+        except Exception:  # also if the caller cancels it
             await self.stop()
             raise
 

@@ -22,6 +22,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
 from opentera_twisted import (
     AlreadyServed,
@@ -30,6 +31,7 @@ from opentera_twisted import (
     Bus,
     BusUnavailable,
     CallError,
+    CallNotSent,
     CallTimeout,
     Delivery,
     InvalidArgument,
@@ -37,6 +39,7 @@ from opentera_twisted import (
     Limits,
     NoResponder,
     Overloaded,
+    PermissionDenied,
     ProcedureError,
     ProcedureFailed,
     Procedures,
@@ -54,7 +57,7 @@ from opentera_twisted.rpc.wire import (
     encode_reply,
     encode_request,
 )
-from opentera_twisted.testing import MemoryBus
+from opentera_twisted.testing import MemoryBus, result_of
 from opentera_twisted.topics import compile_pattern
 from tests.helpers import support
 from tests.helpers.existing import ExistingCaller, ExistingServer
@@ -974,15 +977,54 @@ def test_any_bytes_give_at_most_one_reply_and_never_an_exception(payload: bytes)
         assert json.loads(reply)["status"] in {"OK", "Error"}
 
 
-def test_calls_that_time_out_leave_no_trace() -> None:
-    clock = Clock()
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_server_that_does_not_start_serves_no_topic(is_stopped: bool) -> None:
+    bus = MemoryBus()
+    subscribe, second = bus.pubsub.subscribe, Deferred[Any]()
+    bus.pubsub.subscribe = (  # type: ignore[method-assign]
+        lambda topic, *others: second if UUID in topic else subscribe(topic, *others)
+    )
+    starting = bus.serve_service("Ours", procedures(), uuid=UUID)
+    if is_stopped:
+        (server,) = bus._servers
+        server.stop()
+        second.callback(result_of(subscribe(f"service.{UUID}.rpc", server.received)))
+    else:
+        starting.cancel()
+    with pytest.raises(BusUnavailable if is_stopped else CancelledError):
+        result_of(starting)
+    for key in ("Ours", UUID):
+        with pytest.raises(NoResponder):
+            result_of(bus.call_service(key, "add", 1, 2))
+
+
+def caller_without_redis() -> tuple[Caller, Any]:
+    """Return a caller, and its link on a clock."""
     link: Any = Recorder()
-    link.reactor = link.clock = clock
+    link.reactor = link.clock = Clock()
     link.is_ready_for = lambda *_: True
+    link.why_not, link.error = lambda: "", None
     link.on_interrupted = []
     link.on_ready = []
     link.keep = lambda *_: (None, succeed(None))
-    caller = Caller(link, link)
+    return Caller(link, link), link
+
+
+def test_a_call_that_timed_out_is_not_sent_when_replies_are_allowed() -> None:
+    caller, link = caller_without_redis()
+    allowed: Deferred[None] = Deferred()
+    link.acknowledged = lambda *_: allowed
+    caller._refused(Failure(PermissionDenied("SUBSCRIBE", "NOPERM")))
+    call = caller.call("service.Ours.rpc", "add", (1, 2), 1.0)
+    link.clock.advance(2)
+    with pytest.raises(CallNotSent):
+        result_of(call)
+    allowed.callback(None)
+    assert link.sent == []
+
+
+def test_calls_that_time_out_leave_no_trace() -> None:
+    caller, link = caller_without_redis()
     gc.collect()
     before = len(gc.get_objects())
     for _ in range(1000):
@@ -991,7 +1033,7 @@ def test_calls_that_time_out_leave_no_trace() -> None:
                 lambda failure: failure.trap(CallTimeout) and None
             )
         link.sent.clear()
-        clock.advance(2)
+        link.clock.advance(2)
     gc.collect()
     assert caller.in_flight == 0
     assert len(gc.get_objects()) - before < 100
