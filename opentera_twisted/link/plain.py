@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Iterator
 from typing import Any, Final, Self
 
 import hiredis
@@ -169,7 +170,7 @@ def _connect(address: RedisAddress) -> tuple[socket.socket, str]:
         connection.settimeout(TIMEOUT)
         connection.connect(address.path)
         return connection, ""
-    hosts = (_primary(address),) if address.primary else address.hosts
+    hosts = _primaries(address) if address.primary else address.hosts
     error: OSError | None = None
     for host, port in hosts:
         try:
@@ -191,20 +192,26 @@ def _encrypted(connection: socket.socket, host: str, tls: TLS) -> socket.socket:
     return context.wrap_socket(connection, server_hostname=host)
 
 
-def _primary(address: RedisAddress) -> tuple[str, int]:
-    """Ask the sentinels in turn for the primary.
+def _primaries(address: RedisAddress) -> Iterator[tuple[str, int]]:
+    """Ask the sentinels in turn for the primary; a sentinel that lost the others may be wrong.
 
     Source: Redis command SENTINEL GET-MASTER-ADDR-BY-NAME.
     """
     causes = []
+    found: set[tuple[str, int]] = set()
     for host in address.hosts:
         sentinel = RedisAddress(hosts=(host,), login=address.sentinel_login, tls=address.tls)
         try:
             reply = execute(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.primary)
         except Exception as error:  # noqa: BLE001 (the next sentinel may know)
             causes.append(str(error))
-        else:
-            if reply is not None:
-                return reply[0].decode(), int(reply[1])
+            continue
+        if reply is None:
             causes.append(f"{sentinel} does not know the name")
-    raise ConnectionError(f"no sentinel knows {address.primary} ({'; '.join(causes)})")
+            continue
+        primary = (reply[0].decode(), int(reply[1]))
+        if primary not in found:
+            found.add(primary)
+            yield primary
+    if not found:
+        raise ConnectionError(f"no sentinel knows {address.primary} ({'; '.join(causes)})")

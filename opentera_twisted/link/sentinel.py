@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -23,6 +24,8 @@ from opentera_twisted.link.protocol import CommandProtocol
 
 SENTINEL_TIMEOUT: Final = 2.0
 """Seconds until the endpoint tries the next sentinel."""
+
+_Sentinel = tuple[str, IStreamClientEndpoint]
 
 
 @implementer(IStreamClientEndpoint)
@@ -50,6 +53,7 @@ class SentinelEndpoint:
         self._primary = primary
         self._login = login
         self._endpoint_of = endpoint_of
+        self._used: WeakKeyDictionary[IProtocol, _Sentinel] = WeakKeyDictionary()
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Ask the sentinels in turn, and connect to the primary.
@@ -76,10 +80,27 @@ class SentinelEndpoint:
                 # Ask this sentinel first next time.
                 self._sentinels.remove(sentinel)
                 self._sentinels.insert(0, sentinel)
-                return await self._endpoint_of(host, port).connect(factory)
+                try:
+                    protocol = await self._endpoint_of(host, port).connect(factory)
+                except CancelledError:
+                    raise
+                except Exception:
+                    self._ask_last(sentinel)
+                    raise
+                self._used[protocol] = sentinel
+                return protocol
         raise ConnectError(
             string=f"no sentinel knows where {self._primary} is ({'; '.join(causes)})"
         )
+
+    def doubt(self, protocol: IProtocol) -> None:
+        """Ask the others first next time, because this connection leads to no primary."""
+        self._ask_last(self._used[protocol])
+
+    def _ask_last(self, sentinel: _Sentinel) -> None:
+        # A sentinel that lost the others names the former primary indefinitely.
+        self._sentinels.remove(sentinel)
+        self._sentinels.append(sentinel)
 
     async def _locate(self, sentinel: IStreamClientEndpoint) -> tuple[str, int]:
         factory = Factory.forProtocol(partial(CommandProtocol, lambda _: None))

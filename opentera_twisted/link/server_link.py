@@ -35,6 +35,7 @@ from opentera_twisted.link.protocol import (
     Done,
     SubscriberProtocol,
 )
+from opentera_twisted.link.sentinel import SentinelEndpoint
 from opentera_twisted.link.statistics import ConnectionStatistics
 from opentera_twisted.link.subscriptions import SubscriptionTable
 from opentera_twisted.link.waiting import WaitingCommands
@@ -267,6 +268,8 @@ class ServerLink(Link):
             # Sentinels may name a server that is no longer the primary.
             kind, *_ = await protocol.execute_command("ROLE")
             if kind != b"master":
+                if isinstance(self._endpoint, SentinelEndpoint):
+                    self._endpoint.doubt(protocol)
                 raise BusUnavailable("the sentinels' primary is a replica")
             protocol.leaves_replicas = True
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import BusError, BusUnavailable, Procedures
 from opentera_twisted.embedded.process import find_server, guarded
-from opentera_twisted.link import RedisAddress, plain
+from opentera_twisted.link import RedisAddress, back_off, plain
 from tests.helpers.support import (
     GUARD,
     Collector,
@@ -26,6 +30,8 @@ from tests.helpers.support import (
 )
 
 NAME = "tera"
+
+reactor: Any = global_reactor
 
 
 class Sentinel:
@@ -62,6 +68,18 @@ class Sentinel:
         """Kill it."""
         self._process.kill()
         self._process.wait(GUARD)
+
+
+class LostSentinel(Protocol):
+    """A sentinel that lost the others, and always names the same primary."""
+
+    def __init__(self, port: int) -> None:
+        self._port = b"%d" % port
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n" % len(self._port))
+        self.transport.write(self._port + b"\r\n")
 
 
 class SentinelTests(TestCase):
@@ -110,6 +128,20 @@ class SentinelTests(TestCase):
             names = {connection["name"] for connection in client.client_list()}
             assert {"test.client", "test.subscriber"} <= names
         await deferToThread(self.primary.start)  # for the clean-up
+
+    async def test_a_sentinel_that_names_no_running_primary_is_asked_last(self) -> None:
+        self.patch(back_off, "FIRST_DELAY", 0.01)
+        hosts = []
+        for named in (free_port(), self.replica.port, self.primary.port):
+            factory = Factory.forProtocol(partial(LostSentinel, named))
+            listener = reactor.listenTCP(0, factory, interface="127.0.0.1")
+            self.addCleanup(listener.stopListening)
+            hosts.append(f"127.0.0.1:{listener.getHost().port}")
+        bus = start_bus(self, f"redis+sentinel://{','.join(hosts)}/{NAME}/0")
+        await bus.connected()
+        assert await bus.variables.set("a", "1")
+        lost = RedisAddress.parse(f"redis+sentinel://{hosts[0]},{hosts[2]}/{NAME}/0")
+        assert await deferToThread(plain.execute, lost, "GET", "a") == b"1"
 
     async def test_sentinels_may_require_a_password(self) -> None:
         hosts = await self.sentinels(1, password="hush")
