@@ -1010,7 +1010,7 @@ def caller_without_redis() -> tuple[Caller, Any]:
     return Caller(link, link), link
 
 
-def test_a_call_that_timed_out_is_not_sent_when_replies_are_allowed() -> None:
+def test_a_call_that_timed_out_is_not_sent_later() -> None:
     caller, link = caller_without_redis()
     allowed: Deferred[None] = Deferred()
     link.acknowledged = lambda *_: allowed
