@@ -129,7 +129,7 @@ class SentinelTests(TestCase):
             assert {"test.client", "test.subscriber"} <= names
         await deferToThread(self.primary.start)  # for the clean-up
 
-    async def test_a_sentinel_that_names_no_primary_is_asked_last(self) -> None:
+    async def test_a_sentinel_that_names_no_primary_becomes_the_last(self) -> None:
         self.patch(back_off, "FIRST_DELAY", 0.01)
         hosts = []
         for named in (free_port(), self.replica.port, self.primary.port):
