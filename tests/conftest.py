@@ -4,9 +4,13 @@ import gc
 import os
 import signal
 from contextlib import suppress
-from importlib import import_module
+from functools import cache
+from importlib import import_module, metadata
 
 import pytest
+
+# Its only plugin would import all of trio.
+os.environ.setdefault("HYPOTHESIS_NO_PLUGINS", "1")
 from hypothesis import HealthCheck, settings
 from twisted.trial import util
 
@@ -25,6 +29,8 @@ settings.register_profile(
 )
 settings.load_profile("patient")
 util.DEFAULT_TIMEOUT_DURATION = GUARD
+# pytest looks up the version of Twisted at each test, and each time parses all its metadata.
+vars(metadata)["version"] = cache(metadata.version)
 
 pytest_plugins = ["tests.helpers.hangs"]
 
