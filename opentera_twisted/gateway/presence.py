@@ -394,12 +394,11 @@ class LocalPresence:
 def _transition(change: _Change) -> Transition:
     if change.what == "went" or change.identity is None:
         return Transition("leave", change.who)
-    identity = _sendable(change.identity)
-    gone = _report(identity, connected=False)
+    came, gone = _reports(_sendable(change.identity))
     if change.what == "departed":
         return Transition("departed", change.who, b"%d" % round(change.left * 1000), gone)
     what: Literal["enter", "again"] = "again" if change.what == "again" else "enter"
-    return Transition(what, change.who, _report(identity, connected=True), gone)
+    return Transition(what, change.who, came, gone)
 
 
 def _who(identity: Identity) -> str:
@@ -408,6 +407,8 @@ def _who(identity: Identity) -> str:
 
 def _sendable(identity: Identity) -> Identity:
     """Replace characters that cannot be encoded; a resolver may return any text."""
+    if f"{identity.uuid}{identity.name}{identity.project}{identity.site}".isascii():
+        return identity
     return evolve(
         identity,
         uuid=encodable(identity.uuid),
@@ -417,10 +418,13 @@ def _sendable(identity: Identity) -> Identity:
     )
 
 
-def _report(identity: Identity, *, connected: bool) -> bytes:
+def _reports(identity: Identity) -> tuple[bytes, bytes]:
+    """Return the templates of the reports of a connection and of its end."""
     source = f"websocket.{identity.kind}.{identity.uuid}"
-    event = presence_event(identity, connected=connected)
-    return template(module_message(source, REPORTS, [event], 0.0))
+    message = module_message(source, REPORTS, [presence_event(identity, connected=True)])
+    came = template(message)
+    message.data[0].value = presence_event(identity, connected=False).SerializeToString()
+    return came, template(message)
 
 
 def presence_event(identity: Identity, *, connected: bool) -> Message:

@@ -36,9 +36,9 @@ def pack(message: Message) -> Any:
     """
     if isinstance(message, Any):
         return message
-    packed = Any()
-    packed.Pack(message, TYPE_URL_PREFIX)
-    return packed
+    # Any.Pack sets the fields one after another, which takes twice as long.
+    url = TYPE_URL_PREFIX + message.DESCRIPTOR.full_name
+    return Any(type_url=url, value=message.SerializeToString())
 
 
 def unpack(packed: Any) -> Message | None:
@@ -106,9 +106,10 @@ def tera_event(topic: str, events: Iterable[Message], timestamp: float | None = 
         0
     """
     envelope = TeraEvent()
-    envelope.header.version = 1
-    envelope.header.time = time.time() if timestamp is None else timestamp
-    envelope.header.topic = topic
+    header = envelope.header
+    header.version = 1
+    header.time = time.time() if timestamp is None else timestamp
+    header.topic = topic
     envelope.events.extend(map(pack, events))
     return envelope
 
@@ -131,9 +132,10 @@ def module_message(
         'service.Bell'
     """
     envelope = TeraModuleMessage()
-    envelope.head.version = 1
-    envelope.head.time = time.time() if timestamp is None else timestamp
-    envelope.head.source = source
-    envelope.head.dest = dest
+    head = envelope.head
+    head.version = 1
+    head.time = time.time() if timestamp is None else timestamp
+    head.source = source
+    head.dest = dest
     envelope.data.extend(map(pack, messages))
     return envelope
