@@ -200,9 +200,9 @@ _RENEW: Final = Script(
     end
     local function end_grace(who)
         local gone = redis.pcall('HGET', '{LEAVING}', who)
+        if type(gone) ~= 'string' then return false, false end
         redis.pcall('ZREM', '{DUE}', who)
         redis.pcall('HDEL', '{LEAVING}', who)
-        if type(gone) ~= 'string' then return false, false end
         local is_doubtful = gone:byte(1) == 0
         return is_doubtful and gone:sub(2) or gone, not is_doubtful
     end
@@ -264,6 +264,7 @@ _RENEW: Final = Script(
     for _, who in ipairs(due.err and {{}} or due) do
         local left = end_grace(who)
         if left and not is_held(who) then report_gone(who, left) end
+        if not left then redis.call('ZREM', '{DUE}', who) end  -- Redis has lost the report
     end
     if can_index then
         renew_check(lease)
