@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Final
 
 from attrs import frozen
@@ -22,6 +23,7 @@ LARGEST_OBJECT: Final = 65_536
 """Maximum length of an object in an event, in characters; longer ones are ignored."""
 
 
+@cache
 def topic_of(kind: Kind) -> str:
     """Return the topic of a kind's database events."""
     return topics.module_events("TeraServer.DatabaseModule", kind)

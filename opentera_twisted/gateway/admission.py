@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final, Protocol, TypeVar
 
@@ -83,7 +83,7 @@ class Admission:
         joining: Joining,
         recovery: Recovery,
         is_revoked: Callable[[Kind, str], bool],
-        turn: Callable[[], Deferred[None]],
+        turn: Callable[[], Awaitable[None]],
     ) -> None:
         self._link = link
         self._limits = limits
@@ -199,6 +199,8 @@ class Admission:
 
     def _is_ready_for(self, login: Login) -> bool:
         """Return True if the nodes of the key, of presence and of revocations are ready."""
+        if not self._link.address.is_cluster:
+            return self._link.is_ready
         key = login.key if login.received is None else self._recovery.key_of(login.key)
         is_ready_for = self._link.is_ready_for
         return is_ready_for(key, REPORTS) and is_ready_for(key, topic_of(login.kind))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Container, Coroutine, Iterable, Mapping
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
@@ -183,6 +184,8 @@ class Gateway(Service):
         # Bind the methods once, not for each client.
         self._event, self._command = self._delivering.event, self._delivering.command
         self._own_event = self._delivering.own_event
+        # Nearly all clients follow the same few topics of the policy.
+        self._filtered = lru_cache(64)(partial(Following, deliver=self._event, wholly=False))
         self._presence = LocalPresence(bus.link, presence_lease, self._conflicts, presence_grace)
         self._fanout = Fanout(bus.pubsub)
         self._revoked = Revoked(bus.pubsub, self._clock.seconds, self._close_revoked)
@@ -410,10 +413,7 @@ class Gateway(Service):
         """Return a client's topics: its own without a filter, broadcasts filtered by the policy."""
         command = topics.disconnect_command(identity.uuid)
         own = topics.websocket_events(identity.kind, identity.uuid)
-        followings = {
-            topic: Following(topic, self._event, wholly=False)
-            for topic in self._policy.topics(identity)
-        }
+        followings = {topic: self._filtered(topic) for topic in self._policy.topics(identity)}
         for topic in identity.topics:
             followings[topic] = Following(topic, self._event)
         followings[own] = Following(own, self._own_event)
