@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -62,18 +62,14 @@ class Intake:
         """Remove a client from the queue."""
         self._waiting.pop(source, None)
 
-    def turn(self) -> Deferred[None]:
-        """Wait for a slot in the queue.
-
-        Returns:
-            Fires at once, or after the work in the queue.
-        """
+    async def turn(self) -> None:
+        """Wait for the work in the queue, unless there is time now."""
         if self._has_time():
-            return succeed(None)
+            return
         # A cancelled Deferred ignores the call. A canceller would create a reference cycle.
         begun: Deferred[None] = Deferred()
         self._waiting[_Call(partial(begun.callback, None))] = None
-        return begun
+        await begun
 
     def do(self, call: Callable[[], None]) -> None:
         """Call a function at once, or after the work in the queue."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Awaitable, Callable, Container
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -32,7 +32,7 @@ class Joining:
         followings: Callable[[Identity], tuple[Following, ...]],
         policy: IAccessPolicy,
         clock: IReactorTime,
-        turn: Callable[[], Deferred[None]],
+        turn: Callable[[], Awaitable[None]],
         is_ready_for: Callable[[str], bool],
     ) -> None:
         self._fanout = fanout

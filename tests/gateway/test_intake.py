@@ -6,7 +6,7 @@ import gc
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -103,15 +103,19 @@ def test_a_disconnected_client_is_forgotten() -> None:
     assert not intake._waiting
 
 
+def step(intake: Intake) -> Deferred[None]:
+    return Deferred.fromCoroutine(intake.turn())
+
+
 def test_steps_and_calls_wait_behind_clients_in_order() -> None:
     clock, order = Turns(), list[Source]()
     intake = Intake(clock)
     events: list[str] = []
-    assert intake.turn().called, "nothing waits while time is left"
+    assert step(intake).called, "nothing waits while time is left"
     flood = Source(1_000, order, clock)
     clock.rightNow += SHARE
     intake.arrived(flood)
-    intake.turn().addCallback(lambda _: events.append("step"))
+    step(intake).addCallback(lambda _: events.append("step"))
     intake.do(lambda: events.append("call"))
     assert not events
     clock.turn()
@@ -121,12 +125,12 @@ def test_steps_and_calls_wait_behind_clients_in_order() -> None:
 def test_a_cancelled_step_is_skipped() -> None:
     clock = Turns()
     intake = Intake(clock)
-    intake.turn()
+    step(intake)
     clock.rightNow += SHARE
-    step = intake.turn()
+    waiting = step(intake)
     ends: list[object] = []
-    step.addErrback(lambda failure: ends.append(failure.check(CancelledError)))
-    step.cancel()
+    waiting.addErrback(lambda failure: ends.append(failure.check(CancelledError)))
+    waiting.cancel()
     while clock.getDelayedCalls():
         clock.turn()
     assert ends == [CancelledError]
@@ -137,7 +141,7 @@ def test_a_step_leaves_no_reference_cycle() -> None:
     intake = Intake(clock)
     gc.collect()
     for _ in range(10):
-        intake.turn()
+        step(intake)
         clock.rightNow += SHARE
     while clock.getDelayedCalls():
         clock.turn()

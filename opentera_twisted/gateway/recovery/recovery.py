@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from http import HTTPStatus
 from math import inf
 from typing import Final, NoReturn
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -101,7 +101,7 @@ class Recovery:
         outbox: Outbox,
         settings: RecoverySettings,
         joining: Joining,
-        turn: Callable[[], Deferred[None]],
+        turn: Callable[[], Awaitable[None]],
     ) -> None:
         self.outcomes: Counter[str] = Counter()
         self.replayed = 0
@@ -284,7 +284,7 @@ class Recovery:
         session = self._find(taken.digest)
         return session is not None and session.websocket is not None
 
-    def resume(self, taken: Taken, received: int) -> Deferred[Session]:
+    async def resume(self, taken: Taken, received: int) -> Session:
         """Continue the session of a client that has returned.
 
         If the client disconnects during a hand-over, the gateway keeps the frames, and the client
@@ -295,14 +295,14 @@ class Recovery:
             received: Event frames that the client has counted.
 
         Returns:
-            Fires with the session; call `opened` in the same reactor iteration.
+            The session; call `opened` in the same reactor iteration.
 
-        Fails with:
+        Raises:
             Refusal: Subscribing the client's topics failed; its token is valid again.
         """
         session = self._find(taken.digest)
         if session is not None:
-            return succeed(self._continue(session, taken, received))
+            return self._continue(session, taken, received)
         waiting: Deferred[Session] = Deferred()
 
         def resumed(session: Session) -> None:
@@ -319,7 +319,7 @@ class Recovery:
 
         returning = Deferred.fromCoroutine(self._fetch_session(taken, received))
         keep_until_fired(returning, self._returns).addCallbacks(resumed, failed)
-        return waiting
+        return await waiting
 
     def _continue(self, session: Session, taken: Taken, received: int) -> Session:
         """Continue a session that is kept here."""
