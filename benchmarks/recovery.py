@@ -15,11 +15,19 @@ from benchmarks.comparison import Comparison, Measured
 from benchmarks.deliveries import PATIENCE, connected
 from benchmarks.events import MARK
 from benchmarks.figures import Figure, Rival, Series, Target
-from benchmarks.gateways import Audience, Side, Start, ours, with_recovery
+from benchmarks.gateways import (
+    Audience,
+    Side,
+    Start,
+    ours,
+    with_recovery,
+    with_recovery_and_grace,
+)
 from benchmarks.presence_reports import awaiting_reports, forget_everyone
 from benchmarks.processes import processor_time, resident
 from benchmarks.scenario import Setting
 from opentera_twisted.gateway.recovery.peers import GATEWAYS
+from opentera_twisted.holders import DUE
 from opentera_twisted.messages import UserEvent
 
 NAME: Final = "recovery"
@@ -60,6 +68,8 @@ _TOPIC: Final = f"one topic, burst, {CLIENTS:,} websockets"
 _PERSONAL: Final = f"personal topics, burst, {CLIENTS:,} websockets"
 _RETURNS: Final = f"{CLIENTS:,} returns until {MISSED} events each are replayed, beside logins"
 _RETURN_COST: Final = "gateway's processor time of a return, beside a login"
+_IN_GRACE: Final = f"{CLIENTS:,} returns within the presence grace, beside logins"
+_IN_GRACE_COST: Final = "gateway's processor time of such a return, beside a login"
 _FLOOR: Final = f"floor: {CLIENTS:,} handshakes refused without Redis, beside logins"
 _FLOOR_COST: Final = "gateway's processor time of a refused handshake, beside a login"
 _HAND_OVER: Final = f"hand-over of {CLIENTS:,} clients after SIGTERM"
@@ -77,6 +87,9 @@ def run(setting: Setting) -> list[Figure]:
     return_cost = comparison.series(_RETURN_COST, "ours")
     floor = comparison.series(_FLOOR, "ours")
     floor_cost = comparison.series(_FLOOR_COST, "ours")
+    in_grace, in_grace_cost = Series("ours"), Series("ours")
+    for _ in setting.each_round(f"{NAME}, within the grace"):
+        _return_within_grace(setting, in_grace, in_grace_cost)
     seconds, cost = Series("ours: two gateways"), Series("ours: two gateways")
     for _ in setting.each_round(f"{NAME}, hand-over"):
         _hand_over(setting, seconds, cost)
@@ -90,6 +103,8 @@ def run(setting: Setting) -> list[Figure]:
         comparison.figure(NAME, f"{_PERSONAL}: gateway's processor time", "µs/event"),
         Figure(NAME, _RETURNS, "clients/s", returns, [Rival(logins, RETURNS_TARGET)]),
         Figure(NAME, _RETURN_COST, "µs/client", return_cost, [Rival(login_cost)]),
+        Figure(NAME, _IN_GRACE, "clients/s", in_grace, [Rival(logins)]),
+        Figure(NAME, _IN_GRACE_COST, "µs/client", in_grace_cost, [Rival(login_cost)]),
         Figure(NAME, _FLOOR, "clients/s", floor, [Rival(logins)]),
         Figure(NAME, _FLOOR_COST, "µs/client", floor_cost, [Rival(login_cost)]),
         Figure(NAME, _HAND_OVER, "s", seconds),
@@ -103,11 +118,11 @@ def _measure(setting: Setting, name: str, start: Start) -> Measured:
     with ExitStack() as stack:
         side, load, publisher = _logged_in(stack, setting, start, values)
         if name != _WITHOUT:
-            _break(stack, setting, side, load, publisher)
-            before = processor_time(side.pids)
-            returned = _return(load)
-            values[_RETURNS] = CLIENTS / returned["seconds"]
-            values[_RETURN_COST] = 1e6 * (processor_time(side.pids) - before) / CLIENTS
+            with awaiting_reports(setting, CLIENTS, UserEvent.USER_DISCONNECTED) as reported:
+                load.ask({"drop": {}})
+                reported()
+            _miss(stack, side, publisher)
+            values[_RETURNS], values[_RETURN_COST] = _measure_returns(side, load)
             load.ask({"drop": {}})
             _refuse(side, values)
         who = side.who
@@ -125,12 +140,24 @@ def _measure(setting: Setting, name: str, start: Start) -> Measured:
     return Measured(who, values, "not all was delivered" if lost else "")
 
 
+def _return_within_grace(setting: Setting, rates: Series, costs: Series) -> None:
+    """Break all connections, and have the clients return before they are reported as gone."""
+    with ExitStack() as stack:
+        side, load, publisher = _logged_in(stack, setting, with_recovery_and_grace, {})
+        load.ask({"drop": {}})
+        _wait_for_members(setting, DUE, CLIENTS)
+        _miss(stack, side, publisher)
+        rate, cost = _measure_returns(side, load)
+        rates.samples.append(rate)
+        costs.samples.append(cost)
+
+
 def _hand_over(setting: Setting, seconds: Series, cost: Series) -> None:
     """End a gateway with SIGTERM, and have its clients return to another one."""
     with ExitStack() as stack:
         old, load, publisher = _logged_in(stack, setting, with_recovery, {})
         new = stack.enter_context(with_recovery(setting, Audience.personal(1)))
-        _wait_for_gateways(setting, 2)
+        _wait_for_members(setting, GATEWAYS, 2)  # places to return to
         before = processor_time(new.pids) + processor_time(old.pids)
         began = perf_counter()
         os.kill(old.pids[0], signal.SIGTERM)
@@ -170,14 +197,11 @@ def _logged_in(
     return side, load, publisher
 
 
-def _break(stack: ExitStack, setting: Setting, side: Side, load: Child, publisher: Child) -> None:
-    """Break all connections, and publish events, until the gateway has kept them all."""
+def _miss(stack: ExitStack, side: Side, publisher: Child) -> None:
+    """Publish events for the clients that are away, until the gateway has kept them all."""
     witness = stack.enter_context(program("websocket_load", port=side.port, dialect=side.dialect))
     topic = Audience.personal(CLIENTS + 1).topics[-1]
     witness.ask({"open": {"paths": side.paths[-1:], "topics": [topic]}})
-    with awaiting_reports(setting, CLIENTS, UserEvent.USER_DISCONNECTED) as reported:
-        load.ask({"drop": {}})
-        reported()
     witness.ask({"count": {"mark": MARK, "each": MISSED, "within": PATIENCE}})
     _publish(publisher, MISSED)
     if not witness.report()["complete"]:
@@ -210,17 +234,25 @@ def _publish(publisher: Child, each: int) -> None:
     publisher.ask({"count": each * (CLIENTS + 1), "pace": 0.0})
 
 
+def _measure_returns(side: Side, load: Child) -> tuple[float, float]:
+    """Have all clients return; returns per second, and processor time of each in µs."""
+    before = processor_time(side.pids)
+    returned = _return(load)
+    cost = 1e6 * (processor_time(side.pids) - before) / CLIENTS
+    return CLIENTS / returned["seconds"], cost
+
+
 def _return(load: Child, port: int | None = None) -> Any:
     """Have all clients return, to another gateway if a port is given."""
     missed = {"path": _PATH, "received": RECEIVED, "mark": MARK, "missed": MISSED, "port": port}
     return load.ask({"return": missed})
 
 
-def _wait_for_gateways(setting: Setting, count: int) -> None:
-    """Wait until so many gateways are announced as places to return to."""
+def _wait_for_members(setting: Setting, key: str, count: int) -> None:
+    """Wait until a sorted set of Redis has so many members."""
     ends = monotonic() + PATIENCE
     with redis.Redis(port=setting.port, protocol=2) as client:
-        while client.zcard(GATEWAYS) < count:
+        while client.zcard(key) < count:
             if monotonic() > ends:
-                raise RuntimeError(f"fewer than {count} gateways take clients over")
+                raise RuntimeError(f"{key} has fewer than {count} members")
             sleep(POLL)

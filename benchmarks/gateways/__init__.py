@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from benchmarks.gateways.null import null, null_behind_redis
-from benchmarks.gateways.ours import ours, ours_in_a_site, with_recovery, with_workers
+from benchmarks.gateways.ours import (
+    ours,
+    ours_in_a_site,
+    with_recovery,
+    with_recovery_and_grace,
+    with_workers,
+)
 from benchmarks.gateways.side import Audience, Side, Start
 
 __all__ = [
@@ -15,5 +21,6 @@ __all__ = [
     "ours",
     "ours_in_a_site",
     "with_recovery",
+    "with_recovery_and_grace",
     "with_workers",
 ]

@@ -36,6 +36,14 @@ def with_recovery(setting: Setting, audience: Audience) -> Iterator[Side]:
         yield evolve(side, who="ours: with recovery", dialect="recovery")
 
 
+@contextmanager
+def with_recovery_and_grace(setting: Setting, audience: Audience) -> Iterator[Side]:
+    """Our gateway with recovery, which reports no break of less than a minute."""
+    with twistd(setting, "--presence-grace", "60") as (gateway, port):
+        side = _side("ours: with --presence-grace 60", setting, audience, gateway, port)
+        yield evolve(side, dialect="recovery")
+
+
 def with_workers(count: int) -> Start:
     """Our gateway with so many workers, beside the process that watches them."""
 
