@@ -21,11 +21,11 @@ QUICK_IN_FLIGHT: Final = (1, 64, 256)
 COMPARED: Final = 64
 """Calls in flight of ours beside existing callers, who have one."""
 
-CALLS: Final = {1: 4_000, 16: 25_000}
-CALLS_IN_FLIGHT: Final = 40_000
+CALLS: Final = {1: 2_000, 16: 12_000}
+CALLS_IN_FLIGHT: Final = 20_000
 """Each enough for one to three seconds."""
 
-EXISTING_CALLS: Final = 3_000
+EXISTING_CALLS: Final = 1_000
 
 _EXISTING_TOPIC: Final = TOPIC.replace(SERVICE, "existing")
 _EXISTING: Final = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from benchmarks.children import Child, program
 from benchmarks.events import MARK
@@ -20,13 +20,13 @@ WARM_UP: Final = 5
 WARM_UP_PACE: Final = 0.01
 """Seconds from one of them to the next."""
 
-WARM_UP_EVENTS: Final = 5_000
-"""On all topics together, at most, but one on each."""
+WARM_UP_DELIVERIES: Final = 2_500
+"""To all websockets together, at most, but one to each."""
 
 PATIENCE: Final = 30.0
 """Seconds to wait for what is delivered."""
 
-LONGEST: Final = 4.0
+LONGEST: Final = 2.0
 """Seconds that a slow gateway may take over one measurement; it gets fewer events then."""
 
 
@@ -49,14 +49,27 @@ class Delivered:
 
 @frozen
 class Connected:
-    """A gateway with all its websockets open."""
+    """A gateway with its websockets open."""
 
     side: Side
     opened_per_second: float
     _load: Child
     _publisher: Child
     _audience: Audience
+    _at_first: int
     _rate: float = 0.0
+
+    def open_others(self) -> None:
+        """Open the websockets that were not opened at first, and warm them up."""
+        others = slice(self._at_first, None)
+        topics = self._audience.topics[others]
+        self._load.ask({"open": {"paths": self.side.paths[others], "topics": topics}})
+        self.warm_up()
+
+    def warm_up(self) -> Delivered:
+        """Publish a few events, paced."""
+        each = max(1, min(WARM_UP, WARM_UP_DELIVERIES // len(self._audience.topics)))
+        return self.measure(each, WARM_UP_PACE / len(self._audience.published))
 
     def measure(self, each: int, pace: float = 0.0, times: int = 1) -> Delivered:
         """Publish events, and count what is delivered until all has come.
@@ -119,17 +132,25 @@ def _all(arrivals: list[float], each: int) -> list[float]:
 
 
 @contextmanager
-def connected(start: Start, setting: Setting, audience: Audience) -> Iterator[Connected]:
-    """A gateway with a websocket for each topic of the audience, and warm."""
+def connected(
+    start: Start, setting: Setting, audience: Audience, at_first: int | None = None
+) -> Iterator[Connected]:
+    """A warm gateway with a websocket for each topic of the audience.
+
+    Args:
+        start: starts the gateway.
+        setting: settings of the run.
+        audience: topics of the websockets.
+        at_first: number of websockets to open; None opens all.
+    """
+    count = len(audience.topics) if at_first is None else at_first
     with (
         start(setting, audience) as side,
         program("websocket_load", port=side.port, dialect=side.dialect) as load,
     ):
-        opened = load.ask({"open": {"paths": side.paths, "topics": audience.topics}})
+        options = {"paths": side.paths[:count], "topics": audience.topics[:count]}
+        opened = load.ask({"open": options})
         with side.publisher() as publisher:
-            per_second = len(audience.topics) / opened["seconds"]
-            gateway = Connected(side, per_second, load, publisher, audience)
-            published = len(audience.published)
-            each = max(1, min(WARM_UP, WARM_UP_EVENTS // published))
-            warm = gateway.measure(each, WARM_UP_PACE / published)
-            yield Connected(side, per_second, load, publisher, audience, warm.per_second)
+            per_second = count / opened["seconds"]
+            gateway = Connected(side, per_second, load, publisher, audience, count)
+            yield evolve(gateway, rate=gateway.warm_up().per_second)

@@ -22,27 +22,28 @@ PACE: Final = 0.01
 
 
 def run(setting: Setting) -> list[Figure]:
-    """Measure new gateways each round, all with as many websockets on one topic."""
-    figures = []
-    for count in WEBSOCKETS:
-        comparison = Comparison.of(setting, ceiling=True, floor=True)
-        comparison.run(setting, f"{NAME}, {_of(count)}", partial(_measure, setting, count))
-        figures += [
-            comparison.figure(NAME, f"{_of(count)}: {percentile}", "µs", above_floor=target)
-            for percentile, target in (("p50", FLOOR_TARGET if count == 1 else None), ("p99", None))
-        ]
-    return figures
+    """Measure new gateways each round: with one websocket, then with all, on one topic."""
+    comparison = Comparison.of(setting, ceiling=True, floor=True)
+    comparison.run(setting, NAME, partial(_measure, setting))
+    return [
+        comparison.figure(NAME, f"{_of(count)}: {percentile}", "µs", above_floor=target)
+        for count in WEBSOCKETS
+        for percentile, target in (("p50", FLOOR_TARGET if count == 1 else None), ("p99", None))
+    ]
 
 
 def _of(count: int) -> str:
     return f"{count:,} websocket{'s' if count > 1 else ''}"
 
 
-def _measure(setting: Setting, count: int, _: str, start: Start) -> Measured:
+def _measure(setting: Setting, _: str, start: Start) -> Measured:
     events = max(setting.amount(EVENTS), 50)
-    with connected(start, setting, Audience.shared(count)) as gateway:
-        seconds = gateway.latencies(events, PACE)
-        return Measured(
-            gateway.side.who,
-            {f"{_of(count)}: {name}": value for name, value in percentiles(seconds).items()},
-        )
+    values = {}
+    few, many = WEBSOCKETS
+    with connected(start, setting, Audience.shared(many), at_first=few) as gateway:
+        for count in WEBSOCKETS:
+            if count == many:
+                gateway.open_others()
+            found = percentiles(gateway.latencies(events, PACE))
+            values.update({f"{_of(count)}: {name}": value for name, value in found.items()})
+        return Measured(gateway.side.who, values)

@@ -23,7 +23,7 @@ NODES: Final = 3
 CLIENTS: Final = 3_000
 """Identities online, over all gateways."""
 
-LOGINS: Final = 200
+LOGINS: Final = 400
 RENEWALS: Final = 300
 """Over all gateways."""
 

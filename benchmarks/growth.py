@@ -15,7 +15,7 @@ from benchmarks.gateways import Audience, ours
 from benchmarks.scenario import Setting, rotated
 
 NAME: Final = "growth"
-ROUNDS: Final = 3
+ROUNDS: Final = 2
 TARGET: Final = Target("below", 1.1)
 """Nothing worse than in proportion."""
 

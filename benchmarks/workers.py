@@ -15,6 +15,7 @@ from benchmarks.processes import processor_time
 from benchmarks.scenario import Setting
 
 NAME: Final = "workers"
+ROUNDS: Final = 3
 WEBSOCKETS: Final = 1_000
 TWO: Final = "2 workers"
 

@@ -29,6 +29,8 @@ from benchmarks.gateways import Audience, Start, null, with_recovery
 from benchmarks.plots import pictures
 from benchmarks.programs.dialects import DIALECTS, PONG, TEXT, frame
 from benchmarks.programs.marks import MarkCounter
+from benchmarks.programs.our_receiver import personal
+from benchmarks.programs.our_sender import PARTS, in_turn, part_of
 from benchmarks.rivals.environments import NotMeasuredError
 from benchmarks.scenario import Setting, rotated
 from tests.helpers.support import ROOT
@@ -364,3 +366,19 @@ def test_all_deliveries_of_a_gateway_are_counted() -> None:
     with connected(null, Setting(0, 1, quick=True), Audience.shared(3)) as gateway:
         delivered = gateway.measure(each=700)
     assert delivered.lost == 0.0
+
+
+def test_senders_visit_one_part_of_the_slots_after_another() -> None:
+    topics = [personal(number) for number in range(60)]
+    sent = list(in_turn(topics, 3))
+    assert Counter(sent) == dict.fromkeys(topics, 3)
+    parts = [part_of(topic) for topic in sent]
+    assert parts == sorted(parts)
+    assert set(parts) == set(range(PARTS))
+
+
+def test_more_websockets_open_after_the_first_measurement() -> None:
+    with connected(null, Setting(0, 1, quick=True), Audience.shared(3), at_first=1) as gateway:
+        assert len(gateway.latencies(each=5, pace=0.001)) == 5
+        gateway.open_others()
+        assert len(gateway.latencies(each=5, pace=0.001)) == 15

@@ -1,4 +1,4 @@
-"""Follows personal topics of users with `Bus.subscribe`, as a gateway does, and counts events.
+"""Follows personal topics of users and serves procedures, as gateways and services do.
 
 A line of JSON on standard input says how many events to wait for; then it reports their end.
 """
@@ -15,6 +15,7 @@ from twisted.internet.task import react
 from twisted.internet.threads import deferToThread
 
 from benchmarks.programs.options import parse_options
+from benchmarks.programs.our_server import procedures
 from opentera_twisted import Bus, Delivery, topics
 
 AT_ONCE = 100
@@ -45,16 +46,18 @@ class Count:
         return self._all
 
 
-async def follow(options: Namespace, reactor: object) -> None:
-    """Follow the topics until the process is ended."""
-    bus = Bus(options.url, reactor=reactor, name="bench-followers")
+async def receive(options: Namespace, reactor: object) -> None:
+    """Serve, and follow each topic from the first one in steps, until the process is ended."""
+    bus = Bus(options.url, reactor=reactor, name="bench-receiver")
     bus.startService()
     await bus.connected()
+    for service in options.services.split(","):
+        await bus.serve_service(service, procedures)
     count = Count()
-    end = options.first + options.topics
-    for first in range(options.first, end, AT_ONCE):
-        numbers = range(first, min(first + AT_ONCE, end))
-        await gatherResults([bus.subscribe(personal(number), count) for number in numbers])
+    numbers = range(options.first, options.topics, options.step)
+    for first in range(0, len(numbers), AT_ONCE):
+        some = numbers[first : first + AT_ONCE]
+        await gatherResults([bus.subscribe(personal(number), count) for number in some])
     print(json.dumps({"ready": True}), flush=True)
     while line := await deferToThread(sys.stdin.readline):
         all_came = count.expect(json.loads(line)["events"])
@@ -64,5 +67,5 @@ async def follow(options: Namespace, reactor: object) -> None:
 
 
 if __name__ == "__main__":
-    arguments = parse_options(url=str, first=int, topics=int)
-    react(lambda reactor: Deferred.fromCoroutine(follow(arguments, reactor)))
+    arguments = parse_options(url=str, first=int, step=int, topics=int, services=str)
+    react(lambda reactor: Deferred.fromCoroutine(receive(arguments, reactor)))
