@@ -355,7 +355,8 @@ export class OpenteraBus extends EventTarget {
       this.#failed(new HandshakeFailed(`the browser refused to open the websocket: ${name}`));
       return;
     }
-    signal.addEventListener("abort", () => socket.close(CLOSED_BY_PAGE));
+    // The code 1000 ends the recovery, so an attempt that is given up closes without a code.
+    signal.addEventListener("abort", () => socket.close(...(this.#life.signal.aborted ? [CLOSED_BY_PAGE] : [])));
     socket.addEventListener("open", () => this.#selected(socket.protocol, offered, signal), { signal });
     socket.addEventListener("message", ({ data }) => this.#message(data, signal), { signal });
     socket.addEventListener("close", ({ code, reason }) => this.#lost(code, reason, signal), { signal });

@@ -444,6 +444,8 @@ class RecoveryTests(ClientTestCase):
         (error,) = (await self.run_page("return await of('error')"))[:1]
         assert error["name"] == "HandshakeFailed"
         assert "recovery token" in error["message"]
+        _, (code, _) = (await self.gateway.closed.wait(2))[:2]
+        assert code != 1000, "the gateway would end the recovery"
 
 
 class KeyTests(ClientTestCase):
