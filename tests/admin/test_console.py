@@ -35,6 +35,7 @@ from opentera_twisted.link.subscriptions import SubscriptionTable
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.decoding import DEEPEST
 from opentera_twisted.program.gateway_service import GatewayService
+from opentera_twisted.topics import GATEWAY_SERVICE
 from tests.helpers.admin import AdminTestCase, Asking
 from tests.helpers.existing import ExistingServer
 from tests.helpers.support import (
@@ -614,7 +615,39 @@ class PresenceTests(AdminTestCase):
         await client.closed
 
 
+def gateway_that_answers(answer: Any) -> Procedures:
+    procedures = Procedures()
+
+    @procedures.expose
+    def summary() -> Any:
+        return answer
+
+    @procedures.expose
+    def clients(search: str, most: int) -> Any:
+        return answer
+
+    return procedures
+
+
 class ClientsTests(AdminTestCase):
+    async def test_answers_of_another_form_are_no_gateways(self) -> None:
+        admin = await self.admin()
+        client = {"kind": "user", "uuid": UUID, "name": "", "address": "", "queued": 0}
+        answers = [
+            7, {"gateway": ["x"]}, {"gateway": "x"}, {"gateway": "x", "clients": 5},
+            {"gateway": "x", "total": "y", "matching": 0, "clients": []},
+            {"gateway": "x", "total": 0, "matching": 0, "clients": [5]},
+        ]  # fmt: skip
+        rows = [{}, {**client, "since": math.nan}, {**client, "since": 1e300}]
+        odd = {"gateway": "x", "total": 3, "matching": 3, "clients": rows, "more": math.nan}
+        for answer in [*answers, odd]:
+            server = await admin.bus.serve_service(GATEWAY_SERVICE, gateway_that_answers(answer))
+            assert (await admin.ask("/api/gateways")).json() == []
+            found = (await admin.ask("/api/clients")).json()
+            assert found["clients"] == []
+            assert found["gateways"] == (answer is odd)
+            await server.stop()
+
     async def test_clients_of_all_gateways_are_listed_and_disconnected(self) -> None:
         bus = await self.bus(self.gateway_url)
         admin = await self.admin(bus=bus, console="write", audits=True)
