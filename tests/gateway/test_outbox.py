@@ -65,6 +65,31 @@ def test_each_client_gets_its_frames_in_their_order_in_one_write(
     assert outbox.delivered == sum(len(audiences[put % len(audiences)]) for put in puts)
 
 
+@given(
+    st.lists(st.sets(st.integers(0, 3)), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.sampled_from([0.0, GRACE, 1.0]))),
+)
+def test_frames_keep_their_order_over_the_reads_of_a_burst(
+    members: list[set[int]], reads: list[tuple[int, bool, float]]
+) -> None:
+    clock = Clock()
+    outbox = Outbox(clock)
+    clients = [Client() for _ in range(4)]
+    audiences = [tuple(clients[number] for number in sorted(numbers)) for numbers in members]
+    expected = dict.fromkeys(clients, b"")
+    for number, (choice, is_full, seconds) in enumerate(reads):
+        audience = audiences[choice % len(audiences)]
+        frame = Frame(f"frame {number}")
+        outbox.put(frame, audience)
+        for client in audience:
+            expected[client] += frame.plain
+        outbox.read_ended(is_full)
+        clock.advance(seconds)
+    clock.advance(LONGEST_HOLD)
+    assert {client: b"".join(client.writes) for client in clients} == expected
+    assert not clock.getDelayedCalls()
+
+
 def test_a_flush_writes_each_frame_once() -> None:
     outbox = Outbox(Clock())
     client = Client()
