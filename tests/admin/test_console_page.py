@@ -56,9 +56,14 @@ return state.textContent;
 """Script: the state of the clients after a reply that a later one has overtaken."""
 
 VIOLATIONS = """
-return (await axe.run()).violations.map(({id, nodes}) => [id, nodes.map(({html}) => html)]);
+const options = arguments[0] ? {runOnly: {type: "rule", values: arguments[0]}} : {};
+const {violations} = await axe.run(options);
+return violations.map(({id, nodes}) => [id, nodes.map(({html}) => html)]);
 """
-"""Script: the rules of accessibility that the page violates, and where."""
+"""Script: the rules of accessibility that the page violates, of all or of these, and where."""
+
+RULES_OF_COLOURS = ["color-contrast", "link-in-text-block"]
+"""The rules of axe to which the colour scheme makes a difference."""
 
 OBSERVE_FOCUS = """
 Object.defineProperty(document, "hidden", {value: true, configurable: true});  // no new rows
@@ -70,17 +75,18 @@ const observe = ({target}) => {
 };
 document.addEventListener("focusin", observe);
 document.activeElement.blur();
-window.unreached = () => {
+window.unobserve = () => {
   document.removeEventListener("focusin", observe);
   delete document.hidden;
-  return [...document.querySelectorAll("a, button, input, select, summary, svg[role]")]
+};
+window.unreached = () =>
+  [...document.querySelectorAll("a, button, input, select, summary, svg[role]")]
     .filter((one) => one.checkVisibility() && !one.disabled && !reached.has(keyOf(one)))
     .map((one) => one.outerHTML.slice(0, 200));
-};
-return 2 * [...document.querySelectorAll("a, button, input, select, summary, svg, [tabindex]")]
+return [...document.querySelectorAll("a, button, input, select, summary, svg, [tabindex]")]
   .filter((one) => one.checkVisibility()).length;
 """
-"""Script: observe which controls the Tab key reaches with a visible focus; enough presses."""
+"""Script: observe which controls the Tab key reaches with a visible focus; how many there are."""
 
 LOOK = """
 const [selector, text] = arguments;
@@ -602,12 +608,12 @@ class ReaderTests(ConsoleTestCase):
         await self.sees("#procedures-rows", "service.Sum")
         await self.sees("#episodes", "Login refused: the session key is not valid")
 
-    async def in_each_view(self, script: str) -> dict[str, Any]:
+    async def in_each_view(self, script: str, *values: Any) -> dict[str, Any]:
         """Run a script in each view; return what is not empty."""
         found = {}
         for view in VIEWS:
             await self.go(view)
-            if result := await self.browser.run(script):
+            if result := await self.browser.run(script, *values):
                 found[view] = result
         return found
 
@@ -630,9 +636,9 @@ class ReaderTests(ConsoleTestCase):
     async def passes_axe_in_either_colour_scheme(self) -> None:
         self.addCleanup(lambda: self.browser.command("Emulation.setEmulatedMedia", features=[]))
         await self.add_axe()
-        for scheme in ("light", "dark"):
+        for scheme, rules in (("light", None), ("dark", RULES_OF_COLOURS)):
             await self.scheme(scheme)
-            assert await self.in_each_view(VIOLATIONS) == {}, scheme
+            assert await self.in_each_view(VIOLATIONS, rules) == {}, scheme
         back = await self.browser.run("return getComputedStyle(document.body).backgroundColor")
         assert back == "rgb(15, 20, 26)"
 
@@ -658,10 +664,15 @@ class ReaderTests(ConsoleTestCase):
         tab = {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
         for view in VIEWS:
             await self.go(view)
-            for _ in range(await self.browser.run(OBSERVE_FOCUS)):
-                await self.browser.command("Input.dispatchKeyEvent", type="keyDown", **tab)
-            await self.browser.command("Input.dispatchKeyEvent", type="keyUp", **tab)
-            assert await self.browser.run("return unreached()") == [], view
+            count = await self.browser.run(OBSERVE_FOCUS)
+            for _ in range(2):  # once is often enough
+                for _ in range(count):
+                    await self.browser.command("Input.dispatchKeyEvent", type="keyDown", **tab)
+                await self.browser.command("Input.dispatchKeyEvent", type="keyUp", **tab)
+                if not (unreached := await self.browser.run("return unreached()")):
+                    break
+            assert unreached == [], view
+            await self.browser.run("unobserve()")
 
     async def names_every_control(self) -> None:
         unnamed = await self.in_each_view(
