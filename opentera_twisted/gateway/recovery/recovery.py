@@ -121,6 +121,7 @@ class Recovery:
         self._sessions: dict[str, Session] = {}
         self._priors: dict[str, Session] = {}  # by the digest of the previous token
         self._used: list[str] = []  # claimed tokens, to delete with the next check
+        self._leaving: list[str] = []  # tokens of clients that left in this reactor iteration
         # Ordered by time: the next extension of a token, and the end of a client's absence.
         self._attached: dict[Session, float] = {}
         self._held: dict[Session, float] = {}
@@ -604,7 +605,9 @@ class Recovery:
         who = (session.identity.kind, session.identity.uuid)
         same = self._held_of.setdefault(who, {})
         same[session] = None
-        self._tokens.extend([session.digest], settings.window).addErrback(self._not_told)
+        if not self._leaving:
+            self._clock.callLater(0, self._extend_leaving)
+        self._leaving.append(session.digest)
         if 0 < settings.max_held_per_identity < len(same):
             self._end(next(iter(same)))
         if 0 < settings.max_held < len(self._held):
@@ -633,11 +636,17 @@ class Recovery:
             self._attached[session] = now + self._interval
             session.window.trim(now)
             due.append(session.digest)
-        for first in range(0, len(due), AT_ONCE):
-            batch = due[first : first + AT_ONCE]
-            self._tokens.extend(batch, self._settings.window + 2 * self._interval).addErrback(
-                self._not_told
-            )
+        self._extend(due, self._settings.window + 2 * self._interval)
+
+    def _extend_leaving(self) -> None:
+        """Let the tokens of clients that are away expire with their sessions."""
+        leaving, self._leaving = self._leaving, []
+        self._extend(leaving, self._settings.window)
+
+    def _extend(self, digests: Sequence[str], lifetime: float) -> None:
+        for first in range(0, len(digests), AT_ONCE):
+            batch = digests[first : first + AT_ONCE]
+            self._tokens.extend(batch, lifetime).addErrback(self._not_told)
 
     def _drop_used(self) -> None:
         """Delete the tokens whose clients have the next one; until now, a claim keeps them."""
