@@ -422,6 +422,23 @@ class BlockingBusTests(RedisTestCase):
         assert await got.wait(1) == [None]
         assert await deferToThread(bus.call_service, "Reader", "read", "t") is True
 
+    async def test_closing_waits_for_a_call_that_hangs_only_for_a_while(self) -> None:
+        self.patch(shared_bus, "DRAIN_TIMEOUT", 0.01)
+        bus, other = await self.blocking(), await self.bus()
+        started: Deferred[None] = Deferred()
+        procedures = Procedures()
+
+        @procedures.expose
+        async def hang() -> None:
+            started.callback(None)
+            await Deferred()
+
+        await deferToThread(bus.serve_service, "Hangs", procedures)
+        call = other.call_service("Hangs", "hang", timeout=GUARD).addErrback(lambda _: None)
+        await started
+        await deferToThread(bus.close)
+        call.cancel()
+
     async def test_the_last_object_ends_the_bus(self) -> None:
         one, other = await self.blocking(), await self.blocking()
         procedures = Procedures.of(Answers())

@@ -14,8 +14,16 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
-from opentera_twisted import Bus, Delivery, InvalidArgument, ReadOnlyReplica, SessionKeys
+from opentera_twisted import (
+    Bus,
+    BusUnavailable,
+    Delivery,
+    InvalidArgument,
+    ReadOnlyReplica,
+    SessionKeys,
+)
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
 from opentera_twisted.holders import GATEWAYS, HELD, HOLDERS, INDEX, LISTENING, OWED, REPORTS
@@ -26,6 +34,7 @@ from opentera_twisted.messages.templates import NOW, fill, template
 from opentera_twisted.presence import by_kind
 from opentera_twisted.presence_lease import LEASE, REAPED_AT_ONCE, Lease, Transition
 from opentera_twisted.sessions import Identity
+from opentera_twisted.testing import MemoryBus
 from tests.helpers.processes import Process
 from tests.helpers.support import (
     GATEWAY,
@@ -65,6 +74,18 @@ def test_a_template_becomes_the_message_with_its_time() -> None:
 def test_uuids_are_listed_by_kind_once_and_sorted() -> None:
     held = [b"user.b", b"user.a", b"device.a.b", b"user.b", b"junk", b"\xff.x"]
     assert by_kind(held) == {"user": ["a", "b"], "participant": [], "device": ["a.b"]}
+
+
+def test_the_loss_of_another_node_of_a_cluster_keeps_presence() -> None:
+    link: Any = MemoryBus().link
+    presence = LocalPresence(link)
+    presence.start()
+    for is_ready in (True, False):
+        presence._is_doubtful = False
+        link.is_ready_for = lambda *_, is_ready=is_ready: is_ready
+        link.on_refused.notify(Failure(BusUnavailable("a node is lost")))
+        assert presence._is_doubtful is not is_ready
+    presence.give_up()
 
 
 class PresenceTestCase(RedisTestCase):

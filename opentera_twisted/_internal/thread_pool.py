@@ -67,7 +67,8 @@ class ThreadPool:
             refuse: fail if no thread is free for `PATIENCE` seconds; otherwise keep waiting.
 
         Returns:
-            Fires with the function's result.
+            Fires with the function's result. Cancelling it removes a function that waits for a
+            thread.
 
         Fails with:
             NoThread: all threads are busy, or none can start; the function does not run.
@@ -76,7 +77,11 @@ class ThreadPool:
             # A test's reactor has no threads, and provides its own executor.
             make = getattr(reactor, "make_executor", ThreadPoolExecutor)
             self._executor = make(self._size, self._owner)
-        result: Deferred[Any] = Deferred()
+
+        def cancel(_: object) -> None:
+            future.cancel()
+
+        result: Deferred[Any] = Deferred(cancel)
         calls = [function]
         try:
             future = self._executor.submit(lambda: calls.pop()(*arguments))
@@ -106,7 +111,7 @@ class ThreadPool:
         self._pending.pop(future, None)
         if len(self._pending) <= self._size:
             self._has_warned = False
-        if result.called:
+        if result.called or future.cancelled():
             return
         error = future.exception()
         if error is not None:

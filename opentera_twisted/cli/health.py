@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any, Final
 
 import click
@@ -50,27 +50,29 @@ def health(context: click.Context, url: str, admin_token_file: str | None) -> No
 
     if not url.startswith(("http://", "https://")):
         raise click.UsageError(f"expected a URL such as {DEFAULT}, not {url!r}", context)
-    headers = {}
+    token = ""
     if admin_token_file is not None:
         try:
-            headers["Authorization"] = f"Bearer {read_token(admin_token_file).text}"
+            token = read_token(admin_token_file).text
         except InvalidArgument as error:
             raise click.BadParameter(str(error), context, param_hint="--admin-token-file") from None
-    request = urllib.request.Request(f"{url.rstrip('/')}/health", headers=headers)  # noqa: S310
-    status, page = HTTPStatus.OK, b""
+    status, page = 200, b""
     try:
+        request = urllib.request.Request(f"{url.rstrip('/')}/health")  # noqa: S310
+        if token:  # not for another server, to which this one may redirect
+            request.add_unredirected_header("Authorization", f"Bearer {token}")
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
             page = answer.read(LARGEST)
     except urllib.error.HTTPError as error:
         with error:
-            status, page = HTTPStatus(error.code), error.read(LARGEST)
-    except OSError as error:
+            status, page = error.code, error.read(LARGEST)
+    except (OSError, HTTPException, ValueError) as error:
         fail(f"no answer from {url}: {getattr(error, 'reason', error)}")
     try:
         value: Any = json.loads(page)
         state = str(value["status"])
     except (ValueError, TypeError, KeyError):
-        fail(f"{url} is no admin endpoint; it answered {status.value}")
+        fail(f"{url} is no admin endpoint; it answered {status}")
     if is_terminal():
         click.echo(_summary(value))
     else:

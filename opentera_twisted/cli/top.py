@@ -22,7 +22,7 @@ from opentera_twisted.cli.run import Work, command
 from opentera_twisted.cli.seconds import Seconds
 from opentera_twisted.cli.stream import report_gaps
 from opentera_twisted.cli.values import is_terminal, print_json
-from opentera_twisted.errors import CommandFailed
+from opentera_twisted.errors import BusError
 from opentera_twisted.holders import PROBE
 from opentera_twisted.program.redis_checks.info import parse_info
 from opentera_twisted.pubsub import Delivery
@@ -95,11 +95,11 @@ def top(interval: float, once: bool) -> Work:
 
 
 async def _redis(bus: Bus) -> Mapping[str, int]:
-    """Read figures of Redis, summed over the nodes of a cluster; return none if INFO is denied."""
+    """Read figures of Redis, summed over the nodes of a cluster; none without the link or right."""
     links = list(bus.link.nodes.values()) or [bus.link]
     try:
         replies = await gathered(link.execute("INFO") for link in links)
-    except CommandFailed:
+    except BusError:
         return {}
     infos = list(map(parse_info, replies))
     return {

@@ -119,7 +119,8 @@ class LocalPresence:
     def start(self) -> None:
         """Acquire and renew the lease, and report the clients of gateways whose lease expired."""
         if not self._renewal.running:
-            self._link.on_lost.append(self._lost)
+            for observers in (self._link.on_lost, self._link.on_refused):
+                observers.append(self._lost)
             self._renewal.start(self._lease.seconds / 3)
 
     def stop(self) -> Deferred[None]:
@@ -202,7 +203,8 @@ class LocalPresence:
             if self._grace is not None:
                 self._grace.cancel()
                 self._grace = None
-            self._link.on_lost.remove(self._lost)
+            for observers in (self._link.on_lost, self._link.on_refused):
+                observers.remove(self._lost)
         lost = len(self._changes)
         self._changes.clear()
         self._corrections.clear()
@@ -213,6 +215,8 @@ class LocalPresence:
         return lost
 
     def _lost(self, cause: Failure) -> None:
+        if self._link.is_ready_for(REPORTS, REPORTS):
+            return  # a cluster has lost another node
         self._is_doubtful = self._renewal_is_due = True
         self._work()
 

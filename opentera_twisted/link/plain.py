@@ -15,6 +15,7 @@ from opentera_twisted.errors import (
     CommandFailed,
     ConnectionLost,
 )
+from opentera_twisted.link import strangers
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.cluster_errors import redirection
 from opentera_twisted.link.credentials import TLS, Credentials
@@ -113,6 +114,7 @@ class PlainConnection:
         Raises:
             ConnectionLost: none arrived.
         """
+        data = b""
         try:
             while (reply := self._reader.gets()) is False:
                 data = self._socket.recv(65536)
@@ -121,6 +123,8 @@ class PlainConnection:
                 self._reader.feed(data)
         except OSError as error:
             raise self._lost(error) from None
+        except hiredis.ProtocolError:
+            raise ConnectionLost(strangers.answered(data)) from None
         return reply
 
     def _lost(self, error: OSError) -> ConnectionLost:
@@ -179,6 +183,8 @@ def _connect(address: RedisAddress) -> tuple[socket.socket, str]:
                 connection = _encrypted(connection, host, address.tls)
         except OSError as failed:
             error = failed
+        except UnicodeError:
+            error = OSError(f"{host!r} is not the name of a host")
         else:
             return connection, host
     raise error or OSError("no host")

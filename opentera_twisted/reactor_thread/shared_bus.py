@@ -12,7 +12,7 @@ from weakref import WeakSet
 from attrs import Factory, define
 from twisted.internet.defer import Deferred, DeferredList
 
-from opentera_twisted.bus import Bus
+from opentera_twisted.bus import DRAIN_TIMEOUT, Bus
 from opentera_twisted.errors import BusUnavailable
 from opentera_twisted.link import Link, RedisAddress
 
@@ -115,7 +115,9 @@ class BusLease:
         return self._shared is None
 
     def close(self) -> Deferred[Any]:
-        """End everything registered with this lease; the last lease stops the bus.
+        """End everything registered with this lease, and wait up to `DRAIN_TIMEOUT` for its calls.
+
+        The last lease stops the bus.
 
         Returns:
             Fires when all has ended.
@@ -126,9 +128,10 @@ class BusLease:
     async def _close(self) -> None:
         shared, self._shared = self._shared, None
         ends, self._ends = self._ends, {}
-        await DeferredList([end() for end in ends.values()], consumeErrors=True)
         if shared is None:
             return
+        ended = DeferredList([end() for end in ends.values()], consumeErrors=True)
+        await ended.addTimeout(DRAIN_TIMEOUT, shared.bus.link.clock)
         shared.users.discard(self)
         shared.keepers.discard(self)
         if not shared.users:

@@ -146,11 +146,13 @@ class ProcedureServer:
         self.is_listening = False
         subscriptions, self._subscriptions = self._subscriptions, []
         drained = [subscription.drain() for subscription in subscriptions]
-        await gathered(drained)
-        if self._in_flight:
-            await self._drained.wait()
-        self._threads.stop()
-        self._on_stopped(self)
+        try:
+            await gathered(drained)
+            if self._in_flight:
+                await self._drained.wait()
+        finally:  # also if the caller waits no longer
+            self._threads.stop()
+            self._on_stopped(self)
 
     def _stats(self) -> dict[str, Any]:
         return {

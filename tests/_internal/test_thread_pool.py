@@ -7,11 +7,13 @@ import threading
 from unittest import mock
 
 import pytest
-from twisted.internet.defer import gatherResults
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, InvalidArgument, Limits, Overloaded, Procedures
 from opentera_twisted._internal import thread_pool
+from opentera_twisted._internal.thread_pool import ThreadPool
 from opentera_twisted.blocking import BlockingBus
 from tests.helpers.support import GUARD, RedisTestCase, log_of
 
@@ -130,6 +132,22 @@ class ThreadPoolTests(RedisTestCase):
             while not any("a handler of t waits: no thread" in line for line in log.items):
                 await log.wait(len(log.items) + 1)
         assert await deferToThread(received.get, timeout=GUARD) == b"x"
+
+    async def test_a_cancelled_function_without_a_thread_does_not_run(self) -> None:
+        pool = ThreadPool("tests", 1)
+        self.addCleanup(pool.stop)
+        release = threading.Event()
+        self.addCleanup(release.set)
+        ran: list[int] = []
+        running = pool.run(reactor, "running", release.wait, GUARD)
+        cancelled, last = (pool.run(reactor, "waiting", ran.append, number) for number in (1, 2))
+        cancelled.cancel()
+        release.set()
+        await running
+        await last
+        assert ran == [2]
+        with pytest.raises(CancelledError):
+            await cancelled
 
     async def test_handlers_waiting_for_a_thread_are_logged_and_run_later(self) -> None:
         self.patch(thread_pool, "PATIENCE", 0.05)

@@ -103,6 +103,10 @@ class GatewayCommandTests(CommandTestCase):
         status, _, errors = await self.run_command("health", f"http://127.0.0.1:{free_port()}")
         assert status == 1
         assert "no answer from http://127.0.0.1" in errors
+        for url in (f"http://127.0.0.1:{self.server.port}", "http://[::1"):
+            status, _, errors = await self.run_command("health", url)
+            assert status == 1
+            assert errors.startswith(f"opentera-bus: no answer from {url}: ")
 
     async def test_topics_and_servers_are_completed(self) -> None:
         self.subscribed("service.Sum.rpc", "websocket.user.x.events")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
-from opentera_twisted.cli import rates
+from twisted.internet.defer import Deferred
+
+from opentera_twisted.cli import rates, top
 from opentera_twisted.cli.rates import OTHERS, Rates
+from opentera_twisted.link import COMMAND_TIMEOUT
+from opentera_twisted.testing import MemoryBus, result_of
 from tests.cli.test_tail import StreamTestCase
 
 
@@ -32,6 +36,14 @@ def test_excess_topics_are_counted_together() -> None:
     assert len(read) == rates.MOST_TOPICS + 1
     assert read[0].topic == OTHERS
     assert read[0].total == 50
+
+
+def test_figures_of_redis_are_left_out_while_it_is_away() -> None:
+    bus = MemoryBus()
+    bus.disconnect()
+    reading = Deferred.fromCoroutine(top._redis(bus))
+    bus.clock.advance(COMMAND_TIMEOUT)
+    assert result_of(reading) == {}
 
 
 class TopTests(StreamTestCase):

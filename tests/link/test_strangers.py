@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet import reactor as installed
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from opentera_twisted import BusUnavailable, ConnectionLost
+from opentera_twisted.link import RedisAddress, plain
 from opentera_twisted.link.protocol import CHECKS, CommandProtocol
 from tests.helpers.authority import Authority
 from tests.helpers.support import Collector, RedisTestCase, folder_of, log_of, start_bus, until
@@ -118,6 +122,14 @@ class StrangerTests(RedisTestCase):
         cause = await self.plain(talker(answer=None))
         assert "closed the connection before it answered" in cause
         assert "rediss://" in cause
+
+    async def test_a_blocking_connection_names_what_answered(self) -> None:
+        host, port = self.listen(talker(answer=b"HTTP/1.1 400 Bad Request\r\n")).split(":")
+        address = RedisAddress(hosts=((host, int(port)),))
+        with pytest.raises(ConnectionLost, match="an HTTP server answered instead of Redis"):
+            await deferToThread(plain.execute, address, "PING")
+        with pytest.raises(BusUnavailable, match="not the name of a host"):
+            await deferToThread(plain.execute, RedisAddress(hosts=(("a..b", 1),)), "PING")
 
     async def test_a_server_with_tls_needs_the_other_scheme(self) -> None:
         pem = Authority(folder_of(self)).issue("127.0.0.1")
