@@ -13,6 +13,7 @@ from opentera_twisted import topics
 from opentera_twisted.holders import GATEWAYS, HELD
 from opentera_twisted.link import PRESENCE, RedisAddress
 from opentera_twisted.link.plain import PlainConnection, execute, server_of, servers
+from opentera_twisted.link.secret_file import read_secret, with_password
 from opentera_twisted.rpc.description import DESCRIBE
 from opentera_twisted.rpc.wire import decode_reply, encode_request, new_id
 
@@ -30,7 +31,11 @@ def _suggesting(read: Callable[[RedisAddress, click.Context], Iterable[str]]) ->
 
         def work() -> None:
             try:
-                address = RedisAddress.parse(context.find_root().params["url"])
+                options = context.find_root().params
+                url = options["url"]
+                if options["password_file"] is not None:
+                    url = with_password(url, read_secret(options["password_file"]).text)
+                address = RedisAddress.parse(url)
                 found.extend(read(address, context))
             except Exception:  # noqa: BLE001, S110 (completion must not print errors)
                 pass

@@ -173,11 +173,14 @@ class EmbeddedServer(Service):
             return succeed(None)
         if self._failure is not None:
             return fail(EmbeddedServerError(self._failure))
-        waiter: Deferred[None] = Deferred(
-            lambda cancelled: self._waiting_for_ready.pop(cancelled).cancel()
-        )
+        waiter: Deferred[None] = Deferred(self._wait_no_longer)
         self._look_later(waiter, LOOKS)
         return waiter
+
+    def _wait_no_longer(self, waiter: Deferred[None]) -> None:
+        timeout = self._waiting_for_ready.pop(waiter, None)
+        if timeout is not None:
+            timeout.cancel()
 
     def _look_later(self, waiter: Deferred[None], looks: int) -> None:
         self._waiting_for_ready[waiter] = self._clock.callLater(
@@ -258,7 +261,8 @@ class EmbeddedServer(Service):
             pid=process.pid,
         )
         for waiter in self._take_waiting_for_ready():
-            waiter.callback(None)
+            if not waiter.called:  # an earlier callback may have cancelled it
+                waiter.callback(None)
 
     def _has_ended(self, process: ServerProcess, how: str) -> None:
         """Handle the end of a process, requested or not."""
@@ -329,7 +333,8 @@ class EmbeddedServer(Service):
     def _fail_waiting(self, cause: str) -> None:
         """Fail all waiters for readiness."""
         for waiter in self._take_waiting_for_ready():
-            waiter.errback(EmbeddedServerError(cause))
+            if not waiter.called:
+                waiter.errback(EmbeddedServerError(cause))
 
     def _take_waiting_for_ready(self) -> list[Deferred[None]]:
         waiting, self._waiting_for_ready = self._waiting_for_ready, {}

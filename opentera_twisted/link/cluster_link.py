@@ -483,6 +483,13 @@ class ClusterLink(Link):
         del self._delayed[command]
         self._route(command)
 
+    def _route_delayed(self) -> None:
+        """Send all delayed commands again."""
+        for command in list(self._delayed):
+            if command in self._delayed:  # unless the callback of another has stopped the link
+                self._undelay(command)
+                self._route(command)
+
     def _undelay(self, command: _Command) -> None:
         call = self._delayed.pop(command)
         if call.active():
@@ -763,6 +770,8 @@ class ClusterLink(Link):
         self._topology = topology
         for address in topology.primaries:
             self._node(address)
+            if self._stopped:  # by an observer
+                return
         silent = {address for address, _ in self._suspects}
         gone = {
             address: self._nodes.pop(address) for address in self._nodes.keys() - topology.primaries
@@ -782,9 +791,7 @@ class ClusterLink(Link):
             cause = Failure(BusUnavailable("no node serves some of the slots"))
             self._note(cause, "the cluster of {address} is incomplete: {cause}")
         self._check()
-        for command in list(self._delayed):
-            self._undelay(command)
-            self._route(command)
+        self._route_delayed()
         if has_moved:
             self.on_invalidated.notify(None)  # read the watched variables at their new nodes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
 import sys
 from collections.abc import Callable
 
@@ -31,6 +32,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000, help="of each fuzzer")
     parser.add_argument("--only", choices=PARTS, default=None, help="run one part alone")
     chosen = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end the gateway too
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     seed = secrets.randbits(32) if chosen.seed is None else chosen.seed
     say(f"seed {seed}: repeat with make attack SEED={seed}")
 

@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectError
 from opentera_twisted import Procedures, SessionKeys
 from tests.helpers.commands import CommandTestCase
 from tests.helpers.processes import twistd
-from tests.helpers.support import UUID, free_port, until
+from tests.helpers.support import UUID, folder_of, free_port, until
 from tests.helpers.websockets import HandshakeFailed, WebSocket, connect
 
 
@@ -111,8 +111,9 @@ class GatewayCommandTests(CommandTestCase):
     async def test_topics_and_servers_are_completed(self) -> None:
         self.subscribed("service.Sum.rpc", "websocket.user.x.events")
 
-        async def complete(*words: str) -> list[str]:
+        async def complete(*words: str, **env: Any) -> list[str]:
             _, output, _ = await self.run_command(
+                **env,
                 COMP_WORDS=" ".join(["opentera-bus", *words]),
                 COMP_CWORD=str(len(words)),
                 _OPENTERA_BUS_COMPLETE="bash_complete",
@@ -124,6 +125,18 @@ class GatewayCommandTests(CommandTestCase):
         assert await until(lambda: complete("tail", "websocket.user.x"), bool) == [
             "websocket.user.x.events"
         ]
+        self.redis.execute_command("ACL", "SETUSER", "shell", "on", ">pw", "~*", "&*", "+@all")
+        self.addCleanup(self.redis.execute_command, "ACL", "DELUSER", "shell")
+        password = folder_of(self) / "password"
+        password.write_text("pw")
+        assert await until(
+            lambda: complete(
+                *("describe", "service.S"),
+                url=f"redis://shell@127.0.0.1:{self.server.port}/0",
+                REDIS_PASSWORD_FILE=str(password),
+            ),
+            bool,
+        ) == ["service.Sum"]
         procedures = Procedures()
         procedures.expose(name="add")(lambda: None)
         await (await self.bus()).serve_service("Adds", procedures)

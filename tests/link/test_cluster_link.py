@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -33,6 +34,7 @@ from opentera_twisted.link import (
 )
 from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
 from opentera_twisted.link.slots import key_slot
+from opentera_twisted.link.topology import parse_slots
 from opentera_twisted.testing import MemoryClock
 from tests.helpers.cluster import ClusterTestCase
 from tests.helpers.support import (
@@ -130,6 +132,17 @@ class RoleTests(SynchronousTestCase):
             self.node.answer(command, reply)
             assert self.outcomes == [0] * settled
         assert not self.node.sent
+
+
+def test_an_observer_may_stop_the_link_when_a_node_joins() -> None:
+    address = RedisAddress.parse("redis+cluster://127.0.0.1:1")
+    link = ClusterLink(address, reactor=MemoryReactorClock(), name="test")
+    link.start()
+    link._was_ready = True
+    link.on_lost.append(lambda _: Deferred.fromCoroutine(link.stop()))
+    halves = [[0, 8191, [b"127.0.0.1", 1]], [8192, 16383, [b"127.0.0.1", 2]]]
+    link._apply(parse_slots(halves, ""))
+    assert (link.status, link.nodes) == ("stopped", {})
 
 
 class ClusterLinkTests(ClusterTestCase):
