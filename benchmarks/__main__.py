@@ -73,7 +73,7 @@ QUICK_SCENARIOS: Final = (
 """Scenarios of a quick run, unless others are named."""
 
 ROUNDS: Final = 5
-"""Default number of rounds; scenarios of many gateways set their own."""
+"""Default number of rounds; scenarios that take long set their own."""
 
 QUICK_ROUNDS: Final = 2
 
@@ -86,7 +86,7 @@ def main() -> None:
     """Run the scenarios of the arguments."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
-    parser.add_argument("--rounds", type=int, help="how often each side is measured (5 or 3)")
+    parser.add_argument("--rounds", type=int, help="how often each side is measured (2 to 5)")
     parser.add_argument(
         "--quick", action="store_true", help="a minute: two rounds, a tenth of the work, few rivals"
     )

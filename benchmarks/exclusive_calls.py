@@ -10,6 +10,7 @@ from benchmarks.figures import Figure, Rival, Series
 from benchmarks.scenario import SERVICE, Setting, rotated
 
 NAME: Final = "exclusive-calls"
+ROUNDS: Final = 3
 CALLS: Final = 10_000
 CALLS_IN_FLIGHT: Final = 60_000
 IN_FLIGHT: Final = 64

@@ -31,7 +31,7 @@ from opentera_twisted import topics
 from tools.cluster import Cluster
 
 NAME: Final = "nodes"
-ROUNDS: Final = 3
+ROUNDS: Final = 2
 NODES: Final = (1, 3, 6)
 FLAT: Final = Target("below", 1.25)
 PRICE: Final = Target("below", 1.05)
@@ -113,8 +113,8 @@ _WORKS: Final = (_Work.of("event", TOPICS, EVENTS), _Work.of("call", PARTS, CALL
 def run(setting: Setting) -> list[Figure]:
     """Measure all numbers of nodes in each round, each round in another order."""
     kinds = {_SHARDED: "", _CLASSIC: "/?pubsub=classic"}
-    costs = {(nodes, kind): _Costs(f"ours: {kind}") for nodes in NODES for kind in kinds}
-    growth = {kind: _Costs(f"ours: {kind}") for kind in kinds}
+    costs = {(nodes, kind): _Costs(f"ours with {kind}") for nodes in NODES for kind in kinds}
+    growth = {kind: _Costs(f"ours with {kind}") for kind in kinds}
     price = {who: Series(who) for who in ("ours: redis+cluster://", "ours: redis://")}
     for number in setting.each_round(NAME):
         for nodes in rotated(NODES, number):

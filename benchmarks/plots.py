@@ -43,8 +43,10 @@ def pictures(figures: Sequence[Figure]) -> Iterator[Picture]:
     for figure in figures:
         groups.setdefault(_key(figure), []).append(figure)
     for key, together in groups.items():
-        if len(together) > 1 or any(_measured(figure) for figure in together):
-            yield Picture(re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-"), together)
+        # Only sizes share a picture.
+        shown = together if together[0].point is not None else together[:1]
+        if len(shown) > 1 or any(_measured(figure) for figure in shown):
+            yield Picture(re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-"), shown)
 
 
 def _key(figure: Figure) -> str:

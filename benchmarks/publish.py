@@ -10,6 +10,7 @@ from benchmarks.figures import Figure, Rival, Series
 from benchmarks.scenario import Setting, rotated
 
 NAME: Final = "publish"
+ROUNDS: Final = 3
 COUNT: Final = 20_000
 COUNT_IN_FLIGHT: Final = 100_000
 IN_FLIGHT: Final = 64

@@ -12,6 +12,7 @@ from benchmarks.figures import Figure, Point, Series, Target
 from benchmarks.scenario import Setting, rotated
 
 NAME: Final = "restore"
+ROUNDS: Final = 3
 TOPICS: Final = (100, 1_000, 10_000)
 TARGETS: Final = {10_000: Target("below", 2.0)}
 BREAKS: Final = 3

@@ -173,7 +173,7 @@ class TestFigures:
             for size in (10, 100)
         ]
         alone = Figure("growth", "exponent", "power", ours)
-        drawn = list(pictures([grown[0], alone, grown[1]]))
+        drawn = list(pictures([grown[0], alone, alone, grown[1]]))
         assert [(plot.name, list(plot.figures)) for plot in drawn] == [("growth-cost", grown)]
 
 
