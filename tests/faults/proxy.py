@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from twisted.internet import reactor
@@ -72,11 +73,11 @@ class _Side(Protocol):
     peer: _Side | None = None
     transport: Any
     _forwarded = 0
-    _late = 0
     _due = 0.0
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
+        self._late: deque[bytes] = deque()
         self._is_open = False
 
     def connectionMade(self) -> None:
@@ -87,16 +88,15 @@ class _Side(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self.proxy.delay or self._late:
-            # In order: later pieces do not overtake a delayed one.
             self._due = max(self._due, reactor.seconds() + self.proxy.delay)
-            self._late += 1
-            reactor.callLater(self._due - reactor.seconds(), self._forward_late, data)
+            self._late.append(data)
+            reactor.callLater(self._due - reactor.seconds(), self._forward_late)
         else:
             self._forward(data)
 
-    def _forward_late(self, data: bytes) -> None:
-        self._late -= 1
-        self._forward(data)
+    def _forward_late(self) -> None:
+        # The first piece, because calls that are due at the same time have no order.
+        self._forward(self._late.popleft())
 
     def _forward(self, data: bytes) -> None:
         self._held.append(data)
