@@ -46,6 +46,7 @@ class Model(RuleBasedStateMachine):
     @rule()
     def trim(self) -> None:
         self.window.trim(self.now)
+        assert len(self.window._marks) <= len(self.window) + 1
 
     @rule(data=st.data())
     def return_(self, data: st.DataObject) -> None:
@@ -73,7 +74,6 @@ class Model(RuleBasedStateMachine):
     def it_is_bounded(self) -> None:
         assert self.window.bytes == sum(frame.size for frame in self.window.frames) <= 2 * LIMIT
         assert len(self.window) == len(self.window.frames)
-        assert len(self.window._marks) <= len(self.window) + 1
 
 
 WindowTests = Model.TestCase
