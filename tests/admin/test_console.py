@@ -638,7 +638,8 @@ class ClientsTests(AdminTestCase):
             {"gateway": "x", "total": "y", "matching": 0, "clients": []},
             {"gateway": "x", "total": 0, "matching": 0, "clients": [5]},
         ]  # fmt: skip
-        rows = [{}, {**client, "since": math.nan}, {**client, "since": 1e300}]
+        since = (math.nan, 1e300, 10**400)
+        rows = [{}, *({**client, "since": value} for value in since)]
         odd = {"gateway": "x", "total": 3, "matching": 3, "clients": rows, "more": math.nan}
         for answer in [*answers, odd]:
             server = await admin.bus.serve_service(GATEWAY_SERVICE, gateway_that_answers(answer))
