@@ -13,7 +13,12 @@ from twisted.internet.defer import Deferred, succeed
 
 from opentera_twisted import Identity, topics
 from opentera_twisted.gateway.revoked import REMEMBERED, REMEMBERED_SECONDS, Revoked
-from opentera_twisted.messages import DatabaseEvent, ServerCommand, TeraModuleMessage
+from opentera_twisted.messages import (
+    DatabaseEvent,
+    DeviceEvent,
+    ServerCommand,
+    TeraModuleMessage,
+)
 from opentera_twisted.messages.envelopes import tera_event, unpack
 from opentera_twisted.pubsub import Delivery
 from opentera_twisted.revocation import LARGEST_OBJECT, TOPICS, Standing, standings
@@ -128,6 +133,19 @@ class RevokedClientTests(GatewayTestCase):
         answered.callback(Identity("user", UUID))
         client = await opening
         assert await client.closed == (4000, "CMD_CLIENT_DISCONNECT")
+
+    async def test_a_deleted_client_gets_its_earlier_events(self) -> None:
+        port = await self.gateway()
+        await self.subscribed_to_database()
+        client = await self.log_in(port)
+        own = topics.websocket_events("user", UUID)
+        event = tera_event(own, [DeviceEvent(device_uuid=UUID)])
+        with self.redis.pipeline() as together:  # in one read of the gateway
+            together.publish(own, event.SerializeToString())
+            together.publish(*database_event("user", DatabaseEvent.DB_DELETE))
+            together.execute()
+        assert await client.closed == (4000, "CMD_CLIENT_DISCONNECT")
+        assert len(client.messages.items) == 1
 
     async def is_revoked(self) -> bool:
         await turn()
