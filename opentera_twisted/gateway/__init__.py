@@ -24,7 +24,7 @@
     fanout       one subscription per topic for all its clients
     delivery     events of a topic, parsed, filtered and encoded once
     frames       events as finished websocket frames
-    outbox       one write per client and read from Redis
+    outbox       one write per client for one or more reads from Redis
     send_queue   the send queue of one client, as views of shared bytes
     joining      preparing the access policy and subscribing topics for a client
     recovery     return of clients to the events they missed

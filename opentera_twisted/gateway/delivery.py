@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from google.protobuf.any_pb2 import Any as Packed
@@ -132,11 +133,12 @@ class Delivering:
         yield everything, followers.whole
         audiences = [self._audience(topic, message) for message in messages]
         if audiences.count(audiences[0]) == len(audiences):
-            yield everything, followers.select(audiences[0])
+            for clients in followers.select(audiences[0]):
+                yield everything, clients
             return
         seen: dict[Client, tuple[int, ...]] = {}
         for number, audience in enumerate(audiences):
-            for client in followers.select(audience):
+            for client in chain.from_iterable(followers.select(audience)):
                 seen[client] = (*seen.get(client, ()), number)
         alike: dict[tuple[int, ...], list[Client]] = {}
         for client, numbers in seen.items():

@@ -88,17 +88,17 @@ class Followers:
         """All followers, paused or not."""
         return chain(self.whole, self.paused, *(self._filtered or {}).values())
 
-    def select(self, audience: Audience) -> tuple[Client, ...]:
-        """Return the filtered clients in an audience.
+    def select(self, audience: Audience) -> Iterator[tuple[Client, ...]]:
+        """Yield the filtered clients in an audience, each once.
 
-        For an audience of whole kinds, return the same tuple until the clients change.
+        The tuples stay the same objects until the clients change, so that their frames are joined.
         """
-        filtered = self._filtered or {}
-        chosen = self._of_kinds(audience.kinds)
+        yield self._of_kinds(audience.kinds)
+        if self._filtered is None:
+            return
         for who in audience.members:
-            if who[0] not in audience.kinds:
-                chosen = (*chosen, *filtered.get(who, ()))
-        return chosen
+            if who[0] not in audience.kinds and who in self._filtered:
+                yield self._filtered[who]
 
     def _of_kinds(self, kinds: frozenset[Kind]) -> tuple[Client, ...]:
         if not kinds:

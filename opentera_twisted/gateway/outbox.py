@@ -23,8 +23,11 @@ GRACE: Final = 0.002
 """Seconds that held frames wait for a Redis that has just fallen behind."""
 
 HELD_FOR_ONE: Final = 65_536
-HELD_FOR_ALL: Final = 4_194_304
+HELD_FOR_ALL: Final = 1_048_576
 """Bytes of held frames that one audience, and all audiences, may have after a read."""
+
+HELD_DELIVERIES: Final = 10_000
+"""Held frames after a read, each counted for each of its clients: the work of a flush."""
 
 
 class Client(Protocol):
@@ -85,6 +88,7 @@ class Outbox:
         self._batches: dict[int, _Batch] = {}
         self._count = 0
         self._size = 0
+        self._deliveries = 0
         self._is_full = False
         self._hold = SHORTEST_HOLD
         self._until = 0.0
@@ -106,6 +110,7 @@ class Outbox:
         self._count += 1
         size = frame.size
         self._size += size
+        self._deliveries += len(audience)
         batch.size += size
         if batch.size > HELD_FOR_ONE:
             self._is_full = True
@@ -120,7 +125,7 @@ class Outbox:
         if self._end is None and not is_full:  # no burst
             self._hold = SHORTEST_HOLD
             self.flush()
-        elif self._is_full or self._size > HELD_FOR_ALL:
+        elif self._is_full or self._size > HELD_FOR_ALL or self._deliveries > HELD_DELIVERIES:
             self.flush()
         elif self._end is None:
             if self._batches:
@@ -144,7 +149,7 @@ class Outbox:
             return
         batches = list(self._batches.values())
         self._batches.clear()
-        self._count = self._size = 0
+        self._count = self._size = self._deliveries = 0
         self._is_full = False
         if len(batches) == 1 or _are_apart(batches):
             for batch in batches:

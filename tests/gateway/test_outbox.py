@@ -14,6 +14,7 @@ from opentera_twisted.gateway.frames import Frame, Frames
 from opentera_twisted.gateway.outbox import (
     GRACE,
     GROWTH,
+    HELD_DELIVERIES,
     HELD_FOR_ALL,
     HELD_FOR_ONE,
     LONGEST_HOLD,
@@ -163,6 +164,15 @@ def test_held_bytes_are_bounded() -> None:
         outbox.put(Frame("x" * 60_000), (client,))
         outbox.read_ended(True)
     assert all(client.writes for client in clients)
+
+
+def test_held_deliveries_are_bounded() -> None:
+    outbox, client = Outbox(Clock()), Client()
+    for _ in range(HELD_DELIVERIES // 100 + 1):
+        assert not client.writes
+        outbox.put(Frame(""), (client, *(Client() for _ in range(99))))
+        outbox.read_ended(True)
+    assert client.writes
 
 
 def test_a_flush_ends_a_hold() -> None:
