@@ -363,6 +363,8 @@ class GatewayClient(Service):
         return stopped
 
     def _stopped(self, _: None) -> None:
+        if not self._is_stopping:
+            return  # stopped twice before it closed: this is the second call
         self._is_stopping = False
         if self.running and not self._has_ended:  # started again meanwhile
             self._connection.start()

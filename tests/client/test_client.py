@@ -297,6 +297,14 @@ class CloseTests(ClientTestCase):
         await client.connected()
         await stopped
         assert len(self.asked.items) == 3
+        both = []
+        for _ in range(2):  # the second time before the first has closed it
+            both.append(client.stopService())
+            client.startService()
+        for stopped in both:
+            await stopped
+        await client.connected()
+        assert len(self.asked.items) == 4
         assert self.gaps.items == []
 
     async def test_the_disconnect_command_ends_it_for_good(self) -> None:
