@@ -272,8 +272,10 @@ class PubSub:
         return Deferred.fromCoroutine(self._drain(subscription))
 
     async def _drain(self, subscription: Subscription) -> None:
-        await self._link.subscriptions.drop(subscription.name)
-        self._detach(subscription)
+        try:
+            await self._link.subscriptions.drop(subscription.name)
+        finally:  # also if the caller cancels it
+            self._detach(subscription)
 
     def _detach(self, subscription: Subscription) -> bool:
         """Remove a handler; return True if it was the last one of its topic."""

@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -759,6 +760,21 @@ class CallTests(RedisTestCase):
         waiting.callback(7)
         await stopped
         assert await call == 7
+
+    async def test_a_server_executes_no_call_after_a_cancelled_stop(self) -> None:
+        bus = await self.bus()
+        executed: list[int] = []
+        for number in range(2):
+            declared = Procedures()
+            declared.expose(name="note")(partial(executed.append, number))
+            server = await bus.serve_service("Ours", declared)
+            if number == 0:
+                stopping = server.stop()
+                stopping.cancel()
+                with pytest.raises(CancelledError):
+                    await stopping
+        await bus.call_service("Ours", "note")
+        assert executed == [1]
 
     async def test_a_bus_keeps_a_server_until_its_last_call_is_answered(self) -> None:
         declared, running = hanging()
