@@ -73,9 +73,11 @@ class _Variable:
     """A watched variable.
 
     Attributes:
+        retry: pauses between its failed reads; each variable has its own causes to log.
         pause: fires when a failed read is repeated; None without one.
     """
 
+    retry: Retry
     watches: list[Watch] = Factory(list)
     is_read: bool = False
     has_changed: bool = False
@@ -131,7 +133,10 @@ class Watches:
         if (stopped := self._link.stopped()) is not None:
             raise stopped
         watch = Watch(name.decode(), handler, Deferred(), self._forget)
-        self._variables.setdefault(name, _Variable()).watches.append(watch)
+        variable = self._variables.get(name)
+        if variable is None:
+            variable = self._variables[name] = _Variable(Retry(self._link.clock, self._log))
+        variable.watches.append(watch)
         if self._is_tracking:
             self._read(name)
         elif self._link.is_ready:
@@ -191,6 +196,7 @@ class Watches:
         await self._link.subscriptions.want(_INVALIDATIONS)
         await self._link.track()
         self._is_tracking = True
+        self._retry.succeeded()
         for name in list(self._variables):
             self._read(name)
 
@@ -231,16 +237,19 @@ class Watches:
 
     def _got(self, value: bytes | None, name: bytes, variable: _Variable) -> None:
         variable.is_read = False
-        if variable.pause is not None:
-            variable.stop_pause()
-            self._retry.succeeded()
-        if variable.has_changed:
-            variable.has_changed = False
-            self._read(name)
+        variable.stop_pause()
+        variable.retry.succeeded()
+        self._read_changed(name, variable)
         for watch in list(variable.watches):
             if watch.last is _NOTHING or watch.newest != value:
                 watch.newest = value
                 self._notify(watch)
+
+    def _read_changed(self, name: bytes, variable: _Variable) -> None:
+        """Read a variable again that changed while it was read."""
+        if variable.has_changed:
+            variable.has_changed = False
+            self._read(name)
 
     def _not_read(self, failure: Failure, name: bytes, variable: _Variable) -> None:
         """Repeat the read after a pause: Redis does not track a variable that it did not read."""
@@ -253,10 +262,11 @@ class Watches:
         what = f"cannot read the watched variable {name.decode()}"
         if failure.check(WrongType):  # Redis tracks it nevertheless
             self._log.error("{what}: {reason}", what=what, reason=failure.getErrorMessage())
+            self._read_changed(name, variable)
             return
         variable.stop_pause()
         error: Any = failure.value
-        variable.pause = self._retry.pause(what, error)
+        variable.pause = variable.retry.pause(what, error)
         variable.pause.addCallbacks(lambda _: self._read(name), lambda _: None)
 
     def _failed(self, variable: _Variable, failure: Failure) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+from unittest import mock
+
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted import BusUnavailable, PermissionDenied, WrongType, watches
 from opentera_twisted.link import back_off
+from opentera_twisted.link.retry_pause import RETRY_DELAY
 from tests.helpers.support import (
     Collector,
     RedisTestCase,
     folder_of,
+    log_of,
     quick_retries,
     start_server,
     turn,
@@ -230,3 +237,61 @@ class WatchTests(RedisTestCase):
         self.patch(watches, "COMMAND_TIMEOUT", 0.01)
         with pytest.raises(BusUnavailable):
             await bus.variables.watch("a", Values())
+
+
+class ReadTests(SynchronousTestCase):
+    """Watches on a link whose replies the test chooses."""
+
+    def setUp(self) -> None:
+        self.log = log_of(self)
+        self.link: Any = mock.Mock(clock=Clock(), is_ready=True, on_invalidated=[])
+        self.link.stopped.return_value = None
+        self.link.track.return_value = self.link.subscriptions.want.return_value = succeed(None)
+        self.reads: list[tuple[bytes, Deferred[bytes | None]]] = []
+        self.link.read_tracked = self.read
+        self.watches = watches.Watches(self.link)
+
+    def read(self, name: bytes) -> Deferred[bytes | None]:
+        self.reads.append((name, Deferred()))
+        return self.reads[-1][1]
+
+    def watch(self, name: bytes) -> Values:
+        """Watch a variable with the value ``1``."""
+        values = Values()
+        watching = self.watches.watch(name, values)
+        self.reads.pop()[1].callback(b"1")
+        self.successResultOf(watching)
+        return values
+
+    def change(self, *names: bytes) -> None:
+        """Report variables as changed."""
+        self.link.on_invalidated[0](names)
+
+    def test_a_change_during_a_read_of_another_type_is_read(self) -> None:
+        values = self.watch(b"a")
+        self.change(b"a")
+        self.change(b"a")  # before the reply to the read
+        self.reads.pop()[1].errback(WrongType("GET", "WRONGTYPE not a string"))
+        self.reads.pop()[1].callback(b"2")
+        assert values.items == [b"1", b"2"]
+        assert self.reads == []
+
+    def test_a_lost_right_is_logged_once_for_each_variable(self) -> None:
+        names = (b"a", b"b")
+        for name in names:
+            self.watch(name)
+
+        def fail_reads() -> None:
+            reads, self.reads = self.reads, []
+            assert [name for name, _ in reads] == list(names)
+            for name, reading in reads:
+                needs = f"~{name.decode()}"
+                reading.errback(PermissionDenied("GET", "NOPERM No permissions", needs))
+
+        self.change(*names)
+        for _ in range(3):
+            fail_reads()
+            self.link.clock.advance(RETRY_DELAY)
+        assert len(self.log.items) == len(names)
+        for _, reading in self.reads:
+            reading.callback(b"2")
