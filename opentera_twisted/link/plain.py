@@ -46,15 +46,22 @@ class PlainConnection:
         self._where = str(address)
         self._address = address
         self.host = ""
-        self._reader = hiredis.Reader()
         try:
-            self._socket, self.host = _connect(address)
+            for self._socket, self.host in _connections(address):
+                self._reader = hiredis.Reader()
+                if self._enter(address):
+                    return
+                self._socket.close()
         except OSError as error:
             raise BusUnavailable(f"no Redis at {address}: {error}") from None
+
+    def _enter(self, address: RedisAddress) -> bool:
+        """Log in; return False if sentinels named a server that is no longer the primary."""
         try:
             self._log_in(address.login)
             if address.database:
                 self._select(address)
+            return not address.primary or self._is_primary()
         except ConnectionLost as error:
             self._socket.close()
             raise BusUnavailable(str(error)) from None
@@ -100,6 +107,14 @@ class PlainConnection:
         user = () if login.username is None else (login.username,)
         if isinstance(self._exchange(("AUTH", *user, login.password)), hiredis.HiredisError):
             raise AuthenticationFailed(f"Redis at {self._where} refuses the user or the password")
+
+    def _is_primary(self) -> bool:
+        """Ask the server for its role; without the right to ask, assume that it is the primary.
+
+        Source: Redis command ROLE.
+        """
+        reply = self._exchange(("ROLE",))
+        return isinstance(reply, hiredis.HiredisError) or reply[0] == b"master"
 
     def _exchange(self, command: tuple[Argument, ...]) -> Any:
         try:
@@ -167,13 +182,14 @@ def _topology(address: RedisAddress) -> Topology:
         return parse_slots(connection.execute("CLUSTER", "SLOTS"), connection.host)
 
 
-def _connect(address: RedisAddress) -> tuple[socket.socket, str]:
-    """Connect; return the connection and the server's host."""
+def _connections(address: RedisAddress) -> Iterator[tuple[socket.socket, str]]:
+    """Connect to each server in turn; yield the connection and the server's host."""
     if address.path:
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(TIMEOUT)
         connection.connect(address.path)
-        return connection, ""
+        yield connection, ""
+        return
     hosts = _primaries(address) if address.primary else address.hosts
     error: OSError | None = None
     for host, port in hosts:
@@ -186,7 +202,8 @@ def _connect(address: RedisAddress) -> tuple[socket.socket, str]:
         except UnicodeError:
             error = OSError(f"{host!r} is not the name of a host")
         else:
-            return connection, host
+            yield connection, host
+            error = OSError(f"{host}:{port} is a replica")
     raise error or OSError("no host")
 
 

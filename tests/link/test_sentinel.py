@@ -140,8 +140,11 @@ class SentinelTests(TestCase):
         bus = start_bus(self, f"redis+sentinel://{','.join(hosts)}/{NAME}/0")
         await bus.connected()
         assert await bus.variables.set("a", "1")
-        lost = RedisAddress.parse(f"redis+sentinel://{hosts[0]},{hosts[2]}/{NAME}/0")
-        assert await deferToThread(plain.execute, lost, "GET", "a") == b"1"
+        address = RedisAddress.parse(f"redis+sentinel://{','.join(hosts)}/{NAME}/0")
+        assert await deferToThread(plain.execute, address, "SET", "a", "2") == b"OK"
+        lost = RedisAddress.parse(f"redis+sentinel://{hosts[1]}/{NAME}")
+        with pytest.raises(BusUnavailable, match="is a replica"):
+            await deferToThread(plain.execute, lost, "GET", "a")
 
     async def test_sentinels_may_require_a_password(self) -> None:
         hosts = await self.sentinels(1, password="hush")
