@@ -84,7 +84,8 @@ class RedisAddress:
             )
         if parts.fragment:
             raise InvalidArgument("a Redis URL has no part after #; write # as %23")
-        options = dict(parse_qsl(parts.query))
+        # In URLs, + is a space only in forms.
+        options = dict(parse_qsl(parts.query.replace("+", "%2B")))
         if not known.issuperset(options):
             raise InvalidArgument(
                 f"unknown in a {parts.scheme}:// URL: {', '.join(sorted(options.keys() - known))}; "

@@ -44,13 +44,13 @@ LOCAL = ("127.0.0.1", 6379)
         ("unix:///run/re%20dis.sock?db=2", RedisAddress(path="/run/re dis.sock", database=2)),
         ("unix://:pw@/s", RedisAddress(path="/s", login=Credentials(None, "pw"))),
         (
-            "redis+sentinel://:pw@a:1,b,[::1]:3/mymaster/2?sentinel_password=sp",
+            "redis+sentinel://:pw@a:1,b,[::1]:3/mymaster/2?sentinel_password=s+p%20",
             RedisAddress(
                 (("a", 1), ("b", 26379), ("::1", 3)),
                 primary="mymaster",
                 database=2,
                 login=Credentials(None, "pw"),
-                sentinel_login=Credentials(None, "sp"),
+                sentinel_login=Credentials(None, "s+p "),
             ),
         ),
         (
