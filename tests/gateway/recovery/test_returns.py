@@ -348,13 +348,19 @@ class InterruptedReturnTests(RecoveryTestCase):
             asked.callback(None)
 
         self.patch(old.recovery._handovers, "_answer", keep)
+        await self.give_up(client, new, port, asked)
+        return answers
+
+    async def give_up(
+        self, client: Client, new: Gateway, port: int, reached: Deferred[None]
+    ) -> None:
+        """Return to the new gateway, and go away when the return has reached a point."""
         returning = connect(port, client.way_back(), protocols=[RECOVERY])
         returning.addErrback(lambda failure: failure.trap(HandshakeFailed))
-        await asked
+        await reached
         for connection in list(new.factory.connections):
             connection.transport.abortConnection()
         await returning
-        return answers
 
     async def interrupt(self, client: Client, old: Gateway, new: Gateway, port: int) -> None:
         """Return to the new gateway, and go away before the old one answers."""
@@ -385,12 +391,7 @@ class InterruptedReturnTests(RecoveryTestCase):
             return Deferred()
 
         self.patch(new.recovery, "_turn", turn_never)
-        returning = connect(second, client.way_back(), protocols=[RECOVERY])
-        returning.addErrback(lambda failure: failure.trap(HandshakeFailed))
-        await turning
-        for connection in list(new.factory.connections):
-            connection.transport.abortConnection()
-        await returning
+        await self.give_up(client, new, second, turning)
         await new.stopService()
         assert not new._fanout._followings
 
