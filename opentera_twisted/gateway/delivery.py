@@ -121,9 +121,14 @@ class Delivering:
         ):
             _, _, uuid = delivery.topic.rpartition(".")
             self._kicked(uuid, message.head.source, len(followers.whole))
-            self._outbox.flush()  # earlier events come before the close
-            for client in followers.whole:
-                client.close(DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
+            self.close(followers.whole, DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
+
+    def close(self, clients: Sequence[Client], code: int, reason: str) -> None:
+        """Close clients after their earlier events."""
+        if clients:
+            self._outbox.flush()
+        for client in clients:
+            client.close(code, reason)
 
     def _shares(
         self, topic: str, messages: Sequence[Message], followers: Followers

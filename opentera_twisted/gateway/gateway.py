@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Container, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Coroutine, Iterable, Mapping
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Final, Literal
@@ -428,7 +428,7 @@ class Gateway(Service):
         """Close the clients of a deleted or disabled identity, as the command does."""
         clients = self._clients_of(kind, uuid)
         self._audit.kick(kind, uuid, "OpenTera: deleted or disabled", len(clients))
-        self._close(clients, DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
+        self._delivering.close(clients, DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
 
     def _conflicts(self, identity: Identity) -> None:
         """Close the clients of an identity whose UUID is connected as another kind."""
@@ -440,14 +440,7 @@ class Gateway(Service):
         self._audit.kick(
             identity.kind, identity.uuid, "this gateway: connected as another kind", len(clients)
         )
-        self._close(clients, POLICY_VIOLATION, "that UUID is connected as another kind")
-
-    def _close(self, clients: Sequence[Client], code: int, reason: str) -> None:
-        """Close clients after their earlier events."""
-        if clients:
-            self._outbox.flush()
-        for client in clients:
-            client.close(code, reason)
+        self._delivering.close(clients, POLICY_VIOLATION, "that UUID is connected as another kind")
 
     def _missed_events(self, concerned: Container[bytes]) -> None:
         for client in self._fanout.concerned(concerned):
