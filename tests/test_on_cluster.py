@@ -232,7 +232,9 @@ class LostNodeTests(OnClusterTestCase, RecoveryTestCase):
         owners = parse_slots(self.cluster.nodes[0].execute("CLUSTER", "SLOTS"), HOST)
 
         def is_lost(*names: str) -> bool:
-            return any(owners.owner(key_slot(name.encode())) == (HOST, lost.port) for name in names)
+            return any(
+                owners.owners[key_slot(name.encode())] == (HOST, lost.port) for name in names
+            )
 
         async def make_key(uuid: str, *, at_lost: bool) -> str:
             key = await self.keys.issue("user", uuid)

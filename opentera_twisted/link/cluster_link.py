@@ -632,7 +632,7 @@ class ClusterLink(Link):
 
     def _move(self, slot: int, address: Address) -> None:
         """Record an owner that a node has named."""
-        if self._topology.owner(slot) != address:
+        if self._topology.owners[slot] != address:
             self._topology.move(slot, address)
             self._has_moved = True
             self._node(address)
@@ -782,7 +782,8 @@ class ClusterLink(Link):
             self._mark_nodes()
         for node in gone.values():
             self._interrupted(node, node.states["subscriber"])
-        self.subscriptions.assign()
+        if has_moved or not self.subscriptions.is_settled:
+            self.subscriptions.assign()
         for address, node in gone.items():
             if address in silent:
                 node.abandon("a replica took over from the silent or isolated node")

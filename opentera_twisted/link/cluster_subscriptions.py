@@ -12,6 +12,7 @@ messages that arrived nowhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from attrs import Factory, define
 from twisted.internet.defer import Deferred, fail, succeed
@@ -116,8 +117,8 @@ class ClusterSubscriptions:
 
     def observe(self, table: SubscriptionTable) -> None:
         """Observe the table of a new node."""
-        table.on_acknowledged = lambda name: self._acknowledged(table, name)
-        table.on_elsewhere = lambda names: self._elsewhere(table, names)
+        table.on_acknowledged = partial(self._acknowledged, table)
+        table.on_elsewhere = partial(self._elsewhere, table)
 
     def is_in_gap(self, topic: bytes) -> bool:
         """Return True if messages on a topic may be missed now."""

@@ -167,7 +167,7 @@ def server_of(address: RedisAddress, name: str) -> RedisAddress:
     """
     if not address.is_cluster:
         return address
-    owner = _topology(address).owner(key_slot(name.encode()))
+    owner = _topology(address).owners[key_slot(name.encode())]
     if owner is None:
         raise BusUnavailable(f"no node of {address} serves the slot of {name}")
     return address.node(*owner)

@@ -331,7 +331,7 @@ class SubscriberProtocol(CommandProtocol):
         super().dataReceived(data)
         self._on_read(self._socket is not None and len(data) >= self._socket.bufferSize)
 
-    def change(self, operation: Operation, names: Sequence[bytes]) -> Deferred[Any]:
+    def change(self, operation: Operation, names: Sequence[bytes], done: Done) -> None:
         """Subscribe or unsubscribe several channels or patterns at once.
 
         Redis may cancel a sharded subscription by itself at any time, and then answers its
@@ -340,18 +340,11 @@ class SubscriberProtocol(CommandProtocol):
         Args:
             operation: the command.
             names: channels or patterns; SSUBSCRIBE takes those of one slot, SUNSUBSCRIBE only one.
-
-        Returns:
-            Fires when all are acknowledged, after ``on_acknowledged`` was called for each.
-
-        Fails with:
-            CommandFailed: Redis refused all of them.
-            ConnectionLost: the connection broke first.
+            done: called after ``on_acknowledged`` was called for each, or with `CommandFailed`
+                for all of them, or with `ConnectionLost`.
         """
-        result: Deferred[Any] = Deferred()
         fence = b"" if operation != "SUNSUBSCRIBE" else b"left " + names[0]
-        self.send((operation, *names), partial(fire, result), len(names), fence)
-        return result
+        self.send((operation, *names), done, len(names), fence)
 
     def replyReceived(self, reply: Any) -> None:
         """Separate messages, acknowledgements and replies."""

@@ -9,6 +9,7 @@ acknowledgement always belongs to that command. The state after it is compared w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
@@ -17,16 +18,18 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted._internal.gathered import gathered
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusUnavailable, CommandFailed, ConnectionLost
 from opentera_twisted.link.cluster_errors import REDIRECTIONS
 from opentera_twisted.link.error_replies import shown
-from opentera_twisted.link.protocol import Operation
+from opentera_twisted.link.protocol import Done, Operation, fire
 from opentera_twisted.link.slots import key_slot
 
-Send = Callable[[Operation, Sequence[bytes]], "Deferred[Any]"]
-"""Sends one command for several names; fires when Redis has acknowledged each of them."""
+Send = Callable[[Operation, Sequence[bytes], Done], None]
+"""Sends one command for several names.
+
+It calls the function when Redis has acknowledged each name, or with a `BusError`.
+"""
 
 SUBSCRIBE_BATCH: Final = 250
 """Names in one command of a restoration, which take some milliseconds."""
@@ -95,7 +98,7 @@ class Joining:
         if not self._missing and not self.acknowledged.called:
             self.acknowledged.callback(None)
 
-    def fail(self, error: Failure | BusUnavailable) -> None:
+    def fail(self, error: Failure | CommandFailed | BusUnavailable) -> None:
         """Fail the waiter."""
         self._leave()
         if not self.acknowledged.called:  # an earlier callback may have cancelled it
@@ -154,9 +157,8 @@ class SubscriptionTable:
         if not missing:
             return succeed(None)
         joining = Joining(missing.values())
-        due = [name for name, entry in missing.items() if entry.state == "off"]
-        for group in _groups(due):
-            self._send_subscribe(group)
+        for group in _groups(filter(self._is_due, missing)):
+            self._send_subscribe(group, self._replied)
         for entry in missing.values():
             entry.leaving.fire(None)
         return joining.acknowledged
@@ -186,12 +188,11 @@ class SubscriptionTable:
         """
         self._send = send
         todo = [name for name, entry in self._entries.items() if entry.wanted]
-        for group in _groups(name for name in todo if not name.is_sharded):
-            for batch in _batches(iter(group)):
-                await self._subscribe(batch)
-        for shards in _batches(name for name in todo if name.is_sharded):
-            # One command for almost each topic, so without a coroutine for each.
-            await gathered(filter(None, map(self._resubscribe, _groups(shards))))
+        for batch in _batches(iter(todo)):
+            groups = _groups(filter(self._is_due, batch))
+            while groups:
+                again = await self._subscribe(groups)
+                groups = [[name] for name in again if self._is_due(name)]
 
     def acknowledge(self, operation: Operation, text: bytes) -> None:
         """Record that Redis acknowledged an operation for one name."""
@@ -211,10 +212,10 @@ class SubscriptionTable:
     def disconnected(self) -> None:
         """Record the loss of the connection and its subscriptions."""
         self._send = None
-        entries = list(self._entries.items())
-        for _, entry in entries:
+        for entry in self._entries.values():
             entry.state = "off"
-        for name, entry in entries:
+        dropped = [item for item in self._entries.items() if not item[1].wanted]
+        for name, entry in dropped:
             self._settle(name, entry)
 
     def fail_joining(self, error: BusUnavailable) -> None:
@@ -231,91 +232,87 @@ class SubscriptionTable:
             self.on_acknowledged(name)
         elif entry.state == "on" and self._send is not None:
             entry.state = "unsubscribing"
-            self._send(name.unsubscribe, [name.text]).addErrback(self._refused, [name])
+            self._send(name.unsubscribe, [name.text], partial(self._replied, [name]))
         elif entry.state == "off" and not entry.wanted:
             if self._entries.get(name) is entry:
                 del self._entries[name]
             entry.leaving.fire(None)
         elif entry.state == "off":
-            self._send_subscribe([name])
-
-    def _send_subscribe(self, names: Sequence[Name]) -> None:
-        """Subscribe to names of one kind that are wanted and off, if there is a connection."""
-        if names and self._send is not None:
-            for name in names:
-                self._entries[name].state = "subscribing"
-            texts = [name.text for name in names]
-            self._send(names[0].subscribe, texts).addErrback(self._refused, names)
-
-    def _resubscribe(self, names: Sequence[Name]) -> Deferred[None] | None:
-        """Subscribe to names of one slot, except those with a pending command."""
-        due = [name for name in names if self._is_due(name)]
-        if not due or self._send is None:
-            return None
-        for name in due:
-            self._entries[name].state = "subscribing"
-        sent = self._send(due[0].subscribe, [name.text for name in due])
-
-        def failed(failure: Failure) -> Any:
-            self._refused(failure, due)
-            return failure if failure.check(ConnectionLost) else None
-
-        return sent.addErrback(failed)
-
-    async def _subscribe(self, names: Sequence[Name]) -> None:
-        """Subscribe to names of one kind, except those with a pending command."""
-        due = [name for name in names if self._is_due(name)]
-        if not due or self._send is None:
-            return
-        for name in due:
-            self._entries[name].state = "subscribing"
-        try:
-            await self._send(due[0].subscribe, [name.text for name in due])
-        except CommandFailed as error:
-            if len(due) == 1 or error.code in REDIRECTIONS:
-                self._refused(Failure(), due)
-                return
-            # Redis refuses the whole command: find the refused name.
-            for name in due:
-                entry = self._entries[name]
-                entry.state = "off"
-                if not entry.wanted:  # dropped meanwhile
-                    self._settle(name, entry)
-            for name in due:
-                await self._subscribe([name])
+            self._send_subscribe([name], self._replied)
 
     def _is_due(self, name: Name) -> bool:
         entry = self._entries.get(name)
         return entry is not None and entry.wanted and entry.state == "off"
 
-    def _refused(self, failure: Failure, names: Sequence[Name]) -> None:
-        if failure.check(ConnectionLost):
-            return  # handled by `disconnected`, now or later
-        failure.trap(CommandFailed)
-        if isinstance(failure.value, CommandFailed) and failure.value.code in REDIRECTIONS:
+    def _send_subscribe(
+        self, names: Sequence[Name], replied: Callable[[Sequence[Name], Any], None]
+    ) -> None:
+        """Subscribe to names of one kind that are wanted and off, if there is a connection."""
+        if self._send is not None:
+            for name in names:
+                self._entries[name].state = "subscribing"
+            texts = [name.text for name in names]
+            self._send(names[0].subscribe, texts, partial(replied, names))
+
+    def _subscribe(self, groups: Sequence[Sequence[Name]]) -> Deferred[list[Name]]:
+        """Send one command for each group.
+
+        Returns:
+            Fires after all replies, with the names to subscribe one by one.
+
+        Fails with:
+            ConnectionLost: the connection broke first.
+        """
+        result: Deferred[list[Name]] = Deferred()
+        again: list[Name] = []
+        left = len(groups)
+
+        def replied(names: Sequence[Name], reply: Any) -> None:
+            nonlocal left
+            left -= 1
+            again.extend(self._refused(names, reply))
+            if not left:
+                fire(result, reply if isinstance(reply, ConnectionLost) else again)
+
+        for names in groups:
+            self._send_subscribe(names, replied)
+        return result
+
+    def _replied(self, names: Sequence[Name], reply: Any) -> None:
+        for name in self._refused(names, reply):
+            if self._is_due(name):
+                self._send_subscribe([name], self._replied)
+
+    def _refused(self, names: Sequence[Name], reply: Any) -> Sequence[Name]:
+        """Record the reply to a command; return the names to subscribe one by one."""
+        if not isinstance(reply, CommandFailed):
+            return ()  # `disconnected` handles a lost connection, now or later
+        if reply.code in REDIRECTIONS:
             self._elsewhere(names)
-            return
+            return ()
         if len(names) > 1:
             # Redis refuses the whole command: find the refused name.
             for name in names:
                 entry = self._entries[name]
                 entry.state = "off"
-                self._settle(name, entry)
-            return
+                if not entry.wanted:
+                    self._settle(name, entry)
+            return names
         (name,) = names
         _log.error(
             "Redis refuses {operation} of {name}: {reason}",
             operation=name.subscribe,
             name=shown(name.text),
-            reason=failure.getErrorMessage(),
+            reason=str(reply),
         )
         # It stays wanted unless a waiter drops it now: the right may be restored.
         entry = self._entries[name]
         entry.state = "off"
         for waiter in take(entry.joining):
-            waiter.fail(failure)
+            waiter.fail(reply)
         if not entry.wanted:
             self._settle(name, entry)
+        return ()
 
     def _elsewhere(self, names: Sequence[Name]) -> None:
         """Leave names off that belong to another server."""

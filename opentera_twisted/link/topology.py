@@ -51,10 +51,6 @@ class Topology:
         """True if each slot has an owner."""
         return None not in self.owners
 
-    def owner(self, slot: int) -> Address | None:
-        """Return the primary of a slot."""
-        return self.owners[slot]
-
     def markers(self, known: Iterable[bytes]) -> set[bytes]:
         """Choose a topic of each primary.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted import CommandFailed, ConnectionLost, NotOnCluster
 from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
-from opentera_twisted.link.protocol import Operation
+from opentera_twisted.link.protocol import Done, Operation
 from opentera_twisted.link.subscriptions import Name, SubscriptionTable
 
 TOPICS = [b"a", b"b", b"c"]
@@ -28,7 +27,7 @@ class Node:
     def __init__(self, number: int, owners: dict[bytes, int]) -> None:
         self.table = SubscriptionTable()
         self.subscribed: set[bytes] = set()
-        self.waiting: list[tuple[Operation, bytes, Deferred[Any]]] = []
+        self.waiting: list[tuple[Operation, bytes, Done]] = []
         self.is_connected = False
         self._number = number
         self._owners = owners
@@ -38,23 +37,21 @@ class Node:
         restored = Deferred.fromCoroutine(self.table.restore(self.send))
         restored.addErrback(lambda failure: failure.trap(ConnectionLost) and None)
 
-    def send(self, operation: Operation, names: Sequence[bytes]) -> Deferred[Any]:
-        result: Deferred[Any] = Deferred()
+    def send(self, operation: Operation, names: Sequence[bytes], done: Done) -> None:
         (name,) = names  # the topics belong to different slots
-        self.waiting.append((operation, name, result))
-        return result
+        self.waiting.append((operation, name, done))
 
     def answer(self) -> None:
-        operation, name, result = self.waiting.pop(0)
+        operation, name, done = self.waiting.pop(0)
         if "UNSUBSCRIBE" in operation:
             self.subscribed.discard(name)
         elif operation != "SSUBSCRIBE" or self._owners[name] == self._number:
             self.subscribed.add(name)
         else:
-            result.errback(CommandFailed(operation, f"MOVED 1 h:{self._owners[name] + 1}"))
+            done(CommandFailed(operation, f"MOVED 1 h:{self._owners[name] + 1}"))
             return
         self.table.acknowledge(operation, name)
-        result.callback(None)
+        done(None)
 
     def lose_slot(self, name: bytes) -> None:
         """Cancel a subscription, as a node does that no longer owns the slot."""
@@ -66,8 +63,8 @@ class Node:
         self.is_connected = False
         self.subscribed.clear()
         waiting, self.waiting = self.waiting, []
-        for _, _, result in waiting:
-            result.errback(ConnectionLost("lost"))
+        for _, _, done in waiting:
+            done(ConnectionLost("lost"))
         self.table.disconnected()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -15,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from opentera_twisted import ClusterMode, CommandFailed, ConnectionLost
-from opentera_twisted.link.protocol import CommandProtocol, SubscriberProtocol
+from opentera_twisted.link.protocol import CommandProtocol, Operation, SubscriberProtocol, fire
 
 
 def bulk(*values: bytes | int) -> bytes:
@@ -27,6 +30,15 @@ def bulk(*values: bytes | int) -> bytes:
         else:
             parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
     return b"".join(parts)
+
+
+def change(
+    protocol: SubscriberProtocol, operation: Operation, names: Sequence[bytes]
+) -> Deferred[Any]:
+    """Change subscriptions; the Deferred fires with the outcome."""
+    result: Deferred[Any] = Deferred()
+    protocol.change(operation, names, partial(fire, result))
+    return result
 
 
 class ProtocolTests(SynchronousTestCase):
@@ -112,7 +124,7 @@ class ProtocolTests(SynchronousTestCase):
 
     def test_messages_may_interleave_acknowledgements_and_replies(self) -> None:
         protocol = self.subscriber()
-        changed = protocol.change("SUBSCRIBE", [b"a", b"b"])
+        changed = change(protocol, "SUBSCRIBE", [b"a", b"b"])
         pong = protocol.execute_command("PING")
         protocol.dataReceived(
             bulk(b"subscribe", b"a", 1)
@@ -128,9 +140,9 @@ class ProtocolTests(SynchronousTestCase):
 
     def test_overlapping_subscriptions_are_distinguished(self) -> None:
         protocol = self.subscriber()
-        first = protocol.change("SUBSCRIBE", [b"a", b"b"])
-        second = protocol.change("PSUBSCRIBE", [b"c*"])
-        third = protocol.change("UNSUBSCRIBE", [b"a"])
+        first = change(protocol, "SUBSCRIBE", [b"a", b"b"])
+        second = change(protocol, "PSUBSCRIBE", [b"c*"])
+        third = change(protocol, "UNSUBSCRIBE", [b"a"])
         protocol.dataReceived(bulk(b"subscribe", b"a", 1))
         self.assertNoResult(first)
         protocol.dataReceived(bulk(b"subscribe", b"b", 2) + bulk(b"psubscribe", b"c*", 3))
@@ -142,8 +154,8 @@ class ProtocolTests(SynchronousTestCase):
 
     def test_a_slot_that_leaves_cancels_a_sharded_subscription(self) -> None:
         protocol = self.subscriber()
-        changed = protocol.change("SSUBSCRIBE", [b"a"])
-        other = protocol.change("SSUBSCRIBE", [b"b"])
+        changed = change(protocol, "SSUBSCRIBE", [b"a"])
+        other = change(protocol, "SSUBSCRIBE", [b"b"])
         protocol.dataReceived(bulk(b"ssubscribe", b"a", 1) + bulk(b"smessage", b"a", b"x"))
         protocol.dataReceived(bulk(b"sunsubscribe", b"a", 0) + b"-MOVED 1 h:1\r\n")
         self.successResultOf(changed)
@@ -158,7 +170,8 @@ class ProtocolTests(SynchronousTestCase):
             cancelled + cancelled + b"$6\r\nleft a\r\n",  # without other subscriptions
         ):
             protocol = self.subscriber()
-            left, later = protocol.change("SUNSUBSCRIBE", [b"a"]), protocol.execute_command("PING")
+            left = change(protocol, "SUNSUBSCRIBE", [b"a"])
+            later = protocol.execute_command("PING")
             for byte in replies[:-1]:
                 protocol.dataReceived(bytes([byte]))
             self.assertNoResult(left)
@@ -170,7 +183,7 @@ class ProtocolTests(SynchronousTestCase):
 
     def test_a_refused_subscription_fails_its_own_command_only(self) -> None:
         protocol = self.subscriber()
-        bad, good = protocol.change("SUBSCRIBE", [b"a"]), protocol.change("SUBSCRIBE", [b"b"])
+        bad, good = change(protocol, "SUBSCRIBE", [b"a"]), change(protocol, "SUBSCRIBE", [b"b"])
         protocol.dataReceived(b"-NOPERM no\r\n" + bulk(b"subscribe", b"b", 1))
         self.failureResultOf(bad, CommandFailed)
         self.successResultOf(good)
@@ -183,7 +196,7 @@ class ProtocolTests(SynchronousTestCase):
     def test_a_mismatched_acknowledgement_closes_the_connection(self) -> None:
         for name in (b"other", b"b"):  # "b" was requested, but after "a"
             protocol = self.subscriber()
-            changed = protocol.change("SUBSCRIBE", [b"a", b"b"])
+            changed = change(protocol, "SUBSCRIBE", [b"a", b"b"])
             protocol.dataReceived(bulk(b"subscribe", name, 1))
             self.assertTrue(protocol.transport.disconnecting)
             protocol.connectionLost(Failure(ConnectionLost("aborted")))

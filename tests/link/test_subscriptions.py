@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted import CommandFailed, ConnectionLost
-from opentera_twisted.link.protocol import Operation
+from opentera_twisted.link.protocol import Done, Operation
 from opentera_twisted.link.subscriptions import SUBSCRIBE_BATCH, Name, SubscriptionTable
 
 NAMES = [Name(b"a"), Name(b"b"), Name(b"c"), Name(b"a", is_pattern=True)]
@@ -26,7 +26,7 @@ class Connection:
     def __init__(self, table: SubscriptionTable, refused: frozenset[bytes] = frozenset()) -> None:
         self.subscribed: set[Name] = set()
         self.sent: list[tuple[Operation, list[bytes]]] = []
-        self.waiting: list[tuple[Operation, list[bytes], Deferred[Any]]] = []
+        self.waiting: list[tuple[Operation, list[bytes], Done]] = []
         self._table = table
         self._refused = refused
         self.restored: Any = None
@@ -35,15 +35,13 @@ class Connection:
         self.restored = Deferred.fromCoroutine(self._table.restore(self.send))
         self.restored.addErrback(lambda failure: failure.trap(ConnectionLost) and None)
 
-    def send(self, operation: Operation, names: Sequence[bytes]) -> Deferred[Any]:
-        result: Deferred[Any] = Deferred()
+    def send(self, operation: Operation, names: Sequence[bytes], done: Done) -> None:
         self.sent.append((operation, list(names)))
-        self.waiting.append((operation, list(names), result))
-        return result
+        self.waiting.append((operation, list(names), done))
 
     def answer(self) -> None:
         """Acknowledge one name of the oldest command, or refuse the command."""
-        operation, names, result = self.waiting[0]
+        operation, names, done = self.waiting[0]
         if "UN" not in operation and self._refused.intersection(names):
             self.refuse()
             return
@@ -54,7 +52,7 @@ class Connection:
             self.waiting.pop(0)
         self._table.acknowledge(operation, text)
         if not names:
-            result.callback(None)
+            done(None)
 
     @property
     def may_refuse(self) -> bool:
@@ -66,8 +64,8 @@ class Connection:
 
     def refuse(self) -> None:
         """Refuse the oldest command."""
-        operation, _, result = self.waiting.pop(0)
-        result.errback(CommandFailed(operation, "NOPERM no"))
+        operation, _, done = self.waiting.pop(0)
+        done(CommandFailed(operation, "NOPERM no"))
 
     def answer_all(self) -> None:
         while self.waiting:
@@ -75,8 +73,8 @@ class Connection:
 
     def lose(self) -> None:
         waiting, self.waiting = self.waiting, []
-        for _, _, result in waiting:
-            result.errback(ConnectionLost("lost"))
+        for _, _, done in waiting:
+            done(ConnectionLost("lost"))
         self._table.disconnected()
 
 

@@ -33,7 +33,7 @@ def test_each_slot_has_the_owner_of_its_range(
     ]
     topology = parse_slots(reply, "asked")
     expected = {("h", port) for first, (last, port) in layout.items() if first <= slot <= last}
-    assert {topology.owner(slot)} - {None} == expected
+    assert {topology.owners[slot]} - {None} == expected
     assert set(topology.primaries) == {("h", port) for _, port in layout.values()}
     assert topology.is_complete is (sum(b - a + 1 for a, (b, _) in layout.items()) == SLOTS)
 
@@ -42,8 +42,8 @@ def test_each_slot_has_the_owner_of_its_range(
 def test_a_moved_slot_has_the_new_owner_alone(slot: int, port: int) -> None:
     topology = parse_slots([[0, SLOTS - 1, [b"old", 1, b"id"]]], "asked")
     topology.move(slot, ("new", port))
-    assert topology.owner(slot) == ("new", port)
-    assert topology.owner((slot + 1) % SLOTS) == ("old", 1)
+    assert topology.owners[slot] == ("new", port)
+    assert topology.owners[(slot + 1) % SLOTS] == ("old", 1)
     assert topology != parse_slots([[0, SLOTS - 1, [b"old", 1, b"id"]]], "asked")
 
 
@@ -54,22 +54,22 @@ def test_each_primary_has_one_marker_even_with_one_slot(moves: list[tuple[int, i
     for slot, port in moves:
         topology.move(slot, ("new", port))
         before, markers = markers, topology.markers(markers)
-        owners = [topology.owner(key_slot(topic)) for topic in markers]
+        owners = [topology.owners[key_slot(topic)] for topic in markers]
         assert sorted(map(str, owners)) == sorted(map(str, topology.primaries))
-        kept = {topology.owner(key_slot(topic)) for topic in before}
+        kept = {topology.owners[key_slot(topic)] for topic in before}
         assert len(before & markers) == len(kept)
 
 
 @pytest.mark.parametrize("host", [None, b"", b"?"])
 def test_a_node_without_a_known_host_has_that_of_the_asked_one(host: bytes | None) -> None:
     topology = parse_slots([[0, 1, [host, 7000, b"id"]]], "asked")
-    assert topology.owner(0) == ("asked", 7000)
+    assert topology.owners[0] == ("asked", 7000)
 
 
 def test_a_cluster_without_slots_has_no_owners() -> None:
     topology = parse_slots([], "asked")
     assert topology == Topology()
-    assert (topology.primaries, topology.owner(7), topology.is_complete) == ([], None, False)
+    assert (topology.primaries, topology.owners[7], topology.is_complete) == ([], None, False)
 
 
 @given(
