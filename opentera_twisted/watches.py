@@ -11,6 +11,7 @@ Source: Redis command CLIENT TRACKING (REDIRECT, OPTIN) and CLIENT CACHING.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from attrs import Factory, define
@@ -73,21 +74,13 @@ class _Variable:
     """A watched variable.
 
     Attributes:
-        retry: pauses between its failed reads; each variable has its own causes to log.
-        pause: fires when a failed read is repeated; None without one.
+        retry: repeats its failed reads; each variable has its own causes to log.
     """
 
     retry: Retry
     watches: list[Watch] = Factory(list)
     is_read: bool = False
     has_changed: bool = False
-    pause: Deferred[None] | None = None
-
-    def stop_pause(self) -> None:
-        """Do not repeat a failed read."""
-        pause, self.pause = self.pause, None
-        if pause is not None:
-            pause.cancel()
 
 
 class Watches:
@@ -104,7 +97,6 @@ class Watches:
         self._variables: dict[bytes, _Variable] = {}
         self._is_tracking = False
         self._retry = Retry(link.clock, self._log)
-        self._pause: Deferred[None] | None = None
         link.on_invalidated.append(self._changed)
         link.on_lost.append(self._lost)
         link.on_ready.append(self._restart)
@@ -163,15 +155,15 @@ class Watches:
             return
         variable.watches.remove(watch)
         if not variable.watches:
-            variable.stop_pause()
+            variable.retry.stop()
             del self._variables[name]
             self._link.untrack(name)
 
     def _stopped(self) -> None:
         self._is_tracking = False
-        self._stop_pause()
+        self._retry.stop()
         for variable in list(self._variables.values()):
-            variable.stop_pause()
+            variable.retry.stop()
             for watch in list(variable.watches):
                 if not watch.first.called:
                     watch.first.errback(BusUnavailable("the bus was stopped"))
@@ -181,11 +173,11 @@ class Watches:
 
     def _restart(self) -> None:
         """Track on a new connection, and call every handler with the current value."""
-        self._stop_pause()
+        self._retry.stop()
         if not self._variables:
             return
         for variable in self._variables.values():
-            variable.stop_pause()
+            variable.retry.stop()
             variable.is_read = variable.has_changed = False
             for watch in variable.watches:
                 watch.last = watch.newest = _NOTHING
@@ -207,16 +199,8 @@ class Watches:
         for variable in list(self._variables.values()):
             self._failed(variable, failure)
         if self._variables and self._link.is_ready:
-            self._stop_pause()
             error: Any = failure.value
-            self._pause = self._retry.pause("cannot watch variables", error)
-            self._pause.addCallbacks(lambda _: self._restart(), lambda _: None)
-
-    def _stop_pause(self) -> None:
-        """Do not repeat a failed restart."""
-        pause, self._pause = self._pause, None
-        if pause is not None:
-            pause.cancel()
+            self._retry.later("cannot watch variables", error, self._restart)
 
     def _changed(self, names: Sequence[bytes] | None) -> None:
         """Read the variables that Redis reports as changed; None means any of them."""
@@ -237,7 +221,7 @@ class Watches:
 
     def _got(self, value: bytes | None, name: bytes, variable: _Variable) -> None:
         variable.is_read = False
-        variable.stop_pause()
+        variable.retry.stop()
         variable.retry.succeeded()
         self._read_changed(name, variable)
         for watch in list(variable.watches):
@@ -264,10 +248,8 @@ class Watches:
             self._log.error("{what}: {reason}", what=what, reason=failure.getErrorMessage())
             self._read_changed(name, variable)
             return
-        variable.stop_pause()
         error: Any = failure.value
-        variable.pause = variable.retry.pause(what, error)
-        variable.pause.addCallbacks(lambda _: self._read(name), lambda _: None)
+        variable.retry.later(what, error, partial(self._read, name))
 
     def _failed(self, variable: _Variable, failure: Failure) -> None:
         """Fail the watches whose handler was never called."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -22,6 +23,7 @@ class Retry:
         self._clock = clock
         self._log = log
         self._logged = ""
+        self._pause: Deferred[None] | None = None
 
     def succeeded(self) -> None:
         """Note a success, so that the next failure is logged, whatever its cause."""
@@ -43,6 +45,18 @@ class Retry:
             self._log.warn("{what}, trying again: {reason}", what=what, reason=str(error))
         pause: Deferred[None] = deferLater(self._clock, RETRY_DELAY)
         return pause
+
+    def later(self, what: str, error: BusError, attempt: Callable[[], object]) -> None:
+        """Schedule the next attempt in place of a scheduled one; otherwise like `pause`."""
+        self.stop()
+        self._pause = self.pause(what, error)
+        self._pause.addCallbacks(lambda _: attempt(), lambda _: None)
+
+    def stop(self) -> None:
+        """Cancel the attempt that `later` has scheduled."""
+        pause, self._pause = self._pause, None
+        if pause is not None:
+            pause.cancel()
 
 
 def _cause(error: BusError) -> str:
