@@ -48,7 +48,7 @@ from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions, is
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
 from opentera_twisted.link.factory import Probe
 from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, Link, Script
-from opentera_twisted.link.protocol import Argument, CommandProtocol, Done, fire
+from opentera_twisted.link.protocol import Argument, CommandProtocol, Done, Review, fire
 from opentera_twisted.link.server_link import ServerLink
 from opentera_twisted.link.slots import command_slot, key_slot, slot_topic, topic_slot
 from opentera_twisted.link.subscriptions import Name, SubscriptionTable
@@ -67,8 +67,8 @@ PROBE_INTERVAL: Final = 1.0
 RESEND_AFTER: Final = 0.1
 """Seconds before a command is sent again that no node accepted."""
 
-MOST_SERVED: Final = 10_000
-"""Topics of calls whose last message had a receiver, as far as they are remembered."""
+MOST_ROUTES: Final = 10_000
+"""Topics whose node the link remembers."""
 
 PROMPT: Final = 0.25
 """Seconds within which a node's role also counts for messages sent just before the question.
@@ -81,6 +81,26 @@ an election takes half a second longer.
 
 QUICK_REDIRECTIONS: Final = 3
 """Redirections that a command follows without a pause."""
+
+
+@define(eq=False)
+class _Route:
+    """The way of the commands for one slot.
+
+    Attributes:
+        slot: the slot; None for any node.
+        node: its owner; None if unknown.
+        review: reviews the errors of the node, and messages without a receiver.
+        publish: command that publishes a message.
+        checks_role: true if the next message asks for the node's role, since it is a call to a
+            topic that may have no server.
+    """
+
+    slot: int | None
+    node: ServerLink | None
+    review: Review | None
+    publish: str = "PUBLISH"
+    checks_role: bool = False
 
 
 @define(eq=False)
@@ -133,7 +153,7 @@ class ClusterLink(Link):
         self._nodes: dict[Address, ServerLink] = {}
         self._suspects: set[tuple[Address, str]] = set()
         self._unreceived: dict[ServerLink, list[Done]] = {}
-        self._served: set[Argument] = set()  # topics of calls that had a receiver
+        self._routes: dict[Argument, _Route] = {}  # of topics, until a slot moves
         self._tracked: dict[Name, set[bytes]] = {}  # variables by the topic of their hash tag
         self._epochs: dict[Address, tuple[tuple[bytes, ...], bool]] = {}
         self._joined = 0  # links to nodes that were ever made
@@ -209,6 +229,7 @@ class ClusterLink(Link):
         if self._learning is not None:
             self._learning.cancel()
         nodes, self._nodes = self._nodes, {}
+        self._routes.clear()
         for node in nodes.values():
             self._leave(node)
         await gathered(list(map(_after, self._leaving)))
@@ -261,35 +282,60 @@ class ClusterLink(Link):
 
     def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
         """Send a command without a Deferred."""
-        self._begin(arguments, done, COMMAND_TIMEOUT)
+        self._begin(arguments, done)
 
-    def _answered(
+    def _begin(
         self,
         arguments: tuple[Argument, ...],
-        timeout: float,
-        node: ServerLink,
         done: Done,
-        reply: Any,
+        timeout: float = COMMAND_TIMEOUT,
+        prefix: tuple[Argument, ...] = (),
     ) -> None:
-        """Pass on the reply to a command that was sent at once, or send the command elsewhere."""
-        if isinstance(reply, CommandFailed) and reply.code in REDIRECTIONS:
-            command = _Command(self, arguments, command_slot(arguments), done, timeout)
-            self._refused(command, node, reply)
-        elif reply == 0 and arguments[0] == "SPUBLISH":
-            self._served.discard(arguments[1])
+        if arguments[0] == "PUBLISH" and len(arguments) == 3:
+            _, topic, payload = arguments
+            route = self._routes.get(topic) or self._find_topic(topic)
+            arguments = (route.publish, topic, payload)
+        else:
+            route = self._find_route(command_slot(arguments))
+        node = route.node
+        if node is None or node.connection is None or prefix or timeout is not COMMAND_TIMEOUT:
+            self._route(_Command(self, arguments, route.slot, done, timeout, prefix))
+            return
+        node.connection.send(arguments, done, 1, b"", route.review)
+        if route.checks_role:
+            # If the call has no receiver, and the node is prompt, it fails after one round trip.
+            route.checks_role = False
+            self._check_role(node)
+
+    def _find_route(self, slot: int | None) -> _Route:
+        node = self._node_of(slot)
+        return _Route(slot, node, None if node is None else partial(self._review, node))
+
+    def _find_topic(self, topic: Argument) -> _Route:
+        """Find the route of a topic's messages, and remember it until a slot moves."""
+        route = self._find_route(topic_slot(topic))
+        if not self._is_classic or is_sharded(topic):
+            route.publish = "SPUBLISH"
+        route.checks_role = is_call(topic)
+        if route.node is not None:
+            if len(self._routes) >= MOST_ROUTES:
+                self._routes.clear()
+            self._routes[topic] = route
+        return route
+
+    def _review(
+        self, node: ServerLink, arguments: tuple[Argument, ...], done: Done, reply: Any
+    ) -> None:
+        """Send a refused command elsewhere, or check the role of a node that counts no receiver."""
+        if reply == 0 and arguments[0] == "SPUBLISH":
+            if is_call(arguments[1]):
+                self._routes.pop(arguments[1], None)
             self._check_role(node, done)
+        elif isinstance(reply, CommandFailed) and reply.code in REDIRECTIONS:
+            command = _Command(self, arguments, command_slot(arguments), done, COMMAND_TIMEOUT)
+            self._refused(command, node, reply)
         else:
             done(reply)
-
-    def _check_first(self, topic: Argument, node: ServerLink) -> None:
-        """Check a node's role behind a call to a topic that may have no server.
-
-        If the call has no receiver, and the node is prompt, it fails after one round trip.
-        """
-        if len(self._served) >= MOST_SERVED:
-            self._served.clear()
-        self._served.add(topic)
-        self._check_role(node)
 
     def _check_role(self, node: ServerLink, *done: Done) -> None:
         """Report that nobody received a message, if the node is still a primary."""
@@ -321,29 +367,6 @@ class ClusterLink(Link):
                 done(outcome)
 
         node.send(("ROLE",), checked)
-
-    def _begin(
-        self,
-        arguments: tuple[Argument, ...],
-        done: Done,
-        timeout: float,
-        prefix: tuple[Argument, ...] = (),
-    ) -> None:
-        is_message = arguments[0] == "PUBLISH"
-        if is_message:
-            slot: int | None = topic_slot(arguments[1])
-            if not self._is_classic or is_sharded(arguments[1]):
-                arguments = ("SPUBLISH", *arguments[1:])
-        else:
-            slot = command_slot(arguments)
-        node = self._node_of(slot)
-        if node is not None and node.connection is not None and not prefix:
-            answered = partial(self._answered, arguments, timeout, node, done)
-            node.connection.send(arguments, answered)
-            if is_message and (topic := arguments[1]) not in self._served and is_call(topic):
-                self._check_first(topic, node)
-            return
-        self._route(_Command(self, arguments, slot, done, timeout, prefix))
 
     def run(self, script: Script, keys: Sequence[Argument], *arguments: Argument) -> Deferred[Any]:
         """Run a script at the node of its first key: see `Link.run`."""
@@ -398,7 +421,7 @@ class ClusterLink(Link):
         self.subscriptions.want(topic).addErrback(lambda _: None)
         result: Deferred[Any] = Deferred()
         prefix = ("CLIENT", "CACHING", "YES")
-        self._begin(("GET", name), partial(fire, result), COMMAND_TIMEOUT, prefix)
+        self._begin(("GET", name), partial(fire, result), prefix=prefix)
         return result
 
     def untrack(self, name: bytes) -> None:
@@ -634,6 +657,7 @@ class ClusterLink(Link):
         """Record an owner that a node has named."""
         if self._topology.owners[slot] != address:
             self._topology.move(slot, address)
+            self._routes.clear()
             self._has_moved = True
             self._node(address)
             self.subscriptions.assign()
@@ -768,6 +792,7 @@ class ClusterLink(Link):
         has_moved = self._has_moved or topology != self._topology
         self._has_moved = False
         self._topology = topology
+        self._routes = {} if has_moved else self._routes
         for address in topology.primaries:
             self._node(address)
             if self._stopped:  # by an observer

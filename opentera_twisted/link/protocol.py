@@ -51,6 +51,9 @@ _ACKNOWLEDGED: Final[dict[bytes, Operation]] = {
 Done = Callable[[Any], None]
 """Called once with a reply, or with a `BusError` in its place; must not raise."""
 
+Review = Callable[[tuple[Argument, ...], Done, Any], None]
+"""Called with a command, its `Done` and an error or 0, in place of the `Done`."""
+
 
 @define(eq=False)
 class _Waiting:
@@ -59,6 +62,7 @@ class _Waiting:
     arguments: tuple[Argument, ...]
     done: Done
     replies: int
+    review: Review | None
 
 
 class CommandProtocol(Protocol):
@@ -217,7 +221,12 @@ class CommandProtocol(Protocol):
         return result
 
     def send(
-        self, arguments: tuple[Argument, ...], done: Done, replies: int = 1, fence: bytes = b""
+        self,
+        arguments: tuple[Argument, ...],
+        done: Done,
+        replies: int = 1,
+        fence: bytes = b"",
+        review: Review | None = None,
     ) -> None:
         """Send a command without a Deferred.
 
@@ -226,6 +235,7 @@ class CommandProtocol(Protocol):
             done: called with the last reply, or with `CommandFailed` or `ConnectionLost`.
             replies: number of expected replies.
             fence: message of a PING to send behind it, whose reply then is the only expected one.
+            review: called in place of ``done`` with `CommandFailed` or the reply 0.
         """
         if not self.connected:
             done(ConnectionLost(f"not connected; {arguments[0]!s} was not sent"))
@@ -239,7 +249,7 @@ class CommandProtocol(Protocol):
             done = self._timed(done)
         if not self._waiting:
             data = self._write_at_once(data)
-        self._waiting.append(_Waiting(arguments, done, replies))
+        self._waiting.append(_Waiting(arguments, done, replies, review))
         if data:
             self.transport.write(data)
             self._unsent += 1
@@ -287,12 +297,13 @@ class CommandProtocol(Protocol):
             self.abort("Redis sent an unexpected reply")
             return
         waiting = self._waiting.popleft()
-        if isinstance(reply, Exception):
-            error = refusal(waiting.arguments, str(reply))
-            if self.leaves_replicas and isinstance(error, ReadOnlyReplica):
+        if is_error := isinstance(reply, Exception):
+            reply = refusal(waiting.arguments, str(reply))
+            if self.leaves_replicas and isinstance(reply, ReadOnlyReplica):
                 self.abort("Redis became a replica")
             self._statistics.refused += 1
-            waiting.done(error)
+        if waiting.review is not None and (is_error or reply == 0):
+            waiting.review(waiting.arguments, waiting.done, reply)
         else:
             waiting.done(reply)
 

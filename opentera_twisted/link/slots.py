@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from binascii import crc_hqx
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 from itertools import count
 from typing import Final
 
@@ -41,9 +41,8 @@ def key_slot(name: bytes) -> int:
     return crc_hqx(name, 0) % SLOTS
 
 
-@lru_cache(maxsize=10_000)
 def topic_slot(topic: bytes | str | int) -> int:
-    """Compute the slot of a topic, and remember it: a call uses the same two topics again."""
+    """Compute the slot of a topic."""
     return key_slot(_encoded(topic))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,8 +78,15 @@ class _FrozenNode:
         self.connection = self
         self.sent: list[tuple[Any, Any]] = []
 
-    def send(self, arguments: tuple[Any, ...], done: Any) -> None:
-        self.sent.append((arguments[0], done))
+    def send(
+        self,
+        arguments: tuple[Any, ...],
+        done: Any,
+        _replies: int = 1,
+        _fence: bytes = b"",
+        review: Any = None,
+    ) -> None:
+        self.sent.append((arguments[0], partial(review, arguments, done) if review else done))
 
     def answer(self, command: str, reply: object) -> None:
         name, done = self.sent.pop(0)
