@@ -148,7 +148,7 @@ UNLIMITED := -o faulthandler_timeout=0 -o hang_limit=0
 
 .PHONY: soak
 soak: $(VENV)/.dev  ## Try 2,000 examples of each property, make 10,000 returns, and repeat faults and storms for an hour (SOAK=seconds); stop at the first failure.
-	EXAMPLES=2000 $(BIN)/python -m pytest --quiet $(UNLIMITED) -m hypothesis
+	EXAMPLES=2000 $(BIN)/python -m $(PYTEST_AT_ONCE) --quiet $(UNLIMITED) -m hypothesis
 	RETURNS=10000 $(BIN)/python -m pytest --quiet $(UNLIMITED) tests/gateway/recovery/test_model.py
 	CLIENTS=1000 $(BIN)/python -m pytest --quiet $(UNLIMITED) tests/gateway/recovery/test_programs.py -k rolling
 	@end=$$(($$(date +%s) + $(SOAK))); while [ $$(date +%s) -lt $$end ]; do \
