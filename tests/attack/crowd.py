@@ -22,6 +22,7 @@ import redis
 from attrs import frozen
 
 from opentera_twisted import topics
+from opentera_twisted.embedded.process import guarded
 from opentera_twisted.messages import ServerCommand, UserEvent
 from opentera_twisted.messages.envelopes import module_message, tera_event
 from tests.conformance.frames import BINARY, CONTINUATION, PING, TEXT, close, frame
@@ -88,7 +89,8 @@ ATTACKS: Final[Mapping[str, Attack]] = {
 @contextmanager
 def crowd(redis_port: int, port: int, kind: str) -> Iterator[None]:
     """Run hostile clients until the end of the block."""
-    command = [sys.executable, "-m", __name__, str(redis_port), str(port), kind]
+    arguments = ("-m", __name__, str(redis_port), str(port), kind)
+    command = guarded("prctl", sys.executable, *arguments)
     with subprocess.Popen(
         command, cwd=ROOT, env={**ENVIRONMENT, **UNMEASURED}, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -38,7 +38,7 @@ class Identities:
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(GUARD)
         self._pubsub.close()
 
     def _run(self) -> None:

@@ -2,7 +2,8 @@
 
 Importing is most of the time of a command or a gateway that a test starts. Each test process has
 one *nursery*, which imports once and then forks for each request. A forked program is like one
-started afresh: it has its own arguments, environment, files, session, directory and reactor.
+started afresh: it has its own arguments, environment, files, session, directory and reactor. It
+ends with the test process.
 
     test process --- command, files --> nursery --- fork --> program
                  <------- exit status ----'
@@ -11,6 +12,7 @@ started afresh: it has its own arguments, environment, files, session, directory
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import importlib
 import io
@@ -39,6 +41,8 @@ from twisted.internet import reactor
 from twisted.plugin import getPlugins
 
 from opentera_twisted.cli.commands import load_commands
+from opentera_twisted.embedded.guard import PR_SET_PDEATHSIG
+from opentera_twisted.embedded.process import guarded
 
 _IMPORTED: Final = (
     "importlib.readers",
@@ -68,8 +72,10 @@ def can_fork(env: Mapping[str, str]) -> bool:
 
 
 def started(command: Sequence[str], **options: Any) -> Popen[bytes]:
-    """Start a program without a fork, in its own session."""
-    return Popen(command, **options, start_new_session=True)
+    """Start a program without a fork, in its own session; it ends with this thread."""
+    if sys.platform != "linux":
+        return Popen(command, **options, start_new_session=True)
+    return Popen(guarded("prctl", *command), **options)
 
 
 def forked(
@@ -257,12 +263,15 @@ def _tell_ends(running: dict[int, int]) -> None:
             os.close(file)
 
 
-def _become(request: _Request) -> None:
+def _become(request: _Request, nursery: int, libc: ctypes.CDLL) -> None:
     """Set up this process with the request's arguments and files."""
     measurement = Coverage.current()
     if measurement is not None and not request.environment.get("COVERAGE_PROCESS_CONFIG"):
         measurement.stop()
     os.setsid()
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != nursery:  # it ended before the call of prctl
+        sys.exit("the nursery has ended")
     moved = [fcntl(file, F_DUPFD_CLOEXEC, _ABOVE) for file in request.files]
     services: Any = reactor
     services._poller.close()  # it shares that of the nursery
@@ -339,10 +348,11 @@ def main(number: str) -> None:
     _save_coverage()
     gc.freeze()
     requests = socket.socket(fileno=int(number))
+    nursery, libc = os.getpid(), ctypes.CDLL(None)
     request = _serve(requests)
     if request is not None:
         requests.detach()
-        _become(request)
+        _become(request, nursery, libc)
         _end(_run(request.arguments))
 
 

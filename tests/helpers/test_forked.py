@@ -16,8 +16,11 @@ from tests.helpers.processes import UNMEASURED
 from tests.helpers.support import GUARD
 
 _PROGRAM = """
-import os, sys
+import ctypes, os, sys
 from twisted.internet import reactor
+signal = ctypes.c_int()
+ctypes.CDLL(None).prctl(2, ctypes.byref(signal))  # PR_GET_PDEATHSIG
+print("ends with its parent by signal", signal.value)
 print(sys.argv[1:], os.environ["NAME"], os.getcwd(), os.getsid(0) == os.getpid(), sys.path[0])
 print(os.read(int(sys.argv[1]), 9), "Zo\\u00e9", __name__, file=sys.stderr)
 reactor.callLater(0, reactor.stop)
@@ -61,6 +64,7 @@ def test_a_forked_program_behaves_like_a_started_one(ending: str, tmp_path: Path
     there = outcome(started, end, tmp_path)
     assert outcome(forked, end, tmp_path) == there
     assert there[0] == status
+    assert f"by signal {signal.SIGTERM:d}\n" in there[1]
     assert last in there[2]
 
 
