@@ -200,13 +200,12 @@ class LogPublisher:
         complete.log_header.CopyFrom(log_event(level, message, self._sender))
         self.push(level, complete)
 
-    def _is_ready_for(self, level: LogList) -> bool:
-        return self._bus.link.is_ready_for(level.value, level.value)
-
     def flush(self) -> Deferred[None]:
         """Wait, in the reactor's thread, until the queue is empty or its oldest has no link."""
         blocked = self._blocked
-        if not self._is_sending or (blocked is not None and not self._is_ready_for(blocked)):
+        if not self._is_sending:
+            return succeed(None)
+        if blocked is not None and not self._bus.link.is_node_ready(blocked.value):
             return succeed(None)
         return self._flushed.wait()
 

@@ -82,7 +82,7 @@ def test_the_loss_of_another_node_of_a_cluster_keeps_presence() -> None:
     presence.start()
     for is_ready in (True, False):
         presence._is_doubtful = False
-        link.is_ready_for = lambda *_, is_ready=is_ready: is_ready
+        link.is_node_ready = lambda *_, is_ready=is_ready: is_ready
         link.on_refused.notify(Failure(BusUnavailable("a node is lost")))
         assert presence._is_doubtful is not is_ready
     presence.give_up()

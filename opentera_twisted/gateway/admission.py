@@ -202,8 +202,7 @@ class Admission:
         if not self._link.address.is_cluster:
             return self._link.is_ready
         key = login.key if login.received is None else self._recovery.key_of(login.key)
-        is_ready_for = self._link.is_ready_for
-        return is_ready_for(key, REPORTS) and is_ready_for(key, topic_of(login.kind))
+        return all(map(self._link.is_node_ready, (key, REPORTS, topic_of(login.kind))))
 
     async def _decided(
         self, login: Login, take: Callable[[], Deferred[T | None]], give_back: Callable[[T], object]

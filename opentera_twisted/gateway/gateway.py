@@ -51,7 +51,6 @@ from opentera_twisted.gateway.subprotocols import RECOVERY
 from opentera_twisted.gateway.summed_log import SummedLog
 from opentera_twisted.gateway.tls import failure_of_handshake
 from opentera_twisted.gateway.trusted_proxies import Peer, TrustedProxies
-from opentera_twisted.holders import REPORTS
 from opentera_twisted.presence_lease import LEASE
 from opentera_twisted.sessions import Identity, SessionKeys
 
@@ -201,7 +200,7 @@ class Gateway(Service):
             self._policy,
             self._clock,
             turn,
-            lambda topic: bus.link.is_ready_for(topic, REPORTS),
+            bus.link.is_node_ready,
         )
         self.recovery = Recovery(
             bus.link,

@@ -33,14 +33,14 @@ class Joining:
         policy: IAccessPolicy,
         clock: IReactorTime,
         turn: Callable[[], Awaitable[None]],
-        is_ready_for: Callable[[str], bool],
+        is_node_ready: Callable[[str], bool],
     ) -> None:
         self._fanout = fanout
         self._followings = followings
         self._prepared: Any = policy if isinstance(policy, IPreparedPolicy) else None
         self._clock = clock
         self._turn = turn
-        self._is_ready_for = is_ready_for
+        self._is_node_ready = is_node_ready
 
     async def join(self, client: Client, identity: Identity) -> None:
         """Start to deliver a client's events; call `leave` when the client disconnects.
@@ -90,7 +90,7 @@ class Joining:
     async def _follow(self, client: Client, identity: Identity) -> None:
         who = (identity.kind, identity.uuid)
         followings = self._followings(identity)
-        if not all(self._is_ready_for(following.topic) for following in followings):
+        if not all(self._is_node_ready(following.topic) for following in followings):
             raise Refusal.for_now("no link to the Redis of the client's topics")
         try:
             await self._fanout.follow(client, who, followings)

@@ -135,7 +135,7 @@ class LocalPresence:
         await self.reported()
         self.give_up()
         try:
-            if self._link.is_ready_for(REPORTS, REPORTS):
+            if self._link.is_node_ready(REPORTS):
                 await self._lease.end()
         except BusError:
             pass  # the lease expires
@@ -215,7 +215,7 @@ class LocalPresence:
         return lost
 
     def _lost(self, cause: Failure) -> None:
-        if self._link.is_ready_for(REPORTS, REPORTS):
+        if self._link.is_node_ready(REPORTS):
             return  # a cluster has lost another node
         self._is_doubtful = self._renewal_is_due = True
         self._work()
@@ -260,7 +260,7 @@ class LocalPresence:
             await deferLater(self._link.clock, left)
 
     async def _step(self) -> None:
-        await self._link.ready_for(REPORTS, REPORTS)  # on a cluster, another node may be lost
+        await self._link.node_ready(REPORTS)  # on a cluster, another node may be lost
         if self._is_doubtful:
             self._is_doubtful = False
             try:

@@ -17,7 +17,7 @@ receiver.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from math import inf
 from typing import Any, Final
@@ -243,32 +243,41 @@ class ClusterLink(Link):
         """Return True if messages on a subscribed topic may be missed now."""
         return self.subscriptions.is_in_gap(topic.encode())
 
-    def is_ready_for(self, topic: str, reply_topic: str) -> bool:
-        """Return True if the nodes of both topics are ready, and replies would arrive."""
+    def is_node_ready(self, name: str) -> bool:
+        """Return True if the node of a key or a topic is ready, whatever its gaps."""
         if self._was_ready and not self.subscriptions.in_gap:
             return True  # all nodes are ready
-        return (
-            not self._stopped
-            and not self.subscriptions.is_in_gap(reply_topic.encode())
-            and all(map(self._is_node_ready, (topic, reply_topic)))
-        )
-
-    def _is_node_ready(self, topic: str) -> bool:
-        node = self._node_of(key_slot(topic.encode()))
+        node = None if self._stopped else self._node_of(key_slot(name.encode()))
         return node is not None and node.is_ready
+
+    def node_ready(self, name: str) -> Deferred[None]:
+        """Wait until `is_node_ready` is true."""
+        return self._when(partial(self.is_node_ready, name))
+
+    def is_ready_for(self, topic: str, reply_topic: str) -> bool:
+        """Return True if the nodes of both topics are ready, and replies would arrive."""
+        return (
+            self.is_node_ready(topic)
+            and self.is_node_ready(reply_topic)
+            and not self.is_in_gap(reply_topic)
+        )
 
     def ready_for(self, topic: str, reply_topic: str) -> Deferred[None]:
         """Wait until `is_ready_for` is true."""
-        if self.is_ready_for(topic, reply_topic):
+        return self._when(partial(self.is_ready_for, topic, reply_topic))
+
+    def _when(self, is_true: Callable[[], bool]) -> Deferred[None]:
+        """Wait until a condition on the nodes and gaps is true."""
+        if is_true():
             return succeed(None)
         if (stopped := self.stopped()) is not None:
             return fail(stopped)
         if len(self._changed) >= self._max_waiting:
             return fail(too_many(self._max_waiting))
-        return Deferred.fromCoroutine(self._ready_for(topic, reply_topic))
+        return Deferred.fromCoroutine(self._changed_until(is_true))
 
-    async def _ready_for(self, topic: str, reply_topic: str) -> None:
-        while not self.is_ready_for(topic, reply_topic):
+    async def _changed_until(self, is_true: Callable[[], bool]) -> None:
+        while not is_true():
             await self._changed.wait()
 
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:

@@ -238,6 +238,14 @@ class Link(ABC):
             return fail(too_many(self._max_waiting))
         return self._waiting_for_ready.wait()
 
+    def is_node_ready(self, name: str) -> bool:
+        """Return True if a command on a key or a topic could be sent now, whatever its gaps."""
+        return self.is_ready
+
+    def node_ready(self, name: str) -> Deferred[None]:
+        """Wait until `is_node_ready` is true; otherwise like `ready`."""
+        return self.ready()
+
     def is_ready_for(self, topic: str, reply_topic: str) -> bool:
         """Return True if a message on a topic could be sent and its reply received now."""
         return self.is_ready

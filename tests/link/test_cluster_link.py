@@ -35,6 +35,7 @@ from opentera_twisted.link import (
 )
 from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
 from opentera_twisted.link.slots import key_slot
+from opentera_twisted.link.subscriptions import Name
 from opentera_twisted.link.topology import parse_slots
 from opentera_twisted.testing import MemoryClock
 from tests.helpers.cluster import ClusterTestCase
@@ -76,6 +77,7 @@ class _FrozenNode:
 
     def __init__(self) -> None:
         self.connection = self
+        self.is_ready = False
         self.sent: list[tuple[Any, Any]] = []
 
     def send(
@@ -105,6 +107,17 @@ class RoleTests(SynchronousTestCase):
 
     def call(self) -> None:
         self.link.send(("PUBLISH", "service.S.rpc", "m"), self.outcomes.append)
+
+    def test_a_gap_matters_only_to_a_topic_of_replies(self) -> None:
+        self.link.subscriptions.in_gap.add(Name(b"refused", is_sharded=True))
+        self.node.is_ready = True
+        assert self.link.is_node_ready("refused")
+        assert self.link.node_ready("refused").called
+        assert self.link.is_ready_for("refused", "replies")
+        assert not self.link.is_ready_for("topic", "refused")
+        assert not self.link.ready_for("topic", "refused").called
+        self.node.is_ready = False
+        assert not self.link.is_node_ready("other")
 
     def test_a_prompt_node_needs_one_question(self) -> None:
         self.call()

@@ -159,7 +159,7 @@ class Tokens:
             token = make_token()
             digest = self.digest_of(token)
             key = TOKENS + digest
-            if self._link.is_ready_for(key, key):
+            if self._link.is_node_ready(key):
                 break
         return token, digest
 
