@@ -242,13 +242,13 @@ class LogPublisher:
         try:
             while batch := self._take_batch():
                 level, payloads = batch
-                ready = self._bus.link.ready_for(level.value, level.value)
-                if not ready.called:
-                    self._blocked = level
-                    self._flushed.fire(None)
                 try:
+                    ready = self._bus.link.node_ready(level.value)
+                    if not ready.called:
+                        self._blocked = level
+                        self._flushed.fire(None)
                     await ready
-                except BusError:  # the bus was stopped
+                except BusError:  # the bus was stopped or closed
                     self.dropped += len(payloads)
                     continue
                 finally:
@@ -280,6 +280,9 @@ class LogPublisher:
         except BusError:
             with self._lock:
                 self._is_sending = False  # the next message tries again
+        reactor = self.reactor
+        if reactor is not None:  # it has started meanwhile
+            reactor.callFromThread(self._flushed.fire, None)
 
     def forked(self) -> None:
         """Reset in a child: the parent's reactor keeps running and sends the queue."""

@@ -13,9 +13,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from opentera_twisted.link import RedisAddress
 from opentera_twisted.logs import LONGEST_MESSAGE, LogPublisher
 from opentera_twisted.messages import LogEvent, LoginEvent, TeraEvent
 from opentera_twisted.messages.envelopes import unpack
+from opentera_twisted.reactor_thread import BusLease, ThreadLogPublisher
 from opentera_twisted.testing import MemoryBus
 from opentera_twisted.variables import LogList
 from tests.helpers.support import GUARD, UUID, RedisTestCase
@@ -144,6 +146,18 @@ class LogPublisherTests(SynchronousTestCase):
 
 
 class RealLogTests(RedisTestCase):
+    async def test_messages_for_a_closed_bus_are_counted(self) -> None:
+        lease = BusLease(RedisAddress.parse(self.server.url), "test")
+        await lease.close()
+        publisher = ThreadLogPublisher(lease, "me")
+        publisher.log(LogList.INFO, "x")  # by a thread: the reactor does not run yet
+        await publisher.flush()
+        assert publisher.dropped == 0
+        for count in (1, 2):
+            publisher.log(LogList.INFO, "x")
+            await publisher.flush()
+            assert publisher.dropped == count
+
     async def test_many_threads_log_at_once(self) -> None:
         bus = await self.bus()
         publisher = LogPublisher(bus, "me")
