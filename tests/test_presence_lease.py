@@ -427,6 +427,38 @@ class KindTests(LeaseTestCase):
         assert conflicts.items == [device]
         assert not any("lost" in text for text in log.items)
 
+    async def test_each_client_of_a_refused_kind_is_refused(self) -> None:
+        bus, other_bus = await self.bus(), await self.bus()
+        reports = await self.observe(bus)
+        log = log_of(self)
+        conflicts = Collector()
+        first = self.local(bus)
+        second = LocalPresence(other_bus.link, on_conflict=conflicts)
+        second.start()
+        self.addCleanup(second.give_up)
+        user, device = Identity("user", UUID), Identity("device", UUID)
+        first.opened(user)
+        await first.reported()
+        second.opened(device)
+        second.closed(device)
+        second.opened(device)
+        await second.reported()
+        assert conflicts.items == [device]
+        second.opened(device)  # before the refused one is gone
+        await second.reported()
+        assert conflicts.items == [device] * 2
+        first.closed(user)
+        await first.reported()
+        second.opened(device)
+        await second.reported()
+        for _ in range(3):
+            second.closed(device)
+        await second.reported()
+        await reports.wait(4)
+        assert reports.items == [(what, UUID) for what in ("CONNECTED", "DISCONNECTED") * 2]
+        assert conflicts.items == [device] * 2
+        assert not any("lost" in text for text in log.items)
+
     async def test_conflicting_transitions_are_named(self) -> None:
         lease = Lease((await self.bus()).link)
         user, device = Identity("user", UUID), Identity("device", UUID)

@@ -144,8 +144,9 @@ class LocalPresence:
         """Count an opened websocket; report the identity's first."""
         who = _who(identity)
         here = self._here.get(who)
-        if here is None:
-            here = self._here[who] = _Here(identity)
+        if here is None or who in self._conflicts:  # ask Redis again for each further one
+            self._conflicts.discard(who)
+            here = self._here.setdefault(who, _Here(identity))
             self._departed.pop(who, None)
             self._changes.append(_Change(who, identity, "came"))
             self._work()
@@ -299,11 +300,11 @@ class LocalPresence:
     def _apply(self, renewal: Renewal, reported: Container[str]) -> None:
         """Apply the result of a renewal that reported the connections of some identities."""
         for who in renewal.conflicts:
-            if who in self._here:
+            if who not in self._here:
+                self._departed.pop(who, None)
+            elif all(change.who != who for change in self._changes):  # else a later report decides
                 self._conflicts.add(who)
                 self._on_conflict(self._here[who].identity)
-            else:
-                self._departed.pop(who, None)
         if renewal.spoiled and renewal.spoiled != self._spoiled:
             self._log.error(
                 "presence works in part: Redis holds another type than a hash under {keys}; delete "
