@@ -99,16 +99,18 @@ class RevokedClientTests(GatewayTestCase):
     async def test_deleted_and_disabled_clients_are_closed(self) -> None:
         port = await self.gateway()
         await self.subscribed_to_database()
-        for kind, event, fields in (
-            ("user", DatabaseEvent.DB_DELETE, {}),
-            ("participant", DatabaseEvent.DB_UPDATE, {"participant_enabled": False}),
-            ("device", DatabaseEvent.DB_UPDATE, {"device_enabled": True, "deleted_at": "2026"}),
+        lower, upper = str.lower, str.upper
+        gone = {"device_enabled": True, "deleted_at": "2026"}
+        for kind, event, fields, of_client, of_event in (
+            ("user", DatabaseEvent.DB_DELETE, {}, lower, upper),
+            ("participant", DatabaseEvent.DB_UPDATE, {"participant_enabled": False}, upper, lower),
+            ("device", DatabaseEvent.DB_UPDATE, gone, lower, lower),
         ):
-            uuid = str(uuid4())
+            uuid = of_client(str(uuid4()))
             client = await self.log_in(port, kind, uuid)  # type: ignore[arg-type]
             other = await self.log_in(port, kind, str(uuid4()))  # type: ignore[arg-type]
             unused = await self.keys.issue(kind, uuid)  # type: ignore[arg-type]
-            named = {f"{kind}_uuid": uuid, **fields}
+            named = {f"{kind}_uuid": of_event(uuid), **fields}
             self.redis.publish(*database_event(kind, event, **named))  # type: ignore[arg-type]
             assert await client.closed == (4000, "CMD_CLIENT_DISCONNECT")
             with pytest.raises(HandshakeFailed, match="403"):

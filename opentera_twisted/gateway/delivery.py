@@ -10,6 +10,7 @@ from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError, Message
 from twisted.logger import Logger
 
+from opentera_twisted import topics
 from opentera_twisted._internal.malformed import Malformed
 from opentera_twisted.gateway.access_policy import reaches_owner
 from opentera_twisted.gateway.contracts import NOBODY, Audience, IAccessPolicy
@@ -161,6 +162,11 @@ class Delivering:
             self._log.failure("the access policy failed on an event of {topic}", topic=topic)
             return NOBODY
         return audience
+
+
+def command_topics(uuid: str) -> tuple[str, str]:
+    """Return the topics of the disconnect commands for a UUID: in lower case, and as it is."""
+    return topics.disconnect_command(uuid.lower()), topics.disconnect_command(uuid)
 
 
 def _is_for_clients(_topic: str, _message: Message) -> bool:

@@ -164,10 +164,14 @@ class Fanout:
         return self._pubsub.acknowledged(*subscriptions)
 
     def clients_of(self, who: Who, following: Following) -> list[Client]:
-        """Return the clients of an identity, found by a topic that all of them follow wholly."""
+        """Return the clients of an identity, found by a topic that all of them follow wholly.
+
+        The case of UUIDs does not matter.
+        """
         topic = self._topics.get((following.topic, following.deliver))
         clients = () if topic is None else topic.followers.whole
-        return [client for client in clients if self._followings[client][0] == who]
+        folded = _folded(who)
+        return [client for client in clients if _folded(self._followings[client][0]) == folded]
 
     def topics_of(self, client: Client) -> tuple[str, ...]:
         """Return the topics that a client follows; none for an unknown client."""
@@ -217,6 +221,11 @@ class Fanout:
             if not topic.followers:
                 del self._topics[name]
                 topic.subscription.cancel()
+
+
+def _folded(who: Who) -> Who:
+    kind, uuid = who
+    return kind, uuid.lower()
 
 
 def _without(clients: tuple[Client, ...], client: Client) -> tuple[Client, ...]:

@@ -25,7 +25,7 @@ from opentera_twisted.gateway.admission import Admission
 from opentera_twisted.gateway.audit import GatewayAudit
 from opentera_twisted.gateway.contracts import IAccessPolicy, IIdentityResolver
 from opentera_twisted.gateway.deflate import MAX_WINDOW_BITS, MIN_WINDOW_BITS
-from opentera_twisted.gateway.delivery import DISCONNECTED_BY_COMMAND, Delivering
+from opentera_twisted.gateway.delivery import DISCONNECTED_BY_COMMAND, Delivering, command_topics
 from opentera_twisted.gateway.fanout import Fanout, Following
 from opentera_twisted.gateway.joining import Joining
 from opentera_twisted.gateway.limits import GatewayLimits
@@ -410,17 +410,17 @@ class Gateway(Service):
 
     def _followings(self, identity: Identity) -> tuple[Following, ...]:
         """Return a client's topics: its own without a filter, broadcasts filtered by the policy."""
-        command = topics.disconnect_command(identity.uuid)
         own = topics.websocket_events(identity.kind, identity.uuid)
         followings = {topic: self._filtered(topic) for topic in self._policy.topics(identity)}
         for topic in identity.topics:
             followings[topic] = Following(topic, self._event)
         followings[own] = Following(own, self._own_event)
-        followings[command] = Following(command, self._command)
+        for command in command_topics(identity.uuid):
+            followings[command] = Following(command, self._command)
         return tuple(followings.values())
 
     def _clients_of(self, kind: topics.Kind, uuid: str) -> list[Client]:
-        command = Following(topics.disconnect_command(uuid), self._command)
+        command = Following(topics.disconnect_command(uuid.lower()), self._command)
         return self._fanout.clients_of((kind, uuid), command)
 
     def _close_revoked(self, kind: topics.Kind, uuid: str) -> None:

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted._internal.gathered import keep_until_fired
 from opentera_twisted.errors import BusError
+from opentera_twisted.gateway.delivery import command_topics
 from opentera_twisted.gateway.fanout import Who
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.joining import Joining
@@ -35,7 +36,7 @@ from opentera_twisted.gateway.recovery.window import Window
 from opentera_twisted.link import Link
 from opentera_twisted.pubsub import PubSub
 from opentera_twisted.sessions import Identity
-from opentera_twisted.topics import Kind, disconnect_command
+from opentera_twisted.topics import Kind
 
 EXTENDED: Final = 10.0
 """Maximum seconds between extensions of a connected client's token."""
@@ -495,8 +496,8 @@ class Recovery:
 
     def _event_topics(self, session: Session) -> list[str]:
         """Return a session's topics of events; disconnect commands are never paused."""
-        command = disconnect_command(session.identity.uuid)
-        return [topic for topic in self._joining.topics_of(session) if topic != command]
+        commands = command_topics(session.identity.uuid)
+        return [topic for topic in self._joining.topics_of(session) if topic not in commands]
 
     def _topics_of(self, digest: str) -> Sequence[str]:
         session = self._find(digest)
