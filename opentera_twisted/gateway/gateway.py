@@ -61,6 +61,9 @@ DEFAULT_LIMITS: Final = GatewayLimits()
 HANDING_OVER: Final = 0.75
 """Fraction of the shutdown timeout after which the gateway no longer waits for clients."""
 
+REPORTING: Final = 0.9
+"""Fraction of it after which the gateway no longer waits for Redis; the rest is for the bus."""
+
 _RECOVERY: Final = (RECOVERY,)
 
 LARGEST_EVENT: Final = 16
@@ -190,6 +193,7 @@ class Gateway(Service):
         self._revoked = Revoked(bus.pubsub, self._clock.seconds, self._close_revoked)
         self._clients: Counter[topics.Kind] = Counter()
         self._stopping = False
+        self._ending: Deferred[None] | None = None
         self.factory = ClientFactory(
             self, self._clock, limits, TrustedProxies(trusted_proxies), compression
         )
@@ -263,12 +267,17 @@ class Gateway(Service):
         return GatewayResource(self.factory)
 
     def startService(self) -> None:
-        """Start to admit clients."""
-        if not self.running:
-            self._bus.link.on_read.append(self._outbox.read_ended)
-            if self._on_gap == "close":
-                self._bus.link.on_resumed.append(self._missed_events)
+        """Start to admit clients; if the gateway is stopping, start afterwards."""
+        if self.running:
+            return
         super().startService()
+        if self._ending is None:
+            self._start()
+
+    def _start(self) -> None:
+        self._bus.link.on_read.append(self._outbox.read_ended)
+        if self._on_gap == "close":
+            self._bus.link.on_resumed.append(self._missed_events)
         self._stopping = False
         self._revoked.start()
         self._strangers.start()
@@ -280,16 +289,30 @@ class Gateway(Service):
         """Close every websocket with 1001 and report all clients as disconnected.
 
         Returns:
-            Fires when all websockets are closed and Redis has the reports, or after the limits'
-            ``shutdown_timeout``.
+            Fires when all websockets are closed and Redis has the reports, or before the limits'
+            ``shutdown_timeout`` ends. Cancelling it ends only the wait.
         """
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
         was_running = bool(self.running)
+        super().stopService()
+        ending = self._ending
+        if ending is None:
+            ending = Deferred.fromCoroutine(self._end(was_running))
+            self._ending = None if ending.called else ending
+        stopped: Deferred[None] = Deferred()
+        ending.chainDeferred(stopped)
+        return stopped
+
+    async def _end(self, was_running: bool) -> None:
+        try:
+            await self._stop(was_running)
+        finally:
+            self._ending = None
+            if self.running:  # started again meanwhile
+                self._start()
+
+    async def _stop(self, was_running: bool) -> None:
         if self._on_gap == "close" and was_running:
             self._bus.link.on_resumed.remove(self._missed_events)
-        super().stopService()
         self._stopping = True
         self._revoked.stop()
         self._outbox.flush()
@@ -307,7 +330,7 @@ class Gateway(Service):
         self._audit.stop()
         reported = self._presence.stop()
         if allowed:
-            left = max(0.0, began + allowed - self._clock.seconds())
+            left = max(0.0, began + allowed * REPORTING - self._clock.seconds())
             reported = reported.addTimeout(left, self._clock)
         try:
             await reported

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.threads import deferToThread
 
-from opentera_twisted import Bus, SessionKeys, topics
+from opentera_twisted import Bus, Identity, SessionKeys, topics
 from opentera_twisted.gateway import Gateway, GatewayLimits, protocol
 from opentera_twisted.messages import (
     DatabaseEvent,
@@ -23,6 +23,7 @@ from opentera_twisted.messages import (
     UserEvent,
 )
 from opentera_twisted.messages.envelopes import pack, tera_event, unpack
+from opentera_twisted.testing import MemoryBus
 from opentera_twisted.variables import Secret
 from tests.helpers.support import (
     DATA,
@@ -497,6 +498,29 @@ class PresenceTests(GatewayTestCase):
         server.start()
         self.pubsub = self.subscribed(REPORTS)
         assert await self.reports(1) == ["USER_DISCONNECTED"]
+
+    def test_stopping_leaves_time_for_the_bus(self) -> None:
+        bus = MemoryBus()
+        bus.startService()
+        gateway = Gateway(bus, limits=GatewayLimits(shutdown_timeout=10))
+        gateway.startService()
+        gateway._presence.opened(Identity("user", UUID))  # the Redis in memory has no presence
+        stopped, cancelled = gateway.stopService(), gateway.stopService()
+        cancelled.addErrback(lambda failure: failure.trap(CancelledError))
+        cancelled.cancel()
+        bus.clock.pump([0.5] * 17)
+        assert gateway._presence._renewal.running
+        assert not stopped.called
+        bus.clock.pump([0.5] * 2)
+        assert not gateway._presence._renewal.running
+        assert stopped.called
+        gateway.startService()
+        stopped = gateway.stopService()
+        gateway.startService()  # before it has stopped
+        bus.clock.pump([0.5] * 19)
+        assert stopped.called
+        assert not gateway._stopping
+        assert gateway._presence._renewal.running
 
     async def test_stopping_gives_up_when_redis_stays_away(self) -> None:
         server = start_server(self)
