@@ -206,9 +206,10 @@ class UserManager(Service):
                 "manager module",
                 count=len(self._messages),
             )
-        if self._working is not None:
-            self._working.cancel()
-        self._messages.clear()
+        finally:  # also if the caller cancels it
+            if self._working is not None:
+                self._working.cancel()
+            self._messages.clear()
 
     async def _end(self) -> None:
         server, self._server = self._server, None

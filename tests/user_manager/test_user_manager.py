@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -41,6 +41,7 @@ from opentera_twisted.messages import (
 )
 from opentera_twisted.messages.envelopes import module_message, unpack_all
 from opentera_twisted.sessions import Identity
+from opentera_twisted.testing import MemoryBus
 from opentera_twisted.topics import KINDS, REPLY_CHANNELS, USER_MANAGER_MODULE, Kind, module_rpc
 from opentera_twisted.user_manager import UserManager, registry, service
 from opentera_twisted.user_manager.changes import (
@@ -538,6 +539,15 @@ class StartingTests(UserManagerTestCase):
         second = await self.manager(await self.bus())
         assert second is not first
         assert await self.call(bus, "online_users") == []
+
+    def test_a_cancelled_stop_ends_the_work(self) -> None:
+        manager = UserManager(MemoryBus())  # not started
+        manager.startService()
+        manager._compare()
+        stopping = manager.stopService()
+        stopping.addErrback(lambda failure: failure.trap(CancelledError))
+        stopping.cancel()
+        assert manager._working is None
 
     async def test_the_module_can_be_stopped_anytime_and_restarted(self) -> None:
         bus = await self.bus()
