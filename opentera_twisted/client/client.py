@@ -356,7 +356,8 @@ class GatewayClient(Service):
             self._change.cancel()
             self._change = None
         self._is_stopping = True
-        stopped = self._connection.stop().addCallback(self._stopped)
+        self._connection.stop().addCallback(self._stopped)
+        stopped = self._connection.stop()  # the caller's own, which it may cancel
         self._login.forget()
         self._waiting.fail(error or BusUnavailable("the client was stopped"))
         self._queue.end(error)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import BusUnavailable
@@ -23,7 +23,7 @@ from opentera_twisted.client import (
 )
 from opentera_twisted.link import back_off as link_back_off
 from opentera_twisted.messages import UserEvent
-from tests.helpers.support import Collector, log_of, turn
+from tests.helpers.support import GUARD, Collector, log_of, turn
 
 from .scripted import ScriptedGateway, key_maker
 
@@ -305,6 +305,12 @@ class CloseTests(ClientTestCase):
             await stopped
         await client.connected()
         assert len(self.asked.items) == 4
+        stopped = client.stopService()
+        stopped.addErrback(lambda failure: failure.trap(CancelledError))
+        stopped.cancel()  # ends only the wait
+        client.startService()
+        await client.connected(GUARD)
+        assert len(self.asked.items) == 5
         assert self.gaps.items == []
 
     async def test_the_disconnect_command_ends_it_for_good(self) -> None:
