@@ -64,7 +64,8 @@ class EventQueue:
         self._end = error or Ended()
         readers, self._readers = self._readers, {}
         for reader in readers:
-            reader.errback(Failure(self._end))
+            if not reader.called:  # an earlier callback may have cancelled it
+                reader.errback(Failure(self._end))
 
     def get(self) -> Deferred[Event]:
         """Wait for the next event.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from opentera_twisted.client.events import Event
@@ -37,6 +38,17 @@ class QueueTests(SynchronousTestCase):
         self.put(1, 2)
         names = [self.successResultOf(waiting[number]).name for number in (0, 2)]
         assert names == ["1", "2"]
+
+    def test_a_reader_may_cancel_another_at_the_end(self) -> None:
+        first, second = self.queue.get(), self.queue.get()
+
+        def ended(failure: Failure) -> None:
+            failure.trap(Ended)
+            second.cancel()
+
+        first.addErrback(ended)
+        self.queue.end()
+        self.failureResultOf(second, CancelledError)
 
     def test_an_overflow_is_a_gap_and_the_newest_events_stay(self) -> None:
         log = log_of(self)
