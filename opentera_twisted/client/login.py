@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
+from opentera_twisted._internal.timeouts import LONGEST
 from opentera_twisted.client.events import BadFrame
 
 SUBPROTOCOL: Final = "opentera-bus.recovery.v1"
@@ -144,7 +145,9 @@ class Login:
                 raise BadFrame("a first frame without a recovery token")
             window = recovery.get("window") if isinstance(recovery, dict) else None
             self._token = token
-            self._window = window if isinstance(window, (int, float)) else DEFAULT_WINDOW
+            if not isinstance(window, (int, float)) or not 0 <= window < LONGEST:
+                window = DEFAULT_WINDOW
+            self._window = window
             self._good_until = None
             recovered = isinstance(recovery, dict) and recovery.get("recovered") is True
         self.received = 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from opentera_twisted.client.events import BadFrame
-from opentera_twisted.client.login import Login
+from opentera_twisted.client.login import DEFAULT_WINDOW, Login
 
 
 def first(token: str = "token", recovered: bool | None = None) -> dict[str, Any]:
@@ -38,6 +38,19 @@ def test_every_return_that_is_not_recovered_is_a_gap(recovered: Any) -> None:
     login = Login()
     login.begin(first())
     assert login.begin(first(recovered=recovered)) is True
+
+
+@pytest.mark.parametrize(
+    "window", [10**400, float("nan"), -1, "60", None], ids=["huge", "nan", "below", "text", "none"]
+)
+def test_an_invalid_window_is_replaced_by_the_default(window: Any) -> None:
+    login = Login()
+    login.begin({"recovery": {"token": "token", "window": window}})
+    login.broke(0.0)
+    login.expire(DEFAULT_WINDOW - 1)
+    assert not login.needs_key
+    login.expire(DEFAULT_WINDOW)
+    assert login.needs_key
 
 
 def test_without_recovery_every_return_is_a_gap() -> None:
