@@ -61,8 +61,8 @@ class RedisCommands(Firing):
     other command.
 
     Raises:
-        InvalidArgument: at once; an argument has the wrong type, or the command makes no sense on a
-            connection that others share.
+        InvalidArgument: at once; an argument has the wrong type or is not valid UTF-8 text, or the
+            command makes no sense on a connection that others share.
         AttributeError: txredisapi has no such command.
 
     Fails with:
@@ -145,7 +145,10 @@ class RedisCommands(Firing):
         Returns:
             Fires with the result of the script; fails like the other commands.
         """
-        text = script if isinstance(script, str) else script.decode()
+        try:
+            text = _encode(script).decode()
+        except UnicodeDecodeError:
+            raise InvalidArgument("the text of a script must be valid UTF-8") from None
         arguments = [_encode(argument) for argument in args]
         return self._link.run(Script(text), [_encode(key) for key in keys], *arguments)
 
@@ -210,16 +213,21 @@ def _checked(method: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     return result.addErrback(rename)
 
 
-def _encode(argument: Any) -> Argument:
+def _encode(argument: Any) -> bytes:
     """Encode an argument of a command.
 
     Raises:
-        InvalidArgument: it has another type.
+        InvalidArgument: it has another type, or is text that UTF-8 cannot encode.
     """
     if isinstance(argument, (bytes, bytearray, memoryview)):
         return bytes(argument)
     if isinstance(argument, str):
-        return argument.encode()
+        try:
+            return argument.encode()
+        except UnicodeEncodeError:
+            raise InvalidArgument(
+                "the text of an argument cannot be encoded in UTF-8; give bytes"
+            ) from None
     if isinstance(argument, (int, float)) and not isinstance(argument, bool):
         return repr(argument).encode()
     raise InvalidArgument(

@@ -52,6 +52,16 @@ class RedisCommandsTests(RedisTestCase):
         redis = (await self.bus(self.server.url)).redis
         with pytest.raises(InvalidArgument, match="bitop: no ``srckeys`` specified"):
             await redis.bitop("AND", "target")
+        for send in (
+            lambda: redis.set("text", "\ud800"),
+            lambda: redis.hmset("text", {"\udfff": 1}),
+            lambda: redis.execute_command("GET\ud800"),
+            lambda: redis.eval("\ud800"),
+            lambda: redis.eval(b"\xff"),
+            lambda: redis.eval("return 1", ["\ud800"]),
+        ):
+            with pytest.raises(InvalidArgument, match="UTF-8"):
+                await send()
         with pytest.raises(CommandFailed, match="NOSCRIPT"):
             await redis.evalsha("0" * 40)
 
