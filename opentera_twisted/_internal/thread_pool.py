@@ -48,6 +48,7 @@ class ThreadPool:
         self._executor: Executor | None = None
         self._pending: dict[Future[Any], str] = {}
         self._has_warned = False
+        self._is_stopped = False
 
     def run(
         self,
@@ -71,12 +72,17 @@ class ThreadPool:
             thread.
 
         Fails with:
-            NoThread: all threads are busy, or none can start; the function does not run.
+            NoThread: all threads are busy, none can start, or the pool was stopped; the function
+                does not run.
         """
-        if self._executor is None:
+        executor = self._executor
+        if executor is None:
             # A test's reactor has no threads, and provides its own executor.
             make = getattr(reactor, "make_executor", ThreadPoolExecutor)
-            self._executor = make(self._size, self._owner)
+            executor = self._executor = make(self._size, self._owner)
+        if self._is_stopped:  # checked last: another thread may stop the pool meanwhile
+            self.stop()
+            return fail(NoThread(f"no thread for {self._owner}: the pool was stopped"))
 
         def cancel(_: object) -> None:
             future.cancel()
@@ -84,7 +90,7 @@ class ThreadPool:
         result: Deferred[Any] = Deferred(cancel)
         calls = [function]
         try:
-            future = self._executor.submit(lambda: calls.pop()(*arguments))
+            future = executor.submit(lambda: calls.pop()(*arguments))
         except RuntimeError as error:  # no thread is available, or the program is exiting
             calls.clear()  # the executor keeps a function that has no thread
             return fail(NoThread(f"no thread for {self._owner}: {error}"))
@@ -102,7 +108,8 @@ class ThreadPool:
         return result
 
     def stop(self) -> None:
-        """End the threads after their current functions."""
+        """End the threads after the functions that are running or waiting; accept no more."""
+        self._is_stopped = True
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from twisted.internet.defer import Deferred
 
@@ -24,6 +24,8 @@ from opentera_twisted.client.events import Event
 from opentera_twisted.client.queue import Ended
 from opentera_twisted.errors import BusUnavailable, ForkedProcess
 from opentera_twisted.reactor_thread import in_thread, run, running_reactor
+
+_CLOSED: Final = "this client was closed: make another"
 
 
 class BlockingGatewayClient:
@@ -160,13 +162,15 @@ class BlockingGatewayClient:
 
     def _do(self, method: Callable[[GatewayClient], Deferred[Any]]) -> Any:
         if self._is_closed:
-            raise BusUnavailable("this client was closed: make another")
+            raise BusUnavailable(_CLOSED)
         return run(lambda: method(self._started()))
 
     def _started(self) -> GatewayClient:
         """Return the client, in the reactor's thread; the first use makes and starts it."""
         if self._client is None:
             client = self._client = self._make()
+            if self._is_closed:  # by another thread, in the meantime
+                raise BusUnavailable(_CLOSED)
             client.startService()
             self._trigger = running_reactor().addSystemEventTrigger(
                 "before", "shutdown", client.stopService

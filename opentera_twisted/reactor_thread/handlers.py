@@ -75,7 +75,9 @@ class SerialQueue:
         self.call(self._handler, *arguments)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Queue a call of another function, in order."""
+        """Queue a call of another function, in order, unless the queue has ended."""
+        if self._is_ended:
+            return
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
             self._dropped()
@@ -114,6 +116,8 @@ class SerialQueue:
 
     def _done(self, result: object) -> None:
         self._is_running = False
+        if self._is_ended:
+            return
         if isinstance(result, Failure):
             self._log.error("{what} waits: {cause}", what=self._what, cause=result.value)
             clock_of(self._reactor).callLater(PAUSE, self._work)

@@ -13,8 +13,9 @@ from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, InvalidArgument, Limits, Overloaded, Procedures
 from opentera_twisted._internal import thread_pool
-from opentera_twisted._internal.thread_pool import ThreadPool
+from opentera_twisted._internal.thread_pool import NoThread, ThreadPool
 from opentera_twisted.blocking import BlockingBus
+from opentera_twisted.testing import result_of
 from tests.helpers.support import GUARD, RedisTestCase, log_of
 
 
@@ -22,6 +23,16 @@ from tests.helpers.support import GUARD, RedisTestCase, log_of
 def test_a_number_of_threads_is_an_integer_from_1_on(size: int) -> None:
     with pytest.raises(InvalidArgument, match="number of threads"):
         BlockingBus(handler_threads=size)
+
+
+def test_a_stopped_pool_starts_no_threads() -> None:
+    pool = ThreadPool("tests")
+    pool.stop()
+    ran: list[int] = []
+    with pytest.raises(NoThread, match="the pool was stopped"):
+        result_of(pool.run(reactor, "late", ran.append, 1))
+    assert pool._executor is None
+    assert not ran
 
 
 class ThreadPoolTests(RedisTestCase):
