@@ -191,7 +191,7 @@ def disconnect_command(uuid: str) -> str:
         >>> disconnect_command("11111111-2222-3333-4444-555555555555")
         'module.TeraServer.TwistedModule.events.11111111-2222-3333-4444-555555555555'
     """
-    return f"module.{TWISTED_MODULE}.events.{_subtopic(uuid)}"
+    return f"{module_events(TWISTED_MODULE)}.{_subtopic(uuid)}"
 
 
 def rpc_of(server: str) -> str:

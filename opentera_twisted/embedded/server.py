@@ -197,7 +197,7 @@ class EmbeddedServer(Service):
         if self._restart is not None:
             self._restart.cancel()
             self._restart = None
-        self._fail_waiting(f"the embedded server on {self._address} was stopped")
+        self._end_waiting(f"the embedded server on {self._address} was stopped")
         if self._process is None:
             return succeed(None)
         if self._kill is None:
@@ -260,9 +260,7 @@ class EmbeddedServer(Service):
             address=self._address,
             pid=process.pid,
         )
-        for waiter in self._take_waiting_for_ready():
-            if not waiter.called:  # an earlier callback may have cancelled it
-                waiter.callback(None)
+        self._end_waiting(None)
 
     def _has_ended(self, process: ServerProcess, how: str) -> None:
         """Handle the end of a process, requested or not."""
@@ -295,7 +293,7 @@ class EmbeddedServer(Service):
             seconds = self._restart_after
             self._restart_after = min(2 * seconds, RESTART_AFTER_AT_MOST)
             self._restart = self._clock.callLater(seconds, self._start)
-            self._fail_waiting(cause)
+            self._end_waiting(cause)
             _log.error(
                 "{cause}; starting it again in {seconds:g} s{loss}",
                 cause=cause,
@@ -304,7 +302,7 @@ class EmbeddedServer(Service):
             )
         else:
             self._failure = cause
-            self._fail_waiting(cause)
+            self._end_waiting(cause)
             _log.error("{cause}", cause=cause)
 
     def _look(self, waiter: Deferred[None], looks: int) -> None:
@@ -330,17 +328,18 @@ class EmbeddedServer(Service):
             )
         )
 
-    def _fail_waiting(self, cause: str) -> None:
-        """Fail all waiters for readiness."""
-        for waiter in self._take_waiting_for_ready():
-            if not waiter.called:
-                waiter.errback(EmbeddedServerError(cause))
-
-    def _take_waiting_for_ready(self) -> list[Deferred[None]]:
+    def _end_waiting(self, cause: str | None) -> None:
+        """Fire all waiters for readiness, or fail them with a cause."""
         waiting, self._waiting_for_ready = self._waiting_for_ready, {}
         for timeout in waiting.values():
             timeout.cancel()
-        return list(waiting)
+        for waiter in waiting:
+            if waiter.called:
+                continue  # an earlier callback has cancelled it
+            if cause is None:
+                waiter.callback(None)
+            else:
+                waiter.errback(EmbeddedServerError(cause))
 
     def _remove_scratch(self) -> None:
         """Remove the working directory of a server without stored data.
