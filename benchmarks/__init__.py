@@ -25,6 +25,7 @@ Parts of scenarios:
     scenario          settings and common functions
     comparison        several gateways measured alike, in rounds, each round in another order
     deliveries        one gateway with its websockets: publishes, counts, times what is delivered
+    crowds            our gateway: logins at once, and bursts
     events            published events
     presence_reports  waits until the gateway has reported its users
     gateways          starts our gateway and publishes events for it

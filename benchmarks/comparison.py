@@ -19,8 +19,11 @@ OURS: Mapping[str, Start] = {"ours": ours, "ours in a site": ours_in_a_site}
 CEILING = "ceiling"
 FLOOR = "floor"
 
-SLOW: Final = 10.0
-"""Seconds: a rival that takes longer in a round is left out of those that follow."""
+SLOW: Final = 5.0
+"""Seconds: a slow rival takes longer in a round, and is left out of those that follow."""
+
+SLOWER: Final = 2.0
+"""Times as long as ours, which a slow rival takes too."""
 
 
 @frozen
@@ -80,6 +83,7 @@ class Comparison:
         A rival that is slow is measured in one round only.
         """
         slow: set[str] = set()
+        ours = 0.0
         for number in setting.each_round(title):
             for name in rotated(list(self.starts), number):
                 if name in self.missing or name in slow:
@@ -98,7 +102,9 @@ class Comparison:
                     self._add(name, measured)
                 seconds = perf_counter() - began
                 print(f" {seconds:.1f} s", file=sys.stderr)
-                if seconds > SLOW and name not in self.own:
+                if name == "ours":
+                    ours = seconds
+                elif seconds > max(SLOW, SLOWER * ours) and name not in self.own:
                     slow.add(name)
 
     def series(self, what: str, name: str) -> Series:
@@ -116,7 +122,7 @@ class Comparison:
         target: Target | None = None,
         point: Point | None = None,
     ) -> Figure:
-        """Ours beside all the others.
+        """Ours beside all the others, but for those that do not have the quantity.
 
         Args:
             scenario: its name.
@@ -135,7 +141,7 @@ class Comparison:
                 self.missing.get(name, ""),
             )
             for name in self.starts
-            if name != "ours"
+            if name != "ours" and (name in self.missing or self.series(what, name).samples)
         ]
         return Figure(scenario, what, unit, self.series(what, "ours"), rivals, target, point)
 

@@ -27,7 +27,10 @@ PATIENCE: Final = 30.0
 """Seconds to wait for what is delivered."""
 
 LONGEST: Final = 2.0
-"""Seconds that a slow gateway may take over one measurement; it gets fewer events then."""
+"""Seconds that a slow gateway may take over one measurement; it gets fewer events then.
+
+A gateway that takes longer for one event to each websocket has its warm-up measured.
+"""
 
 
 @frozen
@@ -52,12 +55,11 @@ class Connected:
     """A gateway with its websockets open."""
 
     side: Side
-    opened_per_second: float
     _load: Child
     _publisher: Child
     _audience: Audience
     _at_first: int
-    _rate: float = 0.0
+    _warm: Delivered | None = None
 
     def open_others(self) -> None:
         """Open the websockets that were not opened at first, and warm them up."""
@@ -69,7 +71,7 @@ class Connected:
     def warm_up(self) -> Delivered:
         """Publish a few events, paced."""
         each = max(1, min(WARM_UP, WARM_UP_DELIVERIES // len(self._audience.topics)))
-        return self.measure(each, WARM_UP_PACE / len(self._audience.published))
+        return self._deliver(each, WARM_UP_PACE / len(self._audience.published), 1)
 
     def measure(self, each: int, pace: float = 0.0, times: int = 1) -> Delivered:
         """Publish events, and count what is delivered until all has come.
@@ -80,10 +82,15 @@ class Connected:
             times: how often to do so, one after the other.
         """
         count = len(self._audience.topics)
-        if self._rate:
+        if self._warm is not None:
+            most = int(LONGEST * self._warm.per_second / count)
+            if not most:
+                return self._warm
             # Rather fewer bursts than smaller ones.
-            most = max(1, int(LONGEST * self._rate / count))
             each, times = min(each, most), max(1, min(times, most // each))
+        return self._deliver(each, pace, times)
+
+    def _deliver(self, each: int, pace: float, times: int) -> Delivered:
         published = each * len(self._audience.published)
         delivered = wanted = 0
         seconds = load = 0.0
@@ -145,12 +152,51 @@ def connected(
     """
     count = len(audience.topics) if at_first is None else at_first
     with (
+        _opened(start, setting, audience, count) as (side, load),
+        side.publisher(audience.published) as publisher,
+    ):
+        yield _warm(Connected(side, load, publisher, audience, count))
+
+
+@contextmanager
+def connected_to_both(
+    start: Start, setting: Setting, count: int
+) -> Iterator[tuple[Connected, Connected]]:
+    """A warm gateway whose websockets follow one topic, and each another one of its own.
+
+    Args:
+        start: starts the gateway.
+        setting: settings of the run.
+        count: number of websockets.
+
+    Yields:
+        It with the events of the shared topic, and with those of personal topics.
+    """
+    both = Audience.both(count)
+    shared = Audience.shared(count)
+    with (
+        _opened(start, setting, both, count) as (side, load),
+        side.publisher(shared.published) as common,
+        side.publisher(both.published) as personal,
+    ):
+        yield (
+            _warm(Connected(side, load, common, shared, count)),
+            _warm(Connected(side, load, personal, both, count)),
+        )
+
+
+@contextmanager
+def _opened(
+    start: Start, setting: Setting, audience: Audience, count: int
+) -> Iterator[tuple[Side, Child]]:
+    """A gateway, and the load generator of its first websockets."""
+    with (
         start(setting, audience) as side,
         program("websocket_load", port=side.port, dialect=side.dialect) as load,
     ):
-        options = {"paths": side.paths[:count], "topics": audience.topics[:count]}
-        opened = load.ask({"open": options})
-        with side.publisher() as publisher:
-            per_second = count / opened["seconds"]
-            gateway = Connected(side, per_second, load, publisher, audience, count)
-            yield evolve(gateway, rate=gateway.warm_up().per_second)
+        load.ask({"open": {"paths": side.paths[:count], "topics": audience.followed[:count]}})
+        yield side, load
+
+
+def _warm(gateway: Connected) -> Connected:
+    return evolve(gateway, warm=gateway.warm_up())

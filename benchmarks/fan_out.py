@@ -8,8 +8,8 @@ from typing import Final
 from attrs import frozen
 
 from benchmarks.children import allow_files
-from benchmarks.comparison import Comparison, Measured
-from benchmarks.deliveries import Delivered, connected
+from benchmarks.comparison import CEILING, Comparison, Measured
+from benchmarks.deliveries import Connected, Delivered, connected, connected_to_both
 from benchmarks.figures import Figure, Point, Target
 from benchmarks.gateways import Audience, Start
 from benchmarks.scenario import Setting
@@ -55,6 +55,9 @@ QUANTITIES: Final = (
     Quantity("load generator's share", "% of a core", lambda delivered: 100 * delivered.load),
 )
 
+ONE_TOPIC_EACH: Final = (CEILING, "nchan")
+"""Gateways that know no topics, or deliver in another way to a client with two of them."""
+
 Loads = Mapping[str, tuple[int, float, int]]
 """By name: events for each websocket, seconds between them, how often."""
 
@@ -64,8 +67,7 @@ def run(setting: Setting) -> list[Figure]:
     allow_files()
     figures = []
     for count in QUICK_WEBSOCKETS if setting.quick else WEBSOCKETS:
-        figures += _compare(setting, Audience.shared(count), _one_topic(count))
-        figures += _compare(setting, Audience.personal(count), _personal(count))
+        figures += _compare(setting, count)
     return figures
 
 
@@ -82,28 +84,37 @@ def _personal(count: int) -> Loads:
     return {"personal topics, burst": (PERSONAL_DELIVERIES // count, 0.0, 1)}
 
 
-def _compare(setting: Setting, audience: Audience, loads: Loads) -> list[Figure]:
-    """All gateways with one audience."""
-    count = len(audience.topics)
-    # The null gateway knows no topics.
-    comparison = Comparison.of(setting, ceiling=len(audience.published) == 1)
+def _compare(setting: Setting, count: int) -> list[Figure]:
+    """All gateways with as many websockets."""
+    comparison = Comparison.of(setting, ceiling=True)
+    shared, personal = _one_topic(count), _personal(count)
 
     def name_of(load: str, quantity: Quantity) -> str:
         return f"{load}, {count:,} websockets: {quantity.what}"
 
-    def measure(_: str, start: Start) -> Measured:
-        values = {}
-        lost = 0.0
-        with connected(start, setting, audience) as gateway:
-            for load, (each, pace, times) in loads.items():
-                delivered = gateway.measure(each, pace, times)
-                lost = max(lost, delivered.lost)
-                for quantity in QUANTITIES:
-                    values[name_of(load, quantity)] = quantity.value(delivered)
-            remark = "not all was delivered" if lost else ""
-            return Measured(gateway.side.who, values, remark)
+    def measure(name: str, start: Start) -> Measured:
+        if name in ONE_TOPIC_EACH:
+            delivered: dict[str, Delivered] = {}
+            separate = [(Audience.shared(count), shared)]
+            if name != CEILING:
+                separate.append((Audience.personal(count), personal))
+            for audience, loads in separate:
+                with connected(start, setting, audience) as gateway:
+                    delivered |= _deliver(gateway, loads)
+                    who = gateway.side.who
+        else:
+            with connected_to_both(start, setting, count) as (gateway, of_its_own):
+                delivered = _deliver(gateway, shared) | _deliver(of_its_own, personal)
+                who = gateway.side.who
+        values = {
+            name_of(load, quantity): quantity.value(measured)
+            for load, measured in delivered.items()
+            for quantity in QUANTITIES
+        }
+        is_complete = not any(measured.lost for measured in delivered.values())
+        return Measured(who, values, "" if is_complete else "not all was delivered")
 
-    comparison.run(setting, f"{NAME}, {', '.join(loads)}, {count:,} websockets", measure)
+    comparison.run(setting, f"{NAME}, {count:,} websockets", measure)
     return [
         comparison.figure(
             NAME,
@@ -112,6 +123,10 @@ def _compare(setting: Setting, audience: Audience, loads: Loads) -> list[Figure]
             beside=quantity.beside,
             point=Point(f"{load}: {quantity.what}", "websockets", count),
         )
-        for load in loads
+        for load in (*shared, *personal)
         for quantity in QUANTITIES
     ]
+
+
+def _deliver(gateway: Connected, loads: Loads) -> dict[str, Delivered]:
+    return {load: gateway.measure(*amount) for load, amount in loads.items()}

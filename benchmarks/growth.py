@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from attrs import frozen
-
 from benchmarks.children import allow_files
-from benchmarks.deliveries import connected
+from benchmarks.deliveries import Connected, connected, connected_to_both
 from benchmarks.exponents import exponent, steepest
 from benchmarks.figures import Figure, Point, Series, Target
 from benchmarks.gateways import Audience, ours
@@ -19,91 +17,83 @@ ROUNDS: Final = 2
 TARGET: Final = Target("below", 1.1)
 """Nothing worse than in proportion."""
 
+CLIENTS: Final = (10, 100, 1_000, 10_000)
+SIZES: Final = (1_000, 10_000, 100_000)
+"""Numbers of clients, and bytes of a message: each ten times the one before."""
+
 CLIENTS_OF_SIZES: Final = 100
 
+_SHARED: Final = "clients of one topic"
+_PERSONAL: Final = "topics, one client each"
+_SIZE: Final = f"bytes of a message to {CLIENTS_OF_SIZES} clients"
 
-@frozen
-class Growth:
-    """One thing that grows.
-
-    Attributes:
-        what: Name of the size.
-        sizes: each ten times the one before.
-        audience: Makes the audience of a size.
-        events: Returns, for a size, the events per websocket in a burst and the bursts.
-    """
-
-    what: str
-    sizes: tuple[int, ...]
-    audience: Callable[[int], Audience]
-    events: Callable[[int], tuple[int, int]]
-
-
-_GROWTHS: Final = (
-    Growth(
-        "clients of one topic",
-        (10, 100, 1_000, 10_000),
-        Audience.shared,
-        lambda clients: (20, max(2, min(40, 20_000 // clients))),
-    ),
-    Growth(
-        "topics, one client each",
-        (10, 100, 1_000, 10_000),
-        Audience.personal,
-        lambda topics: (10_000 // topics, 2),
-    ),
-    Growth(
-        f"bytes of a message to {CLIENTS_OF_SIZES} clients",
-        (1_000, 10_000, 100_000),
-        lambda size: Audience.shared(CLIENTS_OF_SIZES, size),
-        lambda _: (4, 25),
-    ),
-)
+Costs = dict[str, float]
+"""Microseconds of the gateway's processor time for one event, by what grows."""
 
 
 def run(setting: Setting) -> list[Figure]:
-    """Measure all sizes of one thing in each round, each round in another order."""
+    """Measure all sizes of a thing in each round, each round in another order."""
     allow_files()
+    return [
+        *_grow(setting, CLIENTS, (_SHARED, _PERSONAL), _of_clients),
+        *_grow(setting, SIZES, (_SIZE,), _of_sizes),
+    ]
+
+
+def _grow(
+    setting: Setting,
+    sizes: Sequence[int],
+    things: Sequence[str],
+    measure: Callable[[Setting, int], Costs],
+) -> list[Figure]:
+    if setting.quick:
+        sizes = sizes[:2]
+    costs = {(what, size): Series("ours: twistd process") for what in things for size in sizes}
+    overall = {what: Series(f"from {sizes[0]:,} to {sizes[-1]:,}") for what in things}
+    steps = {what: Series("from one size to the next, ten times as large") for what in things}
+    for number in setting.each_round(f"{NAME}, {' and '.join(things)}"):
+        measured = {size: measure(setting, size) for size in rotated(sizes, number)}
+        for what in things:
+            in_order = [measured[size][what] for size in sizes]
+            for size, cost in zip(sizes, in_order, strict=True):
+                costs[what, size].samples.append(cost)
+            overall[what].samples.append(exponent(sizes, in_order))
+            steps[what].samples.append(steepest(sizes, in_order))
     figures = []
-    for growth in _GROWTHS:
-        figures += _grow(setting, growth)
+    for what in things:
+        figures += [
+            Figure(
+                NAME,
+                f"cost of an event, {size:,} {what}",
+                "µs",
+                costs[what, size],
+                point=Point(f"cost of an event, {what}", what, size),
+            )
+            for size in sizes
+        ]
+        figures += [
+            Figure(NAME, f"exponent of that cost, {what}", "power", overall[what]),
+            Figure(
+                NAME, f"steepest step of that cost, {what}", "power", steps[what], target=TARGET
+            ),
+        ]
     return figures
 
 
-def _grow(setting: Setting, growth: Growth) -> list[Figure]:
-    sizes = growth.sizes[:2] if setting.quick else growth.sizes
-    costs = {size: Series("ours: twistd process") for size in sizes}
-    overall = Series(f"from {sizes[0]:,} to {sizes[-1]:,}")
-    steps = Series("from one size to the next, ten times as large")
-    for number in setting.each_round(f"{NAME}, {growth.what}"):
-        measured = {size: _cost(setting, growth, size) for size in rotated(sizes, number)}
-        for size, cost in measured.items():
-            costs[size].samples.append(cost)
-        in_order = [measured[size] for size in sizes]
-        overall.samples.append(exponent(sizes, in_order))
-        steps.samples.append(steepest(sizes, in_order))
-    figures = [
-        Figure(
-            NAME,
-            f"cost of an event, {size:,} {growth.what}",
-            "µs",
-            series,
-            point=Point(f"cost of an event, {growth.what}", growth.what, size),
-        )
-        for size, series in costs.items()
-    ]
-    return [
-        *figures,
-        Figure(NAME, f"exponent of that cost, {growth.what}", "power", overall),
-        Figure(NAME, f"steepest step of that cost, {growth.what}", "power", steps, target=TARGET),
-    ]
+def _of_clients(setting: Setting, clients: int) -> Costs:
+    with connected_to_both(ours, setting, clients) as (shared, personal):
+        bursts = max(2, min(40, 20_000 // clients))
+        return {
+            _SHARED: _cost(shared, clients, 20, bursts),
+            _PERSONAL: _cost(personal, 1, 10_000 // clients, 2),
+        }
 
 
-def _cost(setting: Setting, growth: Growth, size: int) -> float:
-    """Microseconds of the gateway's processor time for one event, however many receive it."""
-    audience = growth.audience(size)
-    with connected(ours, setting, audience) as gateway:
-        each, times = growth.events(size)
-        measured = gateway.measure(each, times=times)
-    receivers = len(audience.topics) / len(audience.published)
-    return measured.cost * receivers
+def _of_sizes(setting: Setting, size: int) -> Costs:
+    with connected(ours, setting, Audience.shared(CLIENTS_OF_SIZES, size)) as gateway:
+        return {_SIZE: _cost(gateway, CLIENTS_OF_SIZES, 4, 25)}
+
+
+def _cost(gateway: Connected, receivers: int, each: int, times: int) -> float:
+    """Cost of one event, however many receive it."""
+    return gateway.measure(each, times=times).cost * receivers

@@ -12,7 +12,7 @@ import redis
 
 from benchmarks.children import Child, allow_files, program
 from benchmarks.comparison import Comparison, Measured
-from benchmarks.deliveries import PATIENCE, connected
+from benchmarks.deliveries import PATIENCE, connected_to_both
 from benchmarks.events import MARK
 from benchmarks.figures import Figure, Rival, Series, Target
 from benchmarks.gateways import (
@@ -127,12 +127,12 @@ def _measure(setting: Setting, name: str, start: Start) -> Measured:
             _refuse(side, values)
         who = side.who
     lost = 0.0
-    for what, audience, each, times in (
-        (_TOPIC, Audience.shared(CLIENTS), BURST, max(1, setting.amount(BURSTS))),
-        (_PERSONAL, Audience.personal(CLIENTS), setting.amount(PERSONAL), 1),
-    ):
-        forget_everyone(setting)
-        with connected(start, setting, audience) as gateway:
+    forget_everyone(setting)
+    with connected_to_both(start, setting, CLIENTS) as (shared, personal):
+        for what, gateway, each, times in (
+            (_TOPIC, shared, BURST, max(1, setting.amount(BURSTS))),
+            (_PERSONAL, personal, setting.amount(PERSONAL), 1),
+        ):
             delivered = gateway.measure(each, times=times)
             values[what] = delivered.per_second
             values[f"{what}: gateway's processor time"] = delivered.cost
@@ -189,7 +189,7 @@ def _logged_in(
     reported()
     values[_MEMORY] = (resident(side.pids) - memory) / CLIENTS
     values[_LOGIN_COST] = 1e6 * (processor_time(side.pids) - before) / CLIENTS
-    publisher = stack.enter_context(side.publisher())
+    publisher = stack.enter_context(side.publisher(audience.published))
     load.ask({"count": {"mark": MARK, "each": RECEIVED, "within": PATIENCE}})
     _publish(publisher, RECEIVED)
     if not load.report()["complete"]:

@@ -21,11 +21,11 @@ from benchmarks.__main__ import SCENARIOS, run_each
 from benchmarks.capacity import Costs, Machine
 from benchmarks.children import program, redis_server
 from benchmarks.comparison import Comparison, Measured
-from benchmarks.deliveries import connected
+from benchmarks.deliveries import connected, connected_to_both
 from benchmarks.events import MARK, SIZE, compact, event, text
 from benchmarks.exponents import exponent, steepest
 from benchmarks.figures import Figure, Point, Ratio, Results, Rival, Series, Target
-from benchmarks.gateways import Audience, Start, null, with_recovery
+from benchmarks.gateways import Audience, Start, null, ours, with_recovery
 from benchmarks.plots import pictures
 from benchmarks.programs.dialects import DIALECTS, PONG, TEXT, frame
 from benchmarks.programs.marks import MarkCounter
@@ -132,6 +132,15 @@ class TestDialects:
     def test_a_ping_of_another_protocol_is_answered_in_kind(self) -> None:
         assert DIALECTS["socket.io"].answer(b"\x81\x012") == frame(TEXT, b"3", masked=True)
 
+    def test_a_second_topic_is_subscribed_before_the_last_step(self) -> None:
+        said = [step.say for step in DIALECTS["nats"].steps_to("one,two")]
+        assert [text.partition("SUB ")[2] for text in said] == [
+            "one 1\r\nPING\r\n",
+            "two 2\r\nPING\r\n",
+            "",
+        ]
+        assert [step.say for step in DIALECTS["nats"].steps_to("one")] == [said[0], ""]
+
     def test_every_dialect_ends_by_saying_nothing(self) -> None:
         for dialect in DIALECTS.values():
             assert [step.say for step in dialect.steps if not step.say] == [""] * bool(
@@ -219,6 +228,7 @@ class TestRounds:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("benchmarks.comparison.SLOW", -1.0)
+        monkeypatch.setattr("benchmarks.comparison.SLOWER", 0.0)
         comparison = Comparison(dict.fromkeys(("ours", "slow"), null))
         setting = Setting(0, 3, quick=True)
         comparison.run(setting, "title", lambda name, _: Measured(name, {"speed": 2.0}))
@@ -236,7 +246,10 @@ class TestRounds:
 
 class TestRuns:
     def test_a_scenario_that_fails_loses_no_results_of_others(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         path = tmp_path / "results.json"
         rounds = []
@@ -258,6 +271,7 @@ class TestRuns:
         assert [figure["scenario"] for figure in written["figures"]] == ["good", "good"]
         assert set(written["seconds"]) == {"good", "broken"}
         assert rounds == [3, 3]
+        assert "good 0 s, broken 0 s; in all 0 s" in capsys.readouterr().err
 
     def test_requested_rounds_apply_to_every_scenario(
         self, monkeypatch: pytest.MonkeyPatch
@@ -344,7 +358,7 @@ def test_clients_return_with_tokens_and_get_missed_events() -> None:
         options = {"port": side.port, "dialect": side.dialect}
         load = stack.enter_context(program("websocket_load", **options))
         load.ask({"open": {"paths": side.paths, "topics": audience.topics}})
-        publisher = stack.enter_context(side.publisher())
+        publisher = stack.enter_context(side.publisher(audience.published))
         for _ in range(2):  # the second time with the tokens of the first return
             assert load.ask({"drop": {}}) == {"dropped": 3}
             publisher.ask({"count": 6, "pace": 0.0})
@@ -353,6 +367,14 @@ def test_clients_return_with_tokens_and_get_missed_events() -> None:
             load.ask({"drop": {}})
             missed = {"path": "/wss/user", "received": 2, "mark": MARK, "missed": 0}
             load.ask({"return": missed})
+
+
+def test_clients_follow_a_shared_topic_and_one_of_their_own() -> None:
+    with (
+        redis_server() as port,
+        connected_to_both(ours, Setting(port, 1, quick=True), 3) as gateways,
+    ):
+        assert [gateway.measure(each=2).lost for gateway in gateways] == [0.0, 0.0]
 
 
 def test_each_event_is_timed_at_each_websocket() -> None:

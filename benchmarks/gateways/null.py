@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from benchmarks.children import program
 from benchmarks.events import event, text
@@ -30,7 +29,7 @@ def null(setting: Setting, audience: Audience) -> Iterator[Side]:
             port=report["port"],
             pids=(gateway.pid,),
             paths=["/"] * len(audience.topics),
-            publisher=partial(publishing, report["publisher_port"], [b"x"]),
+            publisher=lambda _: publishing(report["publisher_port"], [b"x"]),
         )
 
 
@@ -49,5 +48,5 @@ def null_behind_redis(setting: Setting, audience: Audience) -> Iterator[Side]:
             port=gateway.report()["port"],
             pids=(gateway.pid,),
             paths=["/"] * len(audience.topics),
-            publisher=partial(publishing, setting.port, [published_in_redis(topic, message)]),
+            publisher=lambda _: publishing(setting.port, [published_in_redis(topic, message)]),
         )

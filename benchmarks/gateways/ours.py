@@ -6,8 +6,7 @@ import json
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -83,38 +82,43 @@ def twistd(setting: Setting, *options: str) -> Iterator[tuple[Child, int]]:
 
 
 def _side(who: str, setting: Setting, audience: Audience, gateway: Child, port: int) -> Side:
-    commands = [
-        published_in_redis(topic, event(topic, audience.size).SerializeToString())
-        for topic in audience.published
-    ]
+    def publisher(topics: Sequence[str]) -> AbstractContextManager[Child]:
+        return publishing(
+            setting.port,
+            [
+                published_in_redis(topic, event(topic, audience.size).SerializeToString())
+                for topic in topics
+            ],
+        )
+
     return Side(
         who=who,
         dialect="plain",
         port=port,
         pids=gateway.family(),
-        paths=issue_paths(setting, audience.topics),
-        publisher=partial(publishing, setting.port, commands),
+        paths=issue_paths(setting, audience),
+        publisher=publisher,
     )
 
 
-def issue_paths(setting: Setting, topics_of_users: Sequence[str]) -> list[str]:
-    """Request paths with session keys of a user for each topic, valid for ten minutes."""
-    keys = [f"user.{secrets.token_urlsafe(32)}" for _ in topics_of_users]
+def issue_paths(setting: Setting, audience: Audience) -> list[str]:
+    """Request paths with session keys of a user for each websocket, valid for ten minutes."""
+    keys = [f"user.{secrets.token_urlsafe(32)}" for _ in audience.topics]
     with (
         redis.Redis(port=setting.port, protocol=2) as client,
         client.pipeline(transaction=False) as pipeline,
     ):
-        for key, topic in zip(keys, topics_of_users, strict=True):
-            pipeline.set(key, _value(topic), ex=600)
+        for key, topic in zip(keys, audience.topics, strict=True):
+            pipeline.set(key, _value(topic, audience.common), ex=600)
         pipeline.execute()
     return [f"/wss/user?id={key}" for key in keys]
 
 
-def _value(topic: str) -> str:
-    """Return the user and further topics of a key for that topic."""
+def _value(topic: str, common: str) -> str:
+    """Return the user and further topics of a key for these topics."""
     prefix, _, rest = topic.partition("user.")
     if prefix == "websocket.":
         uuid = rest.removesuffix(".events")
         assert topics.websocket_events("user", uuid) == topic
-        return uuid
+        return json.dumps({"uuid": uuid, "name": "", "topics": [common]}) if common else uuid
     return json.dumps({"uuid": str(uuid4()), "name": "", "topics": [topic]})

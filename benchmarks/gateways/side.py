@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from benchmarks.children import Child, program
 from benchmarks.events import SIZE
 from benchmarks.programs.bare import array
 from benchmarks.scenario import Setting
+
+_SHARED: Final = "service.Bench.events"
 
 
 @frozen
@@ -21,26 +23,38 @@ class Audience:
     Attributes:
         topics: Topic of each websocket: all equal, or all different.
         size: bytes of an event's text.
+        common: Second topic of each websocket, or an empty string.
     """
 
     topics: tuple[str, ...]
     size: int = SIZE
+    common: str = ""
 
     @property
     def published(self) -> list[str]:
         """Each topic once."""
         return list(dict.fromkeys(self.topics))
 
+    @property
+    def followed(self) -> list[str]:
+        """Topics of each websocket, separated by commas."""
+        return [f"{topic},{self.common}" if self.common else topic for topic in self.topics]
+
     @classmethod
     def shared(cls, count: int, size: int = SIZE) -> Audience:
         """So many websockets that follow one topic."""
-        return cls(("service.Bench.events",) * count, size)
+        return cls((_SHARED,) * count, size)
 
     @classmethod
     def personal(cls, count: int, size: int = SIZE) -> Audience:
         """So many websockets, each with a topic of its own."""
         uuids = (f"{number:08x}-0000-4000-8000-000000000000" for number in range(count))
         return cls(tuple(f"websocket.user.{uuid}.events" for uuid in uuids), size)
+
+    @classmethod
+    def both(cls, count: int) -> Audience:
+        """So many websockets, each with a topic of its own and the shared one."""
+        return evolve(cls.personal(count), common=_SHARED)
 
 
 @frozen
@@ -53,7 +67,7 @@ class Side:
         port: Port of its websockets.
         pids: its processes, whose time and memory are counted.
         paths: Request paths of the websockets, in the order of the audience's topics.
-        publisher: starts the program that publishes its events.
+        publisher: starts the program that publishes events on these topics in turn.
     """
 
     who: str
@@ -61,7 +75,7 @@ class Side:
     port: int
     pids: tuple[int, ...]
     paths: list[str]
-    publisher: Callable[[], AbstractContextManager[Child]]
+    publisher: Callable[[Sequence[str]], AbstractContextManager[Child]]
 
 
 class Start(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from attrs import frozen
@@ -28,6 +29,10 @@ class Step:
     after: bytes
     say: str
 
+    def to(self, topic: str) -> Step:
+        """Return the step with that topic."""
+        return Step(self.after, self.say.replace("TOPIC", topic))
+
 
 @frozen
 class Dialect:
@@ -35,6 +40,7 @@ class Dialect:
 
     Attributes:
         steps: after the handshake; the last one says nothing. None: the handshake subscribes.
+        another: Step that subscribes a second topic.
         protocol: Websocket subprotocol to offer.
         opcode: Opcode of the clients' frames.
         ping: Ping of the gateway.
@@ -42,10 +48,19 @@ class Dialect:
     """
 
     steps: tuple[Step, ...] = ()
+    another: Step | None = None
     protocol: str = ""
     opcode: int = TEXT
     ping: bytes = PING
     pong: str | None = None
+
+    def steps_to(self, topics: str) -> Iterator[Step]:
+        """Yield the steps to one topic, or to two that a comma separates."""
+        topic, _, second = topics.partition(",")
+        for number, step in enumerate(self.steps, start=1):
+            if second and self.another is not None and number == len(self.steps):
+                yield self.another.to(second)
+            yield step.to(topic)
 
     def frame(self, text: str) -> bytes:
         """Return a client's message as a frame."""
@@ -97,6 +112,7 @@ DIALECTS: Final = {
             Step(b"INFO ", f"CONNECT {_NATS_OPTIONS}\r\nSUB TOPIC 1\r\nPING\r\n"),
             Step(b"PONG\r\n", ""),
         ),
+        another=Step(b"PONG\r\n", "SUB TOPIC 2\r\nPING\r\n"),
         opcode=BINARY,
         ping=b"PING\r\n",
         pong="PONG\r\n",
@@ -112,6 +128,7 @@ DIALECTS: Final = {
             Step(b"[2,", json.dumps([32, 1, {}, "TOPIC"])),
             Step(b"[33,", ""),
         ),
+        another=Step(b"[33,", json.dumps([32, 2, {}, "TOPIC"])),
         protocol="wamp.2.json",
     ),
     "recovery": Dialect(

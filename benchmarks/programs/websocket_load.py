@@ -51,11 +51,10 @@ class Opening:
 
     told = b""
 
-    def __init__(self, connection: socket.socket, dialect: Dialect, topic: str, path: str) -> None:
+    def __init__(self, connection: socket.socket, dialect: Dialect, topics: str, path: str) -> None:
         self.connection = connection
         self._dialect = dialect
-        self._topic = topic
-        self._steps = deque(dialect.steps)
+        self._steps = deque(dialect.steps_to(topics))
         self._received = b""
         self._accepted = False
         connection.sendall(handshake(path, dialect))
@@ -79,8 +78,7 @@ class Opening:
             self.told, self._received = told, rest
             say = self._steps.popleft().say
             if say:
-                frame = self._dialect.frame(say.replace("TOPIC", self._topic))
-                self.connection.sendall(frame)
+                self.connection.sendall(self._dialect.frame(say))
         return True
 
     def _split(self, after: bytes) -> tuple[bytes, bool, bytes]:
@@ -143,11 +141,16 @@ class Load:
         self.closed = 0
 
     def open(self, paths: list[str], topics: list[str]) -> dict[str, float]:
-        """Open one websocket for each path; returns when all are subscribed."""
+        """Open one websocket for each path; returns when all are subscribed.
+
+        Args:
+            paths: request targets.
+            topics: topics of each websocket; a comma separates two.
+        """
         return self._open(
             [
-                partial(Opening, dialect=self._dialect, topic=topic, path=path)
-                for path, topic in zip(paths, topics, strict=True)
+                partial(Opening, dialect=self._dialect, topics=followed, path=path)
+                for path, followed in zip(paths, topics, strict=True)
             ]
         )
 
@@ -190,7 +193,7 @@ class Load:
 
     def refuse(self, path: str, count: int) -> dict[str, float]:
         """Have the gateway refuse so many requests; returns when it has closed all connections."""
-        opening = partial(Refused, dialect=self._dialect, topic="", path=path)
+        opening = partial(Refused, dialect=self._dialect, topics="", path=path)
         return self._open([opening] * count)
 
     def _open(self, openings: list[Callable[[socket.socket], Opening]]) -> dict[str, float]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,11 @@ def channels(setting: Setting, audience: Audience) -> Iterator[Side]:
     with program("rivals.programs.channels_gateway", interpreter, **options) as server:
         report = server.report()
         versions = report["versions"]
-        prepared = {
-            "layer": report["layer"],
-            "events": [[topic, text(event(topic, audience.size))] for topic in audience.published],
-        }
+
+        def publisher(topics: Sequence[str]) -> AbstractContextManager[Child]:
+            events = [[topic, text(event(topic, audience.size))] for topic in topics]
+            return _publisher(interpreter, {"layer": report["layer"], "events": events})
+
         yield Side(
             who=(
                 f"Django Channels {versions['channels']}, daphne {versions['daphne']}, "
@@ -37,8 +37,8 @@ def channels(setting: Setting, audience: Audience) -> Iterator[Side]:
             dialect="plain",
             port=port,
             pids=(server.pid,),
-            paths=[f"/?topic={topic}" for topic in audience.topics],
-            publisher=partial(_publisher, interpreter, prepared),
+            paths=[f"/?topics={topics}" for topics in audience.followed],
+            publisher=publisher,
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,10 +27,11 @@ def crossbar(setting: Setting, audience: Audience) -> Iterator[Side]:
         (handshake("/", dialect), b"\r\n\r\n"),
         (dialect.frame(dialect.steps[0].say), b"[2,"),
     ]
-    events = []
-    for topic in audience.published:
+
+    def published(topic: str) -> bytes:
         payload = json.loads(compact(event(topic, audience.size, compact)))
-        events.append(dialect.frame(json.dumps([16, 1, {}, topic, [payload]])))
+        return dialect.frame(json.dumps([16, 1, {}, topic, [payload]]))
+
     port = free_port()
     with TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(_configuration(port)))
@@ -46,7 +46,9 @@ def crossbar(setting: Setting, audience: Audience) -> Iterator[Side]:
                 port=port,
                 pids=node.family(),
                 paths=["/"] * len(audience.topics),
-                publisher=partial(publishing, port, events, greetings),
+                publisher=lambda topics: publishing(
+                    port, [published(topic) for topic in topics], greetings
+                ),
             )
 
 

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from tempfile import NamedTemporaryFile
 
 from attrs import frozen
@@ -59,11 +58,12 @@ def nats_server() -> Iterator[NatsServer]:
 @contextmanager
 def nats(setting: Setting, audience: Audience) -> Iterator[Side]:
     """Websockets that speak NATS over frames."""
-    events = []
-    for topic in audience.published:
-        payload = text(event(topic, audience.size)).encode()
-        events.append(b"PUB %b %d\r\n%b\r\n" % (topic.encode(), len(payload), payload))
     greetings = [(b'CONNECT {"verbose":false,"pedantic":false}\r\nPING\r\n', b"PONG\r\n")]
+
+    def published(topic: str) -> bytes:
+        payload = text(event(topic, audience.size)).encode()
+        return b"PUB %b %d\r\n%b\r\n" % (topic.encode(), len(payload), payload)
+
     with nats_server() as server:
         yield Side(
             who=f"nats-server {server.version}, websockets",
@@ -71,5 +71,7 @@ def nats(setting: Setting, audience: Audience) -> Iterator[Side]:
             port=server.websocket_port,
             pids=(server.pid,),
             paths=["/"] * len(audience.topics),
-            publisher=partial(publishing, server.port, events, greetings),
+            publisher=lambda topics: publishing(
+                server.port, [published(topic) for topic in topics], greetings
+            ),
         )

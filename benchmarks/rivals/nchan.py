@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -61,19 +60,24 @@ _START: Final = (
 
 @contextmanager
 def nchan(setting: Setting, audience: Audience) -> Iterator[Side]:
-    """nginx with nchan, unpacked from Debian's packages."""
+    """nginx with nchan, unpacked from Debian's packages.
+
+    A websocket has one topic: more would make a channel of its own of each client.
+    """
+    assert not audience.common
     root = debian("nchan", "nginx", "libnginx-mod-nchan")
     binary = str(root / "usr/sbin/nginx")
     output = subprocess.run([binary, "-v"], capture_output=True, text=True, check=True).stderr
     archive = next(root.glob("libnginx-mod-nchan_*.deb")).name
     version = archive.split("_")[1].removeprefix("1%3a").partition("+")[0]
-    events = []
-    for topic in audience.published:
+
+    def published(topic: str) -> bytes:
         body = text(event(topic, audience.size))
-        events.append(
+        return (
             f"POST /publish?topic={topic} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
-        )
+            f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+
     port = free_port()
     with TemporaryDirectory() as folder:
         configuration = Path(folder) / "nginx.conf"
@@ -95,5 +99,5 @@ def nchan(setting: Setting, audience: Audience) -> Iterator[Side]:
                 port=port,
                 pids=server.family(),
                 paths=[f"/subscribe?topic={topic}" for topic in audience.topics],
-                publisher=partial(publishing, port, events),
+                publisher=lambda topics: publishing(port, [published(topic) for topic in topics]),
             )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from itertools import starmap
 
 from benchmarks.children import ROOT, Child, running
 from benchmarks.events import compact, event, text
@@ -16,10 +16,11 @@ from benchmarks.scenario import Setting
 @contextmanager
 def ws(setting: Setting, audience: Audience) -> Iterator[Side]:
     """Texts are forwarded as they come; each client's frame is made by `ws`."""
-    commands = [
-        published_in_redis(topic, text(event(topic, audience.size)).encode())
-        for topic in audience.published
-    ]
+
+    def publisher(topics: Sequence[str]) -> AbstractContextManager[Child]:
+        events = {topic: text(event(topic, audience.size)).encode() for topic in topics}
+        return publishing(setting.port, list(starmap(published_in_redis, events.items())))
+
     with _script("ws_gateway", setting.port) as gateway:
         report = gateway.report()
         yield Side(
@@ -27,36 +28,45 @@ def ws(setting: Setting, audience: Audience) -> Iterator[Side]:
             dialect="told",
             port=report["port"],
             pids=(gateway.pid,),
-            paths=[f"/?topic={topic}" for topic in audience.topics],
-            publisher=partial(publishing, setting.port, commands),
+            paths=[f"/?topics={topics}" for topics in audience.followed],
+            publisher=publisher,
         )
 
 
 @contextmanager
 def socket_io(setting: Setting, audience: Audience) -> Iterator[Side]:
     """Rooms are topics; messages are those that its adapter publishes."""
-    first = audience.published[0]
-    prepared = text(event(first, audience.size, compact))
-    with _script("socketio_gateway", setting.port, first, prepared) as gateway:
+    kinds = [audience.topics[0], *filter(None, [audience.common])]
+    prepared: list[str] = []
+    for topic in kinds:
+        prepared += topic, text(event(topic, audience.size, compact))
+    with _script("socketio_gateway", setting.port, *prepared) as gateway:
         report = gateway.report()
-        payload = bytes.fromhex(report["payload"])
-        # Topics have one length, so that another one can replace it.
-        commands = [
-            published_in_redis(
-                report["channel"].replace(first, topic),
+        recorded = {
+            len(topic): (topic, message["channel"], bytes.fromhex(message["payload"]))
+            for topic, message in zip(kinds, report["messages"], strict=True)
+        }
+
+        def published(topic: str) -> bytes:
+            # Topics of one kind have one length, so that another one can replace it.
+            first, channel, payload = recorded[len(topic)]
+            return published_in_redis(
+                channel.replace(first, topic),
                 payload.replace(first.encode(), topic.encode()),
             )
-            for topic in audience.published
-        ]
+
         yield Side(
             who=f"Socket.IO {report['version']}, Redis adapter",
             dialect="socket.io",
             port=report["port"],
             pids=(gateway.pid,),
             paths=[
-                f"/socket.io/?EIO=4&transport=websocket&topic={topic}" for topic in audience.topics
+                f"/socket.io/?EIO=4&transport=websocket&topics={topics}"
+                for topics in audience.followed
             ],
-            publisher=partial(publishing, setting.port, commands),
+            publisher=lambda topics: publishing(
+                setting.port, [published(topic) for topic in topics]
+            ),
         )
 
 

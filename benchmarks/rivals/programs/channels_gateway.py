@@ -39,9 +39,10 @@ class Consumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # not annotated h
     """One websocket."""
 
     async def connect(self) -> None:
-        """Join the group and let the client in."""
-        topic = parse_qs(self.scope["query_string"].decode())["topic"][0]
-        await self.channel_layer.group_add(topic, self.channel_name)
+        """Join the groups and let the client in."""
+        topics = parse_qs(self.scope["query_string"].decode())["topics"][0]
+        for topic in topics.split(","):
+            await self.channel_layer.group_add(topic, self.channel_name)
         await self.accept()
 
     async def event(self, message: dict[str, str]) -> None:

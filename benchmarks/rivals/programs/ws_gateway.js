@@ -12,19 +12,21 @@ async function main() {
   await redis.connect();
   const server = new WebSocketServer({ host: "127.0.0.1", port: 0, backlog: 1024 });
   server.on("connection", async (client, request) => {
-    const topic = new URL(request.url, "ws://127.0.0.1").searchParams.get("topic");
-    let followed = topics.get(topic);
-    if (followed === undefined) {
-      const clients = new Set();
-      const deliver = (text) => {
-        for (const each of clients) each.send(text);
-      };
-      followed = { clients, subscribed: redis.subscribe(topic, deliver) };
-      topics.set(topic, followed);
-    }
-    followed.clients.add(client);
-    client.on("close", () => followed.clients.delete(client));
-    await followed.subscribed;
+    const names = new URL(request.url, "ws://127.0.0.1").searchParams.get("topics").split(",");
+    await Promise.all(names.map((topic) => {
+      let followed = topics.get(topic);
+      if (followed === undefined) {
+        const clients = new Set();
+        const deliver = (text) => {
+          for (const each of clients) each.send(text);
+        };
+        followed = { clients, subscribed: redis.subscribe(topic, deliver) };
+        topics.set(topic, followed);
+      }
+      followed.clients.add(client);
+      client.on("close", () => followed.clients.delete(client));
+      return followed.subscribed;
+    }));
     client.send("subscribed");
   });
   server.on("listening", () => {
