@@ -21,7 +21,7 @@ from opentera_twisted.rpc.wire import decode_request, encode_reply, encode_reque
 NAME: Final = "call-latency"
 TARGET: Final = Target("below", 2.0)
 NATS_TARGET: Final = Target("below", 0.6)
-CALLS: Final = 10_000
+CALLS: Final = 5_000
 
 _SERVERS, _CALLERS = range(2)
 """Their cores."""

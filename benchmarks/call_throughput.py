@@ -21,9 +21,9 @@ QUICK_IN_FLIGHT: Final = (1, 64, 256)
 COMPARED: Final = 64
 """Calls in flight of ours beside existing callers, who have one."""
 
-CALLS: Final = {1: 2_000, 16: 12_000}
-CALLS_IN_FLIGHT: Final = 20_000
-"""Each enough for one to three seconds."""
+CALLS: Final = {1: 2_000, 16: 8_000}
+CALLS_IN_FLIGHT: Final = 12_000
+"""Each enough for a second or two."""
 
 EXISTING_CALLS: Final = 1_000
 

@@ -15,7 +15,9 @@ from benchmarks.scenario import Setting
 NAME: Final = "event-latency"
 ROUNDS: Final = 3
 WEBSOCKETS: Final = (1, 100)
-EVENTS: Final = 200
+EVENTS: Final = {1: 200, 100: 100}
+"""To each websocket."""
+
 FLOOR_TARGET: Final = Target("below", 1.5)
 PACE: Final = 0.01
 """Seconds between events: a hundred a second, so that none waits for the one before it."""
@@ -37,13 +39,13 @@ def _of(count: int) -> str:
 
 
 def _measure(setting: Setting, _: str, start: Start) -> Measured:
-    events = max(setting.amount(EVENTS), 50)
     values = {}
     few, many = WEBSOCKETS
     with connected(start, setting, Audience.shared(many), at_first=few) as gateway:
         for count in WEBSOCKETS:
             if count == many:
                 gateway.open_others()
+            events = max(setting.amount(EVENTS[count]), 50)
             found = percentiles(gateway.latencies(events, PACE))
             values.update({f"{_of(count)}: {name}": value for name, value in found.items()})
         return Measured(gateway.side.who, values)

@@ -11,8 +11,8 @@ from benchmarks.scenario import SERVICE, Setting, rotated
 
 NAME: Final = "exclusive-calls"
 ROUNDS: Final = 3
-CALLS: Final = 10_000
-CALLS_IN_FLIGHT: Final = 60_000
+CALLS: Final = 4_000
+CALLS_IN_FLIGHT: Final = 20_000
 IN_FLIGHT: Final = 64
 
 _SHARED: Final = "exclusive: each call claimed in Redis first"

@@ -116,19 +116,20 @@ def run(setting: Setting) -> list[Figure]:
     costs = {(nodes, kind): _Costs(f"ours with {kind}") for nodes in NODES for kind in kinds}
     growth = {kind: _Costs(f"ours with {kind}") for kind in kinds}
     price = {who: Series(who) for who in ("ours: redis+cluster://", "ours: redis://")}
-    for number in setting.each_round(NAME):
-        for nodes in rotated(NODES, number):
-            with redis_cluster(nodes) as cluster:
+    with ExitStack() as stack:
+        clusters = {nodes: stack.enter_context(redis_cluster(nodes)) for nodes in NODES}
+        for number in setting.each_round(NAME):
+            for nodes in rotated(NODES, number):
+                cluster = clusters[nodes]
                 for kind, query in rotated(list(kinds.items()), number):
                     _measure(setting, cluster, cluster.url + query, costs[nodes, kind])
-        with redis_cluster(1) as cluster:
-            sides = list(zip(price.values(), [cluster.url, setting.url], strict=True))
+            sides = list(zip(price.values(), [clusters[1].url, setting.url], strict=True))
             for series, url in rotated(sides, number):
                 series.samples.append(_cost_of_a_call(setting, url))
-        for work in _WORKS:
-            for kind in kinds:
-                first, *_, last = (costs[nodes, kind].last(work.all_nodes) for nodes in NODES)
-                growth[kind].add(work.growth, last / first)
+            for work in _WORKS:
+                for kind in kinds:
+                    first, *_, last = (costs[nodes, kind].last(work.all_nodes) for nodes in NODES)
+                    growth[kind].add(work.growth, last / first)
     figures = []
     for work in _WORKS:
         for what, unit in (

@@ -11,8 +11,11 @@ from benchmarks.scenario import Setting, rotated
 
 NAME: Final = "publish"
 ROUNDS: Final = 3
-COUNT: Final = 20_000
+COUNT: Final = 10_000
 COUNT_IN_FLIGHT: Final = 100_000
+REDIS_COUNT_IN_FLIGHT: Final = 15_000
+"""Each enough for one to two seconds."""
+
 IN_FLIGHT: Final = 64
 SIZE: Final = 300
 """Bytes of a payload: an event in protobuf."""
@@ -29,6 +32,7 @@ def run(setting: Setting) -> list[Figure]:
     common = {"topic": "service.Bench.events", "size": SIZE}
     single = _amount(setting.amount(COUNT))
     several = _amount(setting.amount(COUNT_IN_FLIGHT))
+    fewer = _amount(setting.amount(REDIS_COUNT_IN_FLIGHT))
     ours = partial(measured, "our_publisher", url=setting.url, **common)
     other = partial(measured, "redis_publisher", port=setting.port, **common)
     floor = partial(measured, "floor_publisher", port=setting.port, **common)
@@ -37,7 +41,7 @@ def run(setting: Setting) -> list[Figure]:
         (one[_REDIS], "p50", partial(other, **single, in_flight=1)),
         (one[_FLOOR], "p50", partial(floor, **single)),
         (many[_OURS], "per_second", partial(ours, **several, in_flight=IN_FLIGHT)),
-        (many[_REDIS], "per_second", partial(other, **several, in_flight=IN_FLIGHT)),
+        (many[_REDIS], "per_second", partial(other, **fewer, in_flight=IN_FLIGHT)),
     ]
     for number in setting.each_round(NAME):
         for series, what, measure in rotated(sides, number):
