@@ -208,7 +208,7 @@ $(VENV)/.bench: setup.cfg $(VENV)/.dev
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/.bench  ## Measure everything beside its rivals; write build/bench: up to an hour.
+bench: $(VENV)/.bench  ## Measure everything beside its rivals; write build/bench: less than half an hour.
 	$(BIN)/python -m benchmarks --json build/bench/results.json --plots build/bench
 
 .PHONY: bench-quick

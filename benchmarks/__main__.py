@@ -6,6 +6,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -129,8 +130,10 @@ def main() -> None:
 
 def run_each(names: Sequence[str], setting: Setting, results: Results, path: Path | None) -> None:
     """Run scenarios; report one that fails, and continue with the others."""
+    start = perf_counter()
     for number, name in enumerate(names, start=1):
-        print(f"{name}: scenario {number} of {len(names)}", file=sys.stderr)
+        elapsed = timedelta(seconds=round(perf_counter() - start))
+        print(f"{name}: scenario {number} of {len(names)}, after {elapsed}", file=sys.stderr)
         scenario = SCENARIOS[name]
         rounds = QUICK_ROUNDS if setting.quick else getattr(scenario, "ROUNDS", ROUNDS)
         began = perf_counter()
@@ -143,6 +146,8 @@ def run_each(names: Sequence[str], setting: Setting, results: Results, path: Pat
         print(f"{name}: {results.seconds[name]:.0f} s", file=sys.stderr)
         if path is not None:
             report.write(path, results)
+    lengths = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in results.seconds.items())
+    print(f"{lengths}; in all {sum(results.seconds.values()):.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":
