@@ -68,9 +68,9 @@ def twistd(setting: Setting, *options: str) -> Iterator[tuple[Child, int]]:
     port = free_port()
     command = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile="]
     command += ["opentera-bus", "--redis", setting.url, "--admin", "none"]
-    # A busy machine needs longer for a hand-over than the default allows.
     command += ["--max-clients", "0", "--max-connections-per-address", "0"]
-    command += ["--shutdown-timeout", "60"]
+    # A busy machine needs longer for a handshake and a hand-over than the defaults allow.
+    command += ["--handshake-timeout", "60", "--shutdown-timeout", "60"]
     command += ["--websocket", f"tcp:{port}:interface=127.0.0.1", *options]
     with running(*command) as gateway:
         if "--workers" in options:
