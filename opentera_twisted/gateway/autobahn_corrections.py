@@ -222,9 +222,6 @@ class CorrectedProtocol(Protocol, WebSocketServerProtocol):  # type: ignore[misc
         self.state = self.STATE_OPEN
         self.inside_message = False
         self.current_frame = None
-        self.autoPingPendingCall = self.factory._batched_timer.call_later(  # noqa: SLF001
-            self.autoPingInterval, self._sendAutoPing
-        )
         self.was_opened = True
         try:
             self.onOpen()
@@ -290,7 +287,7 @@ class CorrectedProtocol(Protocol, WebSocketServerProtocol):  # type: ignore[misc
         return True
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Send Autobahn's own frames (replies, pings, pongs) through the bounded queue.
+        """Send Autobahn's own frames (replies, pongs, closes) through the bounded queue.
 
         Sending at once keeps them in order with the events.
         """
@@ -411,7 +408,6 @@ class CorrectedFactory(WebSocketServerFactory, ServerFactory):  # type: ignore[m
             failByDrop=False,
             openHandshakeTimeout=0,
             closeHandshakeTimeout=CLOSE_TIMEOUT,
-            autoPingRestartOnAnyTraffic=False,
             **options,
         )
         self.protocol = self._configured(protocol)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from http import HTTPStatus
+from math import ceil
+from struct import Struct
 from typing import Any, Final, Protocol
 
 from autobahn.websocket.compress import PerMessageDeflateOfferAccept
@@ -43,6 +45,7 @@ from opentera_twisted.gateway.login import (
     Refusal,
     parse_login,
 )
+from opentera_twisted.gateway.pings import PAYLOAD, PING, Pings
 from opentera_twisted.gateway.recovery.session import HAS_TOKEN, Session
 from opentera_twisted.gateway.send_queue import has_foreign_layer, socket_of
 from opentera_twisted.gateway.trusted_proxies import UNIX, Peer, TrustedProxies
@@ -71,6 +74,9 @@ POLICY_VIOLATION: Final = 1008
 SERVICE_RESTART: Final = 1012
 
 _CLOSE: Final = 8
+_ANSWER: Final = Struct("!HLL")  # a pong: its head, its mask and its masked payload
+_ANSWER_HEAD: Final = 0x8A84
+_ANSWER_PAYLOAD: Final = int.from_bytes(PAYLOAD, "big")
 _NOT_ALLOWED: Final = Frame("Not allowed to send message").plain
 
 
@@ -133,6 +139,7 @@ class ClientProtocol(CorrectedProtocol):
     _slot: Slot | None = None
     _was_refused = False
     _is_silent = False
+    _unanswered = 0  # pings due since the last pong
 
     def connectionMade(self) -> None:
         """Check the connection limits, and start the handshake timeout."""
@@ -158,6 +165,7 @@ class ClientProtocol(CorrectedProtocol):
             self.factory.gateway.tls_failed(_peer(self.transport), reason)
         cancel(self._timeout)
         self._timeout = None  # a finished call holds a reference to this object
+        self.factory.pings.forget(self)
         self.factory.intake.forget(self)
         self.factory.intake.do(self._gone)
 
@@ -280,27 +288,70 @@ class ClientProtocol(CorrectedProtocol):
             self.window_bits = self.factory.window_bits
         self._admission = self._timeout = None
         self.opened_at = self.factory.clock.seconds()
+        self.factory.pings.add(self)
         closing, self._closing = self._closing, None  # a recovery token comes before the close
         self.factory.gateway.opened(self, self.identity)
         if closing is not None:
             self.close(*closing)
 
     def onPong(self, payload: bytes) -> None:
-        """Report the pong that follows the first frame of a return."""
-        if payload == HAS_TOKEN:
+        """Note the answer to a ping, or report the answer to the first frame of a return."""
+        if payload == PAYLOAD:
+            self._unanswered = 0
+        elif payload == HAS_TOKEN:
             self.factory.gateway.has_token(self)
+
+    def ping(self) -> bool:
+        """Send a ping, or drop the connection if the last one is still unanswered.
+
+        Returns:
+            True if the websocket is open, and a ping is due again after the interval.
+        """
+        if self.state != self.STATE_OPEN or self._closing is not None:
+            return False
+        if self._unanswered >= self.factory.max_unanswered:
+            self._is_silent = True
+            self.dropConnection(abort=True)
+            return False
+        self._unanswered += 1
+        return self._unanswered > 1 or self.send_bytes(PING)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Note the answer to a ping at once, and parse any other data.
+
+        Most clients send nothing else. The parser and the intake's queue would double its cost.
+        """
+        if (
+            len(data) == _ANSWER.size
+            and self.state == self.STATE_OPEN
+            and self.current_frame is None
+            and not self.data
+        ):
+            head, mask, payload = _ANSWER.unpack(data)
+            if head == _ANSWER_HEAD and mask ^ payload == _ANSWER_PAYLOAD:
+                if self._is_within_rate():
+                    self._unanswered = 0
+                return
+        super().dataReceived(data)
 
     def onFrameBegin(self) -> None:
         """Count a frame of any kind except close against the rate limit."""
+        is_counted = self.state == self.STATE_OPEN and self.current_frame.opcode != _CLOSE
+        if not is_counted or self._is_within_rate():
+            super().onFrameBegin()
+
+    def _is_within_rate(self) -> bool:
+        """Count a frame; close the websocket if the frame exceeds the rate limit."""
         limit = self.factory.limits.max_messages_per_minute
-        if limit and self.state == self.STATE_OPEN and self.current_frame.opcode != _CLOSE:
-            if self._frames is None:
-                self._frames = RateLimit()
-            if not self._frames.allows(limit, 60.0, self.factory.clock.seconds()):
-                self.factory.gateway.reached("max_messages_per_minute", self)
-                self._fail_connection(POLICY_VIOLATION, "too many messages")
-                return
-        super().onFrameBegin()
+        if not limit:
+            return True
+        if self._frames is None:
+            self._frames = RateLimit()
+        if self._frames.allows(limit, 60.0, self.factory.clock.seconds()):
+            return True
+        self.factory.gateway.reached("max_messages_per_minute", self)
+        self._fail_connection(POLICY_VIOLATION, "too many messages")
+        return False
 
     def onMessageFrameData(self, payload: bytes) -> None:
         """Discard the data of a message; Autobahn has checked its size and its text."""
@@ -361,11 +412,6 @@ class ClientProtocol(CorrectedProtocol):
         if self.remoteCloseCode is not None:
             return f"closed by the client with {self.remoteCloseCode}"
         return "no answer to a ping" if self._is_silent else "connection lost"
-
-    def onAutoPingTimeout(self) -> None:
-        """Drop the connection of a client that does not answer a ping."""
-        self._is_silent = True
-        super().onAutoPingTimeout()
 
     @property
     def said_goodbye(self) -> bool:
@@ -442,6 +488,8 @@ class ClientFactory(CorrectedFactory):
 
     Attributes:
         connections: All connections, including those in the handshake.
+        pings: Pings to all open websockets.
+        max_unanswered: Intervals of pings without a pong after which a client is silent.
     """
 
     connections: set[ClientProtocol]  # the only class it makes
@@ -460,8 +508,6 @@ class ClientFactory(CorrectedFactory):
             limits.max_send_buffer,
             maxFramePayloadSize=limits.max_message_size,
             maxMessagePayloadSize=limits.max_message_size,
-            autoPingInterval=PING_INTERVAL,
-            autoPingTimeout=PONG_TIMEOUT,
         )
         self.gateway = gateway
         self.limits = limits
@@ -470,6 +516,8 @@ class ClientFactory(CorrectedFactory):
         self.unknown = ConnectionLimit(limits.max_connections_per_address)
         self.known = ConnectionLimit(limits.max_connections_per_address)
         self.intake = Intake(clock)
+        self.pings = Pings(clock, PING_INTERVAL)
+        self.max_unanswered = ceil(PONG_TIMEOUT / PING_INTERVAL)
         self._listening: set[Port] = set()
         self._emptied: Waiters[None] = Waiters()
 
