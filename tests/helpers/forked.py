@@ -43,6 +43,7 @@ from twisted.plugin import getPlugins
 from opentera_twisted.cli.commands import load_commands
 from opentera_twisted.embedded.guard import PR_SET_PDEATHSIG
 from opentera_twisted.embedded.process import guarded
+from tests.helpers import forked_workers
 
 _IMPORTED: Final = (
     "importlib.readers",
@@ -54,6 +55,9 @@ _IMPORTED: Final = (
     "twisted.plugins.opentera_bus",
     "twisted.scripts.twistd",
 )
+FORK_WORKERS: Final = "OPENTERA_BUS_TEST_FORK_WORKERS"
+"""Environment variable with which a forked program forks its workers too."""
+
 _HANDLED: Final = frozenset({"PYTHONIOENCODING", "PYTHONPATH", "PYTHONUNBUFFERED"})
 _MAKING: Final = threading.Lock()
 _LARGEST: Final = 2**18
@@ -272,14 +276,7 @@ def _become(request: _Request, nursery: int, libc: ctypes.CDLL) -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != nursery:  # it ended before the call of prctl
         sys.exit("the nursery has ended")
-    moved = [fcntl(file, F_DUPFD_CLOEXEC, _ABOVE) for file in request.files]
-    services: Any = reactor
-    services._poller.close()  # it shares that of the nursery
-    os.closerange(0, _ABOVE)
-    for file, target in zip(moved, request.targets, strict=True):
-        os.dup2(file, target)
-        os.close(file)
-    services.__init__()
+    _take(request.files, request.targets)
     os.chdir(request.directory)
     os.environ.clear()
     os.environ.update(request.environment)
@@ -288,6 +285,20 @@ def _become(request: _Request, nursery: int, libc: ctypes.CDLL) -> None:
     sys.stdin = open(0, encoding=encoding, closefd=False)  # noqa: SIM115
     sys.stdout = _stream(1, encoding, errors or "strict", is_binary)
     sys.stderr = _stream(2, encoding, "backslashreplace", is_binary=True)
+    if os.environ.pop(FORK_WORKERS, None):
+        forked_workers.prepare(_take, _end)
+
+
+def _take(files: Sequence[int], targets: Sequence[int]) -> None:
+    """Close all files but these, which get these numbers; open a reactor's own."""
+    moved = [fcntl(file, F_DUPFD_CLOEXEC, _ABOVE) for file in files]
+    services: Any = reactor
+    services._poller.close()  # it shares that of the process that forked it
+    os.closerange(0, _ABOVE)
+    for file, target in zip(moved, targets, strict=True):
+        os.dup2(file, target)
+        os.close(file)
+    services.__init__()
 
 
 def _stream(number: int, encoding: str, errors: str, is_binary: bool) -> IO[str]:

@@ -28,6 +28,8 @@ ENVIRONMENT.pop("REDIS_URL", None)
 # Measuring coverage costs half as much again, and a start without a fork up to a second. Programs
 # with this environment run no lines that others do not.
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
+FORKED_WORKERS = {**UNMEASURED, forked.FORK_WORKERS: "1"}
+"""Environment of a forked program whose workers are forked too."""
 MEASURED = {"COVERAGE_PROCESS_CONFIG": os.environ.get("COVERAGE_PROCESS_CONFIG", "")}
 
 _TWISTD = """
@@ -163,10 +165,10 @@ def twistd(
     """Return ``twistd -n opentera-bus`` on its own embedded port; ``own`` are options of twistd.
 
     Without ``fork``, ``/proc`` shows its command line too. ``before`` is code that runs
-    first, and its arguments. Workers are measured only with an ``environment``.
+    first, and its arguments. Workers are started, and measured, only with an ``environment``.
     """
     if environment is None and "--workers" in options:
-        environment = UNMEASURED
+        environment = FORKED_WORKERS
     all_own = ("--nodaemon", f"--pidfile={pidfile}", *own)
     command = _twistd(*all_own, options=options, redis_port=redis_port)
     if before:

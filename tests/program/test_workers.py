@@ -23,7 +23,7 @@ from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.envelopes import tera_event, unpack
 from tests.gateway.test_tls import TLSTestCase
 from tests.helpers.admin import ask
-from tests.helpers.processes import UNMEASURED, Process, twistd, twistd_with_sockets
+from tests.helpers.processes import FORKED_WORKERS, UNMEASURED, Process, twistd, twistd_with_sockets
 from tests.helpers.support import UUID, folder_of, message, server_pid, until
 from tests.helpers.websockets import WebSocket, connect, handshake, leave
 from tests.program.test_program import ENDED, REPORTS, ProgramTestCase, wait_for_end
@@ -38,7 +38,7 @@ READY = f"all {COUNT} workers are ready"
 
 class WorkersTestCase(ProgramTestCase):
     async def start_workers(
-        self, *options: str, redis_port: int = 6379, environment: dict[str, str] = UNMEASURED
+        self, *options: str, redis_port: int = 6379, environment: dict[str, str] = FORKED_WORKERS
     ) -> tuple[Process, int]:
         """Start the program with workers; return it with the port of the websockets."""
         self.admin = free_port()
@@ -57,7 +57,7 @@ class WorkersTestCase(ProgramTestCase):
         if program.has_ended:
             return
         found = subprocess.run(
-            ["pgrep", "-P", str(program.pid), "-f", "bootstrap"],
+            ["pgrep", "-P", str(program.pid)],
             check=False,
             capture_output=True,
             text=True,
@@ -247,7 +247,7 @@ class ServingTests(WorkersTestCase):
 
     async def test_no_secret_is_in_a_command_line_or_an_environment(self) -> None:
         self.redis.config_set("requirepass", "")
-        await self.start_workers("--redis", self.gateway_url)
+        await self.start_workers("--redis", self.gateway_url, environment=UNMEASURED)
         password = self.gateway_url.split("@")[0].rpartition(":")[2]
         for pid in await self.pids():
             for name in ("cmdline", "environ"):
@@ -312,7 +312,7 @@ class SocketTests(WorkersTestCase):
             *("--redis", self.gateway_url, "--workers", str(COUNT)),
             *("--websocket", f"unix:{path}:mode=600"),
             *("--admin", f"tcp:{self.admin}:interface=127.0.0.1"),
-            environment=UNMEASURED,
+            environment=FORKED_WORKERS,
         )
         self.addCleanup(program.kill)
         await program.says(READY)
@@ -374,7 +374,7 @@ class SocketTests(WorkersTestCase):
             *("--redis", self.gateway_url, "--workers", str(COUNT)),
             *("--websocket", f"tcp:{free_port()}:interface=127.0.0.1"),
             *("--admin", f"tcp:{self.admin}:interface=127.0.0.1"),
-            environment={"NOTIFY_SOCKET": manager.address, **UNMEASURED},
+            environment={"NOTIFY_SOCKET": manager.address, **FORKED_WORKERS},
         )
         self.addCleanup(program.kill)
         await manager.until("READY=1")
