@@ -403,11 +403,7 @@ class ClusterLinkTests(ClusterTestCase):
             assert await bus.variables.compare_and_set("k", "1", "2") is True
             assert await bus.variables.get("k") == b"2"
         finally:
-            for node in (target, source):
-                node.execute("CLUSTER", "SETSLOT", slot, "STABLE")
-            target.execute("CLUSTER", "SETSLOT", slot, "NODE", target.id)
-            source.execute("CLUSTER", "SETSLOT", slot, "NODE", target.id)
-            await in_thread(self.cluster.wait_for_owner, slot, target)
+            await in_thread(self.cluster.finish_move, slot, source, target)
         assert await bus.variables.get("k") == b"2"
 
     async def test_a_watch_follows_its_variable_to_another_node(self) -> None:
