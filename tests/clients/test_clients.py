@@ -16,7 +16,7 @@ from .scripted import SCRIPTED
 from .visit import Client
 from .world import World
 
-pytestmark = pytest.mark.xdist_group("clients")  # one world for all
+pytestmark = pytest.mark.xdist_group("browser")  # one world, and one Chromium, for all
 
 CLIENTS = [*PURE, *SCRIPTED]
 RECOVERY = "opentera-bus.recovery.v1"

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import deferLater
@@ -101,6 +104,12 @@ class Browser:
         """Run a command of the DevTools protocol, such as ``Network.enable``."""
         return deferToThread(self.driver.execute_cdp_cmd, name, parameters)
 
+    def tab(self, count: int) -> Deferred[None]:
+        """Press the Tab key that often, in one request."""
+        return deferToThread(
+            ActionChains(self.driver, duration=0).send_keys(Keys.TAB * count).perform
+        )
+
     def console(self) -> Deferred[list[dict[str, Any]]]:
         """Fire with the new entries of the console."""
         return deferToThread(self.driver.get_log, "browser")
@@ -159,6 +168,7 @@ class _Root(Resource):
         return notFound()
 
 
+@pytest.mark.xdist_group("browser")  # one process starts a Chromium
 class BrowserTestCase(RedisTestCase):
     """A test in a browser, with a fresh page."""
 
