@@ -88,9 +88,10 @@ class _Side(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self.proxy.delay or self._late:
-            self._due = max(self._due, reactor.seconds() + self.proxy.delay)
+            now = reactor.seconds()
+            self._due = max(self._due, now + self.proxy.delay)
             self._late.append(data)
-            reactor.callLater(self._due - reactor.seconds(), self._forward_late)
+            reactor.callLater(self._due - now, self._forward_late)
         else:
             self._forward(data)
 
