@@ -44,6 +44,7 @@ def prepare(
         requests.close()
         _serve(theirs, take, end)
     theirs.close()
+    requests.settimeout(600.0)  # the tests' own
     started: Any = Process._fork
 
     def fork(
