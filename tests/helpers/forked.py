@@ -20,6 +20,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -77,9 +78,10 @@ def can_fork(env: Mapping[str, str]) -> bool:
 
 def started(command: Sequence[str], **options: Any) -> Popen[bytes]:
     """Start a program without a fork, in its own session; it ends with this thread."""
-    if sys.platform != "linux":
+    path = shutil.which(command[0])
+    if sys.platform != "linux" or path is None:
         return Popen(command, **options, start_new_session=True)
-    return Popen(guarded("prctl", *command), **options)
+    return Popen(guarded("prctl", path, *command[1:]), **options)
 
 
 def forked(
