@@ -297,7 +297,7 @@ class ClientProtocol(CorrectedProtocol):
     def onPong(self, payload: bytes) -> None:
         """Note the answer to a ping, or report the answer to the first frame of a return."""
         if payload == PAYLOAD:
-            self._unanswered = 0
+            self.answered()
         elif payload == HAS_TOKEN:
             self.factory.gateway.has_token(self)
 
@@ -316,6 +316,10 @@ class ClientProtocol(CorrectedProtocol):
         self._unanswered += 1
         return self._unanswered > 1 or self.send_bytes(PING)
 
+    def answered(self) -> None:
+        """Note the answer to a ping."""
+        self._unanswered = 0
+
     def dataReceived(self, data: bytes) -> None:
         """Note the answer to a ping at once, and parse any other data.
 
@@ -330,7 +334,7 @@ class ClientProtocol(CorrectedProtocol):
             head, mask, payload = _ANSWER.unpack(data)
             if head == _ANSWER_HEAD and mask ^ payload == _ANSWER_PAYLOAD:
                 if self._is_within_rate():
-                    self._unanswered = 0
+                    self.answered()
                 return
         super().dataReceived(data)
 

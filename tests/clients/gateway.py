@@ -1,4 +1,4 @@
-"""``twistd opentera-bus`` that pings each second and prints each pong."""
+"""``twistd opentera-bus`` that pings each second and prints each answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _ClientProtocol: Any = protocol.ClientProtocol
 
 
 class _Telling(_ClientProtocol):  # type: ignore[misc]  # Autobahn is not annotated
-    def onPong(self, payload: bytes) -> None:
+    def answered(self) -> None:
+        super().answered()
         print(f"pong of {self.identity.uuid}", flush=True)  # noqa: T201
 
 
