@@ -87,6 +87,11 @@ class Client:
         await self.websocket.messages.wait(count + 1)
         return self.collect()
 
+    async def leave(self) -> None:
+        """Close the websocket, which ends the session."""
+        self.websocket.sendClose(1000)
+        await self.websocket.closed
+
     def drop(self) -> Deferred[None]:
         """Break the connection."""
         return Deferred.fromCoroutine(leave(self.websocket))

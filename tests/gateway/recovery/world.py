@@ -277,6 +277,8 @@ class World:
             await self.come_back(number, number % 2)
             while not await self.crowd.has_all(number):
                 await self.come_back(number, number % 2)
+        for person in self.people:
+            await person.client.leave()  # a gateway that stops would wait for its session
 
     async def stop(self) -> None:
         """Close everything."""
