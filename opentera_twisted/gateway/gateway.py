@@ -18,6 +18,7 @@ from twisted.web.resource import IResource
 from opentera_twisted import topics
 from opentera_twisted._internal.ip_addresses import network_of
 from opentera_twisted._internal.timeouts import LONGEST
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.access_policy import DefaultPolicy
@@ -193,7 +194,8 @@ class Gateway(Service):
         self._revoked = Revoked(bus.pubsub, self._clock.seconds, self._close_revoked)
         self._clients: Counter[topics.Kind] = Counter()
         self._stopping = False
-        self._ending: Deferred[None] | None = None
+        self._is_ending = False
+        self._ended: Waiters[None] = Waiters()
         self.factory = ClientFactory(
             self, self._clock, limits, TrustedProxies(trusted_proxies), compression
         )
@@ -271,7 +273,7 @@ class Gateway(Service):
         if self.running:
             return
         super().startService()
-        if self._ending is None:
+        if not self._is_ending:
             self._start()
 
     def _start(self) -> None:
@@ -294,21 +296,19 @@ class Gateway(Service):
         """
         was_running = bool(self.running)
         super().stopService()
-        ending = self._ending
-        if ending is None:
-            ending = Deferred.fromCoroutine(self._end(was_running))
-            self._ending = None if ending.called else ending
-        stopped: Deferred[None] = Deferred()
-        ending.chainDeferred(stopped)
+        stopped = self._ended.wait()
+        if not self._is_ending:
+            self._is_ending = True
+            Deferred.fromCoroutine(self._stop(was_running)).addBoth(self._has_stopped)
         return stopped
 
-    async def _end(self, was_running: bool) -> None:
-        try:
-            await self._stop(was_running)
-        finally:
-            self._ending = None
-            if self.running:  # started again meanwhile
-                self._start()
+    def _has_stopped(self, result: Failure | None) -> None:
+        self._is_ending = False
+        if isinstance(result, Failure) and not len(self._ended):  # all waits were cancelled
+            self._log.failure("stopping the gateway failed", result)
+        if self.running:  # started again meanwhile
+            self._start()
+        self._ended.fire(result)
 
     async def _stop(self, was_running: bool) -> None:
         if self._on_gap == "close" and was_running:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, Identity, SessionKeys, topics
@@ -521,6 +521,20 @@ class PresenceTests(GatewayTestCase):
         assert stopped.called
         assert not gateway._stopping
         assert gateway._presence._renewal.running
+
+    def test_each_caller_learns_that_stopping_failed(self) -> None:
+        gateway = Gateway(MemoryBus())
+        for cancelled in (0, 2):
+            closed: Deferred[None] = Deferred()
+            self.patch(gateway.factory, "close_all", lambda *_, closed=closed: closed)
+            stopped = [gateway.stopService() for _ in range(2)]
+            for waiting in stopped[:cancelled]:
+                waiting.cancel()
+                self.failureResultOf(waiting, CancelledError)
+            closed.errback(ZeroDivisionError())
+            for waiting in stopped[cancelled:]:
+                self.failureResultOf(waiting, ZeroDivisionError)
+            assert bool(self.flushLoggedErrors(ZeroDivisionError)) is bool(cancelled)
 
     async def test_stopping_gives_up_when_redis_stays_away(self) -> None:
         server = start_server(self)
