@@ -197,7 +197,10 @@ class UserManager(Service):
             self._starting.cancel()
         if self._checking.running:
             self._checking.stop()
-        ending = Deferred.fromCoroutine(self._end())
+        self._end_revocations()
+        server, self._server = self._server, None
+        subscription, self._subscription = self._subscription, None
+        ending = Deferred.fromCoroutine(self._end(server, subscription))
         try:
             await ending.addTimeout(STOP_TIMEOUT, self._clock)
         except DeferredTimeout:
@@ -207,16 +210,15 @@ class UserManager(Service):
                 count=len(self._messages),
             )
         finally:  # also if the caller cancels it
+            if subscription is not None:
+                subscription.cancel()
             if self._working is not None:
                 self._working.cancel()
             self._messages.clear()
 
-    async def _end(self) -> None:
-        server, self._server = self._server, None
+    async def _end(self, server: ProcedureServer | None, subscription: Subscription | None) -> None:
         if server is not None:
             await server.stop()
-        self._end_revocations()
-        subscription, self._subscription = self._subscription, None
         if subscription is not None:
             await subscription.drain()
         await self._applied()

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -541,13 +542,21 @@ class StartingTests(UserManagerTestCase):
         assert await self.call(bus, "online_users") == []
 
     def test_a_cancelled_stop_ends_the_work(self) -> None:
-        manager = UserManager(MemoryBus())  # not started
+        bus = MemoryBus()  # not started
+        manager = UserManager(bus)
         manager.startService()
         manager._compare()
+        subscription = manager._subscription = bus.pubsub.attach(REPORTS, manager._received)
+        revocation = bus.pubsub.attach("revocations", manager._revoked)
+        manager._revocations = [revocation]
+        server: Any = SimpleNamespace(stop=Deferred)  # of a procedure that hangs
+        manager._server = server
         stopping = manager.stopService()
         stopping.addErrback(lambda failure: failure.trap(CancelledError))
         stopping.cancel()
         assert manager._working is None
+        assert not subscription.active
+        assert not revocation.active
 
     async def test_the_module_can_be_stopped_anytime_and_restarted(self) -> None:
         bus = await self.bus()
