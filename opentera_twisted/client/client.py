@@ -191,7 +191,7 @@ class GatewayClient(Service):
             Fires when it is closed.
         """
         if not self.running:
-            return succeed(None)
+            return self._connection.stop()  # an earlier stop may not have closed it yet
         super().stopService()
         return self._end(None)
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import BusUnavailable
@@ -264,7 +264,9 @@ class KeyTests(ClientTestCase):
 class CloseTests(ClientTestCase):
     async def test_stopping_closes_with_1000_and_waits(self) -> None:
         client = await self.start()
-        await client.stopService()
+        both = [client.stopService(), client.stopService()]
+        assert not any(stopped.called for stopped in both)
+        await gatherResults(both)
         assert not client.is_connected
         await self.server.closed.wait(1)
         assert self.server.closed.items[0][0] == 1000
