@@ -299,10 +299,11 @@ class LocalPresence:
 
     def _apply(self, renewal: Renewal, reported: Container[str]) -> None:
         """Apply the result of a renewal that reported the connections of some identities."""
+        waiting = {change.who for change in self._changes} if renewal.conflicts else ()
         for who in renewal.conflicts:
             if who not in self._here:
                 self._departed.pop(who, None)
-            elif all(change.who != who for change in self._changes):  # else a later report decides
+            elif who not in waiting:  # else a later report decides
                 self._conflicts.add(who)
                 self._on_conflict(self._here[who].identity)
         if renewal.spoiled and renewal.spoiled != self._spoiled:
