@@ -1,4 +1,4 @@
-"""Pings to all websockets, with one timer and in small shares."""
+"""Pings to all websockets, with one timer, and a few per reactor iteration."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from twisted.logger import Logger
 
 PAYLOAD: Final = b"ping"
 PING: Final = bytes([0x89, len(PAYLOAD)]) + PAYLOAD
-"""The ping's frame; clients answer one at a time, so that all pings may have the same payload."""
+"""Frame of every ping. A client never has two unanswered ones, so one payload suffices."""
 
 PINGS_AT_ONCE: Final = 32
 """Maximum pings per reactor iteration."""
 
 SHORTEST_PAUSE: Final = 0.1
-"""Seconds after the last due ping; the pings due meanwhile leave together."""
+"""Minimum seconds until the next pings; those that are due meanwhile leave together."""
 
 
 class Client(Protocol):

@@ -74,9 +74,9 @@ POLICY_VIOLATION: Final = 1008
 SERVICE_RESTART: Final = 1012
 
 _CLOSE: Final = 8
-_ANSWER: Final = Struct("!HLL")  # a pong: its head, its mask and its masked payload
-_ANSWER_HEAD: Final = 0x8A84
-_ANSWER_PAYLOAD: Final = int.from_bytes(PAYLOAD, "big")
+_PONG: Final = Struct("!HLL")  # head, mask and masked payload
+_PONG_HEAD: Final = 0x8A84
+_PONG_PAYLOAD: Final = int.from_bytes(PAYLOAD, "big")
 _NOT_ALLOWED: Final = Frame("Not allowed to send message").plain
 
 
@@ -139,7 +139,7 @@ class ClientProtocol(CorrectedProtocol):
     _slot: Slot | None = None
     _was_refused = False
     _is_silent = False
-    _unanswered = 0  # pings due since the last pong
+    _unanswered = 0  # intervals of pings since the last pong
 
     def connectionMade(self) -> None:
         """Check the connection limits, and start the handshake timeout."""
@@ -295,14 +295,14 @@ class ClientProtocol(CorrectedProtocol):
             self.close(*closing)
 
     def onPong(self, payload: bytes) -> None:
-        """Note the answer to a ping, or report the answer to the first frame of a return."""
+        """Record the pong to a ping, or report the pong to the first frame of a return."""
         if payload == PAYLOAD:
             self.answered()
         elif payload == HAS_TOKEN:
             self.factory.gateway.has_token(self)
 
     def ping(self) -> bool:
-        """Send a ping, or drop the connection if the last one is still unanswered.
+        """Send a ping, or drop the connection if the last one is unanswered for too long.
 
         Returns:
             True if the websocket is open, and a ping is due again after the interval.
@@ -321,18 +321,18 @@ class ClientProtocol(CorrectedProtocol):
         self._unanswered = 0
 
     def dataReceived(self, data: bytes) -> None:
-        """Note the answer to a ping at once, and parse any other data.
+        """Record a pong at once, and parse any other data.
 
-        Most clients send nothing else. The parser and the intake's queue would double its cost.
+        Most clients send nothing else. The parser and the intake would double the cost of a pong.
         """
         if (
-            len(data) == _ANSWER.size
+            len(data) == _PONG.size
             and self.state == self.STATE_OPEN
             and self.current_frame is None
             and not self.data
         ):
-            head, mask, payload = _ANSWER.unpack(data)
-            if head == _ANSWER_HEAD and mask ^ payload == _ANSWER_PAYLOAD:
+            head, mask, payload = _PONG.unpack(data)
+            if head == _PONG_HEAD and mask ^ payload == _PONG_PAYLOAD:
                 if self._is_within_rate():
                     self.answered()
                 return
@@ -493,7 +493,7 @@ class ClientFactory(CorrectedFactory):
     Attributes:
         connections: All connections, including those in the handshake.
         pings: Pings to all open websockets.
-        max_unanswered: Intervals of pings without a pong after which a client is silent.
+        max_unanswered: Intervals of pings without a pong after which a client is dropped.
     """
 
     connections: set[ClientProtocol]  # the only class it makes
