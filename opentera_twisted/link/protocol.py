@@ -57,12 +57,18 @@ Review = Callable[[tuple[Argument, ...], Done, Any], None]
 
 @define(eq=False)
 class _Waiting:
-    """A sent command, and the number of replies still expected."""
+    """A sent command.
+
+    Attributes:
+        replies: number of replies still expected.
+        began: time of sending by `perf_counter`; 0 for a command that is not timed.
+    """
 
     arguments: tuple[Argument, ...]
     done: Done
     replies: int
     review: Review | None
+    began: float = 0.0
 
 
 class CommandProtocol(Protocol):
@@ -244,29 +250,19 @@ class CommandProtocol(Protocol):
         if fence:
             data += hiredis.pack_command(("PING", fence))  # type: ignore[arg-type]
         self._statistics.commands[arguments[0]] += 1
+        waiting = _Waiting(arguments, done, replies, review)
         self._unsampled -= 1
         if not self._unsampled:
-            done = self._timed(done)
+            self._unsampled = SAMPLED
+            waiting.began = perf_counter()
         if not self._waiting:
             data = self._write_at_once(data)
-        self._waiting.append(_Waiting(arguments, done, replies, review))
+        self._waiting.append(waiting)
         if data:
             self.transport.write(data)
             self._unsent += 1
             if self._unsent >= WRITE_BATCH:
                 self._write_batch()
-
-    def _timed(self, done: Done) -> Done:
-        """Measure the time until the reply."""
-        self._unsampled = SAMPLED
-        began = perf_counter()
-
-        def timed(reply: Any) -> None:
-            if not isinstance(reply, ConnectionLost):
-                self._statistics.seconds.add(perf_counter() - began)
-            done(reply)
-
-        return timed
 
     def _write_at_once(self, data: bytes) -> bytes:
         """Write to the socket if no data precedes it, and return the rest.
@@ -297,6 +293,8 @@ class CommandProtocol(Protocol):
             self.abort("Redis sent an unexpected reply")
             return
         waiting = self._waiting.popleft()
+        if waiting.began:
+            self._measure(waiting)
         if is_error := isinstance(reply, Exception):
             reply = refusal(waiting.arguments, str(reply))
             if self.leaves_replicas and isinstance(reply, ReadOnlyReplica):
@@ -306,6 +304,10 @@ class CommandProtocol(Protocol):
             waiting.review(waiting.arguments, waiting.done, reply)
         else:
             waiting.done(reply)
+
+    def _measure(self, waiting: _Waiting) -> None:
+        """Add the time of a round trip, without that of a review."""
+        self._statistics.seconds.add(perf_counter() - waiting.began)
 
 
 class SubscriberProtocol(CommandProtocol):
@@ -388,6 +390,8 @@ class SubscriberProtocol(CommandProtocol):
         if isinstance(reply, Exception) and "'ping'" not in str(reply):
             return
         waiting = self._waiting.popleft()
+        if waiting.began:
+            self._measure(waiting)
         self._on_acknowledged("SUNSUBSCRIBE", waiting.arguments[1])  # type: ignore[arg-type]
         waiting.done(None)
 
@@ -403,6 +407,8 @@ class SubscriberProtocol(CommandProtocol):
         waiting.replies -= 1
         if not waiting.replies:
             self._waiting.popleft()
+            if waiting.began:
+                self._measure(waiting)
             waiting.done(None)
 
 

@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from opentera_twisted import ClusterMode, CommandFailed, ConnectionLost
 from opentera_twisted.link.protocol import CommandProtocol, Operation, SubscriberProtocol, fire
+from opentera_twisted.link.statistics import SAMPLED, ConnectionStatistics
 
 
 def bulk(*values: bytes | int) -> bytes:
@@ -180,6 +181,19 @@ class ProtocolTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(later), [b"pong", b""])
             self.assertEqual(self.acknowledged.pop(), ("SUNSUBSCRIBE", b"a"))
         self.assertEqual((self.removed, self.acknowledged), ([], []))
+
+    def test_a_timed_command_ends_before_its_review(self) -> None:
+        statistics = ConnectionStatistics()
+        protocol = CommandProtocol(self.lost.append, statistics)
+        protocol.makeConnection(StringTransport())
+        command = ("SPUBLISH", "topic", "message")
+        done: list[Any] = []
+        reviewed: list[Any] = []
+        for _ in range(SAMPLED):
+            protocol.send(command, done.append, review=lambda *given: reviewed.append(given))
+        protocol.dataReceived(b":0\r\n" * SAMPLED)
+        self.assertEqual(reviewed, [(command, done.append, 0)] * SAMPLED)
+        self.assertEqual(sum(statistics.seconds.counts), 1)
 
     def test_a_refused_subscription_fails_its_own_command_only(self) -> None:
         protocol = self.subscriber()
