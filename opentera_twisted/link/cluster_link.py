@@ -68,7 +68,7 @@ RESEND_AFTER: Final = 0.1
 """Seconds before a command is sent again that no node accepted."""
 
 MOST_ROUTES: Final = 10_000
-"""Topics whose node the link remembers."""
+"""Maximum number of topics whose route the link remembers."""
 
 PROMPT: Final = 0.25
 """Seconds within which a node's role also counts for messages sent just before the question.
@@ -85,15 +85,15 @@ QUICK_REDIRECTIONS: Final = 3
 
 @define(eq=False)
 class _Route:
-    """The way of the commands for one slot.
+    """The route of commands to the owner of a slot.
 
     Attributes:
         slot: the slot; None for any node.
         node: its owner; None if unknown.
-        review: reviews the errors of the node, and messages without a receiver.
+        review: handles errors of the node, and messages without a receiver.
         publish: command that publishes a message.
-        checks_role: true if the next message asks for the node's role, since it is a call to a
-            topic that may have no server.
+        checks_role: true if the link must ask for the node's role after the next message, which
+            is a call to a topic that may have no server.
     """
 
     slot: int | None
@@ -654,11 +654,11 @@ class ClusterLink(Link):
         if not self._restored:
             self._report = self.clock.callLater(0, self._report_restored)
         self._restored.add(topic)
-        self._changed.fire(None)
 
     def _report_restored(self) -> None:
         self._report = None
         restored, self._restored = self._restored, set()
+        self._changed.fire(None)
         self.gaps += 1
         self.on_resumed.notify(frozenset(restored))
 

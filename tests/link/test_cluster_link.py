@@ -6,6 +6,7 @@ import contextlib
 import signal
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,9 +35,9 @@ from opentera_twisted.link import (
     protocol,
 )
 from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
-from opentera_twisted.link.slots import key_slot
+from opentera_twisted.link.slots import SLOTS, key_slot
 from opentera_twisted.link.subscriptions import Name
-from opentera_twisted.link.topology import parse_slots
+from opentera_twisted.link.topology import Topology, parse_slots
 from opentera_twisted.testing import MemoryClock
 from tests.helpers.cluster import ClusterTestCase
 from tests.helpers.support import (
@@ -119,6 +120,17 @@ class RoleTests(SynchronousTestCase):
         self.node.is_ready = False
         assert not self.link.is_node_ready("other")
 
+    def test_a_waiting_call_is_checked_once_a_turn_while_gaps_end(self) -> None:
+        checks: list[str] = []
+        self.patch(self.link, "is_node_ready", checks.append)
+        self.link.node_ready("topic").addErrback(lambda _: None)
+        for _ in range(3):
+            before = len(checks)
+            for number in range(100):
+                self.link._end_gap(b"%d" % number)
+            self.clock.advance(0)
+            assert len(checks) == before + 1
+
     def test_a_prompt_node_needs_one_question(self) -> None:
         self.call()
         self.node.answer("SPUBLISH", 0)
@@ -164,6 +176,36 @@ def test_an_observer_may_stop_the_link_when_a_node_joins() -> None:
     halves = [[0, 8191, [b"127.0.0.1", 1]], [8192, 16383, [b"127.0.0.1", 2]]]
     link._apply(parse_slots(halves, ""))
     assert (link.status, link.nodes) == ("stopped", {})
+
+
+def test_messages_follow_their_slot_to_its_new_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_link, "MOST_ROUTES", 3)
+    address = RedisAddress.parse("redis+cluster://127.0.0.1:1")
+    link = ClusterLink(address, reactor=MemoryReactorClock(), name="test")
+    monkeypatch.setattr(link, "_learn_soon", lambda: None)
+    slot = key_slot(b"topic")
+
+    def owned_by(port: int) -> Topology:
+        host = HOST.encode()
+        return parse_slots([[0, SLOTS - 1, [host, 3 - port]], [slot, slot, [host, port]]], "")
+
+    link._apply(owned_by(1))
+    sent: list[int] = []
+    for (_, port), node in link.nodes.items():
+        connection: Any = SimpleNamespace(send=lambda *_, port=port: sent.append(port))
+        node.connection = connection
+    for move in (
+        lambda: None,
+        lambda: link._apply(owned_by(2)),
+        lambda: link._move(slot, (HOST, 1)),
+    ):
+        move()
+        for _ in range(2):
+            link.send(("PUBLISH", "topic", "m"), print)
+    assert sent == [1, 1, 2, 2, 1, 1]
+    for number in range(10):
+        link.send(("PUBLISH", f"topic {number}", "m"), print)
+        assert len(link._routes) <= 3
 
 
 class ClusterLinkTests(ClusterTestCase):
