@@ -316,12 +316,13 @@ class SubscriptionTable:
 
     def _elsewhere(self, names: Sequence[Name]) -> None:
         """Leave names off that belong to another server."""
-        for name in names:
-            self._entries[name].state = "off"
-        wanted = [name for name in names if self._entries[name].wanted]
-        for name in names:
-            if name not in wanted:
-                self._settle(name, self._entries[name])
+        entries = [(name, self._entries[name]) for name in names]
+        for _, entry in entries:
+            entry.state = "off"
+        wanted = [name for name, entry in entries if entry.wanted]
+        for name, entry in entries:
+            if not entry.wanted:
+                self._settle(name, entry)
         if wanted:
             self.on_elsewhere(wanted)
 

@@ -63,9 +63,9 @@ class Node:
         self.is_connected = False
         self.subscribed.clear()
         waiting, self.waiting = self.waiting, []
+        self.table.disconnected()  # first, as a connection does
         for _, _, done in waiting:
             done(ConnectionLost("lost"))
-        self.table.disconnected()
 
 
 class ClusterMachine(RuleBasedStateMachine):

@@ -73,9 +73,9 @@ class Connection:
 
     def lose(self) -> None:
         waiting, self.waiting = self.waiting, []
+        self._table.disconnected()  # first, as a connection does
         for _, _, done in waiting:
             done(ConnectionLost("lost"))
-        self._table.disconnected()
 
 
 class SubscriptionMachine(RuleBasedStateMachine):
@@ -289,6 +289,17 @@ class SeveralNamesTests(SynchronousTestCase):
         self.successResultOf(dropped)
         self.assertEqual(self.table.wanted, {Name(b"bad")})
         self.assertEqual(connection.subscribed, set())
+
+    def test_a_name_may_be_dropped_again_when_another_has_left(self) -> None:
+        connection = self.connection()
+        names = [Name(text, is_sharded=True) for text in (b"{s}a", b"{s}b")]
+        self.table.want(*names).addErrback(lambda failure: failure.trap(CancelledError))
+        first, second = map(self.table.drop, names)
+        again = first.addCallback(lambda _: self.table.drop(names[1]))
+        operation, _, done = connection.waiting.pop()
+        done(CommandFailed(operation, "MOVED 1 h:1"))
+        for left in (again, second):
+            self.successResultOf(left)
 
     def test_cancelling_ends_the_wait_for_all_names(self) -> None:
         connection = self.connection()
