@@ -54,3 +54,19 @@ class RetryTests(SynchronousTestCase):
         self.assertNoResult(pause)
         self.clock.advance(RETRY_DELAY)
         self.successResultOf(pause)
+
+    def test_one_attempt_is_scheduled_until_it_is_stopped(self) -> None:
+        attempts: list[float] = []
+
+        def attempt() -> None:
+            attempts.append(self.clock.seconds())
+            self.retry.stop()  # too late for this one
+            self.retry.later("it waits", AWAY, attempt)
+
+        for _ in range(2):
+            self.retry.later("it waits", AWAY, attempt)
+        self.clock.pump([RETRY_DELAY] * 3)
+        assert len(attempts) == 3
+        for _ in range(2):
+            self.retry.stop()
+        assert not self.clock.getDelayedCalls()
