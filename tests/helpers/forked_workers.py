@@ -90,8 +90,9 @@ def _serve(
             os.write(told, struct.pack("i", worker))
             os._exit(0)
         os.waitpid(between, 0)  # now the worker is the program's child
+        os.close(told)  # first: without a worker, the pipe is at its end
         requests.send(os.read(heard, 4))
-        for file in (heard, told, *files):
+        for file in (heard, *files):
             os.close(file)
 
 
