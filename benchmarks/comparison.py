@@ -20,10 +20,10 @@ CEILING = "ceiling"
 FLOOR = "floor"
 
 SLOW: Final = 5.0
-"""Seconds: a slow rival takes longer in a round, and is left out of those that follow."""
+"""Seconds of a round. A slow rival takes longer, and is left out of the following rounds."""
 
 SLOWER: Final = 2.0
-"""Times as long as ours, which a slow rival takes too."""
+"""Multiple of the time of ours. A slow rival takes longer than this too."""
 
 
 @frozen

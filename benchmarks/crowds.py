@@ -68,7 +68,7 @@ class Crowd:
         Args:
             topics: topics of the events: the shared one, or one of each websocket.
             each: events for each websocket in a burst.
-            times: how often to do so, one after the other.
+            times: number of measured bursts, one after another.
 
         Returns:
             Deliveries per second, and true if all arrived.
@@ -90,13 +90,13 @@ class Crowd:
 
 @contextmanager
 def crowd(setting: Setting, start: Start, count: int, most: int) -> Iterator[Crowd]:
-    """A new gateway for so many websockets, each with a topic of its own and a shared one.
+    """A new gateway for websockets that each follow a topic of their own and a shared one.
 
     Args:
         setting: settings of the run.
         start: starts the gateway.
         count: number of websockets.
-        most: websockets of one load generator.
+        most: maximum number of websockets of one load generator.
     """
     audience = Audience.both(count)
     shares = [slice(first, min(first + most, count)) for first in range(0, count, most)]

@@ -170,7 +170,7 @@ def connected_to_both(
         count: number of websockets.
 
     Yields:
-        It with the events of the shared topic, and with those of personal topics.
+        The gateway with events of the shared topic, and with events of personal topics.
     """
     both = Audience.both(count)
     shared = Audience.shared(count)
