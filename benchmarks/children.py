@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -18,7 +19,7 @@ from opentera_twisted.embedded.process import find_server, free_port, guarded
 from tools.cluster import Cluster, free_ports
 
 ROOT: Final = Path(__file__).parents[1]
-END_WITHIN: Final = 10.0
+END_WITHIN: Final = 30.0
 """Seconds from SIGTERM to SIGKILL."""
 
 LAST_LINES: Final = 5
@@ -108,7 +109,10 @@ class Child:
         try:
             self._process.wait(END_WITHIN)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            # A worker that survived would report its users to the next gateway's scenario.
+            for pid in self.family():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._process.wait()
         if not self._is_discarding:
             self._output.close()

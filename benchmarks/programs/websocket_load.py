@@ -36,6 +36,9 @@ TIMEOUT = 60.0
 HANDSHAKES = 32
 """Websockets that are being opened at a time: fewer than a listening socket queues."""
 
+SHARED_BY = 1_000
+"""Connections that share a source address."""
+
 SWEEP = 0.004
 """Seconds between polls of all sockets; bytes in between are read in one piece."""
 
@@ -131,8 +134,7 @@ class Load:
 
     def __init__(self, port: int, dialect: str) -> None:
         self._address = ("127.0.0.1", port)
-        # An address has ports for some 28,000 connections, so each process has its own.
-        self._source = (f"127.{os.getpid() % 250 + 1}.0.1", 0)
+        self._connected = 0
         self._dialect = DIALECTS[dialect]
         self._epoll = select.epoll()
         self._connections: dict[int, socket.socket] = {}
@@ -196,14 +198,24 @@ class Load:
         opening = partial(Refused, dialect=self._dialect, topics="", path=path)
         return self._open([opening] * count)
 
+    def _connect(self) -> socket.socket:
+        """Connect from an address with few connections.
+
+        The more connections it has, the longer Linux searches for a free port.
+        """
+        source = f"127.{os.getpid() % 250 + 1}.{self._connected // SHARED_BY}.1"
+        self._connected += 1
+        connection = socket.create_connection(self._address, TIMEOUT, (source, 0))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
     def _open(self, openings: list[Callable[[socket.socket], Opening]]) -> dict[str, float]:
         start = perf_counter()
         waiting = deque(openings)
         opening: dict[int, Opening] = {}
         while waiting or opening:
             while waiting and len(opening) < HANDSHAKES:
-                connection = socket.create_connection(self._address, TIMEOUT, self._source)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection = self._connect()
                 opening[connection.fileno()] = waiting.popleft()(connection)
                 self._epoll.register(connection, select.EPOLLIN)
             ready = self._epoll.poll(TIMEOUT)
