@@ -92,7 +92,7 @@ class Delivering:
             ]
             if not visible:
                 return
-            if not followers.are_filtered:
+            if not followers.filtered:
                 self._outbox.put(Frame(visible_text(event, visible)), followers.whole)
                 return
             frames: dict[tuple[int, ...], Frame] = {}
@@ -121,8 +121,9 @@ class Delivering:
             for command in unpack_all(message.data)
         ):
             _, _, uuid = delivery.topic.rpartition(".")
-            self._kicked(uuid, message.head.source, len(followers.whole))
-            self.close(followers.whole, DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
+            clients = followers.whole
+            self._kicked(uuid, message.head.source, len(clients))
+            self.close(clients, DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
 
     def close(self, clients: Sequence[Client], code: int, reason: str) -> None:
         """Close clients after their earlier events."""

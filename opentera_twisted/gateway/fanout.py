@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
 from itertools import chain, product
+from typing import Final
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
@@ -14,6 +15,9 @@ from opentera_twisted.gateway.contracts import Audience
 from opentera_twisted.gateway.outbox import Client
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 from opentera_twisted.topics import Kind
+
+FEW: Final = 16
+"""Maximum followers kept as a tuple; it takes less memory than a dict, but a change copies it."""
 
 Who = tuple[Kind, str]
 """Kind and UUID of a client."""
@@ -40,65 +44,97 @@ class Following:
     wholly: bool = True
 
 
+class _Many(dict[Client, None]):
+    """More than `FEW` clients, in the order of joining."""
+
+    _tuple: tuple[Client, ...] | None = None
+
+    def changed(self) -> None:
+        """Drop the tuple; the next event that needs it makes another."""
+        self._tuple = None
+
+    def as_tuple(self) -> tuple[Client, ...]:
+        """Return the clients; the tuple stays the same object until they change."""
+        if self._tuple is None:
+            self._tuple = tuple(self)
+        return self._tuple
+
+
+_Group = tuple[Client, ...] | _Many
+
+
 @define(eq=False)
 class Followers:
     """The clients that follow one topic.
 
     Attributes:
-        whole: clients that receive everything.
         paused: clients that receive nothing now, but keep the subscription.
+        filtered: clients to which the access policy applies, by identity; None before the first.
     """
 
-    whole: tuple[Client, ...] = ()
-    paused: tuple[Client, ...] = ()
-    _filtered: dict[Who, tuple[Client, ...]] | None = None
+    _whole: _Group = ()
+    paused: _Group = ()
+    filtered: dict[Who, _Group] | None = None
     _selected: dict[frozenset[Kind], tuple[Client, ...]] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.whole or self._filtered or self.paused)
+        return bool(self._whole or self.filtered or self.paused)
 
     @property
-    def are_filtered(self) -> bool:
-        """Return True if the access policy applies to any of them."""
-        return bool(self._filtered)
+    def whole(self) -> tuple[Client, ...]:
+        """Clients that receive everything.
+
+        The tuple stays the same object until the clients change, so that their frames are joined.
+        """
+        clients = self._whole
+        return clients if isinstance(clients, tuple) else clients.as_tuple()
 
     def add(self, client: Client, who: Who, *, wholly: bool) -> None:
-        """Add a client."""
+        """Add a client that does not follow the topic yet."""
         if wholly:
-            self.whole = (*self.whole, client)
+            self._whole = _with(self._whole, client)
             return
-        if self._filtered is None:
-            self._filtered = {}
-        self._filtered[who] = (*self._filtered.get(who, ()), client)
+        if self.filtered is None:
+            self.filtered = {}
+        self.filtered[who] = _with(self.filtered.get(who, ()), client)
         self._selected = None
 
     def discard(self, client: Client, who: Who, *, wholly: bool) -> None:
         """Remove a client if it is present."""
         self.paused = _without(self.paused, client)
         if wholly:
-            self.whole = _without(self.whole, client)
-        elif self._filtered is not None and who in self._filtered:
-            self._filtered[who] = _without(self._filtered[who], client)
-            if not self._filtered[who]:
-                del self._filtered[who]
+            self._whole = _without(self._whole, client)
+        elif self.filtered is not None and who in self.filtered:
+            self.filtered[who] = _without(self.filtered[who], client)
+            if not self.filtered[who]:
+                del self.filtered[who]
             self._selected = None
+
+    def pause(self, client: Client, who: Who, *, wholly: bool) -> None:
+        """Stop the deliveries to a client that follows the topic."""
+        self.discard(client, who, wholly=wholly)
+        self.paused = _with(self.paused, client)
+
+    def resume(self, client: Client, who: Who, *, wholly: bool) -> None:
+        """End a client's pause, if there is one."""
+        if client in self.paused:
+            self.paused = _without(self.paused, client)
+            self.add(client, who, wholly=wholly)
 
     @property
     def all(self) -> Iterator[Client]:
         """All followers, paused or not."""
-        return chain(self.whole, self.paused, *(self._filtered or {}).values())
+        return chain(self._whole, self.paused, *(self.filtered or {}).values())
 
     def select(self, audience: Audience) -> Iterator[tuple[Client, ...]]:
-        """Yield the filtered clients in an audience, each once.
-
-        The tuples stay the same objects until the clients change, so that their frames are joined.
-        """
+        """Yield the filtered clients in an audience, each once, in tuples as those of `whole`."""
         yield self._of_kinds(audience.kinds)
-        if self._filtered is None:
+        if self.filtered is None:
             return
         for who in audience.members:
-            if who[0] not in audience.kinds and who in self._filtered:
-                yield self._filtered[who]
+            if who[0] not in audience.kinds and who in self.filtered:
+                same = self.filtered[who]
+                yield same if isinstance(same, tuple) else same.as_tuple()
 
     def _of_kinds(self, kinds: frozenset[Kind]) -> tuple[Client, ...]:
         if not kinds:
@@ -109,7 +145,7 @@ class Followers:
         if chosen is None:
             chosen = self._selected[kinds] = tuple(
                 client
-                for (kind, _), same in (self._filtered or {}).items()
+                for (kind, _), same in (self.filtered or {}).items()
                 if kind in kinds
                 for client in same
             )
@@ -193,15 +229,12 @@ class Fanout:
     def pause(self, client: Client, name: str) -> None:
         """Stop the deliveries on a topic to a client, but keep the subscription."""
         for who, following, followers in self._followed(client, name):
-            followers.discard(client, who, wholly=following.wholly)
-            followers.paused = (*followers.paused, client)
+            followers.pause(client, who, wholly=following.wholly)
 
     def resume(self, client: Client, name: str) -> None:
         """End a pause, if there is one."""
         for who, following, followers in self._followed(client, name):
-            if client in followers.paused:
-                followers.paused = _without(followers.paused, client)
-                followers.add(client, who, wholly=following.wholly)
+            followers.resume(client, who, wholly=following.wholly)
 
     def _followed(self, client: Client, name: str) -> Iterator[tuple[Who, Following, Followers]]:
         if client not in self._followings:
@@ -228,9 +261,27 @@ def _folded(who: Who) -> Who:
     return kind, uuid.lower()
 
 
-def _without(clients: tuple[Client, ...], client: Client) -> tuple[Client, ...]:
-    try:
-        index = clients.index(client)
-    except ValueError:  # it did not follow
+def _with(clients: _Group, client: Client) -> _Group:
+    """Return a group with one more client; the cost does not depend on its size."""
+    if isinstance(clients, tuple):
+        if len(clients) < FEW:
+            return (*clients, client)
+        clients = _Many(dict.fromkeys(clients))
+    clients[client] = None
+    clients.changed()
+    return clients
+
+
+def _without(clients: _Group, client: Client) -> _Group:
+    """Return a group without a client; the cost does not depend on its size."""
+    if isinstance(clients, tuple):
+        try:
+            index = clients.index(client)
+        except ValueError:  # it did not follow
+            return clients
+        return clients[:index] + clients[index + 1 :]
+    if client not in clients:
         return clients
-    return clients[:index] + clients[index + 1 :]
+    del clients[client]
+    clients.changed()
+    return clients if len(clients) > FEW else tuple(clients)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import chain
 from operator import is_
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 
+from opentera_twisted.gateway import fanout as module
 from opentera_twisted.gateway.contracts import Audience
 from opentera_twisted.gateway.fanout import Fanout, Followers, Following, Who
 from opentera_twisted.link.link import EVERYTHING
@@ -19,36 +20,53 @@ from tests.gateway.test_outbox import Client
 
 WHO: list[Who] = [(kind, uuid) for kind in KINDS for uuid in ("a", "b")]
 
-changes = st.lists(st.tuples(st.integers(0, 8), st.booleans()), max_size=40)
+changes = st.lists(st.tuples(st.integers(0, 8), st.booleans(), st.booleans()), max_size=40)
 audiences = st.builds(
     Audience, st.frozensets(st.sampled_from(KINDS)), st.frozensets(st.sampled_from(WHO))
 )
 
 
+@patch.object(module, "FEW", 1)
 @given(changes, audiences)
 def test_followers_are_selected_by_kind_and_by_name(
-    steps: list[tuple[int, bool]], audience: Audience
+    steps: list[tuple[int, bool, bool]], audience: Audience
 ) -> None:
     clients = [Client() for _ in range(9)]
-    who = [WHO[number % len(WHO)] for number in range(9)]
+    who = [WHO[number % 3] for number in range(9)]
     followers = Followers()
-    following: dict[int, bool] = {}
-    for number, wholly in steps:
-        if number in following:
-            followers.discard(clients[number], who[number], wholly=following.pop(number))
+    following: dict[int, bool] = {}  # in the order of joining, and of returning from a pause
+    paused: dict[int, bool] = {}
+    for number, wholly, pauses in steps:
+        change = (clients[number], who[number])
+        if number in paused and pauses:
+            following[number] = paused.pop(number)
+            followers.resume(*change, wholly=following[number])
+        elif number in paused:
+            followers.discard(*change, wholly=paused.pop(number))
+        elif number in following and pauses:
+            paused[number] = following.pop(number)
+            followers.pause(*change, wholly=paused[number])
+        elif number in following:
+            followers.resume(*change, wholly=following[number])  # no pause to end
+            followers.discard(*change, wholly=following.pop(number))
         else:
-            followers.add(clients[number], who[number], wholly=wholly)
+            followers.add(*change, wholly=wholly)
             following[number] = wholly
-        assert bool(followers) == bool(following)
-        filtered = {one for one, wholly in following.items() if not wholly}
-        assert followers.are_filtered == bool(filtered)
-        assert set(followers.whole) == {clients[name] for name in following.keys() - filtered}
+        filtered = [name for name, wholly in following.items() if not wholly]
+        assert bool(followers) == bool(following or paused)
+        assert bool(followers.filtered) == bool(filtered)
+        assert list(followers.paused) == [clients[name] for name in paused]
+        everyone = {clients[name] for name in following.keys() | paused.keys()}
+        assert set(followers.all) == everyone
+        assert followers.whole == tuple(clients[name] for name in following if following[name])
+        assert followers.whole is followers.whole
         shares = list(followers.select(audience))
         selected = list(chain.from_iterable(shares))
         assert len(set(selected)) == len(selected)
-        assert set(selected) == {
-            clients[name] for name in filtered if audience.includes(*who[name])
-        }
+        seeing = [name for name in filtered if audience.includes(*who[name])]
+        assert set(selected) == {clients[name] for name in seeing}
+        for share in shares[1:]:
+            assert share == tuple(clients[name] for name in seeing if clients[name] in share)
         again = followers.select(audience)
         assert all(map(is_, again, shares)), "frames for one audience can be joined"
 
@@ -90,6 +108,32 @@ class Counted(dict[Any, Any]):
     def __iter__(self) -> Any:
         self.walks += 1
         return super().__iter__()
+
+
+class CountedMany(Counted, module._Many):
+    """Many followers of a topic, which count the walks through all of them."""
+
+
+def test_joins_and_leaves_walk_through_the_others_once_an_event() -> None:
+    with patch.object(module, "_Many", CountedMany):
+        followers = Followers()
+        clients = [Client() for _ in range(10_000)]
+        for client in clients:
+            followers.add(client, WHO[0], wholly=True)
+        many: Any = followers._whole
+        assert many.walks == 0
+        assert followers.whole == tuple(clients)
+        for client in clients[:5_000]:
+            followers.discard(client, WHO[0], wholly=True)
+        assert many.walks == 1
+        assert followers.whole == tuple(clients[5_000:])
+        for client in clients[5_000:8_000]:
+            followers.pause(client, WHO[0], wholly=True)
+        for client in clients[5_000:8_000]:
+            followers.resume(client, WHO[0], wholly=True)
+        assert many.walks == 2
+        assert followers.whole is followers.whole == (*clients[8_000:], *clients[5_000:8_000])
+        assert many.walks == 3
 
 
 def followed(count: int) -> tuple[Fanout, list[Client]]:
