@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final
 
@@ -42,7 +42,7 @@ class FailedLogins:
         self._limit = limit
         self._now = now
         # Times of failures by address, ordered by the last failure, oldest first.
-        self._failures: dict[str, deque[float]] = {}
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
         self._attempts: dict[str, _Attempts] = {}
 
     def are_too_many(self, address: str) -> bool:
@@ -111,4 +111,4 @@ class FailedLogins:
         failures.append(self._now())
         self._failures[network] = failures
         if len(self._failures) > REMEMBERED_ADDRESSES:
-            del self._failures[next(iter(self._failures))]
+            self._failures.popitem(last=False)

@@ -6,7 +6,7 @@ It corrects Redis when the two may differ: after a lost link, and after the leas
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Container
 from itertools import chain
 from typing import Final, Literal
@@ -106,7 +106,7 @@ class LocalPresence:
         self._grace: IDelayedCall | None = None
         self._grace_ends = 0.0
         # Identities in their grace and its end, in the order of the ends; Redis may lose them.
-        self._departed: dict[str, tuple[Identity, float]] = {}
+        self._departed: OrderedDict[str, tuple[Identity, float]] = OrderedDict()
         self._has_lost_graces = False  # Redis, since the last correction
         self._ran = -PAUSE  # time of the last run of the script
         self._retry = Retry(link.clock, self._log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -36,7 +37,7 @@ class Revoked:
         self._pubsub = pubsub
         self._now = now
         self._notify = revoked
-        self._since: dict[Who, float] = {}
+        self._since: OrderedDict[Who, float] = OrderedDict()
         self._subscriptions: list[Subscription] = []
 
     def start(self) -> None:
@@ -71,5 +72,5 @@ class Revoked:
             if standing.is_revoked:
                 self._since[who] = self._now()
                 if len(self._since) > REMEMBERED:
-                    del self._since[next(iter(self._since))]
+                    self._since.popitem(last=False)
                 self._notify(standing.kind, standing.uuid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,7 +39,8 @@ class WaitingCommands:
         self._clock = clock
         self._most = most
         self._unavailable = unavailable
-        self._commands: dict[_Command, None] = {}
+        # An ordered set. A dict would find its first item slowly after many deletions there.
+        self._commands: OrderedDict[_Command, None] = OrderedDict()
 
     def __len__(self) -> int:
         """Return the number of waiting commands."""
