@@ -61,7 +61,7 @@ class _Waiting:
 
     Attributes:
         replies: number of replies still expected.
-        began: time of sending by `perf_counter`; 0 for a command that is not timed.
+        began: time of sending by ``perf_counter``; 0 for a command that is not timed.
     """
 
     arguments: tuple[Argument, ...]
