@@ -71,7 +71,7 @@ def figures(results: Json) -> str:
         by_scenario.setdefault(figure["scenario"], []).append(figure)
     parts = [_machine(results["machine"])]
     for scenario, together in by_scenario.items():
-        rounds = max(len(figure["ours"]["samples"]) for figure in together)
+        rounds = min(len(figure["ours"]["samples"]) for figure in together)
         parts.append(f"### `{scenario}`\n\nMedian of {rounds} round{'s' if rounds > 1 else ''}.")
         if scenario in GATEWAYS:
             parts += _by_gateway(together)
