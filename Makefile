@@ -14,8 +14,8 @@ export PYTHONDONTWRITEBYTECODE :=
 # Environments that hold OpenTera's own package.
 OPENTERA := build/opentera$(if $(filter .venv,$(VENV)),,-$(notdir $(VENV)))
 export OPENTERA_ENVIRONMENTS := $(CURDIR)/$(OPENTERA)
-# One more than the number of processors, because tests often wait for programs.
-AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Two more than the number of processors, because tests often wait for programs.
+AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 PYTEST_AT_ONCE := pytest --numprocesses $(AT_ONCE) --maxprocesses 8 --dist loadgroup
 
 .DEFAULT_GOAL := help
