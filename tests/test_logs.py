@@ -8,6 +8,8 @@ from collections import deque
 from threading import Thread
 from typing import Any
 
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -153,6 +155,7 @@ class RealLogTests(RedisTestCase):
         publisher.log(LogList.INFO, "x")  # by a thread: the reactor does not run yet
         await publisher.flush()
         assert publisher.dropped == 0
+        await deferLater(reactor, 0)  # the reactor runs from here on, even if the thread was faster
         for count in (1, 2):
             publisher.log(LogList.INFO, "x")
             await publisher.flush()
