@@ -227,7 +227,7 @@ class Cluster:
         while keys := source.execute("CLUSTER", "GETKEYSINSLOT", slot, 100):
             self.migrate(source, target, keys)
         for node in (target, source):
-            node.execute("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+            assign(node.execute, slot, target.id)
         self.wait_for_owner(slot, target)
 
     def wait_for_owner(self, slot: int, target: Node) -> None:
@@ -242,6 +242,11 @@ class Cluster:
             for first, last, primary, *_ in node.execute("CLUSTER", "SLOTS")
             if first <= slot <= last
         )
+
+
+def assign(execute: Callable[..., Any], slot: int, owner: bytes | str) -> None:
+    """Set a slot's owner at a node; a node whose replica is late refuses it until then."""
+    _until(lambda: bool(execute("CLUSTER", "SETSLOT", slot, "NODE", owner)))
 
 
 def _until(condition: Callable[[], bool]) -> None:

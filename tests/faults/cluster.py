@@ -13,7 +13,7 @@ from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.plain import PlainConnection, execute
 from opentera_twisted.link.slots import SLOTS
 from tests.helpers.support import GUARD, free_port
-from tools.cluster import HOST, PRIMARIES, Cluster, Node
+from tools.cluster import HOST, PRIMARIES, Cluster, Node, assign
 
 from .partition import Network
 
@@ -195,7 +195,7 @@ class ProxiedCluster(Cluster):
                     to = (HOST, target.port, "", 0, 60_000)
                     at_source.execute("MIGRATE", *to, "KEYS", *keys)
                 for node in (at_target, at_source):
-                    node.execute("CLUSTER", "SETSLOT", slot, "NODE", identities[1])
+                    assign(node.execute, slot, identities[1])
         self.wait_for_owner(slots[-1], target)
 
     def migrate_range(self, slots: range, target: Node) -> None:
