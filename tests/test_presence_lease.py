@@ -18,6 +18,10 @@ from .test_presence import PresenceTestCase, enter, leave
 LONG = 3_600_000
 """An hour in milliseconds."""
 
+USER = Identity("user", UUID)
+DEVICE = Identity("device", UUID)
+"""Two kinds of one UUID."""
+
 
 class LeaseTestCase(PresenceTestCase):
     def now(self) -> int:
@@ -397,75 +401,71 @@ class ElsewhereTests(LeaseTestCase):
 
 
 class KindTests(LeaseTestCase):
-    async def test_one_uuid_is_never_reported_under_two_kinds(self) -> None:
-        bus, other_bus = await self.bus(), await self.bus()
-        reports = await self.observe(bus)
-        log = log_of(self)
+    async def user_and_rival(self, bus: Bus) -> tuple[LocalPresence, LocalPresence, Collector]:
+        """Return the presence of a gateway with a user, and that of another with its conflicts."""
         conflicts = Collector()
         first = self.local(bus)
-        second = LocalPresence(other_bus.link, on_conflict=conflicts)
+        second = LocalPresence((await self.bus()).link, on_conflict=conflicts)
         second.start()
         self.addCleanup(second.give_up)
-        user, device = Identity("user", UUID), Identity("device", UUID)
-        first.opened(user)
+        first.opened(USER)
         await first.reported()
-        second.opened(device)
+        return first, second, conflicts
+
+    async def test_one_uuid_is_never_reported_under_two_kinds(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        log = log_of(self)
+        first, second, conflicts = await self.user_and_rival(bus)
+        second.opened(DEVICE)
         await second.reported()
-        assert conflicts.items == [device]
+        assert conflicts.items == [DEVICE]
         second._is_doubtful = True
         await self.renewed(second)
-        assert conflicts.items == [device]
-        second.closed(device)
+        assert conflicts.items == [DEVICE]
+        second.closed(DEVICE)
         await second.reported()
         await caught_up(bus)
         assert reports.items == [("CONNECTED", UUID)]
-        first.closed(user)
+        first.closed(USER)
         await first.reported()
-        second.opened(device)
+        second.opened(DEVICE)
         await second.reported()
         await reports.wait(3)
-        assert conflicts.items == [device]
+        assert conflicts.items == [DEVICE]
         assert not any("lost" in text for text in log.items)
 
     async def test_each_client_of_a_refused_kind_is_refused(self) -> None:
-        bus, other_bus = await self.bus(), await self.bus()
+        bus = await self.bus()
         reports = await self.observe(bus)
         log = log_of(self)
-        conflicts = Collector()
-        first = self.local(bus)
-        second = LocalPresence(other_bus.link, on_conflict=conflicts)
-        second.start()
-        self.addCleanup(second.give_up)
-        user, device = Identity("user", UUID), Identity("device", UUID)
-        first.opened(user)
-        await first.reported()
-        second.opened(device)
-        second.closed(device)
-        second.opened(device)
+        first, second, conflicts = await self.user_and_rival(bus)
+        second.opened(DEVICE)
+        second.closed(DEVICE)
+        second.opened(DEVICE)
         await second.reported()
-        assert conflicts.items == [device]
-        second.opened(device)  # before the refused one is gone
+        assert conflicts.items == [DEVICE]
+        second.opened(DEVICE)  # before the refused one is gone
         await second.reported()
-        assert conflicts.items == [device] * 2
-        first.closed(user)
+        assert conflicts.items == [DEVICE] * 2
+        first.closed(USER)
         await first.reported()
-        second.opened(device)
+        second.opened(DEVICE)
         await second.reported()
         for _ in range(3):
-            second.closed(device)
+            second.closed(DEVICE)
         await second.reported()
         await reports.wait(4)
         assert reports.items == [(what, UUID) for what in ("CONNECTED", "DISCONNECTED") * 2]
-        assert conflicts.items == [device] * 2
+        assert conflicts.items == [DEVICE] * 2
         assert not any("lost" in text for text in log.items)
 
     async def test_conflicting_transitions_are_named(self) -> None:
         lease = Lease((await self.bus()).link)
-        user, device = Identity("user", UUID), Identity("device", UUID)
-        renewal = await lease.renew([enter(user), enter(device)], join=True)
+        renewal = await lease.renew([enter(USER), enter(DEVICE)], join=True)
         assert renewal is not None
         assert renewal.conflicts == (f"device.{UUID}",)
-        renewal = await lease.renew([leave(device), leave(user)], join=True)
+        renewal = await lease.renew([leave(DEVICE), leave(USER)], join=True)
         assert renewal is not None
         assert renewal.conflicts == ()
         assert self.redis.hlen(HELD + lease.gateway) == 0
