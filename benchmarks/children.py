@@ -15,8 +15,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Final
 
-from opentera_twisted.embedded.process import find_server, free_port, guarded
-from tools.cluster import Cluster, free_ports
+from opentera_twisted.embedded.process import find_server, guarded
+from tools.cluster import Cluster
+from tools.ports import free_port
 
 ROOT: Final = Path(__file__).parents[1]
 END_WITHIN: Final = 30.0
@@ -159,8 +160,7 @@ def redis_server() -> Iterator[int]:
 @contextmanager
 def redis_cluster(primaries: int) -> Iterator[Cluster]:
     """A Redis Cluster in memory without replicas."""
-    with free_ports(2 * primaries) as ports:
-        cluster = Cluster(ports, primaries=primaries)
+    cluster = Cluster([free_port() for _ in range(2 * primaries)], primaries=primaries)
     try:
         yield cluster
     finally:

@@ -17,7 +17,7 @@ from twisted.trial import util
 from tests.faults.cluster import proxied_cluster
 from tests.helpers.browser import shared_browser
 from tests.helpers.cluster import shared_cluster
-from tests.helpers.support import GUARD, ROOT, release_ports, shared_server
+from tests.helpers.support import GUARD, ROOT, shared_server
 
 # A busy machine must not fail a test. make soak tries more examples.
 settings.register_profile(
@@ -77,7 +77,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure() -> None:
-    """Stop the shared server, clusters and browser, and release the ports."""
+    """Stop the shared server, clusters and browser."""
     if proxied_cluster.cache_info().currsize:
         proxied_cluster().stop()
     if shared_browser.cache_info().currsize:
@@ -86,4 +86,3 @@ def pytest_unconfigure() -> None:
         shared_cluster().stop()
     if shared_server.cache_info().currsize:
         shared_server().stop()
-    release_ports()

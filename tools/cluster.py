@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +22,7 @@ from opentera_twisted.errors import BusError
 from opentera_twisted.link import RedisAddress
 from opentera_twisted.link.plain import execute
 from opentera_twisted.link.slots import SLOTS
+from tools.ports import free_port
 
 HOST: Final = "127.0.0.1"
 PRIMARIES: Final = 3
@@ -264,25 +263,10 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@contextmanager
-def free_ports(count: int) -> Iterator[list[int]]:
-    """Find free ports, which stay bound while the servers start."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, 0))
-        yield [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
 def main() -> None:
     """Run a cluster until Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with free_ports(4 * PRIMARIES) as ports:
-        cluster = Cluster(ports)
+    cluster = Cluster([free_port() for _ in range(4 * PRIMARIES)])
     try:
         sys.stdout.write(f"{cluster.url}\n")
         sys.stdout.flush()

@@ -18,7 +18,7 @@ from benchmarks.events import event
 from benchmarks.gateways.side import Audience, Side, Start, published_in_redis, publishing
 from benchmarks.scenario import Setting
 from opentera_twisted import topics
-from opentera_twisted.embedded.process import free_port
+from tools.ports import free_port
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from benchmarks.events import event, text
 from benchmarks.gateways.side import Audience, Side
 from benchmarks.rivals.environments import python
 from benchmarks.scenario import Setting
-from opentera_twisted.embedded.process import free_port
+from tools.ports import free_port
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from benchmarks.gateways.side import Audience, Side, publishing
 from benchmarks.programs.dialects import DIALECTS, handshake
 from benchmarks.rivals.environments import python
 from benchmarks.scenario import Setting
-from opentera_twisted.embedded.process import free_port
+from tools.ports import free_port
 
 
 @contextmanager

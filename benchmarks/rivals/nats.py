@@ -15,7 +15,7 @@ from benchmarks.events import event, text
 from benchmarks.gateways.side import Audience, Side, publishing
 from benchmarks.rivals.environments import debian
 from benchmarks.scenario import Setting
-from opentera_twisted.embedded.process import free_port
+from tools.ports import free_port
 
 
 @frozen

@@ -94,14 +94,14 @@ class ClientTestCase(BrowserTestCase):
         network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         await self.browser.command("Network.emulateNetworkConditions", offline=offline, **network)
 
-    async def start_gateway(self, port: int = 0) -> None:
+    async def start_gateway(self, port: int | None = None) -> None:
         """Start a gateway on a free or given port."""
         self.bus_ = await self.bus()
         self.gate = Gateway(self.bus_)
         self.gate.startService()
-        self.listening: Any = reactor.listenTCP(port, self.gate.factory, interface="127.0.0.1")
-        host: Any = self.listening.getHost()
-        self.port: int = host.port
+        self.port = port or free_port()  # stays ours while no gateway listens there
+        listen: Any = reactor.listenTCP
+        self.listening = listen(self.port, self.gate.factory, interface="127.0.0.1")
         self.addCleanup(self.gate.stopService)
         self.addCleanup(self.listening.stopListening)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import sys
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,10 +40,7 @@ class World:
         self._reports = self._redis.pubsub()
         self._reports.subscribe(REPORTS)
         self._threads = ThreadPoolExecutor(1)
-        plain, ssl, workers = free_port(), free_port(), free_port()
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-            six = probe.getsockname()[1]
+        plain, six, ssl, workers = (free_port() for _ in range(4))
         self.ways = {
             "plain": f"ws://127.0.0.1:{plain}",
             "IPv6": f"ws://[::1]:{six}",

@@ -210,7 +210,6 @@ import os, sys, threading, time, warnings
 warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # of fork() beside threads
 from opentera_twisted import *
 from opentera_twisted.blocking import BlockingBus
-from opentera_twisted.embedded.process import free_port
 url = sys.argv[1]
 """
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -30,6 +28,7 @@ from opentera_twisted import Bus
 from opentera_twisted.embedded.process import find_server, guarded
 from opentera_twisted.link import retry_pause
 from opentera_twisted.topics import websocket_events
+from tools.ports import free_port as free_port  # noqa: PLC0414 (tests import it from here)
 
 T = TypeVar("T")
 
@@ -55,32 +54,6 @@ TURN: Final = 0.002
 
 LONGEST_PAUSE: Final = 0.05
 """Seconds between two requests of a long wait, which else would occupy a processor."""
-
-_bound: list[socket.socket] = []
-
-
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 on which nothing listens.
-
-    It stays bound until this process ends, so that no other test gets it. Servers can listen
-    there because all set ``SO_REUSEADDR``. On macOS, where that is not enough, it is
-    released at once.
-    """
-    probe = socket.socket()
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    probe.bind(("127.0.0.1", 0))
-    port: int = probe.getsockname()[1]
-    if sys.platform == "linux":
-        _bound.append(probe)
-    else:
-        probe.close()
-    return port
-
-
-def release_ports() -> None:
-    """Release the ports of `free_port`, at the end of this process."""
-    while _bound:
-        _bound.pop().close()
 
 
 class Server:

@@ -23,7 +23,6 @@ from twisted.trial.unittest import SkipTest, TestCase
 
 from opentera_twisted import Bus, SessionKeys
 from opentera_twisted._internal import garbage
-from opentera_twisted.embedded.process import free_port
 from opentera_twisted.holders import GATEWAYS, REPORTS
 from opentera_twisted.messages import UserEvent
 from opentera_twisted.messages.envelopes import module_message
@@ -40,7 +39,16 @@ from opentera_twisted.program.workers.log import from_text, to_text
 from opentera_twisted.program.workers.overview import AllWorkers
 from opentera_twisted.program.workers.process import Worker
 from tests.helpers.processes import UNMEASURED
-from tests.helpers.support import UUID, Collector, RedisTestCase, log_of, message, turn, until
+from tests.helpers.support import (
+    UUID,
+    Collector,
+    RedisTestCase,
+    free_port,
+    log_of,
+    message,
+    turn,
+    until,
+)
 from tests.helpers.websockets import connect
 
 

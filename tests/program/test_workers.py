@@ -17,14 +17,13 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import SessionKeys
-from opentera_twisted.embedded.process import free_port
 from opentera_twisted.holders import GATEWAYS
 from opentera_twisted.messages import TeraModuleMessage, UserEvent
 from opentera_twisted.messages.envelopes import tera_event, unpack
 from tests.gateway.test_tls import TLSTestCase
 from tests.helpers.admin import ask
 from tests.helpers.processes import FORKED_WORKERS, UNMEASURED, Process, twistd, twistd_with_sockets
-from tests.helpers.support import UUID, folder_of, message, server_pid, until
+from tests.helpers.support import UUID, folder_of, free_port, message, server_pid, until
 from tests.helpers.websockets import WebSocket, connect, handshake, leave
 from tests.program.test_program import ENDED, REPORTS, ProgramTestCase, wait_for_end
 from tests.program.test_systemd import Manager
