@@ -12,6 +12,7 @@ histogram      durations, counted by classes
 ip_addresses   parsing and comparison of IP addresses
 lazy           names of a package, loaded on first use
 malformed      count and log of malformed messages
+pings          pings to websockets, with one timer
 printable      text of other programs, made safe to print
 private_file   files that may contain a secret, and their exposure
 private_key    private keys, read without asking for a passphrase

@@ -6,6 +6,7 @@ Source: RFC 6455.
 from __future__ import annotations
 
 from http import HTTPStatus
+from math import ceil
 from typing import Any, Final
 
 import txaio
@@ -17,8 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
-from txaio._common import _BatchedTimer
 
+from opentera_twisted._internal.pings import PAYLOAD, Pings
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.client.address import GatewayAddress
 from opentera_twisted.client.login import PLAIN_SUBPROTOCOL, SUBPROTOCOL, Login
@@ -26,7 +27,7 @@ from opentera_twisted.errors import BusError, HandshakeFailed, WebSocketClosed
 
 PING_INTERVAL: Final = 10
 PONG_TIMEOUT: Final = 20
-"""Seconds between pings, and until a silent gateway is dropped after one: 30 in total."""
+"""Seconds between pings, and seconds without any data after one: the limit is 30 s of silence."""
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds until the connection is dropped after a close frame."""
@@ -36,8 +37,6 @@ BROKEN: Final = 1006
 TOO_BIG: Final = 1009
 DISCONNECTED: Final = 4000
 """Close codes: of this client, without a close frame, for size, and of the disconnect command."""
-
-_TIMER_BUCKET: Final = 0.2
 
 
 class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is not annotated
@@ -60,6 +59,7 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
     _cause: BusError | None = None
     _handshake: IDelayedCall | None = None
     _ending: IDelayedCall | None = None
+    _unanswered = 0  # intervals of pings since the last data
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,8 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
         self.dropConnection(abort=True)
 
     def onOpen(self) -> None:
-        """Report that the handshake is complete."""
+        """Report that the handshake is complete, and begin with the pings."""
+        self.factory.pings.add(self)
         self.opened.callback(self.websocket_protocol_in_use)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
@@ -110,10 +111,30 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
         seconds = self.factory.timeout
         self.abort(HandshakeFailed(f"the gateway did not open a websocket within {seconds:g} s"))
 
-    def onAutoPingTimeout(self) -> None:
-        """Drop a half-open connection."""
-        self.autoPingTimeoutCall = None
-        self.abort(WebSocketClosed(f"the gateway was silent for {PONG_TIMEOUT} s after a ping"))
+    def dataReceived(self, data: bytes) -> None:
+        """Parse received bytes; any of them show that the gateway is alive."""
+        self._unanswered = 0
+        super().dataReceived(data)
+
+    def ping(self) -> bool:
+        """Send a ping, or drop a half-open connection.
+
+        Returns:
+            True if the websocket is open, and a ping is due again after the interval.
+        """
+        if self.state != self.STATE_OPEN:
+            return False
+        if self._unanswered >= self.factory.max_unanswered:
+            self.abort(WebSocketClosed(f"the gateway was silent for {PONG_TIMEOUT} s after a ping"))
+            return False
+        self._unanswered += 1
+        if self._unanswered == 1:
+            self.sendPing(PAYLOAD)
+        return True
+
+    def fail(self) -> None:
+        """Drop the connection, which an internal error has left without pings."""
+        self.abort(WebSocketClosed("pinging the gateway failed; see the log"))
 
     def _fail_connection(self, code: int = BROKEN, reason: str = "") -> None:
         """End a connection with an unreadable frame, which is too big or malformed."""
@@ -151,6 +172,7 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
         """Report the end of the connection."""
         super().connectionLost(reason)
         self.connected = 0
+        self.factory.pings.forget(self)
         _cancel(self._handshake)
         _cancel(self._ending)
         cause = self._cause or self._cause_of(reason)
@@ -178,13 +200,15 @@ class GatewayFactory(WebSocketClientFactory):  # type: ignore[misc]  # Autobahn 
     Args:
         address: address of the gateway.
         login: credentials of the next handshake.
-        clock: clock for all timers, including Autobahn's.
+        clock: clock for all timers.
         timeout: seconds until a handshake fails.
         max_message_size: maximum size of a frame in bytes.
         recovery: request recovery.
 
     Attributes:
         address: address of the gateway.
+        pings: pings of the open websocket.
+        max_unanswered: intervals of pings without any data after which a gateway is dropped.
         received: called with each frame, and True for a binary one.
         lost: called with a protocol and the cause when its connection is lost.
     """
@@ -207,9 +231,8 @@ class GatewayFactory(WebSocketClientFactory):  # type: ignore[misc]  # Autobahn 
         self.timeout = timeout
         self.address = address
         self._login = login
-        self._batched_timer = _BatchedTimer(
-            _TIMER_BUCKET * 1000.0, 1, clock.seconds, clock.callLater
-        )
+        self.pings = Pings(clock, PING_INTERVAL)
+        self.max_unanswered = ceil(PONG_TIMEOUT / PING_INTERVAL)
         self.received: Any = None
         self.lost: Any = None
         self.setProtocolOptions(
@@ -218,8 +241,6 @@ class GatewayFactory(WebSocketClientFactory):  # type: ignore[misc]  # Autobahn 
             openHandshakeTimeout=0,
             closeHandshakeTimeout=0,
             serverConnectionDropTimeout=0,
-            autoPingInterval=PING_INTERVAL,
-            autoPingTimeout=PONG_TIMEOUT,
         )
 
     def target(self) -> str:

@@ -15,7 +15,6 @@
     audit        the audit log: logins, refusals, disconnects, kicks
     summed_log   summaries of log lines that unauthenticated peers cause
     intake       a fair queue for clients' work, bounded per reactor iteration
-    pings        pings to all websockets, with one timer
     autobahn_corrections  corrections of Autobahn's server protocol
     protocol     the websocket protocol: handshake, incoming frames, closing
     resource     the websocket endpoint as a resource of a twisted.web site

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from opentera_twisted._internal.ip_addresses import canonical_ip
+from opentera_twisted._internal.pings import PAYLOAD, PING, Pings
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import deflate, subprotocols, tls
@@ -45,7 +46,6 @@ from opentera_twisted.gateway.login import (
     Refusal,
     parse_login,
 )
-from opentera_twisted.gateway.pings import PAYLOAD, PING, Pings
 from opentera_twisted.gateway.recovery.session import HAS_TOKEN, Session
 from opentera_twisted.gateway.send_queue import has_foreign_layer, socket_of
 from opentera_twisted.gateway.trusted_proxies import UNIX, Peer, TrustedProxies

@@ -9,8 +9,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from opentera_twisted._internal.pings import PAYLOAD, PING, PINGS_AT_ONCE, SHORTEST_PAUSE
 from opentera_twisted.gateway import GatewayLimits
-from opentera_twisted.gateway.pings import PAYLOAD, PING, PINGS_AT_ONCE, SHORTEST_PAUSE
 from opentera_twisted.gateway.protocol import (
     PING_INTERVAL,
     PONG_TIMEOUT,

@@ -1,4 +1,4 @@
-"""Pings to all websockets, with one timer, and a few per reactor iteration."""
+"""Pings to websockets, with one timer, and a few per reactor iteration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 PAYLOAD: Final = b"ping"
 PING: Final = bytes([0x89, len(PAYLOAD)]) + PAYLOAD
-"""Frame of every ping. A client never has two unanswered ones, so one payload suffices."""
+"""Frame of every ping. A peer never has two unanswered ones, so one payload suffices."""
 
 PINGS_AT_ONCE: Final = 32
 """Maximum pings per reactor iteration."""
@@ -20,10 +20,10 @@ SHORTEST_PAUSE: Final = 0.1
 
 
 class Client(Protocol):
-    """An open websocket."""
+    """An open websocket to ping: a gateway's to a client, or a client's to its gateway."""
 
     def ping(self) -> bool:
-        """Send a ping, or drop a silent client.
+        """Send a ping, or drop a silent peer.
 
         Returns:
             True if the next ping is due after the interval; False for no further ping.
