@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Final
@@ -137,7 +137,7 @@ class _Watch:
     gaps: int = 0
     selections: dict[str, _Selection] = Factory(dict)
     recent: deque[tuple[_Message, bytes]] = Factory(lambda: deque(maxlen=KEPT_MESSAGES))
-    topics: dict[str, _Topic] = Factory(dict)
+    topics: OrderedDict[str, _Topic] = Factory(OrderedDict)  # the quietest first
     last: Delivery | None = None
 
     @property
@@ -178,7 +178,7 @@ class _Watch:
         topic.last = now
         self.topics[name] = topic
         if len(self.topics) > KEPT_TOPICS:
-            del self.topics[next(iter(self.topics))]
+            self.topics.popitem(last=False)
 
     def selection(self, text: str) -> _Selection:
         """Return the messages that match a filter; a new filter begins with the recent ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -24,7 +24,8 @@ class EventQueue:
     def __init__(self, bound: int) -> None:
         self._bound = bound
         self._events: deque[Event] = deque()
-        self._readers: dict[Deferred[Event], None] = {}
+        # An ordered set. A dict would find its first item slowly after many deletions there.
+        self._readers: OrderedDict[Deferred[Event], None] = OrderedDict()
         self._end: BaseException | None = None
         self._has_dropped = False
         self._has_warned = False
@@ -36,8 +37,7 @@ class EventQueue:
     def put(self, event: Event) -> None:
         """Pass an event to a waiting reader, or queue it."""
         if self._readers:
-            reader = next(iter(self._readers))
-            del self._readers[reader]
+            reader, _ = self._readers.popitem(last=False)
             reader.callback(event)
             return
         if len(self._events) >= self._bound:
@@ -62,7 +62,7 @@ class EventQueue:
             error: error for readers; None means `Ended`.
         """
         self._end = error or Ended()
-        readers, self._readers = self._readers, {}
+        readers, self._readers = self._readers, OrderedDict()
         for reader in readers:
             if not reader.called:  # an earlier callback may have cancelled it
                 reader.errback(Failure(self._end))
