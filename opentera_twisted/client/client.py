@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -271,8 +271,6 @@ class GatewayClient(Service):
             asking: Deferred[Any] = maybeDeferred(lambda: callbacks.outcome(supplier()))
             key = await asking.addTimeout(timeout, self._clock)
             self._login.supply(key)
-        except CancelledError:
-            raise
         except DeferredTimeout:
             raise KeySupplierFailed(
                 f"the key supplier returned no key within {timeout:g} seconds"

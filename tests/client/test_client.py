@@ -201,6 +201,7 @@ class KeyTests(ClientTestCase):
 
         wrong: list[Any] = [
             lambda: fail(ValueError("no login")),
+            lambda: fail(CancelledError()),
             exits,
             lambda: None,
             lambda: b"device.SECRET-KEY",
@@ -221,6 +222,7 @@ class KeyTests(ClientTestCase):
         assert first is None
         assert {type(failure) for failure in failed} == {KeySupplierFailed}
         assert "no login" in str(failed[0])
+        assert "CancelledError" in str(failed[1])
         assert "within 0.5 seconds" in str(failed[-1])
         self.assert_nothing_told()
 
