@@ -29,6 +29,9 @@ PING_INTERVAL: Final = 10
 PONG_TIMEOUT: Final = 20
 """Seconds between pings, and seconds without any data after one: the limit is 30 s of silence."""
 
+MAX_RESPONSE: Final = 65_536
+"""Maximum bytes of the response to a handshake."""
+
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds until the connection is dropped after a close frame."""
 
@@ -81,6 +84,13 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
             protocols=factory.protocols,
             useragent=factory.useragent,
         )
+
+    def processHandshake(self) -> None:
+        """Read a bounded response; Autobahn would search an endless one again with each read."""
+        super().processHandshake()
+        if self.state == self.STATE_CONNECTING and len(self.data) > MAX_RESPONSE:
+            text = f"the server answered with more than {MAX_RESPONSE:,} bytes of headers"
+            self.abort(HandshakeFailed(text))
 
     def failHandshake(self, reason: str) -> None:
         """End a handshake that the gateway answered without opening a websocket."""

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
+from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from opentera_twisted import BusUnavailable
@@ -381,6 +382,29 @@ class CloseTests(ClientTestCase):
         client.startService()
         await self.server.requests.wait(2)
         assert "did not open a websocket within 0.2 s" in str(client.error)
+
+    async def test_an_endless_response_fails_the_handshake(self) -> None:
+        head = b"HTTP/1.1 101 Switching Protocols\r\nX: "
+
+        class Endless(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                assert self.transport is not None
+                self.transport.write(head + b"x" * websocket.MAX_RESPONSE)
+
+        listen: Any = reactor.listenTCP
+        port = listen(0, Factory.forProtocol(Endless), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        errors = Collector()
+        url = f"ws://127.0.0.1:{port.getHost().port}/wss/device"
+
+        def supply() -> str:
+            errors(client.error)
+            return "key"
+
+        client: GatewayClient = self.make(supply, url, timeout=2.0)
+        client.startService()
+        await errors.wait(2)
+        assert "more than 65,536 bytes of headers" in str(errors.items[1])
 
 
 class EventTests(ClientTestCase):
