@@ -379,6 +379,8 @@ class GatewayClient(Service):
                 began, self._began = self._began, None
                 began.callback(frame)
                 return
+            if not self._is_ready:
+                return  # it was given up or stopped, and this was read with its last frames
             events = events_of(frame)
         except BadFrame as error:
             self._log.warn(
@@ -387,7 +389,7 @@ class GatewayClient(Service):
             return
         self._login.received += 1
         for event in events:
-            if self._has_ended:
+            if not self._is_ready:
                 return  # a handler has stopped it
             if self._on_event is None:
                 self._queue.put(event)

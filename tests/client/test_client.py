@@ -26,6 +26,7 @@ from opentera_twisted.link import back_off as link_back_off
 from opentera_twisted.messages import UserEvent
 from tests.helpers.support import GUARD, Collector, log_of, turn
 
+from . import scripted
 from .scripted import ScriptedGateway, key_maker
 
 SECRETS = ("SECRET-KEY", "SECRET-TOKEN")
@@ -158,6 +159,20 @@ class RecoveryTests(ClientTestCase):
         assert isinstance(client.error, HandshakeFailed)
         self.assertFailure(client.connected(0.001), BusUnavailable)
         assert not client.is_connected
+
+    async def test_frames_behind_an_invalid_first_frame_are_ignored(self) -> None:
+        client = self.make()
+        self.patch(self.server, "token", lambda: "")
+        opened = self.server.opened
+
+        def opens(peer: Any) -> None:
+            peer.send(scripted.event("behind"))  # in one write with the first frame
+            opened(peer)
+
+        self.patch(self.server, "opened", opens)
+        client.startService()
+        await self.server.closed.wait(2)
+        assert self.events.items == []
 
 
 class PlainGatewayTests(ClientTestCase):
