@@ -464,6 +464,21 @@ class EventTests(ClientTestCase):
         await stopped.wait(1)
         assert self.names == ["1"]
 
+    async def test_a_restarted_client_ignores_its_old_connection(self) -> None:
+        def restarts(event: Event) -> None:
+            self.events(event)
+            if len(self.events.items) == 1:
+                client.stopService()
+                client.startService()
+
+        client = await self.start(on_event=restarts)
+        self.server.publish("1", "2")
+        await self.server.opened.wait(2)
+        await client.connected()
+        self.server.publish("3")
+        await self.events.wait(2)
+        assert self.names == ["1", "3"]
+
     async def test_frames_that_carry_no_event_are_dropped(self) -> None:
         await self.start()
         (peer,) = self.server.clients
