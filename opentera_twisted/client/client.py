@@ -156,6 +156,7 @@ class GatewayClient(Service):
         self._waiting: Waiters[None] = Waiters()
         self._is_ready = False
         self._has_gap = False
+        self._has_warned = False  # of a frame of this connection
         self._has_ended = False
         self._error: BaseException | None = None
         self._change: IDelayedCall | None = None
@@ -282,6 +283,7 @@ class GatewayClient(Service):
 
     async def _prepare(self, protocol: GatewayProtocol, open_: Callable[[], None]) -> None:
         self._began = None
+        self._has_warned = False
         subprotocol = await protocol.opened
         self._login.opened()
         open_()
@@ -383,9 +385,13 @@ class GatewayClient(Service):
                 return  # it was given up or stopped, and this was read with its last frames
             events = events_of(frame)
         except BadFrame as error:
-            self._log.warn(
-                "dropped a frame of {address}: {error}", address=self._address, error=str(error)
-            )
+            if not self._has_warned:
+                self._has_warned = True
+                self._log.warn(
+                    "dropped a frame of {address}, the first of this connection: {error}",
+                    address=self._address,
+                    error=str(error),
+                )
             return
         self._login.received += 1
         for event in events:

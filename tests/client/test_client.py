@@ -491,7 +491,22 @@ class EventTests(ClientTestCase):
         self.server.publish("2")
         await self.events.wait(2)
         assert self.names == ["1", "2"]
-        assert sum("dropped a frame" in line for line in self.logged.items) >= 1
+        warnings = [line for line in self.logged.items if "dropped a frame" in line]
+        assert len(warnings) == 1
+        assert "a binary frame" in warnings[0]
+
+    async def test_each_connection_warns_of_a_frame_without_an_event(self) -> None:
+        await self.start()
+        for count in (1, 2):
+            (peer,) = self.server.clients
+            peer.send("[]")
+            peer.send("{}")
+            self.server.publish(str(count))
+            await self.events.wait(count)
+            self.server.cut()
+            await self.server.opened.wait(count + 1)
+        assert self.names == ["1", "2"]
+        assert sum("dropped a frame" in line for line in self.logged.items) == 2
 
 
 class IterationTests(ClientTestCase):
