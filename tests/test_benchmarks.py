@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,11 +21,11 @@ from benchmarks.__main__ import SCENARIOS, run_each
 from benchmarks.capacity import Costs, Machine
 from benchmarks.children import program, redis_server
 from benchmarks.comparison import Comparison, Measured
-from benchmarks.deliveries import connected, connected_to_both
+from benchmarks.deliveries import Connected, Delivered, connected, connected_to_both
 from benchmarks.events import MARK, SIZE, compact, event, text
 from benchmarks.exponents import exponent, steepest
 from benchmarks.figures import Figure, Point, Ratio, Results, Rival, Series, Target
-from benchmarks.gateways import Audience, Start, null, ours, with_recovery
+from benchmarks.gateways import Audience, Side, Start, null, ours, with_recovery
 from benchmarks.plots import pictures
 from benchmarks.programs.dialects import DIALECTS, PONG, TEXT, frame
 from benchmarks.programs.marks import MarkCounter
@@ -388,6 +388,63 @@ def test_all_deliveries_of_a_gateway_are_counted() -> None:
     with connected(null, Setting(0, 1, quick=True), Audience.shared(3)) as gateway:
         delivered = gateway.measure(each=700)
     assert delivered.lost == 0.0
+
+
+class Scripted:
+    """A publisher and a load generator whose gateway delivers so many events a second.
+
+    Attributes:
+        bursts: Events for each websocket and seconds between events, of each publication.
+    """
+
+    def __init__(self, websockets: int, per_second: float) -> None:
+        self.bursts: list[tuple[int, float]] = []
+        self._websockets = websockets
+        self._per_second = per_second
+
+    def ask(self, command: dict[str, Any]) -> dict[str, Any]:
+        if "pace" in command:
+            self.bursts.append((command["count"], command["pace"]))
+        return {"started": 0.0}
+
+    def report(self) -> dict[str, float]:
+        count, pace = self.bursts[-1]
+        wanted = count * self._websockets
+        seconds = max(wanted / self._per_second, pace * count)
+        return {"last": seconds, "delivered": wanted, "wanted": wanted, "cpu_share": 0.0}
+
+
+def measured(per_second: float, pace: float = 0.0) -> tuple[list[tuple[int, float]], Delivered]:
+    """Return the publications of a measurement after the warm-up, and its result."""
+    audience, scripted = Audience.shared(100), Scripted(100, per_second)
+    child: Any = scripted
+    side = Side("a gateway", "plain", 0, (), [], lambda _: nullcontext(child))
+    gateway = Connected(side, child, child, audience, 100).warmed_up()
+    del scripted.bursts[:]
+    return scripted.bursts, gateway.measure(1_000, pace, times=10)
+
+
+def test_the_pace_of_the_warm_up_limits_no_burst() -> None:
+    bursts, delivered = measured(per_second=2e6)
+    assert bursts[-10:] == [(1_000, 0.0)] * 10
+    assert delivered.per_second == pytest.approx(2e6)
+
+
+def test_the_pace_of_the_warm_up_limits_no_paced_events() -> None:
+    bursts, _ = measured(per_second=2e6, pace=0.002)
+    assert bursts[-10:] == [(1_000, 0.002)] * 10
+
+
+def test_a_slow_gateway_gets_events_for_two_seconds() -> None:
+    bursts, delivered = measured(per_second=3_000)
+    assert bursts[-1] == (60, 0.0)
+    assert delivered.per_second == pytest.approx(3_000)
+
+
+def test_a_very_slow_gateway_has_its_warm_up_measured() -> None:
+    bursts, delivered = measured(per_second=40)
+    assert not bursts
+    assert delivered.per_second == pytest.approx(40)
 
 
 def test_senders_visit_one_part_of_the_slots_after_another() -> None:
