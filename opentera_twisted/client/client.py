@@ -160,7 +160,6 @@ class GatewayClient(Service):
         self._has_ended = False
         self._error: BaseException | None = None
         self._change: IDelayedCall | None = None
-        self._is_stopping = False
         self._told = ""
         if not verify:
             self._log.warn("not checking the certificate of {address}", address=self._address)
@@ -182,8 +181,7 @@ class GatewayClient(Service):
         super().startService()
         self._has_ended = False
         self._queue.begin()
-        if not self._is_stopping:
-            self._connection.start()
+        self._connection.start()
 
     def stopService(self) -> Deferred[None]:
         """Close the websocket with code 1000.
@@ -355,20 +353,11 @@ class GatewayClient(Service):
         if self._change is not None:
             self._change.cancel()
             self._change = None
-        self._is_stopping = True
-        self._connection.stop().addCallback(self._stopped)
-        stopped = self._connection.stop()  # the caller's own, which it may cancel
+        stopped = self._connection.stop()
         self._login.forget()
         self._waiting.fail(error or BusUnavailable("the client was stopped"))
         self._queue.end(error)
         return stopped
-
-    def _stopped(self, _: None) -> None:
-        if not self._is_stopping:
-            return  # stopped twice before it closed: this is the second call
-        self._is_stopping = False
-        if self.running and not self._has_ended:  # started again meanwhile
-            self._connection.start()
 
     # --- frames
 

@@ -8,7 +8,8 @@
      +---------------------------------+----------------+
 
 It starts and ends in ``idle``; ``stop`` leads there from every state. An open connection is closed
-first, in ``stopping``. The machine runs on any clock and never gives up.
+first, in ``stopping``; a ``start`` meanwhile connects afterwards. The machine runs on any clock and
+never gives up.
 
 The link keeps its Redis connections with it, and the gateway client its websocket.
 """
@@ -58,7 +59,7 @@ class Inputs(Protocol):
     """Inputs of the state machine."""
 
     def start(self) -> None:
-        """Connect, and keep the connection open."""
+        """Connect, and keep the connection open; while it is closed, connect afterwards."""
 
     def stop(self) -> None:
         """Close the connection and do not reconnect."""
@@ -100,6 +101,7 @@ class _Core:
     on_state: Callable[[State, Failure | None], None]
     back_off: BackOff
     cause: Failure | None = None
+    is_wanted: bool = False
     stop_waiters: Waiters[None] = Factory(Waiters)
 
 
@@ -171,6 +173,8 @@ def _build() -> Callable[[_Core], Inputs]:
     restoring.upon(Inputs.lost).to(down).returns(None)
     ready.upon(Inputs.lost).to(down).returns(None)
     down.upon(Inputs.retry).to(connecting).returns(None)
+    for started in (connecting, authenticating, restoring, ready, down):
+        started.upon(Inputs.start).loop().returns(None)
 
     @authenticating.upon(Inputs.failed).loop()
     @restoring.upon(Inputs.failed).loop()
@@ -181,13 +185,13 @@ def _build() -> Callable[[_Core], Inputs]:
         protocol.transport.abortConnection()
 
     @idle.upon(Inputs.stop).loop()
-    def stop_at_once(_inputs: Inputs, core: _Core) -> None:
-        _finish(core)
+    def stop_at_once(inputs: Inputs, core: _Core) -> None:
+        _finish(inputs, core)
 
     @down.upon(Inputs.stop).to(idle)
-    def stop_waiting(_inputs: Inputs, core: _Core, retry: IDelayedCall) -> None:
+    def stop_waiting(inputs: Inputs, core: _Core, retry: IDelayedCall) -> None:
         retry.cancel()
-        _finish(core)
+        _finish(inputs, core)
 
     @connecting.upon(Inputs.stop).to(stopping)
     def cancel_attempt(_inputs: Inputs, core: _Core, attempt: Deferred[Any]) -> None:
@@ -211,9 +215,10 @@ def _build() -> Callable[[_Core], Inputs]:
 
     @stopping.upon(Inputs.lost).to(idle)
     @stopping.upon(Inputs.unreachable).to(idle)
-    def closed(_inputs: Inputs, core: _Core, failure: Failure) -> None:  # noqa: ARG001
-        _finish(core)
+    def closed(inputs: Inputs, core: _Core, failure: Failure) -> None:  # noqa: ARG001
+        _finish(inputs, core)
 
+    stopping.upon(Inputs.start).loop().returns(None)
     stopping.upon(Inputs.stop).loop().returns(None)
     stopping.upon(Inputs.failed).loop().returns(None)
     stopping.upon(Inputs.authenticated).loop().returns(None)
@@ -221,9 +226,12 @@ def _build() -> Callable[[_Core], Inputs]:
     return machine.build()
 
 
-def _finish(core: _Core) -> None:
+def _finish(inputs: Inputs, core: _Core) -> None:
     core.back_off.reset()
+    core.cause = None
     core.on_state("idle", None)
+    if core.is_wanted:  # started again meanwhile
+        inputs.start()
     core.stop_waiters.fire(None)
 
 
@@ -255,7 +263,8 @@ class KeptConnection:
         self._inputs = _machine(self._core)
 
     def start(self) -> None:
-        """Connect, and keep the connection open."""
+        """Connect, and keep the connection open; while it is closed, connect afterwards."""
+        self._core.is_wanted = True
         self._inputs.start()
 
     def lost(self, cause: Failure) -> None:
@@ -268,6 +277,7 @@ class KeptConnection:
         Returns:
             Fires when it is closed.
         """
+        self._core.is_wanted = False
         stopped = self._core.stop_waiters.wait()
         self._inputs.stop()
         return stopped

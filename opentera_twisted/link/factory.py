@@ -59,10 +59,11 @@ class ConnectionFactory(Factory):
         self._kept: KeptConnection | None = None
 
     def startConnecting(self, endpoint: IStreamClientEndpoint) -> None:
-        """Connect to the endpoint, and keep the connection open."""
-        self._kept = KeptConnection(
-            endpoint, self, self._clock, self._prepare_watched, self._on_state
-        )
+        """Connect to the endpoint, always the same, and keep the connection open."""
+        if self._kept is None:
+            self._kept = KeptConnection(
+                endpoint, self, self._clock, self._prepare_watched, self._on_state
+            )
         self._kept.start()
 
     async def _prepare_watched(

@@ -239,6 +239,36 @@ class ConnectionTests(SynchronousTestCase):
         self.harness.make_ready()
         self.assertEqual(self.harness.states[-1], "ready")
 
+    def test_a_start_while_it_closes_connects_afterwards(self) -> None:
+        self.harness.make_ready()
+        stopped = self.harness.factory.disconnect()
+        self.harness.factory.startConnecting(self.endpoint)
+        self.assertEqual(self.endpoint.attempts, [])
+        self.endpoint.lose()
+        self.successResultOf(stopped)
+        self.assertEqual(self.harness.states[-2:], ["idle", "connecting"])
+        self.assertEqual(len(self.endpoint.attempts), 1)
+
+    def test_a_second_start_keeps_the_connection(self) -> None:
+        self.harness.make_ready()
+        self.harness.factory.startConnecting(self.endpoint)
+        self.assertEqual(self.endpoint.attempts, [])
+        self.endpoint.lose()
+        self.assertEqual(self.harness.states[-1], "down")
+        self.harness.factory.startConnecting(self.endpoint)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_the_cause_of_a_stopped_attempt_is_forgotten(self) -> None:
+        self.harness.factory.startConnecting(self.endpoint)
+        self.endpoint.succeed()
+        self.harness.steps.pop().errback(Failure(CommandFailed("AUTH", "WRONGPASS no")))
+        stopped = self.harness.factory.disconnect()
+        self.endpoint.lose()
+        self.successResultOf(stopped)
+        self.harness.factory.startConnecting(self.endpoint)
+        self.endpoint.fail()
+        self.assertEqual(self.harness.causes, ["An error occurred while connecting: refused."])
+
     def test_delays_are_bounded_and_vary(self) -> None:
         back_off, cause = BackOff(), Failure(ConnectError())
         delays = {back_off.delay(cause) for _ in range(1000)}
@@ -256,7 +286,6 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.running = False
         self.stops: list[Deferred[None]] = []
 
-    @precondition(lambda self: self.harness.states[-1] == "idle")
     @rule()
     def start(self) -> None:
         self.running = True
@@ -301,7 +330,8 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_does_not_rest_while_it_should_connect(self) -> None:
-        assert self.running == (self.harness.states[-1] not in {"idle", "stopping"})
+        state = self.harness.states[-1]
+        assert state == "stopping" or self.running == (state != "idle")
 
     @invariant()
     def ready_means_prepared(self) -> None:
