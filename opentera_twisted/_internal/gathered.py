@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
@@ -21,6 +21,17 @@ def gathered(deferreds: Iterable[Deferred[T]]) -> Deferred[list[T]]:
         The first error itself, not wrapped in Twisted's ``FirstError``.
     """
     return gatherResults(list(deferreds), consumeErrors=True).addErrback(_first)
+
+
+async def all_fired(deferreds: Iterable[Deferred[Any]]) -> None:
+    """Wait until each of several Deferreds has fired, also after a failure of one.
+
+    Raises:
+        The first error; no failure is logged.
+    """
+    for _, result in await DeferredList(list(deferreds), consumeErrors=True):
+        if isinstance(result, Failure):
+            result.raiseException()
 
 
 def keep_until_fired(deferred: Deferred[T], pending: set[Deferred[T]]) -> Deferred[T]:

@@ -31,7 +31,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from opentera_twisted._internal.gathered import gathered, keep_until_fired
+from opentera_twisted._internal.gathered import all_fired, gathered, keep_until_fired
 from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import (
@@ -232,12 +232,14 @@ class ClusterLink(Link):
         self._routes.clear()
         for node in nodes.values():
             self._leave(node)
-        await gathered(list(map(_after, self._leaving)))
-        self._topology = Topology()
-        self.subscriptions.assign()
-        if self._report is not None:
-            self._report.cancel()
-            self._report_restored()
+        try:
+            await all_fired(self._leaving)
+        finally:
+            self._topology = Topology()
+            self.subscriptions.assign()
+            if self._report is not None:
+                self._report.cancel()
+                self._report_restored()
 
     def is_in_gap(self, topic: str) -> bool:
         """Return True if messages on a subscribed topic may be missed now."""
@@ -851,15 +853,3 @@ def _on_cluster(script: Script, *, is_classic: bool) -> Script:
 
 def _is(node: ServerLink, role: str) -> bool:
     return node.states[role] == "ready"
-
-
-def _after(stopping: Deferred[None]) -> Deferred[None]:
-    """Fire with another Deferred, which keeps its own result."""
-    after: Deferred[None] = Deferred()
-
-    def stopped(result: Any) -> Any:
-        after.callback(None)
-        return result
-
-    stopping.addBoth(stopped)
-    return after

@@ -8,11 +8,12 @@ from functools import partial
 from time import time
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from opentera_twisted._internal.gathered import all_fired
 from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted.errors import (
     AuthenticationFailed,
@@ -154,7 +155,9 @@ class ServerLink(Link):
                 await last.addTimeout(STOP_TIMEOUT, self.clock)
             except (CommandFailed, ConnectionLost, DeferredTimeout):
                 pass
-        await gatherResults([self._client.disconnect(), self._subscriber.disconnect()])
+        # Close each, even if the other fails.
+        kept = (self._client, self._subscriber)
+        await all_fired(maybeDeferred(connection.disconnect) for connection in kept)
 
     def abandon(self, cause: str) -> None:
         """Fail the sent commands at once, because the server will not reply to them."""

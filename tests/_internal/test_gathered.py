@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import TestCase
 
-from opentera_twisted._internal.gathered import gathered
+from opentera_twisted._internal.gathered import all_fired, gathered
 
 
 class GatheredTests(TestCase):
@@ -23,6 +23,15 @@ class GatheredTests(TestCase):
         errors = ValueError("first"), KeyError("second")
         found = self.failureResultOf(gathered([Deferred(), *map(fail, errors)]))
         assert found.value is errors[0]
+        assert not self.flushLoggedErrors()
+
+    def test_all_fire_before_the_first_error_is_raised(self) -> None:
+        late: Deferred[int] = Deferred()
+        error = ValueError("first")
+        every = Deferred.fromCoroutine(all_fired([succeed(1), fail(error), late]))
+        self.assertNoResult(every)
+        late.errback(KeyError("second"))
+        assert self.failureResultOf(every).value is error
         assert not self.flushLoggedErrors()
 
     def test_cancelling_raises_cancelled_error(self) -> None:

@@ -38,7 +38,7 @@ from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
 from opentera_twisted.link.slots import SLOTS, key_slot
 from opentera_twisted.link.subscriptions import Name
 from opentera_twisted.link.topology import Topology, parse_slots
-from opentera_twisted.testing import MemoryClock
+from opentera_twisted.testing import MemoryClock, result_of
 from tests.helpers.cluster import ClusterTestCase
 from tests.helpers.support import (
     GUARD,
@@ -176,6 +176,33 @@ def test_an_observer_may_stop_the_link_when_a_node_joins() -> None:
     halves = [[0, 8191, [b"127.0.0.1", 1]], [8192, 16383, [b"127.0.0.1", 2]]]
     link._apply(parse_slots(halves, ""))
     assert (link.status, link.nodes) == ("stopped", {})
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_stop_fails_if_a_node_cannot_be_left(
+    monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    address = RedisAddress.parse("redis+cluster://127.0.0.1:1")
+    link = ClusterLink(address, reactor=MemoryReactorClock(), name="test")
+    link.start()
+    halves = [[0, 8191, [b"127.0.0.1", 1]], [8192, 16383, [b"127.0.0.1", 2]]]
+    link._apply(parse_slots(halves, ""))
+    leaving: list[Deferred[None]] = [Deferred(), Deferred()]
+    for node, left in zip(link.nodes.values(), leaving, strict=True):
+        monkeypatch.setattr(node, "stop", partial(_wait, left))
+    stopped = Deferred.fromCoroutine(link.stop())
+    leaving[failing].errback(ZeroDivisionError())
+    assert not stopped.called
+    leaving[1 - failing].callback(None)
+    with pytest.raises(ZeroDivisionError):
+        result_of(stopped)
+    assert (link.status, link.nodes, dict(link.slots)) == ("stopped", {}, {})
+    link.start()
+    assert link.status == "connecting"
+
+
+async def _wait(waiting: Deferred[None]) -> None:
+    await waiting
 
 
 def test_messages_follow_their_slot_to_its_new_owner(monkeypatch: pytest.MonkeyPatch) -> None:
