@@ -221,6 +221,17 @@ class TimeTests(TestCase):
         assert wait == pools.WAIT_AT_MOST
         assert started.replaced == tries + 1
 
+    def test_each_caller_of_a_stop_waits_for_the_workers(self) -> None:
+        started = self.pool(1, 10**6)
+        worker: Any = started.workers[1]
+        worker.stop = Collector()
+        stopped = [started.stopService() for _ in range(2)]
+        for waiting in stopped:
+            self.assertNoResult(waiting)
+        started._ended(worker, "exit status 0")
+        for waiting in stopped:
+            self.successResultOf(waiting)
+
     def test_the_start_timeout_grows_with_the_number_of_workers(self) -> None:
         started = self.pool(1, patience=5)
         (one,) = started.workers.values()

@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.program.workers.channel import REPORT_INTERVAL, WorkerSettings
 from opentera_twisted.program.workers.process import Worker
 from opentera_twisted.program.workers.sockets import Shared, share
@@ -88,7 +89,7 @@ class Pool(Service):
         self._replacing: dict[int, IDelayedCall] = {}
         self._failures: Counter[int] = Counter()
         self._has_given_up = False
-        self._emptied: Deferred[None] | None = None
+        self._emptied: Waiters[None] = Waiters()
         self._was_complete = False
         self._watch = LoopingCall(self._check)
         self._watch.clock = reactor
@@ -145,8 +146,7 @@ class Pool(Service):
         shared, self._shared = self._shared, []
         await DeferredList([endpoint.close() for endpoint in shared])
         if self.workers:
-            self._emptied = Deferred()
-            await self._emptied
+            await self._emptied.wait()
 
     def kill(self) -> None:
         """Kill the remaining workers."""
@@ -183,8 +183,8 @@ class Pool(Service):
 
     def _ended(self, worker: Worker, how: str) -> None:
         del self.workers[worker.number]
-        if self._emptied is not None and not self.workers:
-            self._emptied.callback(None)
+        if not self.workers:
+            self._emptied.fire(None)
         self._lost(worker, f"ended: {how}")
 
     def _lost(self, worker: Worker, how: str) -> None:
