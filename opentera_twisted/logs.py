@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -203,11 +204,10 @@ class LogPublisher:
     def flush(self) -> Deferred[None]:
         """Wait, in the reactor's thread, until the queue is empty or its oldest has no link."""
         blocked = self._blocked
-        if not self._is_sending:
-            return succeed(None)
         if blocked is not None and not self._bus.link.is_node_ready(blocked.value):
             return succeed(None)
-        return self._flushed.wait()
+        with self._lock:  # a sending thread that ends afterwards sees who waits
+            return self._flushed.wait() if self._is_sending else succeed(None)
 
     def push(self, level: LogList, event: LogEvent | LoginEvent) -> None:
         """Publish a complete message."""
@@ -280,9 +280,14 @@ class LogPublisher:
         except BusError:
             with self._lock:
                 self._is_sending = False  # the next message tries again
-        reactor = self.reactor
-        if reactor is not None:  # it has started meanwhile
-            reactor.callFromThread(self._flushed.fire, None)
+        reactor: Any = sys.modules.get("twisted.internet.reactor")
+        if len(self._flushed) and reactor is not None:
+            reactor.callFromThread(self._sent_plainly)  # made at its start if it does not run yet
+
+    def _sent_plainly(self) -> None:
+        """Fire all flushes, unless later messages are being sent."""
+        if not self._is_sending:
+            self._flushed.fire(None)
 
     def forked(self) -> None:
         """Reset in a child: the parent's reactor keeps running and sends the queue."""
@@ -290,6 +295,7 @@ class LogPublisher:
         reactor = self.reactor
         if reactor is None or reactor.running:
             self._is_orphan = True
+            self._flushed = Waiters()
             self._is_sending = False
             self._waiting.clear()
 

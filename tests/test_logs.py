@@ -161,6 +161,32 @@ class RealLogTests(RedisTestCase):
             await publisher.flush()
             assert publisher.dropped == count
 
+    async def test_a_flush_before_the_reactor_runs_ends(self) -> None:
+        lease = BusLease(RedisAddress.parse(self.server.url), "test")
+        publisher = ThreadLogPublisher(lease, "me")
+        self.patch(publisher, "_begin", lambda: None)
+        publisher.log(LogList.INFO, "x")
+        flushed = publisher.flush()
+        assert publisher.reactor is None
+        thread = Thread(target=publisher._send_plainly)
+        thread.start()
+        thread.join(GUARD)
+        assert not thread.is_alive()
+        await flushed  # the reactor runs from here on
+        assert len(logged(self.redis.lrange("log.info", 0, -1))) == 1
+
+    async def test_a_flush_waits_for_messages_after_a_thread(self) -> None:
+        bus = await self.bus()
+        publisher = LogPublisher(bus, "me")
+        publisher._is_sending = True  # by a thread
+        publisher._sent_plainly()
+        flushed = publisher.flush()
+        publisher._sent_plainly()  # of an earlier thread
+        self.assertNoResult(flushed)
+        publisher._is_sending = False
+        publisher._sent_plainly()
+        self.successResultOf(flushed)
+
     async def test_many_threads_log_at_once(self) -> None:
         bus = await self.bus()
         publisher = LogPublisher(bus, "me")
