@@ -6,10 +6,11 @@ from typing import Any, Final, NoReturn
 
 from google.protobuf.message import Message
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from opentera_twisted import topics
+from opentera_twisted._internal.shared_stop import SharedStop
 from opentera_twisted._internal.timeouts import check_timeout
 from opentera_twisted._internal.unused import needs_use
 from opentera_twisted.errors import AlreadyServed, InvalidArgument
@@ -112,7 +113,7 @@ class Bus(Service):
         self.presence = Presence(self.link, self.pubsub)
         self.redis = RedisCommands(self.link)
         self._servers: set[ProcedureServer] = set()
-        self._stopping: Deferred[None] | None = None
+        self._stopping = SharedStop(self, self.link.start)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} at {self.link.address}: {self.link.status}>"
@@ -123,25 +124,17 @@ class Bus(Service):
         if self.running:
             return
         super().startService()
-        if self._stopping is None:
-            self.link.start()
+        self._stopping.start()
 
     def stopService(self) -> Deferred[None]:
         """Finish running calls, up to `DRAIN_TIMEOUT`, and disconnect; the bus can start again.
 
         Returns:
-            Fires when both connections are closed.
+            Fires when both connections are closed. Cancelling it ends only the wait.
         """
         self.link.check_thread()
         super().stopService()
-        if self._stopping is None:
-            self._stopping = Deferred.fromCoroutine(self._stop())
-            if self._stopping.called:
-                self._stopping = None
-                return succeed(None)
-        stopped: Deferred[None] = Deferred()
-        self._stopping.chainDeferred(stopped)
-        return stopped
+        return self._stopping.stop(self._stop)
 
     async def _stop(self) -> None:
         servers = list(self._servers)
@@ -153,9 +146,6 @@ class Bus(Service):
             if running:
                 self._log.warn("stopping with {running} calls unfinished", running=running)
         await self.link.stop()
-        self._stopping = None
-        if self.running:  # started again meanwhile
-            self.link.start()
 
     def connected(self, timeout: float | None = None) -> Deferred[None]:
         """Wait until the bus is connected.

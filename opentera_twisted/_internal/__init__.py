@@ -17,6 +17,7 @@ printable      text of other programs, made safe to print
 private_file   files that may contain a secret, and their exposure
 private_key    private keys, read without asking for a passphrase
 redis_signatures  types of frequent Redis commands, for type checkers
+shared_stop    one stop of a service for all its callers
 signatures     signatures of functions, whatever their type hints name
 thread_pool    separate threads for each purpose
 timeouts       checks of timeouts and other numbers

@@ -17,8 +17,8 @@ from twisted.web.resource import IResource
 
 from opentera_twisted import topics
 from opentera_twisted._internal.ip_addresses import network_of
+from opentera_twisted._internal.shared_stop import SharedStop
 from opentera_twisted._internal.timeouts import LONGEST
-from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway.access_policy import DefaultPolicy
@@ -194,8 +194,7 @@ class Gateway(Service):
         self._revoked = Revoked(bus.pubsub, self._clock.seconds, self._close_revoked)
         self._clients: Counter[topics.Kind] = Counter()
         self._stopping = False
-        self._is_ending = False
-        self._ended: Waiters[None] = Waiters()
+        self._ending = SharedStop(self, self._start)
         self.factory = ClientFactory(
             self, self._clock, limits, TrustedProxies(trusted_proxies), compression
         )
@@ -273,8 +272,7 @@ class Gateway(Service):
         if self.running:
             return
         super().startService()
-        if not self._is_ending:
-            self._start()
+        self._ending.start()
 
     def _start(self) -> None:
         self._bus.link.on_read.append(self._outbox.read_ended)
@@ -296,19 +294,7 @@ class Gateway(Service):
         """
         was_running = bool(self.running)
         super().stopService()
-        stopped = self._ended.wait()
-        if not self._is_ending:
-            self._is_ending = True
-            Deferred.fromCoroutine(self._stop(was_running)).addBoth(self._has_stopped)
-        return stopped
-
-    def _has_stopped(self, result: Failure | None) -> None:
-        self._is_ending = False
-        if isinstance(result, Failure) and not len(self._ended):  # all waits were cancelled
-            self._log.failure("stopping the gateway failed", result)
-        if self.running:  # started again meanwhile
-            self._start()
-        self._ended.fire(result)
+        return self._ending.stop(partial(self._stop, was_running))
 
     async def _stop(self, was_running: bool) -> None:
         if self._on_gap == "close" and was_running:
@@ -318,10 +304,16 @@ class Gateway(Service):
         self._outbox.flush()
         allowed = self.limits.shutdown_timeout
         began = self._clock.seconds()
-        # Spend half of the timeout on unresponsive clients, and the rest on the reports.
-        await self.factory.close_all(GOING_AWAY, "the server is going away", allowed / 2)
-        left = max(0.001, began + allowed * HANDING_OVER - self._clock.seconds())
-        await self.recovery.hand_over(left if allowed else 0.0)
+        try:
+            # Spend half of the timeout on unresponsive clients, and the rest on the reports.
+            await self.factory.close_all(GOING_AWAY, "the server is going away", allowed / 2)
+            left = max(0.001, began + allowed * HANDING_OVER - self._clock.seconds())
+            await self.recovery.hand_over(left if allowed else 0.0)
+        finally:
+            await self._stop_parts(was_running, began)
+
+    async def _stop_parts(self, was_running: bool, began: float) -> None:
+        allowed = self.limits.shutdown_timeout
         self.recovery.stop()
         if was_running:
             self._bus.link.on_read.remove(self._outbox.read_ended)

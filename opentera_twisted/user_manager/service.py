@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted import topics
 from opentera_twisted._internal.malformed import Malformed
+from opentera_twisted._internal.shared_stop import SharedStop
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.bus import Bus
 from opentera_twisted.errors import AlreadyServed, BusError
@@ -87,6 +88,7 @@ class UserManager(Service):
         self._checking.clock = bus.link.clock
         self._server: ProcedureServer | None = None
         self._starting: Deferred[None] | None = None
+        self._stopping = SharedStop(self, self._begin_start)
         self._working: Deferred[None] | None = None
         self._waiting: Waiters[None] = Waiters()
         self._serving: Waiters[None] = Waiters()
@@ -105,9 +107,14 @@ class UserManager(Service):
         return self.malformed
 
     def startService(self) -> None:
-        """Start to serve as soon as the link is ready."""
+        """Start to serve as soon as the link is ready; if it is stopping, start afterwards."""
+        if self.running:
+            return
         super().startService()
         self._refusal = None
+        self._stopping.start()
+
+    def _begin_start(self) -> None:
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
 
@@ -128,10 +135,11 @@ class UserManager(Service):
         """Stop serving calls, and apply pending messages.
 
         Returns:
-            Fires when stopped, after `STOP_TIMEOUT` at the latest.
+            Fires when stopped, after `STOP_TIMEOUT` at the latest. Cancelling it ends only the
+            wait.
         """
         super().stopService()
-        return Deferred.fromCoroutine(self._stop())
+        return self._stopping.stop(self._stop)
 
     # --- starting and stopping
 
@@ -209,7 +217,7 @@ class UserManager(Service):
                 "manager module",
                 count=len(self._messages),
             )
-        finally:  # also if the caller cancels it
+        finally:
             if subscription is not None:
                 subscription.cancel()
             if self._working is not None:

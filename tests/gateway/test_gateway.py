@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
 from twisted.internet.threads import deferToThread
 
 from opentera_twisted import Bus, Identity, SessionKeys, topics
@@ -535,6 +535,22 @@ class PresenceTests(GatewayTestCase):
             for waiting in stopped[cancelled:]:
                 self.failureResultOf(waiting, ZeroDivisionError)
             assert bool(self.flushLoggedErrors(ZeroDivisionError)) is bool(cancelled)
+
+    def test_a_failed_stop_stops_all_parts(self) -> None:
+        bus = MemoryBus()
+        gateway = Gateway(bus)
+        observers = len(bus.link.on_read), len(bus.link.on_resumed), len(bus.link.on_lost)
+        gateway.startService()
+        self.patch(gateway.factory, "close_all", lambda *_: fail(ZeroDivisionError()))
+        stopped = gateway.stopService()
+        bus.clock.pump([0.5] * 20)
+        self.failureResultOf(stopped, ZeroDivisionError)
+        assert observers == (
+            len(bus.link.on_read),
+            len(bus.link.on_resumed),
+            len(bus.link.on_lost),
+        )
+        assert not gateway._presence._renewal.running
 
     async def test_stopping_gives_up_when_redis_stays_away(self) -> None:
         server = start_server(self)

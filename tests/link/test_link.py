@@ -19,6 +19,7 @@ from opentera_twisted import (
     CommandFailed,
     Procedures,
 )
+from opentera_twisted.link.server_link import ServerLink
 from opentera_twisted.link.waiting import WaitingCommands
 from tests.helpers.support import (
     Collector,
@@ -74,6 +75,60 @@ class LinkTests(RedisTestCase):
         await bus.stopService()
         assert connections(self.server) == []
         await bus.stopService()
+
+    async def test_a_failed_stop_ends_and_the_bus_can_restart(self) -> None:
+        bus = await self.bus()
+        real = bus.link.stop
+        failing: Deferred[None] = Deferred()
+
+        async def stop() -> None:
+            await failing
+
+        self.patch(bus.link, "stop", stop)
+        stopped = [bus.stopService() for _ in range(3)]
+        failing.errback(ZeroDivisionError())
+        for waiting in stopped:
+            self.failureResultOf(waiting, ZeroDivisionError)
+        self.patch(bus.link, "stop", real)
+        assert not bus.running
+        bus.startService()
+        await bus.connected()
+        assert await bus.variables.get("a") is None
+        assert len(connections(self.server)) == 2
+        await bus.stopService()
+        assert connections(self.server) == []
+
+    async def test_a_stop_that_fails_at_once_fails_for_its_caller(self) -> None:
+        bus = await self.bus()
+
+        async def stop() -> None:
+            raise ZeroDivisionError
+
+        real = bus.link.stop
+        self.patch(bus.link, "stop", stop)
+        with pytest.raises(ZeroDivisionError):
+            await bus.stopService()
+        self.patch(bus.link, "stop", real)
+        await bus.stopService()
+        assert connections(self.server) == []
+
+    async def test_a_connection_closes_although_another_cannot(self) -> None:
+        bus = await self.bus()
+        link = bus.link
+        assert isinstance(link, ServerLink)
+        closing: Deferred[None] = Deferred()
+        disconnect = link._client.disconnect
+        link._client.disconnect = lambda: closing  # type: ignore[method-assign]
+        stopped = bus.stopService()
+        closing.errback(ZeroDivisionError())
+        with pytest.raises(ZeroDivisionError):
+            await stopped
+        link._client.disconnect = disconnect  # type: ignore[method-assign]
+        assert link.states == {"client": "ready", "subscriber": "idle"}
+        bus.startService()
+        await bus.connected()
+        assert len(connections(self.server)) == 2
+        assert await bus.variables.get("a") is None
 
     async def test_stopping_without_redis_ends_servers(self) -> None:
         server = start_server(self)

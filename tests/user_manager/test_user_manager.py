@@ -7,7 +7,7 @@ import random
 import time
 from collections import Counter
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -41,6 +41,7 @@ from opentera_twisted.messages import (
     UserEvent,
 )
 from opentera_twisted.messages.envelopes import module_message, unpack_all
+from opentera_twisted.rpc import ProcedureServer
 from opentera_twisted.sessions import Identity
 from opentera_twisted.testing import MemoryBus
 from opentera_twisted.topics import KINDS, REPLY_CHANNELS, USER_MANAGER_MODULE, Kind, module_rpc
@@ -541,6 +542,42 @@ class StartingTests(UserManagerTestCase):
         assert second is not first
         assert await self.call(bus, "online_users") == []
 
+    def test_a_start_during_a_stop_waits_for_its_end(self) -> None:
+        bus = MemoryBus()
+        manager = UserManager(bus)
+        begun = Collector()
+
+        async def begin() -> None:
+            begun()
+
+        self.patch(manager, "_start", begin)
+        manager.startService()
+        hanging: Deferred[None] = Deferred()
+        manager._server = cast("ProcedureServer", SimpleNamespace(stop=lambda: hanging))
+        stopped = [manager.stopService() for _ in range(2)]
+        manager.startService()
+        assert len(begun.items) == 1
+        for waiting in stopped:
+            self.assertNoResult(waiting)
+        hanging.callback(None)
+        for waiting in stopped:
+            self.successResultOf(waiting)
+        assert len(begun.items) == 2
+        self.successResultOf(manager.stopService())
+
+    async def test_a_module_started_during_its_stop_serves(self) -> None:
+        bus = await self.bus()
+        manager = await self.manager(bus)
+        stopped = manager.stopService()
+        manager.startService()
+        serving = manager.serving()
+        await stopped
+        await serving
+        self.send(presence("user", UUID, connected=True))
+        await self.has(bus, "online_users", [UUID])
+        manager.startService()  # it is running
+        await self.has(bus, "online_users", [UUID])
+
     def test_a_cancelled_stop_ends_the_work(self) -> None:
         bus = MemoryBus()  # not started
         manager = UserManager(bus)
@@ -553,7 +590,8 @@ class StartingTests(UserManagerTestCase):
         manager._server = server
         stopping = manager.stopService()
         stopping.addErrback(lambda failure: failure.trap(CancelledError))
-        stopping.cancel()
+        stopping.cancel()  # ends only the wait
+        bus.clock.advance(service.STOP_TIMEOUT)
         assert manager._working is None
         assert not subscription.active
         assert not revocation.active
