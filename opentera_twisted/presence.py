@@ -12,6 +12,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from opentera_twisted import topics
+from opentera_twisted._internal.gathered import gathered
 from opentera_twisted._internal.unused import needs_use
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.holders import GATEWAYS, HELD, LEAVING
@@ -85,12 +86,13 @@ class Presence:
 
         Args:
             kind: user, participant or device. It is only checked: UUIDs are unique across kinds.
-            uuid: UUID of the user, participant or device.
+            uuid: UUID of the user, participant or device; its case does not matter.
             source: sender of the command, for the gateways' audit logs.
 
         Returns:
             Fires with the number of receivers of the command; 0 when no gateway has such a
             websocket. Subscribers to patterns, such as ``opentera-bus tail``, are counted too.
+            A UUID with capitals has a second command, whose receivers are added.
 
         Raises:
             InvalidArgument: the kind is unknown, or the UUID has an invalid form.
@@ -103,11 +105,13 @@ class Presence:
         _check_kind(kind)
         if not is_uuid(uuid):
             raise InvalidArgument(f"expected a UUID with hyphens, not {uuid!r}")
-        return self._pubsub.send_module_message(
-            topics.disconnect_command(uuid),
-            ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT),
-            source=source or topics.module_messages(topics.TWISTED_MODULE),
+        command = ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)
+        source = source or topics.module_messages(topics.TWISTED_MODULE)
+        sent = gathered(
+            self._pubsub.send_module_message(topic, command, source=source)
+            for topic in topics.disconnect_commands(uuid)
         )
+        return sent.addCallback(sum)
 
     def report_gone(self, gateway: str) -> Deferred[None]:
         """Report the clients of a dead gateway as disconnected.

@@ -194,6 +194,24 @@ def disconnect_command(uuid: str) -> str:
     return f"{module_events(TWISTED_MODULE)}.{_subtopic(uuid)}"
 
 
+def disconnect_commands(uuid: str) -> tuple[str, ...]:
+    """Return the topics of the disconnect command that reach each spelling of ``uuid``.
+
+    Gateways of this package follow the UUID in lower case, existing ones only as their client's
+    key spells it.
+
+    Returns:
+        The topic of the UUID in lower case, and that of the UUID as it is; one if both are equal.
+
+    Example:
+        >>> disconnect_commands("11111111-2222-3333-4444-555555555555")
+        ('module.TeraServer.TwistedModule.events.11111111-2222-3333-4444-555555555555',)
+    """
+    as_given = disconnect_command(uuid)
+    lower = disconnect_command(uuid.lower())
+    return (lower,) if lower == as_given else (lower, as_given)
+
+
 def rpc_of(server: str) -> str:
     """Return the topic of the requests to ``service.<key>`` or ``module.<name>``.
 

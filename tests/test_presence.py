@@ -23,6 +23,7 @@ from opentera_twisted import (
     InvalidArgument,
     ReadOnlyReplica,
     SessionKeys,
+    topics,
 )
 from opentera_twisted.gateway import Gateway, GatewayLimits
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
@@ -253,6 +254,14 @@ class SeveralGatewaysTests(PresenceTestCase):
         for kind, uuid in (("user", "nobody"), ("admin", UUID), ("user", "*")):
             with pytest.raises(InvalidArgument):
                 bus.presence.disconnect(kind, uuid)  # type: ignore[arg-type]
+        capitals = "ABCDEFAB-2222-3333-4444-555555555555"
+        for topic in topics.disconnect_commands(capitals):
+            await bus.subscribe(topic, commands)
+        assert await bus.presence.disconnect("user", capitals) == 2
+        assert [delivery.topic for delivery in (await commands.wait(3))[1:]] == [
+            f"module.TeraServer.TwistedModule.events.{uuid}"
+            for uuid in (capitals.lower(), capitals)
+        ]
 
 
 class LeaseTests(PresenceTestCase):

@@ -95,3 +95,4 @@ def test_a_name_with_its_prefix_is_refused(build: Callable[[str], str], name: st
 
 def test_the_disconnect_command_has_the_existing_topic() -> None:
     assert topics.disconnect_command(UUID) == f"module.TeraServer.TwistedModule.events.{UUID}"
+    assert topics.disconnect_commands(UUID) == (topics.disconnect_command(UUID),)

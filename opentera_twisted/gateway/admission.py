@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from opentera_twisted._internal.failed_logins import FailedLogins
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway.contracts import IIdentityResolver
-from opentera_twisted.gateway.fanout import Who
+from opentera_twisted.gateway.fanout import Who, who_is
 from opentera_twisted.gateway.identity import checked
 from opentera_twisted.gateway.joining import Joining, guarded
 from opentera_twisted.gateway.limits import GatewayLimits
@@ -127,7 +127,7 @@ class Admission:
         )
         if redeemed is None:
             raise Refusal(HTTPStatus.FORBIDDEN, "the session key is not valid")
-        who = (redeemed.identity.kind, redeemed.identity.uuid)
+        who = who_is(redeemed.identity.kind, redeemed.identity.uuid)
         self._present[who] += 1
         try:
             await self._turn()
@@ -150,7 +150,7 @@ class Admission:
         if taken is None:
             raise Refusal(HTTPStatus.FORBIDDEN, "the recovery token is not valid")
         identity = taken.identity
-        who = (identity.kind, identity.uuid)
+        who = who_is(identity.kind, identity.uuid)
         was_kept = recovery.keeps(taken)
         self._present[who] += 1
         try:
@@ -176,7 +176,7 @@ class Admission:
     def left(self, client: AdmittedClient, identity: Identity) -> None:
         """Forget an admitted client; its recovery session, if any, may continue."""
         self._inside -= 1
-        self._gone((identity.kind, identity.uuid))
+        self._gone(who_is(identity.kind, identity.uuid))
         if client.session is None:
             self._joining.leave(client, identity)
 
@@ -240,7 +240,7 @@ class Admission:
 
     async def _prepare(self, client: AdmittedClient, known: Identity) -> Identity:
         """Resolve the client's identity and subscribe its topics."""
-        self._allow(known, self._present[known.kind, known.uuid])
+        self._allow(known, self._present[who_is(known.kind, known.uuid)])
         identity = known
         if self._identities is not None:
             identity = await self._resolve(self._identities, known)

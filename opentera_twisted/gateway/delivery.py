@@ -10,7 +10,6 @@ from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError, Message
 from twisted.logger import Logger
 
-from opentera_twisted import topics
 from opentera_twisted._internal.malformed import Malformed
 from opentera_twisted.gateway.access_policy import reaches_owner
 from opentera_twisted.gateway.contracts import NOBODY, Audience, IAccessPolicy
@@ -121,16 +120,14 @@ class Delivering:
             for command in unpack_all(message.data)
         ):
             _, _, uuid = delivery.topic.rpartition(".")
-            clients = followers.whole
-            self._kicked(uuid, message.head.source, len(clients))
-            self.close(clients, DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
+            closed = self.close(followers.whole, DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
+            self._kicked(uuid, message.head.source, closed)
 
-    def close(self, clients: Sequence[Client], code: int, reason: str) -> None:
-        """Close clients after their earlier events."""
+    def close(self, clients: Sequence[Client], code: int, reason: str) -> int:
+        """Close clients after their earlier events; return how many were not closing yet."""
         if clients:
             self._outbox.flush()
-        for client in clients:
-            client.close(code, reason)
+        return sum([client.close(code, reason) for client in clients])
 
     def _shares(
         self, topic: str, messages: Sequence[Message], followers: Followers
@@ -163,11 +160,6 @@ class Delivering:
             self._log.failure("the access policy failed on an event of {topic}", topic=topic)
             return NOBODY
         return audience
-
-
-def command_topics(uuid: str) -> tuple[str, str]:
-    """Return the topics of the disconnect commands for a UUID: in lower case, and as it is."""
-    return topics.disconnect_command(uuid.lower()), topics.disconnect_command(uuid)
 
 
 def _is_for_clients(_topic: str, _message: Message) -> bool:

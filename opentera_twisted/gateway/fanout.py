@@ -206,8 +206,8 @@ class Fanout:
         """
         topic = self._topics.get((following.topic, following.deliver))
         clients = () if topic is None else topic.followers.whole
-        folded = _folded(who)
-        return [client for client in clients if _folded(self._followings[client][0]) == folded]
+        sought = who_is(*who)
+        return [client for client in clients if who_is(*self._followings[client][0]) == sought]
 
     def topics_of(self, client: Client) -> tuple[str, ...]:
         """Return the topics that a client follows; none for an unknown client."""
@@ -256,8 +256,8 @@ class Fanout:
                 topic.subscription.cancel()
 
 
-def _folded(who: Who) -> Who:
-    kind, uuid = who
+def who_is(kind: Kind, uuid: str) -> Who:
+    """Return the key of an identity: one for all spellings of its UUID."""
     return kind, uuid.lower()
 
 

@@ -26,7 +26,7 @@ from opentera_twisted.gateway.admission import Admission
 from opentera_twisted.gateway.audit import GatewayAudit
 from opentera_twisted.gateway.contracts import IAccessPolicy, IIdentityResolver
 from opentera_twisted.gateway.deflate import MAX_WINDOW_BITS, MIN_WINDOW_BITS
-from opentera_twisted.gateway.delivery import DISCONNECTED_BY_COMMAND, Delivering, command_topics
+from opentera_twisted.gateway.delivery import DISCONNECTED_BY_COMMAND, Delivering
 from opentera_twisted.gateway.fanout import Fanout, Following
 from opentera_twisted.gateway.joining import Joining
 from opentera_twisted.gateway.limits import GatewayLimits
@@ -430,7 +430,7 @@ class Gateway(Service):
         for topic in identity.topics:
             followings[topic] = Following(topic, self._event)
         followings[own] = Following(own, self._own_event)
-        for command in command_topics(identity.uuid):
+        for command in topics.disconnect_commands(identity.uuid):
             followings[command] = Following(command, self._command)
         return tuple(followings.values())
 
@@ -441,8 +441,8 @@ class Gateway(Service):
     def _close_revoked(self, kind: topics.Kind, uuid: str) -> None:
         """Close the clients of a deleted or disabled identity, as the command does."""
         clients = self._clients_of(kind, uuid)
-        self._audit.kick(kind, uuid, "OpenTera: deleted or disabled", len(clients))
-        self._delivering.close(clients, DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
+        closed = self._delivering.close(clients, DISCONNECTED_BY_COMMAND, "CMD_CLIENT_DISCONNECT")
+        self._audit.kick(kind, uuid, "OpenTera: deleted or disabled", closed)
 
     def _conflicts(self, identity: Identity) -> None:
         """Close the clients of an identity whose UUID is connected as another kind."""
@@ -451,10 +451,12 @@ class Gateway(Service):
             kind=identity.kind,
         )
         clients = self._clients_of(identity.kind, identity.uuid)
-        self._audit.kick(
-            identity.kind, identity.uuid, "this gateway: connected as another kind", len(clients)
+        closed = self._delivering.close(
+            clients, POLICY_VIOLATION, "that UUID is connected as another kind"
         )
-        self._delivering.close(clients, POLICY_VIOLATION, "that UUID is connected as another kind")
+        self._audit.kick(
+            identity.kind, identity.uuid, "this gateway: connected as another kind", closed
+        )
 
     def _missed_events(self, concerned: Container[bytes]) -> None:
         for client in self._fanout.concerned(concerned):

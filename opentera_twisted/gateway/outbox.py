@@ -50,8 +50,8 @@ class Client(Protocol):
             True if they were sent: the websocket is open, and its client reads.
         """
 
-    def close(self, code: int, reason: str) -> None:
-        """Begin to close the websocket."""
+    def close(self, code: int, reason: str) -> bool:
+        """Begin to close the websocket; return False if it is closing already."""
 
 
 class _Batch:

@@ -389,12 +389,20 @@ class ClientProtocol(CorrectedProtocol):
         self.factory.gateway.reached("max_send_buffer", self)
         self.close(POLICY_VIOLATION, "too slow")
 
-    def close(self, code: int, reason: str) -> None:
-        """Stop sending, and schedule the close frame; a pending websocket closes once it opens."""
-        if self._closing is None and self.state in {self.STATE_CONNECTING, self.STATE_OPEN}:
-            self._closing = (code, reason)
-            if self.state == self.STATE_OPEN:
-                self.factory.intake.do(self._begin_close)
+    def close(self, code: int, reason: str) -> bool:
+        """Stop sending, and schedule the close frame; a pending websocket closes once it opens.
+
+        Returns:
+            False if the websocket is closing already.
+        """
+        if self._closing is not None:
+            return False
+        if self.state not in {self.STATE_CONNECTING, self.STATE_OPEN}:
+            return False
+        self._closing = (code, reason)
+        if self.state == self.STATE_OPEN:
+            self.factory.intake.do(self._begin_close)
+        return True
 
     def _begin_close(self) -> None:
         if self._closing is not None and self.state == self.STATE_OPEN:

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from opentera_twisted.errors import BusError
-from opentera_twisted.gateway.fanout import Who
+from opentera_twisted.gateway.fanout import Who, who_is
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 from opentera_twisted.revocation import TOPICS, standings
 from opentera_twisted.topics import Kind
@@ -54,7 +54,7 @@ class Revoked:
 
     def includes(self, kind: Kind, uuid: str) -> bool:
         """Return True if an identity was revoked recently and not enabled since."""
-        since = self._since.get((kind, uuid.lower()))
+        since = self._since.get(who_is(kind, uuid))
         return since is not None and self._now() < since + REMEMBERED_SECONDS
 
     def _refused(self, failure: Failure) -> None:
@@ -67,7 +67,7 @@ class Revoked:
 
     def _received(self, delivery: Delivery) -> None:
         for standing in standings(delivery.topic, delivery.payload):
-            who = (standing.kind, standing.uuid.lower())
+            who = who_is(standing.kind, standing.uuid)
             self._since.pop(who, None)
             if standing.is_revoked:
                 self._since[who] = self._now()

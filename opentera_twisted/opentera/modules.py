@@ -173,7 +173,9 @@ class BaseModule(_Program):
 
     def _disconnect(self, uuid: str) -> Any:
         command = ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)
-        dest = topics.disconnect_command(uuid)
+        *others, dest = topics.disconnect_commands(uuid)
+        for other in others:
+            self.send_module_message(module_message(self.source_name(), other, [command]))
         return self.send_module_message(module_message(self.source_name(), dest, [command]))
 
 

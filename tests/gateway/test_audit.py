@@ -78,6 +78,15 @@ class AuditTests(GatewayTestCase):
         assert kick == {"kind": "any", "uuid": UUID, "by": "somebody\\nelse", "websockets": 1}
         assert end["cause"] == "closed by the gateway with 4000: CMD_CLIENT_DISCONNECT"
 
+    async def test_a_uuid_in_capitals_is_kicked_once(self) -> None:
+        port = await self.gateway(audit=True)
+        capitals = "ABCDEFAB-2222-3333-4444-555555555555"
+        client = await self.log_in(port, uuid=capitals)
+        await (await self.bus()).presence.disconnect("user", capitals)
+        await client.closed
+        await self.lines.wait(3)
+        assert [name for name, _ in self.lines.items] == ["login", "kick", "disconnect"]
+
     async def test_a_limit_and_a_stop_are_written(self) -> None:
         port = await self.gateway(audit=True, limits=GatewayLimits(max_clients=1))
         await self.log_in(port)

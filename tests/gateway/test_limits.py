@@ -79,6 +79,16 @@ class LimitTests(GatewayTestCase):
         await first.closed
         await self.log_in(port)
 
+    async def test_spellings_of_a_uuid_share_the_limit_per_identity(self) -> None:
+        port = await self.gateway(limits=GatewayLimits(max_clients_per_identity=2))
+        uuid = f"abcdef{str(uuid4())[6:]}"
+        lower, _ = await self.log_in(port, uuid=uuid), await self.log_in(port, uuid=uuid.upper())
+        with pytest.raises(HandshakeFailed, match="429"):
+            await self.log_in(port, uuid=uuid.title())
+        lower.sendClose()
+        await lower.closed
+        await self.log_in(port, uuid=uuid.title())
+
     async def test_failed_logins_of_an_address_are_limited(self) -> None:
         limits = GatewayLimits(failed_logins_per_minute=2)
         port = await self.gateway(limits=limits, trusted_proxies=["127.0.0.0/8"])

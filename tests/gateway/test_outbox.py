@@ -33,7 +33,7 @@ class Client:
         self.writes.append(data)
         return True
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str) -> bool:
         raise AssertionError
 
 

@@ -209,6 +209,21 @@ class BroadcastTests(GatewayTestCase):
             self.publish(command, UserEvent(user_fullname="x"))
             assert (await listener.event(1))["events"][0]["userFullname"] == "x"
 
+    async def test_a_disconnect_reaches_each_spelling_at_each_gateway(self) -> None:
+        ports = [await self.gateway() for _ in range(2)]
+        bus = await self.bus()
+        spellings = (str.lower, str.upper, str.title)
+        for asked in spellings:
+            uuid = f"abcdef{str(uuid4())[6:]}"
+            clients = [
+                await self.log_in(port, uuid=spelling(uuid))
+                for port in ports
+                for spelling in spellings
+            ]
+            assert await bus.presence.disconnect("user", asked(uuid))
+            for client in clients:
+                assert (await client.closed)[0] == 4000
+
     async def test_broadcast_topics_are_subscribed_while_clients_exist(
         self,
     ) -> None:

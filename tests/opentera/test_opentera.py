@@ -26,6 +26,7 @@ from opentera_twisted import (
     InReactorThread,
     InvalidArgument,
     WrongType,
+    topics,
 )
 from opentera_twisted.messages import (
     LogEvent,
@@ -537,6 +538,14 @@ class OpenTeraTests(RedisTestCase):
         message = TeraModuleMessage.FromString(delivery.payload)
         command = ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)
         assert unpack(message.data[0]) == command
+        capitals = "ABCDEFAB-2222-3333-4444-555555555555"
+        for topic in topics.disconnect_commands(capitals):
+            await module.bus.subscribe(topic, got)
+        module.send_device_disconnect_module_message(capitals)
+        for delivery in (await got.wait(3))[1:]:
+            sent = TeraModuleMessage.FromString(delivery.payload)
+            assert sent.head.dest == delivery.topic
+            assert unpack(sent.data[0]) == command
 
     async def test_a_service_listens_under_its_key_and_its_uuid(self) -> None:
         config = SimpleNamespace(redis_config=self.config, service_config={"name": "S"})

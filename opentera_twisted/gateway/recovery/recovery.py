@@ -18,8 +18,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted._internal.gathered import keep_until_fired
 from opentera_twisted.errors import BusError
-from opentera_twisted.gateway.delivery import command_topics
-from opentera_twisted.gateway.fanout import Who
+from opentera_twisted.gateway.fanout import Who, who_is
 from opentera_twisted.gateway.frames import Frame
 from opentera_twisted.gateway.joining import Joining
 from opentera_twisted.gateway.login import Refusal
@@ -37,7 +36,7 @@ from opentera_twisted.gateway.recovery.window import Window
 from opentera_twisted.link import Link
 from opentera_twisted.pubsub import PubSub
 from opentera_twisted.sessions import Identity
-from opentera_twisted.topics import Kind
+from opentera_twisted.topics import Kind, disconnect_commands
 
 EXTENDED: Final = 10.0
 """Maximum seconds between extensions of a connected client's token."""
@@ -498,7 +497,7 @@ class Recovery:
 
     def _event_topics(self, session: Session) -> list[str]:
         """Return a session's topics of events; disconnect commands are never paused."""
-        commands = command_topics(session.identity.uuid)
+        commands = disconnect_commands(session.identity.uuid)
         return [topic for topic in self._joining.topics_of(session) if topic not in commands]
 
     def _topics_of(self, digest: str) -> Sequence[str]:
@@ -605,7 +604,7 @@ class Recovery:
         settings = self._settings
         self._attached.pop(session, None)
         self._held[session] = self._clock.seconds() + settings.window
-        who = (session.identity.kind, session.identity.uuid)
+        who = who_is(session.identity.kind, session.identity.uuid)
         same = self._held_of.setdefault(who, {})
         same[session] = None
         if not self._leaving:
@@ -619,7 +618,7 @@ class Recovery:
     def _unhold(self, session: Session) -> None:
         if self._held.pop(session, None) is None:
             return
-        who = (session.identity.kind, session.identity.uuid)
+        who = who_is(session.identity.kind, session.identity.uuid)
         same = self._held_of[who]
         del same[session]
         if not same:

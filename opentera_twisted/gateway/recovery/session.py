@@ -150,12 +150,14 @@ class Session:
         """Send no more frames to the websocket, because its next frame would leave a gap."""
         self._live = None
 
-    def close(self, code: int, reason: str) -> None:
-        """End the session for good and close its websocket."""
+    def close(self, code: int, reason: str) -> bool:
+        """End the session for good and close its websocket; return False if it ends already."""
         if not self.digest:  # admission is under way
+            is_first = self.closing is None
             self.closing = (code, reason)
-            return
+            return is_first
         websocket = self.websocket
         self._on_closed(self)
         if websocket is not None:
             websocket.close(code, reason)
+        return True
