@@ -131,11 +131,11 @@ class Presence:
 
 
 def by_kind(held: Iterable[bytes]) -> dict[Kind, list[str]]:
-    """Group ``<kind>.<uuid>`` by kind into sorted, unique UUIDs."""
+    """Group ``<kind>.<uuid>`` by kind into sorted, unique UUIDs; other texts are foreign."""
     found: dict[Kind, set[str]] = {kind: set() for kind in topics.KINDS}
     for identity in held:
         kind, _, uuid = topics.decode(identity).partition(".")
-        if kind in found:
+        if kind in found and is_uuid(uuid):
             found[kind].add(uuid)
     return {kind: sorted(uuids) for kind, uuids in found.items()}
 

@@ -481,7 +481,9 @@ class Lease:
             round(self.grace * 1000),
         ]
         for change in transitions:
-            arguments += change.what, change.who, change.came, change.gone
+            # Another program's field may be no UTF-8: see `held`.
+            who = change.who.encode(errors="surrogateescape")
+            arguments += change.what, who, change.came, change.gone
         try:
             answer = await self._link.run(_RENEW, [GATEWAYS], *arguments)
         except WrongType as error:

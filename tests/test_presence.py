@@ -73,8 +73,11 @@ def test_a_template_becomes_the_message_with_its_time() -> None:
 
 
 def test_uuids_are_listed_by_kind_once_and_sorted() -> None:
-    held = [b"user.b", b"user.a", b"device.a.b", b"user.b", b"junk", b"\xff.x"]
-    assert by_kind(held) == {"user": ["a", "b"], "participant": [], "device": ["a.b"]}
+    one, two = sorted(str(uuid4()) for _ in range(2))
+    ours = [f"user.{two}", f"user.{one}", f"device.{two}", f"user.{two}"]
+    foreign = [b"junk", b"\xff.x", b"user.\xff", b"user.a b", f"robot.{one}".encode()]
+    held = [*(identity.encode() for identity in ours), *foreign]
+    assert by_kind(held) == {"user": [one, two], "participant": [], "device": [two]}
 
 
 def test_the_loss_of_another_node_of_a_cluster_keeps_presence() -> None:
@@ -251,9 +254,6 @@ class SeveralGatewaysTests(PresenceTestCase):
         (delivery,) = await commands.wait(1)
         (command,) = map(unpack, TeraModuleMessage.FromString(delivery.payload).data)
         assert command == ServerCommand(type=ServerCommand.CMD_CLIENT_DISCONNECT)
-        for kind, uuid in (("user", "nobody"), ("admin", UUID), ("user", "*")):
-            with pytest.raises(InvalidArgument):
-                bus.presence.disconnect(kind, uuid)  # type: ignore[arg-type]
         capitals = "ABCDEFAB-2222-3333-4444-555555555555"
         for topic in topics.disconnect_commands(capitals):
             await bus.subscribe(topic, commands)
@@ -262,6 +262,9 @@ class SeveralGatewaysTests(PresenceTestCase):
             f"module.TeraServer.TwistedModule.events.{uuid}"
             for uuid in (capitals.lower(), capitals)
         ]
+        for kind, uuid in (("user", "nobody"), ("admin", UUID), ("user", "*")):
+            with pytest.raises(InvalidArgument):
+                bus.presence.disconnect(kind, uuid)  # type: ignore[arg-type]
 
 
 class LeaseTests(PresenceTestCase):

@@ -400,6 +400,34 @@ class ElsewhereTests(LeaseTestCase):
         assert (await reports.wait(2))[1:] == [("DISCONNECTED", who.uuid)]
 
 
+class ForeignFieldTests(LeaseTestCase):
+    async def test_a_foreign_field_stops_no_report(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        presence = self.local(bus)
+        (before,) = await self.clients(presence, 1)
+        own = HELD + presence.gateway
+        self.redis.hset(own, mapping={b"\xff": b"", b"user.\xff": b"", b"": b""})
+        await self.renewed(presence)
+        (after,) = await self.clients(presence, 1)
+        await reports.wait(2)
+        assert reports.items == [("CONNECTED", before.uuid), ("CONNECTED", after.uuid)]
+        assert await presence._lease.held() == {f"user.{before.uuid}", f"user.{after.uuid}"}
+
+    async def test_a_dead_gateways_foreign_field_is_removed(self) -> None:
+        bus = await self.bus()
+        reports = await self.observe(bus)
+        dead, reaper = Lease(bus.link), self.reaper(bus)
+        gone = self.user()
+        await dead.renew([enter(gone)], join=True)
+        self.redis.hset(HELD + dead.gateway, mapping={b"\xff": b"", b"user.\xff": b"", b"": b""})
+        self.redis.hset(LEASES, mapping={b"\xff": b"\xff", dead.gateway: b"long"})
+        self.end_lease(dead)
+        await self.reap_all(reaper)
+        assert (await reports.wait(2))[1:] == [("DISCONNECTED", gone.uuid)]
+        assert not self.redis.exists(HELD + dead.gateway)
+
+
 class KindTests(LeaseTestCase):
     async def user_and_rival(self, bus: Bus) -> tuple[LocalPresence, LocalPresence, Collector]:
         """Return the presence of a gateway with a user, and that of another with its conflicts."""

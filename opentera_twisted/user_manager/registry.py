@@ -29,12 +29,15 @@ from itertools import chain
 from typing import Any, Final
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 
 from opentera_twisted import topics
 from opentera_twisted._internal.gathered import gathered
 from opentera_twisted.holders import GATEWAYS, HOLDERS, NIL_UUID
 from opentera_twisted.link import PRESENCE, USER_MANAGER, Argument, Link, Script
+from opentera_twisted.messages.decoding import strict
 from opentera_twisted.messages.templates import NOW, PUBLISH
+from opentera_twisted.sessions import is_uuid
 from opentera_twisted.topics import Kind
 from opentera_twisted.user_manager.changes import EVENTS, Change, event
 
@@ -302,7 +305,7 @@ class Registry:
         """
         doubtful: list[tuple[Kind, str]] = []
         for kind, uuids in everyone.items():
-            known = _pairs(await self._link.execute("HGETALL", self._key(ONLINE + kind)))
+            known = _by_uuid(await self._link.execute("HGETALL", self._key(ONLINE + kind)))
             ours = {uuid for uuid, mark in known.items() if mark == "gateway"}
             doubtful += [(kind, uuid) for uuid in ours.symmetric_difference(uuids)]
         for start in range(0, len(doubtful), COMPARED_AT_ONCE):
@@ -328,26 +331,29 @@ class Registry:
 
     async def online(self, kind: Kind) -> list[str]:
         """Return the sorted UUIDs of online identities."""
-        uuids: Sequence[bytes] = await self._link.execute("HKEYS", self._key(ONLINE + kind))
-        return sorted(map(topics.decode, uuids))
+        return sorted(await self._uuids(ONLINE + kind))
 
     async def busy(self, kind: Kind) -> dict[str, str]:
         """Return the UUIDs of busy identities, each with the UUID of its session."""
-        return _pairs(await self._link.execute("HGETALL", self._key(BUSY + kind)))
+        return _by_uuid(await self._link.execute("HGETALL", self._key(BUSY + kind)))
 
     async def status(self, kind: Kind) -> dict[str, dict[str, Any]]:
         """Return the flags ``online`` and ``busy`` of identities with at least one of them."""
-        keys = (self._key(ONLINE + kind), self._key(BUSY + kind))
-        both = await gathered(self._link.execute("HKEYS", key) for key in keys)
-        online, busy = ({topics.decode(uuid) for uuid in uuids} for uuids in both)
+        names = (ONLINE + kind, BUSY + kind)
+        online, busy = await gathered(Deferred.fromCoroutine(self._uuids(name)) for name in names)
         return {
             uuid: {"online": uuid in online, "busy": uuid in busy} for uuid in sorted(online | busy)
         }
 
     async def device_statuses(self) -> dict[str, Any]:
         """Return the latest statuses of online devices, by UUID."""
-        stored = _pairs(await self._link.execute("HGETALL", self._key(DEVICE_STATUS)))
-        return {uuid: json.loads(status) for uuid, status in stored.items()}
+        stored = _by_uuid(await self._link.execute("HGETALL", self._key(DEVICE_STATUS)))
+        return {uuid: _status(text) for uuid, text in stored.items()}
+
+    async def _uuids(self, name: str) -> set[str]:
+        """Return the UUIDs among the fields of a hash."""
+        fields: Sequence[bytes] = await self._link.execute("HKEYS", self._key(name))
+        return set(filter(is_uuid, map(topics.decode, fields)))
 
     async def set_device_status(self, uuid: str, status: str, timestamp: float) -> bool:
         """Store a device's status and publish a change.
@@ -365,6 +371,16 @@ def fingerprint(payload: bytes) -> bytes:
     return hashlib.blake2b(payload, digest_size=16).digest()
 
 
-def _pairs(reply: Sequence[bytes]) -> dict[str, str]:
+def _by_uuid(reply: Sequence[bytes]) -> dict[str, str]:
+    """Return the fields of a hash that are UUIDs, with their values; others are foreign."""
     texts = list(map(topics.decode, reply))
-    return dict(zip(texts[::2], texts[1::2], strict=True))
+    pairs = zip(texts[::2], texts[1::2], strict=True)
+    return {field: value for field, value in pairs if is_uuid(field)}
+
+
+def _status(text: str) -> Any:
+    """Read a device's status; None for a foreign value."""
+    try:
+        return strict(json.loads(text))
+    except (ValueError, RecursionError):
+        return None

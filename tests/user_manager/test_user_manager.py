@@ -28,7 +28,7 @@ from opentera_twisted import (
     Procedures,
 )
 from opentera_twisted.gateway.presence import LocalPresence, presence_event
-from opentera_twisted.holders import REPORTS
+from opentera_twisted.holders import GATEWAYS, HELD, REPORTS
 from opentera_twisted.link import back_off
 from opentera_twisted.messages import (
     DeviceEvent,
@@ -406,6 +406,49 @@ class SeveralTests(UserManagerTestCase):
         # An unknown offset, as after data loss in Redis, means the beginning.
         for nowhere in (0, last + 1, last * 2):
             assert await log.apply(nowhere, [(b"0", join)]) == first + 1
+
+
+FOREIGN: Any = {b"\xff\xfe": b"gateway", b"no uuid": b"gateway", b"": b"\xff", b"a b": b"{"}
+"""Fields of another program in a hash of the registry."""
+
+
+class ForeignFieldTests(UserManagerTestCase):
+    async def test_a_comparison_ignores_foreign_fields(self) -> None:
+        bus = await self.bus()
+        here = LocalPresence(bus.link)
+        here.start()
+        self.addCleanup(here.give_up)
+        early, ghost = str(uuid4()), str(uuid4())
+        here.opened(Identity("user", early))
+        await here.reported()
+        for kind in KINDS:
+            self.redis.hset(f"{registry.ONLINE}{kind}", mapping=FOREIGN)
+        self.redis.hset(f"{registry.ONLINE}user", ghost, "gateway")
+        other = f"{HELD}{uuid4()}"
+        self.redis.hset(other, mapping={b"user.\xff": b"x", b"\xff.x": b"x", b"user.a b": b"x"})
+        self.redis.zadd(GATEWAYS, {other.removeprefix(HELD): time.time() * 1000 + 3_600_000})
+        log = registry.Registry(bus.link)
+        assert await log.compare(await bus.presence.everyone())
+        assert await log.online("user") == [early]
+        assert await bus.presence.everyone() == {"user": [early], "participant": [], "device": []}
+
+    async def test_the_procedures_leave_out_foreign_fields(self) -> None:
+        bus = await self.bus()
+        await self.manager(bus)
+        self.send(presence("device", UUID, connected=True))
+        await self.has(bus, "online_devices", [UUID])
+        await self.call(bus, "update_device_status", UUID, "ok", 1.5)
+        for name in ("online.device", "busy.device", "device_status"):
+            self.redis.hset(f"opentera.user_manager.{name}", mapping=FOREIGN)
+        others = [str(uuid4()) for _ in range(2)]
+        values = (b"\xff", b"[" * 100_000)
+        self.redis.hset(registry.DEVICE_STATUS, mapping=dict(zip(others, values, strict=True)))
+        assert await self.call(bus, "online_devices") == [UUID]
+        assert await self.call(bus, "busy_devices") == {}
+        status = {"status": "ok", "timestamp": 1.5}
+        assert await self.call(bus, "status_devices") == {
+            UUID: {"online": True, "busy": False, "status": status}
+        }
 
 
 class StartingTests(UserManagerTestCase):
