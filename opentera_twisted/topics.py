@@ -115,7 +115,7 @@ def module_messages(name: str) -> str:
         >>> module_messages("TeraServer.UserManagerModule")
         'module.TeraServer.UserManagerModule.messages'
     """
-    return f"module.{_bare(name)}.messages"
+    return f"module.{_bare(name, 'module')}.messages"
 
 
 def module_events(name: str, subtopic: str | None = None) -> str:
@@ -135,7 +135,7 @@ def module_rpc(name: str) -> str:
         >>> module_rpc("TeraServer.UserManagerModule")
         'module.TeraServer.UserManagerModule.rpc'
     """
-    return f"module.{_bare(name)}.rpc"
+    return f"module.{_bare(name, 'module')}.rpc"
 
 
 def service_messages(key: str) -> str:
@@ -145,7 +145,7 @@ def service_messages(key: str) -> str:
         >>> service_messages("Bell")
         'service.Bell.messages'
     """
-    return f"service.{_bare(key)}.messages"
+    return f"service.{_bare(key, 'service')}.messages"
 
 
 def service_events(key: str, subtopic: str | None = None) -> str:
@@ -165,7 +165,7 @@ def service_rpc(key: str) -> str:
         >>> service_rpc("Bell")
         'service.Bell.rpc'
     """
-    return f"service.{_bare(key)}.rpc"
+    return f"service.{_bare(key, 'service')}.rpc"
 
 
 def websocket_events(kind: Kind, uuid: str) -> str:
@@ -327,14 +327,16 @@ def _set(text: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _events(owner: Owner, name: str, subtopic: str | None) -> str:
-    base = f"{owner}.{_bare(name)}.events"
+    base = f"{owner}.{_bare(name, owner)}.events"
     return base if subtopic is None else f"{base}.{_subtopic(subtopic)}"
 
 
-def _bare(name: str) -> str:
-    """Reject a name that already has its prefix, which would occur twice in the topic."""
-    owner, _, rest = _name(name).partition(".")
-    if owner in {"module", "service"} and rest:
+def _bare(name: str, owner: Owner) -> str:
+    """Reject a name that already has a prefix, which would occur twice in the topic."""
+    prefix, _, rest = _name(name).partition(".")
+    if prefix in {"module", "service"} and rest:
+        if prefix != owner:
+            raise InvalidTopic(f"{name!r} is a {prefix}; expected the name of a {owner}")
         raise InvalidTopic(
             f"{name!r} includes the prefix of a {owner}; expected the name alone, "
             f"{rest.removesuffix('.rpc')!r}"

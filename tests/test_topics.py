@@ -76,21 +76,31 @@ def test_names_that_change_the_topic_are_refused(name: str) -> None:
         topics.module_rpc(name)
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        topics.module_messages,
-        topics.module_events,
-        topics.module_rpc,
-        topics.service_messages,
-        topics.service_events,
-        topics.service_rpc,
-    ],
-)
-@pytest.mark.parametrize("name", ["service.Sum", "module.Sum", "service.Sum.rpc"])
-def test_a_name_with_its_prefix_is_refused(build: Callable[[str], str], name: str) -> None:
+BUILDERS = [
+    ("module", topics.module_messages),
+    ("module", topics.module_events),
+    ("module", topics.module_rpc),
+    ("service", topics.service_messages),
+    ("service", topics.service_events),
+    ("service", topics.service_rpc),
+]
+
+
+@pytest.mark.parametrize(("owner", "build"), BUILDERS)
+@pytest.mark.parametrize("ending", ["", ".rpc"])
+def test_a_name_with_its_prefix_is_refused(
+    owner: str, build: Callable[[str], str], ending: str
+) -> None:
     with pytest.raises(InvalidTopic, match="expected the name alone, 'Sum'"):
-        build(name)
+        build(f"{owner}.Sum{ending}")
+
+
+@pytest.mark.parametrize(("owner", "build"), BUILDERS)
+def test_a_name_with_the_other_prefix_is_refused(owner: str, build: Callable[[str], str]) -> None:
+    other = "module" if owner == "service" else "service"
+    expected = f"'{other}.Sum' is a {other}; expected the name of a {owner}"
+    with pytest.raises(InvalidTopic, match=expected):
+        build(f"{other}.Sum")
 
 
 def test_the_disconnect_command_has_the_existing_topic() -> None:
