@@ -128,7 +128,7 @@ class CommandSettings:
     type=Seconds(min=0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Seconds to wait for Redis, and for the reply to a call.",
+    help="Seconds to wait for Redis, for the reply to a call, and for the websocket of listen.",
 )
 @click.version_option(package_name="opentera-twisted", message="%(version)s")
 @click.pass_context
