@@ -522,6 +522,10 @@ class LostReplyTests(RecoveryTestCase):
         assert await returning
 
 
+LETTERS = ("abcdefab-2222-3333-4444-555555555555", "ABCDEFAB-2222-3333-4444-555555555555")
+"""Two spellings of one UUID."""
+
+
 class EndsTests(RecoveryTestCase):
     async def test_a_client_that_closes_cleanly_is_forgotten(self) -> None:
         gate, port = await self.gateway()
@@ -547,6 +551,22 @@ class EndsTests(RecoveryTestCase):
         await self.is_held(gate, 0)
         with pytest.raises(HandshakeFailed, match="403"):
             await client.come_back(port)
+
+    async def test_a_command_in_another_case_ends_recovery(self) -> None:
+        first, port = await self.gateway()
+        second, second_port = await self.gateway()
+        bus = await self.bus()
+        for of_client, of_command in (LETTERS, LETTERS[::-1]):
+            client = await self.client(port, uuid=of_client)
+            await client.drop()
+            await self.is_held(first)
+            assert await client.come_back(second_port)
+            await client.drop()
+            await self.is_held(second)
+            assert await bus.presence.disconnect("user", of_command)
+            await self.is_held(second, 0)
+            with pytest.raises(HandshakeFailed, match="403"):
+                await client.come_back(second_port)
 
     async def test_the_disconnect_command_ends_a_return_under_way(self) -> None:
         gate, port = await self.gateway()
@@ -591,8 +611,8 @@ class EndsTests(RecoveryTestCase):
         limits = GatewayLimits(max_clients_per_identity=2)
         gate, port = await self.gateway(limits=limits)
         clients = []
-        for number in range(3):
-            clients.append(await self.client(port))
+        for number, uuid in enumerate((*LETTERS, LETTERS[0])):
+            clients.append(await self.client(port, uuid=uuid))
             await clients[-1].drop()
             await self.is_held(gate, min(number + 1, 2))
         assert not await clients[0].come_back(port)
