@@ -179,7 +179,10 @@ _RENEW: Final = Script(
         indexed = nil  -- others may have removed entries, or a restart has changed the cursors
     end
     if indexed ~= '' then
-        local found = redis.call('HSCAN', own, indexed or '0', 'COUNT', {INDEXED_AT_ONCE})
+        local found = redis.pcall('HSCAN', own, indexed or '0', 'COUNT', {INDEXED_AT_ONCE})
+        if found.err then  -- a foreign cursor
+            found = redis.call('HSCAN', own, '0', 'COUNT', {INDEXED_AT_ONCE})
+        end
         for i = 1, #found[2], 2 do add_to_index(found[2][i], id) end
         indexed = found[1] == '0' and '' or found[1]
         redis.call('HSET', '{INDEX}', 'gateway ' .. id, indexed)

@@ -414,6 +414,17 @@ class ForeignFieldTests(LeaseTestCase):
         assert reports.items == [("CONNECTED", before.uuid), ("CONNECTED", after.uuid)]
         assert await presence._lease.held() == {f"user.{before.uuid}", f"user.{after.uuid}"}
 
+    async def test_a_foreign_cursor_in_the_index_is_replaced(self) -> None:
+        lease = Lease((await self.bus()).link)
+        await lease.renew([enter(self.user())], join=True)
+        field = f"gateway {lease.gateway}"
+        for foreign in (b"\xff", b"no cursor", b"9" * 30):
+            self.redis.hset(INDEX, field, foreign)
+            renewal = await lease.renew([], join=False)
+            assert renewal is not None
+            assert renewal.indexed
+            assert self.redis.hget(INDEX, field) == b""
+
     async def test_a_dead_gateways_foreign_field_is_removed(self) -> None:
         bus = await self.bus()
         reports = await self.observe(bus)

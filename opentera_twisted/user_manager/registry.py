@@ -203,11 +203,17 @@ _APPLY: Final = _Changing.of(
     """
 )
 
+_LOG_END: Final = """
+    local function log_end()
+        return (tonumber(redis.call('GET', KEYS[2]) or nil) or 0) + redis.call('LLEN', KEYS[1])
+    end
+"""
+
 _COMPARE: Final = _Changing.of(
     f"""
+    {_LOG_END}
     if ARGV[13] ~= '' then
-        local log_end = (redis.call('GET', KEYS[2]) or 0) + redis.call('LLEN', KEYS[1])
-        if log_end ~= tonumber(ARGV[13]) then return 0 end
+        if log_end() ~= tonumber(ARGV[13]) then return 0 end
     end
     for i = 14, last, 2 do
         local kind, uuid = ARGV[i], ARGV[i + 1]
@@ -223,9 +229,7 @@ _COMPARE: Final = _Changing.of(
     """
 )
 
-_END: Final = Script(
-    "return (redis.call('GET', KEYS[2]) or 0) + redis.call('LLEN', KEYS[1])", USER_MANAGER
-)
+_END: Final = Script(f"{_LOG_END}    return log_end()", USER_MANAGER)
 
 _SET_DEVICE_STATUS: Final = Script(
     PUBLISH

@@ -450,6 +450,13 @@ class ForeignFieldTests(UserManagerTestCase):
             UUID: {"online": True, "busy": False, "status": status}
         }
 
+    async def test_a_foreign_start_of_the_log_is_replaced(self) -> None:
+        bus = await self.bus()
+        self.redis.set(registry.LOG_START, b"\xff")
+        await self.manager(bus)
+        self.send(presence("user", UUID, connected=True))
+        await self.has(bus, "online_users", [UUID])
+
 
 class StartingTests(UserManagerTestCase):
     async def test_a_start_finds_online_clients_and_removes_ghosts(self) -> None:
