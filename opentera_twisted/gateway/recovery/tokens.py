@@ -33,7 +33,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from opentera_twisted._internal.gathered import gathered
-from opentera_twisted.errors import BusError
+from opentera_twisted.errors import BadReply, BusError
+from opentera_twisted.gateway.identity import checked
 from opentera_twisted.link import Link, Script
 from opentera_twisted.messages.templates import NOW
 from opentera_twisted.sessions import Identity, is_uuid
@@ -202,7 +203,9 @@ class Tokens:
             return failure
 
         return taken.addCallbacks(
-            partial(_taken, digest, following, next_digest, is_on_cluster=self._is_on_cluster),
+            partial(
+                _taken, kind, digest, following, next_digest, is_on_cluster=self._is_on_cluster
+            ),
             lost,
         )
 
@@ -248,7 +251,13 @@ class Tokens:
 
 
 def _taken(
-    digest: str, following: str, following_digest: str, found: Any, *, is_on_cluster: bool
+    kind: Kind,
+    digest: str,
+    following: str,
+    following_digest: str,
+    found: Any,
+    *,
+    is_on_cluster: bool,
 ) -> Taken | None:
     if found is None:
         return None
@@ -259,10 +268,11 @@ def _taken(
         values = json.loads(identity)
         topics = tuple(values.pop("topics"))
         known = Identity(**values, topics=topics)
+        checked(known)
         topic = marker.decode()
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, BadReply):
         return None  # written by another program
-    if not is_uuid(known.uuid) or not topic.startswith(RECOVERY):
+    if known.kind != kind or not is_uuid(known.uuid) or not topic.startswith(RECOVERY):
         return None
     # On a cluster, the node of the token does not know the subscribers; the hand-over finds out.
     is_followed = is_on_cluster or bool(followers)

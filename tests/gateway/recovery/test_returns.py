@@ -144,6 +144,9 @@ class RefusedTests(RecoveryTestCase):
             f"{marker}\n{json.dumps({**identity, 'topics': 5})}",
             f"{marker}\n{json.dumps({**identity, 'uuid': 5})}",
             f"{marker}\n{json.dumps({**identity, 'more': 5})}",
+            f"{marker}\n{json.dumps({**identity, 'name': 5})}",
+            f"{marker}\n{json.dumps({**identity, 'kind': 'device'})}",
+            f"{marker}\n{json.dumps({**identity, 'topics': [5]})}",
             f"module.A.messages\n{json.dumps(identity)}",
         ):
             self.redis.set(name, f"user {found}")
