@@ -355,8 +355,10 @@ class GatewayClient(Service):
             self._change = None
         stopped = self._connection.stop()
         self._login.forget()
-        self._waiting.fail(error or BusUnavailable("the client was stopped"))
+        # Their callbacks may start the client again, and wait anew.
+        waiting, self._waiting = self._waiting, Waiters()
         self._queue.end(error)
+        waiting.fail(error or BusUnavailable("the client was stopped"))
         return stopped
 
     # --- frames

@@ -61,11 +61,11 @@ class EventQueue:
         Args:
             error: error for readers; None means `Ended`.
         """
-        self._end = error or Ended()
+        end = self._end = error or Ended()  # a callback may reopen the queue
         readers, self._readers = self._readers, OrderedDict()
         for reader in readers:
             if not reader.called:  # an earlier callback may have cancelled it
-                reader.errback(Failure(self._end))
+                reader.errback(Failure(end))
 
     def get(self) -> Deferred[Event]:
         """Wait for the next event.

@@ -333,6 +333,34 @@ class CloseTests(ClientTestCase):
         assert len(self.asked.items) == 5
         assert self.gaps.items == []
 
+    async def test_a_failed_waiter_may_start_the_client_again(self) -> None:
+        supplying: list[Any] = [Deferred()]
+        make = key_maker(self.server, self.asked)
+        client = self.make(
+            lambda: supplying.pop() if supplying else make(), on_event=None, on_gap=None
+        )
+        client.startService()
+        client.connected().addErrback(lambda _: client.startService())
+        await client.stopService()
+        await client.connected()
+        self.server.publish("1")
+        event = await client.next_event()
+        assert event.data["userFullname"] == "1"
+
+    async def test_a_failed_reader_may_start_the_client_again(self) -> None:
+        client = await self.start(on_event=None, on_gap=None)
+        connected: list[Deferred[None]] = []
+
+        def restart(_: object) -> None:
+            client.startService()
+            connected.append(client.connected())
+
+        client.next_event().addErrback(restart)
+        await client.stopService()
+        (waiting,) = connected
+        await waiting
+        assert client.is_connected
+
     async def test_the_disconnect_command_ends_it_for_good(self) -> None:
         client = await self.start()
         self.server.close(4000, "CMD_CLIENT_DISCONNECT")

@@ -50,6 +50,13 @@ class QueueTests(SynchronousTestCase):
         self.queue.end()
         self.failureResultOf(second, CancelledError)
 
+    def test_a_reader_may_reopen_the_queue_at_the_end(self) -> None:
+        first, second = self.queue.get(), self.queue.get()
+        first.addErrback(lambda _: self.queue.begin())
+        self.queue.end()
+        self.failureResultOf(second, Ended)
+        self.assertNoResult(self.queue.get())
+
     def test_an_overflow_is_a_gap_and_the_newest_events_stay(self) -> None:
         log = log_of(self)
         self.put(*range(1, 8))
