@@ -56,6 +56,7 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
     log = txaio.make_logger(level="none")
 
     factory: GatewayFactory
+    data: bytes
     connected = 0
     answer = 0
     is_unreadable = False
@@ -87,6 +88,9 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
 
     def processHandshake(self) -> None:
         """Read a bounded response; Autobahn would search an endless one again with each read."""
+        head, end, frames = self.data.partition(b"\r\n\r\n")
+        if end:  # Autobahn fails on headers that are not UTF-8, such as Latin-1
+            self.data = head.decode("latin-1").encode("ascii", "replace") + end + frames
         super().processHandshake()
         if self.state == self.STATE_CONNECTING and len(self.data) > MAX_RESPONSE:
             text = f"the server answered with more than {MAX_RESPONSE:,} bytes of headers"

@@ -428,14 +428,25 @@ class CloseTests(ClientTestCase):
 
     async def test_an_endless_response_fails_the_handshake(self) -> None:
         head = b"HTTP/1.1 101 Switching Protocols\r\nX: "
+        error = await self.error_after(head + b"x" * websocket.MAX_RESPONSE)
+        assert "more than 65,536 bytes of headers" in str(error)
 
-        class Endless(Protocol):
+    async def test_a_refusal_in_latin_1_has_its_status(self) -> None:
+        head = "HTTP/1.1 403 Accès refusé\r\nX: é\r\n\r\n"
+        error = await self.error_after(head.encode("latin-1") + b"\xff")
+        assert isinstance(error, HandshakeFailed)
+        assert error.status == 403
+
+    async def error_after(self, response: bytes) -> BaseException | None:
+        """Return the error of a client whose server answers its handshake so."""
+
+        class Answering(Protocol):
             def dataReceived(self, data: bytes) -> None:
                 assert self.transport is not None
-                self.transport.write(head + b"x" * websocket.MAX_RESPONSE)
+                self.transport.write(response)
 
         listen: Any = reactor.listenTCP
-        port = listen(0, Factory.forProtocol(Endless), interface="127.0.0.1")
+        port = listen(0, Factory.forProtocol(Answering), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         errors = Collector()
         url = f"ws://127.0.0.1:{port.getHost().port}/wss/device"
@@ -446,8 +457,8 @@ class CloseTests(ClientTestCase):
 
         client: GatewayClient = self.make(supply, url, timeout=2.0)
         client.startService()
-        await errors.wait(2)
-        assert "more than 65,536 bytes of headers" in str(errors.items[1])
+        error: BaseException | None = (await errors.wait(2))[1]
+        return error
 
 
 class EventTests(ClientTestCase):
