@@ -72,7 +72,7 @@ def reserve(ports: Iterable[int]) -> int:
 
 
 def _ephemeral_from() -> int:
-    """Lowest port of outgoing connections.
+    """Return the lowest port of outgoing connections.
 
     Source: ip(7), ip_local_port_range.
     """

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 PAYLOAD: Final = b"ping"
 PING: Final = bytes([0x89, len(PAYLOAD)]) + PAYLOAD
-"""Frame of every ping. A peer never has two unanswered ones, so one payload suffices."""
+"""Frame of a gateway's ping. All answers count alike, so one payload suffices."""
 
 PINGS_AT_ONCE: Final = 32
 """Maximum pings per reactor iteration."""
