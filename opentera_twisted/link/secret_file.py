@@ -40,14 +40,18 @@ def read_secret(path: str, what: str = "a password") -> SecretText:
         InvalidArgument: the file cannot be read, is empty, or cannot be a secret.
     """
     file = read_private_file(path, LONGEST + 1)
+    if len(file.data) > LONGEST:
+        raise InvalidArgument(f"{path} is longer than {LONGEST:,} bytes; expected {what}")
     try:
         text = file.data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise InvalidArgument(f"{path} is not UTF-8 text; expected {what}") from None
     if not text:
         raise InvalidArgument(f"{path} is empty; expected {what}")
-    if len(file.data) > LONGEST or not text.isprintable():
-        raise InvalidArgument(f"{path} has more than one line; expected {what}")
+    if not text.isprintable():
+        raise InvalidArgument(
+            f"{path} has a line break or an unprintable character; expected {what}"
+        )
     return SecretText(text, file.exposure)
 
 

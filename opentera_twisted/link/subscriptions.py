@@ -301,7 +301,7 @@ class SubscriptionTable:
         (name,) = names
         _log.error(
             "Redis refuses {operation} of {name}: {reason}",
-            operation=name.subscribe,
+            operation=reply.command,
             name=shown(name.text),
             reason=str(reply),
         )

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from opentera_twisted import CommandFailed, ConnectionLost
 from opentera_twisted.link.protocol import Done, Operation
 from opentera_twisted.link.subscriptions import SUBSCRIBE_BATCH, Name, SubscriptionTable
+from tests.helpers.support import log_of
 
 NAMES = [Name(b"a"), Name(b"b"), Name(b"c"), Name(b"a", is_pattern=True)]
 
@@ -242,6 +243,20 @@ class RestoreTests(SynchronousTestCase):
         for wait in waits:
             failure: Failure = self.failureResultOf(wait, CommandFailed)
             self.assertIn("NOPERM", failure.getErrorMessage())
+
+    def test_the_log_names_the_refused_command(self) -> None:
+        log = log_of(self)
+        connection = Connection(self.table)
+        connection.connect()
+        for name in NAMES[2:]:
+            self.table.want(name)
+            connection.answer()
+            self.table.drop(name)
+            connection.refuse()
+        self.assertEqual(
+            [line.partition(":")[0] for line in log.items],
+            ["Redis refuses UNSUBSCRIBE of c", "Redis refuses PUNSUBSCRIBE of a"],
+        )
 
 
 class SeveralNamesTests(SynchronousTestCase):

@@ -254,9 +254,10 @@ class TestSecrets:
         for data, told in (
             (b"", "is empty"),
             (b"\n", "is empty"),
-            (b"hush\nhush\n", "more than one line"),
+            (b"hush\nhush\n", "a line break or an unprintable character"),
+            (b"hu\tsh", "a line break or an unprintable character"),
             (b"\xff", "is not UTF-8 text"),
-            (b"h" * (LONGEST + 1), "more than one line"),
+            (b"h" * (LONGEST + 1), "is longer than 4,096 bytes"),
         ):
             file.write_bytes(data)
             with pytest.raises(InvalidArgument, match=told) as caught:
