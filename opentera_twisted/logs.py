@@ -28,7 +28,7 @@ from zope.interface import implementer
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import BusError, ConnectionLost
 from opentera_twisted.link import HasLink, RedisAddress
-from opentera_twisted.link.plain import PlainConnection
+from opentera_twisted.link.blocking_connection import BlockingConnection
 from opentera_twisted.messages import LogEvent, LoginEvent
 from opentera_twisted.messages.envelopes import tera_event
 from opentera_twisted.variables import LogList
@@ -268,7 +268,7 @@ class LogPublisher:
     def _send_plainly(self) -> None:
         """Send the queue over a separate connection, in a thread."""
         try:
-            with PlainConnection(self.address) as connection:
+            with BlockingConnection(self.address) as connection:
                 while batch := self._take_batch():
                     level, payloads = batch
                     try:

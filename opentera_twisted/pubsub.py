@@ -230,7 +230,7 @@ class PubSub:
     ) -> Deferred[Subscription]:
         self._link.check_thread()
         check_handlers(handler, on_gap)
-        if (stopped := self._link.stopped()) is not None:
+        if (stopped := self._link.stopped_error()) is not None:
             return fail(stopped)
         subscription = Subscription(topic, name, handler, on_gap, self)
         self._attach(subscription)

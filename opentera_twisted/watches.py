@@ -122,7 +122,7 @@ class Watches:
         return Deferred.fromCoroutine(self._watch(name, handler))
 
     async def _watch(self, name: bytes, handler: WatchHandler) -> Watch:
-        if (stopped := self._link.stopped()) is not None:
+        if (stopped := self._link.stopped_error()) is not None:
             raise stopped
         watch = Watch(name.decode(), handler, Deferred(), self._forget)
         variable = self._variables.get(name)

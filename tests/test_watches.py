@@ -245,7 +245,7 @@ class ReadTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.log = log_of(self)
         self.link: Any = mock.Mock(clock=Clock(), is_ready=True, on_invalidated=[])
-        self.link.stopped.return_value = None
+        self.link.stopped_error.return_value = None
         self.link.track.return_value = self.link.subscriptions.want.return_value = succeed(None)
         self.reads: list[tuple[bytes, Deferred[bytes | None]]] = []
         self.link.read_tracked = self.read

@@ -20,7 +20,7 @@ from typing import Any, Final
 from opentera_twisted.embedded.process import find_server, guarded
 from opentera_twisted.errors import BusError
 from opentera_twisted.link import RedisAddress
-from opentera_twisted.link.plain import execute
+from opentera_twisted.link.blocking_connection import execute
 from opentera_twisted.link.slots import SLOTS
 from tools.ports import free_port
 

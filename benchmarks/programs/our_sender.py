@@ -26,7 +26,7 @@ from twisted.internet.threads import deferToThread
 from benchmarks.programs.options import parse_options
 from benchmarks.programs.our_receiver import personal
 from opentera_twisted import Bus
-from opentera_twisted.link.slots import SLOTS, topic_slot
+from opentera_twisted.link.slots import SLOTS, slot_of_topic
 
 PARTS = 6
 """Parts of the hash slots that are visited one after another."""
@@ -39,7 +39,7 @@ Send = Callable[[str], Deferred[Any]]
 
 def part_of(topic: str) -> int:
     """Return the part of the slots in which a topic lies."""
-    return topic_slot(topic) * PARTS // SLOTS
+    return slot_of_topic(topic) * PARTS // SLOTS
 
 
 async def send_all(send: Send, names: Iterator[str]) -> None:

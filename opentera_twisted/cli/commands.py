@@ -150,8 +150,8 @@ def cli(context: click.Context, url: str, password_file: str | None, timeout: fl
             raise click.BadParameter(
                 str(error), context, param_hint="--redis-password-file"
             ) from None
-        if secret.hint:
-            say(secret.hint)
+        if secret.exposure:
+            say(secret.exposure)
         try:
             url = with_password(url, secret.text)
         except InvalidArgument as error:

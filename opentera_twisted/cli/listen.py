@@ -179,8 +179,8 @@ def _given_key(path: str | None) -> Supplier:
 
 def _read_file(path: str) -> str:
     secret = read_secret(path, "a session key")
-    if secret.hint:
-        say(secret.hint)
+    if secret.exposure:
+        say(secret.exposure)
     return secret.text.strip()
 
 

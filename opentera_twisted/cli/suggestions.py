@@ -12,7 +12,12 @@ import click
 from opentera_twisted import topics
 from opentera_twisted.holders import GATEWAYS, HELD
 from opentera_twisted.link import PRESENCE, RedisAddress
-from opentera_twisted.link.plain import PlainConnection, execute, server_of, servers
+from opentera_twisted.link.blocking_connection import (
+    BlockingConnection,
+    execute,
+    server_of,
+    servers,
+)
 from opentera_twisted.link.secret_file import read_secret, with_password
 from opentera_twisted.rpc.description import DESCRIBE
 from opentera_twisted.rpc.wire import decode_reply, encode_request, new_id
@@ -54,7 +59,7 @@ def _suggesting(read: Callable[[RedisAddress, click.Context], Iterable[str]]) ->
 def _read_channels(address: RedisAddress, pattern: str) -> list[str]:
     found: set[bytes] = set()
     for server in servers(address):
-        with PlainConnection(server) as connection:
+        with BlockingConnection(server) as connection:
             found.update(connection.execute("PUBSUB", "CHANNELS", pattern))
             if address.is_cluster:
                 found.update(connection.execute("PUBSUB", "SHARDCHANNELS", pattern))
@@ -79,7 +84,7 @@ def _read_uuids(address: RedisAddress, context: click.Context) -> list[str]:
     def key(name: str) -> str:
         return PRESENCE.on_cluster(name) if address.is_cluster else name
 
-    with PlainConnection(server_of(address, key(GATEWAYS))) as connection:
+    with BlockingConnection(server_of(address, key(GATEWAYS))) as connection:
         for gateway in connection.execute("ZRANGE", key(GATEWAYS), 0, -1):
             for identity in connection.execute("HKEYS", key(HELD + topics.decode(gateway))):
                 of, _, uuid = topics.decode(identity).partition(".")
@@ -94,7 +99,7 @@ def _read_procedures(address: RedisAddress, context: click.Context) -> list[str]
     request = encode_request(DESCRIBE, reply_to, new_id(), ())
     topic = topics.rpc_of(context.params["server"])
     sharded = "S" if address.is_cluster else ""
-    with PlainConnection(server_of(address, reply_to)) as connection:
+    with BlockingConnection(server_of(address, reply_to)) as connection:
         connection.execute(f"{sharded}SUBSCRIBE", reply_to)
         execute(address, f"{sharded}PUBLISH", topic, request)
         _, _, payload = connection.read()

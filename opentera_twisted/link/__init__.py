@@ -26,7 +26,7 @@ link            interface of every link
 server_link     both connections to one server
 cluster_subscriptions  topics by the node that owns their slot
 cluster_link    links to all primaries of a cluster
-plain           blocking connections without a reactor
+blocking_connection  blocking connections without a reactor
 retry_pause     retries of refused operations
 """
 
@@ -36,7 +36,7 @@ from opentera_twisted._internal.extras import explained
 try:
     from opentera_twisted.link.address import RedisAddress, location
     from opentera_twisted.link.cluster_link import ClusterLink
-    from opentera_twisted.link.cluster_subscriptions import is_sharded
+    from opentera_twisted.link.cluster_subscriptions import is_always_sharded
     from opentera_twisted.link.keyspaces import PRESENCE, USER_MANAGER, Keyspace
     from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, HasLink, Link, Script
     from opentera_twisted.link.protocol import Argument, Done
@@ -65,6 +65,6 @@ __all__ = [
     "Retry",
     "Script",
     "ServerLink",
-    "is_sharded",
+    "is_always_sharded",
     "location",
 ]

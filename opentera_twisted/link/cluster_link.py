@@ -44,13 +44,17 @@ from opentera_twisted.errors import (
 from opentera_twisted.link.address import RedisAddress
 from opentera_twisted.link.back_off import BackOff
 from opentera_twisted.link.cluster_errors import REDIRECTIONS, redirection
-from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions, is_call, is_sharded
+from opentera_twisted.link.cluster_subscriptions import (
+    ClusterSubscriptions,
+    is_always_sharded,
+    is_call,
+)
 from opentera_twisted.link.connection import CONNECT_TIMEOUT, State
 from opentera_twisted.link.factory import Probe
 from opentera_twisted.link.link import COMMAND_TIMEOUT, MAX_WAITING, Link, Script
 from opentera_twisted.link.protocol import Argument, CommandProtocol, Done, Review, fire
 from opentera_twisted.link.server_link import ServerLink
-from opentera_twisted.link.slots import command_slot, key_slot, slot_topic, topic_slot
+from opentera_twisted.link.slots import command_slot, key_slot, slot_of_topic, topic_beside
 from opentera_twisted.link.subscriptions import Name, SubscriptionTable
 from opentera_twisted.link.topology import Address, Topology, epochs, is_down, parse_slots
 from opentera_twisted.link.waiting import too_many
@@ -192,7 +196,11 @@ class ClusterLink(Link):
         """State of the connections: ``ready`` if those to all nodes are ready."""
         return {
             role: next(
-                (node.states[role] for node in self._nodes.values() if not _is(node, role)),
+                (
+                    node.states[role]
+                    for node in self._nodes.values()
+                    if not _is_role_ready(node, role)
+                ),
                 "ready" if self._topology.is_complete else self._state,
             )
             for role in self.statistics
@@ -272,7 +280,7 @@ class ClusterLink(Link):
         """Wait until a condition on the nodes and gaps is true."""
         if is_true():
             return succeed(None)
-        if (stopped := self.stopped()) is not None:
+        if (stopped := self.stopped_error()) is not None:
             return fail(stopped)
         if len(self._changed) >= self._max_waiting:
             return fail(too_many(self._max_waiting))
@@ -288,14 +296,14 @@ class ClusterLink(Link):
         if timeout is not COMMAND_TIMEOUT:
             check_timeout(timeout)
         result: Deferred[Any] = Deferred()
-        self._begin(arguments, partial(fire, result), timeout)
+        self._send(arguments, partial(fire, result), timeout)
         return result
 
     def send(self, arguments: tuple[Argument, ...], done: Done) -> None:
         """Send a command without a Deferred."""
-        self._begin(arguments, done)
+        self._send(arguments, done)
 
-    def _begin(
+    def _send(
         self,
         arguments: tuple[Argument, ...],
         done: Done,
@@ -310,7 +318,7 @@ class ClusterLink(Link):
             route = self._find_route(command_slot(arguments))
         node = route.node
         if node is None or node.connection is None or prefix or timeout is not COMMAND_TIMEOUT:
-            self._route(_Command(self, arguments, route.slot, done, timeout, prefix))
+            self._dispatch(_Command(self, arguments, route.slot, done, timeout, prefix))
             return
         node.connection.send(arguments, done, 1, b"", route.review)
         if route.checks_role:
@@ -324,8 +332,8 @@ class ClusterLink(Link):
 
     def _find_topic(self, topic: Argument) -> _Route:
         """Find the route of a topic's messages, and remember it until a slot moves."""
-        route = self._find_route(topic_slot(topic))
-        if not self._is_classic or is_sharded(topic):
+        route = self._find_route(slot_of_topic(topic))
+        if not self._is_classic or is_always_sharded(topic):
             route.publish = "SPUBLISH"
         route.checks_role = is_call(topic)
         if route.node is not None:
@@ -427,26 +435,26 @@ class ClusterLink(Link):
         The node does not report that the slot of a tracked variable moves, but it cancels
         subscriptions. So subscribe to a topic of that slot.
         """
-        topic = Name(slot_topic(name), is_sharded=True)
+        topic = Name(topic_beside(name), is_sharded=True)
         self._tracked.setdefault(topic, set()).add(name)
         self.subscriptions.want(topic).addErrback(lambda _: None)
         result: Deferred[Any] = Deferred()
         prefix = ("CLIENT", "CACHING", "YES")
-        self._begin(("GET", name), partial(fire, result), prefix=prefix)
+        self._send(("GET", name), partial(fire, result), prefix=prefix)
         return result
 
     def untrack(self, name: bytes) -> None:
         """Forget a tracked variable."""
-        topic = Name(slot_topic(name), is_sharded=True)
+        topic = Name(topic_beside(name), is_sharded=True)
         names = self._tracked.get(topic, set())
         names.discard(name)
         if not names:
             self._tracked.pop(topic, None)
             self.subscriptions.drop(topic)
 
-    def _route(self, command: _Command, address: Address | None = None) -> None:
+    def _dispatch(self, command: _Command, address: Address | None = None) -> None:
         """Send a command to the owner of its slot, or to the node that another one has named."""
-        if (stopped := self.stopped()) is not None:
+        if (stopped := self.stopped_error()) is not None:
             command.done(stopped)
             return
         left = command.deadline - self.clock.seconds()
@@ -476,7 +484,7 @@ class ClusterLink(Link):
             and not self._stopped
             and node not in self._nodes.values()
         ):
-            self._route(command)  # it waited for a node that has left the cluster
+            self._dispatch(command)  # it waited for a node that has left the cluster
         elif reply == 0 and command.arguments[0] == "SPUBLISH":
             self._check_role(node, command.done)
         else:
@@ -502,7 +510,7 @@ class ClusterLink(Link):
         if command.redirections > QUICK_REDIRECTIONS or not is_known:
             self._delay(command, RESEND_AFTER)
         else:
-            self._route(command, target)
+            self._dispatch(command, target)
 
     def _delay(self, command: _Command, seconds: float) -> None:
         """Send a command again after a pause, or when the topology changes."""
@@ -515,14 +523,14 @@ class ClusterLink(Link):
 
     def _resend(self, command: _Command) -> None:
         del self._delayed[command]
-        self._route(command)
+        self._dispatch(command)
 
-    def _route_delayed(self) -> None:
+    def _dispatch_delayed(self) -> None:
         """Send all delayed commands again."""
         for command in list(self._delayed):
             if command in self._delayed:  # unless the callback of another has stopped the link
                 self._undelay(command)
-                self._route(command)
+                self._dispatch(command)
 
     def _undelay(self, command: _Command) -> None:
         call = self._delayed.pop(command)
@@ -573,11 +581,11 @@ class ClusterLink(Link):
             node.on_read = self.on_read
             node.on_invalidated = self.on_invalidated
             node.on_interrupted.append(partial(self._node_interrupted, node))
-            node.on_ready.append(self._check)
+            node.on_ready.append(self._notify_readiness)
             node.on_lost.append(partial(self._node_lost, node))
             node.on_refused.append(partial(self._node_lost, node))
             node.start()
-            self._check()
+            self._notify_readiness()
         return node
 
     def _probe(self, address: Address, role: str, *command: str) -> Probe:
@@ -620,7 +628,7 @@ class ClusterLink(Link):
         if node not in self._nodes.values() or self._stopped:
             return
         self._note(cause, "a node of {address} is lost, {node}: {cause}", node=str(node.address))
-        self._check(cause)
+        self._notify_readiness(cause)
         self.on_refused.notify(cause)
         self._learn_soon()
 
@@ -633,7 +641,7 @@ class ClusterLink(Link):
             log = self._log.error if cause.check(AuthenticationFailed) else self._log.warn
             log(message, cause=text, address=self.address, **details)
 
-    def _check(self, cause: Failure | None = None) -> None:
+    def _notify_readiness(self, cause: Failure | None = None) -> None:
         """Notify the observers if all nodes have become ready, or one is lost."""
         self._changed.fire(None)
         is_ready = self.is_ready
@@ -827,8 +835,8 @@ class ClusterLink(Link):
         if not topology.is_complete:
             cause = Failure(BusUnavailable("no node serves some of the slots"))
             self._note(cause, "the cluster of {address} is incomplete: {cause}")
-        self._check()
-        self._route_delayed()
+        self._notify_readiness()
+        self._dispatch_delayed()
         if has_moved:
             self.on_invalidated.notify(None)  # read the watched variables at their new nodes
 
@@ -851,5 +859,5 @@ def _on_cluster(script: Script, *, is_classic: bool) -> Script:
     return Script(script.keyspace.text_on_cluster(script.text, is_classic=is_classic))
 
 
-def _is(node: ServerLink, role: str) -> bool:
+def _is_role_ready(node: ServerLink, role: str) -> bool:
     return node.states[role] == "ready"

@@ -27,7 +27,7 @@ _OF_EACH_NODE = b"__redis__:"
 """Prefix of channels to which each node publishes by itself."""
 
 
-def is_sharded(topic: bytes | str | int) -> bool:
+def is_always_sharded(topic: bytes | str | int) -> bool:
     """Return True for topics of calls, which are sharded with ``pubsub=classic`` too.
 
     Only the number of receivers of a sharded topic is exact.
@@ -211,7 +211,7 @@ class ClusterSubscriptions:
 
     def _at_node(self, name: Name) -> Name:
         """Return a name as the nodes know it."""
-        if name.is_pattern or (self._is_classic and not is_sharded(name.text)):
+        if name.is_pattern or (self._is_classic and not is_always_sharded(name.text)):
             return name
         return Name(name.text, is_sharded=True)
 

@@ -142,7 +142,7 @@ class Resolver:
         waiting = self._receivers.setdefault(wanted, [])
         waiting.append(resolutionReceiver)
         if len(waiting) == 1:
-            thread = Thread(target=self._resolve, args=wanted, name="redis-lookup", daemon=True)
+            thread = Thread(target=self._resolve, args=wanted, name="name-lookup", daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # the system has no free thread: the next attempt may find one

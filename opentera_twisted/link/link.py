@@ -232,7 +232,7 @@ class Link(ABC):
         self.check_thread()
         if self.is_ready:
             return succeed(None)
-        if (stopped := self.stopped()) is not None:
+        if (stopped := self.stopped_error()) is not None:
             return fail(stopped)
         if len(self._waiting_for_ready) >= self._max_waiting:
             return fail(too_many(self._max_waiting))
@@ -371,7 +371,7 @@ class Link(ABC):
         error.__cause__ = self._last_error
         return error
 
-    def stopped(self) -> BusUnavailable | None:
+    def stopped_error(self) -> BusUnavailable | None:
         """Make the error for a use of the stopped link, or return None while it runs."""
         if not self._stopped:
             return None

@@ -22,11 +22,11 @@ class SecretText:
 
     Attributes:
         text: the secret.
-        hint: problem of the file's permissions, for display; empty without one.
+        exposure: problem of the file's permissions, for display; empty without one.
     """
 
     text: str = field(repr=False)
-    hint: str
+    exposure: str
 
 
 def read_secret(path: str, what: str = "a password") -> SecretText:

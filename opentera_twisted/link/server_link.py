@@ -84,7 +84,7 @@ class ServerLink(Link):
         if statistics is not None:
             self.statistics = statistics
         self._probes = probes or {}
-        self._may_be_node = is_node
+        self._is_known_node = is_node
         self._endpoint = address.endpoint(reactor, CONNECT_TIMEOUT)
         self._states: dict[str, State] = {"client": "idle", "subscriber": "idle"}
         self.subscriber_before: State = "idle"
@@ -171,7 +171,7 @@ class ServerLink(Link):
             check_timeout(timeout)
         if self.connection is not None:
             return self.connection.execute_command(*arguments)
-        if (stopped := self.stopped()) is not None:
+        if (stopped := self.stopped_error()) is not None:
             return fail(stopped)
         return self._waiting.add(arguments, timeout)
 
@@ -340,8 +340,8 @@ class ServerLink(Link):
         self.execute("INFO").addCallbacks(self._examine, lambda _: None)  # optional
 
     def _examine(self, info: bytes) -> None:
-        if b"cluster_enabled:1" in info and not self._may_be_node:
-            self._may_be_node = True
+        if b"cluster_enabled:1" in info and not self._is_known_node:
+            self._is_known_node = True
             self._log.warn(
                 "Redis at {address} is a node of a cluster; use the URL {url}",
                 address=self.address,

@@ -41,7 +41,7 @@ def key_slot(name: bytes) -> int:
     return crc_hqx(name, 0) % SLOTS
 
 
-def topic_slot(topic: bytes | str | int) -> int:
+def slot_of_topic(topic: bytes | str | int) -> int:
     """Compute the slot of a topic."""
     return key_slot(_encoded(topic))
 
@@ -58,7 +58,7 @@ def slot_tags() -> Sequence[bytes]:
     return [tags[slot] for slot in range(SLOTS)]
 
 
-def slot_topic(name: bytes, prefix: bytes = b"opentera.slot.") -> bytes:
+def topic_beside(name: bytes, prefix: bytes = b"opentera.slot.") -> bytes:
     """Return a topic of this package in the same slot as a key or topic."""
     start = name.find(b"{") + 1
     end = name.find(b"}", start) if start else -1

@@ -270,7 +270,7 @@ class SubscriptionTable:
         def replied(names: Sequence[Name], reply: Any) -> None:
             nonlocal left
             left -= 1
-            again.extend(self._refused(names, reply))
+            again.extend(self._note_reply(names, reply))
             if not left:
                 fire(result, reply if isinstance(reply, ConnectionLost) else again)
 
@@ -279,11 +279,11 @@ class SubscriptionTable:
         return result
 
     def _replied(self, names: Sequence[Name], reply: Any) -> None:
-        for name in self._refused(names, reply):
+        for name in self._note_reply(names, reply):
             if self._is_due(name):
                 self._send_subscribe([name], self._replied)
 
-    def _refused(self, names: Sequence[Name], reply: Any) -> Sequence[Name]:
+    def _note_reply(self, names: Sequence[Name], reply: Any) -> Sequence[Name]:
         """Record the reply to a command; return the names to subscribe one by one."""
         if not isinstance(reply, CommandFailed):
             return ()  # `disconnected` handles a lost connection, now or later

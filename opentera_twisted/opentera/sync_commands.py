@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.link import RedisAddress
+from opentera_twisted.link.blocking_connection import execute
 from opentera_twisted.link.credentials import Credentials
-from opentera_twisted.link.plain import execute
 
 __all__ = ["DEFAULT_CONFIG", "address", "execute"]
 

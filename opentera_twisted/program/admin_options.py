@@ -28,7 +28,7 @@ def check_host(host: str) -> None:
 
 
 def read_token(file: str) -> SecretText:
-    """Read the admin token in a file, with a hint about too wide permissions.
+    """Read the admin token in a file, with the exposure of the file to other users.
 
     Raises:
         InvalidArgument: the file is unreadable or contains no token.

@@ -23,12 +23,12 @@ class Configuration:
     Attributes:
         path: path of the file, as given.
         settings: TOML values by name of the option.
-        exposed: remedy if others may read the file and it contains a secret; else empty.
+        exposure: remedy if others may read the file and it contains a secret; else empty.
     """
 
     path: str
     settings: Mapping[str, Any]
-    exposed: str
+    exposure: str
     _lines: tuple[str, ...]
 
     @classmethod

@@ -426,8 +426,8 @@ class Options(usage.Options):
     def _check_redis(self) -> None:
         if self["redis-password-file"] is not None:
             self.password = self._check("redis-password-file", read_secret)
-            if self.password is not None and self.password.hint:
-                self.hints.append(self.password.hint)
+            if self.password is not None and self.password.exposure:
+                self.hints.append(self.password.exposure)
         parsed = self._check("redis", parse_redis)
         if parsed is None:
             return
@@ -439,7 +439,7 @@ class Options(usage.Options):
         file = self._file
         if file is not None and self.sources["redis"] not in {"--redis", "default"}:
             has_password = mask_passwords(self["redis"]) != self["redis"]
-            self.hints.extend([file.exposed] if file.exposed and has_password else [])
+            self.hints.extend([file.exposure] if file.exposure and has_password else [])
 
     def _check_certificate(self) -> None:
         files = ("certificate", "private-key")
@@ -468,7 +468,7 @@ class Options(usage.Options):
             token = self._check("admin-token-file", read_token)
             if token is not None:
                 self.admin_token = token.text
-                self.hints.extend([token.hint] if token.hint else [])
+                self.hints.extend([token.exposure] if token.exposure else [])
         elif not is_loopback(self["admin"]):
             self._mistaken(
                 "admin",

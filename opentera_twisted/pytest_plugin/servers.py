@@ -13,7 +13,7 @@ from opentera_twisted.embedded.server import GUARD_MODE
 from opentera_twisted.errors import BusError
 from opentera_twisted.gateway import Gateway
 from opentera_twisted.link import RedisAddress
-from opentera_twisted.link.plain import execute
+from opentera_twisted.link.blocking_connection import execute
 from opentera_twisted.reactor_thread import run
 
 START_WITHIN: Final = 60.0

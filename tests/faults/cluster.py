@@ -10,7 +10,7 @@ from typing import Any
 
 from opentera_twisted.errors import BusError
 from opentera_twisted.link import RedisAddress
-from opentera_twisted.link.plain import PlainConnection, execute
+from opentera_twisted.link.blocking_connection import BlockingConnection, execute
 from opentera_twisted.link.slots import SLOTS
 from tests.helpers.support import GUARD, free_port
 from tools.cluster import HOST, PRIMARIES, Cluster, Node, assign
@@ -55,9 +55,9 @@ class ProxiedNode(Node):
         """Send one command to this node, past its proxy."""
         return execute(self._address, *command)
 
-    def connect(self) -> PlainConnection:
+    def connect(self) -> BlockingConnection:
         """Connect to this node, past its proxy."""
-        return PlainConnection(self._address)
+        return BlockingConnection(self._address)
 
     @property
     def _address(self) -> RedisAddress:

@@ -29,9 +29,9 @@ from opentera_twisted import (
 from opentera_twisted.link import (
     ClusterLink,
     RedisAddress,
+    blocking_connection,
     cluster_link,
     factory,
-    plain,
     protocol,
 )
 from opentera_twisted.link.cluster_subscriptions import ClusterSubscriptions
@@ -500,7 +500,7 @@ class ClusterLinkTests(ClusterTestCase):
     async def test_a_blocking_connection_finds_each_key(self) -> None:
         address = RedisAddress.parse(self.cluster.url)
         for number, topic in enumerate(self.topics()):
-            assert plain.execute(address, "RPUSH", f"{{{topic}}}", number) == 1
+            assert blocking_connection.execute(address, "RPUSH", f"{{{topic}}}", number) == 1
 
     async def test_nodes_of_unknown_hosts_are_at_the_host_of_the_url(self) -> None:
         self.addCleanup(self.announce, "ip")
@@ -512,7 +512,9 @@ class ClusterLinkTests(ClusterTestCase):
             assert {host for host, _ in bus.link.nodes} == {"localhost"}
             for topic in self.topics():
                 await bus.variables.set(topic, kind)
-                moved = in_thread(plain.execute, RedisAddress.parse(seed), "GET", topic)
+                moved = in_thread(
+                    blocking_connection.execute, RedisAddress.parse(seed), "GET", topic
+                )
                 assert await moved == kind.encode()
 
     def announce(self, kind: str) -> None:
@@ -583,7 +585,7 @@ class ClusterLinkTests(ClusterTestCase):
         await refused.wait(1)
         assert "no such database" in other.link.cause
         with pytest.raises(BusUnavailable, match="no such database"):
-            await in_thread(plain.PlainConnection, RedisAddress.parse(f"{url}/1"))
+            await in_thread(blocking_connection.BlockingConnection, RedisAddress.parse(f"{url}/1"))
 
     async def test_a_single_server_is_no_cluster(self) -> None:
         server = start_server(self)

@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from opentera_twisted import BusError, BusUnavailable, Procedures
 from opentera_twisted.embedded.process import find_server, guarded
-from opentera_twisted.link import RedisAddress, back_off, plain
+from opentera_twisted.link import RedisAddress, back_off, blocking_connection
 from tests.helpers.support import (
     GUARD,
     Collector,
@@ -141,10 +141,10 @@ class SentinelTests(TestCase):
         await bus.connected()
         assert await bus.variables.set("a", "1")
         address = RedisAddress.parse(f"redis+sentinel://{','.join(hosts)}/{NAME}/0")
-        assert await deferToThread(plain.execute, address, "SET", "a", "2") == b"OK"
+        assert await deferToThread(blocking_connection.execute, address, "SET", "a", "2") == b"OK"
         lost = RedisAddress.parse(f"redis+sentinel://{hosts[1]}/{NAME}")
         with pytest.raises(BusUnavailable, match="is a replica"):
-            await deferToThread(plain.execute, lost, "GET", "a")
+            await deferToThread(blocking_connection.execute, lost, "GET", "a")
 
     async def test_sentinels_may_require_a_password(self) -> None:
         hosts = await self.sentinels(1, password="hush")
@@ -152,10 +152,10 @@ class SentinelTests(TestCase):
         bus = start_bus(self, url)
         await bus.connected()
         address = RedisAddress.parse(url)
-        assert await deferToThread(plain.execute, address, "PING") == b"PONG"
+        assert await deferToThread(blocking_connection.execute, address, "PING") == b"PONG"
         unknown = RedisAddress.parse(url.replace(NAME, "unknown"))
         with pytest.raises(BusUnavailable, match="no sentinel knows unknown"):
-            await deferToThread(plain.execute, unknown, "PING")
+            await deferToThread(blocking_connection.execute, unknown, "PING")
 
     async def test_a_primary_unknown_to_all_sentinels_is_logged(self) -> None:
         hosts = await self.sentinels(1)

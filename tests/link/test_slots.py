@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentera_twisted.link.address import RedisAddress
-from opentera_twisted.link.plain import PlainConnection
-from opentera_twisted.link.slots import SLOTS, command_slot, key_slot, slot_topic
+from opentera_twisted.link.blocking_connection import BlockingConnection
+from opentera_twisted.link.slots import SLOTS, command_slot, key_slot, topic_beside
 from tests.helpers.cluster import shared_cluster
 
 pytestmark = pytest.mark.xdist_group("cluster")
@@ -20,7 +20,7 @@ _NAMES = st.binary(max_size=20) | st.lists(
 
 def test_a_slot_is_that_of_cluster_keyslot() -> None:
     address = RedisAddress(hosts=(("127.0.0.1", shared_cluster().nodes[0].port),))
-    with PlainConnection(address) as connection:
+    with BlockingConnection(address) as connection:
 
         @given(_NAMES)
         def compare(name: bytes) -> None:
@@ -30,9 +30,9 @@ def test_a_slot_is_that_of_cluster_keyslot() -> None:
 
 
 @given(_NAMES.filter(bool))
-def test_a_slot_topic_belongs_to_the_slot_of_its_key(name: bytes) -> None:
-    assert key_slot(slot_topic(name)) == key_slot(name)
-    assert slot_topic(b"a") == b"opentera.slot.{a}"
+def test_a_topic_beside_a_key_has_its_slot(name: bytes) -> None:
+    assert key_slot(topic_beside(name)) == key_slot(name)
+    assert topic_beside(b"a") == b"opentera.slot.{a}"
 
 
 def test_examples_of_the_specification() -> None:

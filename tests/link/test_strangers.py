@@ -17,7 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from opentera_twisted import BusUnavailable, ConnectionLost
-from opentera_twisted.link import RedisAddress, plain
+from opentera_twisted.link import RedisAddress, blocking_connection
 from opentera_twisted.link.protocol import CHECKS, CommandProtocol
 from tests.helpers.authority import Authority
 from tests.helpers.support import Collector, RedisTestCase, folder_of, log_of, start_bus, until
@@ -127,9 +127,11 @@ class StrangerTests(RedisTestCase):
         host, port = self.listen(talker(answer=b"HTTP/1.1 400 Bad Request\r\n")).split(":")
         address = RedisAddress(hosts=((host, int(port)),))
         with pytest.raises(ConnectionLost, match="an HTTP server answered instead of Redis"):
-            await deferToThread(plain.execute, address, "PING")
+            await deferToThread(blocking_connection.execute, address, "PING")
         with pytest.raises(BusUnavailable, match="not the name of a host"):
-            await deferToThread(plain.execute, RedisAddress(hosts=(("a..b", 1),)), "PING")
+            await deferToThread(
+                blocking_connection.execute, RedisAddress(hosts=(("a..b", 1),)), "PING"
+            )
 
     async def test_a_server_with_tls_needs_the_other_scheme(self) -> None:
         pem = Authority(folder_of(self)).issue("127.0.0.1")

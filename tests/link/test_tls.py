@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.portforward import ProxyFactory
 
 from opentera_twisted import ConnectionLost
-from opentera_twisted.link import RedisAddress, plain
+from opentera_twisted.link import RedisAddress, blocking_connection
 from tests.helpers.authority import Authority
 from tests.helpers.support import Collector, RedisTestCase, folder_of, start_bus, start_server
 
@@ -75,10 +75,10 @@ class TLSTests(RedisTestCase):
         bus = start_bus(self, f"{url}&certificate={ours}")
         await bus.connected()
         address = RedisAddress.parse(f"{url}&certificate={ours}")
-        assert await deferToThread(plain.execute, address, "PING") == b"PONG"
+        assert await deferToThread(blocking_connection.execute, address, "PING") == b"PONG"
         await self.refused(url)
         with pytest.raises(ConnectionLost):
-            await deferToThread(plain.execute, RedisAddress.parse(url), "PING")
+            await deferToThread(blocking_connection.execute, RedisAddress.parse(url), "PING")
 
     async def test_the_announced_names_of_a_clusters_nodes_are_checked(self) -> None:
         name = ("--cluster-announce-hostname", "localhost")
@@ -87,8 +87,8 @@ class TLSTests(RedisTestCase):
         server = start_server(self, "--cluster-enabled", "yes", *name, *kind, *data)
         port = self.serve("localhost", server=server.port)
         node = RedisAddress.parse(server.url)
-        plain.execute(node, "CONFIG", "SET", "cluster-announce-port", port)
-        plain.execute(node, "CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        blocking_connection.execute(node, "CONFIG", "SET", "cluster-announce-port", port)
+        blocking_connection.execute(node, "CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
         bus = start_bus(self, f"rediss+cluster://localhost:{port}?ca={self.authority.file}")
         await bus.connected()
         assert set(bus.link.nodes) == {("localhost", port)}
@@ -99,6 +99,6 @@ class TLSTests(RedisTestCase):
         untrusted = await self.refused(f"rediss+cluster://localhost:{port}")
         assert "certificate verify failed" in untrusted
         ip = ("cluster-preferred-endpoint-type", "ip", "cluster-announce-ip", "127.0.0.1")
-        plain.execute(node, "CONFIG", "SET", *ip)
+        blocking_connection.execute(node, "CONFIG", "SET", *ip)
         unnamed = await self.refused(f"rediss+cluster://localhost:{port}?ca={self.authority.file}")
         assert "127.0.0.1" in unnamed

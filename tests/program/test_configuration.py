@@ -272,7 +272,7 @@ class TestSecrets:
         file.write_text("hush")
         for mode, is_hinted in ((0o600, False), (0o440, False), (0o644, True), (0o602, True)):
             file.chmod(mode)
-            assert bool(read_secret(str(file)).hint) == is_hinted
+            assert bool(read_secret(str(file)).exposure) == is_hinted
 
     @given(
         st.sampled_from(

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from opentera_twisted import topics
 from opentera_twisted.errors import CommandFailed, PermissionDenied
 from opentera_twisted.holders import GATEWAYS, HELD, OWED, REAPED, REPORTS
-from opentera_twisted.link import Link, RedisAddress, Script, is_sharded
+from opentera_twisted.link import Link, RedisAddress, Script, is_always_sharded
 from opentera_twisted.program.redis_checks.finding import Finding, Verdict
 from opentera_twisted.revocation import TOPICS as REVOCATIONS
 from opentera_twisted.user_manager.registry import BUSY, LOG, ONLINE
@@ -302,7 +302,7 @@ def _is_sharded(right: Right, address: RedisAddress) -> bool:
     topic = right.command[1] if len(right.command) > 1 else ""
     if topic == "__redis__:invalidate":
         return False
-    return not address.is_classic or "CHANNELS" in right.command or is_sharded(topic)
+    return not address.is_classic or "CHANNELS" in right.command or is_always_sharded(topic)
 
 
 def _sharded(right: Right) -> Right:

@@ -59,7 +59,7 @@ from opentera_twisted.gateway.recovery.marker import (
 )
 from opentera_twisted.gateway.recovery.tokens import Taken
 from opentera_twisted.link import Link
-from opentera_twisted.link.slots import slot_topic
+from opentera_twisted.link.slots import topic_beside
 from opentera_twisted.pubsub import Delivery, PubSub, Subscription
 
 TIMEOUT: Final = 3.0
@@ -122,7 +122,7 @@ def _marker_of(number: str, topic: str) -> str:
         NotRecovered: the topic has a brace that no hash tag can contain.
     """
     prefix = f"{MARKERS}{number}."
-    name = slot_topic(topic.encode(), prefix.encode()).decode()
+    name = topic_beside(topic.encode(), prefix.encode()).decode()
     if not name.startswith(prefix):
         raise NotRecovered("failed")
     return name
@@ -449,7 +449,7 @@ class Handovers:
         key = FRAMES + secrets.token_urlsafe(32)
         if marker.topics is None:
             return key
-        there = slot_topic(marker.reply.encode(), f"{key}.".encode()).decode()
+        there = topic_beside(marker.reply.encode(), f"{key}.".encode()).decode()
         return there if there.startswith(FRAMES) else key
 
     def _answer(self, marker: Marker, key: str | None, reason: str | None) -> None:

@@ -28,7 +28,7 @@ TIMEOUT: Final = 10.0
 """Seconds to connect, and to receive each reply."""
 
 
-class PlainConnection:
+class BlockingConnection:
     """A blocking connection; a context manager that closes it.
 
     Args:
@@ -49,13 +49,13 @@ class PlainConnection:
         try:
             for self._socket, self.host in _connections(address):
                 self._reader = hiredis.Reader()
-                if self._enter(address):
+                if self._is_usable(address):
                     return
                 self._socket.close()
         except OSError as error:
             raise BusUnavailable(f"no Redis at {address}: {error}") from None
 
-    def _enter(self, address: RedisAddress) -> bool:
+    def _is_usable(self, address: RedisAddress) -> bool:
         """Log in; return False if sentinels named a server that is no longer the primary."""
         try:
             self._log_in(address.login)
@@ -147,8 +147,8 @@ class PlainConnection:
 
 
 def execute(address: RedisAddress, *command: Argument) -> Any:
-    """Connect, send one command and return its reply; raise the errors of `PlainConnection`."""
-    with PlainConnection(address) as connection:
+    """Connect, send one command and return its reply; raise the errors of `BlockingConnection`."""
+    with BlockingConnection(address) as connection:
         return connection.execute(*command)
 
 
@@ -178,7 +178,7 @@ def _topology(address: RedisAddress) -> Topology:
 
     Source: Redis command CLUSTER SLOTS.
     """
-    with PlainConnection(address) as connection:
+    with BlockingConnection(address) as connection:
         return parse_slots(connection.execute("CLUSTER", "SLOTS"), connection.host)
 
 
