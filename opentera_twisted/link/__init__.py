@@ -1,4 +1,4 @@
-"""The link to Redis: two connections that reconnect by themselves.
+"""The link to Redis: two connections to each server, which reconnect by themselves.
 
 strangers       recognition of other servers at Redis's address
 error_replies   Redis's error replies as errors

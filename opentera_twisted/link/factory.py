@@ -28,18 +28,18 @@ class Probe:
 
     Attributes:
         command: command to send.
-        interval: seconds between probes; None for `PING_INTERVAL`.
+        interval: seconds between probes.
         on_probed: called with each reply, or the error in its place, and with None while one is
             late.
     """
 
     command: tuple[Argument, ...] = ("PING",)
-    interval: float | None = None
+    interval: float = PING_INTERVAL
     on_probed: Callable[[Any], object] = lambda _: None
 
 
 class ConnectionFactory(Factory):
-    """Keep a connection open, and reconnect whenever it is lost."""
+    """Makes the protocols of one Redis connection, and probes each."""
 
     noisy = False
 
@@ -70,8 +70,7 @@ class ConnectionFactory(Factory):
         self, protocol: CommandProtocol, authenticated: Callable[[], None]
     ) -> None:
         probe = self._probe
-        interval = PING_INTERVAL if probe.interval is None else probe.interval
-        protocol.watch(self._clock, interval, PING_TIMEOUT, probe.command, probe.on_probed)
+        protocol.watch(self._clock, probe.interval, PING_TIMEOUT, probe.command, probe.on_probed)
         await self._prepare(protocol, authenticated)
 
     def disconnect(self) -> Deferred[None]:

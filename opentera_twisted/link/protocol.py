@@ -181,8 +181,8 @@ class CommandProtocol(Protocol):
             on_probed: called with each reply, or the error in its place, and with None at each
                 check that finds none.
 
-        Count checks, not seconds. The reactor reads between two checks, so that it finds a reply
-        that arrived while a handler blocked the reactor.
+        It counts checks, not seconds: the reactor reads between two checks, so that it finds a
+        reply that arrived while a handler blocked the reactor.
         """
 
         def ping() -> None:
@@ -212,7 +212,7 @@ class CommandProtocol(Protocol):
 
         self._watch = clock.callLater(interval, ping)
 
-    def execute_command(self, *arguments: Argument, **_: Any) -> Deferred[Any]:
+    def execute_command(self, *arguments: Argument) -> Deferred[Any]:
         """Send a command.
 
         Returns:
@@ -363,10 +363,7 @@ class SubscriberProtocol(CommandProtocol):
         """Separate messages, acknowledgements and replies."""
         if type(reply) is list and reply:
             kind = reply[0]
-            if kind == b"message":
-                self.messageReceived(None, reply[1], reply[2])
-                return
-            if kind == b"smessage":
+            if kind == b"message" or kind == b"smessage":  # noqa: PLR1714 (a set hashes each kind)
                 self.messageReceived(None, reply[1], reply[2])
                 return
             if kind == b"pmessage":

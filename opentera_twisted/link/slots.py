@@ -33,12 +33,17 @@ _SECOND: Final = frozenset(
 
 def key_slot(name: bytes) -> int:
     """Compute the slot of a key or topic; only the hash tag counts if the name has one."""
+    return crc_hqx(_tag(name), 0) % SLOTS
+
+
+def _tag(name: bytes) -> bytes:
+    """Return the hash tag of a name, or the name if it has none."""
     start = name.find(b"{") + 1
     if start:
         end = name.find(b"}", start)
         if end > start:
-            name = name[start:end]
-    return crc_hqx(name, 0) % SLOTS
+            return name[start:end]
+    return name
 
 
 def slot_of_topic(topic: bytes | str | int) -> int:
@@ -60,10 +65,7 @@ def slot_tags() -> Sequence[bytes]:
 
 def topic_beside(name: bytes, prefix: bytes = b"opentera.slot.") -> bytes:
     """Return a topic of this package in the same slot as a key or topic."""
-    start = name.find(b"{") + 1
-    end = name.find(b"}", start) if start else -1
-    tag = name[start:end] if end > start else name
-    topic = prefix + b"{" + tag + b"}"
+    topic = prefix + b"{" + _tag(name) + b"}"
     # A name with a closing brace outside a tag fits in no tag.
     return topic if key_slot(topic) == key_slot(name) else name
 
