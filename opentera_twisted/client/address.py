@@ -85,7 +85,7 @@ class GatewayAddress:
         )
         if ca is not None and (scheme == "ws" or not verify):
             raise InvalidArgument("ca is for a wss:// URL whose certificate is checked")
-        made._tls()
+        made._tls()  # for its errors
         return made
 
     def __str__(self) -> str:

@@ -203,6 +203,7 @@ def _connections(address: RedisAddress) -> Iterator[tuple[socket.socket, str]]:
             error = OSError(f"{host!r} is not the name of a host")
         else:
             yield connection, host
+            # The caller rejected it.
             error = OSError(f"{host}:{port} is a replica")
     raise error or OSError("no host")
 

@@ -293,7 +293,7 @@ class ClusterLink(Link):
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
         """Send a command to the node of its first key, when that is ready."""
         self.check_thread()
-        if timeout is not COMMAND_TIMEOUT:
+        if timeout is not COMMAND_TIMEOUT:  # identity: the default is valid
             check_timeout(timeout)
         result: Deferred[Any] = Deferred()
         self._send(arguments, partial(fire, result), timeout)
@@ -317,6 +317,7 @@ class ClusterLink(Link):
         else:
             route = self._find_route(command_slot(arguments))
         node = route.node
+        # A command sent directly has the default timeout (by identity), which `_review` assumes.
         if node is None or node.connection is None or prefix or timeout is not COMMAND_TIMEOUT:
             self._dispatch(_Command(self, arguments, route.slot, done, timeout, prefix))
             return
@@ -432,8 +433,8 @@ class ClusterLink(Link):
     def read_tracked(self, name: bytes) -> Deferred[bytes | None]:
         """Read a variable and track it at its node.
 
-        The node does not report that the slot of a tracked variable moves, but it cancels
-        subscriptions. So subscribe to a topic of that slot.
+        A node does not report that a tracked variable's slot moves, but it cancels subscriptions.
+        So this subscribes to a topic of the slot.
         """
         topic = Name(topic_beside(name), is_sharded=True)
         self._tracked.setdefault(topic, set()).add(name)

@@ -5,8 +5,8 @@ its waiters, moves to the other table. Its gap lasts from the loss of an acknowl
 to the next acknowledgement, whichever node gives it.
 
 With ``pubsub=classic``, a node sends the messages of most topics to all nodes. A pattern is at the
-node of the slot that its text has. It has a gap too when another node is lost, which may have sent
-messages that arrived nowhere.
+node of the slot that its text has. A pattern also has a gap when another node is lost: that node's
+last messages may have reached nobody.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ class ServerLink(Link):
     def execute(self, *arguments: Argument, timeout: float = COMMAND_TIMEOUT) -> Deferred[Any]:
         """Send a command when the link is ready."""
         self.check_thread()
-        if timeout is not COMMAND_TIMEOUT:
+        if timeout is not COMMAND_TIMEOUT:  # identity: the default is valid
             check_timeout(timeout)
         if self.connection is not None:
             return self.connection.execute_command(*arguments)
@@ -180,6 +180,7 @@ class ServerLink(Link):
         if self.connection is not None:
             self.connection.send(arguments, done)
         else:
+            # Not self.execute: a traced link would make a second span.
             waiting = ServerLink.execute(self, *arguments)
             waiting.addCallbacks(done, lambda failure: done(failure.value))
 
@@ -291,6 +292,7 @@ class ServerLink(Link):
             self.subscriber_before = before
             self._subscriber_entered(state)
         elif state == "ready":
+            # Not self.execute: a traced link would make a second span.
             self._waiting.send(partial(ServerLink.execute, self))
         else:
             self.connection = None

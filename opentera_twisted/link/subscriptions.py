@@ -328,7 +328,7 @@ class SubscriptionTable:
 
 
 def take(waiting: dict[_Waiter, None]) -> list[_Waiter]:
-    """Remove all before any fires: its callbacks may add more."""
+    """Empty the dict and return its waiters before any fires: a callback may add more."""
     taken = list(waiting)
     waiting.clear()
     return taken

@@ -40,7 +40,7 @@ def client_options(tls: TLS, hostname: str) -> IOpenSSLClientConnectionCreator:
     if tls.certificate is not None:
         pem = _read(tls.certificate)
         key = pem if tls.private_key is None else _read(tls.private_key)
-        private_key(key, tls.private_key or tls.certificate)
+        private_key(key, tls.private_key or tls.certificate)  # for its errors
         try:
             ours = PrivateCertificate.loadPEM(key + b"\n" + pem)
         except CryptoError:

@@ -52,7 +52,7 @@ class Topology:
         return None not in self.owners
 
     def markers(self, known: Iterable[bytes]) -> set[bytes]:
-        """Choose a topic of each primary.
+        """Choose a topic in a slot of each primary.
 
         Args:
             known: topics to prefer; each was chosen before.
