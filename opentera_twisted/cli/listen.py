@@ -75,7 +75,8 @@ def listen(
     With --uuid, the command issues session keys in the Redis of --redis. Otherwise it reads a key
     from --key-file, or from the environment variable SESSION_KEY, and needs no Redis.
 
-    Reports breaks of the websocket, and gaps with possibly missing events, on standard error.
+    Reports refusals and breaks of the websocket, and gaps with possibly missing events, on
+    standard error.
 
     \b
     opentera-bus listen ws://127.0.0.1:40085/wss/user --uuid 11111111-2222-3333-4444-555555555555
@@ -187,8 +188,7 @@ def _read_file(path: str) -> str:
 async def _read(
     reactor: Any, stream: Stream, make: Callable[..., GatewayClient], timeout: float
 ) -> None:
-    """Read events until the stream ends, and report breaks on standard error."""
-    has_begun = False
+    """Read events until the stream ends; report failed attempts and breaks on standard error."""
     reported = ""
 
     def gap() -> None:
@@ -203,18 +203,14 @@ async def _read(
             stream.end(Failure(error))
         elif isinstance(error.__cause__, _NoKey):
             stream.end(Failure(error.__cause__))
-        elif has_begun and str(error) != reported:
+        elif str(error) != reported:
             reported = str(error)
             say(reported)
-
-    def begun(_: None) -> None:
-        nonlocal has_begun
-        has_begun = True
 
     client = make(on_gap=gap, reactor=reactor, on_change=changed)
     client.startService()
     reactor.addSystemEventTrigger("before", "shutdown", client.stopService)
-    client.connected(timeout).addCallbacks(begun, stream.end)
+    client.connected(timeout).addErrback(stream.end)
     try:
         await stream.ended
     finally:

@@ -168,6 +168,25 @@ class ListenTests(CommandTestCase):
         assert "session key" in found.errors
         assert "SECRET" not in found.errors
 
+    async def test_each_refusal_is_reported_at_once_and_once(self) -> None:
+        server = self.scripted()
+        server.status = 503
+        command = self.start_command(
+            "--timeout", "600", "listen", self.url, "-n", "1", SESSION_KEY="user.SECRET"
+        )
+        await command.says("503", "errors")
+        await server.requests.wait(3)
+        server.status = 502
+        await command.says("502", "errors")
+        server.status = 0
+        await server.opened.wait(1)
+        server.publish("1")
+        assert await command.ended() == 0
+        assert command.errors.splitlines() == [
+            "opentera-bus: the gateway refused the websocket: 503 Service Unavailable",
+            "opentera-bus: the gateway refused the websocket: 502 Bad Gateway",
+        ]
+
     async def test_a_wrong_command_line_is_explained(self) -> None:
         url = "ws://127.0.0.1:1/wss/user"
         for arguments, told in (
