@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from opentera_twisted._internal.clock import clock_of
 from opentera_twisted._internal.thread_pool import ThreadPool
-from opentera_twisted._internal.timeouts import check_timeout
+from opentera_twisted._internal.timeouts import check_positive, check_timeout
 from opentera_twisted.client.address import GatewayAddress
 from opentera_twisted.client.client import (
     MAX_PENDING,
@@ -70,6 +70,8 @@ class BlockingGatewayClient:
     ) -> None:
         GatewayAddress.parse(url, ca, verify=verify)
         check_function("key_supplier", key_supplier, 0)
+        check_timeout(timeout)
+        check_positive("max_pending", max_pending)
         self._threads = ThreadPool("the key supplier of a BlockingGatewayClient", 1)
         self._client: GatewayClient | None = None
         self._is_closed = False
@@ -116,10 +118,11 @@ class BlockingGatewayClient:
             timeout: seconds; None waits indefinitely.
 
         Returns:
-            The event; None if the timeout expired or the client was closed.
+            The event; None if the timeout expired, or the client is closed meanwhile.
 
         Raises:
             InvalidArgument: the timeout is not a number above 0.
+            BusUnavailable: the client was closed before.
             Disconnected: the disconnect command has ended the client.
         """
         if timeout is not None:

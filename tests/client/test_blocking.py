@@ -100,15 +100,24 @@ except Disconnected as error:
     async def test_mistakes_are_named_at_once(self) -> None:
         script = self.program("""
 from opentera_twisted.client import BlockingGatewayClient
-for arguments in (("ftp://h/", str), ("ws://h/?id=SECRET", str), ("ws://h/", "SECRET")):
+for arguments, options in (
+    (("ftp://h/", str), {}),
+    (("ws://h/?id=SECRET", str), {}),
+    (("ws://h/", "SECRET"), {}),
+    (("ws://h/", str), {"timeout": 0}),
+    (("ws://h/", str), {"max_pending": 0}),
+):
     try:
-        BlockingGatewayClient(*arguments)
+        BlockingGatewayClient(*arguments, **options)
     except InvalidArgument as error:
         print(error)
 """)
         assert await script.ended() == 0
-        first, second, third = script.output.splitlines()
-        assert "not a URL" in first
-        assert "session key" in second
-        assert "key_supplier" in third
+        lines = script.output.splitlines()
+        for line, told in zip(
+            lines,
+            ("not a URL", "session key", "key_supplier", "a timeout", "max_pending"),
+            strict=True,
+        ):
+            assert told in line
         assert "SECRET" not in script.output
