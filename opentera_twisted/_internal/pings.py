@@ -8,9 +8,14 @@ from typing import Final, Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+PING_INTERVAL: Final = 10
+"""Seconds between two pings to a peer."""
+
+PONG_TIMEOUT: Final = 20
+"""Seconds to react to a ping, which limits a peer's silence to 30 s."""
+
 PAYLOAD: Final = b"ping"
-PING: Final = bytes([0x89, len(PAYLOAD)]) + PAYLOAD
-"""Frame of a gateway's ping. All answers count alike, so one payload suffices."""
+"""Payload of each ping. All answers count alike, so one payload suffices."""
 
 PINGS_AT_ONCE: Final = 32
 """Maximum pings per reactor iteration."""
@@ -19,7 +24,7 @@ SHORTEST_PAUSE: Final = 0.1
 """Minimum seconds until the next pings; those that are due meanwhile leave together."""
 
 
-class Client(Protocol):
+class Pinged(Protocol):
     """An open websocket to ping: a gateway's to a client, or a client's to its gateway."""
 
     def ping(self) -> bool:
@@ -34,14 +39,14 @@ class Client(Protocol):
 
 
 class Pings:
-    """Pings each client at an interval.
+    """Pings each peer at an interval.
 
-    A timer per client would cost more than its ping. After a stall of this process, late pings
-    leave once, and their answers have the whole timeout.
+    A timer per peer would cost more than its ping. After a stall, each late ping is sent once, and
+    its answer gets the whole timeout.
 
     Args:
         clock: Clock of the interval.
-        interval: Seconds between two pings of a client.
+        interval: Seconds between two pings to a peer.
     """
 
     _log = Logger()
@@ -49,18 +54,18 @@ class Pings:
     def __init__(self, clock: IReactorTime, interval: float) -> None:
         self._clock = clock
         self._interval = interval
-        self._due: dict[Client, float] = {}  # in the order of time
+        self._due: dict[Pinged, float] = {}  # in the order of time
         self._timer: IDelayedCall | None = None
 
-    def add(self, client: Client) -> None:
-        """Ping a client from now on, first after the interval."""
-        self._due[client] = self._clock.seconds() + self._interval
+    def add(self, peer: Pinged) -> None:
+        """Ping a peer from now on, first after the interval."""
+        self._due[peer] = self._clock.seconds() + self._interval
         if self._timer is None:
             self._timer = self._clock.callLater(self._interval, self._ping_some)
 
-    def forget(self, client: Client) -> None:
-        """Stop the pings of a client."""
-        self._due.pop(client, None)
+    def forget(self, peer: Pinged) -> None:
+        """Stop the pings to a peer."""
+        self._due.pop(peer, None)
         if not self._due and self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -69,20 +74,20 @@ class Pings:
         self._timer = None
         now = self._clock.seconds()
         due = takewhile(lambda item: item[1] <= now, self._due.items())
-        clients = [client for client, _ in islice(due, PINGS_AT_ONCE)]
-        for client in clients:
-            if self._due.pop(client, None) is not None and self._ping(client):
-                self._due[client] = now + self._interval
+        peers = [peer for peer, _ in islice(due, PINGS_AT_ONCE)]
+        for peer in peers:
+            if self._due.pop(peer, None) is not None and self._ping(peer):
+                self._due[peer] = now + self._interval
         if self._due:
             pause = 0.0  # more may be due
-            if len(clients) < PINGS_AT_ONCE:
+            if len(peers) < PINGS_AT_ONCE:
                 pause = max(SHORTEST_PAUSE, next(iter(self._due.values())) - now)
             self._timer = self._clock.callLater(pause, self._ping_some)
 
-    def _ping(self, client: Client) -> bool:
+    def _ping(self, peer: Pinged) -> bool:
         try:
-            return client.ping()
-        except Exception:  # noqa: BLE001 (one client's error must not stop the others)
+            return peer.ping()
+        except Exception:  # noqa: BLE001 (one peer's error must not stop the others)
             self._log.failure("pinging a client failed; closing its connection")
-            client.fail()
+            peer.fail()
             return False

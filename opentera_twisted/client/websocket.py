@@ -19,15 +19,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from opentera_twisted._internal.pings import PAYLOAD, Pings
+from opentera_twisted._internal.pings import PAYLOAD, PING_INTERVAL, PONG_TIMEOUT, Pings
 from opentera_twisted._internal.printable import printable
 from opentera_twisted.client.address import GatewayAddress
 from opentera_twisted.client.login import PLAIN_SUBPROTOCOL, SUBPROTOCOL, Login
 from opentera_twisted.errors import BusError, HandshakeFailed, WebSocketClosed
-
-PING_INTERVAL: Final = 10
-PONG_TIMEOUT: Final = 20
-"""Seconds between pings, and seconds without any data after one: the limit is 30 s of silence."""
 
 MAX_RESPONSE: Final = 65_536
 """Maximum bytes of the response to a handshake."""
@@ -131,7 +127,7 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
         super().dataReceived(data)
 
     def ping(self) -> bool:
-        """Send a ping, or drop a half-open connection.
+        """Send a ping unless one is unanswered; drop a half-open connection.
 
         Returns:
             True if the websocket is open, and a ping is due again after the interval.

@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from opentera_twisted._internal.ip_addresses import canonical_ip
-from opentera_twisted._internal.pings import PAYLOAD, PING, Pings
+from opentera_twisted._internal.pings import PAYLOAD, PING_INTERVAL, PONG_TIMEOUT, Pings
 from opentera_twisted._internal.waiters import Waiters
 from opentera_twisted.errors import InvalidArgument
 from opentera_twisted.gateway import deflate, subprotocols, tls
@@ -52,10 +52,6 @@ from opentera_twisted.gateway.trusted_proxies import UNIX, Peer, TrustedProxies
 from opentera_twisted.sessions import Identity
 from opentera_twisted.topics import Kind
 
-PING_INTERVAL: Final = 10
-PONG_TIMEOUT: Final = 20
-"""Seconds between pings, and seconds to answer one: the limit is 30 s without a pong."""
-
 READ_AT_ONCE: Final = 8192
 """Maximum bytes per read; small, because clients only listen."""
 
@@ -72,6 +68,9 @@ NORMAL_CLOSURE: Final = 1000
 GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
 SERVICE_RESTART: Final = 1012
+
+PING: Final = bytes([0x89, len(PAYLOAD)]) + PAYLOAD
+"""Frame of a ping."""
 
 _CLOSE: Final = 8
 _PONG: Final = Struct("!HLL")  # head, mask and masked payload

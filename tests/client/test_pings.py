@@ -10,9 +10,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from opentera_twisted._internal.pings import PING_INTERVAL, PONG_TIMEOUT
 from opentera_twisted.client.address import GatewayAddress
 from opentera_twisted.client.login import Login
-from opentera_twisted.client.websocket import PING_INTERVAL, PONG_TIMEOUT, GatewayFactory
+from opentera_twisted.client.websocket import GatewayFactory
 from opentera_twisted.gateway import GatewayLimits
 from opentera_twisted.gateway.protocol import ClientFactory
 from opentera_twisted.gateway.trusted_proxies import TrustedProxies

@@ -9,14 +9,15 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from opentera_twisted._internal.pings import PAYLOAD, PING, PINGS_AT_ONCE, SHORTEST_PAUSE
-from opentera_twisted.gateway import GatewayLimits
-from opentera_twisted.gateway.protocol import (
+from opentera_twisted._internal.pings import (
+    PAYLOAD,
     PING_INTERVAL,
+    PINGS_AT_ONCE,
     PONG_TIMEOUT,
-    ClientFactory,
-    ClientProtocol,
+    SHORTEST_PAUSE,
 )
+from opentera_twisted.gateway import GatewayLimits
+from opentera_twisted.gateway.protocol import PING, ClientFactory, ClientProtocol
 from opentera_twisted.gateway.trusted_proxies import TrustedProxies
 from tests.conformance.frames import CONTINUATION, PONG, TEXT, frame
 from tests.gateway.test_handshake import IDENTITY, REQUEST, StubGateway
