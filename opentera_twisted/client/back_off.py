@@ -17,7 +17,7 @@ STEADY_AFTER: Final = 10.0
 REBUKED: Final = 5.0
 """Shortest delay in seconds after a close that this client caused, for example by being slow."""
 
-LONGEST_REQUEST: Final = 60.0
+LONGEST_RETRY_AFTER: Final = 60.0
 """Longest delay in seconds that a client accepts from a gateway's ``Retry-After``."""
 
 _REBUKES: Final = frozenset({1008, 1009, 1013})
@@ -62,7 +62,7 @@ class ClientBackOff(BackOff):
 
 def _least(error: BaseException | None) -> float:
     if isinstance(error, HandshakeFailed):
-        seconds = min(error.retry_after, LONGEST_REQUEST)
+        seconds = min(error.retry_after, LONGEST_RETRY_AFTER)
     elif isinstance(error, WebSocketClosed) and error.code in _REBUKES:
         seconds = REBUKED
     else:

@@ -76,7 +76,8 @@ class GatewayClient(Service):
             when the gateway needs one: at first, and after a break that outlasts the recovery.
         on_event: called with each `Event`; None when the program reads with ``async for``.
         on_gap: called without arguments when the connection is restored and events may have been
-            missed. Without it, and with ``async for``, an event with a true ``is_gap`` marks this.
+            missed. Without it, ``async for`` yields an event with a true ``is_gap``, and a client
+            with ``on_event`` learns of no gap.
         reactor: reactor to use; None uses the global reactor.
         on_change: called without arguments when ``is_connected`` or ``error`` has changed.
         ca: file of the certificates to trust, in PEM; None trusts the system's.
@@ -89,6 +90,7 @@ class GatewayClient(Service):
 
     Raises:
         InvalidArgument: an argument is invalid.
+
     Source: docs/reference/wire.md.
 
     Example:
@@ -152,7 +154,7 @@ class GatewayClient(Service):
         self._connection = KeptConnection(
             endpoint, self._factory, self._clock, self._prepare, self._entered, self._back_off
         )
-        self._began: Deferred[Mapping[str, Any]] | None = None
+        self._first_frame: Deferred[Mapping[str, Any]] | None = None
         self._waiting: Waiters[None] = Waiters()
         self._is_ready = False
         self._has_gap = False
@@ -244,7 +246,7 @@ class GatewayClient(Service):
 
         Fails with:
             Disconnected: the disconnect command has ended the client.
-            Ended: the client was stopped.
+            opentera_twisted.client.queue.Ended: the client was stopped.
         """
         if self._on_event is not None:
             raise InvalidArgument(
@@ -280,15 +282,15 @@ class GatewayClient(Service):
             ) from error
 
     async def _prepare(self, protocol: GatewayProtocol, open_: Callable[[], None]) -> None:
-        self._began = None
+        self._first_frame = None
         self._has_warned = False
         subprotocol = await protocol.opened
-        self._login.opened()
+        self._login.key_used()
         open_()
         frame = None
         if subprotocol == SUBPROTOCOL:
-            began = self._began = Deferred()
-            frame = await began
+            first_frame = self._first_frame = Deferred()
+            frame = await first_frame
         try:
             self._has_gap = self._login.begin(frame)
         except BadFrame as error:
@@ -336,10 +338,10 @@ class GatewayClient(Service):
         self._login.broke(self._clock.seconds())
         if protocol.is_unreadable:
             self._login.forget_token()
-        if protocol.answer:
-            self._back_off.is_skipped = self._login.refused(protocol.answer)
+        if protocol.refusal_status:
+            self._back_off.is_skipped = self._login.refused(protocol.refusal_status)
         elif isinstance(error, HandshakeFailed):
-            self._login.unanswered()
+            self._login.key_used()
         if isinstance(error, WebSocketClosed) and error.code == DISCONNECTED:
             self._log.info("ended by the disconnect command at {address}", address=self._address)
             self._end(Disconnected(str(error), code=error.code, reason=error.reason))
@@ -368,9 +370,9 @@ class GatewayClient(Service):
             if is_binary:
                 raise BadFrame("a binary frame")
             frame = read_frame(payload)
-            if self._began is not None:
-                began, self._began = self._began, None
-                began.callback(frame)
+            if self._first_frame is not None:
+                first_frame, self._first_frame = self._first_frame, None
+                first_frame.callback(frame)
                 return
             if not self._is_ready:
                 return  # it was given up or stopped, and this was read with its last frames

@@ -60,7 +60,7 @@ class Event:
 
     @cached_property
     def message(self) -> Message | None:
-        """The protobuf message; None for an unknown type and for a gap."""
+        """The protobuf message; None for a gap, an unknown type, or fields that do not fit it."""
         kind = self.data.get("@type")
         if not isinstance(kind, str):
             return None

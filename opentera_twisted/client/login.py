@@ -102,10 +102,6 @@ class Login:
         """Record an attempt without a connection: the credentials may still be valid."""
         self._is_first_use = False
 
-    def unanswered(self) -> None:
-        """Record a handshake without an answer: the key may be used up."""
-        self._key = None
-
     def broke(self, now: float) -> None:
         """Record the end of a connection, or of an attempt to reconnect.
 
@@ -120,8 +116,11 @@ class Login:
         if self._good_until is not None and now >= self._good_until:
             self._token = None
 
-    def opened(self) -> None:
-        """Record an open websocket: the key is used up; a token is valid until the next one."""
+    def key_used(self) -> None:
+        """Record an open websocket, or a handshake without an answer.
+
+        The key is used up, or may be; a token is valid until the next one.
+        """
         self._key = None
 
     def begin(self, frame: Mapping[str, Any] | None) -> bool:
@@ -140,16 +139,17 @@ class Login:
         self._token = None
         if frame is not None:
             recovery = frame.get("recovery")
-            token = recovery.get("token") if isinstance(recovery, dict) else None
+            fields = recovery if isinstance(recovery, dict) else {}
+            token = fields.get("token")
             if not isinstance(token, str) or len(token) > LONGEST_KEY or not _KEY.fullmatch(token):
                 raise BadFrame("a first frame without a recovery token")
-            window = recovery.get("window") if isinstance(recovery, dict) else None
+            window = fields.get("window")
             self._token = token
             if not isinstance(window, (int, float)) or not 0 <= window < LONGEST:
                 window = DEFAULT_WINDOW
             self._window = window
             self._good_until = None
-            recovered = isinstance(recovery, dict) and recovery.get("recovered") is True
+            recovered = fields.get("recovered") is True
         self.received = 0
         was_ready, self._was_ready = self._was_ready, True
         return was_ready and not recovered

@@ -31,11 +31,10 @@ MAX_RESPONSE: Final = 65_536
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds until the connection is dropped after a close frame."""
 
-NORMAL: Final = 1000
-BROKEN: Final = 1006
-TOO_BIG: Final = 1009
-DISCONNECTED: Final = 4000
-"""Close codes: of this client, without a close frame, for size, and of the disconnect command."""
+NORMAL: Final = 1000  # sent by this client
+BROKEN: Final = 1006  # stands for the lack of a close frame
+TOO_BIG: Final = 1009  # for a frame above the size limit
+DISCONNECTED: Final = 4000  # sent by the gateway on the disconnect command
 
 
 class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobahn is not annotated
@@ -44,7 +43,7 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
     Attributes:
         opened: fires with the selected subprotocol after the handshake; fails if the connection
             ends before.
-        answer: HTTP status of a refused handshake; 0 without one.
+        refusal_status: HTTP status of a refused handshake; 0 without one.
         is_unreadable: True if this client closed the connection because of an unreadable frame.
     """
 
@@ -54,7 +53,7 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
     factory: GatewayFactory
     data: bytes
     connected = 0
-    answer = 0
+    refusal_status = 0
     is_unreadable = False
     _cause: BusError | None = None
     _handshake: IDelayedCall | None = None
@@ -97,8 +96,8 @@ class GatewayProtocol(WebSocketClientProtocol):  # type: ignore[misc]  # Autobah
         words = self.http_status_line.split()
         number = words[1] if len(words) > 1 else ""
         if number.isascii() and number.isdecimal() and len(number) == 3 and number != "101":
-            self.answer = int(number)
-            self._cause = _refused(self.answer, self.http_headers.get("retry-after", ""))
+            status = self.refusal_status = int(number)
+            self._cause = _refused(status, self.http_headers.get("retry-after", ""))
         else:
             self._cause = HandshakeFailed("the server does not speak the websocket protocol")
         self.dropConnection(abort=True)

@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from opentera_twisted.client.back_off import (
-    LONGEST_REQUEST,
+    LONGEST_RETRY_AFTER,
     REBUKED,
     STEADY_AFTER,
     ClientBackOff,
@@ -59,7 +59,7 @@ def test_retry_after_is_bounded_and_jittered() -> None:
     assert len(delays) > 1
     assert min(delays) >= 5.0
     endless = Failure(HandshakeFailed("503", status=503, retry_after=1e9))
-    assert ClientBackOff(Clock()).delay(endless) <= 1.5 * LONGEST_REQUEST
+    assert ClientBackOff(Clock()).delay(endless) <= 1.5 * LONGEST_RETRY_AFTER
 
 
 def test_stopping_resets_the_delays() -> None:

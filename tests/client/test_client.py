@@ -130,7 +130,7 @@ class RecoveryTests(ClientTestCase):
         self.assert_nothing_told()
 
     async def test_a_gateway_that_is_away_keeps_the_token_good(self) -> None:
-        self.patch(back_off, "LONGEST_REQUEST", 0.01)
+        self.patch(back_off, "LONGEST_RETRY_AFTER", 0.01)
         await self.start()
         self.server.status = 503
         self.server.cut()
@@ -243,7 +243,7 @@ class KeyTests(ClientTestCase):
         self.assert_nothing_told()
 
     async def test_an_unused_key_is_kept_while_the_gateway_is_away(self) -> None:
-        self.patch(back_off, "LONGEST_REQUEST", 0.01)
+        self.patch(back_off, "LONGEST_RETRY_AFTER", 0.01)
         self.server.status = 503
         client = self.make()
         client.startService()

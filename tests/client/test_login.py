@@ -23,11 +23,11 @@ def test_a_key_is_used_once_and_then_the_token() -> None:
     assert login.needs_key
     login.supply("device.k+/=&")
     assert parse_qs(login.query()) == {"id": ["device.k+/=&"]}
-    login.opened()
+    login.key_used()
     assert login.begin(first()) is False
     login.received += 7
     assert parse_qs(login.query()) == {"recover": ["token"], "received": ["7"]}
-    login.opened()
+    login.key_used()
     assert parse_qs(login.query()) == {"recover": ["token"], "received": ["7"]}
     assert login.begin(first("next", recovered=True)) is False
     assert parse_qs(login.query()) == {"recover": ["next"], "received": ["0"]}
@@ -94,7 +94,7 @@ def test_a_refused_token_is_replaced_by_a_key_at_once(status: int) -> None:
 def test_a_key_that_may_be_used_up_is_replaced() -> None:
     login = Login()
     login.supply("key")
-    login.unanswered()
+    login.key_used()
     assert login.needs_key
 
 
@@ -150,7 +150,7 @@ class LoginMachine(RuleBasedStateMachine):
             self.login.supply(f"key{self.keys}")
         query = parse_qs(self.login.query())
         if "recover" not in query:
-            self.login.opened()
+            self.login.key_used()
             if self.login.begin(self.next_token(None)) or not self.seen:
                 self.seen = self.sent
             assert self.seen == self.sent
@@ -160,7 +160,7 @@ class LoginMachine(RuleBasedStateMachine):
             if window_is_over:
                 assert self.login.refused(403)
                 return
-            self.login.opened()
+            self.login.key_used()
             position = base + int(query["received"][0])
             assert position == self.seen
             assert self.login.begin(self.next_token(True)) is False
