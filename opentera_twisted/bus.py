@@ -113,7 +113,7 @@ class Bus(Service):
         self.presence = Presence(self.link, self.pubsub)
         self.redis = RedisCommands(self.link)
         self._servers: set[ProcedureServer] = set()
-        self._stopping = SharedStop(self, self.link.start)
+        self._shared_stop = SharedStop(self, self.link.start)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} at {self.link.address}: {self.link.status}>"
@@ -124,7 +124,7 @@ class Bus(Service):
         if self.running:
             return
         super().startService()
-        self._stopping.start()
+        self._shared_stop.start()
 
     def stopService(self) -> Deferred[None]:
         """Finish running calls, up to `DRAIN_TIMEOUT`, and disconnect; the bus can start again.
@@ -134,7 +134,7 @@ class Bus(Service):
         """
         self.link.check_thread()
         super().stopService()
-        return self._stopping.stop(self._stop)
+        return self._shared_stop.stop(self._stop)
 
     async def _stop(self) -> None:
         servers = list(self._servers)

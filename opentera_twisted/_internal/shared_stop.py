@@ -51,10 +51,10 @@ class SharedStop:
         ended = self._ended.wait()
         if not self._is_stopping:
             self._is_stopping = True
-            Deferred.fromCoroutine(stop()).addBoth(self._has_ended)
+            Deferred.fromCoroutine(stop()).addBoth(self._finish)
         return ended
 
-    def _has_ended(self, result: Failure | None) -> None:
+    def _finish(self, result: Failure | None) -> None:
         self._is_stopping = False
         name = type(self._service).__name__
         if isinstance(result, Failure) and not len(self._ended):  # all waits were cancelled

@@ -194,7 +194,7 @@ class Gateway(Service):
         self._revoked = Revoked(bus.pubsub, self._clock.seconds, self._close_revoked)
         self._clients: Counter[topics.Kind] = Counter()
         self._stopping = False
-        self._ending = SharedStop(self, self._start)
+        self._shared_stop = SharedStop(self, self._start)
         self.factory = ClientFactory(
             self, self._clock, limits, TrustedProxies(trusted_proxies), compression
         )
@@ -272,7 +272,7 @@ class Gateway(Service):
         if self.running:
             return
         super().startService()
-        self._ending.start()
+        self._shared_stop.start()
 
     def _start(self) -> None:
         self._bus.link.on_read.append(self._outbox.read_ended)
@@ -294,7 +294,7 @@ class Gateway(Service):
         """
         was_running = bool(self.running)
         super().stopService()
-        return self._ending.stop(partial(self._stop, was_running))
+        return self._shared_stop.stop(partial(self._stop, was_running))
 
     async def _stop(self, was_running: bool) -> None:
         if self._on_gap == "close" and was_running:

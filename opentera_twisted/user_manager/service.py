@@ -88,7 +88,7 @@ class UserManager(Service):
         self._checking.clock = bus.link.clock
         self._server: ProcedureServer | None = None
         self._starting: Deferred[None] | None = None
-        self._stopping = SharedStop(self, self._begin_start)
+        self._shared_stop = SharedStop(self, self._begin_start)
         self._working: Deferred[None] | None = None
         self._waiting: Waiters[None] = Waiters()
         self._serving: Waiters[None] = Waiters()
@@ -112,7 +112,7 @@ class UserManager(Service):
             return
         super().startService()
         self._refusal = None
-        self._stopping.start()
+        self._shared_stop.start()
 
     def _begin_start(self) -> None:
         self._starting = Deferred.fromCoroutine(self._start())
@@ -139,7 +139,7 @@ class UserManager(Service):
             wait.
         """
         super().stopService()
-        return self._stopping.stop(self._stop)
+        return self._shared_stop.stop(self._stop)
 
     # --- starting and stopping
 
