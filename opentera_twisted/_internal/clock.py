@@ -34,7 +34,7 @@ TURNS: Final = 16
 """Reactor iterations that a late call waits; each reads up to 64 KiB from a connection."""
 
 _PURGE_AFTER: Final = 64
-"""Minimum number of cancelled calls before all are removed at once."""
+"""Number of calls above which cancelled ones are removed, once they are the majority."""
 
 
 def make_steady(reactor: Any) -> None:

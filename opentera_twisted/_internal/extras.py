@@ -1,13 +1,13 @@
-"""Names of the extra, or of the dependency, to install when a module is missing."""
+"""Names of the extras, or of the dependency, to install when a module is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-EXTRA_OF: Final[Mapping[str, str]] = {
+EXTRAS_OF: Final[Mapping[str, str]] = {
     "click": "cli",
-    "crochet": "blocking",
+    "crochet": "asyncio,blocking",
     "klein": "admin",
     "opentelemetry": "tracing",
     "opentelemetry.exporter": "tracing",
@@ -16,7 +16,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
     "redis": "opentera",
     "rich": "cli",
 }
-"""Extra that contains a module; that of the embedded server is a file, not a module."""
+"""Extras that contain a module, as pip lists them; that of the embedded server is a file."""
 
 
 REQUIRED: Final = "hiredis"
@@ -33,7 +33,7 @@ def explained(error: ModuleNotFoundError) -> ModuleNotFoundError:
         return MissingExtra(
             f"{REQUIRED} is missing, which opentera-twisted needs: pip install {REQUIRED}"
         )
-    extra = EXTRA_OF.get(error.name or "")
-    if extra is None:
+    extras = EXTRAS_OF.get(error.name or "")
+    if extras is None:
         return error
-    return MissingExtra(f"{error.name} is missing: pip install 'opentera-twisted[{extra}]'")
+    return MissingExtra(f"{error.name} is missing: pip install 'opentera-twisted[{extras}]'")

@@ -15,7 +15,7 @@ FAILURES_PERIOD: Final = 60.0
 """Seconds over which failed logins are counted."""
 
 REMEMBERED_ADDRESSES: Final = 10_000
-"""Maximum number of addresses; above it, the one with the oldest failure is forgotten."""
+"""Maximum number of addresses; above it, the one whose latest failure is oldest is forgotten."""
 
 
 @define
@@ -30,8 +30,8 @@ class _Attempts:
 class FailedLogins:
     """Count each address's failed logins over the last minute, and its undecided logins.
 
-    As many logins of an address are decided at a time as may still fail; the others wait. So many
-    guesses at once cannot exceed the limit, and many valid keys at once are all accepted.
+    Logins are decided only while all of them may still fail; the others wait. Simultaneous guesses
+    thus stay within the limit, and simultaneous valid keys all pass.
 
     Args:
         limit: maximum number of failures of an address; 0: no limit.

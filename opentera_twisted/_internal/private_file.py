@@ -17,7 +17,7 @@ class PrivateFile:
 
     Attributes:
         data: its bytes.
-        exposure: advice if every user of this machine can read the file; else empty.
+        exposure: advice if every user of this machine can read or change the file; else empty.
     """
 
     data: bytes = field(repr=False)
@@ -42,5 +42,7 @@ def read_private_file(path: str, largest: int = -1) -> PrivateFile:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InvalidArgument(f"cannot read {path}: {reason}") from None
     is_exposed = stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH)
-    exposure = f"everyone on this machine can read {path}: chmod o= {path}" if is_exposed else ""
+    exposure = ""
+    if is_exposed:
+        exposure = f"everyone on this machine can read or change {path}: chmod o= {path}"
     return PrivateFile(data, exposure)

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from opentera_twisted._internal import callbacks
 from opentera_twisted._internal.clock import clock_of
-from opentera_twisted.errors import InvalidArgument
+from opentera_twisted._internal.timeouts import check_positive
 
 THREADS: Final = 32
 """Default number of threads in a pool."""
@@ -35,14 +35,13 @@ class ThreadPool:
         size: maximum number of threads; they start when needed.
 
     Raises:
-        InvalidArgument: the size is not an integer ≥ 1.
+        InvalidArgument: the size is not an integer above 0.
     """
 
     _log = Logger()
 
     def __init__(self, owner: str, size: int = THREADS) -> None:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise InvalidArgument(f"expected a number of threads ≥ 1, not {size!r}")
+        check_positive("a number of threads", size)
         self._owner = owner
         self._size = size
         self._executor: Executor | None = None

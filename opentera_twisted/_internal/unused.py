@@ -24,9 +24,11 @@ def needs_use(result: Deferred[T], what: str) -> Deferred[T]:
         The same Deferred.
 
     Warns:
-        RuntimeWarning: when it is deleted, with the line that called the method.
+        RuntimeWarning: when it is deleted unused, after it fired with a result other than None. The
+            warning names the line that called the method.
     """
-    # A fired one could be taken by a chain unseen. Other versions of Twisted lack the list.
+    # A fired Deferred is not watched: a chain could take its result unnoticed. Some Twisted
+    # versions have no _callbacks list.
     callbacks = getattr(result, "_callbacks", None)
     if not result.called and isinstance(callbacks, list):
         caller = sys._getframe(2)  # noqa: SLF001 (later, the calling line is unknown)

@@ -218,7 +218,7 @@ class TestWithoutExtras:
             },
             **{
                 f"opentera_twisted.{name}": (
-                    "crochet is missing: pip install 'opentera-twisted[blocking]'"
+                    "crochet is missing: pip install 'opentera-twisted[asyncio,blocking]'"
                 )
                 for name in ("aio", "blocking", "client.blocking", "opentera", "reactor_thread")
             },

@@ -178,7 +178,9 @@ max-clients = 5
     def test_a_world_readable_password_is_warned_about(self, tmp_path: Path) -> None:
         file = self.write(tmp_path, 'redis = "redis://:hush@h"\n')
         file.chmod(0o644)
-        assert parse(file).hints == [f"everyone on this machine can read {file}: chmod o= {file}"]
+        assert parse(file).hints == [
+            f"everyone on this machine can read or change {file}: chmod o= {file}"
+        ]
         assert parse(file, "--redis", "redis://:hush@h").hints == []
         file.chmod(0o640)
         assert parse(file).hints == []
@@ -191,7 +193,9 @@ max-clients = 5
         token.write_text("hush" * 8)
         file = self.write(tmp_path, f'admin-token-file = "{token}"\n')
         token.chmod(0o644)
-        assert parse(file).hints == [f"everyone on this machine can read {token}: chmod o= {token}"]
+        assert parse(file).hints == [
+            f"everyone on this machine can read or change {token}: chmod o= {token}"
+        ]
         token.chmod(0o640)
         assert parse(file).hints == []
 
@@ -343,7 +347,7 @@ class ProgramTests(CommandTestCase):
         again = twistd("--config", file, "--websocket", f"tcp:{free_port()}:interface=127.0.0.1")
         self.addCleanup(again.kill)
         await again.says("is ready")
-        assert f"everyone on this machine can read {password}" in again.output
+        assert f"everyone on this machine can read or change {password}" in again.output
         assert "hush" not in program.output + again.output
 
     async def test_twistd_reports_all_mistakes_and_does_not_start(self) -> None:
