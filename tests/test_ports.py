@@ -11,8 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import redis
 
-from tests.helpers.support import GUARD, ROOT
+from tests.helpers.support import GUARD, ROOT, Server
 from tools.ports import FIRST, candidates, free_port, reserve
 
 pytestmark = pytest.mark.skipif(
@@ -78,6 +79,15 @@ def test_a_server_can_listen_on_a_reserved_port(address: str, listener: socket.s
     listener.bind((address, port))
     listener.listen()
     socket.create_connection(("127.0.0.1", port), GUARD).close()
+
+
+def test_a_cluster_node_has_a_reserved_port_for_its_bus(tmp_path: Path) -> None:
+    node = Server("--cluster-enabled", "yes", "--dir", str(tmp_path))
+    try:
+        with closing(redis.Redis(port=node.port)) as client:
+            assert client.config_get("cluster-port") != {"cluster-port": "0"}
+    finally:
+        node.stop()
 
 
 def test_a_reserved_port_refuses_connections() -> None:

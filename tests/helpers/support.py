@@ -62,7 +62,9 @@ class Server:
     def __init__(self, *options: str) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._options = options
+        # The default, ten thousand above the port, may be another test's.
+        bus = ("--cluster-port", str(free_port())) if "--cluster-enabled" in options else ()
+        self._options = (*options, *bus)
         self.start()
 
     def start(self) -> None:
