@@ -34,7 +34,8 @@ _CLASSES: Final[Mapping[str, type[CommandFailed]]] = {
 }
 
 # Commands whose first argument is not secret. SET and scripts have session keys as arguments.
-_SHOWN: Final = {"GET", "DEL", "PUBLISH", "SUBSCRIBE", "PSUBSCRIBE"}
+_PUBLISH: Final = {"PUBLISH", "SPUBLISH"}
+_SHOWN: Final = {"GET", "DEL", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", *_PUBLISH}
 
 # Redis 7 and Valkey name the subcommand too: 'client|list'.
 _REFUSED: Final = re.compile(r"'([\w|.-]+)' command")
@@ -71,7 +72,7 @@ def _missing_right(command: str, arguments: Sequence[bytes | str | int], reply: 
         named = _REFUSED.search(reply)
         return f"+{named[1] if named else command.lower()}"
     sign = "&" if "channel" in reply else "~" if "key" in reply else ""
-    if not sign or command not in _SHOWN or len(arguments) != 2 + (command == "PUBLISH"):
+    if not sign or command not in _SHOWN or len(arguments) != 2 + (command in _PUBLISH):
         return ""
     name = arguments[1]
     return sign + shown(name if isinstance(name, bytes) else str(name).encode())

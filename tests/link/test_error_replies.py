@@ -127,6 +127,8 @@ def test_loading_has_a_name() -> None:
         (["DEL", b"a", b"b"], "NOPERM No permissions to access a key", ""),
         (["DEL", b"a"], "NOPERM No permissions to access a key", "~a"),
         (["PUBLISH", b"t", b"secret"], "NOPERM No permissions to access a channel", "&t"),
+        (["SPUBLISH", b"t", b"secret"], "NOPERM No permissions to access a channel", "&t"),
+        (["SSUBSCRIBE", b"t"], "NOPERM No permissions to access a channel", "&t"),
         (["SET", b"a"], "NOPERM User x has no permissions to run the 'set' command", "+set"),
         (["CLIENT", "LIST"], "NOPERM User x … run the 'client|list' command", "+client|list"),
         (["SET", b"a"], "NOPERM something else", ""),
