@@ -30,7 +30,7 @@ _PARAMETER: Final = re.compile(
     rf"(?:{_SPACE}={_SPACE}(?:(?P<token>{_NAME})|\"(?P<quoted>{_NAME})\"))?"
 )
 _EXTENSION: Final = re.compile(rf"{_SPACE}(?P<name>{_NAME})")
-_END: Final = re.compile(rf"{_SPACE}(?:,|$)")
+_END: Final = re.compile(rf"{_SPACE}(?:,|\Z)")
 _BITS: Final = re.compile(r"[89]|1[0-5]")
 
 

@@ -78,7 +78,11 @@ def test_other_extensions_are_declined(offers: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "offers", [";", "a;", "a;;b", "a b", "=", 'a; b="c', 'a; b="c,d"', "a; b=", "(a)", "a; b=c d"]
+    "offers",
+    [
+        *(";", "a;", "a;;b", "a b", "=", 'a; b="c', 'a; b="c,d"', "a; b=", "(a)", "a; b=c d"),
+        *("\n", "a,\n", "a\n"),
+    ],
 )
 @pytest.mark.parametrize("window_bits", [0, 15])
 def test_a_malformed_header_is_an_error(offers: str, window_bits: int) -> None:
