@@ -184,6 +184,7 @@ async def call_handlers(
     on_gap: Callable[[], Awaitable[object] | object] | None,
 ) -> None:
     """Call handlers with each item in order, and await the coroutines that they return."""
+    task = asyncio.current_task()
     while (item := await items.get()) is not None:
         try:
             if isinstance(item, Delivery):
@@ -192,7 +193,9 @@ async def call_handlers(
                 result = None if on_gap is None else on_gap()
             if isawaitable(result):
                 await result
-        except Exception:  # noqa: BLE001 (as in `Bus`: logged)
+        except (Exception, asyncio.CancelledError):  # as in `Bus`: logged
+            if task is not None and task.cancelling():  # the program cancels all tasks
+                raise
             _log.failure("{what} failed", what=what)
 
 

@@ -71,7 +71,7 @@ class _Call:
                 self._end(result)
                 return
             self._running = asyncio.ensure_future(result)
-        except Exception:  # noqa: BLE001 (passed to the reactor's thread)
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 (passed to the reactor)
             self._end(Failure())
             return
         self._running.add_done_callback(self._done)

@@ -91,6 +91,42 @@ class AsyncioBusTests(RedisTestCase):
         assert await deferToThread(cancelled.wait, GUARD)
         self.flushLoggedErrors()
 
+    async def test_a_handler_that_raises_cancelled_keeps_going(self) -> None:
+        payloads = []
+
+        async def handler(delivery: Delivery) -> None:
+            payloads.append(delivery.payload)
+            awaited = asyncio.ensure_future(asyncio.sleep(GUARD))
+            awaited.cancel()
+            await awaited
+
+        async def run() -> None:
+            await self.aio.subscribe("t", handler)
+            for payload in (b"1", b"2"):
+                await self.aio.publish("t", payload)
+                while payload not in payloads:
+                    assert self.aio._handling, "the subscription has ended"
+                    await self.aio.variables.get("a")
+            await self.aio.close()  # the last error is logged before
+
+        await self.run_in_loop(run)
+        assert len(self.flushLoggedErrors(asyncio.CancelledError)) == 2
+
+    async def test_a_plain_procedure_that_raises_cancelled_fails(self) -> None:
+        procedures = Procedures()
+
+        @procedures.expose
+        def fails() -> None:
+            raise asyncio.CancelledError
+
+        async def run() -> None:
+            await self.aio.serve_service("S", procedures)
+            with pytest.raises(ProcedureFailed, match="CancelledError"):
+                await self.aio.call_service("S", "fails")
+
+        await self.run_in_loop(run)
+        assert len(self.flushLoggedErrors(asyncio.CancelledError)) == 1
+
     async def test_a_cancelled_subscription_leaves_nothing(self) -> None:
         async def run() -> None:
             await self.aio.connected()
