@@ -131,7 +131,7 @@ class ClusterSubscriptions:
             Fires when Redis has acknowledged each, across reconnections and moves of slots.
 
         Fails with:
-            CommandFailed: Redis refused a topic, which is tried again on the next connection.
+            CommandFailed: Redis refused a topic, which is tried again every few seconds.
             BusUnavailable: the link was stopped.
             CancelledError: a topic was dropped first.
         """

@@ -85,7 +85,7 @@ class Subscriptions(Protocol):
             Fires when Redis has acknowledged each, across reconnections.
 
         Fails with:
-            CommandFailed: Redis refused a name, which is tried again on the next connection.
+            CommandFailed: Redis refused a name, which is tried again every few seconds.
             BusUnavailable: the link was stopped.
             CancelledError: a name was dropped first.
         """

@@ -8,6 +8,7 @@ from functools import partial
 from time import time
 from typing import Any, Final
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger, LogLevel
@@ -222,8 +223,21 @@ class ServerLink(Link):
             build,
             prepare,
             lambda state, cause: self._entered(role, state, cause),
-            self._probes.get(role, Probe()),
+            self._probe(role),
         )
+
+    def _probe(self, role: str) -> Probe:
+        """Return the probe of a connection; that of the subscriber retries refused topics."""
+        probe = self._probes.get(role, Probe())
+        if role == "client":
+            return probe
+
+        def probed(reply: Any) -> None:
+            probe.on_probed(reply)
+            if reply is not None:
+                self.subscriptions.retry_refused()
+
+        return evolve(probe, on_probed=probed)
 
     async def _prepare_client(
         self, protocol: CommandProtocol, authenticated: Callable[[], None]
@@ -246,6 +260,9 @@ class ServerLink(Link):
         except PermissionDenied:
             self._subscriber_id = None  # only watches need it
         authenticated()
+        # Messages were missed until now, so restore all names on a new connection, as after a loss.
+        allowed = "Redis allows a topic that it refused before"
+        self.subscriptions.on_allowed = partial(protocol.abort, allowed)
         await self.subscriptions.restore(protocol.change)
 
     async def _log_in(self, protocol: CommandProtocol, role: str) -> None:

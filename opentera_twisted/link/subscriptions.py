@@ -112,12 +112,15 @@ class SubscriptionTable:
         on_acknowledged: called with each name that Redis acknowledged and the program still wants.
         on_elsewhere: called with wanted names whose slot this server does not serve, now or any
             more. They stay off until `want` names them again.
+        on_allowed: called when Redis acknowledges a name on the connection that refused it before.
     """
 
     def __init__(self) -> None:
         self.on_acknowledged: Callable[[Name], object] = lambda _: None
+        self.on_allowed: Callable[[], object] = lambda: None
         self.on_elsewhere: Callable[[Sequence[Name]], object] = lambda _: None
         self._entries: dict[Name, _Entry] = {}
+        self._refused: dict[Name, None] = {}  # on the current connection; some are dropped since
         self._send: Send | None = None
 
     @property
@@ -142,7 +145,7 @@ class SubscriptionTable:
             Fires when Redis has acknowledged each, across reconnections.
 
         Fails with:
-            CommandFailed: Redis refused a name, which is tried again on the next connection.
+            CommandFailed: Redis refused a name, which is tried again every few seconds.
             BusUnavailable: the link was stopped.
             CancelledError: a name was dropped first.
         """
@@ -194,6 +197,22 @@ class SubscriptionTable:
                 again = await self._subscribe(groups)
                 groups = [[name] for name in again if self._is_due(name)]
 
+    def retry_refused(self) -> None:
+        """Subscribe again to some of the names that Redis has refused, each by its own command."""
+        for name in list(islice(self._refused, SUBSCRIBE_BATCH)):
+            del self._refused[name]
+            if self._is_due(name):
+                self._send_subscribe([name], self._retried)
+
+    def _retried(self, names: Sequence[Name], reply: Any) -> None:
+        (name,) = names
+        if isinstance(reply, CommandFailed) and reply.code not in REDIRECTIONS:
+            self._refuse(name, reply)  # the log has it
+        else:
+            self._note_reply(names, reply)
+            if not isinstance(reply, (CommandFailed, ConnectionLost)) and self.is_wanted(name):
+                self.on_allowed()
+
     def acknowledge(self, operation: Operation, text: bytes) -> None:
         """Record that Redis acknowledged an operation for one name."""
         name = Name(text, operation.startswith("P"), operation in {"SSUBSCRIBE", "SUNSUBSCRIBE"})
@@ -212,6 +231,7 @@ class SubscriptionTable:
     def disconnected(self) -> None:
         """Record the loss of the connection and its subscriptions."""
         self._send = None
+        self._refused.clear()
         for entry in self._entries.values():
             entry.state = "off"
         dropped = [item for item in self._entries.items() if not item[1].wanted]
@@ -305,14 +325,19 @@ class SubscriptionTable:
             name=shown(name.text),
             reason=str(reply),
         )
+        self._refuse(name, reply)
+        return ()
+
+    def _refuse(self, name: Name, reply: CommandFailed) -> None:
         # It stays wanted unless a waiter drops it now: the right may be restored.
         entry = self._entries[name]
         entry.state = "off"
         for waiter in take(entry.joining):
             waiter.fail(reply)
-        if not entry.wanted:
+        if entry.wanted:
+            self._refused[name] = None
+        else:
             self._settle(name, entry)
-        return ()
 
     def _elsewhere(self, names: Sequence[Name]) -> None:
         """Leave names off that belong to another server."""

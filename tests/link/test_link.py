@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from opentera_twisted import (
     CommandFailed,
     Procedures,
 )
+from opentera_twisted.link import server_link
+from opentera_twisted.link.factory import Probe
 from opentera_twisted.link.server_link import ServerLink
 from opentera_twisted.link.waiting import WaitingCommands
 from tests.helpers.support import (
@@ -27,6 +30,7 @@ from tests.helpers.support import (
     Server,
     folder_of,
     free_port,
+    log_of,
     start_bus,
     start_server,
 )
@@ -47,6 +51,27 @@ class LinkTests(RedisTestCase):
         await bus.subscribe_pattern("b*", print)
         await gatherResults([bus.variables.get(str(number)) for number in range(100)])
         assert connections(self.server) == ["my_service.client", "my_service.subscriber"]
+
+    async def test_a_topic_is_restored_when_its_right_is(self) -> None:
+        self.patch(server_link, "Probe", partial(Probe, interval=0.01))
+        rules = ("reset", "on", "nopass", "~*", "+@all")
+        change = ("ACL", "SETUSER", "changing")
+        self.redis.execute_command(*change, *rules, "allchannels")
+        self.addCleanup(self.redis.execute_command, "ACL", "DELUSER", "changing")
+        bus = await self.bus(f"redis://changing:x@127.0.0.1:{self.server.port}")
+        got, gaps, lost = Collector(), Collector(), Collector()
+        await bus.subscribe("t", got, on_gap=gaps)
+        log = log_of(self)
+        bus.link.on_lost.append(lost)
+        # Redis closes the connection of a user that may no longer subscribe to its channels.
+        await deferToThread(self.redis.execute_command, *change, "resetchannels")
+        await lost.wait(1)
+        while not any("refuses SUBSCRIBE of t" in text for text in log.items):
+            await log.wait(len(log.items) + 1)
+        await deferToThread(self.redis.execute_command, *change, "allchannels")
+        while not got.items:  # the first may fall into the gap
+            await deferToThread(self.redis.publish, "t", b"back")
+        await gaps.wait(1)
 
     async def test_a_stopped_bus_has_no_connection_and_can_restart(self) -> None:
         bus = await self.bus()

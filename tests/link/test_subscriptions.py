@@ -134,6 +134,11 @@ class SubscriptionMachine(RuleBasedStateMachine):
         assert self.connection is not None
         self.connection.refuse()
 
+    @precondition(lambda self: self.connection is not None)
+    @rule()
+    def retry_refused(self) -> None:
+        self.table.retry_refused()
+
     @invariant()
     def wanted_is_what_was_asked(self) -> None:
         assert self.table.wanted == self.wanted
@@ -221,6 +226,33 @@ class RestoreTests(SynchronousTestCase):
         again.connect()
         again.answer_all()
         self.assertEqual(self.table.acknowledged, self.table.wanted)
+
+    def test_a_refused_name_is_retried_until_it_is_allowed(self) -> None:
+        allowed: list[None] = []
+        self.table.on_allowed = lambda: allowed.append(None)
+        log = log_of(self)
+        self.table.want(Name(b"bad")).addErrback(lambda failure: failure.trap(CommandFailed))
+        self.table.want(Name(b"dropped")).addErrback(lambda failure: failure.trap(CommandFailed))
+        connection = Connection(self.table)
+        connection.connect()
+        connection.refuse()
+        connection.refuse()
+        connection.refuse()
+        self.table.drop(Name(b"dropped"))
+        self.assertEqual(len(log.items), 2)
+        for _ in range(2):
+            self.table.retry_refused()
+            self.table.retry_refused()  # sends it once
+            ((operation, names, _done),) = connection.waiting
+            self.assertEqual((operation, names), ("SUBSCRIBE", [b"bad"]))
+            connection.refuse()
+        self.table.retry_refused()
+        self.assertEqual(allowed, [])
+        connection.answer()
+        self.assertEqual(allowed, [None])
+        self.table.retry_refused()
+        self.assertEqual(connection.waiting, [])
+        self.assertEqual(len(log.items), 2)  # the retries add no lines
 
     def test_a_name_dropped_before_its_batch_fails_is_forgotten(self) -> None:
         for name in (b"good", b"dropped"):
