@@ -6,7 +6,6 @@ from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,23 +18,7 @@ from opentera_twisted.gateway.protocol import ClientFactory
 from opentera_twisted.gateway.trusted_proxies import TrustedProxies
 from tests.conformance.frames import PING, TEXT, frame
 from tests.gateway.test_handshake import IDENTITY, StubGateway
-
-
-class Transport(StringTransport):
-    """A transport that records an abort."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.was_aborted = False
-
-    def abortConnection(self) -> None:
-        self.was_aborted = True
-
-    def take(self) -> bytes:
-        """Return what was written since the last call."""
-        written: bytes = self.value()
-        self.clear()
-        return written
+from tests.gateway.test_pings import Transport
 
 
 class PingTests(SynchronousTestCase):

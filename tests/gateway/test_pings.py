@@ -39,10 +39,15 @@ class Transport(StringTransport):
     def loseWriteConnection(self) -> None:
         """Do nothing."""
 
-    def take_pings(self) -> int:
-        """Return the number of new pings; the gateway writes nothing else."""
+    def take(self) -> bytes:
+        """Return what was written since the last call."""
         written: bytes = self.value()
         self.clear()
+        return written
+
+    def take_pings(self) -> int:
+        """Return the number of new pings; the gateway writes nothing else."""
+        written = self.take()
         assert written == PING * (len(written) // len(PING))
         return len(written) // len(PING)
 
