@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -31,6 +32,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = World(tmp_path_factory.mktemp("clients"))
     yield made
     made.close()
+
+
+@pytest.fixture(autouse=True)
+def _logs(world: World) -> Iterator[None]:
+    """Show with a failed test what the gateways logged meanwhile."""
+    before = world.logs()
+    yield
+    for log, earlier in zip(world.logs(), before, strict=True):
+        sys.stdout.write(log.removeprefix(earlier))
 
 
 @pytest.mark.parametrize("way", ["plain", "IPv6", "ssl:", "--certificate --workers"])

@@ -68,6 +68,10 @@ class World:
         self._reports.close()
         self._redis.close()
 
+    def logs(self) -> tuple[str, str]:
+        """Return the output of both gateways."""
+        return self._first.output, self._second.output
+
     def key(self, uuid: str) -> str:
         """Return a new session key."""
         key = f"user.{secrets.token_urlsafe(32)}"
