@@ -31,9 +31,10 @@ $(VENV)/.run: setup.cfg
 	@echo "Installed."
 	@touch $@
 
+# The tests use a part of these packages, and Python compiles it at its first import.
 $(VENV)/.dev: setup.cfg $(VENV)/.run
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,admin,blocking,cli,dev]'
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e '.[embedded,admin,blocking,cli,dev]'
 	@touch $@
 
 .PHONY: run
@@ -93,9 +94,9 @@ $(OPENTERA)/.made: tests/opentera_package/package.txt tests/opentera_package/pin
 	@echo "Installing OpenTera into $(OPENTERA) ..."
 	@$(PYTHON) -m venv $(OPENTERA)/theirs
 	@$(PYTHON) -m venv $(OPENTERA)/moved
-	@$(OPENTERA)/theirs/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	@$(OPENTERA)/theirs/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps \
 	    -r tests/opentera_package/package.txt -r tests/opentera_package/pins.txt
-	@$(OPENTERA)/moved/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	@$(OPENTERA)/moved/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps \
 	    -r tests/opentera_package/package.txt
 	@$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
 	    >$$($(OPENTERA)/moved/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth
