@@ -6,6 +6,9 @@
 PYTHON ?= python3
 VENV ?= $(if $(filter python3,$(PYTHON)),.venv,build/$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
+PIP_INSTALL := pip install --quiet --disable-pip-version-check
+# Tests use a part of what they install, and Python compiles it at its first import.
+PIP_INSTALL_FOR_TESTS := $(PIP_INSTALL) --no-compile
 # Twisted finds the plugin of a checkout through the import path.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # Keep bytecode; otherwise each program that a test starts would compile the package again.
@@ -27,14 +30,13 @@ help:  ## List the targets.
 $(VENV)/.run: setup.cfg
 	@test -x $(BIN)/python || { echo "Making an environment in $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing what the bus needs into $(VENV); the first time, this takes a minute ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,admin,cli]'
+	@$(BIN)/python -m $(PIP_INSTALL) -e '.[embedded,admin,cli]'
 	@echo "Installed."
 	@touch $@
 
-# The tests use a part of these packages, and Python compiles it at its first import.
 $(VENV)/.dev: setup.cfg $(VENV)/.run
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e '.[embedded,admin,blocking,cli,dev]'
+	@$(BIN)/python -m $(PIP_INSTALL_FOR_TESTS) -e '.[embedded,admin,blocking,cli,dev]'
 	@touch $@
 
 .PHONY: run
@@ -94,9 +96,9 @@ $(OPENTERA)/.made: tests/opentera_package/package.txt tests/opentera_package/pin
 	@echo "Installing OpenTera into $(OPENTERA) ..."
 	@$(PYTHON) -m venv $(OPENTERA)/theirs
 	@$(PYTHON) -m venv $(OPENTERA)/moved
-	@$(OPENTERA)/theirs/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps \
+	@$(OPENTERA)/theirs/bin/python -m $(PIP_INSTALL_FOR_TESTS) --no-deps \
 	    -r tests/opentera_package/package.txt -r tests/opentera_package/pins.txt
-	@$(OPENTERA)/moved/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps \
+	@$(OPENTERA)/moved/bin/python -m $(PIP_INSTALL_FOR_TESTS) --no-deps \
 	    -r tests/opentera_package/package.txt
 	@$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
 	    >$$($(OPENTERA)/moved/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth
@@ -172,7 +174,7 @@ protobufs: $(VENV)/.dev  ## Test messages under each supported major version of 
 	$(BIN)/python -m tools.protobuf_versions
 
 $(VENV)/.package: $(VENV)/.dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check build check-wheel-contents twine
+	@$(BIN)/python -m $(PIP_INSTALL) build check-wheel-contents twine
 	@touch $@
 
 .PHONY: package
@@ -190,7 +192,7 @@ $(OLDEST)/.dev: setup.cfg tools/oldest.py
 	rm -rf $(OLDEST)
 	$(PYTHON) -m venv $(OLDEST)
 	$(PYTHON) tools/oldest.py setup.cfg > $(OLDEST)/constraints.txt
-	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	$(OLDEST)/bin/python -m $(PIP_INSTALL_FOR_TESTS) \
 	    --constraint $(OLDEST)/constraints.txt -e '.[embedded,admin,blocking,cli,dev]'
 	@touch $@
 
@@ -205,7 +207,7 @@ format: $(VENV)/.dev  ## Format the code; apply the fixes of lint.
 
 $(VENV)/.bench: setup.cfg $(VENV)/.dev
 	@echo "Installing what the benchmarks need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,admin,cli,dev,bench]'
+	@$(BIN)/python -m $(PIP_INSTALL) -e '.[embedded,admin,cli,dev,bench]'
 	@touch $@
 
 .PHONY: bench
